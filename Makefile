@@ -1,0 +1,73 @@
+# Every target sets up what it needs in .venv the first time; a second call is instant.
+# Needed: make, and a python3 of version 3.11 or later (or say which: make demo PYTHON=python3.12).
+
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
+BIN := .venv/bin
+
+define ask
+@echo '$$ gemma4 ask $(1)'
+@$(BIN)/gemma4 ask $(1)
+@echo
+endef
+
+.PHONY: help demo test lint check format bench score clean
+
+help:
+	@echo "make demo    ask the tiny model about a picture, a sound, and both together"
+	@echo "make test    run the tests"
+	@echo "make check   formatting, lint, types, import contracts, tests (what CI runs)"
+	@echo "make bench   measure start-up"
+	@echo "make score   examine the tiny model on pictures and sounds it never met (needs espeak-ng)"
+
+demo: .venv/ready
+	$(call ask,"what is the total?" --image assets/demo/receipt.png)
+	$(call ask,--audio assets/demo/digits.wav)
+	$(call ask,--image assets/demo/receipt.png --audio assets/demo/question.wav)
+
+test: .venv/ready-dev
+	@$(BIN)/python -m pytest
+
+lint: .venv/ready-dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+check: lint test
+
+format: .venv/ready-dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: .venv/ready
+	@$(BIN)/python bench/startup.py
+
+score: .venv/ready-evaluate
+	@$(BIN)/python -m tools.score_tiny
+
+clean:
+	rm -rf .venv dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+.venv/bin/python:
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or later was not found. Mac: brew install python@3.13." \
+		"Debian, Ubuntu: apt install python3 python3-venv." >&2; exit 1; }
+	@$(PYTHON) -m venv .venv || { rm -rf .venv; echo "A virtual environment could not be made." \
+		"Debian, Ubuntu: apt install python3-venv." >&2; exit 1; }
+
+INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable
+
+.venv/ready: pyproject.toml | .venv/bin/python
+	@echo "Installing into .venv (once) ..." >&2
+	@$(INSTALL) .
+	@touch $@
+
+.venv/ready-dev: pyproject.toml | .venv/bin/python
+	@echo "Installing into .venv, with what the tests need (once) ..." >&2
+	@$(INSTALL) ".[dev,video]"
+	@touch $@ .venv/ready
+
+.venv/ready-evaluate: pyproject.toml | .venv/bin/python
+	@echo "Installing into .venv, with what the examination needs (once) ..." >&2
+	@$(INSTALL) ".[evaluate]"
+	@touch $@ .venv/ready
