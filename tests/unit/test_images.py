@@ -1,0 +1,216 @@
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from mlx_gemma4.errors import Gemma4Error
+from mlx_gemma4.images import BUDGETS, open_image, patches, resized_size
+
+CASES = np.load(Path(__file__).parents[1] / "fixtures" / "processor_cases.npz")
+
+
+def reopened(image: Image.Image, kind: str = "PNG", **options: object) -> Image.Image:
+    """The picture as the library opens it from a file."""
+    image.save("picture", kind, **options)
+    return open_image("picture")
+
+
+def first_pixel(image: Image.Image) -> tuple[int, ...]:
+    return reopened(image).getpixel((0, 0))
+
+
+@pytest.fixture(autouse=True)
+def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def test_sizes_equal_those_of_transformers() -> None:
+    for height, width, budget, *size in CASES["sizes"].tolist():
+        assert resized_size(height, width, budget) == tuple(size), (height, width, budget)
+
+
+@settings(deadline=None)
+@given(st.integers(1, 20_000), st.integers(1, 20_000), st.sampled_from(BUDGETS))
+def test_every_size_is_whole_patches_within_the_budget(h: int, w: int, budget: int) -> None:
+    height, width = resized_size(h, w, budget)
+    assert height % 48 == width % 48 == 0
+    assert 0 < (height // 48) * (width // 48) <= budget
+
+
+@pytest.mark.parametrize("budget, step", [(70, 4), (280, 16)])
+def test_pixels_are_within_two_levels_of_torchvision(budget: int, step: int) -> None:
+    made = patches(CASES["image"], budget)
+    levels = np.round(made.patches[::step] * 255)
+    difference = np.abs(levels - CASES[f"pixels_{budget}"])
+    assert difference.max() <= 2
+    assert difference.mean() < 0.02
+    assert np.array_equal(made.positions, CASES[f"positions_{budget}"])
+
+
+def test_a_patch_holds_its_own_square_channel_last() -> None:
+    made = patches(CASES["image"], 70)
+    columns = made.size[0] // 48
+    resized = np.asarray(Image.fromarray(CASES["image"]).resize(made.size, Image.BICUBIC))
+    for patch, (x, y) in zip(made.patches, made.positions, strict=True):
+        square = resized[y * 48 : y * 48 + 48, x * 48 : x * 48 + 48]
+        assert np.array_equal(np.round(patch * 255), square.reshape(-1))
+    assert made.positions[columns].tolist() == [0, 1]
+
+
+def test_small_pictures_are_made_larger() -> None:
+    made = patches(Image.new("RGB", (10, 10)), 70)
+    assert (made.original, made.size, made.patches.shape) == ((10, 10), (384, 384), (64, 6912))
+
+
+@pytest.mark.parametrize("size, made", [((1, 1), (768, 768)), ((1, 5000), (48, 13440))])
+def test_extreme_shapes_follow_the_size_rule(size: tuple[int, int], made: tuple[int, int]) -> None:
+    assert patches(Image.new("RGB", size, (9, 9, 9))).size == made
+
+
+@pytest.mark.parametrize("mode, colour", [("RGBA", (255, 0, 0, 128)), ("LA", (0, 0))])
+def test_transparency_is_laid_on_white(mode: str, colour: tuple[int, ...]) -> None:
+    expected = {"RGBA": (255, 127, 127), "LA": (255, 255, 255)}[mode]
+    assert first_pixel(Image.new(mode, (9, 9), colour)) == expected
+
+
+@pytest.mark.parametrize("mode", ["P", "RGB", "L"])
+def test_a_transparent_colour_is_laid_on_white(mode: str) -> None:
+    image = Image.new(mode, (9, 9), 0)
+    key = (0, 0, 0) if mode == "RGB" else 0
+    assert reopened(image, transparency=key).getpixel((0, 0)) == (255, 255, 255)
+
+
+def test_a_photo_taken_sideways_is_turned_upright() -> None:
+    image = Image.new("RGB", (40, 20), "white")
+    image.paste((255, 0, 0), (0, 0, 40, 10))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was turned: show it rotated by 90 degrees clockwise
+    upright = reopened(image, exif=exif)
+    assert upright.size == (20, 40)
+    assert upright.getpixel((19, 20)) == (255, 0, 0)
+    assert upright.getpixel((0, 20)) == (255, 255, 255)
+
+
+def test_sixteen_bit_grey_keeps_its_brightness() -> None:
+    deep = Image.fromarray(np.array([[0, 32768, 65535]], np.uint16))
+    assert np.asarray(reopened(deep))[0, :, 0].tolist() == [0, 128, 255]
+
+
+@pytest.mark.parametrize(
+    "values, levels",
+    [
+        (np.array([[0, 128, 255]], np.int32), [0, 128, 255]),
+        (np.array([[0, 32768, 65535]], np.int32), [0, 128, 255]),
+        (np.array([[-100, 0, 100]], np.int32), [0, 128, 255]),
+        (np.array([[0, 0.5, 1]], np.float32), [0, 128, 255]),
+        (np.array([[0, 51, 255]], np.float32), [0, 51, 255]),
+    ],
+)
+def test_deep_pictures_are_scaled_to_what_white_must_be(
+    values: np.ndarray, levels: list[int]
+) -> None:
+    assert np.asarray(reopened(Image.fromarray(values), "TIFF"))[0, :, 0].tolist() == levels
+
+
+def test_stretched_values_are_told() -> None:
+    Image.fromarray(np.array([[-1, 3]], np.int32)).save("deep.tiff")
+    assert patches("deep.tiff").notes == (
+        "Its values from -1 to 3 were stretched to black and white.",
+    )
+
+
+def test_palette_cmyk_and_one_bit_pictures_keep_their_colours() -> None:
+    palette = Image.new("RGB", (9, 9), (200, 30, 60)).quantize(4)
+    assert first_pixel(palette) == (200, 30, 60)
+    assert first_pixel(Image.new("1", (9, 9), 1)) == (255, 255, 255)
+    cmyk = reopened(Image.new("CMYK", (9, 9), (0, 255, 255, 0)), "JPEG").getpixel((4, 4))
+    assert np.abs(np.array(cmyk) - (255, 0, 0)).max() <= 3
+
+
+def test_of_an_animation_the_first_frame_is_used_and_told() -> None:
+    red, blue = Image.new("RGB", (9, 9), "red"), Image.new("RGB", (9, 9), "blue")
+    red.save("two.gif", save_all=True, append_images=[blue])
+    made = patches("two.gif")
+    assert np.allclose(made.patches[0, :3], [1, 0, 0])
+    assert made.notes == ("Only the first of 2 frames is used.",)
+
+
+def test_an_ordinary_picture_has_no_notes() -> None:
+    Image.new("RGB", (9, 9)).save("one.png")
+    assert patches("one.png").notes == ()
+
+
+def encoded(kind: str) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(CASES["image"]).save(stream, kind)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    "content, cause",
+    [
+        (b"", "0 bytes"),
+        (b"this is no picture", "not in a picture format"),
+        (encoded("PNG")[:2000], "damaged or cut short"),
+        (encoded("JPEG")[:2000], "damaged or cut short"),
+        (encoded("PNG")[:20], "damaged or cut short"),
+    ],
+)
+def test_a_bad_file_is_an_error_that_says_why(content: bytes, cause: str) -> None:
+    Path("bad.png").write_bytes(content)
+    with pytest.raises(Gemma4Error) as caught:
+        open_image("bad.png")
+    assert "bad.png" in caught.value.title
+    assert cause in caught.value.cause
+    assert caught.value.remedy
+
+
+def test_missing_files_and_folders_are_errors() -> None:
+    for path in ("nowhere.png", "."):
+        with pytest.raises(Gemma4Error, match="There is no file"):
+            open_image(path)
+
+
+def test_a_decompression_bomb_is_an_error_before_it_is_decoded() -> None:
+    Image.new("1", (20_000, 5_000)).save("bomb.png")
+    with pytest.raises(Gemma4Error, match="more pixels than the limit"):
+        open_image("bomb.png")
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.full((9, 9, 3), 51, np.uint8),
+        np.full((9, 9), 51, np.uint8),
+        np.full((9, 9, 3), 0.2),
+        np.full((9, 9), 13107, np.uint16),
+        np.dstack([np.zeros((9, 9, 3), np.uint8), np.full((9, 9), 204, np.uint8)]),
+    ],
+)
+def test_arrays_of_each_kind_are_pictures(array: np.ndarray) -> None:
+    assert np.allclose(patches(array, 70).patches, 0.2)
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.zeros((9, 9, 2), np.uint8),
+        np.zeros(9, np.uint8),
+        np.zeros((9, 9), np.int64),
+        np.full((9, 9), 2.0),
+        np.full((9, 9), np.nan),
+        np.zeros((0, 9, 3), np.uint8),
+    ],
+)
+def test_arrays_that_are_no_pictures_are_errors(array: np.ndarray) -> None:
+    with pytest.raises(Gemma4Error):
+        patches(array)
+
+
+def test_a_budget_the_model_was_not_trained_with_is_an_error() -> None:
+    with pytest.raises(Gemma4Error, match="70, 140, 280, 560, 1120"):
+        patches(Image.new("RGB", (9, 9)), 100)
