@@ -1,0 +1,346 @@
+"""Checkpoint folders <-> the module tree: names, strict loading, saving.
+
+Four spellings of the same tensors are read, and one is written:
+  published       model.language_model.layers..., model.vision_embedder..., model.embed_vision...
+  transformers    the same, with the vision embedder under model.embed_vision (>= 5.23, in memory)
+  mlx-vlm         language_model.model.layers..., vision_embedder...; .scales, .biases; written here
+  mlx-lm          as mlx-vlm, without vision and audio: loads text-only, with a warning
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import struct
+import warnings
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import mlx.core as mx
+import mlx.nn as nn
+import numpy as np
+
+from .attention import MaskRule
+from .config import FULL, Config, TextConfig, load_config
+from .errors import Gemma4Error
+from .model import Gemma4
+from .text import Layout
+
+Weights = dict[str, mx.array]
+
+_RENAMES = (
+    (re.compile(r"^model\."), ""),
+    (re.compile(r"^language_model\.(?!model\.|lm_head\.)"), "language_model.model."),
+    (re.compile(r"^embed_vision\.multimodal_embedder\."), "embed_vision."),
+    (re.compile(r"^embed_vision\.(patch_|pos_)"), r"vision_embedder.\1"),
+)
+# The output head is the embedding table again (tied), and rope tables are computed.
+_DERIVED = re.compile(r"(^|\.)lm_head\.|rotary_emb\.")
+_MEDIA = {
+    "vision_config": ("pictures", ("vision_embedder.", "embed_vision.")),
+    "audio_config": ("sound", ("embed_audio.",)),
+}
+
+
+def sanitize(weights: Mapping[str, Any]) -> dict[str, Any]:
+    """Any spelling of the tensor names -> the module tree's. Applying it again changes nothing."""
+    result: dict[str, Any] = {}
+    for name, value in weights.items():
+        if _DERIVED.search(name):
+            continue
+        new = _rename(name)
+        if new in result:
+            raise _unusable(
+                f"two tensors are both {new}.", "Keep one set of weights in the folder."
+            )
+        result[new] = value
+    return result
+
+
+def load(
+    folder: Path | str,
+    dtype: mx.Dtype | None = None,
+    mask_rule: MaskRule = "official",
+    layout: Layout = "one_row",
+) -> Gemma4:
+    """Read a model folder strictly: every tensor is used, none is missing, all shapes agree.
+
+    Args:
+        folder: config.json with model.safetensors, or with shards and their index.
+        dtype: of the activations and of weights that are not quantized. None keeps the
+            checkpoint's, but takes float32 on the CPU, where bfloat16 is 10 to 60 times slower.
+        mask_rule: see `attention.py`.
+        layout: see `Gemma4`. "plain" is also taken where a quantized checkpoint's groups cross
+            the borders of the rotated dims.
+
+    Raises:
+        Gemma4Error: the folder, its config or its tensors cannot be used, and why.
+    """
+    folder = Path(folder)
+    config = load_config(folder)
+    weights = sanitize(_read(folder))
+    config = _without_lost_media(config, weights, folder)
+    if layout == "one_row" and not _groups_allow(config.text_config, weights):
+        layout = "plain"
+    model = Gemma4(config, mask_rule, layout)
+    _quantize_like(model, weights)
+    _check(model, weights, folder)
+    if model.layout == "one_row":
+        weights = permute(weights, config.text_config)
+    on_cpu = mx.default_device() == mx.cpu
+    dtype = mx.float32 if dtype is None and on_cpu else dtype
+    for name, value in weights.items():
+        if dtype is not None and mx.issubdtype(value.dtype, mx.floating):
+            value = value.astype(dtype)
+        if on_cpu and name.endswith(".weight") and mx.issubdtype(value.dtype, mx.floating):
+            value = _by_column(value)
+        weights[name] = value
+    model.load_weights(list(weights.items()), strict=True)
+    model.eval()
+    mx.eval(model.parameters())
+    return model
+
+
+def save(model: Gemma4, folder: Path | str) -> None:
+    """Write a folder that `load` and mlx-vlm 0.7.10 read: weights, config, generation config.
+
+    Heads are written in the published order, whatever the layout, so that loading gives the same
+    model. Tokenizer and processor files are the caller's to copy.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    config = model.config
+    weights = model.tensors()
+    if model.layout == "one_row":
+        weights = permute(weights, config.text_config, back=True)
+    mx.save_safetensors(str(folder / "model.safetensors"), weights, metadata={"format": "mlx"})
+    text = config.text_config
+    sizes = {
+        "global_head_dim": text.global_head_dim,
+        "num_global_key_value_heads": text.num_global_key_value_heads,
+    }
+    # mlx-vlm reads these two names only, transformers >= 5.23 either form.
+    written = {**config.raw, "text_config": {**config.raw["text_config"], **sizes}}
+    written |= {key: None for key in _MEDIA if getattr(config, key) is None}
+    written |= {"quantization": config.quantization} if config.quantization else {}
+    generation = {
+        "eos_token_id": list(config.eos_token_ids),
+        "suppress_tokens": list(config.suppress_tokens),
+        "temperature": config.temperature,
+        "top_p": config.top_p,
+        "top_k": config.top_k,
+    }
+    for name, content in (("config.json", written), ("generation_config.json", generation)):
+        (folder / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def head_order(config: TextConfig) -> np.ndarray:
+    """The one-row layout's order of a full layer's head dims: those that rotate, then the rest.
+
+    transformers pairs dim i with dim i + D / 2, so the R that rotate are two blocks of R / 2.
+    """
+    half, dims = config.rotated_dims // 2, np.arange(config.global_head_dim)
+    rotates = dims % (config.global_head_dim // 2) < half
+    return np.concatenate([dims[rotates], dims[~rotates]])
+
+
+def permute(weights: Mapping[str, mx.array], config: TextConfig, back: bool = False) -> Weights:
+    """Reorder the full layers' heads for `OneRowAttention`, or back. Groups move as they are."""
+    result = dict(weights)
+    queries, keys = config.num_attention_heads, config.num_global_key_value_heads
+    order = head_order(config)
+    # Values leave attention as [rest | rotated].
+    outputs = _per_head(np.roll(order, -config.rotated_dims), queries)
+    rows = {
+        "q_proj": _per_head(order, queries),
+        "k_proj": _per_head(order, keys),
+        "q_norm": order,
+        "k_norm": order,
+    }
+    for prefix in _full_layers(config):
+        for name in [name for name in weights if name.startswith(prefix)]:
+            module, kind = name.removeprefix(prefix).split(".")
+            if module in rows:
+                index = np.argsort(rows[module]) if back else rows[module]
+                result[name] = mx.take(weights[name], mx.array(index), axis=0)
+            elif module == "o_proj":
+                group = _group_size(weights, prefix, len(outputs))
+                index = outputs[::group] // group  # whole groups move
+                index = np.argsort(index) if back else index
+                # (hidden, columns) -> (hidden, groups, columns of a group)
+                grouped = weights[name].reshape(weights[name].shape[0], len(index), -1)
+                result[name] = mx.take(grouped, mx.array(index), axis=1).reshape(
+                    weights[name].shape
+                )
+    return result
+
+
+def _groups_allow(config: TextConfig, weights: Mapping[str, mx.array]) -> bool:
+    """Whether the one-row layout moves whole quantization groups of every o_proj."""
+    order = np.roll(head_order(config), -config.rotated_dims)
+    for prefix in _full_layers(config):
+        group = _group_size(weights, prefix, config.num_attention_heads * len(order))
+        if len(order) % group:
+            return False
+        groups = order.reshape(-1, group)
+        first = groups[:, :1]
+        if (first % group).any() or (groups != first + np.arange(group)).any():
+            return False
+    return True
+
+
+def _full_layers(config: TextConfig) -> list[str]:
+    kinds = enumerate(config.layer_types)
+    return [f"language_model.model.layers.{n}.self_attn." for n, kind in kinds if kind == FULL]
+
+
+def _per_head(order: np.ndarray, heads: int) -> np.ndarray:
+    """(D,) -> (heads * D,)."""
+    return (np.arange(heads)[:, None] * len(order) + order).reshape(-1)
+
+
+def _group_size(weights: Mapping[str, mx.array], prefix: str, width: int) -> int:
+    """Columns of o_proj that share a scale; 1 where it is not quantized."""
+    scales = weights.get(f"{prefix}o_proj.scales")
+    return 1 if scales is None else width // scales.shape[1]
+
+
+def _by_column(weight: mx.array) -> mx.array:
+    """The same matrix stored by columns: on the CPU, x @ weight.T takes a half to a third then."""
+    return mx.contiguous(weight.T).T
+
+
+def _rename(name: str) -> str:
+    for pattern, new in _RENAMES:
+        name = pattern.sub(new, name)
+    return name
+
+
+def _unusable(cause: str, remedy: str) -> Gemma4Error:
+    return Gemma4Error("The model's weights cannot be loaded", cause, remedy)
+
+
+_DOWNLOAD = "Download or convert the model again."
+
+
+def _read(folder: Path) -> Weights:
+    """All tensors of a folder's safetensors files, lazily."""
+    index = folder / "model.safetensors.index.json"
+    listed: dict[str, str] = {}
+    if index.is_file():
+        try:
+            listed = dict(json.loads(index.read_text(encoding="utf-8"))["weight_map"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise _unusable(f"{index} is not an index of shards ({error!r}).", _DOWNLOAD) from error
+    names = sorted(set(listed.values())) or [f.name for f in sorted(folder.glob("*.safetensors"))]
+    if not names:
+        raise _unusable(f"{folder} holds no .safetensors file.", _DOWNLOAD)
+    weights: Weights = {}
+    for name in names:
+        path = folder / name
+        if not path.is_file():
+            raise _unusable(
+                f"{index.name} lists {len(names)} shards, and {name} is not there.", _DOWNLOAD
+            )
+        _check_file(path)
+        weights.update(cast(Weights, mx.load(str(path))))
+    if lost := sorted(set(listed) - set(weights)):
+        raise _unusable(f"the shards lack {_some(lost)}, which {index.name} lists.", _DOWNLOAD)
+    return weights
+
+
+def _check_file(path: Path) -> None:
+    """Refuse what is not a whole safetensors file, before MLX maps it.
+
+    The format: 8 bytes of header length, a JSON header with each tensor's byte range, the bytes
+    (https://github.com/huggingface/safetensors#format).
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        start = file.read(64)
+        if start.startswith(b"version https://git-lfs"):
+            raise _unusable(
+                f"{path} is a Git LFS pointer of {size} bytes, not the weights.",
+                "Run `git lfs pull`, or download the file itself.",
+            )
+        if start.lstrip()[:1] == b"<":
+            raise _unusable(f"{path} is a web page of {size} bytes, not weights.", _DOWNLOAD)
+        length = struct.unpack("<Q", start[:8])[0] if size >= 8 else size
+        if 8 + length > size:
+            raise _unusable(
+                f"{path} has {size} bytes and is damaged or cut off in its header.", _DOWNLOAD
+            )
+        file.seek(8)
+        try:
+            header = json.loads(file.read(length))
+            ends = [t["data_offsets"][1] for name, t in header.items() if name != "__metadata__"]
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+            raise _unusable(f"{path} has no safetensors header ({error!r}).", _DOWNLOAD) from error
+    if (expected := 8 + length + max(ends, default=0)) != size:
+        raise _unusable(f"{path} has {size} bytes, and its header says {expected}.", _DOWNLOAD)
+
+
+def _without_lost_media(config: Config, weights: Mapping[str, mx.array], folder: Path) -> Config:
+    """Turn off media that the config promises and the folder has no tensor of at all."""
+    lost = [
+        key
+        for key, (_, prefixes) in _MEDIA.items()
+        if getattr(config, key) is not None and not any(n.startswith(prefixes) for n in weights)
+    ]
+    if lost:
+        media = " and ".join(_MEDIA[key][0] for key in lost)
+        warnings.warn(
+            f"{folder} has no weights for {media}: it loads without them. mlx-lm's converter drops "
+            "them; convert the original checkpoint with `gemma4 convert` to have all.",
+            stacklevel=3,
+        )
+    changes: dict[str, Any] = dict.fromkeys(lost)
+    return replace(config, **changes)
+
+
+def _quantize_like(model: Gemma4, weights: Mapping[str, mx.array]) -> None:
+    """Give each module that has scales in the checkpoint the quantization its config says."""
+    settings = model.config.quantization or {}
+    overrides = {_rename(path): value for path, value in settings.items()}
+    default = {key: settings[key] for key in ("group_size", "bits", "mode") if key in settings}
+
+    def chosen(path: str, module: nn.Module) -> bool | dict[str, Any]:
+        if f"{path}.scales" not in weights or not hasattr(module, "to_quantized"):
+            return False
+        if not default:
+            raise _unusable(
+                f"{path} is quantized, and config.json has no quantization settings.", _DOWNLOAD
+            )
+        override = overrides.get(path)
+        return {**default, **override} if isinstance(override, dict) else default
+
+    try:
+        nn.quantize(model, class_predicate=chosen)
+    except ValueError as error:
+        raise _unusable(f"its quantization settings do not fit ({error}).", _DOWNLOAD) from error
+
+
+def _check(model: Gemma4, weights: Mapping[str, mx.array], folder: Path) -> None:
+    """Every tensor used, none missing, every shape as the config says."""
+    expected = {name: tuple(value.shape) for name, value in model.tensors().items()}
+    given = {name: tuple(value.shape) for name, value in weights.items()}
+    problems = []
+    if missing := sorted(set(expected) - set(given)):
+        problems.append(f"{len(missing)} tensors are missing ({_some(missing)})")
+    if unknown := sorted(set(given) - set(expected)):
+        problems.append(f"{len(unknown)} tensors are unknown ({_some(unknown)})")
+    wrong = [
+        f"{name} is {given[name]} and should be {shape}"
+        for name, shape in sorted(expected.items())
+        if given.get(name, shape) != shape
+    ]
+    if wrong:
+        problems.append(f"{len(wrong)} have another shape ({_some(wrong)})")
+    if problems:
+        raise _unusable(f"in {folder}, {'; '.join(problems)}.", _DOWNLOAD)
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f", and {len(names) - 3} more" if len(names) > 3 else "")

@@ -1,0 +1,33 @@
+from pathlib import Path
+
+import pytest
+
+from mlx_gemma4 import weights
+from mlx_gemma4.model import Gemma4
+from mlx_gemma4.testing import tiny_model
+from tests.unit.small_tokenizer import small_backend
+
+# in the order of the ids that `testing.tiny_config` gives them
+CONTROLS = (
+    "<pad>", "<eos>", "<bos>", "<unk>", "<|turn>", "<turn|>",
+    "<|image>", "<image|>", "<|image|>", "<|audio>", "<audio|>", "<|audio|>", "<|video|>",
+    "<|channel>", "<channel|>", "<|think|>", "<|tool>", "<tool|>", "<|tool_call>", "<tool_call|>",
+    "<|tool_response>", "<tool_response|>", '<|"|>',
+)  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A whole model folder with random weights."""
+    path = tmp_path_factory.mktemp("model")
+    weights.save(tiny_model(), path)
+    small_backend(CONTROLS).save(str(path / "tokenizer.json"))
+    return path
+
+
+@pytest.fixture(scope="session")
+def model(folder: Path) -> Gemma4:
+    """That folder's model; tests make caches of their own."""
+    import mlx_gemma4
+
+    return mlx_gemma4.load(folder)

@@ -1,0 +1,165 @@
+"""Rows stay in order however they come, and going back finds what was there."""
+
+from __future__ import annotations
+
+import mlx.core as mx
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mlx_gemma4 import cache as kv
+from mlx_gemma4.cache import Cache, GlobalCache, SlidingCache
+from mlx_gemma4.errors import Gemma4Error
+from mlx_gemma4.testing import tiny_model
+
+WINDOW, SLACK = 7, 5
+
+
+@pytest.fixture(autouse=True)
+def small_buffers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kv, "STEP", 4)
+
+
+class Numbers:
+    """A cache of one sliding and one full layer whose rows are numbers, beside a list of them."""
+
+    def __init__(self) -> None:
+        self.cache = Cache([SlidingCache(WINDOW, SLACK), GlobalCache(2, 3, None)])
+        self.held: list[float] = []
+        self.next = 0.0
+
+    def feed(self, count: int) -> None:
+        """Feed `count` new numbers and look at all that both layers show for them."""
+        new = [self.next + n for n in range(count)]
+        self.next += count
+        rows = mx.broadcast_to(mx.array(new)[None, None, :, None], (1, 1, count, 3))
+        sliding, full = self.cache.layers
+        assert isinstance(sliding, SlidingCache) and isinstance(full, GlobalCache)
+        seen = sliding.update(self.cache.offset, rows[..., :2], -rows[..., :2])
+        everything = full.update(self.cache.offset, rows)
+        start = max(0, len(self.held) - WINDOW + 1)
+        self.held += new
+        self.cache.offset += count
+        assert seen.keys[0, 0, :, 0].tolist() == self.held[start:]
+        assert seen.values[0, 0, :, 1].tolist() == [-x for x in self.held[start:]]
+        assert everything.keys[0, 0, :, 0].tolist() == self.held
+        assert everything.values[0, 0, :, 1].tolist() == self.held
+
+
+@given(st.lists(st.integers(1, 11), min_size=1, max_size=12))
+@settings(max_examples=50, deadline=None)
+def test_rows_stay_in_order_through_full_buffers(counts: list[int]) -> None:
+    numbers = Numbers()
+    for count in counts:
+        numbers.feed(count)
+
+
+@given(st.lists(st.tuples(st.integers(1, 6), st.integers(0, SLACK)), min_size=1, max_size=12))
+@settings(max_examples=50, deadline=None)
+def test_up_to_slack_rows_can_always_be_dropped(moves: list[tuple[int, int]]) -> None:
+    numbers = Numbers()
+    for count, dropped in moves:
+        numbers.feed(count)
+        offset = max(0, numbers.cache.offset - dropped)
+        numbers.cache.rewind_to(offset)
+        del numbers.held[offset:]
+    numbers.feed(1)
+
+
+# Each move: feed some rows, or mark, or go to one of the marks made so far.
+moves = st.lists(
+    st.one_of(
+        st.tuples(st.just("feed"), st.integers(1, 9)),
+        st.tuples(st.just("mark"), st.just(0)),
+        st.tuples(st.just("rewind"), st.integers(0, 5)),
+    ),
+    max_size=25,
+)
+
+
+@given(moves)
+@settings(max_examples=150, deadline=None)
+def test_marks_of_all_branches_lead_back_to_their_rows(moves: list[tuple[str, int]]) -> None:
+    numbers, marks = Numbers(), []
+    for move, number in moves:
+        if move == "feed":
+            numbers.feed(number)
+        elif move == "mark":
+            marks.append((numbers.cache.mark(), list(numbers.held)))
+        elif marks:
+            mark, held = marks[number % len(marks)]
+            numbers.cache.rewind(mark)
+            numbers.held = list(held)
+            assert numbers.cache.offset == len(held)
+    numbers.feed(2)
+
+
+def test_a_mark_copies_nothing_while_rows_are_only_added() -> None:
+    numbers = Numbers()
+    numbers.feed(3)
+    before = [id(array) for array in numbers.cache.arrays]
+    mark = numbers.cache.mark()
+    numbers.feed(1)
+    assert [id(array) for array in numbers.cache.arrays] == before
+    numbers.cache.rewind(mark)
+    del numbers.held[mark.offset :]
+    numbers.feed(1)
+    assert [id(array) for array in numbers.cache.arrays] == before
+
+
+def test_going_back_too_far_names_the_rows() -> None:
+    numbers = Numbers()
+    for _ in range(40):
+        numbers.feed(1)
+    earliest = numbers.cache.earliest
+    assert WINDOW < earliest <= 40 - SLACK
+    with pytest.raises(Gemma4Error, match=rf"40 rows and reaches back to row {earliest}"):
+        numbers.cache.rewind_to(earliest - 1)
+    with pytest.raises(Gemma4Error, match="not to row 41"):
+        numbers.cache.rewind_to(41)
+    numbers.cache.rewind_to(earliest)
+
+
+def test_a_mark_of_another_cache_is_refused() -> None:
+    mark = Numbers().cache.mark()
+    with pytest.raises(Gemma4Error, match="another cache"):
+        Numbers().cache.rewind(mark)
+
+
+def test_a_sliding_layer_never_holds_much_more_than_window_and_slack() -> None:
+    numbers = Numbers()
+    for _ in range(60):
+        numbers.feed(1)
+        assert numbers.cache.layers[0].rows.arrays[0].shape[2] <= WINDOW + SLACK + kv.STEP
+
+
+def test_one_row_holds_five_eighths_of_keys_and_values() -> None:
+    full_bytes = []
+    for layout in ("one_row", "plain"):
+        model = tiny_model(layout=layout)
+        cache = model.make_cache()
+        model.forward(np.arange(20, 60), cache=cache)
+        layers = [layer for layer in cache.layers if isinstance(layer, GlobalCache)]
+        full_bytes.append(sum(a.nbytes for layer in layers for a in layer.rows.arrays))
+    assert full_bytes[0] / full_bytes[1] == 0.625
+
+
+def test_eight_bits_take_a_little_over_a_quarter_of_float32() -> None:
+    # 8 bits a number, and a scale and a bias of 32 bits for 64 of them: 9 of 32 bits.
+    dense, quantized = GlobalCache(64, 128, None), GlobalCache(64, 128, 8)
+    for layer in (dense, quantized):
+        layer.update(0, mx.ones((1, 1, 40, 128)))
+    ratio = sum(a.nbytes for a in quantized.rows.arrays) / dense.rows.arrays[0].nbytes
+    assert ratio == 9 / 32
+
+
+@pytest.mark.parametrize("bits", [0, 3, 16, "8"])
+def test_only_8_and_4_bits_are_kept(bits: object) -> None:
+    with pytest.raises(Gemma4Error, match="kv_bits"):
+        tiny_model().make_cache(kv_bits=bits)
+
+
+def test_rows_that_no_group_divides_are_not_quantized() -> None:
+    with pytest.raises(Gemma4Error, match="120 numbers"):
+        GlobalCache(96, 120, 8)
