@@ -1,0 +1,68 @@
+"""What the rows of a prompt hold: which of them a cache has already, and what must still be fed.
+
+Knows nothing of MLX. One row is one token.
+"""
+
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+
+import numpy as np
+
+from .chat_text import shown
+from .config import Config
+from .prompt import Prompt
+from .turns import Image, Part, Sound, Turn, Video
+
+Row = Hashable
+"""A token's id; for a patch its picture or video (the object); for a frame of sound its bytes."""
+
+
+def rows(prompt: Prompt, turns: Sequence[Turn], config: Config) -> list[Row]:
+    """Name each row of the prompt that was made of these turns; equal names are equal rows.
+
+    Pictures are told apart as objects, and sound by its content, since a clip can grow.
+    """
+    media = (row for turn in turns for part in shown(turn) for row in _rows_of(part))
+    places = {config.image_token_id, config.audio_token_id, config.video_token_id}
+    return [next(media) if token in places else token for token in prompt.token_ids]
+
+
+def common(left: Sequence[Row], right: Sequence[Row]) -> int:
+    """Count the rows that are equal from the beginning on."""
+    pairs = zip(left, right, strict=False)
+    return next((n for n, (a, b) in enumerate(pairs) if a != b), min(len(left), len(right)))
+
+
+def after(prompt: Prompt, start: int, config: Config) -> Prompt:
+    """Give the prompt from row `start` on, which may lie inside a clip but not inside a picture."""
+    seen = prompt.token_ids[:start]
+    image, _ = _first_left(
+        map(len, (p for p, _ in prompt.images)), seen.count(config.image_token_id)
+    )
+    film, _ = _first_left(
+        map(len, (p for p, _ in prompt.videos)), seen.count(config.video_token_id)
+    )
+    clip, heard = _first_left(map(len, prompt.audio), seen.count(config.audio_token_id))
+    audio = prompt.audio[clip:]
+    if heard:
+        audio[0] = audio[0][heard:]
+    return Prompt(prompt.token_ids[start:], prompt.images[image:], prompt.videos[film:], audio)
+
+
+def _first_left(sizes: Iterable[int], seen: int) -> tuple[int, int]:
+    """Give the first medium of which rows are left, and how many of its rows are seen."""
+    index = -1
+    for index, size in enumerate(sizes):
+        if seen < size:
+            return index, seen
+        seen -= size
+    return index + 1, 0
+
+
+def _rows_of(part: Part) -> Iterator[Row]:
+    match part:
+        case Image(picture):
+            yield from [part] * len(picture.patches)
+        case Video(frames):
+            yield from [part] * sum(len(picture.patches) for _, picture in frames)
+        case Sound(frames):
+            yield from map(np.ndarray.tobytes, frames)

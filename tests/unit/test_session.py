@@ -1,0 +1,345 @@
+import dataclasses
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from mlx_gemma4 import session as session_module
+from mlx_gemma4.errors import Gemma4Error
+from mlx_gemma4.events import Done, Event, Thought, Token
+from mlx_gemma4.model import Gemma4
+from mlx_gemma4.session import Session
+from mlx_gemma4.sound import frames
+from mlx_gemma4.testing import tiny_config, tiny_model, tones
+from mlx_gemma4.tokenizer import Tokenizer
+from mlx_gemma4.turns import Text, Turn
+
+NOISE = np.random.default_rng(1).integers(0, 256, (2, 96, 144, 3)).astype(np.uint8)
+PICTURES = [Image.fromarray(noise) for noise in NOISE]
+CLIP = frames(tones([440, 900], 0.5))
+
+
+@pytest.fixture
+def session(model: Gemma4) -> Session:
+    return Session(model, image_tokens=70)
+
+
+def ask(session: Session, text: str = "what", tokens: int = 8) -> Done:
+    session.add_text(text)
+    return finished(session, tokens)
+
+
+def finished(session: Session, tokens: int = 8) -> Done:
+    *_, done = session.reply(max_tokens=tokens, temperature=0)
+    assert isinstance(done, Done)
+    return done
+
+
+def said(events: list[Event]) -> str:
+    return "".join(event.text for event in events if isinstance(event, Token))
+
+
+def assert_cache_is_as_a_fresh_one(session: Session) -> None:
+    """Feed the conversation as it stands now, and compare with one forward of all of it."""
+    prompt = session._render(open_reply=True)
+    logits, _ = session._feed(prompt)
+    assert logits is not None
+    media = (prompt.images, prompt.videos, prompt.audio)
+    fresh = session._model.forward(prompt.token_ids, *media)[:, -1]
+    assert np.abs(np.array(logits - fresh)).max() < 2e-3
+
+
+def script(monkeypatch: pytest.MonkeyPatch, model: Gemma4, reply: str) -> None:
+    """Make every reply this text, with control tokens spelled in it."""
+    ids = Tokenizer.from_folder(model.folder).encode(reply, special=True)
+
+    def decode(model: Gemma4, _: Any, cache: Any, *rest: Any) -> Generator[int]:
+        model.hidden(model.embed(ids), cache)
+        yield from ids
+
+    monkeypatch.setattr(session_module, "decode", decode)
+
+
+def test_a_reply_is_one_turn_of_tokens_and_one_done(session: Session) -> None:
+    session.add_text("hello")
+    *events, done = session.reply(max_tokens=5, temperature=1, seed=1)
+    assert isinstance(done, Done)
+    assert session.turns[0] == Turn("user", (Text("hello"),))
+    assert session.turns[1] == Turn("model", (Text(said(events)),))
+    assert done.stats["reply_tokens"] == 5
+    assert done.reason == "length"
+
+
+def test_the_same_seed_gives_the_same_reply_and_another_seed_another(model: Gemma4) -> None:
+    def reply(seed: int) -> list[Event]:
+        session = Session(model)
+        session.add_text("hello")
+        return list(session.reply(max_tokens=12, temperature=1, seed=seed))[:-1]
+
+    assert reply(1) == reply(1)
+    assert reply(1) != reply(2)
+
+
+def test_an_end_of_turn_is_the_reason_stop(
+    session: Session, model: Gemma4, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script(monkeypatch, model, "yes<turn|>")
+    assert ask(session).reason == "stop"
+
+
+def test_a_later_turn_feeds_only_what_is_new(
+    session: Session, model: Gemma4, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script(monkeypatch, model, "yes<turn|>")
+    session.add_image(PICTURES[0])
+    session.add_audio(tones([440], 0.4), 16_000)
+    first = ask(session)
+    second = ask(session, "and now")
+    held = first.stats["prompt_tokens"] + first.stats["reply_tokens"]
+    assert second.stats["new_prompt_tokens"] == second.stats["prompt_tokens"] - held
+    assert_cache_is_as_a_fresh_one(session)
+
+
+def test_a_picture_and_a_sound_in_a_later_turn_are_as_in_a_fresh_prefill(session: Session) -> None:
+    ask(session)
+    session.add_image(PICTURES[0])
+    session.add_audio(tones([440], 0.4), 16_000)
+    ask(session)
+    assert_cache_is_as_a_fresh_one(session)
+
+
+def test_hearing_in_pieces_is_as_hearing_at_once(model: Gemma4) -> None:
+    live, whole = Session(model), Session(model)
+    for one in (live, whole):
+        one.add_image(PICTURES[0])
+        one.add_text("listen")
+    for start in range(0, len(CLIP), 4):
+        live.hear(CLIP[start : start + 4])
+    whole.hear(CLIP)
+    live_done, whole_done = finished(live), finished(whole)
+    assert live.turns[1] == whole.turns[1]
+    assert live_done.stats["prompt_tokens"] == whole_done.stats["prompt_tokens"]
+
+
+def test_what_was_heard_live_is_not_fed_again_by_the_reply(session: Session) -> None:
+    session.add_text("listen")
+    session.hear(CLIP)
+    done = finished(session)
+    assert done.stats["new_prompt_tokens"] < len(CLIP) < done.stats["prompt_tokens"]
+    assert_cache_is_as_a_fresh_one(session)
+
+
+def test_a_picture_given_while_listening_comes_before_the_sound(session: Session) -> None:
+    session.hear(CLIP[:5])
+    session.add_image(PICTURES[0])
+    session.hear(CLIP[5:])
+    config = session._model.config
+    ids = session._render(open_reply=True).token_ids
+    assert ids.index(config.image_token_id) < ids.index(config.audio_token_id)
+    assert ids.count(config.audio_token_id) == len(CLIP)
+    assert_cache_is_as_a_fresh_one(session)
+
+
+def test_a_turn_that_follows_begins_a_clip_of_its_own(session: Session) -> None:
+    session.hear(CLIP[:5])
+    finished(session)
+    session.hear(CLIP[5:])
+    finished(session)
+    heard = [part for turn in session.turns[::2] for part in turn.parts]
+    assert [len(part.frames) for part in heard] == [5, len(CLIP) - 5]  # type: ignore[union-attr]
+
+
+def test_a_closed_reply_stays_as_far_as_it_was_said(session: Session) -> None:
+    session.add_text("hello")
+    reply = session.reply(max_tokens=50, temperature=1, seed=1)
+    first = [next(reply), next(reply), next(reply)]
+    reply.close()
+    assert session.turns[1] == Turn("model", (Text(said(first)),))
+    ask(session, "go on")
+    assert_cache_is_as_a_fresh_one(session)
+
+
+def test_adding_something_ends_the_reply_that_is_being_read(session: Session) -> None:
+    session.add_text("hello")
+    reply = session.reply(max_tokens=50, temperature=0)
+    next(reply)
+    session.hear(CLIP)
+    assert next(reply, None) is None
+    assert len(session.turns) == 2
+    finished(session)
+    assert len(session.turns) == 4
+
+
+def test_a_reply_that_was_never_read_leaves_the_question_open(session: Session) -> None:
+    session.add_text("hello")
+    session.reply()
+    assert session.turns == ()
+    assert finished(session).stats["reply_tokens"] > 0
+
+
+def test_a_cancel_while_the_prompt_is_read_leaves_the_question_open(session: Session) -> None:
+    session.add_text("a long question " * 40)
+    answers = iter([False, True])
+    (done,) = session.reply(cancelled=lambda: next(answers))
+    assert isinstance(done, Done) and done.reason == "cancelled"
+    assert session.turns == ()
+    again = finished(session)
+    assert again.stats["new_prompt_tokens"] == again.stats["prompt_tokens"] - 512
+
+
+def test_a_cancel_while_answering_keeps_what_was_said(session: Session) -> None:
+    session.add_text("hello")
+    answers = iter([False] * 4 + [True])
+    *events, done = session.reply(temperature=1, seed=1, cancelled=lambda: next(answers))
+    assert isinstance(done, Done) and done.reason == "cancelled"
+    assert done.stats["reply_tokens"] == 3
+    assert session.turns[1] == Turn("model", (Text(said(events)),))
+
+
+def test_a_past_thought_is_left_out_of_the_history(
+    model: Gemma4, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = Session(model, thinking=True)
+    thought = "hm " * 120  # longer than the rows that the cache can drop without a mark
+    script(monkeypatch, model, f"<|channel>thought\n{thought}<channel|>yes<turn|>")
+    session.add_text("hello")
+    events = list(session.reply())
+    assert "".join(event.text for event in events if isinstance(event, Thought)) == thought
+    assert said(events) == "yes"
+    done = ask(session, "again")
+    assert done.stats["prompt_tokens"] < 100
+    assert done.stats["new_prompt_tokens"] < done.stats["prompt_tokens"] - 20
+    assert_cache_is_as_a_fresh_one(session)
+
+
+def test_rewinding_forgets_what_came_after_the_mark(session: Session) -> None:
+    ask(session, "one")
+    session.add_text("two")
+    mark = session.mark()
+    first = list(session.reply(max_tokens=6, temperature=0))[:-1]
+    ask(session, "three " * 100)
+    session.rewind(mark)
+    assert len(session.turns) == 2
+    assert list(session.reply(max_tokens=6, temperature=0))[:-1] == first
+    assert_cache_is_as_a_fresh_one(session)
+
+
+def test_a_mark_outlives_a_cache_that_had_to_be_built_anew(session: Session) -> None:
+    ask(session, "one")
+    mark = session.mark()
+    ask(session, "two " * 150)
+    session._turns = []  # nothing of what the cache holds is of use now
+    ask(session, "other")
+    session.rewind(mark)
+    ask(session, "three")
+    assert_cache_is_as_a_fresh_one(session)
+
+
+STEPS = st.sampled_from(["text", "picture", "sound", "hear", "reply", "barge", "mark", "rewind"])
+
+
+@settings(max_examples=12, deadline=None)
+@given(st.lists(STEPS, min_size=3, max_size=12))
+def test_whatever_happened_the_cache_is_as_a_fresh_one(model: Gemma4, steps: list[str]) -> None:
+    session = Session(model, image_tokens=70)
+    mark = session.mark()
+    for number, step in enumerate(steps):
+        if step == "text":
+            session.add_text(f"words {number} " * 5)
+        elif step == "picture":
+            session.add_image(PICTURES[number % 2])
+        elif step == "sound":
+            session.add_audio(tones([300 + number], 0.2), 16_000)
+        elif step == "hear":
+            session.hear(CLIP[number % 3 : number % 3 + 3])
+        elif step == "mark":
+            mark = session.mark()
+        elif step == "rewind":
+            session.rewind(mark)
+        elif session._open:
+            reply = session.reply(max_tokens=6, temperature=0)
+            for _ in range(2 if step == "barge" else 99):
+                if next(reply, None) is None:
+                    break
+    assert_cache_is_as_a_fresh_one(session)
+
+
+@pytest.fixture
+def short(folder: Path) -> Session:
+    """A session whose model has a context of 120 tokens."""
+    config = tiny_config()
+    text = dataclasses.replace(config.text_config, max_position_embeddings=120)
+    model = Gemma4(dataclasses.replace(config, text_config=text))
+    return Session(model, tokenizer=Tokenizer.from_folder(folder))
+
+
+def test_the_reply_ends_where_the_context_is_full(short: Session) -> None:
+    short.add_text("x" * 80)
+    done = finished(short, tokens=200)
+    assert done.reason == "context"
+    assert done.stats["prompt_tokens"] + done.stats["reply_tokens"] == 120
+
+
+def test_a_conversation_longer_than_the_context_is_refused_before_any_work(short: Session) -> None:
+    short.add_text("x" * 120)
+    with pytest.raises(Gemma4Error, match="too long"):
+        short.reply()
+    assert short._cache.offset == 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "name"),
+    [({"max_tokens": 0}, "max_tokens"), ({"temperature": -1.0}, "temperature")]
+    + [({"top_p": 2.0}, "top_p"), ({"top_k": -1}, "top_k"), ({"seed": -1}, "seed")],
+)
+def test_a_setting_out_of_range_is_refused_by_name(
+    session: Session, settings: dict[str, Any], name: str
+) -> None:
+    session.add_text("hello")
+    with pytest.raises(Gemma4Error, match=name):
+        session.reply(**settings)
+
+
+def test_there_must_be_something_to_answer(session: Session) -> None:
+    with pytest.raises(Gemma4Error, match="nothing to answer"):
+        session.reply()
+
+
+def test_frames_of_another_shape_or_too_many_are_refused(session: Session) -> None:
+    with pytest.raises(Gemma4Error, match="shape"):
+        session.hear(np.zeros((3, 100)))
+    with pytest.raises(Gemma4Error, match="too long"):
+        session.hear(np.zeros((751, 640), np.float32))
+    session.hear(CLIP)
+    with pytest.raises(Gemma4Error, match="too long"):
+        session.hear(np.zeros((745, 640), np.float32))
+
+
+def test_long_sound_is_refused_or_split_as_chosen(session: Session) -> None:
+    samples = tones([440], 31)
+    with pytest.raises(Gemma4Error, match="too long"):
+        session.add_audio(samples, 16_000)
+    session.add_audio(samples, 16_000, long="split")
+    assert len(session._open) == 2
+
+
+def test_a_mark_of_another_session_is_refused(model: Gemma4) -> None:
+    with pytest.raises(Gemma4Error, match="another session"):
+        Session(model).rewind(Session(model).mark())
+
+
+def test_a_model_without_a_folder_needs_a_tokenizer() -> None:
+    with pytest.raises(Gemma4Error, match="tokenizer"):
+        Session(tiny_model())
+
+
+def test_a_folder_without_a_tokenizer_says_which_file_is_missing(tmp_path: Path) -> None:
+    model = tiny_model()
+    model.folder = tmp_path
+    with pytest.raises(Gemma4Error, match="tokenizer.json"):
+        Session(model)
