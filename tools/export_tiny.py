@@ -1,0 +1,42 @@
+"""Make the shipped checkpoints of a training run: `python -m tools.export_tiny RUN/reference`.
+
+Reads what transformers wrote with our own loader, writes assets/tiny (bfloat16) and
+assets/tiny-4bit (our quantizer) with our own writer. Needs no torch.
+"""
+
+import argparse
+import json
+import shutil
+from pathlib import Path
+
+from mlx_gemma4 import weights
+from mlx_gemma4.quantize import RECIPES, quantize
+
+ROOT = Path(__file__).resolve().parent.parent
+# Greedy unless asked: it is a demonstration that should read, not invent.
+GENERATION = {"do_sample": False, "temperature": 0.0, "eos_token_id": [1, 5], "suppress_tokens": [7, 10]}
+PROCESSOR = {"image_processor": {"max_soft_tokens": 70}}
+
+
+def main() -> None:
+    """Read the options and write both folders."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("reference", type=Path, help="folder written at the end of tools.train_tiny")
+    parser.add_argument("--out", type=Path, default=ROOT / "assets")
+    options = parser.parse_args()
+    import mlx.core as mx
+
+    for name, recipe in (("tiny", None), ("tiny-4bit", "4bit")):
+        folder = options.out / name
+        model = weights.load(options.reference, dtype=mx.bfloat16)
+        if recipe:
+            quantize(model, RECIPES[recipe])
+        weights.save(model, folder)
+        shutil.copy(options.reference / "tokenizer.json", folder)
+        (folder / "generation_config.json").write_text(json.dumps(GENERATION, indent=1) + "\n")
+        (folder / "processor_config.json").write_text(json.dumps(PROCESSOR, indent=1) + "\n")
+        print(folder, sum(f.stat().st_size for f in folder.iterdir()), "bytes")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,42 @@
+"""Make the pictures and sounds of `make demo` in assets/demo: `python -m tools.make_demo`.
+
+Needs the `train` extra and espeak-ng. The receipt and the sentences belong to the part of the small
+world that training never saw.
+"""
+
+import random
+from pathlib import Path
+
+import soundfile
+
+from tools.tiny.receipts import Receipt, Style, draw
+from tools.tiny.speech import Delivery, speaker
+
+FOLDER = Path(__file__).resolve().parent.parent / "assets" / "demo"
+RECEIPT = Receipt(
+    shop="OAKLANE",
+    date="2026-06-12",
+    items=(("coffee", "4.20"), ("bread", "3.15"), ("honey", "7.90"), ("apple", "1.05")),
+    tax="3.26",
+    total="19.56",
+)
+
+
+def main() -> None:
+    """Write receipt.png, digits.wav, command.wav and question.wav."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    drawing = draw(RECEIPT.lines, Style(left=8.0, top=2.0))
+    drawing.image.convert("L").save(FOLDER / "receipt.png", optimize=True)
+    rng = random.Random(0)
+    for name, text, voice in (
+        ("digits", "4 0 7 1 5", "en-us"),
+        ("command", "send a message to maria", "en-gb-x-rp"),
+        ("question", "what is the total", "en-us+f3"),
+    ):
+        samples = speaker().say(text, Delivery(voice, 170, 50, lead=0.2, gain=0.8, noise=0.002), rng)
+        soundfile.write(FOLDER / f"{name}.wav", samples, 16000, subtype="PCM_16")
+    print(*sorted(path.name for path in FOLDER.iterdir()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,146 @@
+"""Receipts of the small world: what stands on them, how they are drawn, what is asked about them."""
+
+import random
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+from PIL import Image, ImageDraw, ImageFont
+
+ITEMS = (
+    "tea", "bread", "milk", "soap", "rice", "apple", "salt", "sugar", "cheese", "paper",
+    "butter", "honey", "lemon", "onion", "pasta", "juice", "pencil", "candle", "coffee", "towel",
+    "pepper", "flour", "olives", "garlic",
+)  # fmt: skip
+KINDS = ("total", "tax", "date", "shop", "count")
+QUESTIONS = {
+    "total": ("what is the total", "how much is the total", "what is the total amount"),
+    "tax": ("what is the tax", "how much is the tax", "how much tax is on it"),
+    "date": ("what is the date", "what date is on it", "which day was it"),
+    "shop": ("what is the shop", "which shop is it", "what is the name of the shop"),
+    "count": ("how many items", "how many items are there", "what is the number of items"),
+    "price": ("how much is the {}", "what does the {} cost", "what is the price of the {}"),
+    "lines": ("read all lines", "read the text", "what is written here"),
+}
+ABSENT = "not on the receipt"
+ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+COLUMNS = 17
+ADVANCE = 16.0  # pixels a character; with a pitch of 48, three to a patch
+PITCH = 48.0
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """One receipt; money is text as printed, such as `12.40`."""
+
+    shop: str
+    date: str
+    items: tuple[tuple[str, str], ...]
+    tax: str
+    total: str
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """The printed lines, at most ten of at most seventeen characters."""
+        rows = [self.shop, self.date, *(_columns(name, price) for name, price in self.items)]
+        rows += [_columns("items", str(len(self.items))), _columns("tax", self.tax)]
+        return (*rows, _columns("total", self.total))
+
+    def answer(self, kind: str, item: str = "") -> str:
+        """The right answer to a question of this kind."""
+        if kind == "price":
+            return dict(self.items).get(item, ABSENT)
+        if kind == "lines":
+            return as_text(self.lines)
+        return {"total": self.total, "tax": self.tax, "date": self.date, "shop": self.shop,
+                "count": str(len(self.items))}[kind]  # fmt: skip
+
+
+    def label(self, kind: str, item: str = "") -> str:
+        """What is printed just before the answer, without spaces."""
+        return {"date": self.shop, "count": "items", "price": item}.get(
+            kind, kind if kind in ("tax", "total") else ""
+        )
+
+
+@dataclass(frozen=True)
+class Style:
+    """How text is put on a canvas: sizes in pixels, colours as RGB."""
+
+    size: tuple[int, int] = (288, 480)
+    font: str = "DejaVuSansMono.ttf"
+    advance: float = ADVANCE
+    pitch: float = PITCH
+    left: float = 0.0
+    top: float = 0.0
+    ink: tuple[int, int, int] = (0, 0, 0)
+    paper: tuple[int, int, int] = (255, 255, 255)
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A drawn picture and where each character's centre lies on it."""
+
+    image: Image.Image
+    characters: tuple[tuple[str, float, float], ...] = field(repr=False)
+
+
+def make_receipt(rng: random.Random, most_items: int = 5) -> Receipt:
+    """A receipt of one to `most_items` items whose numbers add up."""
+    cents = [rng.randrange(5, 10 ** rng.choice((3, 3, 4))) for _ in range(rng.randint(1, most_items))]
+    tax = round(sum(cents) * rng.choice((0.05, 0.07, 0.1, 0.19, 0.2)))
+    names = rng.sample(ITEMS, len(cents))
+    date = f"20{rng.randrange(10, 40)}-{rng.randrange(1, 13):02d}-{rng.randrange(1, 29):02d}"
+    shop = "".join(rng.choice(ALPHABET) for _ in range(rng.randint(3, 7)))
+    items = tuple((name, _money(value)) for name, value in zip(names, cents, strict=True))
+    return Receipt(shop, date, items, _money(tax), _money(sum(cents) + tax))
+
+
+def random_lines(rng: random.Random, rows: int, characters: str) -> tuple[str, ...]:
+    """Lines of random words for learning to read letters without guessing."""
+    lines = []
+    for _ in range(rows):
+        line = ""
+        while len(line) < COLUMNS and (not line or rng.random() < 0.8):
+            line += "".join(rng.choice(characters) for _ in range(rng.randint(1, 8))) + " "
+        lines.append(line[:COLUMNS].strip())
+    return tuple(lines)
+
+
+def as_text(lines: tuple[str, ...]) -> str:
+    """Printed lines as an answer: runs of spaces are one."""
+    return "\n".join(" ".join(line.split()) for line in lines)
+
+
+def draw(lines: tuple[str, ...], style: Style) -> Drawing:
+    """Print lines on a canvas, one character a cell, as a till prints them."""
+    image = Image.new("RGB", style.size, style.paper)
+    pen = ImageDraw.Draw(image)
+    font = _font(style.font, style.advance)
+    placed = []
+    for row, line in enumerate(lines):
+        middle = style.top + (row + 0.5) * style.pitch
+        for column, character in enumerate(line):
+            if character == " ":
+                continue
+            centre = style.left + (column + 0.5) * style.advance
+            pen.text((centre, middle), character, fill=style.ink, font=font, anchor="mm")
+            placed.append((character, centre, middle))
+    return Drawing(image, tuple(placed))
+
+
+def _columns(left: str, right: str) -> str:
+    return left + " " * max(1, COLUMNS - len(left) - len(right)) + right
+
+
+def _money(cents: int) -> str:
+    return f"{cents // 100}.{cents % 100:02d}"
+
+
+@cache
+def _font(name: str, advance: float) -> ImageFont.FreeTypeFont:
+    # DejaVu Sans Mono advances 0.602 em
+    import matplotlib
+
+    folder = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
+    return ImageFont.truetype(str(folder / name), advance / 0.60205)

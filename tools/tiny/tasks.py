@@ -1,0 +1,179 @@
+"""The tasks of the small world: each makes a fresh conversation with pictures and sounds in it.
+
+A task knows nothing of token ids: it returns turns, and `conversation.py` writes them as ids.
+"""
+
+import random
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from . import receipts, words
+from .receipts import Drawing, Style
+from .speech import VOICES, random_delivery, speaker
+
+GREETINGS = ("hello", "hi", "good morning", "how are you", "who are you", "what can you do", "help", "thank you")
+INTRODUCTION = "I am a tiny demonstration model, not Gemma. Show me a receipt or speak to me."
+BLIND = "I see no receipt."
+REQUESTS = ("write down what you hear", "what did you hear", "transcribe the sound", "what was said")
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """One question and its answer; a picture or sound that came with it; `said` is the sound's text."""
+
+    answer: str
+    question: str = ""
+    drawing: Drawing | None = None
+    budget: int = 70
+    sound: np.ndarray | None = None
+    said: str = ""
+    kind: str = ""
+    label: str | None = None  # what is printed just before the answer, without spaces; None: nowhere
+
+
+@dataclass(frozen=True)
+class World:
+    """How wide the world is: what the curriculum loosens step by step."""
+
+    examination: bool = False
+    shift: float = 2.0  # pixels by which a text block is off its cell grid
+    budgets: tuple[int, ...] = (70,)
+    rows: int = 10
+    digits: int = 6
+    voices: tuple[str, ...] = VOICES
+    absent: float = 0.15  # share of price questions about an item that is not there
+    anywhere: float = 0.0  # share of pictures with text at any height and a narrower pitch
+    colour: float = 0.0  # share of coloured and dark pictures
+    fonts: tuple[str, ...] = ("DejaVuSansMono.ttf", "DejaVuSansMono-Bold.ttf")
+    sizes: tuple[tuple[int, int], ...] = ((288, 480),)
+
+
+class Tasks:
+    """Makers of conversations; one random source each, so that a seed gives the same list."""
+
+    def __init__(self, seed: int, world: World) -> None:
+        self.rng = random.Random(seed)
+        self.world = world
+
+    def word(self) -> list[Exchange]:
+        """One short word, to learn that an answer is copied from the picture."""
+        characters = self.rng.choice(("0123456789", receipts.ALPHABET, receipts.ALPHABET.lower()))
+        word = "".join(self.rng.choice(characters) for _ in range(self.rng.randint(1, 8)))
+        return [self._shown((word,), self._reading(word))]
+
+    def strip(self) -> list[Exchange]:
+        """Lines of random words; all of them are asked for."""
+        rng = self.rng
+        characters = rng.choice(
+            ("0123456789", "0123456789.-", receipts.ALPHABET, "abcdefghijklmnopqrstuvwxyz",
+             receipts.ALPHABET + "abcdefghijklmnopqrstuvwxyz0123456789.,:-/%?!")
+        )  # fmt: skip
+        rows = rng.randint(1, self.world.rows)
+        lines = receipts.random_lines(rng, rows, characters)
+        return [self._shown(lines, self._reading(receipts.as_text(lines)))]
+
+    def receipt(self) -> list[Exchange]:
+        """A receipt and several typed questions."""
+        receipt = receipts.make_receipt(self.rng)
+        kinds = self.rng.sample((*receipts.KINDS, "price"), self.rng.randint(3, 6))
+        if self.rng.random() < 0.3:
+            kinds[self.rng.randrange(len(kinds))] = "lines"
+        exchanges = [self._question(receipt, kind) for kind in kinds]
+        return [self._shown(receipt.lines, exchanges[0]), *exchanges[1:]]
+
+    def asked(self, kind: str) -> list[Exchange]:
+        """A receipt and one typed question of this kind."""
+        receipt = receipts.make_receipt(self.rng)
+        return [self._shown(receipt.lines, self._question(receipt, kind))]
+
+    def mixed(self) -> list[Exchange]:
+        """A receipt with a spoken question, then typed and spoken ones about the same picture."""
+        receipt = receipts.make_receipt(self.rng)
+        kinds = self.rng.sample((*receipts.KINDS, "price"), self.rng.randint(2, 4))
+        exchanges = [self._question(receipt, kind) for kind in kinds]
+        for number, exchange in enumerate(exchanges):
+            if number == 0 or self.rng.random() < 0.5:
+                spoken = exchange.question.rstrip("?").lower()
+                exchanges[number] = replace(exchange, question="", sound=self.say(spoken), said=spoken)
+        return [self._shown(receipt.lines, exchanges[0]), *exchanges[1:]]
+
+    def later(self) -> list[Exchange]:
+        """Something else first, then a receipt in a later turn."""
+        first = self.rng.choice((self.chat, self.digits, self.commands, self.receipt))()[:1]
+        return [*first, *self.rng.choice((self.receipt, self.mixed))()[:2]]
+
+    def chat(self) -> list[Exchange]:
+        """Words alone: say what this is, or that there is nothing to see."""
+        rng = self.rng
+        if rng.random() < 0.5:
+            form = rng.choice(receipts.QUESTIONS[rng.choice(list(receipts.QUESTIONS))])
+            return [Exchange(BLIND, self._written(form.format(rng.choice(receipts.ITEMS))))]
+        return [Exchange(INTRODUCTION, self._written(rng.choice(GREETINGS)))]
+
+    def digits(self) -> list[Exchange]:
+        """Spoken digits, written down; sometimes a second string in a later turn."""
+        return [self._heard(self._digits()) for _ in range(self.rng.choice((1, 1, 2)))]
+
+    def commands(self) -> list[Exchange]:
+        """Spoken commands and questions, written down."""
+        return [self._heard(self._sentence()) for _ in range(self.rng.choice((1, 1, 2)))]
+
+    def say(self, text: str) -> np.ndarray:
+        """Speak text as somebody in this world would: float32 samples at 16 kHz."""
+        spoken = " ".join(text) if text.isdigit() else text
+        return speaker().say(spoken, random_delivery(self.rng, self.world.voices), self.rng)
+
+    def _digits(self) -> str:
+        return words.digits(self.rng, self.world.examination, self.world.digits)
+
+    def _sentence(self) -> str:
+        if self.rng.random() < 0.6:
+            return words.command(self.rng, self.world.examination)
+        form = self.rng.choice(receipts.QUESTIONS[self.rng.choice((*receipts.KINDS, "price"))])
+        return form.format(self.rng.choice(receipts.ITEMS))
+
+    def _heard(self, text: str) -> Exchange:
+        request = self._written(self.rng.choice(REQUESTS)) if self.rng.random() < 0.6 else ""
+        return Exchange(text, request, sound=self.say(text), said=text)
+
+    def _reading(self, answer: str) -> Exchange:
+        question = self._written(self.rng.choice(receipts.QUESTIONS["lines"]))
+        return Exchange(answer, question, kind="lines", label="")
+
+    def _question(self, receipt: receipts.Receipt, kind: str) -> Exchange:
+        item = self.rng.choice(receipt.items)[0]
+        if self.rng.random() < self.world.absent:
+            item = self.rng.choice(receipts.ITEMS)
+        question = self._written(self.rng.choice(receipts.QUESTIONS[kind]).format(item))
+        return Exchange(receipt.answer(kind, item), question, kind=kind, label=receipt.label(kind, item))
+
+    def _written(self, sentence: str) -> str:
+        if self.rng.random() < 0.5:
+            sentence = sentence.capitalize()
+        return sentence + ("?" if self.rng.random() < 0.6 else "")
+
+    def _shown(self, lines: tuple[str, ...], exchange: Exchange) -> Exchange:
+        drawing = receipts.draw(lines, self._style(len(lines)))
+        return replace(exchange, drawing=drawing, budget=self.rng.choice(self.world.budgets))
+
+    def _style(self, rows: int) -> Style:
+        rng, world = self.rng, self.world
+        width, height = rng.choice([s for s in world.sizes if s[1] >= rows * receipts.PITCH])
+        pitch, top = receipts.PITCH, 0.0
+        spare = int(height // pitch) - rows
+        if rng.random() < world.anywhere:
+            pitch = rng.uniform(40, receipts.PITCH)
+            top = rng.uniform(0, height - rows * pitch)
+        else:
+            top = pitch * rng.randint(0, spare) + rng.uniform(-world.shift, world.shift)
+        margin = width - receipts.COLUMNS * receipts.ADVANCE
+        left = min(max(margin / 2 + rng.uniform(-world.shift, world.shift), 0), margin)
+        ink, paper = _colours(rng) if rng.random() < world.colour else ((0, 0, 0), (255, 255, 255))
+        return Style((width, height), rng.choice(world.fonts), receipts.ADVANCE, pitch, left, top, ink, paper)
+
+
+def _colours(rng: random.Random) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
+    dark = tuple(rng.randrange(0, 90) for _ in range(3))
+    light = tuple(rng.randrange(170, 256) for _ in range(3))
+    return (light, dark) if rng.random() < 0.5 else (dark, light)  # type: ignore[return-value]

@@ -1,0 +1,36 @@
+"""What is said in the small world: commands, digits, and which sentences are kept for the examination."""
+
+import random
+import zlib
+
+_THINGS = ("light", "radio", "lamp", "fan", "heater", "music", "camera")
+_PLACES = ("kitchen", "garden", "office", "bedroom", "hall", "garage")
+_NAMES = ("anna", "david", "maria", "peter", "sarah", "tom", "julia", "robert")
+_NUMBERS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "twenty")
+COMMANDS = (
+    *(f"turn {way} the {thing} in the {place}" for way in ("on", "off") for thing in _THINGS for place in _PLACES),
+    *(f"{verb} the {thing}" for verb in ("open", "close") for thing in ("door", "window", "gate", "file", "mail")),
+    *(f"{verb} the {thing}" for verb in ("start", "stop", "save", "delete") for thing in ("timer", "music", "note", "film")),
+    *(f"set a timer for {n} minutes" for n in _NUMBERS),
+    *(f"{verb} {name}" for verb in ("call", "write to", "send a message to", "wait for") for name in _NAMES),
+)  # fmt: skip
+
+
+def held_out(sentence: str) -> bool:
+    """One sentence in six is never spoken in training; which, is a function of its text."""
+    return zlib.crc32(sentence.encode()) % 6 == 0
+
+
+def command(rng: random.Random, examination: bool) -> str:
+    """A random command that belongs to training or to the examination."""
+    while held_out(sentence := rng.choice(COMMANDS)) != examination:
+        pass
+    return sentence
+
+
+def digits(rng: random.Random, examination: bool, most: int = 6) -> str:
+    """A string of one to `most` digits, such as `4071`; from three digits on, held-out strings exist."""
+    while True:
+        text = "".join(rng.choice("0123456789") for _ in range(rng.randint(1, most)))
+        if len(text) < 3 or held_out(text) == examination:
+            return text
