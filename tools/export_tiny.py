@@ -14,14 +14,21 @@ from mlx_gemma4.quantize import RECIPES, quantize
 
 ROOT = Path(__file__).resolve().parent.parent
 # Greedy unless asked: it is a demonstration that should read, not invent.
-GENERATION = {"do_sample": False, "temperature": 0.0, "eos_token_id": [1, 5], "suppress_tokens": [7, 10]}
+GENERATION = {
+    "do_sample": False,
+    "temperature": 0.0,
+    "eos_token_id": [1, 5],
+    "suppress_tokens": [7, 10],
+}
 PROCESSOR = {"image_processor": {"max_soft_tokens": 70}}
 
 
 def main() -> None:
     """Read the options and write both folders."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("reference", type=Path, help="folder written at the end of tools.train_tiny")
+    parser.add_argument(
+        "reference", type=Path, help="folder written at the end of tools.train_tiny"
+    )
     parser.add_argument("--out", type=Path, default=ROOT / "assets")
     options = parser.parse_args()
     import mlx.core as mx

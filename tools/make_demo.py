@@ -33,7 +33,9 @@ def main() -> None:
         ("command", "send a message to maria", "en-gb-x-rp"),
         ("question", "what is the total", "en-us+f3"),
     ):
-        samples = speaker().say(text, Delivery(voice, 170, 50, lead=0.2, gain=0.8, noise=0.002), rng)
+        samples = speaker().say(
+            text, Delivery(voice, 170, 50, lead=0.2, gain=0.8, noise=0.002), rng
+        )
         soundfile.write(FOLDER / f"{name}.wav", samples, 16000, subtype="PCM_16")
     print(*sorted(path.name for path in FOLDER.iterdir()))
 

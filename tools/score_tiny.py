@@ -1,9 +1,9 @@
 """Score the demonstration model on fresh held-out items: `python -m tools.score_tiny`.
 
-Everything goes through the library's own front door, `mlx_gemma4.Session`, at temperature 0: pictures
-are resized and cut by it, sounds are cut into frames by it. Words, numbers, sentences and offsets are
-drawn from the part of the small world that training never saw (`tools/tiny/words.py`).
-Needs the `train` extra and espeak-ng; one process a core.
+Everything goes through the library's own front door, `mlx_gemma4.Session`, at temperature 0, which
+resizes and cuts the pictures and the sounds. Names, numbers, sentences and offsets are drawn from
+the part of the small world that training never saw (`tools/tiny/words.py`).
+Needs the `score` extra and espeak-ng; one process a core.
 """
 
 import argparse
@@ -42,20 +42,27 @@ class Question:
 
 WIDE = replace(EXAMINATION, colour=1.0, anywhere=1.0, sizes=((288, 480), (336, 480), (288, 384)))
 REQUIRED = (
-    *(Question(f"receipt: {kind}", "asked", kind) for kind in ("total", "tax", "date", "shop", "count")),
+    *(
+        Question(f"receipt: {kind}", "asked", kind)
+        for kind in ("total", "tax", "date", "shop", "count")
+    ),
     Question("receipt: all lines", "asked", "lines", errors="characters"),
     Question("1 to 6 spoken digits", "digits", errors="words"),
     Question("spoken command", "commands", errors="words"),
     Question("picture + spoken question", "mixed"),
     Question("second question, later turn", "mixed", turn=1),
-)  # fmt: skip
+)
 WIDENED = (
     Question("receipt: price of an item, or that it is not there", "asked", "price"),
     Question("picture in the second turn", "later", turn=1),
     Question("total, any place, colour, dark, other sizes", "asked", "total", WIDE),
-    Question("spoken command, three voices never heard", "commands",
-             world=replace(EXAMINATION, voices=OTHER_VOICES), errors="words"),
-)  # fmt: skip
+    Question(
+        "spoken command, three voices never heard",
+        "commands",
+        world=replace(EXAMINATION, voices=OTHER_VOICES),
+        errors="words",
+    ),
+)
 
 
 @dataclass(frozen=True)
@@ -94,7 +101,9 @@ def answer(model: object, conversation: list[Exchange]) -> str:
             session.add_text(exchange.question)
         if exchange.sound is not None:
             session.add_audio(exchange.sound, 16000)
-        reply = "".join(e.text for e in session.reply(160, temperature=0.0) if isinstance(e, g4.Token))
+        reply = "".join(
+            e.text for e in session.reply(160, temperature=0.0) if isinstance(e, g4.Token)
+        )
     return reply
 
 
@@ -119,7 +128,7 @@ def score(model: object, question: Question, count: int, seed: int) -> list[Resu
 
 
 def interval(hits: int, count: int) -> tuple[float, float]:
-    """95 % interval of a share (E. B. Wilson, 1927, Journal of the American Statistical Association 22)."""
+    """95 % interval of a share (E. B. Wilson, 1927, https://doi.org/10.2307/2276774)."""
     z, share = 1.96, hits / count
     middle = share + z * z / (2 * count)
     half = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
@@ -128,9 +137,10 @@ def interval(hits: int, count: int) -> tuple[float, float]:
 
 
 def load(precision: str, folder: Path) -> object:
-    """The model at a precision. Quantized weights are multiplied as the dense numbers they stand for,
+    """Load the model at a precision.
 
-    which MLX's CPU backend does forty times faster (the logits agree to 1e-4).
+    Quantized weights are multiplied as the dense numbers they stand for, which MLX's CPU backend
+    does forty times faster; the logits agree to 1e-4.
     """
     import mlx_gemma4 as g4
     from mlx_gemma4.quantize import RECIPES, quantize
@@ -156,7 +166,11 @@ def _spread(model: Any) -> None:
         if not isinstance(module, nn.QuantizedLinear | nn.QuantizedEmbedding):
             continue
         weight = core.dequantize(
-            module.weight, module.scales, module.biases, group_size=module.group_size, bits=module.bits
+            module.weight,
+            module.scales,
+            module.biases,
+            group_size=module.group_size,
+            bits=module.bits,
         )
         rows, columns = weight.shape
         embeds = isinstance(module, nn.QuantizedEmbedding)
@@ -188,7 +202,10 @@ _models: dict[tuple[str, Path], object] = {}
 
 
 def _table(results: dict[tuple[str, Question], list[Result]], precisions: list[str]) -> list[str]:
-    lines = ["| held-out items | n | " + " | ".join(precisions) + " |", "|---|---|" + "---|" * len(precisions)]
+    lines = [
+        "| held-out items | n | " + " | ".join(precisions) + " |",
+        "|---|---|" + "---|" * len(precisions),
+    ]
     for question in (*REQUIRED, *WIDENED):
         cells = []
         for precision in precisions:
@@ -208,30 +225,41 @@ def main() -> None:
     """Score every question at every precision and print a Markdown table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", type=Path, default=ROOT / "assets" / "tiny")
-    parser.add_argument("--precision", nargs="+", default=["full", "4bit"], choices=["full", "8bit", "4bit"])
+    parser.add_argument(
+        "--precision", nargs="+", default=["full", "4bit"], choices=["full", "8bit", "4bit"]
+    )
     parser.add_argument("--items", type=int, default=512, help="items a question")
     parser.add_argument("--workers", type=int, default=os.cpu_count())
     parser.add_argument("--seed", type=int, default=20261124)
-    parser.add_argument("--readme", action="store_true", help="put the table into the model's README")
-    parser.add_argument("--wrong", type=Path, help="write the wrong answers to this file, as JSON lines")
+    parser.add_argument(
+        "--readme", action="store_true", help="put the table into the model's README"
+    )
+    parser.add_argument(
+        "--wrong", type=Path, help="write the wrong answers to this file, as JSON lines"
+    )
     options = parser.parse_args()
     _use_openblas()
     began = time.monotonic()
     part = 64
     jobs = [
         (precision, options.model, question, min(part, options.items - done), options.seed + done)
-        for precision in options.precision for question in (*REQUIRED, *WIDENED)
+        for precision in options.precision
+        for question in (*REQUIRED, *WIDENED)
         for done in range(0, options.items, part)
-    ]  # fmt: skip
+    ]
     results: dict[tuple[str, Question], list[Result]] = {}
     with multiprocessing.get_context("spawn").Pool(options.workers) as pool:
         for number, (precision, question, rows) in enumerate(pool.imap(_work, jobs), 1):
             results.setdefault((precision, question), []).extend(rows)
-            print(f"\r{number} of {len(jobs)} parts, {time.monotonic() - began:.0f} s", end="", file=sys.stderr)
+            print(
+                f"\r{number} of {len(jobs)} parts, {time.monotonic() - began:.0f} s",
+                end="",
+                file=sys.stderr,
+            )
     print(file=sys.stderr)
     table = "\n".join(_table(results, options.precision)) + (
-        f"\n\nGreedy decoding through `Session`, seed {options.seed}, 95 % Wilson intervals; CER and WER are edits "
-        f"over length.\nTook {time.monotonic() - began:.0f} s in {options.workers} processes "
+        f"\n\nGreedy decoding through `Session`, seed {options.seed}, 95 % Wilson intervals; "
+        f"CER and WER are edits over length.\nTook {time.monotonic() - began:.0f} s in {options.workers} processes "
         f"({platform.system()} {platform.machine()})."
     )
     print(table)
@@ -245,14 +273,23 @@ def main() -> None:
             for (precision, question), rows in results.items():
                 for row in rows:
                     if row.wanted != row.given:
-                        record = {"precision": precision, "question": question.name, "wanted": row.wanted, "given": row.given}
+                        record = {
+                            "precision": precision,
+                            "question": question.name,
+                            "wanted": row.wanted,
+                            "given": row.given,
+                        }
                         print(json.dumps(record), file=file)
 
 
 def _use_openblas() -> None:
-    """Start again with Debian's OpenBLAS where it is installed: the reference BLAS is forty times slower."""
+    """Start again with Debian's OpenBLAS if it is there: forty times the reference BLAS's speed."""
     if OPENBLAS.exists() and str(OPENBLAS) not in os.environ.get("LD_PRELOAD", ""):
-        fast = {"LD_PRELOAD": str(OPENBLAS), "OPENBLAS_NUM_THREADS": "1", "MLX_DISABLE_COMPILE": "1"}
+        fast = {
+            "LD_PRELOAD": str(OPENBLAS),
+            "OPENBLAS_NUM_THREADS": "1",
+            "MLX_DISABLE_COMPILE": "1",
+        }
         command = [sys.executable, "-m", "tools.score_tiny", *sys.argv[1:]]
         os.execve(sys.executable, command, {**os.environ, **fast})
 

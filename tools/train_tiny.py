@@ -1,9 +1,9 @@
 """Train the demonstration model from scratch: `python -m tools.train_tiny OUT --minutes 100`.
 
 transformers' own class on torch, on the CPU; one single-threaded process a core, gradients averaged
-after every step. Each process adds up batches until the step's seconds are over, so that a busy core
-slows nobody down. Everything is made on the fly and never repeated. Needs the `train` extra and
-espeak-ng; a run that was cut goes on from its last checkpoint.
+after every step. Each process adds up batches until the step's seconds are over, so a busy core
+slows nobody down. Everything is made on the fly and never repeated. A run that was cut goes on from
+its last checkpoint. Needs the `train` extra and espeak-ng.
 """
 
 import argparse
@@ -63,9 +63,12 @@ class Trainer:
     def save(self) -> None:
         """Write the checkpoint; a cut while writing leaves the one before."""
         state = {
-            "model": self.model.state_dict(), "heads": self.heads.state_dict(),
-            "optimizers": [o.state_dict() for o in self.optimizers], "step": self.step, "spent": self.spent,
-        }  # fmt: skip
+            "model": self.model.state_dict(),
+            "heads": self.heads.state_dict(),
+            "optimizers": [o.state_dict() for o in self.optimizers],
+            "step": self.step,
+            "spent": self.spent,
+        }
         torch.save(state, self.out / "training.part")
         (self.out / "training.part").rename(self.out / "training.pt")
 
@@ -99,7 +102,9 @@ class Trainer:
             total.backward()
             batches += 1
             row = self.sums[name]
-            for i, value in enumerate((1.0, losses.answer, losses.right, losses.seen, losses.hearing, losses.pointing)):
+            for i, value in enumerate(
+                (1.0, losses.answer, losses.right, losses.seen, losses.hearing, losses.pointing)
+            ):
                 row[i] += 0.0 if value is None else float(torch.as_tensor(value).detach())
         self._average(batches)
         nn.utils.clip_grad_norm_(self.parameters, 1.0)
@@ -128,8 +133,14 @@ class Trainer:
     def report(self) -> dict[str, object]:
         """Means since the last report."""
         tasks = {
-            name: {"loss": round(l / n, 3), "ids_right": round(r / n, 3), "seen": round(s / n, 3), "ctc": round(c / n, 2), "place": round(p / n, 2)}
-            for name, (n, l, r, s, c, p) in self.sums.items()
+            name: {
+                "loss": round(a / n, 3),
+                "ids_right": round(r / n, 3),
+                "seen": round(s / n, 3),
+                "ctc": round(c / n, 2),
+                "place": round(p / n, 2),
+            }
+            for name, (n, a, r, s, c, p) in self.sums.items()
         }
         self.sums.clear()
         return {"step": self.step, "minutes": round(self.spent / 60, 2), "tasks": tasks}
@@ -171,7 +182,9 @@ def _optimizers(model: nn.Module, heads: nn.Module, muon: bool) -> list[torch.op
         else:
             groups[(1.0, 0.02 if weight.ndim == 2 else 0.0)].append(weight)
     adam = torch.optim.AdamW(
-        [{"params": p, "scale": s, "weight_decay": d} for (s, d), p in groups.items()], betas=(0.9, 0.98), fused=True
+        [{"params": p, "scale": s, "weight_decay": d} for (s, d), p in groups.items()],
+        betas=(0.9, 0.98),
+        fused=True,
     )
     if not matrices:
         return [adam]
@@ -184,7 +197,9 @@ def _optimizers(model: nn.Module, heads: nn.Module, muon: bool) -> list[torch.op
 def _work(rank: int, options: argparse.Namespace, meeting: str) -> None:
     torch.set_num_threads(1)
     if options.workers > 1:
-        distributed.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=options.workers)
+        distributed.init_process_group(
+            "gloo", init_method=f"file://{meeting}", rank=rank, world_size=options.workers
+        )
     trainer = Trainer(rank, options)
     trainer.load()
     logged = saved = examined = trainer.spent
@@ -202,7 +217,17 @@ def _work(rank: int, options: argparse.Namespace, meeting: str) -> None:
                 examined = trainer.spent
                 if rank == 0:
                     exact = trainer.examine(options.items)
-                    print(json.dumps({"step": trainer.step, "minutes": round(examined / 60, 2), "exact": exact}), file=log, flush=True)
+                    print(
+                        json.dumps(
+                            {
+                                "step": trainer.step,
+                                "minutes": round(examined / 60, 2),
+                                "exact": exact,
+                            }
+                        ),
+                        file=log,
+                        flush=True,
+                    )
                 if options.workers > 1:
                     distributed.barrier()
     if rank == 0:
@@ -213,12 +238,16 @@ def main() -> None:
     """Read the options and start the processes."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path, help="folder for tokenizer, checkpoint and log")
-    parser.add_argument("--minutes", type=float, default=100.0, help="wall-clock length of the whole run")
+    parser.add_argument(
+        "--minutes", type=float, default=100.0, help="wall-clock length of the whole run"
+    )
     parser.add_argument("--workers", type=int, default=2, help="processes, one a core")
     parser.add_argument("--seconds", type=float, default=0.6, help="length of one step")
     parser.add_argument("--rate", type=float, default=2e-3, help="peak learning rate")
     parser.add_argument("--examine", type=float, default=6.0, help="minutes between examinations")
-    parser.add_argument("--items", type=int, default=96, help="conversations a task in an examination")
+    parser.add_argument(
+        "--items", type=int, default=96, help="conversations a task in an examination"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--muon", action="store_true")
     options = parser.parse_args()

@@ -1,4 +1,4 @@
-"""The small world of the tiny model: what is taught is what the library asks, and exams are fresh."""
+"""The small world of the tiny model: taught as the library asks, examined on what is fresh."""
 
 import random
 from pathlib import Path
@@ -43,7 +43,9 @@ def test_a_conversation_is_written_for_training_as_the_library_writes_it() -> No
 
 def test_only_answers_and_their_end_are_learned() -> None:
     writer = Writer(TINY / "tokenizer.json")
-    written = writer.write([Exchange("12.50", "what is the total"), Exchange("7", "how many items")])
+    written = writer.write(
+        [Exchange("12.50", "what is the total"), Exchange("7", "how many items")]
+    )
     learned = [i for i, learn in zip(written.ids, written.learn, strict=True) if learn]
     end = writer.control("<turn|>")
     assert learned == [*writer.encode("12.50"), end, *writer.encode("7"), end]

@@ -1,4 +1,4 @@
-"""Conversations as token ids with pictures and sounds in place, and what is to be learned from each row."""
+"""Conversations as token ids with pictures and sounds in place, and what each row is to learn."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -29,7 +29,9 @@ class Example:
     glyphs: list[np.ndarray] = field(default_factory=list)
     frames: list[np.ndarray] = field(default_factory=list)
     said: list[list[int]] = field(default_factory=list)
-    places: list[int] = field(default_factory=list)  # row of the patch with the next character, or -1
+    places: list[int] = field(
+        default_factory=list
+    )  # row of the patch with the next character, or -1
 
 
 class Writer:
@@ -74,11 +76,17 @@ class Writer:
             self._add(example, [self.control("<turn|>"), *self.encode("\n")])
             self._add(example, [self.control("<|turn>"), *self.encode("model\n")])
             if last and empty_thought:
-                thought = [self.control("<|channel>"), *self.encode("thought\n"), self.control("<channel|>")]
+                thought = [
+                    self.control("<|channel>"),
+                    *self.encode("thought\n"),
+                    self.control("<channel|>"),
+                ]
                 self._add(example, thought)
             if not (last and open_reply):
                 start = len(example.ids)
-                self._add(example, [*self.encode(exchange.answer), self.control("<turn|>")], learn=True)
+                self._add(
+                    example, [*self.encode(exchange.answer), self.control("<turn|>")], learn=True
+                )
                 if shown is not None and exchange.label is not None:
                     # The row before an id is the one that predicts it.
                     for column, place in enumerate(self._places(shown, exchange)):
@@ -137,9 +145,7 @@ class _Shown:
     rows: list[int]
 
 
-def _glyphs(
-    drawing: Drawing, size: tuple[int, int], count: int
-) -> tuple[list[int], np.ndarray]:
+def _glyphs(drawing: Drawing, size: tuple[int, int], count: int) -> tuple[list[int], np.ndarray]:
     """The patch of each character's centre (-1: outside), and the characters of each patch.
 
     The second is (P, SLOTS) ints, left to right, 0 for none.

@@ -1,4 +1,4 @@
-"""Receipts of the small world: what stands on them, how they are drawn, what is asked about them."""
+"""Receipts of the small world: what stands on them, how they are drawn, what is asked."""
 
 import random
 from dataclasses import dataclass, field
@@ -7,11 +7,34 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
+from . import words
+
 ITEMS = (
-    "tea", "bread", "milk", "soap", "rice", "apple", "salt", "sugar", "cheese", "paper",
-    "butter", "honey", "lemon", "onion", "pasta", "juice", "pencil", "candle", "coffee", "towel",
-    "pepper", "flour", "olives", "garlic",
-)  # fmt: skip
+    "tea",
+    "bread",
+    "milk",
+    "soap",
+    "rice",
+    "apple",
+    "salt",
+    "sugar",
+    "cheese",
+    "paper",
+    "butter",
+    "honey",
+    "lemon",
+    "onion",
+    "pasta",
+    "juice",
+    "pencil",
+    "candle",
+    "coffee",
+    "towel",
+    "pepper",
+    "flour",
+    "olives",
+    "garlic",
+)
 KINDS = ("total", "tax", "date", "shop", "count")
 QUESTIONS = {
     "total": ("what is the total", "how much is the total", "what is the total amount"),
@@ -52,9 +75,13 @@ class Receipt:
             return dict(self.items).get(item, ABSENT)
         if kind == "lines":
             return as_text(self.lines)
-        return {"total": self.total, "tax": self.tax, "date": self.date, "shop": self.shop,
-                "count": str(len(self.items))}[kind]  # fmt: skip
-
+        return {
+            "total": self.total,
+            "tax": self.tax,
+            "date": self.date,
+            "shop": self.shop,
+            "count": str(len(self.items)),
+        }[kind]
 
     def label(self, kind: str, item: str = "") -> str:
         """What is printed just before the answer, without spaces."""
@@ -85,13 +112,15 @@ class Drawing:
     characters: tuple[tuple[str, float, float], ...] = field(repr=False)
 
 
-def make_receipt(rng: random.Random, most_items: int = 5) -> Receipt:
-    """A receipt of one to `most_items` items whose numbers add up."""
-    cents = [rng.randrange(5, 10 ** rng.choice((3, 3, 4))) for _ in range(rng.randint(1, most_items))]
+def make_receipt(rng: random.Random, examination: bool = False) -> Receipt:
+    """A receipt of one to five items whose numbers add up."""
+    cents = [rng.randrange(5, 10 ** rng.choice((3, 3, 4))) for _ in range(rng.randint(1, 5))]
     tax = round(sum(cents) * rng.choice((0.05, 0.07, 0.1, 0.19, 0.2)))
     names = rng.sample(ITEMS, len(cents))
     date = f"20{rng.randrange(10, 40)}-{rng.randrange(1, 13):02d}-{rng.randrange(1, 29):02d}"
-    shop = "".join(rng.choice(ALPHABET) for _ in range(rng.randint(3, 7)))
+    shop = words.shop(rng, examination)
+    if not examination and rng.random() < 0.5:  # random letters cannot be guessed, only read
+        shop = "".join(rng.choice(ALPHABET) for _ in range(rng.randint(3, 7)))
     items = tuple((name, _money(value)) for name, value in zip(names, cents, strict=True))
     return Receipt(shop, date, items, _money(tax), _money(sum(cents) + tax))
 

@@ -1,8 +1,9 @@
 """The reference model that is trained: transformers' own class, a tiny configuration, our masks.
 
-Three extra heads help in training and are thrown away: after the third layer one names the characters
-in each patch, and one spells what was said along the frames (connectionist temporal classification,
-https://doi.org/10.1145/1143844.1143891); after the fourth, one points at the patch with the next character.
+Three extra heads help in training and are thrown away. After the third layer one names the
+characters in each patch, and one spells what was said along the frames (connectionist temporal classification,
+https://doi.org/10.1145/1143844.1143891); after the fourth, one points at the patch that holds the
+next character of the answer.
 """
 
 from collections.abc import Sequence
@@ -27,24 +28,54 @@ def configuration(vocabulary: int) -> Gemma4UnifiedConfig:
     """
     token = CONTROLS.index
     return Gemma4UnifiedConfig(
-        image_token_id=token("<|image|>"), audio_token_id=token("<|audio|>"), video_token_id=token("<|video|>"),
-        boi_token_id=token("<|image>"), eoi_token_id=token("<image|>"),
-        boa_token_id=token("<|audio>"), eoa_token_index=token("<audio|>"), tie_word_embeddings=True,
+        image_token_id=token("<|image|>"),
+        audio_token_id=token("<|audio|>"),
+        video_token_id=token("<|video|>"),
+        boi_token_id=token("<|image>"),
+        eoi_token_id=token("<image|>"),
+        boa_token_id=token("<|audio>"),
+        eoa_token_index=token("<audio|>"),
+        tie_word_embeddings=True,
         text_config=dict(
-            vocab_size=vocabulary, hidden_size=192, intermediate_size=576, num_hidden_layers=6,
-            num_attention_heads=4, num_key_value_heads=2, head_dim=64, global_head_dim=256,
-            num_global_key_value_heads=1, attention_k_eq_v=True, sliding_window=512,
-            max_position_embeddings=8192, rms_norm_eps=1e-6, hidden_activation="gelu_pytorch_tanh",
-            final_logit_softcapping=30.0, use_bidirectional_attention="vision", num_kv_shared_layers=0,
-            tie_word_embeddings=True, layer_types=["sliding_attention"] * 5 + ["full_attention"],
+            vocab_size=vocabulary,
+            hidden_size=192,
+            intermediate_size=576,
+            num_hidden_layers=6,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            head_dim=64,
+            global_head_dim=256,
+            num_global_key_value_heads=1,
+            attention_k_eq_v=True,
+            sliding_window=512,
+            max_position_embeddings=8192,
+            rms_norm_eps=1e-6,
+            hidden_activation="gelu_pytorch_tanh",
+            final_logit_softcapping=30.0,
+            use_bidirectional_attention="vision",
+            num_kv_shared_layers=0,
+            tie_word_embeddings=True,
+            layer_types=["sliding_attention"] * 5 + ["full_attention"],
             rope_parameters=dict(
-                full_attention=dict(rope_type="proportional", partial_rotary_factor=0.25, rope_theta=1e6),
-                sliding_attention=dict(rope_type="default", rope_theta=1e4)),
-            pad_token_id=0, bos_token_id=2, eos_token_id=[1, token("<turn|>")]),
-        vision_config=dict(patch_size=16, pooling_kernel_size=3, mm_embed_dim=192, mm_posemb_size=128,
-                           output_proj_dims=192, rms_norm_eps=1e-6),
+                full_attention=dict(
+                    rope_type="proportional", partial_rotary_factor=0.25, rope_theta=1e6
+                ),
+                sliding_attention=dict(rope_type="default", rope_theta=1e4),
+            ),
+            pad_token_id=0,
+            bos_token_id=2,
+            eos_token_id=[1, token("<turn|>")],
+        ),
+        vision_config=dict(
+            patch_size=16,
+            pooling_kernel_size=3,
+            mm_embed_dim=192,
+            mm_posemb_size=128,
+            output_proj_dims=192,
+            rms_norm_eps=1e-6,
+        ),
         audio_config=dict(audio_embed_dim=640, rms_norm_eps=1e-6),
-    )  # fmt: skip
+    )
 
 
 def build(vocabulary: int, seed: int) -> Gemma4UnifiedForConditionalGeneration:
@@ -96,7 +127,9 @@ class Losses:
     seen: float
 
 
-def run(model: Gemma4UnifiedForConditionalGeneration, heads: Heads, examples: Sequence[Example]) -> Losses:
+def run(
+    model: Gemma4UnifiedForConditionalGeneration, heads: Heads, examples: Sequence[Example]
+) -> Losses:
     """Forward a batch, right-padded; losses on answers only, plus the helpers' losses."""
     ids, learn, blocks = _stack(examples)
     hidden, early, middle = _decode(model, ids, blocks, examples)
@@ -107,10 +140,14 @@ def run(model: Gemma4UnifiedForConditionalGeneration, heads: Heads, examples: Se
     right = float((scores.argmax(-1) == targets).float().mean())
     seeing, seen = _seeing(heads, early, blocks, examples)
     hearing = _hearing(model, heads, early, ids, examples)
-    return Losses(answer, seeing, hearing, _pointing(heads, early, middle, blocks, examples), right, seen)
+    return Losses(
+        answer, seeing, hearing, _pointing(heads, early, middle, blocks, examples), right, seen
+    )
 
 
-def exact(model: Gemma4UnifiedForConditionalGeneration, examples: Sequence[Example]) -> list[list[bool]]:
+def exact(
+    model: Gemma4UnifiedForConditionalGeneration, examples: Sequence[Example]
+) -> list[list[bool]]:
     """For each conversation, for each answer: would greedy decoding give just this?
 
     With the right history before it, every id of the answer must be the most likely one.
@@ -148,16 +185,19 @@ def _scores(model: Gemma4UnifiedForConditionalGeneration, hidden: torch.Tensor) 
 
 
 def _decode(
-    model: Gemma4UnifiedForConditionalGeneration, ids: torch.Tensor, blocks: torch.Tensor,
+    model: Gemma4UnifiedForConditionalGeneration,
+    ids: torch.Tensor,
+    blocks: torch.Tensor,
     examples: Sequence[Example],
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:  # fmt: skip
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     config = model.config
     inputs = model.get_input_embeddings()(ids)
     pictures = [p for e in examples for p in e.patches]
     if pictures:
         positions = np.concatenate([p for e in examples for p in e.positions])
         rows = model.model.embed_vision(
-            torch.from_numpy(np.concatenate(pictures))[None], torch.from_numpy(positions).long()[None]
+            torch.from_numpy(np.concatenate(pictures))[None],
+            torch.from_numpy(positions).long()[None],
         ).pooler_output[0]
         inputs = inputs.masked_scatter((ids == config.image_token_id)[..., None], rows)
     sounds = [f for e in examples for f in e.frames]
@@ -178,12 +218,14 @@ def _decode(
     ]
     try:
         hidden = model.model.language_model(
-            inputs_embeds=inputs, position_ids=place[None], use_cache=False,
+            inputs_embeds=inputs,
+            position_ids=place[None],
+            use_cache=False,
             attention_mask={
                 "full_attention": causal[None, None].expand(len(ids), 1, -1, -1),
                 "sliding_attention": ((causal | same) & near)[:, None],
             },
-        ).last_hidden_state  # fmt: skip
+        ).last_hidden_state
     finally:
         for hook in hooks:
             hook.remove()
@@ -205,9 +247,12 @@ def _seeing(
 
 
 def _hearing(
-    model: Gemma4UnifiedForConditionalGeneration, heads: Heads, early: torch.Tensor, ids: torch.Tensor,
+    model: Gemma4UnifiedForConditionalGeneration,
+    heads: Heads,
+    early: torch.Tensor,
+    ids: torch.Tensor,
     examples: Sequence[Example],
-) -> torch.Tensor | None:  # fmt: skip
+) -> torch.Tensor | None:
     lengths = [len(f) for e in examples for f in e.frames]
     said = [s for e in examples for s in e.said]
     if not lengths:
@@ -215,13 +260,20 @@ def _hearing(
     rows = heads.hearing(early[ids == model.config.audio_token_id]).log_softmax(-1)
     padded = nn.utils.rnn.pad_sequence(list(rows.split(lengths)))  # (F, N, vocabulary)
     return functional.ctc_loss(
-        padded, torch.tensor([t for s in said for t in s]), torch.tensor(lengths),
-        torch.tensor([len(s) for s in said]), zero_infinity=True,
-    )  # fmt: skip
+        padded,
+        torch.tensor([t for s in said for t in s]),
+        torch.tensor(lengths),
+        torch.tensor([len(s) for s in said]),
+        zero_infinity=True,
+    )
 
 
 def _pointing(
-    heads: Heads, early: torch.Tensor, middle: torch.Tensor, blocks: torch.Tensor, examples: Sequence[Example]
+    heads: Heads,
+    early: torch.Tensor,
+    middle: torch.Tensor,
+    blocks: torch.Tensor,
+    examples: Sequence[Example],
 ) -> torch.Tensor | None:
     wanted = torch.full(blocks.shape, -1)
     for row, example in enumerate(examples):
@@ -236,7 +288,7 @@ def _pointing(
 
 
 def _spectral(rows: int) -> np.ndarray:
-    """Windowed cosines and sines, 60 to 4,200 Hz evenly in mel, as a start for the sound projection."""
+    """Windowed cosines and sines, 60 to 4,200 Hz evenly in mel, to start the sound projection."""
     low, high = (2595 * np.log10(1 + hertz / 700) for hertz in (60.0, 4200.0))
     hertz = 700 * (10 ** (np.linspace(low, high, rows // 2) / 2595) - 1)
     turn = 2 * np.pi * hertz[:, None] * np.arange(640) / 16000

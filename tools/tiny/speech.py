@@ -1,6 +1,7 @@
 """Voices of the small world: espeak-ng in this process, at 16 kHz."""
 
 import ctypes
+import ctypes.util
 import functools
 import random
 from dataclasses import dataclass
@@ -11,7 +12,9 @@ import soxr
 VOICES = ("en-us", "en-us+f3", "en-us+m3", "en-gb-x-rp", "en-gb-scotland", "en-gb-x-rp+f2")
 OTHER_VOICES = ("en-029", "en-us+f4", "en-us+m7")
 _RATE, _PITCH = 1, 3  # espeak_PARAMETER in speak_lib.h
-_CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
+_CALLBACK = ctypes.CFUNCTYPE(
+    ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p
+)
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,8 @@ class Speaker:
     """espeak-ng through its C library, which has one callback a process: get it from `speaker`."""
 
     def __init__(self) -> None:
-        self._library = ctypes.CDLL("libespeak-ng.so.1")
+        found = ctypes.util.find_library("espeak-ng") or "libespeak-ng.so.1"
+        self._library = ctypes.CDLL(found)
         retrieve = 2  # AUDIO_OUTPUT_SYNCHRONOUS: samples come to the callback
         self.native_rate = self._library.espeak_Initialize(retrieve, 0, None, 0)
         self._parts: list[np.ndarray] = []

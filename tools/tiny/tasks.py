@@ -12,15 +12,29 @@ from . import receipts, words
 from .receipts import Drawing, Style
 from .speech import VOICES, random_delivery, speaker
 
-GREETINGS = ("hello", "hi", "good morning", "how are you", "who are you", "what can you do", "help", "thank you")
+GREETINGS = (
+    "hello",
+    "hi",
+    "good morning",
+    "how are you",
+    "who are you",
+    "what can you do",
+    "help",
+    "thank you",
+)
 INTRODUCTION = "I am a tiny demonstration model, not Gemma. Show me a receipt or speak to me."
 BLIND = "I see no receipt."
-REQUESTS = ("write down what you hear", "what did you hear", "transcribe the sound", "what was said")
+REQUESTS = (
+    "write down what you hear",
+    "what did you hear",
+    "transcribe the sound",
+    "what was said",
+)
 
 
 @dataclass(frozen=True)
 class Exchange:
-    """One question and its answer; a picture or sound that came with it; `said` is the sound's text."""
+    """One question and its answer, with the picture or sound that came; `said` is the sound's text."""
 
     answer: str
     question: str = ""
@@ -29,7 +43,9 @@ class Exchange:
     sound: np.ndarray | None = None
     said: str = ""
     kind: str = ""
-    label: str | None = None  # what is printed just before the answer, without spaces; None: nowhere
+    label: str | None = (
+        None  # what is printed just before the answer, without spaces; None: nowhere
+    )
 
 
 @dataclass(frozen=True)
@@ -42,6 +58,7 @@ class World:
     rows: int = 10
     digits: int = 6
     voices: tuple[str, ...] = VOICES
+    shop: float = 1.0  # weight of the shop's name among the questions
     absent: float = 0.15  # share of price questions about an item that is not there
     anywhere: float = 0.0  # share of pictures with text at any height and a narrower pitch
     colour: float = 0.0  # share of coloured and dark pictures
@@ -65,18 +82,19 @@ class Tasks:
     def strip(self) -> list[Exchange]:
         """Lines of random words; all of them are asked for."""
         rng = self.rng
+        capitals, small = receipts.ALPHABET, receipts.ALPHABET.lower()
+        # Capitals take longest to learn, and on receipts only the shop's name has them.
         characters = rng.choice(
-            ("0123456789", "0123456789.-", receipts.ALPHABET, "abcdefghijklmnopqrstuvwxyz",
-             receipts.ALPHABET + "abcdefghijklmnopqrstuvwxyz0123456789.,:-/%?!")
-        )  # fmt: skip
+            ("0123456789.-", capitals, capitals, small, capitals + small + "0123456789.,:-/%?!")
+        )
         rows = rng.randint(1, self.world.rows)
         lines = receipts.random_lines(rng, rows, characters)
         return [self._shown(lines, self._reading(receipts.as_text(lines)))]
 
     def receipt(self) -> list[Exchange]:
         """A receipt and several typed questions."""
-        receipt = receipts.make_receipt(self.rng)
-        kinds = self.rng.sample((*receipts.KINDS, "price"), self.rng.randint(3, 6))
+        receipt = receipts.make_receipt(self.rng, self.world.examination)
+        kinds = self._kinds((*receipts.KINDS, "price"), self.rng.randint(3, 6))
         if self.rng.random() < 0.3:
             kinds[self.rng.randrange(len(kinds))] = "lines"
         exchanges = [self._question(receipt, kind) for kind in kinds]
@@ -84,18 +102,20 @@ class Tasks:
 
     def asked(self, kind: str) -> list[Exchange]:
         """A receipt and one typed question of this kind."""
-        receipt = receipts.make_receipt(self.rng)
+        receipt = receipts.make_receipt(self.rng, self.world.examination)
         return [self._shown(receipt.lines, self._question(receipt, kind))]
 
     def mixed(self) -> list[Exchange]:
         """A receipt with a spoken question, then typed and spoken ones about the same picture."""
-        receipt = receipts.make_receipt(self.rng)
-        kinds = self.rng.sample((*receipts.KINDS, "price"), self.rng.randint(2, 4))
+        receipt = receipts.make_receipt(self.rng, self.world.examination)
+        kinds = self._kinds(receipts.KINDS, self.rng.randint(2, 4))
         exchanges = [self._question(receipt, kind) for kind in kinds]
         for number, exchange in enumerate(exchanges):
             if number == 0 or self.rng.random() < 0.5:
                 spoken = exchange.question.rstrip("?").lower()
-                exchanges[number] = replace(exchange, question="", sound=self.say(spoken), said=spoken)
+                exchanges[number] = replace(
+                    exchange, question="", sound=self.say(spoken), said=spoken
+                )
         return [self._shown(receipt.lines, exchanges[0]), *exchanges[1:]]
 
     def later(self) -> list[Exchange]:
@@ -124,6 +144,15 @@ class Tasks:
         spoken = " ".join(text) if text.isdigit() else text
         return speaker().say(spoken, random_delivery(self.rng, self.world.voices), self.rng)
 
+    def _kinds(self, pool: tuple[str, ...], count: int) -> list[str]:
+        weights = [self.world.shop if kind == "shop" else 1.0 for kind in pool]
+        kinds: list[str] = []
+        while len(kinds) < count:
+            kind = self.rng.choices(pool, weights)[0]
+            if kind not in kinds:
+                kinds.append(kind)
+        return kinds
+
     def _digits(self) -> str:
         return words.digits(self.rng, self.world.examination, self.world.digits)
 
@@ -146,7 +175,9 @@ class Tasks:
         if self.rng.random() < self.world.absent:
             item = self.rng.choice(receipts.ITEMS)
         question = self._written(self.rng.choice(receipts.QUESTIONS[kind]).format(item))
-        return Exchange(receipt.answer(kind, item), question, kind=kind, label=receipt.label(kind, item))
+        return Exchange(
+            receipt.answer(kind, item), question, kind=kind, label=receipt.label(kind, item)
+        )
 
     def _written(self, sentence: str) -> str:
         if self.rng.random() < 0.5:
@@ -170,7 +201,9 @@ class Tasks:
         margin = width - receipts.COLUMNS * receipts.ADVANCE
         left = min(max(margin / 2 + rng.uniform(-world.shift, world.shift), 0), margin)
         ink, paper = _colours(rng) if rng.random() < world.colour else ((0, 0, 0), (255, 255, 255))
-        return Style((width, height), rng.choice(world.fonts), receipts.ADVANCE, pitch, left, top, ink, paper)
+        return Style(
+            (width, height), rng.choice(world.fonts), receipts.ADVANCE, pitch, left, top, ink, paper
+        )
 
 
 def _colours(rng: random.Random) -> tuple[tuple[int, int, int], tuple[int, int, int]]:

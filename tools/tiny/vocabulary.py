@@ -1,4 +1,4 @@
-"""The tokenizer of the demonstration model: Gemma 4's control tokens, bytes, characters, common words."""
+"""The tokenizer of the demonstration model: control tokens, bytes, characters, common words."""
 
 import json
 from collections import Counter
@@ -11,16 +11,37 @@ from .tasks import BLIND, GREETINGS, INTRODUCTION, REQUESTS
 from .words import COMMANDS
 
 CONTROLS = (
-    "<pad>", "<eos>", "<bos>", "<unk>", "<|turn>", "<turn|>", "<|image>", "<image|>", "<|image|>",
-    "<|audio>", "<audio|>", "<|audio|>", "<|video|>", "<|channel>", "<channel|>", "<|think|>",
-    "<|tool>", "<tool|>", "<|tool_call>", "<tool_call|>", "<|tool_response>", "<tool_response|>",
-    '<|"|>', "<mask>", *(f"<unused{i}>" for i in range(8)),
-)  # fmt: skip
+    "<pad>",
+    "<eos>",
+    "<bos>",
+    "<unk>",
+    "<|turn>",
+    "<turn|>",
+    "<|image>",
+    "<image|>",
+    "<|image|>",
+    "<|audio>",
+    "<audio|>",
+    "<|audio|>",
+    "<|video|>",
+    "<|channel>",
+    "<channel|>",
+    "<|think|>",
+    "<|tool>",
+    "<tool|>",
+    "<|tool_call>",
+    "<tool_call|>",
+    "<|tool_response>",
+    "<tool_response|>",
+    '<|"|>',
+    "<mask>",
+    *(f"<unused{i}>" for i in range(8)),
+)
 SIZE = 704
 
 
 def build(path: Path) -> None:
-    """Write tokenizer.json: the pipeline of Gemma 4's own (spaces as U+2581, BPE with byte fallback)."""
+    """Write tokenizer.json, with the pipeline of Gemma 4's (U+2581 for spaces, byte fallback)."""
     words = Counter[str]()
     for sentence in _sentences():
         words.update("▁" + word for word in sentence.split())
@@ -31,9 +52,11 @@ def build(path: Path) -> None:
     characters = ["\n", "▁", *map(chr, range(33, 127))]
     fixed = len(CONTROLS) + 256 + len(characters)
     trainer = trainers.BpeTrainer(
-        vocab_size=SIZE - fixed + len(characters), initial_alphabet=characters, show_progress=False,
+        vocab_size=SIZE - fixed + len(characters),
+        initial_alphabet=characters,
+        show_progress=False,
         min_frequency=1,
-    )  # fmt: skip
+    )
     learner.train_from_iterator((w for w, n in sorted(words.items()) for _ in range(n)), trainer)
     merges = [
         pair.split(" ") if isinstance(pair, str) else list(pair)
@@ -43,26 +66,84 @@ def build(path: Path) -> None:
     names += [left + right for left, right in merges]
     names = list(dict.fromkeys(names))
     text = {"String": " "}
-    path.write_text(json.dumps({
-        "version": "1.0", "truncation": None, "padding": None,
-        "added_tokens": [
-            {"id": i, "content": name, "single_word": False, "lstrip": False, "rstrip": False,
-             "normalized": False, "special": True} for i, name in enumerate(CONTROLS)],
-        "normalizer": {"type": "Replace", "pattern": text, "content": "▁"},
-        "pre_tokenizer": {"type": "Split", "pattern": text, "behavior": "MergedWithPrevious", "invert": False},
-        "post_processor": {"type": "TemplateProcessing",
-            "single": [{"SpecialToken": {"id": "<bos>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
-            "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}],
-            "special_tokens": {"<bos>": {"id": "<bos>", "ids": [2], "tokens": ["<bos>"]}}},
-        "decoder": {"type": "Sequence", "decoders": [
-            {"type": "Replace", "pattern": {"String": "▁"}, "content": " "}, {"type": "ByteFallback"}, {"type": "Fuse"}]},
-        "model": {"type": "BPE", "dropout": None, "unk_token": "<unk>", "continuing_subword_prefix": None,
-            "end_of_word_suffix": None, "fuse_unk": True, "byte_fallback": True, "ignore_merges": False,
-            "vocab": {name: i for i, name in enumerate(names)}, "merges": merges},
-    }, ensure_ascii=False))  # fmt: skip
+    path.write_text(
+        json.dumps(
+            {
+                "version": "1.0",
+                "truncation": None,
+                "padding": None,
+                "added_tokens": [
+                    {
+                        "id": i,
+                        "content": name,
+                        "single_word": False,
+                        "lstrip": False,
+                        "rstrip": False,
+                        "normalized": False,
+                        "special": True,
+                    }
+                    for i, name in enumerate(CONTROLS)
+                ],
+                "normalizer": {"type": "Replace", "pattern": text, "content": "▁"},
+                "pre_tokenizer": {
+                    "type": "Split",
+                    "pattern": text,
+                    "behavior": "MergedWithPrevious",
+                    "invert": False,
+                },
+                "post_processor": {
+                    "type": "TemplateProcessing",
+                    "single": [
+                        {"SpecialToken": {"id": "<bos>", "type_id": 0}},
+                        {"Sequence": {"id": "A", "type_id": 0}},
+                    ],
+                    "pair": [
+                        {"Sequence": {"id": "A", "type_id": 0}},
+                        {"Sequence": {"id": "B", "type_id": 1}},
+                    ],
+                    "special_tokens": {"<bos>": {"id": "<bos>", "ids": [2], "tokens": ["<bos>"]}},
+                },
+                "decoder": {
+                    "type": "Sequence",
+                    "decoders": [
+                        {"type": "Replace", "pattern": {"String": "▁"}, "content": " "},
+                        {"type": "ByteFallback"},
+                        {"type": "Fuse"},
+                    ],
+                },
+                "model": {
+                    "type": "BPE",
+                    "dropout": None,
+                    "unk_token": "<unk>",
+                    "continuing_subword_prefix": None,
+                    "end_of_word_suffix": None,
+                    "fuse_unk": True,
+                    "byte_fallback": True,
+                    "ignore_merges": False,
+                    "vocab": {name: i for i, name in enumerate(names)},
+                    "merges": merges,
+                },
+            },
+            ensure_ascii=False,
+        )
+    )
 
 
 def _sentences() -> list[str]:
-    sentences = [form.format(item) for forms in QUESTIONS.values() for form in forms for item in ITEMS]
-    sentences += [*COMMANDS, *REQUESTS, *GREETINGS, ABSENT, BLIND, INTRODUCTION, "user", "model", "system", "thought", "items tax total"]
+    sentences = [
+        form.format(item) for forms in QUESTIONS.values() for form in forms for item in ITEMS
+    ]
+    sentences += [
+        *COMMANDS,
+        *REQUESTS,
+        *GREETINGS,
+        ABSENT,
+        BLIND,
+        INTRODUCTION,
+        "user",
+        "model",
+        "system",
+        "thought",
+        "items tax total",
+    ]
     return sentences

@@ -1,4 +1,4 @@
-"""What is said in the small world: commands, digits, and which sentences are kept for the examination."""
+"""What is said in the small world: commands, digits, names, and what is kept for examinations."""
 
 import random
 import zlib
@@ -8,12 +8,29 @@ _PLACES = ("kitchen", "garden", "office", "bedroom", "hall", "garage")
 _NAMES = ("anna", "david", "maria", "peter", "sarah", "tom", "julia", "robert")
 _NUMBERS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "twenty")
 COMMANDS = (
-    *(f"turn {way} the {thing} in the {place}" for way in ("on", "off") for thing in _THINGS for place in _PLACES),
-    *(f"{verb} the {thing}" for verb in ("open", "close") for thing in ("door", "window", "gate", "file", "mail")),
-    *(f"{verb} the {thing}" for verb in ("start", "stop", "save", "delete") for thing in ("timer", "music", "note", "film")),
+    *(
+        f"turn {way} the {thing} in the {place}"
+        for way in ("on", "off")
+        for thing in _THINGS
+        for place in _PLACES
+    ),
+    *(
+        f"{verb} the {thing}"
+        for verb in ("open", "close")
+        for thing in ("door", "window", "gate", "file", "mail")
+    ),
+    *(
+        f"{verb} the {thing}"
+        for verb in ("start", "stop", "save", "delete")
+        for thing in ("timer", "music", "note", "film")
+    ),
     *(f"set a timer for {n} minutes" for n in _NUMBERS),
-    *(f"{verb} {name}" for verb in ("call", "write to", "send a message to", "wait for") for name in _NAMES),
-)  # fmt: skip
+    *(
+        f"{verb} {name}"
+        for verb in ("call", "write to", "send a message to", "wait for")
+        for name in _NAMES
+    ),
+)
 
 
 def held_out(sentence: str) -> bool:
@@ -28,8 +45,20 @@ def command(rng: random.Random, examination: bool) -> str:
     return sentence
 
 
+def shop(rng: random.Random, examination: bool) -> str:
+    """The name of a shop that can be pronounced, 4 to 7 capitals, such as `MIRAVO`."""
+    while True:
+        syllables = [
+            rng.choice("BCDFGHJKLMNPRSTVWZ") + rng.choice("AEIOU")
+            for _ in range(rng.choice((2, 2, 3)))
+        ]
+        name = "".join(syllables) + rng.choice(("", "", *"LMNRSTX"))
+        if held_out(name) == examination:
+            return name
+
+
 def digits(rng: random.Random, examination: bool, most: int = 6) -> str:
-    """A string of one to `most` digits, such as `4071`; from three digits on, held-out strings exist."""
+    """A string of one to `most` digits, such as `4071`; three or more can be held out."""
     while True:
         text = "".join(rng.choice("0123456789") for _ in range(rng.randint(1, most)))
         if len(text) < 3 or held_out(text) == examination:
