@@ -6,8 +6,9 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 BIN := .venv/bin
 
 define ask
-@echo '$$ gemma4 ask $(1)'
-@$(BIN)/gemma4 ask $(1)
+@echo '# $(1)'
+@echo '$$ gemma4 ask $(2)'
+@$(BIN)/gemma4 ask $(2)
 @echo
 endef
 
@@ -17,13 +18,13 @@ help:
 	@echo "make demo    ask the tiny model about a picture, a sound, and both together"
 	@echo "make test    run the tests"
 	@echo "make check   formatting, lint, types, import contracts, tests (what CI runs)"
-	@echo "make bench   measure start-up"
+	@echo "make bench   measure start-up, and speed and memory against mlx-vlm"
 	@echo "make score   examine the tiny model on pictures and sounds it never met (needs espeak-ng)"
 
 demo: .venv/ready
-	$(call ask,"what is the total?" --image assets/demo/receipt.png)
-	$(call ask,--audio assets/demo/digits.wav)
-	$(call ask,--image assets/demo/receipt.png --audio assets/demo/question.wav)
+	$(call ask,a receipt,"what is the total?" --image assets/demo/receipt.png)
+	$(call ask,a voice says four zero seven one five,--audio assets/demo/digits.wav)
+	$(call ask,the receipt again; a voice asks what the total is,--image assets/demo/receipt.png --audio assets/demo/question.wav)
 
 test: .venv/ready-dev
 	@$(BIN)/python -m pytest
@@ -40,14 +41,15 @@ format: .venv/ready-dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: .venv/ready
+bench: .venv/ready .venv-peer/ready
 	@$(BIN)/python bench/startup.py
+	@$(BIN)/python bench/peer.py
 
 score: .venv/ready-evaluate
 	@$(BIN)/python -m tools.score_tiny
 
 clean:
-	rm -rf .venv dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-peer dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 .venv/bin/python:
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or later was not found. Mac: brew install python@3.13." \
@@ -64,10 +66,18 @@ INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --edi
 
 .venv/ready-dev: pyproject.toml | .venv/bin/python
 	@echo "Installing into .venv, with what the tests need (once) ..." >&2
-	@$(INSTALL) ".[dev,video]"
-	@touch $@ .venv/ready
+	@$(INSTALL) ".[dev,video,evaluate]"
+	@touch $@ .venv/ready .venv/ready-evaluate
 
 .venv/ready-evaluate: pyproject.toml | .venv/bin/python
 	@echo "Installing into .venv, with what the examination needs (once) ..." >&2
 	@$(INSTALL) ".[evaluate]"
 	@touch $@ .venv/ready
+
+# the program that the benchmarks compare with, in an environment of its own
+.venv-peer/ready:
+	@echo "Installing mlx-vlm into .venv-peer (once) ..." >&2
+	@$(PYTHON) -m venv .venv-peer
+	@.venv-peer/bin/python -m pip install --quiet --disable-pip-version-check \
+		"mlx-vlm==0.7.10" "mlx==0.32.4" "mlx[cpu]==0.32.4; sys_platform == 'linux'"
+	@touch $@

@@ -10,6 +10,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 PICTURE = ROOT / "assets" / "demo" / "receipt.png"
+KINDS = {"# ": "remark", "$ ": "question"}
 WIDTH, LINE, MARGIN, RECEIPT = 1000, 22, 24, 210
 
 
@@ -20,7 +21,7 @@ def svg(output: str) -> str:
     height = max(len(lines) * LINE, receipt) + 2 * MARGIN + LINE
     rows = []
     for number, line in enumerate(lines):
-        kind = "asked" if line.startswith("$ ") else "answered"
+        kind = KINDS.get(line[:2], "answer")
         y = MARGIN + LINE * (number + 2)
         rows.append(f'<text class="{kind}" x="{MARGIN}" y="{y}">{escape(line)}</text>')
     encoded = base64.b64encode(PICTURE.read_bytes()).decode()
@@ -31,8 +32,9 @@ def svg(output: str) -> str:
     return f"""<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}">
 <style>
 text {{ font: 15px ui-monospace, Menlo, "DejaVu Sans Mono", monospace; white-space: pre }}
-.asked {{ fill: #8fb8ff }}
-.answered {{ fill: #f2f2f2; font-weight: bold }}
+.remark {{ fill: #8a8f98 }}
+.question {{ fill: #8fb8ff }}
+.answer {{ fill: #f2f2f2; font-weight: bold }}
 </style>
 <rect width="{WIDTH}" height="{height}" rx="10" fill="#1b1d23"/>
 {lights}

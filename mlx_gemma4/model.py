@@ -29,7 +29,7 @@ from .vision import VisionEmbedder
 
 __all__ = ["Gemma4", "Inputs", "Patches"]
 
-SCORE_LIMIT = 256 * 1024**2  # bytes of fp32 attention scores that a layer may hold at once
+SCORE_LIMIT = 256_000_000  # bytes of fp32 attention scores that a layer may hold at once
 
 
 class Gemma4(nn.Module):

@@ -16,12 +16,12 @@ Row = Hashable
 """A token's id; for a patch its picture or video (the object); for a frame of sound its bytes."""
 
 
-def rows(prompt: Prompt, turns: Sequence[Turn], config: Config) -> list[Row]:
+def rows_of(prompt: Prompt, turns: Sequence[Turn], config: Config) -> list[Row]:
     """Name each row of the prompt that was made of these turns; equal names are equal rows.
 
     Pictures are told apart as objects, and sound by its content, since a clip can grow.
     """
-    media = (row for turn in turns for part in shown(turn) for row in _rows_of(part))
+    media = (row for turn in turns for part in shown(turn) for row in _rows_of_part(part))
     places = {config.image_token_id, config.audio_token_id, config.video_token_id}
     return [next(media) if token in places else token for token in prompt.token_ids]
 
@@ -58,7 +58,7 @@ def _first_left(sizes: Iterable[int], seen: int) -> tuple[int, int]:
     return index + 1, 0
 
 
-def _rows_of(part: Part) -> Iterator[Row]:
+def _rows_of_part(part: Part) -> Iterator[Row]:
     match part:
         case Image(picture):
             yield from [part] * len(picture.patches)

@@ -1,29 +1,25 @@
-"""A conversation over one KV cache: what the cache holds already is not fed again.
+"""A conversation: turns are added, replies come as events, and nothing is read twice.
 
-Each reply renders the whole conversation, compares it with what the cache's rows hold, drops the
-rows from the first difference on, and feeds the rest. So an undo, a picture that is put before a
-sound, or a thought that is left out of the history needs no code of its own.
+Each reply renders the whole conversation anew; the timeline feeds what its cache does not hold.
 """
 
 import dataclasses
 import secrets
 import time
 from collections.abc import Generator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import mlx.core as mx
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image as Pillow
 
 from . import sound, timeline
-from .cache import Cache
-from .cache import Mark as CacheMark
 from .errors import Gemma4Error
 from .events import Done, Event, Thought, Token, ToolCall
-from .generate import Cancelled, Progress, decode, prefill
+from .generate import Cancelled, Progress
 from .images import Picture, patches
 from .model import Gemma4
 from .parse import ReplyParser
@@ -40,11 +36,9 @@ class Mark:
 
     session: "Session"
     turns: tuple[Turn, ...]
-    open: tuple[Part, ...]
-    live: int | None
-    rows: tuple[timeline.Row, ...]
-    cache: Cache
-    cache_mark: CacheMark
+    added: tuple[Part, ...]
+    heard: NDArray[np.float32] | None
+    place: timeline.Mark
 
 
 class Session:
@@ -77,14 +71,11 @@ class Session:
         self._model = model
         self._tokenizer = tokenizer or _tokenizer_of(model)
         self._image_tokens = image_tokens or model.config.image_tokens
-        self._kv_bits = kv_bits
         self._thinking = thinking
         self._turns: list[Turn] = [Turn("system", (Text(system),))] if system else []
-        self._open: list[Part] = []  # the user's turn until it is answered
-        self._live: int | None = None  # where in it the clip is that `hear` lengthens
-        self._cache = model.make_cache(kv_bits)
-        self._rows: list[timeline.Row] = []  # what the cache holds
-        self._before_reply: CacheMark | None = None
+        self._added: list[Part] = []  # what the next reply answers,
+        self._heard: NDArray[np.float32] | None = None  # and the clip that `hear` lengthens
+        self._timeline = timeline.Timeline(model, kv_bits)
         self._reply: Generator[Event] | None = None
 
     @property
@@ -155,10 +146,9 @@ class Session:
                 f"Give (n, {sound.FRAME}) with n of 1 or more; `sound.frames` makes them.",
             )
         self._interrupt()
-        if self._live is not None:
-            heard = self._open[self._live]
-            assert isinstance(heard, Sound)
-            clip = np.concatenate([heard.frames, clip])
+        before = self._heard
+        if before is not None:
+            clip = np.concatenate([before, clip])
         limit = int(sound.LIMIT_SECONDS * sound.RATE / sound.FRAME)
         if len(clip) > limit:
             raise Gemma4Error(
@@ -166,16 +156,15 @@ class Session:
                 f"The model hears at most {sound.LIMIT_SECONDS:g} s in one clip ({limit} frames).",
                 "Ask for the reply now, and go on in the next turn.",
             )
-        if self._live is None:
-            self._live = len(self._open)
-            self._open.append(Sound(clip))
-        else:
-            self._open[self._live] = Sound(clip)
-        prompt = self._render(open_reply=False)
-        last = len(prompt.token_ids) - prompt.token_ids[::-1].index(
-            self._model.config.audio_token_id
-        )
-        self._feed(dataclasses.replace(prompt, token_ids=prompt.token_ids[:last]))
+        self._heard = clip
+        try:
+            prompt = self._render(open_reply=False)
+            after = prompt.token_ids[::-1].index(self._model.config.audio_token_id)
+            ids = prompt.token_ids[: len(prompt.token_ids) - after]
+            self._timeline.feed(dataclasses.replace(prompt, token_ids=ids), self._all_turns())
+        except Gemma4Error:
+            self._heard = before
+            raise
 
     def reply(
         self,
@@ -214,7 +203,7 @@ class Session:
         """
         self._interrupt()
         config = self._model.config
-        if not self._open:
+        if not self._added and self._heard is None:
             raise Gemma4Error(
                 "There is nothing to answer",
                 "Nothing was added since the last reply.",
@@ -249,15 +238,8 @@ class Session:
     def mark(self) -> Mark:
         """Remember this place, for `rewind`. It holds on to the cache's buffers while it lives."""
         self._interrupt()
-        return Mark(
-            self,
-            tuple(self._turns),
-            tuple(self._open),
-            self._live,
-            tuple(self._rows),
-            self._cache,
-            self._cache.mark(),
-        )
+        place = self._timeline.mark()
+        return Mark(self, tuple(self._turns), tuple(self._added), self._heard, place)
 
     def rewind(self, mark: Mark) -> None:
         """Go to a place that was marked in this session, as if nothing had come after it.
@@ -272,9 +254,8 @@ class Session:
                 "The mark was made in another session.",
                 "Use a mark of this session.",
             )
-        self._turns, self._open, self._live = list(mark.turns), list(mark.open), mark.live
-        self._rows, self._cache = list(mark.rows), mark.cache
-        self._cache.rewind(mark.cache_mark)
+        self._turns, self._added, self._heard = list(mark.turns), list(mark.added), mark.heard
+        self._timeline.rewind(mark.place)
 
     def _answer(
         self,
@@ -287,33 +268,32 @@ class Session:
     ) -> Generator[Event]:
         """Feed the prompt, then decode at most `limit` tokens; `full` says what the limit is."""
         began = time.perf_counter()
-        logits, new_tokens = self._feed(prompt, progress, cancelled)
+        logits, new_tokens = self._timeline.feed(prompt, self._all_turns(), progress, cancelled)
         if logits is None:
             yield Done("cancelled")
             return
         fed = time.perf_counter()
-        ends = self._model.config.eos_token_ids
-        self._before_reply = self._cache.mark() if self._thinking else None
+        if self._thinking:
+            self._timeline.keep()  # the thought will be left out of the history
         parser = ReplyParser(self._tokenizer)
         ids: list[int] = []
         times: list[float] = []
         said: list[Event] = []
         try:
-            drawn = decode(self._model, logits, self._cache, sampler, ends, limit, cancelled)
-            for token_id in drawn:
-                times.append(time.perf_counter())
-                ids.append(token_id)
-                for event in parser.add(token_id):
-                    said.append(event)
-                    yield event
+            with closing(self._timeline.say(logits, sampler, limit, cancelled)) as drawn:
+                for token_id in drawn:
+                    times.append(time.perf_counter())
+                    ids.append(token_id)
+                    for event in parser.add(token_id):
+                        said.append(event)
+                        yield event
             for event in parser.finish():
                 said.append(event)
                 yield event
         finally:  # also where the iterator is closed in the middle of a reply
-            self._rows = [*self._rows, *ids][: self._cache.offset]
             if ids:
-                self._turns += [Turn("user", tuple(self._open)), Turn("model", _parts(said))]
-                self._open, self._live = [], None
+                self._turns = [*self._all_turns(), Turn("model", _parts(said))]
+                self._added, self._heard = [], None
         stats = {
             "prompt_tokens": len(prompt.token_ids),
             "new_prompt_tokens": new_tokens,
@@ -324,59 +304,30 @@ class Session:
             stats["seconds_to_first_token"] = times[0] - began
         if len(ids) > 1:
             stats["tokens_per_second"] = (len(ids) - 1) / (times[-1] - times[0])
-        ended = bool(ids) and ids[-1] in ends
+        ended = bool(ids) and ids[-1] in self._model.config.eos_token_ids
         yield Done("stop" if ended else full if len(ids) == limit else "cancelled", stats)
 
     def _add(self, part: Part) -> None:
         self._interrupt()
-        self._open.append(part)
+        self._added.append(part)
 
     def _interrupt(self) -> None:
         """End the reply that is being read."""
         if self._reply is not None:
             self._reply.close()
 
+    def _all_turns(self) -> list[Turn]:
+        heard = [] if self._heard is None else [Sound(self._heard)]
+        return [*self._turns, Turn("user", (*self._added, *heard))]
+
     def _render(self, open_reply: bool) -> Prompt:
-        turns = [*self._turns, Turn("user", tuple(self._open))]
-        config = self._model.config
         return render(
-            turns, self._tokenizer, config, thinking=self._thinking, open_reply=open_reply
+            self._all_turns(),
+            self._tokenizer,
+            self._model.config,
+            thinking=self._thinking,
+            open_reply=open_reply,
         )
-
-    def _feed(
-        self,
-        prompt: Prompt,
-        progress: Progress | None = None,
-        cancelled: Cancelled | None = None,
-    ) -> tuple[mx.array | None, int]:
-        """Make the cache hold the prompt.
-
-        Returns:
-            The logits (1, vocab) after it, None if cancelled; and the number of tokens fed.
-        """
-        turns = [*self._turns, Turn("user", tuple(self._open))]
-        rows = timeline.rows(prompt, turns, self._model.config)
-        # the last row is fed again in any case, for its logits
-        self._go_back(min(timeline.common(rows, self._rows), len(rows) - 1))
-        try:
-            new = timeline.after(prompt, self._cache.offset, self._model.config)
-            inputs = self._model.embed(np.array(new.token_ids), new.images, new.videos, new.audio)
-            logits = prefill(
-                self._model, inputs, self._cache, progress=progress, cancelled=cancelled
-            )
-            return logits, len(inputs)
-        finally:
-            self._rows = rows[: self._cache.offset]
-
-    def _go_back(self, row: int) -> None:
-        """Drop the cache's rows from `row` on, or more where it cannot go back so little."""
-        mark = self._before_reply
-        if row >= self._cache.earliest:
-            self._cache.rewind_to(row)
-        elif mark is not None and mark.offset <= row:
-            self._cache.rewind(mark)
-        else:
-            self._cache, self._before_reply = self._model.make_cache(self._kv_bits), None
 
     def _needs(self, medium: str, weights: object) -> None:
         if weights is None:

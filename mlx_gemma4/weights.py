@@ -24,6 +24,7 @@ import numpy as np
 
 from .attention import MaskRule
 from .config import FULL, Config, TextConfig, load_config
+from .cpu import by_column, use_many_rows
 from .errors import Gemma4Error
 from .model import Gemma4
 from .text import Layout
@@ -95,11 +96,12 @@ def load(
         if dtype is not None and mx.issubdtype(value.dtype, mx.floating):
             value = value.astype(dtype)
         if on_cpu and name.endswith(".weight") and mx.issubdtype(value.dtype, mx.floating):
-            value = _by_column(value)
+            value = by_column(value)
+        mx.eval(value)  # one by one, so that only one tensor is held twice
         weights[name] = value
     model.load_weights(list(weights.items()), strict=True)
-    model.eval()
-    mx.eval(model.parameters())
+    if on_cpu:
+        use_many_rows(model)
     return model
 
 
@@ -207,11 +209,6 @@ def _group_size(weights: Mapping[str, mx.array], prefix: str, width: int) -> int
     return 1 if scales is None else width // scales.shape[1]
 
 
-def _by_column(weight: mx.array) -> mx.array:
-    """The same matrix stored by columns: on the CPU, x @ weight.T takes a half to a third then."""
-    return mx.contiguous(weight.T).T
-
-
 def _rename(name: str) -> str:
     for pattern, new in _RENAMES:
         name = pattern.sub(new, name)
@@ -283,11 +280,14 @@ def _check_file(path: Path) -> None:
 
 
 def _without_lost_media(config: Config, weights: Mapping[str, mx.array], folder: Path) -> Config:
-    """Turn off media that the config promises and the folder has no tensor of at all."""
+    """Turn off media that the folder has no tensor of at all; warn unless its config says null.
+
+    mlx-lm's converter drops the tensors, and vision_config but not audio_config.
+    """
     lost = [
         key
         for key, (_, prefixes) in _MEDIA.items()
-        if getattr(config, key) is not None and not any(n.startswith(prefixes) for n in weights)
+        if config.raw.get(key, ...) is not None and not any(n.startswith(prefixes) for n in weights)
     ]
     if lost:
         media = " and ".join(_MEDIA[key][0] for key in lost)

@@ -257,10 +257,10 @@ def main() -> None:
                 file=sys.stderr,
             )
     print(file=sys.stderr)
+    took = f"Took {time.monotonic() - began:.0f} s in {options.workers} processes"
     table = "\n".join(_table(results, options.precision)) + (
         f"\n\nGreedy decoding through `Session`, seed {options.seed}, 95 % Wilson intervals; "
-        f"CER and WER are edits over length.\nTook {time.monotonic() - began:.0f} s in {options.workers} processes "
-        f"({platform.system()} {platform.machine()})."
+        f"CER and WER are edits over length.\n{took} ({platform.system()} {platform.machine()})."
     )
     print(table)
     if options.readme:

@@ -80,7 +80,6 @@ def build(checkpoint: Path) -> Iterator[Callable[..., Gemma4]]:
     yield cache(lambda rule, layout="one_row": load(checkpoint, mask_rule=rule, layout=layout))
 
 
-@cache
 def embedded(model: Gemma4, case: Case) -> Inputs:
     return model.embed(case.ids, **case.media)
 

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from mlx_gemma4 import timeline
 from mlx_gemma4.images import patches
 from mlx_gemma4.prompt import Prompt, render
+from mlx_gemma4.rows import Row, after, common, rows_of
 from mlx_gemma4.testing import tiny_config
 from mlx_gemma4.tokenizer import Tokenizer
 from mlx_gemma4.turns import Image, Part, Sound, Text, Turn, Video
@@ -20,10 +20,10 @@ def image() -> Image:
     return Image(patches(NOISE, 70))
 
 
-def rendered(*parts: Part) -> tuple[Prompt, list[timeline.Row]]:
+def rendered(*parts: Part) -> tuple[Prompt, list[Row]]:
     turns = [Turn("user", parts)]
     prompt = render(turns, TOKENIZER, CONFIG)
-    return prompt, timeline.rows(prompt, turns, CONFIG)
+    return prompt, rows_of(prompt, turns, CONFIG)
 
 
 def test_every_token_has_a_row_and_media_stand_in_place_of_their_placeholders() -> None:
@@ -39,22 +39,22 @@ def test_every_token_has_a_row_and_media_stand_in_place_of_their_placeholders() 
 def test_a_picture_equals_itself_and_no_other_of_its_size() -> None:
     one, other = image(), image()
     first = rendered(one, Text("what"))[1]
-    assert timeline.common(first, rendered(one, Text("what"))[1]) == len(first)
+    assert common(first, rendered(one, Text("what"))[1]) == len(first)
     start = first.index(one)
-    assert timeline.common(first, rendered(other, Text("what"))[1]) == start
+    assert common(first, rendered(other, Text("what"))[1]) == start
 
 
 def test_a_clip_that_grew_is_equal_as_far_as_it_went() -> None:
     short, long = rendered(Sound(CLIP[:3]))[1], rendered(Sound(CLIP))[1]
     begin = short.index(CLIP[0].tobytes())
-    assert timeline.common(short, long) == begin + 3
+    assert common(short, long) == begin + 3
 
 
 @pytest.mark.parametrize(
     ("left", "right", "count"), [("", "ab", 0), ("ab", "abc", 2), ("axc", "abc", 1)]
 )
 def test_common_counts_the_equal_beginning(left: str, right: str, count: int) -> None:
-    assert timeline.common(left, right) == timeline.common(right, left) == count
+    assert common(left, right) == common(right, left) == count
 
 
 def test_after_leaves_out_the_media_whose_rows_came_before() -> None:
@@ -62,7 +62,7 @@ def test_after_leaves_out_the_media_whose_rows_came_before() -> None:
     prompt, rows = rendered(first, second, Text("what"), Sound(CLIP), Sound(CLIP[:2]))
 
     def left(start: int) -> tuple[int, int, list[int]]:
-        rest = timeline.after(prompt, start, CONFIG)
+        rest = after(prompt, start, CONFIG)
         assert rest.token_ids == prompt.token_ids[start:]
         return len(rest.token_ids), len(rest.images), [len(clip) for clip in rest.audio]
 
@@ -79,5 +79,5 @@ def test_after_leaves_out_the_media_whose_rows_came_before() -> None:
 
 def test_after_a_place_inside_a_clip_the_frames_from_there_are_left() -> None:
     prompt, rows = rendered(Sound(CLIP))
-    rest = timeline.after(prompt, rows.index(CLIP[3].tobytes()), CONFIG)
+    rest = after(prompt, rows.index(CLIP[3].tobytes()), CONFIG)
     assert np.array_equal(rest.audio[0], CLIP[3:])

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from mlx_gemma4 import session as session_module
+from mlx_gemma4 import timeline
 from mlx_gemma4.errors import Gemma4Error
 from mlx_gemma4.events import Done, Event, Thought, Token
 from mlx_gemma4.model import Gemma4
@@ -17,7 +17,7 @@ from mlx_gemma4.session import Session
 from mlx_gemma4.sound import frames
 from mlx_gemma4.testing import tiny_config, tiny_model, tones
 from mlx_gemma4.tokenizer import Tokenizer
-from mlx_gemma4.turns import Text, Turn
+from mlx_gemma4.turns import Sound, Text, Turn
 
 NOISE = np.random.default_rng(1).integers(0, 256, (2, 96, 144, 3)).astype(np.uint8)
 PICTURES = [Image.fromarray(noise) for noise in NOISE]
@@ -47,7 +47,7 @@ def said(events: list[Event]) -> str:
 def assert_cache_is_as_a_fresh_one(session: Session) -> None:
     """Feed the conversation as it stands now, and compare with one forward of all of it."""
     prompt = session._render(open_reply=True)
-    logits, _ = session._feed(prompt)
+    logits, _ = session._timeline.feed(prompt, session._all_turns())
     assert logits is not None
     media = (prompt.images, prompt.videos, prompt.audio)
     fresh = session._model.forward(prompt.token_ids, *media)[:, -1]
@@ -62,7 +62,7 @@ def script(monkeypatch: pytest.MonkeyPatch, model: Gemma4, reply: str) -> None:
         model.hidden(model.embed(ids), cache)
         yield from ids
 
-    monkeypatch.setattr(session_module, "decode", decode)
+    monkeypatch.setattr(timeline, "decode", decode)
 
 
 def test_a_reply_is_one_turn_of_tokens_and_one_done(session: Session) -> None:
@@ -261,7 +261,8 @@ def test_whatever_happened_the_cache_is_as_a_fresh_one(model: Gemma4, steps: lis
             mark = session.mark()
         elif step == "rewind":
             session.rewind(mark)
-        elif session._open:
+        else:
+            session.add_text("well?")
             reply = session.reply(max_tokens=6, temperature=0)
             for _ in range(2 if step == "barge" else 99):
                 if next(reply, None) is None:
@@ -289,7 +290,7 @@ def test_a_conversation_longer_than_the_context_is_refused_before_any_work(short
     short.add_text("x" * 120)
     with pytest.raises(Gemma4Error, match="too long"):
         short.reply()
-    assert short._cache.offset == 0
+    assert short._timeline._cache.offset == 0
 
 
 @pytest.mark.parametrize(
@@ -320,12 +321,21 @@ def test_frames_of_another_shape_or_too_many_are_refused(session: Session) -> No
         session.hear(np.zeros((745, 640), np.float32))
 
 
+def test_frames_that_could_not_be_read_are_not_part_of_the_turn(session: Session) -> None:
+    session.hear(CLIP)
+    with pytest.raises(Gemma4Error, match="NaN"):
+        session.hear(np.full((2, 640), np.nan, np.float32))
+    finished(session)
+    (heard,) = session.turns[0].parts
+    assert isinstance(heard, Sound) and np.array_equal(heard.frames, CLIP)
+
+
 def test_long_sound_is_refused_or_split_as_chosen(session: Session) -> None:
     samples = tones([440], 31)
     with pytest.raises(Gemma4Error, match="too long"):
         session.add_audio(samples, 16_000)
     session.add_audio(samples, 16_000, long="split")
-    assert len(session._open) == 2
+    assert len(session._added) == 2
 
 
 def test_a_mark_of_another_session_is_refused(model: Gemma4) -> None:

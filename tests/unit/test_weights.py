@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from mlx_gemma4.config import Config
+from mlx_gemma4.cpu import ManyRowsLinear, use_many_rows
 from mlx_gemma4.errors import Gemma4Error
 from mlx_gemma4.model import Gemma4
 from mlx_gemma4.quantize import RECIPES, quantize
@@ -181,6 +182,9 @@ def test_shards_are_read_through_their_index(copy: Path, expected: mx.array) -> 
 def test_a_folder_without_media_weights_loads_text_only_with_a_warning(copy: Path) -> None:
     whole = load(copy)
     rewrite(copy, lambda tensors: {n: t for n, t in tensors.items() if n.startswith("language")})
+    config = json.loads((copy / "config.json").read_text())
+    del config["vision_config"]  # mlx-lm drops this one, and keeps audio_config
+    (copy / "config.json").write_text(json.dumps(config))
     with pytest.warns(UserWarning, match="no weights for pictures and sound.*mlx-lm"):
         model = load(copy)
     assert mx.array_equal(model.forward(IDS), whole.forward(IDS))
@@ -321,3 +325,21 @@ def test_saved_configs_have_the_sizes_under_the_names_that_mlx_vlm_reads(tmp_pat
     written = json.loads((tmp_path / "config.json").read_text())["text_config"]
     assert (written["global_head_dim"], written["num_global_key_value_heads"]) == (256, 1)
     assert load(tmp_path).config == config
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_many_rows_through_a_quantized_projection_are_the_same_numbers(bias: bool) -> None:
+    class Model(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.projection = nn.QuantizedLinear(64, 96, bias, group_size=32, bits=4)
+
+    model = Model()
+    rows = mx.array(np.random.default_rng(0).standard_normal((1, 40, 64), np.float32))
+    expected = model.projection(rows)
+    tensors = model.parameters()
+    use_many_rows(model)
+    assert model.parameters() == tensors
+    assert isinstance(model.projection, ManyRowsLinear)
+    for part in (rows, rows[:, :3]):
+        assert mx.allclose(model.projection(part), expected[:, : part.shape[1]], atol=1e-4)

@@ -1,9 +1,9 @@
 """The reference model that is trained: transformers' own class, a tiny configuration, our masks.
 
 Three extra heads help in training and are thrown away. After the third layer one names the
-characters in each patch, and one spells what was said along the frames (connectionist temporal classification,
-https://doi.org/10.1145/1143844.1143891); after the fourth, one points at the patch that holds the
-next character of the answer.
+characters in each patch, and one spells what was said along the frames (connectionist temporal
+classification, https://doi.org/10.1145/1143844.1143891); after the fourth, one points at the patch
+that holds the next character of the answer.
 """
 
 from collections.abc import Sequence

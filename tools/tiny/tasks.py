@@ -34,7 +34,7 @@ REQUESTS = (
 
 @dataclass(frozen=True)
 class Exchange:
-    """One question and its answer, with the picture or sound that came; `said` is the sound's text."""
+    """One question and its answer, with its picture or sound; `said` is the sound's text."""
 
     answer: str
     question: str = ""
