@@ -19,7 +19,8 @@ Progress = Callable[[int, int], None]
 Cancelled = Callable[[], bool]
 """Asked between chunks and between tokens whether to stop."""
 
-CHUNK = 512
+# From 1,024 queries on, Metal's causal kernel for full layers holds no scores (`attention.py`).
+CHUNK = 1024 if mx.metal.is_available() else 512
 """Tokens in a chunk of prefill; a cancel waits for the end of one."""
 
 

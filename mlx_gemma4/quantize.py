@@ -69,7 +69,7 @@ def _group_size(model: Gemma4, path: str, width: int, wanted: int) -> int | None
     fitting = [size for size in GROUP_SIZES if size <= wanted and width % size == 0]
     if not path.endswith("o_proj") or not one_row_fits(text) or not _is_full(text, path):
         return max(fitting, default=None)
-    # Dims move in blocks of half the rotated ones, from the two halves of a head (`weights.py`).
+    # Dims move in blocks of half the rotated ones, from the two halves of a head (`layout.py`).
     borders = (text.rotated_dims // 2, text.global_head_dim // 2)
     whole = [size for size in fitting if not any(border % size for border in borders)]
     if not whole and model.layout == "one_row":

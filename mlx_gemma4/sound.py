@@ -151,9 +151,19 @@ def read_sound(path: str | Path) -> Recording:
     mono = np.concatenate(blocks)
     seconds = len(mono) / rate
     notes: tuple[str, ...] = ()
-    if broken or announced - seconds > 0.1:
+    if missing := _missing_bytes(path):
+        notes = (f"{path.name} is cut off: {missing:,} bytes are missing at its end.",)
+    elif broken or announced - seconds > 0.1:
         notes = (f"{path.name} announces {announced:.1f} s, but only {seconds:.1f} s are there.",)
     return Recording(to_mono16k(mono, rate), notes)
+
+
+def _missing_bytes(path: Path) -> int:
+    """Bytes that a wav file's header announces and the file lacks; libsndfile says nothing of it."""
+    with path.open("rb") as file:
+        kind, size = file.read(4), int.from_bytes(file.read(4), "little")
+    unknown = size in (0, 2**32 - 1)  # written by programs that could not know the length
+    return 0 if kind != b"RIFF" or unknown else max(0, 8 + size - path.stat().st_size)
 
 
 def clips(
@@ -178,7 +188,7 @@ def clips(
             "The sound is too long",
             f"It lasts {len(samples) / RATE:.1f} s; the model hears at most {limit_seconds:g} s "
             "in one clip.",
-            "Shorten it, or choose to have it split into clips at its pauses.",
+            "Shorten it, or have it split into clips at its pauses (--split-audio).",
         )
     parts = []
     while len(samples) > limit:

@@ -141,7 +141,7 @@ class OneRowAttention(Attention):
     """A full layer with k_eq_v whose cached row holds key and value at once.
 
     They differ only by k_norm's weight w and by the rotation of R of the D dims. With each head
-    permuted at load to [rotated R | rest D - R] (`weights.permute`), a row [K rotated | V rest |
+    permuted at load to [rotated R | rest D - R] (`layout.permute`), a row [K rotated | V rest |
     V rotated] of D + R numbers holds both: the key is its first D, with w of the rest folded into
     the query's norm; the value is its last D, with o_proj's columns permuted to match. The rotation
     is the ordinary one over R dims, as theta ** (2i / D) is (theta ** (R / D)) ** (2i / R).

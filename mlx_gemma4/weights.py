@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import re
-import struct
 import warnings
 from collections.abc import Mapping
 from dataclasses import replace
@@ -20,16 +19,15 @@ from typing import Any, cast
 
 import mlx.core as mx
 import mlx.nn as nn
-import numpy as np
 
 from .attention import MaskRule
-from .config import FULL, Config, TextConfig, load_config
+from .config import Config, load_config
 from .cpu import by_column, use_many_rows
 from .errors import Gemma4Error
+from .layout import groups_allow, permute
 from .model import Gemma4
+from .shards import read_header
 from .text import Layout
-
-Weights = dict[str, mx.array]
 
 _RENAMES = (
     (re.compile(r"^model\."), ""),
@@ -83,7 +81,7 @@ def load(
     config = load_config(folder)
     weights = sanitize(_read(folder))
     config = _without_lost_media(config, weights, folder)
-    if layout == "one_row" and not _groups_allow(config.text_config, weights):
+    if layout == "one_row" and not groups_allow(config.text_config, weights):
         layout = "plain"
     model = Gemma4(config, mask_rule, layout)
     _quantize_like(model, weights)
@@ -138,77 +136,6 @@ def save(model: Gemma4, folder: Path | str) -> None:
         (folder / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
-def head_order(config: TextConfig) -> np.ndarray:
-    """The one-row layout's order of a full layer's head dims: those that rotate, then the rest.
-
-    transformers pairs dim i with dim i + D / 2, so the R that rotate are two blocks of R / 2.
-    """
-    half, dims = config.rotated_dims // 2, np.arange(config.global_head_dim)
-    rotates = dims % (config.global_head_dim // 2) < half
-    return np.concatenate([dims[rotates], dims[~rotates]])
-
-
-def permute(weights: Mapping[str, mx.array], config: TextConfig, back: bool = False) -> Weights:
-    """Reorder the full layers' heads for `OneRowAttention`, or back. Groups move as they are."""
-    result = dict(weights)
-    queries, keys = config.num_attention_heads, config.num_global_key_value_heads
-    order = head_order(config)
-    # Values leave attention as [rest | rotated].
-    outputs = _per_head(np.roll(order, -config.rotated_dims), queries)
-    rows = {
-        "q_proj": _per_head(order, queries),
-        "k_proj": _per_head(order, keys),
-        "q_norm": order,
-        "k_norm": order,
-    }
-    for prefix in _full_layers(config):
-        for name in [name for name in weights if name.startswith(prefix)]:
-            module, kind = name.removeprefix(prefix).split(".")
-            if module in rows:
-                index = np.argsort(rows[module]) if back else rows[module]
-                result[name] = mx.take(weights[name], mx.array(index), axis=0)
-            elif module == "o_proj":
-                group = _group_size(weights, prefix, len(outputs))
-                index = outputs[::group] // group  # whole groups move
-                index = np.argsort(index) if back else index
-                # (hidden, columns) -> (hidden, groups, columns of a group)
-                grouped = weights[name].reshape(weights[name].shape[0], len(index), -1)
-                result[name] = mx.take(grouped, mx.array(index), axis=1).reshape(
-                    weights[name].shape
-                )
-    return result
-
-
-def _groups_allow(config: TextConfig, weights: Mapping[str, mx.array]) -> bool:
-    """Whether the one-row layout moves whole quantization groups of every o_proj."""
-    order = np.roll(head_order(config), -config.rotated_dims)
-    for prefix in _full_layers(config):
-        group = _group_size(weights, prefix, config.num_attention_heads * len(order))
-        if len(order) % group:
-            return False
-        groups = order.reshape(-1, group)
-        first = groups[:, :1]
-        if (first % group).any() or (groups != first + np.arange(group)).any():
-            return False
-    return True
-
-
-def _full_layers(config: TextConfig) -> list[str]:
-    kinds = enumerate(config.layer_types)
-    return [f"language_model.model.layers.{n}.self_attn." for n, kind in kinds if kind == FULL]
-
-
-def _per_head(order: np.ndarray, heads: int) -> np.ndarray:
-    """(D,) -> (heads * D,)."""
-    return (np.arange(heads)[:, None] * len(order) + order).reshape(-1)
-
-
-def _group_size(weights: Mapping[str, mx.array], prefix: str, width: int) -> int:
-    """Columns of o_proj that share a scale; 1 where it is not quantized."""
-    scales = weights.get(f"{prefix}o_proj.scales")
-    return 1 if scales is None else width // scales.shape[1]
-
-
 def _rename(name: str) -> str:
     for pattern, new in _RENAMES:
         name = pattern.sub(new, name)
@@ -222,7 +149,7 @@ def _unusable(cause: str, remedy: str) -> Gemma4Error:
 _DOWNLOAD = "Download or convert the model again."
 
 
-def _read(folder: Path) -> Weights:
+def _read(folder: Path) -> dict[str, mx.array]:
     """All tensors of a folder's safetensors files, lazily."""
     index = folder / "model.safetensors.index.json"
     listed: dict[str, str] = {}
@@ -234,49 +161,18 @@ def _read(folder: Path) -> Weights:
     names = sorted(set(listed.values())) or [f.name for f in sorted(folder.glob("*.safetensors"))]
     if not names:
         raise _unusable(f"{folder} holds no .safetensors file.", _DOWNLOAD)
-    weights: Weights = {}
+    weights: dict[str, mx.array] = {}
     for name in names:
         path = folder / name
         if not path.is_file():
             raise _unusable(
                 f"{index.name} lists {len(names)} shards, and {name} is not there.", _DOWNLOAD
             )
-        _check_file(path)
-        weights.update(cast(Weights, mx.load(str(path))))
+        read_header(path)  # refuses what is not a whole file, which MLX would read beyond its end
+        weights.update(cast(dict[str, mx.array], mx.load(str(path))))
     if lost := sorted(set(listed) - set(weights)):
         raise _unusable(f"the shards lack {_some(lost)}, which {index.name} lists.", _DOWNLOAD)
     return weights
-
-
-def _check_file(path: Path) -> None:
-    """Refuse what is not a whole safetensors file, before MLX maps it.
-
-    The format: 8 bytes of header length, a JSON header with each tensor's byte range, the bytes
-    (https://github.com/huggingface/safetensors#format).
-    """
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        start = file.read(64)
-        if start.startswith(b"version https://git-lfs"):
-            raise _unusable(
-                f"{path} is a Git LFS pointer of {size} bytes, not the weights.",
-                "Run `git lfs pull`, or download the file itself.",
-            )
-        if start.lstrip()[:1] == b"<":
-            raise _unusable(f"{path} is a web page of {size} bytes, not weights.", _DOWNLOAD)
-        length = struct.unpack("<Q", start[:8])[0] if size >= 8 else size
-        if 8 + length > size:
-            raise _unusable(
-                f"{path} has {size} bytes and is damaged or cut off in its header.", _DOWNLOAD
-            )
-        file.seek(8)
-        try:
-            header = json.loads(file.read(length))
-            ends = [t["data_offsets"][1] for name, t in header.items() if name != "__metadata__"]
-        except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-            raise _unusable(f"{path} has no safetensors header ({error!r}).", _DOWNLOAD) from error
-    if (expected := 8 + length + max(ends, default=0)) != size:
-        raise _unusable(f"{path} has {size} bytes, and its header says {expected}.", _DOWNLOAD)
 
 
 def _without_lost_media(config: Config, weights: Mapping[str, mx.array], folder: Path) -> Config:

@@ -55,7 +55,7 @@ def test_dropping_rows_within_the_slack_and_replaying_agrees(build: Build, name:
 
 
 @pytest.mark.parametrize("layout", ["one_row", "plain"])
-@pytest.mark.parametrize(("bits", "agreement", "mean"), [(8, 0.98, 0.05), (4, 0.85, 0.7)])
+@pytest.mark.parametrize(("bits", "agreement", "mean"), [(8, 0.97, 0.03), (4, 0.8, 0.4)])
 def test_quantized_rows_stay_close(
     build: Build, bits: int, agreement: float, mean: float, layout: str
 ) -> None:

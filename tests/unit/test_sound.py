@@ -188,3 +188,13 @@ def test_a_split_loses_nothing_and_keeps_the_limit(n: int, limit: float, seed: i
     assert np.array_equal(np.concatenate(made), sound)
     assert all(0 < len(clip) <= limit * RATE for clip in made)
     assert all(len(clip) % 640 == 0 for clip in made[:-1])
+
+
+def test_a_wav_file_that_was_cut_off_says_so(tmp_path: Path) -> None:
+    whole, cut = tmp_path / "whole.wav", tmp_path / "cut.wav"
+    soundfile.write(whole, np.zeros(16_000, np.float32), 16_000, subtype="PCM_16")
+    cut.write_bytes(whole.read_bytes()[:-10_000])
+    assert read_sound(whole).notes == ()
+    recording = read_sound(cut)
+    assert len(recording.samples) == 11_000
+    assert "10,000 bytes are missing" in recording.notes[0]

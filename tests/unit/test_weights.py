@@ -18,10 +18,11 @@ import pytest
 from mlx_gemma4.config import Config
 from mlx_gemma4.cpu import ManyRowsLinear, use_many_rows
 from mlx_gemma4.errors import Gemma4Error
+from mlx_gemma4.layout import head_order
 from mlx_gemma4.model import Gemma4
 from mlx_gemma4.quantize import RECIPES, quantize
 from mlx_gemma4.testing import tiny_config, tiny_model
-from mlx_gemma4.weights import head_order, load, sanitize, save
+from mlx_gemma4.weights import load, sanitize, save
 
 IDS = np.arange(20, 60)
 PICTURE = (np.full((3, 6912), 0.5, np.float32), np.array([[0, 0], [1, 0], [2, 0]]))

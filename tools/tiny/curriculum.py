@@ -84,6 +84,19 @@ STAGES = (
         },
         World(budgets=(70, 140), shift=4.0, colour=0.03, anywhere=0.03, shop=3.0),
     ),
+    Stage(
+        0.85,
+        {
+            "strip": 0.22,
+            "receipt": 0.27,
+            "mixed": 0.2,
+            "later": 0.08,
+            "digits": 0.05,
+            "commands": 0.17,
+            "chat": 0.01,
+        },
+        World(budgets=(70, 140), colour=0.03, anywhere=0.03, shop=3.0, shift=4.0, jumble=0.6),
+    ),
 )
 EXAMINATION = World(examination=True, budgets=(70, 140), shift=4.0)
 

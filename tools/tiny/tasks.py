@@ -58,6 +58,7 @@ class World:
     rows: int = 10
     digits: int = 6
     voices: tuple[str, ...] = VOICES
+    jumble: float = 0.0  # share of spoken sentences that are random words, so that each is heard
     shop: float = 1.0  # weight of the shop's name among the questions
     absent: float = 0.15  # share of price questions about an item that is not there
     anywhere: float = 0.0  # share of pictures with text at any height and a narrower pitch
@@ -157,9 +158,12 @@ class Tasks:
         return words.digits(self.rng, self.world.examination, self.world.digits)
 
     def _sentence(self) -> str:
+        if self.rng.random() < self.world.jumble:
+            return " ".join(self.rng.choices(words.WORDS, k=self.rng.randint(2, 6)))
         if self.rng.random() < 0.6:
             return words.command(self.rng, self.world.examination)
-        form = self.rng.choice(receipts.QUESTIONS[self.rng.choice((*receipts.KINDS, "price"))])
+        kinds = (*receipts.KINDS, "price")
+        form = self.rng.choice(receipts.QUESTIONS[self.rng.choice(kinds)])
         return form.format(self.rng.choice(receipts.ITEMS))
 
     def _heard(self, text: str) -> Exchange:

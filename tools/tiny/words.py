@@ -32,6 +32,9 @@ COMMANDS = (
     ),
 )
 
+# Without the numbers, which alone are written as digits.
+WORDS = tuple(sorted({word for command in COMMANDS for word in command.split()} - {*_NUMBERS}))
+
 
 def held_out(sentence: str) -> bool:
     """One sentence in six is never spoken in training; which, is a function of its text."""
