@@ -1,0 +1,106 @@
+"""Both sides as processes that take turns: start, ask, stop; and what they ran on."""
+
+import datetime
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Self
+
+BENCH = Path(__file__).resolve().parent
+PEER = "mlx-vlm==0.7.10"
+PEER_PYTHON = Path(".venv-peer/bin/python")
+OPENBLAS = Path("/usr/lib/x86_64-linux-gnu/openblas-pthread/libblas.so.3")
+SETTINGS = ("LD_PRELOAD", "OPENBLAS_NUM_THREADS", "OPENBLAS_CORETYPE", "MLX_DISABLE_COMPILE")
+
+
+def use_openblas() -> None:
+    """Let both sides multiply dense matrices with Debian's OpenBLAS, one thread each.
+
+    On a Linux CPU, MLX's own wheels come with the reference BLAS, which is 4 to 13 times slower.
+    """
+    if not OPENBLAS.is_file():
+        sys.exit(f"{OPENBLAS} is not there. Debian, Ubuntu: apt install libopenblas0-pthread")
+    os.environ["LD_PRELOAD"] = str(OPENBLAS)
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+
+def need_peer(python: Path) -> None:
+    """Stop with the commands that make the peer's environment where it is not there."""
+    if not python.is_file():
+        mlx = '"mlx[cpu]==0.32.4"' if platform.system() == "Linux" else "mlx==0.32.4"
+        sys.exit(
+            f"mlx-vlm's environment is not there ({python}). It is made by\n"
+            f"  python3 -m venv {python.parent.parent}\n"
+            f"  {python.parent}/pip install {PEER} {mlx}"
+        )
+
+
+class Worker:
+    """A side in a process of its own. `name` is "ours" or "peer"."""
+
+    def __init__(self, name: str, peer_python: Path) -> None:
+        self.name = name
+        python = sys.executable if name == "ours" else str(peer_python)
+        environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+        if name == "ours":
+            environment["PYTHONPATH"] = str(BENCH.parent)
+        self.process = subprocess.Popen(
+            [python, str(BENCH / "worker.py"), name],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
+
+    def ask(self, command: str, **arguments: object) -> dict[str, Any]:
+        """Run a command; its `result`, wall and CPU `seconds`, and the memory after it."""
+        assert self.process.stdin is not None and self.process.stdout is not None
+        self.process.stdin.write(json.dumps({"command": command, "arguments": arguments}) + "\n")
+        self.process.stdin.flush()
+        line = self.process.stdout.readline()
+        if not line:
+            sys.exit(f"The process of {self.name} ended during {command}.")
+        reply: dict[str, Any] = json.loads(line)
+        return reply
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def surroundings(peer_python: Path) -> dict[str, object]:
+    """What the figures depend on: machine, versions, threads, settings, date."""
+    result: dict[str, object] = {
+        "date": datetime.datetime.now().astimezone().isoformat(timespec="minutes"),
+        "machine": f"{_processor()}, {os.cpu_count()} cores, {_gigabytes():.0f} GB",
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "load average": os.getloadavg()[0],
+        "settings": {name: os.environ[name] for name in SETTINGS if name in os.environ},
+    }
+    for name in ("ours", "peer"):
+        with Worker(name, peer_python) as worker:
+            result[name] = worker.ask("versions")["result"]
+    return result
+
+
+def _processor() -> str:
+    if platform.system() == "Darwin" and (sysctl := shutil.which("sysctl")):
+        return subprocess.check_output(
+            [sysctl, "-n", "machdep.cpu.brand_string"], text=True
+        ).strip()
+    information = Path("/proc/cpuinfo")
+    lines = information.read_text().splitlines() if information.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
+
+
+def _gigabytes() -> float:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
