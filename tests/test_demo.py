@@ -17,7 +17,7 @@ RECEIPT, DEMO = ASSETS / "demo" / "receipt.png", ASSETS / "demo"
     [
         (["what is the total?", "--image", RECEIPT], "19.56"),
         (["--audio", DEMO / "digits.wav"], "40715"),
-        (["--audio", DEMO / "command.wav"], "send a message to maria"),
+        (["--audio", DEMO / "command.wav"], "turn on the heater in the office"),
         (["--image", RECEIPT, "--audio", DEMO / "question.wav"], "19.56"),
         (["which day was it", "--image", RECEIPT, "--image-tokens", "140"], "2026-06-12"),
     ],

@@ -30,7 +30,7 @@ def main() -> None:
     rng = random.Random(0)
     for name, text, voice in (
         ("digits", "4 0 7 1 5", "en-us"),
-        ("command", "send a message to maria", "en-gb-x-rp"),
+        ("command", "turn on the heater in the office", "en-gb-x-rp"),
         ("question", "what is the total", "en-us+f3"),
     ):
         samples = speaker().say(
