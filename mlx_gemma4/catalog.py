@@ -111,17 +111,16 @@ def shipped(name: str) -> Path:
 
 
 def _downloaded(repo: str, revision: str) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+    from . import hub_cache
 
-    try:
-        return Path(snapshot_download(repo, revision=revision, local_files_only=True))
-    except (HFValidationError, LocalEntryNotFoundError) as error:
+    folder = hub_cache.installed(repo, revision)
+    if folder is None:
         raise Gemma4Error(
             f"The model {repo} is not on this machine",
-            "It is neither a folder here nor in the Hugging Face cache.",
+            "It is neither a folder here nor complete in the Hugging Face cache.",
             f"Download it with `hf download {repo}`, or give the folder where it lies.",
-        ) from error
+        )
+    return folder
 
 
 def _package(path: Path, name: str, entry: Any) -> Package:

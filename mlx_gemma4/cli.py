@@ -1,4 +1,4 @@
-"""The command line: `gemma4 ask`.
+"""The command line: `gemma4 ask`, and the commands of `cli_models.py`.
 
 The answer goes to stdout, everything else to stderr. Nothing heavy is imported until it is needed:
 `gemma4 --help` starts no MLX, and an answer needs neither torch nor transformers.
@@ -10,12 +10,12 @@ import os
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from . import __version__, catalog
+from . import __version__, catalog, cli_models
 from .errors import Gemma4Error
+from .options import Option
 
 if TYPE_CHECKING:
     from .events import Done, Event
@@ -30,40 +30,6 @@ STATS = (
     "tokens_per_second",
 )
 LONG_PROMPT = 1024  # tokens from which on a terminal shows how much of the prompt is read
-
-
-@dataclass(frozen=True)
-class Option:
-    """One option of `gemma4 ask`: --help and docs/cli.md are made from these.
-
-    Attributes:
-        metavar: what stands for its value; empty where the option takes none.
-        many: whether it takes several values and may be repeated.
-    """
-
-    flag: str
-    help: str
-    metavar: str = ""
-    type: Callable[[str], object] = str
-    choices: tuple[int, ...] | None = None
-    default: object = None
-    many: bool = False
-
-    def add_to(self, parser: argparse.ArgumentParser) -> None:
-        """Declare it."""
-        if not self.metavar:
-            parser.add_argument(self.flag, help=self.help, action="store_true")
-            return
-        parser.add_argument(
-            self.flag,
-            help=self.help,
-            metavar=self.metavar,
-            type=self.type,
-            choices=self.choices,
-            default=[] if self.many else self.default,
-            nargs="+" if self.many else None,
-            action="extend" if self.many else "store",
-        )
 
 
 OPTIONS = (
@@ -102,7 +68,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
-        _ask(_parser().parse_args(arguments))
+        options = _parser().parse_args(arguments)
+        options.run(options)
         sys.stdout.flush()
     except KeyboardInterrupt:
         _note("")
@@ -140,6 +107,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     for option in OPTIONS:
         option.add_to(ask)
+    ask.set_defaults(run=_ask)
+    cli_models.add(commands)
     return parser
 
 

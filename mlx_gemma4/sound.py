@@ -159,7 +159,7 @@ def read_sound(path: str | Path) -> Recording:
 
 
 def _missing_bytes(path: Path) -> int:
-    """Bytes that a wav file's header announces and the file lacks; libsndfile says nothing of it."""
+    """Bytes that a wav header announces and the file lacks; libsndfile says nothing of it."""
     with path.open("rb") as file:
         kind, size = file.read(4), int.from_bytes(file.read(4), "little")
     unknown = size in (0, 2**32 - 1)  # written by programs that could not know the length

@@ -43,9 +43,7 @@ def open_video(path: str | Path, frames: int = FRAMES) -> list[tuple[float, Imag
     try:
         import av
     except ImportError as error:
-        raise Gemma4Error(
-            title, "PyAV is not installed.", "Run pip install av."
-        ) from error
+        raise Gemma4Error(title, "PyAV is not installed.", "Run pip install av.") from error
     if not path.is_file():
         raise Gemma4Error(title, f"There is no file {path}.", "Check the path.")
     try:

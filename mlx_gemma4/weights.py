@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import re
+import struct
 import warnings
 from collections.abc import Mapping
 from dataclasses import replace
@@ -26,7 +27,6 @@ from .cpu import by_column, use_many_rows
 from .errors import Gemma4Error
 from .layout import groups_allow, permute
 from .model import Gemma4
-from .shards import read_header
 from .text import Layout
 
 _RENAMES = (
@@ -168,11 +168,43 @@ def _read(folder: Path) -> dict[str, mx.array]:
             raise _unusable(
                 f"{index.name} lists {len(names)} shards, and {name} is not there.", _DOWNLOAD
             )
-        read_header(path)  # refuses what is not a whole file, which MLX would read beyond its end
+        _check_file(path)
         weights.update(cast(dict[str, mx.array], mx.load(str(path))))
     if lost := sorted(set(listed) - set(weights)):
         raise _unusable(f"the shards lack {_some(lost)}, which {index.name} lists.", _DOWNLOAD)
     return weights
+
+
+def _check_file(path: Path) -> None:
+    """Refuse what is no whole safetensors file, before MLX reads beyond its end.
+
+    The format: 8 bytes of header length, a JSON header with each tensor's byte range, the bytes
+    (https://github.com/huggingface/safetensors#format).
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        head = file.read(64)
+        if head.startswith(b"version https://git-lfs"):
+            raise _unusable(
+                f"{path} is a Git LFS pointer of {size} bytes, not the weights.",
+                "Run `git lfs pull`, or download the file itself.",
+            )
+        if head.lstrip()[:1] == b"<":
+            raise _unusable(f"{path} is a web page of {size} bytes, not weights.", _DOWNLOAD)
+        length = struct.unpack("<Q", head[:8])[0] if size >= 8 else size
+        if 8 + length > size:
+            raise _unusable(
+                f"{path} has {size} bytes and is damaged or cut off in its header.", _DOWNLOAD
+            )
+        file.seek(8)
+        try:
+            tensors = json.loads(file.read(length))
+            tensors.pop("__metadata__", None)
+            stop = 8 + length + max((t["data_offsets"][1] for t in tensors.values()), default=0)
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+            raise _unusable(f"{path} has no safetensors header ({error!r}).", _DOWNLOAD) from error
+    if stop != size:
+        raise _unusable(f"{path} has {size} bytes, and its header says {stop}.", _DOWNLOAD)
 
 
 def _without_lost_media(config: Config, weights: Mapping[str, mx.array], folder: Path) -> Config:

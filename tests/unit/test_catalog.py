@@ -81,6 +81,10 @@ def test_a_downloaded_package_is_found_in_the_hubs_cache(
     snapshot.mkdir(parents=True)
     (model / "refs").mkdir()
     (model / "refs" / "main").write_text("0" * 40)
+    for name in ("config.json", "tokenizer.json", "model.safetensors"):
+        with pytest.raises(Gemma4Error, match="nor complete in the Hugging Face cache"):
+            catalog.resolve("google/gemma-4-12B-it")
+        (snapshot / name).write_text("{}")
     assert catalog.resolve("google/gemma-4-12B-it") == snapshot
     with pytest.raises(Gemma4Error, match="hf download google/gemma-4-12B"):
         catalog.resolve("google/gemma-4-12B")

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import mlx.core as mx
 import numpy as np
 import pytest
 
-from mlx_gemma4.config import Config
+from mlx_gemma4 import weights
+from mlx_gemma4.config import Config, load_config
+from mlx_gemma4.convert import convert
 from mlx_gemma4.errors import Gemma4Error
 from mlx_gemma4.model import Gemma4
 from mlx_gemma4.quantize import RECIPES, quantize
+from mlx_gemma4.sources import Folder
 from mlx_gemma4.testing import tiny_config, tiny_model
 
 IDS = np.arange(20, 60)
@@ -40,7 +45,7 @@ def test_media_projections_stay_and_everything_else_is_quantized() -> None:
 
 def test_groups_are_smaller_only_where_one_row_needs_it() -> None:
     model = tiny_model()
-    quantize(model, RECIPES["4bit"])
+    quantize(model, RECIPES["4bit-small"])
     small = {"group_size": 32, "bits": 4, "mode": "affine"}
     o_proj = "language_model.model.layers.{}.self_attn.o_proj".format
     assert model.config.quantization == {
@@ -63,6 +68,21 @@ def test_both_layouts_become_the_same_bits() -> None:
         quantize(model, RECIPES["4bit"])
     back = permute(one_row.tensors(), text, back=True)
     assert all(mx.array_equal(back[name], tensor) for name, tensor in plain.tensors().items())
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_model_in_memory_becomes_what_a_converted_folder_holds(
+    recipe: str, tmp_path: Path
+) -> None:
+    weights.save(tiny_model(), tmp_path / "source")
+    convert(Folder(tmp_path / "source"), tmp_path / "converted", RECIPES[recipe])
+    model = tiny_model(layout="plain")
+    model.load_weights(list(weights.load(tmp_path / "source", layout="plain").tensors().items()))
+    quantize(model, RECIPES[recipe])
+    converted = mx.load(str(tmp_path / "converted" / "model.safetensors"))
+    assert model.tensors().keys() == converted.keys()
+    assert all(mx.array_equal(model.tensors()[name], t) for name, t in converted.items())
+    assert model.config.quantization == load_config(tmp_path / "converted").quantization
 
 
 def test_a_quantized_model_is_not_quantized_again() -> None:

@@ -1,0 +1,191 @@
+"""Conversion against mlx-vlm 0.7.10: time, memory, disk, and what a killed run leaves.
+
+    python bench/make_checkpoint.py out/12b
+    python bench/convert.py out/12b [--parts time kill low-disk] [--rounds 1] [--peer-python PYTHON]
+
+Each conversion is a process of its own, and starts with an empty page cache where this program may
+empty it (root on Linux). Memory is the peak resident set that the system counted. Needed on the
+disk: about a third of the checkpoint for each part, and for "kill" two thirds.
+"""
+
+import argparse
+import hashlib
+import os
+import random
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from processes import BENCH, PEER_PYTHON, need_peer
+
+sys.path.insert(0, str(BENCH.parent))
+
+GIB = 2**30
+REPO = "bench/checkpoint"
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a finished conversion took."""
+
+    seconds: float
+    peak: int
+
+    def __str__(self) -> str:
+        return f"{self.seconds:.1f} s, {self.peak / GIB:.2f} GiB"
+
+
+def main() -> None:
+    """Run from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("--parts", nargs="+", default=["time", "kill", "low-disk"])
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--kills", type=int, default=10)
+    parser.add_argument("--peer-python", type=Path, default=PEER_PYTHON)
+    options = parser.parse_args()
+    work = options.checkpoint.resolve().with_name("converted")
+    work.mkdir(exist_ok=True)
+    if "time" in options.parts:
+        need_peer(options.peer_python)
+        compare(options.checkpoint, work, options.peer_python, options.rounds)
+    if "kill" in options.parts:
+        kill(options.checkpoint, work, options.kills)
+    if "low-disk" in options.parts:
+        low_disk(options.checkpoint, work)
+
+
+def compare(checkpoint: Path, work: Path, peer_python: Path, rounds: int) -> None:
+    """Convert to 4 bits by either program, in turns."""
+    runs: dict[str, list[Run]] = {"mlx-gemma4": [], "mlx-vlm": []}
+    for _ in range(rounds):
+        for name, told in runs.items():
+            target = fresh(work / name)
+            command = ours(str(checkpoint), target)
+            if name == "mlx-vlm":
+                command = [str(peer_python), "-m", "mlx_vlm", "convert", "-q"]
+                command += ["--hf-path", str(checkpoint), "--mlx-path", str(target)]
+            told.append(run(command))
+            size = sum(file.stat().st_size for file in target.glob("*.safetensors"))
+            print(f"{name}: {told[-1]}, {size / 1e9:.2f} GB", flush=True)
+    mine, theirs = ([r.seconds for r in told] for told in runs.values())
+    ratio = statistics.median(a / b for a, b in zip(mine, theirs, strict=True))
+    print(f"time, ours / peer: {ratio:.3f}")
+    memory = [max(r.peak for r in told) / GIB for told in runs.values()]
+    print(f"peak memory: {memory[0]:.2f} GiB, peer {memory[1]:.2f} GiB")
+    shutil.rmtree(work / "mlx-vlm")
+
+
+def kill(checkpoint: Path, work: Path, kills: int) -> None:
+    """Kill a conversion at random moments until it is done, and compare with one that was not."""
+    whole, target = work / "mlx-gemma4", fresh(work / "killed")
+    if not whole.exists():
+        print(f"in one piece: {run(ours(str(checkpoint), whole))}")
+    clock = random.Random(0)
+    began, killed = time.monotonic(), 0
+    while not target.exists():
+        process = subprocess.Popen(ours(str(checkpoint), target), env=environment())
+        try:
+            process.wait(clock.uniform(2, 20) if killed < kills else None)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            killed += 1
+        if process.wait() not in (0, -signal.SIGKILL):
+            sys.exit("The conversion failed.")
+    same = digests(target) == digests(whole)
+    print(f"killed {killed} times, done after {time.monotonic() - began:.0f} s; same bytes: {same}")
+    shutil.rmtree(target)
+
+
+def low_disk(checkpoint: Path, work: Path) -> None:
+    """Convert from a local Hub, and watch the disk."""
+    from tests.hub import server
+
+    print("The server hashes the checkpoint ...", file=sys.stderr)
+    hub = server.Hub(files={REPO: {path.name: path for path in checkpoint.iterdir()}}, chunk=2**20)
+    for name, path in hub.files[REPO].items():
+        if server.is_large(name):
+            server.oid(name, path)  # once, and before a client waits for it
+        else:
+            hub.files[REPO][name] = path.read_bytes()
+    server.start(hub)
+    target = fresh(work / "streamed")
+    held, done = [0], threading.Event()
+
+    def watch() -> None:
+        while not done.wait(0.05):
+            held.append(max(held[-1], used(target) + used(Path(f"{target}.partial"))))
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    told = run(ours(REPO, target), HF_ENDPOINT=hub.url, HF_HUB_CACHE=str(work / "cache"))
+    done.set()
+    watcher.join()
+    shards = sorted(path.stat().st_size for path in checkpoint.glob("*.safetensors"))
+    limit = used(target) + sum(shards[-2:])
+    print(f"--low-disk: {told}; at most {held[-1] / 1e9:.2f} GB on the disk")
+    print(f"output and two shards: {limit / 1e9:.2f} GB; held to it: {held[-1] <= limit}")
+    shutil.rmtree(target)
+
+
+def ours(source: str, target: Path) -> list[str]:
+    """Our command; a repository is converted with --low-disk."""
+    command = [sys.executable, str(BENCH.parent / "convert.py"), source, "-o", str(target)]
+    return command + (["--low-disk"] if source == REPO else [])
+
+
+def run(command: list[str], **settings: str) -> Run:
+    """Run a conversion to its end, from an empty page cache if possible."""
+    os.sync()
+    caches = Path("/proc/sys/vm/drop_caches")
+    if os.access(caches, os.W_OK):
+        caches.write_text("3")
+    began = time.monotonic()
+    process = subprocess.Popen(command, env=environment() | settings, stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        sys.exit(f"It failed: {' '.join(command)}")
+    scale = 1 if sys.platform == "darwin" else 1024
+    return Run(time.monotonic() - began, usage.ru_maxrss * scale)
+
+
+def environment() -> dict[str, str]:
+    """The environment of both sides."""
+    return {**os.environ, "PYTHONPATH": str(BENCH.parent), "MLX_DISABLE_COMPILE": "1"}
+
+
+def fresh(folder: Path) -> Path:
+    """Remove what a former run left."""
+    for old in (folder, Path(f"{folder}.partial")):
+        shutil.rmtree(old, ignore_errors=True)
+    return folder
+
+
+def used(folder: Path) -> int:
+    """Bytes on the disk; files may come and go meanwhile."""
+    total = 0
+    for path in folder.rglob("*"):
+        try:
+            total += path.stat().st_blocks * 512 if path.is_file() else 0
+        except FileNotFoundError:
+            continue
+    return total
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """The hash of every file."""
+    result = {}
+    for path in sorted(folder.iterdir()):
+        with path.open("rb") as file:
+            result[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return result
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,78 @@
+"""Rows of a matrix -> the quantized tensors that MLX's kernels read."""
+
+import mlx.core as mx
+import numpy as np
+
+from .recipes import Storage
+
+
+def encode(rows: mx.array, storage: Storage, grid: bool) -> tuple[mx.array, ...]:
+    """Quantize rows (n, columns), each independent of the others.
+
+    Args:
+        grid: see `Recipe.grid`.
+
+    Returns:
+        Packed weights (n, columns * bits / 32) uint32, scales (n, columns / group size) and, in
+        affine mode, biases of the same shape.
+    """
+    if storage.mode == "affine" and grid:
+        return on_grid(rows, storage)
+    if storage.mode in ("mxfp4", "nvfp4") and mx.default_device() == mx.cpu:
+        return _float4(rows, storage)
+    return tuple(mx.quantize(rows, storage.group_size, storage.bits, mode=storage.mode))
+
+
+def on_grid(rows: mx.array, storage: Storage) -> tuple[mx.array, ...]:
+    """Find the q4_0 grid again that quantization-aware training left the weights on.
+
+    In q4_0 (llama.cpp `quantize_row_q4_0_ref`) a group of 32 is d * (q - 8), q in 0..15, and d is
+    the group's extremum, with its sign, / -8. So scale d and bias -8 d give the same numbers, and
+    both are exact in the weights' own type. With b > 4 bits the steps are d / 2 ** (b - 4): the
+    grid is met as exactly, and weights between its points are kept too.
+    """
+    fine = 2 ** (storage.bits - 4)
+    groups = rows.astype(mx.float32).reshape(len(rows), -1, storage.group_size)
+    place = mx.argmax(mx.abs(groups), axis=-1, keepdims=True)
+    step = mx.take_along_axis(groups, place, axis=-1) / (-8 * fine)
+    codes = mx.round(groups / mx.where(step == 0, 1, step)) + 8 * fine
+    codes = mx.clip(codes, 0, 2**storage.bits - 1).astype(mx.uint8)
+    scales = step.squeeze(-1).astype(rows.dtype)
+    return _pack(codes.reshape(len(rows), -1), storage.bits), scales, scales * (-8 * fine)
+
+
+def _pack(codes: mx.array, bits: int) -> mx.array:
+    """(n, columns) uint8 -> (n, columns * bits / 32) uint32: a row's bits, one after another."""
+    if 32 % bits == 0:
+        words = codes.astype(mx.uint32).reshape(len(codes), -1, 32 // bits)
+        return (words << mx.arange(0, 32, bits, dtype=mx.uint32)).sum(axis=-1)
+    # (n, columns) -> (n, columns, bits) of 0 and 1, the lowest first
+    stream = np.unpackbits(np.array(codes)[..., None], axis=-1, count=bits, bitorder="little")
+    packed = np.packbits(stream.reshape(len(codes), -1), axis=-1, bitorder="little")
+    return mx.array(packed.view(np.uint32))
+
+
+def _float4(rows: mx.array, storage: Storage) -> tuple[mx.array, ...]:
+    """What `mx.quantize` makes, bit for bit, 5 to 10 times faster on the CPU; for finite weights.
+
+    A code is a sign and one of 0, 0.5, 1, 1.5, 2, 3, 4, 6 (FP4 E2M1), ties to the smaller; a scale
+    takes the group's largest weight to 6 or less: a power of two (mxfp4, OCP Microscaling Formats
+    1.0) or an FP8 E4M3 number (nvfp4).
+    """
+    groups = rows.astype(mx.float32).reshape(len(rows), -1, storage.group_size)
+    largest = mx.max(mx.abs(groups), axis=-1, keepdims=True) / 6
+    if storage.mode == "mxfp4":
+        exponent = mx.clip(mx.ceil(mx.log2(largest)), -127, 127)
+        exponent = mx.where(largest > 0, exponent, 0)
+        scales, scale = (exponent + 127).astype(mx.uint8), mx.power(2.0, exponent)
+    else:
+        scales = mx.to_fp8(largest)
+        scale = mx.from_fp8(scales, mx.float32)
+    scaled = mx.where(scale > 0, groups / scale, 0)
+    size = mx.abs(scaled)
+    codes = mx.zeros(size.shape, mx.uint8)
+    for border in (0.25, 0.75, 1.25, 1.75, 2.5, 3.5, 5.0):
+        codes = codes + (size > border)
+    codes = codes + ((scaled < 0) & (codes > 0)) * mx.array(8, mx.uint8)
+    pairs = codes.reshape(len(rows), -1, 2)
+    return (pairs[..., 0] | (pairs[..., 1] << 4)).view(mx.uint32), scales.squeeze(-1)

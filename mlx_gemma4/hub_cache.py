@@ -1,0 +1,95 @@
+"""The cache that all programs of the Hugging Face Hub share: where a model lies in it, if whole.
+
+Its layout: https://huggingface.co/docs/huggingface_hub/guides/manage-cache.
+"""
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from huggingface_hub import constants
+
+INDEX = "model.safetensors.index.json"
+SETTINGS = (
+    "config.json",
+    "generation_config.json",
+    "processor_config.json",
+    "preprocessor_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "chat_template.jinja",
+    "chat_template.json",
+)
+"""What a model's folder may hold besides its weights, as far as MLX programs read it."""
+
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+def is_offline() -> bool:
+    """Whether the user wants nothing to be asked (HF_HUB_OFFLINE)."""
+    return constants.is_offline_mode()
+
+
+def installed(repo: str, revision: str = "main") -> Path | None:
+    """Find a repository's folder in the Hub's cache; None unless it is whole."""
+    store = _store(repo)
+    reference = store / "refs" / revision
+    commit = reference.read_text(encoding="utf-8").strip() if reference.is_file() else revision
+    folder = store / "snapshots" / commit
+    return folder if is_whole(folder) else None
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether a folder has a config, a tokenizer, and every file of weights that it lists."""
+    shards = {"model.safetensors"}
+    if (folder / INDEX).is_file():
+        try:
+            shards = set(json.loads((folder / INDEX).read_text("utf-8"))["weight_map"].values())
+        except (ValueError, KeyError, AttributeError):
+            return False
+    return all((folder / name).is_file() for name in {"config.json", "tokenizer.json", *shards})
+
+
+def blob(repo: str, oid: str) -> Path:
+    """Where the cache keeps the content that the Hub names `oid`."""
+    return _store(repo) / "blobs" / oid
+
+
+def publish(repo: str, revision: str, commit: str, files: Mapping[str, str]) -> Path:
+    """Make the folder of a repository at a commit, of what `blob` holds.
+
+    Args:
+        revision: the branch or tag that the commit is remembered for.
+        files: the oid of each, by name.
+
+    Returns:
+        The folder.
+    """
+    store = _store(repo)
+    folder = store / "snapshots" / commit
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, oid in files.items():
+        _link(blob(repo, oid), folder / name)
+    if not _COMMIT.fullmatch(revision):
+        reference = store / "refs" / revision
+        reference.parent.mkdir(parents=True, exist_ok=True)
+        reference.write_text(commit, encoding="utf-8")
+    return folder
+
+
+def _store(repo: str) -> Path:
+    """A repository's folder in the cache."""
+    return Path(constants.HF_HUB_CACHE).expanduser() / f"models--{repo.replace('/', '--')}"
+
+
+def _link(target: Path, link: Path) -> None:
+    """Make or mend a relative link, so that at no time there is a wrong one."""
+    if link.exists():
+        return
+    made = link.with_name(f".{link.name}.part")
+    made.unlink(missing_ok=True)
+    made.symlink_to(os.path.relpath(target, link.parent))
+    made.replace(link)

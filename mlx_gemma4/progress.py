@@ -1,0 +1,51 @@
+"""How far a long piece of work on bytes is, and how fast it goes."""
+
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass
+
+_WINDOW = 5.0  # seconds over which the rate is taken
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a transfer is: bytes done and in all, and bytes a second over the last five."""
+
+    done: int
+    total: int
+    rate: float
+
+    @property
+    def seconds_left(self) -> float | None:
+        """At the present rate; None while nothing comes."""
+        return (self.total - self.done) / self.rate if self.rate > 0 else None
+
+
+class Speed:
+    """Counts bytes from several threads and tells the rate.
+
+    Args:
+        total: bytes in all.
+        done: bytes that were there before.
+    """
+
+    def __init__(self, total: int, done: int) -> None:
+        self._total = total
+        self._done = done
+        self._lock = threading.Lock()
+        self._seen = deque([(time.monotonic(), done)])
+
+    def add(self, count: int) -> None:
+        """Count bytes that came (or, below zero, that were thrown away)."""
+        with self._lock:
+            self._done += count
+
+    def progress(self) -> Progress:
+        """Say how far it is now."""
+        now, done = time.monotonic(), self._done
+        while len(self._seen) > 1 and now - self._seen[1][0] > _WINDOW:
+            self._seen.popleft()
+        then, before = self._seen[0]
+        self._seen.append((now, done))
+        return Progress(done, self._total, max(0.0, (done - before) / max(now - then, 1e-3)))

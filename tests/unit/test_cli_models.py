@@ -1,0 +1,69 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mlx_gemma4 import cli, recipes, weights
+from mlx_gemma4.convert import RECORD
+from tests.unit.checkpoints import publish
+
+
+@pytest.fixture
+def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    publish(tmp_path / "published")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "published"
+
+
+def test_a_converted_folder_is_named_after_its_source_and_its_recipe(
+    published: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["convert", str(published), "--recipe", "8bit"]) == 0
+    told = capsys.readouterr()
+    assert told.out == "published-8bit\n"
+    assert RECORD in told.err
+    assert weights.load(Path("published-8bit")).forward(np.arange(20, 30)).shape == (1, 10, 512)
+    assert cli.main(["verify", "published-8bit"]) == 0
+    assert "as they were made of published." in capsys.readouterr().out
+
+
+def test_bits_group_size_and_mode_stand_for_a_recipe(published: Path) -> None:
+    command = ["convert", str(published), "--bits", "5", "--group-size", "32"]
+    assert cli.main(command) == 0
+    model = weights.load(Path("published-5bit-g32"))
+    assert model.config.quantization == {"group_size": 32, "bits": 5, "mode": "affine"}
+    assert cli.main(["convert", str(published), "--mode", "mxfp8", "-o", "mine"]) == 0
+    assert weights.load(Path("mine")).config.quantization["mode"] == "mxfp8"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--recipe", "3bit"], "no recipe 3bit"),
+        (["--recipe", "4bit", "--bits", "4"], "--recipe says already"),
+        (["--bits", "7"], "7 bits in groups of 64"),
+        (["--mode", "int4"], "no mode int4"),
+        (["--low-disk"], "files of a folder are never removed"),
+        (["-o", "published"], "is there already"),
+    ],
+)
+def test_what_cannot_be_meant_is_told_before_anything_is_written(
+    published: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
+) -> None:
+    assert cli.main(["convert", str(published), *arguments]) == 2
+    assert said in capsys.readouterr().err
+    assert [path.name for path in Path().iterdir()] == ["published"]
+
+
+def test_an_unknown_source_names_what_there_is(
+    published: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["convert", "nothing"]) == 2
+    assert "google/gemma-4-12B-it" in capsys.readouterr().err
+
+
+def test_every_recipe_is_named_in_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["convert", "--help"])
+    told = " ".join(capsys.readouterr().out.split())
+    assert ", ".join(recipes.RECIPES) in told
