@@ -33,7 +33,7 @@ def main() -> None:
     options = parser.parse_args()
     import mlx.core as mx
 
-    for name, recipe in (("tiny", None), ("tiny-4bit", "4bit")):
+    for name, recipe in (("tiny", None), ("tiny-4bit", "4bit-small")):
         folder = options.out / name
         model = weights.load(options.reference, dtype=mx.bfloat16)
         if recipe:
