@@ -19,6 +19,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from tools.tiny.conversation import Writer
 from tools.tiny.curriculum import EXAMINATION
 from tools.tiny.speech import OTHER_VOICES
 from tools.tiny.tasks import Exchange, Tasks, World
@@ -107,13 +110,29 @@ def answer(model: object, conversation: list[Exchange]) -> str:
     return reply
 
 
-def score(model: object, question: Question, count: int, seed: int) -> list[Result]:
+def greedy_gives(model: Any, writer: Writer, conversation: list[Exchange]) -> bool:
+    """Whether greedy decoding would give the last answer, from one forward over all of it.
+
+    It would when every id of the answer is the likeliest after those before it. Long answers are
+    checked so first: most are right, and one forward is several times cheaper than decoding them.
+    """
+    example = writer.write(conversation)
+    images = list(zip(example.patches, example.positions, strict=True))
+    likeliest = np.array(model.forward(example.ids, images=images)[0].argmax(-1))
+    learned = [row for row, learn in enumerate(example.learn) if learn]
+    return all(likeliest[row - 1] == example.ids[row] for row in learned)
+
+
+def score(model: Any, question: Question, count: int, seed: int) -> list[Result]:
     """Ask `count` items of one question."""
     import jiwer
 
     results = []
+    writer = Writer(model.folder / "tokenizer.json")
     for conversation in items(question, count, seed):
-        wanted, given = conversation[-1].answer, answer(model, conversation)
+        wanted = conversation[-1].answer
+        right = question.kind == "lines" and greedy_gives(model, writer, conversation)
+        given = wanted if right else answer(model, conversation)
         edits = length = 0
         if question.errors == "characters":
             counted = jiwer.process_characters(wanted, given)
@@ -232,7 +251,12 @@ def main() -> None:
     parser.add_argument(
         "--precision", nargs="+", default=["full", "4bit"], choices=["full", "8bit", "4bit"]
     )
-    parser.add_argument("--items", type=int, default=512, help="items a question")
+    parser.add_argument(
+        "--items",
+        type=int,
+        default=512,
+        help="items a question; a quarter of it for those beyond the promise",
+    )
     parser.add_argument("--workers", type=int, default=os.cpu_count())
     parser.add_argument("--seed", type=int, default=20261124)
     parser.add_argument(
@@ -249,7 +273,7 @@ def main() -> None:
         (precision, options.model, question, min(part, options.items - done), options.seed + done)
         for precision in options.precision
         for question in (*REQUIRED, *(WIDENED if precision == options.precision[0] else ()))
-        for done in range(0, options.items, part)
+        for done in range(0, options.items if question in REQUIRED else options.items // 4, part)
     ]
     results: dict[tuple[str, Question], list[Result]] = {}
     with multiprocessing.get_context("spawn").Pool(options.workers) as pool:
