@@ -2,12 +2,13 @@
 
     python bench/peer.py [--parts speed load pictures] [--openblas] [--json FILE]
 
-Needs mlx-vlm in an environment of its own (--peer-python); `make bench` makes it. What is measured
-and how to read it: bench/README.md.
+Needs mlx-vlm in an environment of its own (--peer-python); `make bench` makes it. The part
+`pictures` takes long and is left out unless asked for. How to read the table: bench/README.md.
 """
 
 import argparse
 import json
+import os
 import random
 import statistics
 import sys
@@ -159,7 +160,7 @@ def main() -> None:
     """Make the checkpoints, measure, print a Markdown table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parts = ["speed", "load", "pictures"]
-    parser.add_argument("--parts", nargs="+", choices=parts, default=parts)
+    parser.add_argument("--parts", nargs="+", choices=parts, default=parts[:2])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--prompt", type=int, default=128, help="tokens to prefill")
     parser.add_argument("--tokens", type=int, default=32, help="tokens to decode")
@@ -173,7 +174,7 @@ def main() -> None:
     options = parser.parse_args()
     need_peer(options.peer_python)
     if options.openblas:
-        use_openblas()
+        use_openblas(threads=1)
     around = surroundings(options.peer_python)
     for key, value in around.items():
         print(f"{key}: {value}")
@@ -195,6 +196,7 @@ def main() -> None:
     figures = []
     for part in options.parts:
         if part == "pictures":
+            use_openblas(threads=os.cpu_count() or 1)  # memory does not depend on it
             checkpoint.make(wide, checkpoint.SHAPES[options.wide_shape])
         for figure in measure[part]():
             figures.append(figure)
