@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from items import Item, read, write
-from processes import PEER_PYTHON, Worker, need_peer, surroundings
+from processes import PEER_PYTHON, Worker, need_peer, surroundings, use_openblas
 
 ROOT = Path(__file__).resolve().parent.parent
 LIMIT = 48  # tokens in a reply; the longest wanted one is shorter
@@ -80,6 +80,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write every reply and the table to this file")
     options = parser.parse_args()
     need_peer(options.peer_python)
+    use_openblas(threads=1)
     from tokenizers import Tokenizer
 
     tokenizer_file = options.model / "tokenizer.json"
@@ -113,7 +114,9 @@ def main() -> None:
         table.append(f"| {name} | {len(counted)} | " + " | ".join(cells) + " |")
     print("\n".join(table))
     around = surroundings(options.peer_python)
-    print(f"\nGreedy, float32, 95 % Wilson intervals; {around['ours']}, {around['peer']}.")
+    print(f"\nGreedy, float32, 95 % Wilson intervals; seed {options.seed}.")
+    for key, value in around.items():
+        print(f"{key}: {value}")
     if options.json:
         wanted = [item.answer for item in items]
         record = {"surroundings": around, "table": table, "wanted": wanted, "given": replies}
