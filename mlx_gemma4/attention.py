@@ -181,14 +181,21 @@ def attend(queries: mx.array, cached: Dense | Quantized, cut: tuple[Piece, ...])
     """Attention with scale 1.0, piece by piece: (1, heads, L, D) -> (1, heads, L, V)."""
     if len(cut) == 1:
         return _attend(queries, cached, cut[0].mask)
-    results = [_attend(queries[:, :, p.rows], cached.view(p.keys), p.mask) for p in cut]
+    results = []
+    for piece in cut:
+        results.append(_attend(queries[:, :, piece.rows], cached.view(piece.keys), piece.mask))
+        mx.eval(results[-1])  # MLX allocates ahead of its work: else for many pieces at once
     return mx.concatenate(results, axis=2)
 
 
 def _attend(queries: mx.array, cached: Dense | Quantized, mask: Mask) -> mx.array:
-    if isinstance(cached, Dense) and mx.default_device() == mx.gpu:
+    on_gpu = mx.default_device() == mx.gpu
+    if isinstance(cached, Dense) and on_gpu:
         return fused(queries, cached, mask)
-    return grouped(queries, cached, mask)
+    mixed = grouped(queries, cached, mask)
+    if not on_gpu and queries.shape[2] > 1:
+        mx.eval(mixed)  # as above: else for the next layers too
+    return mixed
 
 
 def fused(queries: mx.array, cached: Dense, mask: Mask) -> mx.array:

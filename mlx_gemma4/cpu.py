@@ -1,7 +1,11 @@
 """Ways around the slow spots of MLX's CPU backend. Nothing here is used on a GPU.
 
-Its matrix product (the reference BLAS on Linux) is 2 to 3 times faster when the right-hand matrix
-lies by rows and not transposed, and then faster than its quantized product from some rows on.
+Measured with 150 million parameters, 128 rows and one row (`bench/peer.py`):
+ - The matrix product of MLX's Linux wheels (the reference BLAS) is 2 to 3 times faster when the
+   right-hand matrix lies by rows and not transposed, and then faster than its quantized product
+   from some rows on. OpenBLAS multiplies one row up to 3 times faster when it stands on the right.
+ - MLX allocates the results of operations long before it computes them. Evaluating each large
+   product at once keeps the working memory to what one layer needs.
 """
 
 from __future__ import annotations
@@ -10,12 +14,31 @@ import mlx.core as mx
 import mlx.nn as nn
 from mlx.utils import tree_map
 
+FEW_ROWS = 8  # below this, a dense product is faster with the matrix on the left
 MANY_ROWS = 16  # from here on, dequantizing first is the faster way
+SLAB = 2**16  # numbers of a matrix that are dequantized at once
+SMALL = 2**18  # numbers of a matrix that is reordered at load: for larger ones that takes too long
 
 
 def by_column(weight: mx.array) -> mx.array:
-    """The same matrix stored so that its transpose, which projections multiply by, lies by rows."""
-    return mx.contiguous(weight.T).T
+    """The same matrix stored so that its transpose, which projections multiply by, lies by rows.
+
+    A large matrix stays as it is.
+    """
+    return mx.contiguous(weight.T).T if weight.size <= SMALL else weight
+
+
+class LargeLinear(nn.Linear):
+    """A large dense projection."""
+
+    def __call__(self, x: mx.array) -> mx.array:
+        """(..., L, inputs) -> (..., L, outputs)."""
+        if x.shape[-2] >= FEW_ROWS:
+            x = super().__call__(x)
+            mx.eval(x)
+            return x
+        x = (self["weight"] @ x.swapaxes(-1, -2)).swapaxes(-1, -2)
+        return x + self["bias"] if "bias" in self else x
 
 
 class ManyRowsLinear(nn.QuantizedLinear):
@@ -23,27 +46,40 @@ class ManyRowsLinear(nn.QuantizedLinear):
 
     def __call__(self, x: mx.array) -> mx.array:
         """(..., L, inputs) -> (..., L, outputs)."""
-        packed = (self["weight"], self["scales"], self.get("biases"))
+        weight, scales, biases = self["weight"], self["scales"], self.get("biases")
         scheme = (self.group_size, self.bits, self.mode)
         if x.shape[-2] < MANY_ROWS:
-            x = mx.quantized_matmul(x, *packed, True, *scheme)
-        else:
-            x = x @ mx.contiguous(mx.dequantize(*packed, *scheme, dtype=x.dtype).T)
-        return x + self["bias"] if "bias" in self else x
+            x = mx.quantized_matmul(x, weight, scales, biases, True, *scheme)
+            return x + self["bias"] if "bias" in self else x
+        parts = []
+        rows = max(1, SLAB // x.shape[-1])
+        for start in range(0, len(weight), rows):
+            slab = slice(start, start + rows)
+            offsets = None if biases is None else biases[slab]
+            numbers = mx.dequantize(weight[slab], scales[slab], offsets, *scheme, dtype=x.dtype)
+            parts.append(x @ mx.contiguous(numbers.T))
+            mx.eval(parts[-1])
+        x = mx.concatenate(parts, axis=-1)
+        x = x + self["bias"] if "bias" in self else x
+        mx.eval(x)
+        return x
 
 
-def use_many_rows(model: nn.Module) -> None:
-    """Make every quantized projection of a model a `ManyRowsLinear`; its tensors stay."""
+def use_fast_projections(model: nn.Module) -> None:
+    """Replace a model's projections where one of the classes above is faster; tensors stay."""
 
     def replaced(module: nn.Module) -> nn.Module:
-        if not isinstance(module, nn.QuantizedLinear):
+        new: nn.Module
+        if isinstance(module, nn.QuantizedLinear):
+            outputs, words = module["weight"].shape
+            sizes = (words * 32 // module.bits, outputs, "bias" in module)
+            new = ManyRowsLinear(*sizes, module.group_size, module.bits, module.mode)
+        elif isinstance(module, nn.Linear) and module["weight"].size > SMALL:
+            outputs, inputs = module["weight"].shape
+            new = LargeLinear(inputs, outputs, "bias" in module)
+        else:
             return module
-        outputs, words = module["weight"].shape
-        inputs = words * 32 // module.bits
-        new = ManyRowsLinear(
-            inputs, outputs, "bias" in module, module.group_size, module.bits, module.mode
-        )
-        new.update(module.parameters())
+        new.update(dict(module))
         return new
 
     model.update_modules(tree_map(replaced, model.leaf_modules(), is_leaf=nn.Module.is_module))

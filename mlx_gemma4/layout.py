@@ -6,6 +6,7 @@ one.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import mlx.core as mx
@@ -42,7 +43,7 @@ def permute(
     }
     columns = _per_head(np.roll(order, -config.rotated_dims), heads)
     for prefix in _full_layers(config):
-        group = _group_size(weights, prefix, len(columns))
+        group = _group_size(weights, prefix, len(columns), _moved_together(config))
         for name in (name for name in weights if name.startswith(prefix)):
             module, tensor = name.removeprefix(prefix).split(".")[0], weights[name]
             index = rows.get(module, columns[::group] // group)
@@ -60,7 +61,7 @@ def groups_allow(config: TextConfig, weights: Mapping[str, mx.array]) -> bool:
     """Whether the one-row layout moves whole quantization groups of every o_proj."""
     order = np.roll(head_order(config), -config.rotated_dims)
     for prefix in _full_layers(config):
-        group = _group_size(weights, prefix, config.num_attention_heads * len(order))
+        group = _group_size(weights, prefix, config.num_attention_heads * len(order), 1)
         if len(order) % group:
             return False
         groups = order.reshape(-1, group)
@@ -80,7 +81,12 @@ def _per_head(order: np.ndarray, heads: int) -> np.ndarray:
     return np.concatenate([head * len(order) + order for head in range(heads)])
 
 
-def _group_size(weights: Mapping[str, mx.array], prefix: str, width: int) -> int:
-    """Columns of o_proj that share a scale; 1 where it is not quantized."""
+def _moved_together(config: TextConfig) -> int:
+    """Dims of a head that keep their neighbours in `head_order`: moving blocks is faster."""
+    return math.gcd(config.rotated_dims // 2, config.global_head_dim // 2)
+
+
+def _group_size(weights: Mapping[str, mx.array], prefix: str, width: int, dense: int) -> int:
+    """Columns of o_proj that share a scale; `dense` where it is not quantized."""
     scales = weights.get(f"{prefix}o_proj.scales")
-    return 1 if scales is None else max(1, width // max(1, scales.shape[-1]))
+    return dense if scales is None else max(1, width // max(1, scales.shape[-1]))

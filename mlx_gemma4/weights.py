@@ -23,7 +23,7 @@ import mlx.nn as nn
 
 from .attention import MaskRule
 from .config import Config, load_config
-from .cpu import by_column, use_many_rows
+from .cpu import by_column, use_fast_projections
 from .errors import Gemma4Error
 from .layout import groups_allow, permute
 from .model import Gemma4
@@ -35,6 +35,7 @@ _RENAMES = (
     (re.compile(r"^embed_vision\.multimodal_embedder\."), "embed_vision."),
     (re.compile(r"^embed_vision\.(patch_|pos_)"), r"vision_embedder.\1"),
 )
+AT_ONCE = 64_000_000  # bytes of tensors that are read and converted side by side, held twice
 # The output head is the embedding table again (tied), and rope tables are computed.
 _DERIVED = re.compile(r"(^|\.)lm_head\.|rotary_emb\.")
 _MEDIA = {
@@ -90,16 +91,21 @@ def load(
         weights = permute(weights, config.text_config)
     on_cpu = mx.default_device() == mx.cpu
     dtype = mx.float32 if dtype is None and on_cpu else dtype
+    waiting: list[mx.array] = []
     for name, value in weights.items():
         if dtype is not None and mx.issubdtype(value.dtype, mx.floating):
             value = value.astype(dtype)
         if on_cpu and name.endswith(".weight") and mx.issubdtype(value.dtype, mx.floating):
             value = by_column(value)
-        mx.eval(value)  # one by one, so that only one tensor is held twice
         weights[name] = value
+        waiting.append(value)
+        if sum(array.nbytes for array in waiting) > AT_ONCE:
+            mx.eval(waiting)
+            waiting.clear()
+    mx.eval(waiting)
     model.load_weights(list(weights.items()), strict=True)
     if on_cpu:
-        use_many_rows(model)
+        use_fast_projections(model)
     return model
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from mlx_gemma4.config import Config
-from mlx_gemma4.cpu import ManyRowsLinear, use_many_rows
+from mlx_gemma4.cpu import LargeLinear, ManyRowsLinear, use_fast_projections
 from mlx_gemma4.errors import Gemma4Error
 from mlx_gemma4.layout import head_order
 from mlx_gemma4.model import Gemma4
@@ -329,18 +329,27 @@ def test_saved_configs_have_the_sizes_under_the_names_that_mlx_vlm_reads(tmp_pat
 
 
 @pytest.mark.parametrize("bias", [False, True])
-def test_many_rows_through_a_quantized_projection_are_the_same_numbers(bias: bool) -> None:
+def test_rows_through_a_fast_projection_are_the_same_numbers(
+    bias: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mlx_gemma4.cpu.SLAB", 64 * 40)  # the last slab is a short one
+    monkeypatch.setattr("mlx_gemma4.cpu.SMALL", 64 * 96 - 1)
+
     class Model(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.projection = nn.QuantizedLinear(64, 96, bias, group_size=32, bits=4)
+            self.quantized = nn.QuantizedLinear(64, 96, bias, group_size=32, bits=4)
+            self.large = nn.Linear(64, 96, bias)
+            self.small = nn.Linear(64, 95, bias)
 
     model = Model()
     rows = mx.array(np.random.default_rng(0).standard_normal((1, 40, 64), np.float32))
-    expected = model.projection(rows)
+    expected = [layer(rows) for layer in (model.quantized, model.large)]
     tensors = model.parameters()
-    use_many_rows(model)
+    use_fast_projections(model)
     assert model.parameters() == tensors
-    assert isinstance(model.projection, ManyRowsLinear)
-    for part in (rows, rows[:, :3]):
-        assert mx.allclose(model.projection(part), expected[:, : part.shape[1]], atol=1e-4)
+    layers = (model.quantized, model.large, model.small)
+    assert [type(layer) for layer in layers] == [ManyRowsLinear, LargeLinear, nn.Linear]
+    for layer, result in zip(layers, expected, strict=False):
+        for part in (rows, rows[:, :3]):
+            assert mx.allclose(layer(part), result[:, : part.shape[1]], atol=1e-4)
