@@ -2,6 +2,9 @@
 
     python bench/make_checkpoint.py out/12b
     python bench/convert.py out/12b [--parts time kill low-disk] [--rounds 1] [--peer-python PYTHON]
+    python bench/make_checkpoint.py out/lattice --lattice --layers 6 --shards 3
+    python bench/convert.py out/lattice --parts qat
+    python bench/convert.py assets/tiny --parts peer-loads
 
 Each conversion is a process of its own, and starts with an empty page cache where this program may
 empty it (root on Linux). Memory is the peak resident set that the system counted. Needed on the
@@ -10,6 +13,7 @@ disk: about a third of the checkpoint for each part, and for "kill" two thirds.
 
 import argparse
 import hashlib
+import json
 import os
 import random
 import shutil
@@ -22,11 +26,18 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from processes import BENCH, PEER_PYTHON, need_peer
+import mlx.core as mx
+import numpy as np
+from processes import BENCH, PEER_PYTHON, Worker, need_peer
 
 sys.path.insert(0, str(BENCH.parent))
 
+from mlx_gemma4.config import load_config  # noqa: E402
+from mlx_gemma4.recipes import RECIPES  # noqa: E402
+from mlx_gemma4.weights import sanitize  # noqa: E402
+
 GIB = 2**30
+SLOW = 250e6  # a kill comes before so many bytes a second could all have been written
 REPO = "bench/checkpoint"
 
 
@@ -48,10 +59,12 @@ def main() -> None:
     parser.add_argument("--parts", nargs="+", default=["time", "kill", "low-disk"])
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--kills", type=int, default=10)
+    parser.add_argument("--work", type=Path, help="for the output (beside the checkpoint)")
     parser.add_argument("--peer-python", type=Path, default=PEER_PYTHON)
     options = parser.parse_args()
-    work = options.checkpoint.resolve().with_name("converted")
+    work = options.work or options.checkpoint.resolve().with_name("converted")
     work.mkdir(exist_ok=True)
+    fresh(work / "mlx-gemma4")  # another version may have made it
     if "time" in options.parts:
         need_peer(options.peer_python)
         compare(options.checkpoint, work, options.peer_python, options.rounds)
@@ -59,6 +72,11 @@ def main() -> None:
         kill(options.checkpoint, work, options.kills)
     if "low-disk" in options.parts:
         low_disk(options.checkpoint, work)
+    if "qat" in options.parts:
+        qat(options.checkpoint, work)
+    if "peer-loads" in options.parts:
+        need_peer(options.peer_python)
+        peer_loads(options.checkpoint, work, options.peer_python)
 
 
 def compare(checkpoint: Path, work: Path, peer_python: Path, rounds: int) -> None:
@@ -87,12 +105,14 @@ def kill(checkpoint: Path, work: Path, kills: int) -> None:
     whole, target = work / "mlx-gemma4", fresh(work / "killed")
     if not whole.exists():
         print(f"in one piece: {run(ours(str(checkpoint), whole))}")
-    clock = random.Random(0)
+    took = json.loads((whole / "conversion.json").read_text())["files"]
+    size = sum(file["bytes"] for file in took.values())
+    clock, longest = random.Random(0), max(1.0, size / SLOW)
     began, killed = time.monotonic(), 0
     while not target.exists():
         process = subprocess.Popen(ours(str(checkpoint), target), env=environment())
         try:
-            process.wait(clock.uniform(2, 20) if killed < kills else None)
+            process.wait(clock.uniform(0.5, longest) if killed < kills else None)
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGKILL)
             killed += 1
@@ -132,6 +152,64 @@ def low_disk(checkpoint: Path, work: Path) -> None:
     print(f"--low-disk: {told}; at most {held[-1] / 1e9:.2f} GB on the disk")
     print(f"output and two shards: {limit / 1e9:.2f} GB; held to it: {held[-1] <= limit}")
     shutil.rmtree(target)
+
+
+def qat(checkpoint: Path, work: Path) -> None:
+    """How much of weights that were trained for q4_0 is lost by recipes of 4 bits."""
+    original = tensors(checkpoint)
+    print("| recipe | RMSE, all matrices | worst matrix |\n|---|---|---|")
+    for recipe in ("4bit", "4bit-small", "qat-4bit"):
+        target = fresh(work / recipe)
+        run([*ours(str(checkpoint), target), "--recipe", recipe])
+        made, config = tensors(target), load_config(target)
+        assert (settings := config.quantization) is not None
+        rule = {key: settings[key] for key in ("group_size", "bits", "mode")}
+        lost, total, worst = 0.0, 0.0, 0.0
+        for path in (name.removesuffix(".scales") for name in made if name.endswith(".scales")):
+            packed = [made[f"{path}.{kind}"] for kind in ("weight", "scales", "biases")]
+            mx.eval(packed)
+            own, whole = {**rule, **settings.get(path, {})}, original[f"{path}.weight"]
+            wrong = size = 0.0
+            for start in range(0, len(whole), 4096):
+                rows = slice(start, start + 4096)
+                weight, scales, biases = (part[rows] for part in packed)
+                floats = scales.astype(mx.float32), biases.astype(mx.float32)
+                expected = whole[rows].astype(mx.float32)
+                back = mx.dequantize(weight, *floats, **own)
+                wrong += mx.square(back - expected).sum().item()
+                size += mx.square(expected).sum().item()
+            lost, total = lost + wrong, total + size
+            worst = max(worst, (wrong / size) ** 0.5)
+        print(f"| {recipe} | {(lost / total) ** 0.5:.2%} | {worst:.2%} |", flush=True)
+        shutil.rmtree(target)
+
+
+def tensors(folder: Path) -> dict[str, mx.array]:
+    """All tensors of a folder by the names of the module tree; none is read yet."""
+    found: dict[str, mx.array] = {}
+    for file in sorted(folder.glob("*.safetensors")):
+        found |= mx.load(str(file))
+    return sanitize(found)
+
+
+def peer_loads(checkpoint: Path, work: Path, peer_python: Path) -> None:
+    """Load what every recipe makes with mlx-vlm, and compare the logits of a text."""
+    count = load_config(checkpoint).text_config.vocab_size
+    ids = np.random.default_rng(0).integers(count // 2, count, 100).tolist()
+    print("| recipe | largest difference of a logit | their standard deviation | same first |")
+    print("|---|---|---|---|")
+    for recipe in RECIPES:
+        target = fresh(work / recipe)
+        run([*ours(str(checkpoint), target), "--recipe", recipe])
+        both = []
+        for name in ("ours", "peer"):
+            with Worker(name, peer_python) as worker:
+                worker.ask("load", folder=str(target), dtype="float32")
+                both.append(np.array(worker.ask("logits", ids=ids)["result"]))
+        mine, theirs = both
+        same = (mine.argmax(-1) == theirs.argmax(-1)).mean()
+        print(f"| {recipe} | {np.abs(mine - theirs).max():.1e} | {mine.std():.1f} | {same:.0%} |")
+        shutil.rmtree(target)
 
 
 def ours(source: str, target: Path) -> list[str]:

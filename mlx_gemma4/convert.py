@@ -11,22 +11,20 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from . import __version__, disk, hub_cache
+from .catalog import RECORD
 from .errors import Gemma4Error
 from .plan import Plan, impossible, make_plan
 from .progress import Progress, Speed
 from .recipes import Recipe
 from .rewrite import Rewriter
 from .sources import Source
-
-RECORD = "conversion.json"
-"""The file of a converted folder that says what it was made of, and every file's size and hash."""
 
 _BEGUN = "begun.json"
 
@@ -84,7 +82,7 @@ def convert(
                     return None
                 if file is last[file.shard]:
                     rewriter.afterwards(source.release, file.shard)
-        _finish(plan, source, recipe, made)
+        _finish(plan, source, recipe, made, rewriter.hashes)
         made.replace(folder)
         shutil.rmtree(work)
     return folder
@@ -154,8 +152,14 @@ def _is_begun(work: Path, begun: str) -> bool:
     return path.exists()
 
 
-def _finish(plan: Plan, source: Source, recipe: Recipe, folder: Path) -> None:
-    """Write what belongs beside the weights, and the record of all."""
+def _finish(
+    plan: Plan, source: Source, recipe: Recipe, folder: Path, hashes: Mapping[str, str]
+) -> None:
+    """Write what belongs beside the weights, and the record of all.
+
+    Args:
+        hashes: SHA-256 of the files that are known already, by name.
+    """
     for name in hub_cache.SETTINGS:
         if (source.settings / name).is_file():
             _save(folder / name, (source.settings / name).read_bytes())
@@ -170,14 +174,15 @@ def _finish(plan: Plan, source: Source, recipe: Recipe, folder: Path) -> None:
         "source": source.name,
         "commit": source.commit,
         "recipe": asdict(recipe),
-        "files": {name: _measured(folder / name) for name in names},
+        "files": {name: _measured(folder / name, hashes.get(name)) for name in names},
     }
     _save(folder / RECORD, _json(record))
 
 
-def _measured(path: Path) -> dict[str, Any]:
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+def _measured(path: Path, digest: str | None = None) -> dict[str, Any]:
+    if digest is None:
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
     return {"bytes": path.stat().st_size, "sha256": digest}
 
 

@@ -5,6 +5,18 @@ import numpy as np
 
 from .recipes import Storage
 
+_NUMBERS = {
+    "BF16": (np.uint16, mx.bfloat16),
+    "F16": (np.float16, mx.float16),
+    "F32": (np.float32, mx.float32),
+}
+
+
+def as_array(data: bytes, dtype: str) -> mx.array:
+    """Bytes of a safetensors file -> their numbers (n,); `dtype` is BF16, F16 or F32."""
+    plain, real = _NUMBERS[dtype]
+    return mx.array(np.frombuffer(data, plain)).view(real)
+
 
 def encode(rows: mx.array, storage: Storage, grid: bool) -> tuple[mx.array, ...]:
     """Quantize rows (n, columns), each independent of the others.

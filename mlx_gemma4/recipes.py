@@ -7,7 +7,7 @@ full layers' k_proj, which makes keys and values at once, lose most: they get mo
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Literal
 
 from .config import FULL, TextConfig
@@ -65,12 +65,14 @@ class Recipe:
         full_keys: k_proj of the full layers; as `matrices` where None.
         grid: take scales from the q4_0 grid that the weights were trained on (`encode.on_grid`),
             not from each group's smallest and largest weight.
+        own: by module path, matrices that are stored otherwise.
     """
 
     matrices: Storage | None
     embedding: Storage | None = None
     full_keys: Storage | None = None
     grid: bool = False
+    own: Mapping[str, Storage] = field(default_factory=dict)
 
 
 _EMBEDDING, _FULL_KEYS = Storage(64, 6), Storage(64, 8)
@@ -142,7 +144,9 @@ def storage_of(
     if len(shape) != 2 or not path.startswith("language_model."):
         return None
     storage = recipe.matrices
-    if path.endswith(".embed_tokens"):
+    if path in recipe.own:
+        storage = recipe.own[path]
+    elif path.endswith(".embed_tokens"):
         storage = recipe.embedding or storage
     elif path.endswith(".k_proj") and _is_full(config, path):
         storage = recipe.full_keys or storage

@@ -1,9 +1,10 @@
 """One file of weights after another: rows are read, quantized, and appended to a new file.
 
 MLX is used by the calling thread alone, for its evaluation may wait for ever where several threads
-ask for it. One thread reads ahead, and one writes behind.
+ask for it. One thread reads ahead, and one writes behind and hashes what it writes.
 """
 
+import hashlib
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -15,17 +16,15 @@ from typing import BinaryIO, Self
 import mlx.core as mx
 import numpy as np
 
-from .encode import encode
+from .encode import as_array, encode
 from .plan import File, Part, impossible
 from .shards import data_start, header
 
-_ROWS = 32 * 1024**2  # bytes that are read and quantized at once
-_AHEAD = 3  # slabs that are read before they are needed, and jobs of writing that may wait
-_NUMBERS = {
-    "BF16": (np.uint16, mx.bfloat16),
-    "F16": (np.float16, mx.float16),
-    "F32": (np.float32, mx.float32),
-}
+# Bytes that are read and quantized at once. The C library gives larger blocks back to the system
+# and gets them anew each time: with 32 MB half of a conversion's time went to the kernel.
+_ROWS = 4 * 1024**2
+_AHEAD = 8  # slabs that are read before they are needed
+_BEHIND = 256  # jobs of writing that may wait, most of 1 MB: as long as a disk takes to sync a file
 
 
 @dataclass(frozen=True)
@@ -56,12 +55,18 @@ class Rewriter:
     Args:
         grid: see `Recipe.grid`.
         told: called with the bytes of the source that were done; False stops.
+
+    Attributes:
+        hashes: by name, SHA-256 of each file that is complete, in hex digits.
     """
 
     def __init__(self, grid: bool, told: Callable[[int], bool]) -> None:
+        self.hashes: dict[str, str] = {}
         self._grid, self._told = grid, told
         self._reader, self._writer = ThreadPoolExecutor(1), ThreadPoolExecutor(1)
         self._waiting: deque[Future[object]] = deque()
+        self._last: Future[object] | None = None
+        self._broken = False
 
     def __enter__(self) -> Self:
         return self
@@ -74,14 +79,14 @@ class Rewriter:
             self._reader.shutdown(cancel_futures=True)
             self._writer.shutdown(cancel_futures=True)
 
-    def afterwards(self, work: Callable[..., object], *arguments: object) -> None:
-        """Do something when all that was asked for before is done.
+    def afterwards(self, work: Callable[[str], object], shard: str) -> None:
+        """Do something with a file of the source when all files that need it are on the disk.
 
-        An error of what was asked for before is raised here.
+        This waits for the former call's work, so that no more than two are held at a time.
         """
-        self._waiting.append(self._writer.submit(work, *arguments))
-        while len(self._waiting) > _AHEAD:
-            self._waiting.popleft().result()
+        if self._last is not None:
+            self._last.result()
+        self._last = self._submit(work, shard)
 
     def write(self, file: File, source: Path, target: Path) -> bool:
         """Write one file, which gets its name when it is complete.
@@ -89,25 +94,42 @@ class Rewriter:
         Returns:
             Whether it will: False if it was stopped.
         """
-        making = target.with_name(f"{target.name}.part")
-        out = making.open("wb")
-        self.afterwards(out.write, header(file.tensors))
+        out = _Output(target)
+        self._submit(out.write, header(file.tensors))
         scales: list[list[bytes]] = []
         with source.open("rb") as data:
             for slab, read in self._read(data, _slabs(file)):
                 packed, *others = _stored(slab, read, self._grid)
-                self.afterwards(out.write, packed)
+                self._submit(out.write, packed)
                 scales.append(others)
                 if slab.is_last:  # the tensor's scales follow its rows, then its biases
                     columns = zip(*scales, strict=True)
-                    self.afterwards(
-                        out.write, b"".join(part for column in columns for part in column)
-                    )
+                    self._submit(out.write, b"".join(part for column in columns for part in column))
                     scales = []
                 if not self._told(slab.nbytes):
                     return False
-        self.afterwards(_complete, out, making, target)
+        self._submit(self._complete, out)
         return True
+
+    def _complete(self, out: "_Output") -> None:
+        self.hashes[out.target.name] = out.complete()
+
+    def _submit(self, work: Callable[..., object], *arguments: object) -> Future[object]:
+        """Let the writing thread do something; an error of what it did before is raised here."""
+        future: Future[object] = self._writer.submit(self._unless_broken, work, *arguments)
+        self._waiting.append(future)
+        while self._waiting and (len(self._waiting) > _BEHIND or self._waiting[0].done()):
+            self._waiting.popleft().result()
+        return future
+
+    def _unless_broken(self, work: Callable[..., object], *arguments: object) -> object:
+        """Do nothing more after an error: what is not whole gets no name, and no source is lost."""
+        if self._broken:
+            return None
+        self._broken = True
+        result = work(*arguments)
+        self._broken = False
+        return result
 
     def _read(self, data: BinaryIO, slabs: Iterable[_Slab]) -> Iterator[tuple[_Slab, bytes]]:
         start = data_start(data)
@@ -137,16 +159,28 @@ def _stored(slab: _Slab, read: bytes, grid: bool) -> list[bytes]:
     tensor, storage = slab.part.source, slab.part.storage
     if storage is None:
         return [read]
-    plain, dtype = _NUMBERS[tensor.dtype]
-    rows = mx.array(np.frombuffer(read, plain).reshape(-1, tensor.shape[1])).view(dtype)
-    made = encode(rows, storage, grid)
+    made = encode(as_array(read, tensor.dtype).reshape(-1, tensor.shape[1]), storage, grid)
     mx.eval(made)
     return [np.asarray(part.view(mx.uint8)).tobytes() for part in made]
 
 
-def _complete(file: BinaryIO, path: Path, name: Path) -> None:
-    """Give a file its name when its bytes are on the disk."""
-    with file:
-        file.flush()
-        os.fsync(file.fileno())
-    path.replace(name)
+class _Output:
+    """A file that is written from its first byte to its last; it gets its name at the end."""
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+        self._path = target.with_name(f"{target.name}.part")
+        self._file, self._hash = self._path.open("wb"), hashlib.sha256()
+
+    def write(self, data: bytes) -> None:
+        """Append bytes."""
+        self._file.write(data)
+        self._hash.update(data)
+
+    def complete(self) -> str:
+        """Give the file its name when its bytes are on the disk; return its SHA-256."""
+        with self._file as file:
+            file.flush()
+            os.fsync(file.fileno())
+        self._path.replace(self.target)
+        return self._hash.hexdigest()

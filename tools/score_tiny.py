@@ -171,11 +171,11 @@ def load(precision: str, folder: Path) -> object:
     else:
         model = g4.load(folder)
         quantize(model, RECIPES[precision])
-    _spread(model)
+    spread(model)
     return model
 
 
-def _spread(model: Any) -> None:
+def spread(model: Any) -> None:
     """Replace every quantized module by the dense one it stands for."""
     from mlx import core, nn
     from mlx.utils import tree_unflatten
@@ -185,11 +185,13 @@ def _spread(model: Any) -> None:
         if not isinstance(module, nn.QuantizedLinear | nn.QuantizedEmbedding):
             continue
         weight = core.dequantize(
-            module.weight,
-            module.scales,
-            module.biases,
+            module["weight"],
+            module["scales"],
+            module.get("biases"),
             group_size=module.group_size,
             bits=module.bits,
+            mode=module.mode,
+            dtype=core.float32,
         )
         rows, columns = weight.shape
         embeds = isinstance(module, nn.QuantizedEmbedding)

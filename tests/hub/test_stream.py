@@ -3,9 +3,10 @@ from pathlib import Path
 
 import pytest
 
-from mlx_gemma4 import disk, plan, rewrite, weights
+from mlx_gemma4 import budget, disk, plan, rewrite, weights
 from mlx_gemma4 import hub as downloads
-from mlx_gemma4.convert import RECORD, convert, partial, verify
+from mlx_gemma4.catalog import RECORD
+from mlx_gemma4.convert import convert, partial, verify
 from mlx_gemma4.errors import Gemma4Error
 from mlx_gemma4.recipes import RECIPES
 from mlx_gemma4.sources import Folder, Stream
@@ -55,6 +56,21 @@ def test_no_more_than_two_files_of_the_source_are_on_the_disk_at_a_time(
         convert(Folder(published), tmp_path / "local", RECIPES["4bit"])
     )
     assert weights.load(target).layout == "one_row"
+
+
+def test_a_budget_is_measured_with_one_file_on_the_disk_at_a_time(
+    hub: Hub, published: Path, tmp_path: Path
+) -> None:
+    held: list[int] = []
+    source = stream(tmp_path / "out")
+
+    def watch(progress: object) -> None:
+        held.append(len(list(source.settings.glob("model-*"))))
+
+    size = plan.make_plan(source, RECIPES["4bit"]).nbytes
+    recipe = budget.within(source, size, tmp_path / "streamed.json", watch)
+    assert recipe == budget.within(Folder(published), size, tmp_path / "local.json")
+    assert set(held) == {1} and not list(source.settings.glob("model-*.safetensors"))
 
 
 def test_the_record_says_which_commit_it_was_made_of(

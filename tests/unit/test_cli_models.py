@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mlx_gemma4 import cli, recipes, weights
-from mlx_gemma4.convert import RECORD
+from mlx_gemma4.catalog import RECORD
 from tests.unit.checkpoints import publish
 
 
@@ -45,6 +45,9 @@ def test_bits_group_size_and_mode_stand_for_a_recipe(published: Path) -> None:
         (["--mode", "int4"], "no mode int4"),
         (["--low-disk"], "files of a folder are never removed"),
         (["-o", "published"], "is there already"),
+        (["--budget", "1GB", "--recipe", "4bit"], "--budget says already"),
+        (["--budget", "small"], "no size"),
+        (["--budget", "0.0001GB"], "Allow at least 2MB"),
     ],
 )
 def test_what_cannot_be_meant_is_told_before_anything_is_written(
@@ -53,6 +56,26 @@ def test_what_cannot_be_meant_is_told_before_anything_is_written(
     assert cli.main(["convert", str(published), *arguments]) == 2
     assert said in capsys.readouterr().err
     assert [path.name for path in Path().iterdir()] == ["published"]
+
+
+def test_a_budget_names_the_folder_and_is_kept(
+    published: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["convert", str(published), "--budget", "1.42 MB"]) == 0
+    told = capsys.readouterr()
+    assert told.out == "published-1.42MB\n"
+    assert "Most matrices get" in told.err
+    sizes = [path.stat().st_size for path in Path("published-1.42MB").glob("*.safetensors")]
+    assert 1.40e6 < sum(sizes) < 1.42e6 + 50_000  # headers are not weights
+    assert not Path("published-1.42MB.partial").exists()
+    assert cli.main(["verify", "published-1.42MB"]) == 0
+
+
+def test_a_gguf_file_is_refused_with_what_to_take_instead(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert cli.main(["convert", "gemma-4-12b-it-Q4_0.gguf"]) == 2
+    assert "qat-4bit" in capsys.readouterr().err
 
 
 def test_an_unknown_source_names_what_there_is(

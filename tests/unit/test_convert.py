@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import random
@@ -228,6 +229,38 @@ def test_what_was_begun_in_another_way_is_not_mixed(
     os.utime(published / "model-00001-of-00003.safetensors", (0, 0))
     with pytest.raises(Gemma4Error, match="another source, by another recipe"):
         convert(Folder(published), target, RECIPES["4bit"])
+
+
+def test_a_write_that_fails_leaves_no_file_under_its_name_and_no_source_is_released(
+    published: Path, tmp_path: Path, small_pieces: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target, write, count = tmp_path / "out", rewrite._Output.write, [0]
+    released: list[str] = []
+
+    def fails_once(output: rewrite._Output, data: bytes) -> None:
+        count[0] += 1
+        if count[0] == 40:
+            raise OSError(errno.ENOSPC, "no space")
+        write(output, data)
+
+    source = Folder(published)
+    monkeypatch.setattr(source, "release", released.append)
+    with monkeypatch.context() as patch:
+        patch.setattr(rewrite._Output, "write", fails_once)
+        with pytest.raises(Gemma4Error, match="disk is full"):
+            convert(source, target, RECIPES["4bit"])
+    whole = convert(Folder(published), tmp_path / "whole", RECIPES["4bit"])
+    assert whole is not None and not target.exists()
+    done = list(partial(target).glob("model/*.safetensors"))
+    assert 0 < len(done) < len(list(whole.glob("*.safetensors")))
+    for path in done:
+        assert path.read_bytes() == (whole / path.name).read_bytes()
+    planned = make_plan(source, RECIPES["4bit"]).files
+    names = {path.name for path in done}
+    for shard in released:
+        assert {file.name for file in planned if file.shard == shard} <= names
+    assert convert(source, target, RECIPES["4bit"]) == target
+    assert content(target) == content(whole)
 
 
 def test_two_conversions_into_one_folder_are_refused(published: Path, tmp_path: Path) -> None:
