@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import re
-import struct
 import warnings
 from collections.abc import Mapping
 from dataclasses import replace
@@ -21,12 +20,15 @@ from typing import Any, cast
 import mlx.core as mx
 import mlx.nn as nn
 
+from . import machine
 from .attention import MaskRule
 from .config import Config, load_config
-from .cpu import by_column, use_fast_projections
+from .cpu import by_column, second_stream, use_fast_projections
 from .errors import Gemma4Error
 from .layout import groups_allow, permute
 from .model import Gemma4
+from .outline import Outline
+from .shards import Tensor, read_header
 from .text import Layout
 
 _RENAMES = (
@@ -35,7 +37,7 @@ _RENAMES = (
     (re.compile(r"^embed_vision\.multimodal_embedder\."), "embed_vision."),
     (re.compile(r"^embed_vision\.(patch_|pos_)"), r"vision_embedder.\1"),
 )
-AT_ONCE = 64_000_000  # bytes of tensors that are read and converted side by side, held twice
+AT_ONCE = 32_000_000  # bytes of tensors that are read and converted side by side
 # The output head is the embedding table again (tied), and rope tables are computed.
 _DERIVED = re.compile(r"(^|\.)lm_head\.|rotary_emb\.")
 _MEDIA = {
@@ -64,6 +66,7 @@ def load(
     dtype: mx.Dtype | None = None,
     mask_rule: MaskRule = "official",
     layout: Layout = "one_row",
+    force: bool = False,
 ) -> Gemma4:
     """Read a model folder strictly: every tensor is used, none is missing, all shapes agree.
 
@@ -74,9 +77,11 @@ def load(
         mask_rule: see `attention.py`.
         layout: see `Gemma4`. "plain" is also taken where a quantized checkpoint's groups cross
             the borders of the rotated dims.
+        force: load it even if it does not fit into the memory.
 
     Raises:
-        Gemma4Error: the folder, its config or its tensors cannot be used, and why.
+        Gemma4Error: the folder, its config or its tensors cannot be used, and why; or it does not
+            fit with a conversation of 2,048 tokens (`fit.py`), and what would.
     """
     folder = Path(folder)
     config = load_config(folder)
@@ -87,22 +92,12 @@ def load(
     model = Gemma4(config, mask_rule, layout)
     _quantize_like(model, weights)
     _check(model, weights, folder)
+    if not force:
+        Outline(str(folder), config, _headers(weights), "its files").check(machine.this())
     if model.layout == "one_row":
         weights = permute(weights, config.text_config)
     on_cpu = mx.default_device() == mx.cpu
-    dtype = mx.float32 if dtype is None and on_cpu else dtype
-    waiting: list[mx.array] = []
-    for name, value in weights.items():
-        if dtype is not None and mx.issubdtype(value.dtype, mx.floating):
-            value = value.astype(dtype)
-        if on_cpu and name.endswith(".weight") and mx.issubdtype(value.dtype, mx.floating):
-            value = by_column(value)
-        weights[name] = value
-        waiting.append(value)
-        if sum(array.nbytes for array in waiting) > AT_ONCE:
-            mx.eval(waiting)
-            waiting.clear()
-    mx.eval(waiting)
+    _convert(weights, mx.float32 if dtype is None and on_cpu else dtype, on_cpu)
     model.load_weights(list(weights.items()), strict=True)
     if on_cpu:
         use_fast_projections(model)
@@ -142,6 +137,25 @@ def save(model: Gemma4, folder: Path | str) -> None:
         (folder / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
+def _convert(weights: dict[str, mx.array], dtype: mx.Dtype | None, on_cpu: bool) -> None:
+    """Read every tensor, in place, as `dtype` where it is not quantized."""
+    waiting: list[mx.array] = []
+    largest_first = sorted(weights, key=lambda name: -weights[name].nbytes)  # less is held twice
+    for number, name in enumerate(largest_first):
+        value = weights[name]
+        with mx.stream(second_stream() if on_cpu and number % 2 else mx.default_device()):
+            if dtype is not None and mx.issubdtype(value.dtype, mx.floating):
+                value = value.astype(dtype)
+            if on_cpu and name.endswith(".weight") and mx.issubdtype(value.dtype, mx.floating):
+                value = by_column(value)
+        weights[name] = value
+        waiting.append(value)
+        if sum(array.nbytes for array in waiting) > AT_ONCE:
+            mx.eval(waiting)
+            waiting.clear()
+    mx.eval(waiting)
+
+
 def _rename(name: str) -> str:
     for pattern, new in _RENAMES:
         name = pattern.sub(new, name)
@@ -174,43 +188,11 @@ def _read(folder: Path) -> dict[str, mx.array]:
             raise _unusable(
                 f"{index.name} lists {len(names)} shards, and {name} is not there.", _DOWNLOAD
             )
-        _check_file(path)
+        read_header(path)  # refuse what is not whole, before MLX reads beyond its end
         weights.update(cast(dict[str, mx.array], mx.load(str(path))))
     if lost := sorted(set(listed) - set(weights)):
         raise _unusable(f"the shards lack {_some(lost)}, which {index.name} lists.", _DOWNLOAD)
     return weights
-
-
-def _check_file(path: Path) -> None:
-    """Refuse what is no whole safetensors file, before MLX reads beyond its end.
-
-    The format: 8 bytes of header length, a JSON header with each tensor's byte range, the bytes
-    (https://github.com/huggingface/safetensors#format).
-    """
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        head = file.read(64)
-        if head.startswith(b"version https://git-lfs"):
-            raise _unusable(
-                f"{path} is a Git LFS pointer of {size} bytes, not the weights.",
-                "Run `git lfs pull`, or download the file itself.",
-            )
-        if head.lstrip()[:1] == b"<":
-            raise _unusable(f"{path} is a web page of {size} bytes, not weights.", _DOWNLOAD)
-        length = struct.unpack("<Q", head[:8])[0] if size >= 8 else size
-        if 8 + length > size:
-            raise _unusable(
-                f"{path} has {size} bytes and is damaged or cut off in its header.", _DOWNLOAD
-            )
-        file.seek(8)
-        try:
-            tensors = json.loads(file.read(length))
-            tensors.pop("__metadata__", None)
-            stop = 8 + length + max((t["data_offsets"][1] for t in tensors.values()), default=0)
-        except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-            raise _unusable(f"{path} has no safetensors header ({error!r}).", _DOWNLOAD) from error
-    if stop != size:
-        raise _unusable(f"{path} has {size} bytes, and its header says {stop}.", _DOWNLOAD)
 
 
 def _without_lost_media(config: Config, weights: Mapping[str, mx.array], folder: Path) -> Config:
@@ -274,6 +256,15 @@ def _check(model: Gemma4, weights: Mapping[str, mx.array], folder: Path) -> None
         problems.append(f"{len(wrong)} have another shape ({_some(wrong)})")
     if problems:
         raise _unusable(f"in {folder}, {'; '.join(problems)}.", _DOWNLOAD)
+
+
+def _headers(weights: Mapping[str, mx.array]) -> dict[str, Tensor]:
+    """Tensors by type and shape alone; types of one size count as one."""
+
+    def kind(dtype: mx.Dtype) -> str:
+        return f"{'F' if mx.issubdtype(dtype, mx.floating) else 'U'}{8 * dtype.size}"
+
+    return {name: Tensor(kind(value.dtype), value.shape) for name, value in weights.items()}
 
 
 def _some(names: list[str]) -> str:

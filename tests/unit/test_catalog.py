@@ -1,10 +1,14 @@
+import json
+from collections.abc import Iterator
 from pathlib import Path
 
+import platformdirs
 import pytest
 
-from mlx_gemma4 import catalog
+from mlx_gemma4 import catalog, recipes
 from mlx_gemma4.errors import Gemma4Error
 from mlx_gemma4.images import BUDGETS
+from mlx_gemma4.published import ARCHITECTURES
 
 GOOD = """
 ["somebody/model"]
@@ -28,6 +32,9 @@ def test_the_shipped_catalogue_is_valid_and_knows_the_12b_and_the_demonstration(
     assert packages["google/gemma-4-12B-it"].audio_safe_position == 448
     assert packages[catalog.DEMONSTRATION].audio_safe_position is None
     assert all(set(package.image_tokens) <= set(BUDGETS) for package in packages.values())
+    wanted = {package.recipe for package in packages.values() if package.recipe}
+    assert wanted <= set(recipes.RECIPES)
+    assert packages["google/gemma-4-12B-it-qat-q4_0-unquantized"].recipe == "qat-4bit"
 
 
 def test_a_package_is_read_whole(tmp_path: Path) -> None:
@@ -49,6 +56,10 @@ def test_a_package_is_read_whole(tmp_path: Path) -> None:
         ('revision = "main"', 'path = "here"\nrevision = "main"', "needs either path or repo"),
         ('revision = "main"', "", "needs a revision"),
         ('["somebody/model"]', "", "title is not a table"),
+        ("audio_seconds = 30", "", "lacks audio_seconds"),
+        ("= 30", '= 30\nkind = "adapter"', "kind is 'adapter'"),
+        ("= 30", '= 30\narchitecture = "gemma-9"', "architecture is 'gemma-9'"),
+        ("= 30", '= 30\nbytes = "much"', "bytes is 'much', not a whole number"),
     ],
 )
 def test_a_wrong_catalogue_is_refused_with_the_place(
@@ -108,3 +119,71 @@ def test_an_unknown_model_gets_a_remedy(
     with pytest.raises(Gemma4Error) as caught:
         catalog.resolve(name)
     assert remedy in caught.value.remedy
+
+
+def test_a_drafter_needs_no_limits_and_is_no_model(tmp_path: Path) -> None:
+    text = GOOD.replace("audio_seconds = 30\nimage_tokens = [70]", 'kind = "drafter"')
+    (package,) = catalog.read(written(tmp_path, text)).values()
+    assert (package.kind, package.image_tokens) == ("drafter", ())
+    with pytest.raises(Gemma4Error, match="It is a drafter"):
+        catalog.resolve("google/gemma-4-12B-it-assistant")
+
+
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The place of the user's own catalogue."""
+    monkeypatch.setattr(platformdirs, "user_config_path", lambda *_, **__: tmp_path)
+    catalog.packages.cache_clear()
+    yield tmp_path / "Package.toml"
+    catalog.packages.cache_clear()
+
+
+def test_the_users_own_packages_are_added_and_win(own: Path) -> None:
+    assert "somebody/model" not in catalog.packages()
+    catalog.packages.cache_clear()
+    own.write_text(GOOD + GOOD.replace("somebody/model", "google/gemma-4-12B-it"))
+    packages = catalog.packages()
+    assert packages["somebody/model"].catalogue == own
+    assert packages["google/gemma-4-12B-it"].title == "A model"
+    assert packages["google/gemma-4-12B"].catalogue == catalog.shipped("Package.toml")
+
+
+def test_a_wrong_catalogue_of_the_user_is_named(own: Path) -> None:
+    own.write_text("nonsense")
+    with pytest.raises(Gemma4Error) as caught:
+        catalog.packages()
+    assert str(own) in caught.value.remedy
+
+
+def test_a_folder_of_the_users_catalogue_lies_beside_it_or_where_it_says(own: Path) -> None:
+    for path, folder in (("model", own.parent / "model"), ("/models/a", Path("/models/a"))):
+        own.write_text(
+            GOOD.replace('repo = "somebody/model"', f'path = "{path}"').replace(
+                'revision = "main"\n', ""
+            )
+        )
+        catalog.packages.cache_clear()
+        assert catalog.packages()["somebody/model"].path == folder
+
+
+def test_a_folder_leads_to_its_package(tmp_path: Path) -> None:
+    def package_of(folder: Path, **files: object) -> str | None:
+        folder.mkdir(parents=True)
+        for name, content in files.items():
+            (folder / f"{name}.json").write_text(json.dumps(content))
+        package = catalog.package_of(folder)
+        return package and package.name
+
+    twelve = {"text_config": dict(ARCHITECTURES["gemma-4-12B"]["text_config"])}
+    small = {"text_config": {"hidden_size": 192}}
+    hub = tmp_path / "models--google--gemma-4-12B" / "snapshots" / "0123"
+    assert package_of(hub, config=small) == "google/gemma-4-12B"
+    made = {"source": "google/gemma-4-12B-it"}
+    assert package_of(tmp_path / "made", config=twelve, conversion=made) == made["source"]
+    # of unknown origin, but built like the 12B: what is known of that holds
+    named = package_of(tmp_path / "finetune", config=twelve)
+    assert named and catalog.packages()[named].audio_safe_position == 448
+    assert package_of(tmp_path / "other", config=small) is None
+    assert package_of(tmp_path / "broken", config=[], conversion=1) is None
+    tiny = catalog.package_of(catalog.resolve("tiny"))
+    assert tiny is not None and (tiny.name, tiny.audio_safe_position) == ("tiny", None)

@@ -1,0 +1,96 @@
+"""Memory of a 12B with a long conversation: ours, mlx-vlm's, and what `gemma4 fit` says before.
+
+    python bench/memory.py [--shape 12b] [--context 262144] [--kv-bits 8] [--no-peer]
+    python bench/memory.py --predict 8192 131072 [--read 1]
+
+The first fills every full layer with random rows up to the context and makes one token, ours and
+the peer's. The second compares the prediction with MLX's peak, after loading and with so many rows.
+The checkpoint is random and packed already (`packed.py`): 7.1 GB of disk, and as much memory.
+"""
+
+import argparse
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import packed
+from processes import BENCH, PEER_PYTHON, Worker, need_peer
+
+sys.path.insert(0, str(BENCH.parent))
+
+from mlx_gemma4 import fit, machine, outline
+
+GIB = 2**30
+BYTES = {"bfloat16": 2, "float32": 4}
+
+
+def main() -> None:
+    """Run from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--shape", choices=packed.PACKED, default="12b")
+    parser.add_argument("--context", type=int, default=262144)
+    parser.add_argument("--kv-bits", type=int, choices=(4, 8))
+    parser.add_argument("--dtype", choices=BYTES, default="bfloat16", help="of the activations")
+    parser.add_argument("--predict", type=int, nargs="+", metavar="ROWS")
+    parser.add_argument("--read", type=int, default=1, help="tokens that are read at the end")
+    parser.add_argument("--no-peer", action="store_true")
+    parser.add_argument("--folder", type=Path, help="of the checkpoint (out/memory)")
+    parser.add_argument("--peer-python", type=Path, default=PEER_PYTHON)
+    options = parser.parse_args()
+    folder = options.folder or BENCH.parent / "out" / "memory" / options.shape
+    packed.make(folder, packed.PACKED[options.shape], "4bit")
+    if options.predict:
+        predict(folder, options)
+        return
+    longest(folder, "ours", options)
+    if not options.no_peer:
+        need_peer(options.peer_python)
+        longest(folder, "peer", options)
+
+
+def longest(folder: Path, name: str, options: argparse.Namespace) -> None:
+    """Fill the context up to the last row, and make one token."""
+    with Worker(name, options.peer_python) as side:
+        loaded = side.ask("load", folder=str(folder), dtype=options.dtype)
+        filled = side.ask("fill", rows=options.context - 1, kv_bits=options.kv_bits)["result"]
+        if isinstance(filled, dict):
+            if filled["failed"]:
+                print(f"{name}: kv-bits {options.kv_bits} fails: {filled['failed']}")
+                print(f"{name}: goes on with rows that are not quantized")
+            filled = filled["bytes"]
+        done = side.ask("read", count=1)
+        print(
+            f"{name}: loaded {loaded['active'] / GIB:.2f} GiB, rows {filled / GIB:.2f} GiB, "
+            f"peak of one token {done['peak'] / GIB:.2f} GiB of MLX memory, "
+            f"process {done['rss'] / GIB:.2f} GiB, {done['seconds']:.0f} s",
+            flush=True,
+        )
+
+
+def predict(folder: Path, options: argparse.Namespace) -> None:
+    """Compare what `fit.need` says with MLX's peak of the same."""
+    model = outline.of_folder(folder).model
+    here = replace(machine.this(), float_bytes=BYTES[options.dtype])
+    with Worker("ours", options.peer_python) as side:
+        loaded = side.ask("load", folder=str(folder), dtype=options.dtype)
+        compare("weights after loading", fit.weights(model, here), loaded["active"])
+        for rows in options.predict:
+            side.ask("fill", rows=rows, kv_bits=options.kv_bits)
+            done = side.ask("read", count=options.read)
+            need = fit.need(model, here, rows + options.read, options.kv_bits)
+            working = need.answering if options.read == 1 else need.reading
+            name = f"{rows:,} rows, {options.read} more"
+            compare(name, need.weights + need.rows + working, done["peak"])
+
+
+def compare(name: str, said: int, measured: int) -> None:
+    """Print a line."""
+    print(
+        f"{name}: predicted {said / 1e9:.3f} GB, measured {measured / 1e9:.3f} GB, "
+        f"{100 * (said / measured - 1):+.1f} %",
+        flush=True,
+    )
+
+
+if __name__ == "__main__":
+    main()

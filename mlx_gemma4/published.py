@@ -1,0 +1,35 @@
+"""The published architectures by name, so that their sizes are known without their files.
+
+A package of the catalogue names one (`architecture`). The values are those of `config.json` of
+google/gemma-4-12B-it, as far as they decide shapes and memory, and as Google's model card and
+developer guide, and the configs in transformers 5.23 and mlx-vlm 0.7.10 give them. Counted from
+them (`shapes.py`) the model has 11,959,730,224 parameters, which is the published number.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+ARCHITECTURES: Mapping[str, Mapping[str, Any]] = {
+    "gemma-4-12B": {
+        "model_type": "gemma4_unified",
+        "dtype": "bfloat16",
+        "text_config": {
+            "vocab_size": 262144,
+            "hidden_size": 3840,
+            "intermediate_size": 15360,
+            "num_hidden_layers": 48,
+            "num_attention_heads": 16,
+            "num_key_value_heads": 8,
+            "head_dim": 256,
+            "global_head_dim": 512,
+            "num_global_key_value_heads": 1,
+            "attention_k_eq_v": True,
+            "sliding_window": 1024,
+            "max_position_embeddings": 262144,
+            "final_logit_softcapping": 30.0,
+        },
+        "vision_config": {"mm_embed_dim": 3840, "mm_posemb_size": 1120},
+        "audio_config": {"audio_embed_dim": 640},
+    }
+}
+"""Each is a config.json that `Config.from_dict` reads."""

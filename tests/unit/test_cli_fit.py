@@ -1,0 +1,82 @@
+import re
+from pathlib import Path
+
+import pytest
+
+from mlx_gemma4 import cli, fit, outline, recipes
+from mlx_gemma4.cli_fit import gigabytes
+
+USUAL = "google/gemma-4-12B-it"
+
+
+def told(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    assert cli.main(["fit", *arguments]) == 0
+    return capsys.readouterr().out
+
+
+def rows(text: str) -> dict[str, list[str]]:
+    found = (line.split() for line in text.splitlines())
+    return {cells[0]: cells[1:] for cells in found if cells and cells[0] in recipes.RECIPES}
+
+
+def test_a_mac_that_one_does_not_have_gets_a_table_over_recipes_and_contexts(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    text = told(capsys, "--memory", "16GB")
+    assert "a Mac with 16 GB: 11.45 GB for a model (2/3 of the memory)" in text
+    assert "8,192 tokens  32,768 tokens  131,072 tokens  262,144 tokens  most tokens" in text
+    table = rows(text)
+    assert list(table) == list(recipes.RECIPES)
+    place, found = fit.mac(16), outline.of(USUAL)
+    for name, (weights, *totals, most) in table.items():
+        model = found.converted(recipes.RECIPES[name])
+        assert weights == f"{fit.weights(model, place) / 1e9:.2f}"
+        for context, total in zip((8192, 32768, 131072, 262144), totals, strict=True):
+            need = fit.need(model, place, context).total
+            assert total == f"{need / 1e9:.2f}" + ("!" if need > place.budget else "")
+        longest = fit.largest_context(model, place)
+        assert most == (f"{longest:,}" if longest else "none")
+    assert table["4bit"][-1] != "none"
+    assert table["bf16"][-1] == "none"
+
+
+def test_a_context_and_kv_bits_can_be_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    text = told(capsys, "--memory", "16", "--context", "200000", "--kv-bits", "8")
+    assert "rows of the full layers in 8 bits" in text
+    assert "200,000 tokens" in text
+    need = fit.need(outline.of(USUAL).converted(recipes.named("4bit")), fit.mac(16), 200000, 8)
+    assert rows(text)["4bit"][1] == f"{need.total / 1e9:.2f}"
+
+
+def test_a_quantized_model_is_told_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    text = told(capsys, "tiny-4bit", USUAL)
+    assert re.search(r"^as it is +0\.\d\d", text, re.MULTILINE)
+    assert "tiny-4bit, known from its files" in text
+    assert f"{USUAL}, known from its published architecture" in text
+
+
+def test_it_says_what_was_measured(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
+    assert "not on this kind of machine" in told(capsys, str(folder), "--memory", "64GB")
+
+
+@pytest.mark.parametrize("text", ["16GB", "16", " 16 gib", "16g"])
+def test_a_memory_is_read_as_apple_writes_it(text: str) -> None:
+    assert gigabytes(text) == 16
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--memory", "much"], "'much' is no size"),
+        (["--memory", "0GB"], "'0GB' is no size"),
+        (["--context", "0"], "0 tokens are no conversation"),
+        (["--kv-bits", "3"], "invalid choice"),
+        (["nothing"], "There is no model nothing"),
+        (["google/gemma-4-12B-it-assistant"], "drafter"),
+    ],
+)
+def test_what_cannot_be_meant_is_told(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
+) -> None:
+    assert cli.main(["fit", *arguments]) == 2
+    assert said in capsys.readouterr().err
