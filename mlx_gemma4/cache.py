@@ -12,6 +12,7 @@ overwritten: then the next write goes to a copy.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from weakref import WeakSet
 
@@ -149,6 +150,42 @@ class Cache:
         """The smallest offset that `rewind_to` can go to."""
         sliding = [layer for layer in self.layers if isinstance(layer, SlidingCache)]
         return max((c.rows.start + c.window - 1 for c in sliding if c.rows.start), default=0)
+
+    def tensors(self) -> dict[str, mx.array]:
+        """What must be kept to hold these rows elsewhere: for each layer what `fill` takes."""
+        result = {}
+        for number, layer in enumerate(self.layers):
+            start = layer.rows.start
+            if isinstance(layer, SlidingCache):
+                start = max(start, self.offset - layer.window - layer.slack)
+            for name, rows in enumerate(layer.rows.view(start, self.offset)):
+                result[f"{number}.{name}"] = rows
+        return result
+
+    def fill(self, offset: int, tensors: Mapping[str, mx.array]) -> None:
+        """Hold the `offset` rows of another cache of the same model, from its `tensors`.
+
+        Raises:
+            Gemma4Error: a layer's tensors are missing, or too short.
+        """
+        held = []
+        for number, layer in enumerate(self.layers):
+            names = sorted(name for name in tensors if name.startswith(f"{number}."))
+            arrays = tuple(tensors[name] for name in names)
+            counts = {array.shape[2] for array in arrays}
+            needed = offset
+            if isinstance(layer, SlidingCache):
+                needed = min(offset, layer.window - 1)
+            if len(counts) != 1 or not needed <= max(counts) <= offset:
+                raise Gemma4Error(
+                    "The cache cannot be filled",
+                    f"Layer {number} has rows of lengths {sorted(counts)} for {offset} tokens.",
+                    "Feed the conversation again.",
+                )
+            held.append(Rows(offset - max(counts), arrays))
+        for layer, rows in zip(self.layers, held, strict=True):
+            layer.rows = rows
+        self._go_to(offset)
 
     def mark(self) -> Mark:
         """Remember this place, for as long as the mark is kept."""

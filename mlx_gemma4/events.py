@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,8 @@ class Done:
 
     Attributes:
         reason: "stop" (the model ended its turn), "length" (the limit that was asked for),
-            "context" (no room is left) or "cancelled".
+            "context" (no room is left), "cancelled", or "silence" (the relay understood nothing,
+            and there is nothing else to answer).
         stats: measured numbers of this reply by name: counts, and times in seconds.
     """
 
@@ -59,4 +60,45 @@ class Done:
     stats: Mapping[str, float] = field(default_factory=dict)
 
 
-Event = Token | Thought | ToolCall | Heard | Done
+@dataclass(frozen=True)
+class Moved:
+    """Something does not stand where it was given, or a sound is heard elsewhere.
+
+    Attributes:
+        what: "picture", "video", "text" or "sound".
+        where: "before the sound", which the model expects of pictures and text: the sound is heard
+            again after it; "next turn", where hearing it again would take too long; or "relay",
+            where sound goes that would end past the model's `audio_safe_position`.
+        rows: rows that are fed again for it.
+    """
+
+    what: str
+    where: Literal["before the sound", "next turn", "relay"]
+    rows: int
+
+
+@dataclass(frozen=True)
+class ContextLow:
+    """Less than an eighth of the context is left; told once, until there is more again.
+
+    Attributes:
+        left: rows that are free.
+    """
+
+    left: int
+
+
+@dataclass(frozen=True)
+class Dropped:
+    """The oldest turns were taken out of the conversation to make room.
+
+    Attributes:
+        turns: how many.
+    """
+
+    turns: int
+
+
+Notice = Moved | ContextLow | Dropped
+"""What happens without being asked for."""
+Event = Token | Thought | ToolCall | Heard | Done | Notice

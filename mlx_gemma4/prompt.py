@@ -28,6 +28,8 @@ Patches = tuple[NDArray[np.float32], NDArray[np.int32]]
 _PLACEHOLDER = re.compile(r"<\|(?:image|audio|video)\|>")
 # Two private characters after a third: reversible whatever the text holds.
 _ESCAPED = str.maketrans({"\ue000": "\ue000\ue001", "<": "\ue000\ue002"})
+# Stands for the ids of a turn, by its number.
+_DRAWN = re.compile("\ue000\ue003(\\d+)\ue000\ue003")
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +62,8 @@ def render(
     """Make the prompt of a conversation.
 
     In a user turn pictures come first, then the text, then sound (model card). Past thoughts are
-    left out, but for those whose tools are still at work.
+    left out, but for those whose tools are still at work. A model's turn that brings the ids of its
+    text stands there with these ids, whatever the tokenizer would make of the text.
 
     Args:
         turns: the conversation so far; a system turn may come first.
@@ -76,7 +79,7 @@ def render(
             or misplaces the media, or the vocabulary lacks a control token that is needed.
     """
     _check(turns, tools)
-    escaped = [replace(turn, parts=tuple(map(_escape_part, turn.parts))) for turn in turns]
+    escaped = [_escape_turn(number, turn) for number, turn in enumerate(turns)]
     declared = [_escape(tool) for tool in tools]
     source = template or tokenizer.template
     if source:
@@ -98,7 +101,7 @@ def render(
     ids: list[int] = []
     for index, piece in enumerate(tokenizer.split(text)):
         if index % 2 == 0:
-            ids += tokenizer.encode(_unescape(piece))
+            ids += _encode(piece, turns, tokenizer)
         elif piece in ids_of_media:
             ids.append(ids_of_media[piece])
         else:
@@ -111,6 +114,15 @@ def render(
         videos=[(picture.patches, picture.positions) for picture in films],
         audio=[part.frames for part in media if isinstance(part, Sound)],
     )
+
+
+def unfinished(prompt: Prompt, tokenizer: Tokenizer, config: Config) -> Prompt:
+    """Leave out what ends the last turn, and its last clip: more can follow there."""
+    ids = prompt.token_ids
+    end = len(ids) - 1 - ids[::-1].index(tokenizer.token_id("<turn|>"))
+    if ids[end - 1] == config.eoa_token_id:
+        end -= 1
+    return replace(prompt, token_ids=ids[:end])
 
 
 def _check(turns: Sequence[Turn], tools: Sequence[Mapping[str, Any]]) -> None:
@@ -158,6 +170,22 @@ def _rows(medium: Medium) -> str:
                 f"{label(seconds)} <|image>{'<|video|>' * len(picture.patches)}<image|>"
                 for seconds, picture in frames
             )
+
+
+def _encode(text: str, turns: Sequence[Turn], tokenizer: Tokenizer) -> list[int]:
+    """Give the ids of escaped text between two control tokens."""
+    ids: list[int] = []
+    for index, piece in enumerate(_DRAWN.split(text)):
+        ids += turns[int(piece)].ids if index % 2 else tokenizer.encode(_unescape(piece))
+    return ids
+
+
+def _escape_turn(number: int, turn: Turn) -> Turn:
+    parts = tuple(map(_escape_part, turn.parts))
+    if turn.ids:
+        others = (part for part in parts if not isinstance(part, Text))
+        parts = (*others, Text(f"\ue000\ue003{number}\ue000\ue003"))
+    return replace(turn, parts=parts)
 
 
 def _escape_part(part: Part) -> Part:

@@ -5,15 +5,13 @@ Knows nothing of MLX. One row is one token.
 
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 
-import numpy as np
-
 from .chat_text import shown
 from .config import Config
 from .prompt import Prompt
 from .turns import Image, Part, Sound, Turn, Video
 
 Row = Hashable
-"""A token's id; for a patch its picture or video (the object); for a frame of sound its bytes."""
+"""A token's id; for a patch its picture or video (the object); for a frame of sound its digest."""
 
 
 def rows_of(prompt: Prompt, turns: Sequence[Turn], config: Config) -> list[Row]:
@@ -32,20 +30,31 @@ def common(left: Sequence[Row], right: Sequence[Row]) -> int:
     return next((n for n, (a, b) in enumerate(pairs) if a != b), min(len(left), len(right)))
 
 
-def after(prompt: Prompt, start: int, config: Config) -> Prompt:
-    """Give the prompt from row `start` on, which may lie inside a clip but not inside a picture."""
-    seen = prompt.token_ids[:start]
-    image, _ = _first_left(
-        map(len, (p for p, _ in prompt.images)), seen.count(config.image_token_id)
-    )
-    film, _ = _first_left(
-        map(len, (p for p, _ in prompt.videos)), seen.count(config.video_token_id)
-    )
-    clip, heard = _first_left(map(len, prompt.audio), seen.count(config.audio_token_id))
-    audio = prompt.audio[clip:]
-    if heard:
+def between(prompt: Prompt, start: int, stop: int, config: Config) -> Prompt:
+    """Give rows `start` to `stop` of a prompt; both may lie inside a clip, not inside a picture."""
+
+    def reached(row: int) -> tuple[int, int, int, int]:
+        """How many pictures, video frames, clips and frames of the next clip lie before a row."""
+        seen = prompt.token_ids[:row]
+        image, _ = _first_left(
+            (len(p) for p, _ in prompt.images), seen.count(config.image_token_id)
+        )
+        film, _ = _first_left((len(p) for p, _ in prompt.videos), seen.count(config.video_token_id))
+        return image, film, *_first_left(map(len, prompt.audio), seen.count(config.audio_token_id))
+
+    image, film, clip, heard = reached(start)
+    last_image, last_film, last_clip, part = reached(stop)
+    audio = prompt.audio[clip:last_clip]
+    if part:
+        audio = [*audio, prompt.audio[last_clip][:part]]
+    if heard and audio:
         audio[0] = audio[0][heard:]
-    return Prompt(prompt.token_ids[start:], prompt.images[image:], prompt.videos[film:], audio)
+    return Prompt(
+        prompt.token_ids[start:stop],
+        prompt.images[image:last_image],
+        prompt.videos[film:last_film],
+        audio,
+    )
 
 
 def _first_left(sizes: Iterable[int], seen: int) -> tuple[int, int]:
@@ -64,5 +73,5 @@ def _rows_of_part(part: Part) -> Iterator[Row]:
             yield from [part] * len(picture.patches)
         case Video(frames):
             yield from [part] * sum(len(picture.patches) for _, picture in frames)
-        case Sound(frames):
-            yield from map(np.ndarray.tobytes, frames)
+        case Sound():
+            yield from part.digests

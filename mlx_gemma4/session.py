@@ -1,29 +1,24 @@
-"""A conversation: turns are added, replies come as events, and nothing is read twice.
+"""A conversation: turns are added, replies come as events, and nothing is read twice."""
 
-Each reply renders the whole conversation anew; the timeline feeds what its cache does not hold.
-"""
-
-import dataclasses
 import secrets
-import time
 from collections.abc import Generator
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image as Pillow
 
-from . import sound, timeline
+from . import saved, sound, timeline
+from .conversation import Conversation, WhenFull
+from .draft import Draft, checked
 from .errors import Gemma4Error
-from .events import Done, Event, Thought, Token, ToolCall
+from .events import Event, Notice
 from .generate import Cancelled, Progress
+from .hearing import Hearing
 from .images import Picture, patches
 from .model import Gemma4
-from .parse import ReplyParser
-from .prompt import Prompt, render
 from .sample import Sampler
 from .tokenizer import Tokenizer
 from .turns import Image, Part, Sound, Text, Turn, Video
@@ -36,8 +31,7 @@ class Mark:
 
     session: "Session"
     turns: tuple[Turn, ...]
-    added: tuple[Part, ...]
-    heard: NDArray[np.float32] | None
+    draft: Draft
     place: timeline.Mark
 
 
@@ -51,12 +45,17 @@ class Session:
         model: from `load`.
         system: an instruction that stands before the conversation.
         image_tokens: the most tokens a picture may take; None for the model's own default.
+        hearing: "direct": sound lies in the conversation. "relay": it is heard in a side context,
+            and its transcript enters the conversation as text. "auto": direct where it ends before
+            the model's `audio_safe_position` (Package.toml), else relay.
         kv_bits: 8 or 4 to quantize the full layers' cache.
         thinking: whether the model thinks before it answers.
         tokenizer: None for the one in the model's folder.
+        when_full: what to do when less than an eighth of the context is left: "stop" goes on until
+            it is full, "drop" takes the oldest turns out until half of it is free.
 
     Raises:
-        Gemma4Error: if the tokenizer cannot be read, or kv_bits is something else.
+        Gemma4Error: if the tokenizer cannot be read, or a setting is something else.
     """
 
     def __init__(
@@ -64,37 +63,75 @@ class Session:
         model: Gemma4,
         system: str | None = None,
         image_tokens: int | None = None,
+        hearing: Hearing = "auto",
         kv_bits: int | None = None,
         thinking: bool = False,
         tokenizer: Tokenizer | None = None,
+        when_full: WhenFull = "stop",
     ) -> None:
+        _check("hearing", hearing, get_args(Hearing))
+        _check("when_full", when_full, get_args(WhenFull))
         self._model = model
-        self._tokenizer = tokenizer or _tokenizer_of(model)
         self._image_tokens = image_tokens or model.config.image_tokens
         self._thinking = thinking
-        self._turns: list[Turn] = [Turn("system", (Text(system),))] if system else []
-        self._added: list[Part] = []  # what the next reply answers,
-        self._heard: NDArray[np.float32] | None = None  # and the clip that `hear` lengthens
-        self._timeline = timeline.Timeline(model, kv_bits)
+        self._talk = Conversation(
+            model,
+            tokenizer or _tokenizer_of(model),
+            [Turn("system", (Text(system),))] if system else [],
+            hearing,
+            kv_bits,
+            thinking,
+            when_full,
+        )
         self._reply: Generator[Event] | None = None
 
     @property
     def turns(self) -> tuple[Turn, ...]:
         """The conversation so far, without what was added since the last reply."""
-        return tuple(self._turns)
+        return tuple(self._talk.turns)
+
+    @property
+    def heard_seconds(self) -> float:
+        """Seconds of sound that were added since the last reply."""
+        return self._talk.draft.seconds
+
+    @property
+    def context(self) -> tuple[int, int]:
+        """How many rows of the context are used, and how many it has."""
+        return len(self._talk.timeline), self._talk.rows
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the caches, with their free room."""
+        return self._talk.timeline.nbytes + self._talk.relay.nbytes
+
+    def notices(self) -> list[Notice]:
+        """Take what happened unasked since the last call; `reply` gives what was not taken."""
+        return self._talk.told()
 
     def add_text(self, text: str) -> None:
         """Add words. Control tokens spelled in them stay plain text."""
         self._add(Text(text))
 
-    def add_image(self, image: Pillow.Image | str | Path | NDArray[np.generic]) -> Picture:
+    def add_image(
+        self,
+        image: Pillow.Image | str | Path | NDArray[np.generic],
+        image_tokens: int | None = None,
+    ) -> Picture:
         """Add a picture; give it as the model sees it.
+
+        While a sound is heard, the picture goes before it, as the model expects: the sound is heard
+        again after it, unless that would take more than PATIENCE seconds. Then the picture is part
+        of the next turn. A notice (`Moved`) says which.
+
+        Args:
+            image_tokens: the most that this picture may take; None for the session's.
 
         Raises:
             Gemma4Error: if it cannot be read, or the model cannot see.
         """
         self._needs("pictures", self._model.config.vision_config)
-        picture = patches(image, self._image_tokens)
+        picture = patches(image, image_tokens or self._image_tokens)
         self._add(Image(picture))
         return picture
 
@@ -112,11 +149,14 @@ class Session:
             Gemma4Error: if it is not usable sound or too long, or the model cannot hear.
         """
         self._needs("sound", self._model.config.audio_config)
-        for clip in sound.clips(sound.to_mono16k(samples, rate), long=long):
+        clips = sound.clips(sound.to_mono16k(samples, rate), long=long)
+        self._interrupt()
+        self._talk.draft = self._talk.draft.hear(self._talk.limit)  # what is held comes before
+        for clip in clips:
             self._add(Sound(sound.frames(clip)))
 
     def add_video(self, path: str | Path) -> None:
-        """Add a video's pictures with their times; its sound is not used.
+        """Add a video's pictures with their times, as `add_image`; its sound is not used.
 
         Raises:
             Gemma4Error: if it cannot be read, or the model cannot see.
@@ -126,45 +166,45 @@ class Session:
         self._add(Video(tuple(film)))
 
     def hear(self, frames: ArrayLike) -> None:
-        """Listen live: feed frames to the model now, after what was added before.
+        """Listen live: feed frames to the model now, and those that were held before them.
 
-        Frames of one turn make one clip, however many calls bring them.
+        Frames of one turn make one clip, however many calls bring them, until it is as long as the
+        model can hear: then it is cut at a pause and goes on as a further clip. In the relay the
+        finished one is written down at once, which takes as long as a short reply.
 
         Args:
             frames: (n, 640) samples of 16 kHz mono sound in [-1, 1].
 
         Raises:
-            Gemma4Error: if the shape is wrong, the clip would pass 30 seconds, the context is full
-                or the model cannot hear.
+            Gemma4Error: if the frames are not usable, the context is full or the model cannot hear.
+                These frames are not taken then, and all that was there before stays.
         """
-        self._needs("sound", self._model.config.audio_config)
-        clip = np.asarray(frames, np.float32)
-        if clip.ndim != 2 or clip.shape[1] != sound.FRAME or not len(clip):
-            raise Gemma4Error(
-                "The frames have a wrong shape",
-                f"Their shape is {clip.shape}.",
-                f"Give (n, {sound.FRAME}) with n of 1 or more; `sound.frames` makes them.",
-            )
+        clip = self._checked(frames)
         self._interrupt()
-        before = self._heard
-        if before is not None:
-            clip = np.concatenate([before, clip])
-        limit = int(sound.LIMIT_SECONDS * sound.RATE / sound.FRAME)
-        if len(clip) > limit:
-            raise Gemma4Error(
-                "The sound is too long",
-                f"The model hears at most {sound.LIMIT_SECONDS:g} s in one clip ({limit} frames).",
-                "Ask for the reply now, and go on in the next turn.",
-            )
-        self._heard = clip
+        before = self._talk.draft
+        self._talk.draft = before.hold(clip).hear(self._talk.limit)
         try:
-            prompt = self._render(open_reply=False)
-            after = prompt.token_ids[::-1].index(self._model.config.audio_token_id)
-            ids = prompt.token_ids[: len(prompt.token_ids) - after]
-            self._timeline.feed(dataclasses.replace(prompt, token_ids=ids), self._all_turns())
+            self._talk.listen()
         except Gemma4Error:
-            self._heard = before
+            self._talk.draft = before
             raise
+
+    def hold(self, frames: ArrayLike) -> None:
+        """Take frames without feeding them: the next `hear` or `reply` feeds them in one go.
+
+        For a machine that cannot keep up with the speaker. Arguments and errors as in `hear`.
+        """
+        clip = self._checked(frames)
+        self._interrupt()
+        self._talk.draft = self._talk.draft.hold(clip)
+
+    def discard(self) -> None:
+        """Forget what was added since the last reply: noise, or a recording that was cancelled."""
+        self._interrupt()
+        self._talk.draft = Draft()
+        self._talk.relay.rest()
+        self._talk.go_back()
+        self._talk.watch_context()
 
     def reply(
         self,
@@ -175,11 +215,12 @@ class Session:
         seed: int | None = None,
         progress: Progress | None = None,
         cancelled: Cancelled | None = None,
+        heard: bool = False,
     ) -> Generator[Event]:
         """Answer what was added since the last reply; the work is done while the events are read.
 
-        Closing the iterator stops the model; what it said until then stays in the conversation. A
-        cancel before the first token leaves the question open.
+        Closing the iterator stops the model; what it said until then stays in the conversation, as
+        a turn that is `interrupted`. A cancel before the first token leaves the question open.
 
         Args:
             max_tokens: the most tokens to answer, thoughts included; None for what fits.
@@ -189,13 +230,17 @@ class Session:
             seed: the same seed gives the same reply; None for a new one each time.
             progress: called with (tokens fed, tokens to feed) while the prompt is read.
             cancelled: asked between chunks and tokens whether to stop.
+            heard: ask for a transcript of sound that lies in the conversation, too. It is drawn
+                before the answer, from what the cache holds, and leaves no trace.
 
         Returns:
-            Token, Thought and ToolCall events, then one Done. Its reason is "stop" (the model
-            ended), "length" (max_tokens), "context" (no room left) or "cancelled". Its stats are
-            prompt_tokens, new_prompt_tokens (what the cache did not hold), reply_tokens,
-            prompt_tokens_per_second and, where there were enough tokens to measure it,
-            seconds_to_first_token and tokens_per_second.
+            Notices that were not taken; Heard where sound was written down; Token, Thought and
+            ToolCall events; then one Done. Its reason is "stop" (the model ended), "length"
+            (max_tokens), "context" (no room left), "cancelled" or "silence" (the relay understood
+            nothing, and there is nothing else to answer). Its stats are prompt_tokens,
+            new_prompt_tokens (what the cache did not hold), reply_tokens, prompt_tokens_per_second
+            and, where there were enough tokens to measure it, seconds_to_first_token (since this
+            reply was begun) and tokens_per_second.
 
         Raises:
             Gemma4Error: if nothing was added, a setting is out of range, or the conversation is
@@ -203,12 +248,6 @@ class Session:
         """
         self._interrupt()
         config = self._model.config
-        if not self._added and self._heard is None:
-            raise Gemma4Error(
-                "There is nothing to answer",
-                "Nothing was added since the last reply.",
-                "Add text, a picture or sound first.",
-            )
         if max_tokens is not None and max_tokens < 1:
             raise Gemma4Error(
                 "The setting max_tokens is out of range", f"It is {max_tokens}.", "Give 1 or more."
@@ -220,26 +259,19 @@ class Session:
             config.suppress_tokens,
             secrets.randbits(32) if seed is None else seed,
         )
-        prompt = self._render(open_reply=True)
-        context = config.text_config.max_position_embeddings
-        room = context - len(prompt.token_ids)
-        if room < 1:
-            raise Gemma4Error(
-                "The conversation is too long",
-                f"It has {len(prompt.token_ids):,} tokens, and the context of this model holds "
-                f"{context:,}, the reply included.",
-                "Shorten it, give fewer pictures or fewer tokens a picture, or start a new one.",
-            )
-        limit = room if max_tokens is None else min(max_tokens, room)
-        full = "length" if limit == max_tokens else "context"
-        self._reply = self._answer(prompt, sampler, limit, full, progress, cancelled)
+        self._talk.check()
+        self._reply = self._talk.answer(sampler, max_tokens, heard, progress, cancelled)
         return self._reply
 
     def mark(self) -> Mark:
-        """Remember this place, for `rewind`. It holds on to the cache's buffers while it lives."""
+        """Remember this place, for `rewind`. It holds on to the cache's buffers while it lives.
+
+        Undo: mark before a question is added, and rewind to it. Edit the last question: the same,
+        and add it anew. Regenerate: mark before `reply`, rewind, and reply with another seed.
+        """
         self._interrupt()
-        place = self._timeline.mark()
-        return Mark(self, tuple(self._turns), tuple(self._added), self._heard, place)
+        talk = self._talk
+        return Mark(self, tuple(talk.turns), talk.draft, talk.timeline.mark())
 
     def rewind(self, mark: Mark) -> None:
         """Go to a place that was marked in this session, as if nothing had come after it.
@@ -254,80 +286,90 @@ class Session:
                 "The mark was made in another session.",
                 "Use a mark of this session.",
             )
-        self._turns, self._added, self._heard = list(mark.turns), list(mark.added), mark.heard
-        self._timeline.rewind(mark.place)
+        self._talk.turns, self._talk.draft = list(mark.turns), mark.draft
+        self._talk.timeline.rewind(mark.place)
+        if not mark.draft.relayed:
+            self._talk.relay.rest()
+        self._talk.watch_context()
 
-    def _answer(
-        self,
-        prompt: Prompt,
-        sampler: Sampler,
-        limit: int,
-        full: str,
-        progress: Progress | None,
-        cancelled: Cancelled | None,
-    ) -> Generator[Event]:
-        """Feed the prompt, then decode at most `limit` tokens; `full` says what the limit is."""
-        began = time.perf_counter()
-        logits, new_tokens = self._timeline.feed(prompt, self._all_turns(), progress, cancelled)
-        if logits is None:
-            yield Done("cancelled")
-            return
-        fed = time.perf_counter()
-        if self._thinking:
-            self._timeline.keep()  # the thought will be left out of the history
-        parser = ReplyParser(self._tokenizer)
-        ids: list[int] = []
-        times: list[float] = []
-        said: list[Event] = []
-        try:
-            with closing(self._timeline.say(logits, sampler, limit, cancelled)) as drawn:
-                for token_id in drawn:
-                    times.append(time.perf_counter())
-                    ids.append(token_id)
-                    for event in parser.add(token_id):
-                        said.append(event)
-                        yield event
-            for event in parser.finish():
-                said.append(event)
-                yield event
-        finally:  # also where the iterator is closed in the middle of a reply
-            if ids:
-                self._turns = [*self._all_turns(), Turn("model", _parts(said))]
-                self._added, self._heard = [], None
-        stats = {
-            "prompt_tokens": len(prompt.token_ids),
-            "new_prompt_tokens": new_tokens,
-            "prompt_tokens_per_second": new_tokens / (fed - began),
-            "reply_tokens": len(ids),
-        }
-        if ids:
-            stats["seconds_to_first_token"] = times[0] - began
-        if len(ids) > 1:
-            stats["tokens_per_second"] = (len(ids) - 1) / (times[-1] - times[0])
-        ended = bool(ids) and ids[-1] in self._model.config.eos_token_ids
-        yield Done("stop" if ended else full if len(ids) == limit else "cancelled", stats)
+    def idle(self, cancelled: Cancelled | None = None) -> bool:
+        """Do one piece of work that would else be done in the next reply.
+
+        The last answer is read again without its thought, a conversation whose oldest turns were
+        dropped is read anew, and what was added is read ahead of the reply.
+
+        Args:
+            cancelled: asked between chunks whether to stop; what was done is kept.
+
+        Returns:
+            Whether there was something to do; then there may be more.
+
+        Raises:
+            Gemma4Error: if the context is full.
+        """
+        self._interrupt()
+        return self._talk.work_ahead(cancelled)
+
+    def save(self, path: str | Path, cache: bool = True) -> None:
+        """Save the conversation, with what was added, to a folder.
+
+        Whatever happens while it is written, the folder holds this state or the one saved before.
+
+        Args:
+            path: the folder; it is made, or brought up to date.
+            cache: save the cache's rows too, so that nothing has to be read again. Work that was
+                put off is done first (`idle`).
+
+        Raises:
+            Gemma4Error: if the folder holds something else, or the disk is full.
+        """
+        self._interrupt()
+        while cache and self.idle():
+            pass
+        talk, rows = self._talk, self._talk.timeline if cache else None
+        state = saved.State(tuple(talk.turns), talk.draft, self._image_tokens, self._thinking)
+        saved.save(Path(path), self._model, state, rows, talk.settled()[0])
+
+    @classmethod
+    def restore(
+        cls,
+        model: Gemma4,
+        path: str | Path,
+        hearing: Hearing = "auto",
+        kv_bits: int | None = None,
+        tokenizer: Tokenizer | None = None,
+        when_full: WhenFull = "stop",
+    ) -> "Session":
+        """Go on with a conversation that was saved; the other settings are saved with it.
+
+        Where the cache's rows were not saved, are damaged or do not fit the settings, the turns
+        are read again: by `idle`, or by the next reply.
+
+        Raises:
+            Gemma4Error: if there is no conversation, it is damaged, or it is another model's.
+        """
+        state, rows = saved.load(Path(path), model)
+        session = cls(
+            model, None, state.image_tokens, hearing, kv_bits, state.thinking, tokenizer, when_full
+        )
+        talk = session._talk
+        talk.turns, talk.draft = list(state.turns), state.draft
+        if rows is not None:
+            saved.load_rows(Path(path), rows, model, talk.timeline, *talk.settled())
+        return session
 
     def _add(self, part: Part) -> None:
         self._interrupt()
-        self._added.append(part)
+        self._talk.add(part)
 
     def _interrupt(self) -> None:
         """End the reply that is being read."""
         if self._reply is not None:
             self._reply.close()
 
-    def _all_turns(self) -> list[Turn]:
-        heard = [] if self._heard is None else [Sound(self._heard)]
-        return [*self._turns, Turn("user", (*self._added, *heard))]
-
-    def _render(self, open_reply: bool) -> Prompt:
-        return render(
-            self._all_turns(),
-            self._tokenizer,
-            self._model.config,
-            thinking=self._thinking,
-            open_reply=open_reply,
-        )
+    def _checked(self, frames: ArrayLike) -> NDArray[np.float32]:
+        self._needs("sound", self._model.config.audio_config)
+        return checked(frames)
 
     def _needs(self, medium: str, weights: object) -> None:
         if weights is None:
@@ -349,9 +391,8 @@ def _tokenizer_of(model: Gemma4) -> Tokenizer:
     return Tokenizer.from_folder(folder)
 
 
-def _parts(said: list[Event]) -> tuple[Part, ...]:
-    """Make a model's turn of the events of its reply."""
-    thought = "".join(event.text for event in said if isinstance(event, Thought))
-    text = "".join(event.text for event in said if isinstance(event, Token))
-    calls = [event for event in said if isinstance(event, ToolCall)]
-    return (*([Thought(thought)] if thought else []), *([Text(text)] if text else []), *calls)
+def _check(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise Gemma4Error(
+            f"The setting {name} is not known", f"It is {value!r}.", f"Use {', '.join(allowed)}."
+        )

@@ -1,7 +1,9 @@
 """A conversation as plain data: turns made of text, pictures, sound, video and tools."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
+from hashlib import blake2b
 from typing import Any, Literal
 
 import numpy as np
@@ -31,6 +33,11 @@ class Sound:
     """A clip: (n, 640) float32 frames of 40 ms."""
 
     frames: NDArray[np.float32]
+
+    @cached_property
+    def digests(self) -> tuple[bytes, ...]:
+        """A name of 16 bytes for each frame's content: two clips can be told apart by them."""
+        return tuple(blake2b(frame.tobytes(), digest_size=16).digest() for frame in self.frames)
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,12 +73,19 @@ class Turn:
 
     A "tool" turn follows the "model" turn whose calls it answers; the model then goes on.
 
+    Attributes:
+        interrupted: somebody stopped the model before it had ended.
+        ids: of a model's turn, the tokens of its text as they were drawn, where the text alone may
+            be tokenized otherwise; empty if they are not known.
+
     Raises:
         Gemma4Error: if the role is unknown or cannot hold such a part.
     """
 
     role: Role
     parts: tuple[Part, ...]
+    interrupted: bool = False
+    ids: tuple[int, ...] = field(default=(), compare=False, repr=False)
 
     def __post_init__(self) -> None:
         """Check that the role may hold these parts."""

@@ -108,6 +108,77 @@ def test_a_mark_copies_nothing_while_rows_are_only_added() -> None:
     assert [id(array) for array in numbers.cache.arrays] == before
 
 
+@pytest.fixture
+def window_of_4_mb(monkeypatch: pytest.MonkeyPatch) -> Cache:
+    """A sliding layer of 4096 rows of 2 x 128 numbers, with room for 256 more."""
+    monkeypatch.setattr(kv, "STEP", 256)
+    cache = Cache([SlidingCache(4096, 256)])
+    append(cache, 4097)
+    return cache
+
+
+def append(cache: Cache, count: int) -> None:
+    rows = mx.random.normal((1, 1, count, 128))
+    layer = cache.layers[0]
+    assert isinstance(layer, SlidingCache)
+    seen = layer.update(cache.offset, rows, rows)
+    cache.offset += count
+    mx.eval(seen.keys[:, :, -1:], cache.arrays)
+
+
+def test_appending_a_few_rows_copies_no_window_with_a_mark_or_without(
+    window_of_4_mb: Cache,
+) -> None:
+    cache = window_of_4_mb
+    mark = None
+    for number in range(60):
+        if number == 20:
+            mark = cache.mark()
+        mx.reset_peak_memory()
+        before = mx.get_active_memory()
+        append(cache, 4)
+        assert mx.get_peak_memory() - before < cache.nbytes / 20
+    assert mark is not None and mark.offset < cache.offset
+
+
+def test_a_mark_holds_memory_only_while_it_lives(window_of_4_mb: Cache) -> None:
+    cache = window_of_4_mb
+    mark = cache.mark()
+    for _ in range(80):
+        append(cache, 4)  # over the end of the buffer, into another
+    with_mark = mx.get_active_memory()
+    del mark
+    freed = with_mark - mx.get_active_memory()
+    assert freed >= 0.9 * 4096 * 2 * 128 * 4
+
+
+def test_a_filled_cache_goes_on_and_back_as_the_one_it_was_made_from() -> None:
+    numbers = Numbers()
+    for _ in range(9):
+        numbers.feed(4)
+    tensors = numbers.cache.tensors()
+    other = Numbers()
+    other.cache.fill(numbers.cache.offset, tensors)
+    other.held, other.next = list(numbers.held), numbers.next
+    assert other.cache.earliest <= other.cache.offset - SLACK
+    other.cache.rewind_to(other.cache.offset - SLACK)
+    del other.held[-SLACK:]
+    other.feed(3)
+    other.feed(9)
+
+
+def test_a_cache_is_not_filled_with_too_few_rows() -> None:
+    numbers = Numbers()
+    numbers.feed(20)
+    tensors = numbers.cache.tensors()
+    for name in tensors:
+        short = {**tensors, name: tensors[name][:, :, -(WINDOW - 2) :]}
+        with pytest.raises(Gemma4Error, match="filled"):
+            Numbers().cache.fill(20, short)
+    with pytest.raises(Gemma4Error, match="filled"):
+        Numbers().cache.fill(20, {})
+
+
 def test_going_back_too_far_names_the_rows() -> None:
     numbers = Numbers()
     for _ in range(40):

@@ -227,6 +227,22 @@ def test_past_thoughts_are_left_out_unless_their_tools_are_at_work() -> None:
     assert "hm" not in spelled(render([*result, turn("user", "x")], TOKENIZER, CONFIG))
 
 
+@pytest.mark.parametrize("template", [None, TEMPLATE])
+def test_a_turn_that_brings_its_ids_stands_there_with_them(template: str | None) -> None:
+    ids = tuple(TOKENIZER.encode(letter)[0] for letter in " user 7")
+    turns = [
+        Turn("user", (Text("\ue000\ue0031\ue000\ue003 what"),)),  # not such a place
+        Turn("model", (Thought("hm"), Text(" user 7")), ids=ids),
+        Turn("user", (Text("and?"),)),
+    ]
+    plain = [turns[0], Turn("model", (Text("X"),)), turns[2]]
+    (letter,) = TOKENIZER.encode("X")
+    expected = render(plain, TOKENIZER, CONFIG, template=template).token_ids
+    at = expected.index(letter)
+    got = render(turns, TOKENIZER, CONFIG, template=template).token_ids
+    assert got == [*expected[:at], *ids, *expected[at + 1 :]]
+
+
 def test_a_template_beside_the_tokenizer_is_used() -> None:
     with_template = render(CONVERSATIONS["turns"], small_tokenizer(TEMPLATE), CONFIG).token_ids
     assert with_template == render(

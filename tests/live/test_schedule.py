@@ -1,0 +1,292 @@
+"""Whatever happens in whatever order: the caches hold what one prefill of it all would hold."""
+
+from __future__ import annotations
+
+import gc
+import random
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import mlx.core as mx
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mlx_gemma4 import cache as kv
+from mlx_gemma4 import catalog, conversation, draft, hearing, timeline
+from mlx_gemma4.errors import Gemma4Error
+from mlx_gemma4.events import Done, Event, Heard
+from mlx_gemma4.model import Gemma4
+from mlx_gemma4.prompt import Prompt
+from mlx_gemma4.session import Mark, Session
+from mlx_gemma4.timeline import Timeline
+from mlx_gemma4.tokenizer import Tokenizer
+from mlx_gemma4.turns import Sound, Turn
+
+RNG = np.random.default_rng(4)
+PICTURES = RNG.integers(0, 256, (3, 48, 96, 3)).astype(np.uint8)
+VOICE = (RNG.standard_normal((400, 640)) * 0.1).astype(np.float32)
+SAFE = 110
+BOUND = 2e-3
+TEMPLATE = Path(__file__).parents[1] / "fixtures" / "gemma4_chat_template.jinja"
+
+
+@pytest.fixture(autouse=True, scope="module")
+def small_numbers(model: Gemma4) -> Iterator[None]:
+    """Buffers, slack, clips and segments so small that every border is crossed again and again."""
+    known = next(iter(catalog.packages().values()))
+    make_cache = Gemma4.make_cache
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            model, "package", replace(known, audio_safe_position=SAFE, transcribe="write")
+        )
+        patch.setattr(kv, "STEP", 16)
+        patch.setattr(
+            Gemma4, "make_cache", lambda self, kv_bits=None: make_cache(self, kv_bits, 24)
+        )
+        for module in (conversation, hearing):
+            patch.setattr(module, "CLIP", 30)
+        patch.setattr(hearing, "_SPARE", 1)
+        patch.setattr(draft, "REACH", 12)
+        patch.setattr(timeline, "SEGMENT", 50)
+        patch.setattr(timeline, "_FEW", 10)
+        yield
+
+
+class Talk:
+    """A session, beside a plain account of the sound that it was given."""
+
+    def __init__(
+        self, model: Gemma4, mode: hearing.Hearing, when_full: conversation.WhenFull = "stop"
+    ) -> None:
+        self.model, self.mode = model, mode
+        # the published template opens a reply with what is not in the history afterwards
+        template = TEMPLATE.read_text() if mode == "auto" else None
+        self.tokenizer = Tokenizer(Tokenizer.from_folder(model.folder)._backend, template)
+        self.session = Session(
+            model,
+            "be brief",
+            image_tokens=70,
+            hearing=mode,
+            tokenizer=self.tokenizer,
+            when_full=when_full,
+        )
+        self.when_full: conversation.WhenFull = when_full
+        self.spoken = 0  # frames of VOICE that were used up
+        self.given: list[np.ndarray] = []  # the clips of this turn, but for their cuts,
+        self.written: list[np.ndarray] = []  # and those that the relay has written down
+        self.marks: list[tuple[Mark, list[np.ndarray], list[np.ndarray]]] = []
+        self.watch()
+
+    def watch(self) -> None:
+        """Note what the relay writes down."""
+        relay = self.session._talk.relay
+        transcript = relay.transcript
+
+        def noted(clip: Sound, cancelled: object = None) -> str | None:
+            assert len(clip.frames) <= relay.limit
+            self.written.append(clip.frames)
+            return transcript(clip)
+
+        relay.transcript = noted  # type: ignore[method-assign]
+
+    def voice(self, count: int) -> np.ndarray:
+        start = self.spoken % (len(VOICE) - count)
+        self.spoken += count
+        return VOICE[start : start + count]
+
+    def do(self, step: str, number: int) -> None:
+        session = self.session
+        if step == "text":
+            session.add_text(f"word{number} " * (number % 9 + 1))
+        elif step == "picture":
+            session.add_image(PICTURES[number % 3])
+        elif step == "sound":
+            clip = self.voice(number % 25 + 3)
+            session.add_audio(clip.ravel(), 16_000)
+            self.given.append(clip)
+        elif step in ("hear", "hold"):
+            clip = self.voice(number % 14 + 1)
+            getattr(session, step)(clip)
+            self.given.append(clip)
+        elif step == "mark":
+            self.marks.append((session.mark(), list(self.given), list(self.written)))
+        elif step == "rewind" and self.marks:
+            mark, given, written = self.marks[number % len(self.marks)]
+            session.rewind(mark)
+            self.given, self.written = list(given), list(written)
+        elif step == "discard":
+            session.discard()
+            self.given, self.written = [], []
+        elif step == "idle":
+            while session.idle():
+                pass
+        elif step == "save":
+            self.save(cache=number % 3 > 0)
+        elif step in ("reply", "barge", "asked"):
+            self.reply(step, number)
+
+    def reply(self, step: str, number: int) -> None:
+        if self.session._talk.draft.is_empty:
+            self.session.add_text("well?")
+        reply = self.session.reply(number % 40 + 3, temperature=0, heard=step == "asked")
+        told: list[Event] = []
+        for event in reply:
+            told.append(event)
+            if step == "barge" and number % 4 < len(told):
+                reply.close()
+        turn = self.session.turns[-2] if self.session.turns[-1].role == "model" else None
+        if isinstance(told[-1], Done) and told[-1].reason != "silence" and turn:
+            clips = [part.frames for part in turn.parts if isinstance(part, Sound)]
+            assert_same_sound(self.written + clips, self.given)
+            wanted = step == "asked" or bool(self.written)
+            assert any(isinstance(event, Heard) for event in told) == (wanted and bool(self.given))
+        if self.session._talk.draft.is_empty:
+            self.given, self.written = [], []
+
+    def save(self, cache: bool) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            self.session.save(folder, cache)
+            held = len(self.session._talk.timeline)
+            before = self.session
+            self.session = Session.restore(
+                self.model,
+                folder,
+                self.mode,
+                tokenizer=self.tokenizer,
+                when_full=self.when_full,
+            )
+        self.watch()
+        assert self.session.context[0] == (held if cache else 0)
+        assert self.session.heard_seconds == before.heard_seconds
+        self.marks = []  # they are the other session's
+
+    def check(self) -> None:
+        """All sound is there, and both caches are as fresh ones."""
+        state = self.session._talk.draft
+        clips = [clip.frames for clip in state.sounds]
+        assert_same_sound([*self.written, *clips, *draft.cut(state.held, 30)], self.given)
+        assert state.frames == sum(map(len, self.given))
+        if state.is_empty:
+            self.session.add_text("end")
+        talk = self.session._talk
+        assert_as_fresh(self.model, talk.timeline, talk.prompt(), talk.all_turns)
+        relay = talk.relay
+        if state.relayed and len(state.live):
+            turns = [Turn("user", (relay._words, Sound(state.live)))]
+            assert_as_fresh(self.model, relay._timeline, relay._render(turns, True), turns)
+
+
+def assert_same_sound(clips: list[np.ndarray], given: list[np.ndarray]) -> None:
+    none = [np.zeros((0, 640), np.float32)]
+    assert all(len(clip) <= 30 for clip in clips)
+    assert np.array_equal(np.concatenate(none + clips), np.concatenate(none + given))
+
+
+def assert_as_fresh(model: Gemma4, line: Timeline, prompt: Prompt, turns: list[Turn]) -> None:
+    """Feed the rest of a prompt, and compare logits and rows with one forward of all of it."""
+    logits, fed = line.feed(prompt, turns)
+    fresh = model.make_cache()
+    media = (prompt.images, prompt.videos, prompt.audio)
+    expected = model.forward(prompt.token_ids, *media, cache=fresh)[:, -1]
+    assert logits is not None
+    assert np.abs(np.array(logits - expected)).max() < BOUND
+    assert len(line) == fresh.offset == len(prompt.token_ids)
+    window = model.config.text_config.sliding_window - 1
+    ours, theirs = line.tensors(), fresh.tensors()
+    assert ours.keys() == theirs.keys()
+    for name in ours:
+        layer = fresh.layers[int(name.split(".")[0])]
+        count = min(window, fresh.offset) if isinstance(layer, kv.SlidingCache) else fresh.offset
+        rows = [np.array(tensors[name][:, :, -count:]) for tensors in (ours, theirs)]
+        assert np.abs(rows[0] - rows[1]).max() < BOUND
+
+
+STEPS = (
+    "text", "picture", "sound", "hear", "hear", "hear", "hold", "reply", "barge", "asked",
+    "mark", "mark", "rewind", "rewind", "discard", "idle", "save",
+)  # fmt: skip
+
+
+SCHEDULES = st.lists(st.tuples(st.sampled_from(STEPS), st.integers(0, 99)), min_size=4, max_size=18)
+
+
+@pytest.mark.parametrize("mode", ["direct", "relay", "auto"])
+@settings(max_examples=15, deadline=None)
+@given(steps=SCHEDULES)
+def test_after_any_schedule_the_caches_are_as_fresh_ones(
+    model: Gemma4, mode: hearing.Hearing, steps: list[tuple[str, int]]
+) -> None:
+    talk = Talk(model, mode)
+    for step, number in steps:
+        talk.do(step, number)
+    talk.check()
+
+
+@pytest.fixture(scope="module")
+def short(model: Gemma4) -> Gemma4:
+    """The same model with a context of 260 rows."""
+    text = replace(model.config.text_config, max_position_embeddings=260)
+    short = Gemma4(replace(model.config, text_config=text))
+    short.load_weights(list(model.tensors().items()))
+    short.folder = model.folder
+    return short
+
+
+@settings(max_examples=15, deadline=None)
+@given(steps=SCHEDULES)
+def test_so_they_are_where_turns_are_dropped_and_what_does_not_fit_is_refused(
+    short: Gemma4, steps: list[tuple[str, int]]
+) -> None:
+    talk = Talk(short, "direct", when_full="drop")
+    for step, number in steps:
+        given = list(talk.given)
+        try:
+            talk.do(step, number)
+        except Gemma4Error as error:
+            assert "context is full" in str(error) or "too long" in str(error)
+            if step in ("hear", "hold"):
+                talk.given = given
+    try:
+        talk.check()
+    except Gemma4Error as error:
+        assert "context is full" in str(error)
+        talk.session.discard()
+        talk.given = []
+        talk.check()
+
+
+def memory(model: Gemma4, session: Session, empty: Mark) -> int:
+    """Bytes in use when the conversation is at its beginning again."""
+    session.rewind(empty)
+    session.notices()
+    gc.collect()
+    mx.synchronize()
+    return mx.get_active_memory()
+
+
+def test_memory_stays_flat_over_two_hundred_turns(model: Gemma4) -> None:
+    rng = random.Random(7)
+    talk = Talk(model, "auto")
+    session = talk.session
+    while session.idle():
+        pass
+    empty = session.mark()
+    used: list[int] = []
+    turns = 0
+    steps = [step for step in STEPS if step not in ("save", "mark", "rewind")]
+    while turns < 200:
+        step = rng.choice(steps)
+        answers = step in ("reply", "barge", "asked")
+        talk.do(step, rng.randrange(6 if answers else 100))
+        turns += answers
+        if session.context[0] > 400:
+            session.rewind(empty)
+            talk.given, talk.written = [], []
+            used.append(memory(model, session, empty))
+    assert len(used) >= 8
+    assert max(used[2:]) <= 1.02 * used[2]
+    assert min(used[2:]) >= 0.98 * used[2]

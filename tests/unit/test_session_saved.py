@@ -1,0 +1,300 @@
+"""What is saved comes back, whatever happened to the program or the files in between."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mlx_gemma4 import saved
+from mlx_gemma4.errors import Gemma4Error
+from mlx_gemma4.events import Done, Event, ToolCall
+from mlx_gemma4.images import patches
+from mlx_gemma4.model import Gemma4
+from mlx_gemma4.session import Session
+from mlx_gemma4.testing import tiny_model
+from mlx_gemma4.tokenizer import Tokenizer
+from mlx_gemma4.turns import Image, Sound, Text, ToolResult, Turn, Video
+
+NOISE = np.random.default_rng(1).integers(0, 256, (96, 144, 3)).astype(np.uint8)
+VOICE = (np.random.default_rng(2).standard_normal((80, 640)) * 0.1).astype(np.float32)
+
+
+@pytest.fixture
+def session(model: Gemma4) -> Session:
+    """One turn with everything, and another that is being made."""
+    session = Session(model, "be brief", image_tokens=70, hearing="direct")
+    session.add_image(NOISE)
+    session.add_text("what <|turn> is\ud800it?")
+    session.hear(VOICE[:20])
+    replied(session)
+    session.add_image(NOISE[::-1])
+    session.hear(VOICE[20:40])
+    session.hold(VOICE[40:50])
+    return session
+
+
+def replied(session: Session) -> list[Event]:
+    return list(session.reply(20, temperature=0))
+
+
+def indexed(folder: Path) -> dict[str, object]:
+    return json.loads((folder / "session.json").read_text())["session"]
+
+
+def assert_same_turns(one: Session, other: Session) -> None:
+    assert len(one.turns) == len(other.turns)
+    for left, right in zip(one.turns, other.turns, strict=True):
+        assert (left.role, left.interrupted, left.ids) == (right.role, right.interrupted, right.ids)
+        for a, b in zip(left.parts, right.parts, strict=True):
+            assert type(a) is type(b)
+            if isinstance(a, Image) and isinstance(b, Image):
+                assert np.array_equal(a.picture.patches, b.picture.patches)
+                assert np.array_equal(a.picture.positions, b.picture.positions)
+                assert a.picture.positions.dtype == b.picture.positions.dtype
+                assert (a.picture.size, a.picture.notes) == (b.picture.size, b.picture.notes)
+            elif isinstance(a, Sound) and isinstance(b, Sound):
+                assert np.array_equal(a.frames, b.frames)
+            else:
+                assert a == b
+
+
+@pytest.mark.parametrize("cache", [True, False])
+def test_a_restored_conversation_goes_on_as_the_other_one(
+    model: Gemma4, session: Session, tmp_path: Path, cache: bool
+) -> None:
+    session.save(tmp_path / "talk", cache)
+    again = Session.restore(model, tmp_path / "talk", "direct")
+    assert_same_turns(session, again)
+    assert again.context[0] == (session.context[0] if cache else 0)
+    assert again.heard_seconds == session.heard_seconds == 30 * 0.04
+    *answer, done = replied(again)
+    *expected, _ = replied(session)
+    assert answer == expected
+    assert isinstance(done, Done)
+    assert (done.stats["new_prompt_tokens"] < 20) is cache  # 10 frames were held
+
+
+def test_the_cache_is_kept_only_where_it_fits(
+    model: Gemma4, session: Session, tmp_path: Path
+) -> None:
+    session.save(tmp_path)
+    assert Session.restore(model, tmp_path, kv_bits=8).context[0] == 0
+    (rows,) = tmp_path.glob("*.safetensors")
+    content = bytearray(rows.read_bytes())
+    content[-1] ^= 1
+    rows.write_bytes(content)
+    assert Session.restore(model, tmp_path).context[0] == 0
+    rows.unlink()
+    again = Session.restore(model, tmp_path, "direct")
+    assert again.context[0] == 0
+    assert replied(again)[:-1] == replied(session)[:-1]
+
+
+def test_a_quantized_cache_comes_back_too(model: Gemma4, tmp_path: Path) -> None:
+    session = Session(model, kv_bits=8)
+    session.add_text("hello " * 60)
+    replied(session)
+    session.save(tmp_path)
+    assert Session.restore(model, tmp_path, kv_bits=8).context == session.context
+
+
+def test_every_kind_of_part_comes_back(model: Gemma4, tmp_path: Path) -> None:
+    session = Session(model)
+    film = ((0.5, patches(NOISE, 70)), (1.25, patches(NOISE[::-1], 70)))
+    call = ToolCall("find", {"a": [1, 2.5, None, {"b": "ü"}], "c": True})
+    turns = [
+        Turn("user", (Video(film), Text("look"))),
+        Turn("model", (call,)),
+        Turn("tool", (ToolResult("find", {"x": "y"}),)),
+        Turn("model", (Text("so"),), interrupted=True, ids=(70, 71)),
+    ]
+    session._talk.turns = turns
+    session.save(tmp_path, cache=False)
+    again = Session.restore(model, tmp_path).turns
+    video = again[0].parts[0]
+    assert isinstance(video, Video)
+    for (at, picture), (expected_at, expected) in zip(video.frames, film, strict=True):
+        assert at == expected_at
+        assert np.array_equal(picture.patches, expected.patches)
+    assert again[1:] == tuple(turns[1:])
+    assert again[3].ids == (70, 71)
+
+
+def test_media_are_written_once_and_removed_when_nothing_needs_them(
+    model: Gemma4, session: Session, tmp_path: Path
+) -> None:
+    mark = Session(model)
+    session.save(tmp_path)
+    first = {path.name: path.stat().st_mtime_ns for path in tmp_path.glob("*.npy")}
+    session.add_text("more")
+    replied(session)
+    session.save(tmp_path)
+    second = {path.name: path.stat().st_mtime_ns for path in tmp_path.glob("*.npy")}
+    pictures = {patches["patches"] for patches in _images(tmp_path)}
+    assert len(pictures) == 2
+    assert all(first[name] == second[name] for name in pictures)
+    assert len(list(tmp_path.glob("*.safetensors"))) == 1
+    session.rewind(session.mark())
+    mark.save(tmp_path)
+    left = {path.name for path in tmp_path.iterdir()}
+    assert len(left) == 2  # the index, and the empty array of a draft without sound
+
+
+def _images(folder: Path) -> list[dict[str, str]]:
+    turns = indexed(folder)["turns"]
+    assert isinstance(turns, list)
+    return [part["image"] for turn in turns for part in turn["parts"] if "image" in part]
+
+
+def test_another_models_conversation_is_refused(
+    session: Session, folder: Path, tmp_path: Path
+) -> None:
+    session.save(tmp_path)
+    other = tiny_model(seed=1)
+    other.folder = folder
+    with pytest.raises(Gemma4Error, match="another model"):
+        Session.restore(other, tmp_path)
+
+
+def test_a_fingerprint_is_the_models_own_and_not_of_the_way_it_was_loaded(model: Gemma4) -> None:
+    assert saved.fingerprint(model) == saved.fingerprint(tiny_model())
+    assert saved.fingerprint(model) != saved.fingerprint(tiny_model(seed=1))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.9, 0.999])
+def test_a_truncated_index_is_refused(
+    model: Gemma4, session: Session, tmp_path: Path, share: float
+) -> None:
+    session.save(tmp_path, cache=False)
+    index = tmp_path / "session.json"
+    content = index.read_bytes()
+    index.write_bytes(content[: int(len(content) * share)])
+    with pytest.raises(Gemma4Error, match="damaged"):
+        Session.restore(model, tmp_path)
+
+
+def test_garbled_files_are_refused_by_name(model: Gemma4, session: Session, tmp_path: Path) -> None:
+    session.save(tmp_path, cache=False)
+    index, (picture, *_) = tmp_path / "session.json", _images(tmp_path)
+    good = index.read_text()
+    index.write_text(good.replace("be brief", "be rude!"))
+    with pytest.raises(Gemma4Error, match="checksum"):
+        Session.restore(model, tmp_path)
+    index.write_text(good.replace('"version": 1', '"version": 2'))
+    with pytest.raises(Gemma4Error, match="version 2"):
+        Session.restore(model, tmp_path)
+    index.write_text("[]")
+    with pytest.raises(Gemma4Error, match="damaged"):
+        Session.restore(model, tmp_path)
+    index.write_text(good)
+    media = tmp_path / picture["patches"]
+    media.write_bytes(media.read_bytes()[:-4])
+    with pytest.raises(Gemma4Error, match="checksum"):
+        Session.restore(model, tmp_path)
+    media.unlink()
+    with pytest.raises(Gemma4Error, match=media.name):
+        Session.restore(model, tmp_path)
+
+
+def test_a_folder_with_something_else_is_not_written_to(session: Session, tmp_path: Path) -> None:
+    (tmp_path / "letter.txt").write_text("mine")
+    with pytest.raises(Gemma4Error, match="letter.txt"):
+        session.save(tmp_path)
+    with pytest.raises(Gemma4Error, match="is a file"):
+        session.save(tmp_path / "letter.txt")
+    assert [path.name for path in tmp_path.iterdir()] == ["letter.txt"]
+
+
+def test_there_must_be_a_saved_conversation(model: Gemma4, tmp_path: Path) -> None:
+    with pytest.raises(Gemma4Error, match="no saved conversation"):
+        Session.restore(model, tmp_path)
+
+
+SAVER = """
+import sys
+import numpy as np
+import mlx_gemma4
+from mlx_gemma4.session import Session
+session = Session(mlx_gemma4.load(sys.argv[1]))
+voice = np.random.default_rng(2).standard_normal((9, 640)).astype(np.float32)
+for number in range(1000):
+    session.add_text(f"question {number}")
+    session.hear(voice)
+    list(session.reply(2, temperature=0))
+    session.save(sys.argv[2], cache=number % 2 == 0)
+    print(number, flush=True)
+"""
+
+
+def test_a_kill_during_a_save_loses_nothing_that_was_saved(
+    model: Gemma4, folder: Path, tmp_path: Path
+) -> None:
+    root = Path(__file__).parents[2]
+    rng = random.Random(5)
+    for attempt in range(4):
+        target = tmp_path / str(attempt)
+        saver = subprocess.Popen(
+            [sys.executable, "-c", SAVER, str(folder), str(target)],
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=root,
+        )
+        assert saver.stdout is not None
+        last = -1
+        for _ in range(3 + attempt):
+            last = int(saver.stdout.readline())
+        time.sleep(rng.uniform(0, 0.08))
+        saver.send_signal(signal.SIGKILL)
+        last = max([last, *map(int, saver.stdout.read().split())])
+        saver.wait()
+        again = Session.restore(model, target)
+        questions = [turn.parts[0] for turn in again.turns if turn.role == "user"]
+        assert questions[: last + 1] == [Text(f"question {n}") for n in range(last + 1)]
+        assert len(questions) <= last + 2
+        again.add_text("go on")
+        assert isinstance(replied(again)[-1], Done)
+        again.save(target)  # and what the killed one left behind is gone
+        assert not list(target.glob("new.*"))
+
+
+@pytest.mark.parametrize("stage", ["_write", "_write_rows", "_sync"])
+def test_a_save_that_fails_half_way_leaves_the_one_before(
+    model: Gemma4,
+    session: Session,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    stage: str,
+) -> None:
+    session.save(tmp_path)
+    turns = session.turns
+    session.add_text("more")
+    replied(session)
+
+    def broken(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(saved, stage, broken)
+    with pytest.raises(Gemma4Error, match="disk is full"):
+        session.save(tmp_path)
+    monkeypatch.undo()
+    again = Session.restore(model, tmp_path)
+    assert len(again.turns) == len(turns)
+    assert again.context[0] > 0
+
+
+def test_a_tokenizer_that_reads_otherwise_makes_the_cache_useless(
+    model: Gemma4, session: Session, tmp_path: Path, folder: Path
+) -> None:
+    session.save(tmp_path)
+    tokenizer = Tokenizer.from_folder(folder)
+    plain = tokenizer._encode
+    tokenizer._encode = lambda text: (*plain(text), 70)  # type: ignore[assignment]
+    assert Session.restore(model, tmp_path, tokenizer=tokenizer).context[0] == 0
