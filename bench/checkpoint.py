@@ -1,7 +1,8 @@
 """Random checkpoints to measure on: `gemma4_unified` folders that mlx-gemma4 and mlx-vlm both read.
 
 The dense folder has the published tensor names and bfloat16 weights; the 4-bit one is what our own
-quantizer and writer make of it. There is no tokenizer: a benchmark feeds token ids.
+quantizer and writer make of it. There is no tokenizer in the folder: a benchmark feeds token ids,
+or takes `any_tokenizer`.
 """
 
 import json
@@ -10,11 +11,14 @@ from pathlib import Path
 
 import mlx.core as mx
 from mlx.utils import tree_flatten
+from tokenizers import AddedToken, decoders, models
+from tokenizers import Tokenizer as Backend
 
 from mlx_gemma4 import weights
 from mlx_gemma4.config import Config
 from mlx_gemma4.model import Gemma4
 from mlx_gemma4.quantize import RECIPES, quantize
+from mlx_gemma4.tokenizer import CONTROLS, Tokenizer
 
 
 @dataclass(frozen=True)
@@ -103,6 +107,17 @@ def make_4bit(folder: Path, dense: Path) -> None:
     model = weights.load(dense, dtype=mx.bfloat16)
     quantize(model, RECIPES["4bit"])
     weights.save(model, folder)
+
+
+def any_tokenizer(vocabulary: int) -> Tokenizer:
+    """Gemma 4's control tokens and bytes at the beginning of a vocabulary; the rest are words."""
+    names = [*dict.fromkeys(CONTROLS), *(f"<0x{byte:02X}>" for byte in range(256))]
+    names += [f"w{number} " for number in range(len(names), vocabulary)]
+    ids = {name: number for number, name in enumerate(names)}
+    backend = Backend(models.BPE(ids, [], byte_fallback=True, unk_token="<unk>"))
+    backend.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Fuse()])
+    backend.add_special_tokens([AddedToken(name, normalized=False) for name in CONTROLS])
+    return Tokenizer(backend)
 
 
 def _holds(folder: Path, wanted: dict[str, object]) -> bool:

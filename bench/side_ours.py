@@ -1,17 +1,24 @@
 """mlx-gemma4, as `Session` drives it: `generate.prefill` in chunks, then `generate.decode`."""
 
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import mlx.core as mx
 import numpy as np
+from checkpoint import any_tokenizer
 from items import read
 from mlx.utils import tree_flatten
+from speech import random_frames
 
 from mlx_gemma4 import weights
-from mlx_gemma4.cache import GlobalCache
-from mlx_gemma4.generate import decode, prefill
+from mlx_gemma4.cache import GlobalCache, Rows
+from mlx_gemma4.events import Token
+from mlx_gemma4.generate import CHUNK, decode, prefill
+from mlx_gemma4.prompt import render
 from mlx_gemma4.sample import Sampler
+from mlx_gemma4.session import Session
+from mlx_gemma4.turns import Sound, Turn
 
 
 class Side:
@@ -66,6 +73,50 @@ class Side:
             logits = prefill(self.model, inputs, cache)
         assert logits is not None
         return list(decode(self.model, logits, cache, Sampler(0.0), config.eos_token_ids, limit))
+
+    def fill(self, rows: int, kv_bits: int | None) -> int:
+        """Hold so many random rows, as if a prompt had been read in chunks; bytes of the cache."""
+        self.cache = cache = self.model.make_cache(kv_bits)
+        for layer, held in zip(self.model.language_model.model.layers, cache.layers, strict=True):
+            attention, full = layer.self_attn, isinstance(held, GlobalCache)
+            shape = (1, attention.kv_heads, held.width if full else attention.head_dim)
+            # a sliding layer need not have had what it let go; a full one grows as large by steps
+            first = 0 if full else max(0, rows // CHUNK - 4) * CHUNK
+            held.rows, step = Rows(first), 16 * CHUNK if full else CHUNK
+            for start in range(first, rows, step):
+                size = (*shape[:2], min(step, rows - start), shape[2])
+                new = mx.random.normal(size).astype(layer.layer_scalar.dtype)
+                _ = held.update(start, new) if full else held.update(start, new, new)
+                mx.eval(held.rows.arrays)
+        cache.offset = rows
+        return cache.nbytes
+
+    def read(self, count: int) -> None:
+        """Read so many tokens after what `fill` left, and draw the next."""
+        logits = prefill(self.model, self.model.embed(np.arange(count) % 97 + 5), self.cache)
+        assert logits is not None
+        list(decode(self.model, logits, self.cache, Sampler(1.0, 64, 0.95), (), 1))
+
+    def live(self, frames: int) -> dict[str, object]:
+        """Hear so many frames in chunks of 10 while they are spoken, then answer with one token.
+
+        The first chunk is the odd one, so that a whole one is left at the end of speech.
+        """
+        sound, config = random_frames(frames), self.model.config
+        tokenizer = any_tokenizer(config.text_config.vocab_size)
+        session = Session(self.model, hearing="direct", tokenizer=tokenizer)
+        chunks = []
+        for start, stop in pairwise([0, *range(1 + (frames - 1) % 10, frames, 10)]):
+            began = time.perf_counter()
+            session.hear(sound[start:stop])
+            chunks.append(time.perf_counter() - began)
+        began = time.perf_counter()
+        session.hold(sound[stop:])
+        token = next(event.id for event in session.reply(1, 0.0) if isinstance(event, Token))
+        after_speech = time.perf_counter() - began
+        turns = [Turn("user", (Sound(sound),))]
+        ids = render(turns, tokenizer, config).token_ids
+        return {"chunks": chunks, "after_speech": after_speech, "token": token, "ids": ids}
 
 
 def random_pictures(

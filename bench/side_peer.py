@@ -9,8 +9,10 @@ import numpy as np
 from items import Item, read
 from mlx.utils import tree_flatten
 from mlx_vlm.generate import BatchGenerator, generate_step
+from mlx_vlm.generate.common import maybe_quantize_kv_cache
 from mlx_vlm.models.cache import KVCache, make_prompt_cache
 from mlx_vlm.utils import StoppingCriteria, load_model
+from speech import random_frames
 
 
 class Side:
@@ -18,7 +20,8 @@ class Side:
 
     def __init__(self, folder: str, dtype: str) -> None:
         self.model = load_model(Path(folder), lazy=True)
-        self.model.set_dtype(getattr(mx, dtype))
+        self.dtype = getattr(mx, dtype)
+        self.model.set_dtype(self.dtype)
         mx.eval(self.model.parameters())
 
     def weight_bytes(self) -> int:
@@ -89,6 +92,14 @@ class Side:
                 break
         return drawn
 
+    def one_shot(self, ids: list[int], frames: int) -> dict[str, object]:
+        """Read a prompt with one sound of so many frames, and draw the likeliest token."""
+        cache = make_prompt_cache(self.model.language_model)
+        item = Item("", "", 0, ids, [], [random_frames(frames)])
+        began = time.perf_counter()
+        token = next(iter(self._steps(item, 1, cache)))[0]
+        return {"after_speech": time.perf_counter() - began, "token": int(token)}
+
     def _steps(self, item: Item, count: int, cache: list) -> object:
         inputs = self._processed(item)
         ids, pixels = inputs.pop("input_ids"), inputs.pop("pixel_values", None)
@@ -136,6 +147,40 @@ class Side:
                 [np.ones(len(c), bool) for c in item.clips], False
             )
         return result
+
+    def fill(self, rows: int, kv_bits: int | None) -> dict[str, object]:
+        """Hold so many random rows, as if a prompt had been read in chunks of 2,048, its default.
+
+        Returns:
+            Bytes of the cache, and why quantizing it as `generate_step` does failed ("" if not).
+        """
+        config = self.model.language_model.config
+        self.cache = make_prompt_cache(self.model.language_model)
+        for held in self.cache:
+            full = isinstance(held, KVCache)
+            heads, dims = config.num_key_value_heads, config.head_dim
+            if full:
+                heads, dims = config.num_global_key_value_heads, config.global_head_dim
+            first = 0 if full else max(0, rows - 4096)
+            step, held.offset = 16384 if full else 2048, 0
+            for start in range(first, rows, step):
+                size = (1, heads, min(step, rows - start), dims)
+                new = mx.random.normal(size).astype(self.dtype)
+                held.update_and_fetch(new, new)
+                mx.eval(held.keys, held.values)
+            held.offset = rows
+        failed = ""
+        if kv_bits is not None:
+            try:
+                maybe_quantize_kv_cache(self.cache, 5000, 64, kv_bits)
+            except NotImplementedError as error:
+                failed = repr(error)
+        return {"bytes": sum(held.nbytes for held in self.cache), "failed": failed}
+
+    def read(self, count: int) -> None:
+        """Read so many tokens after what `fill` left."""
+        ids = mx.array(np.arange(count) % 97 + 5)[None]
+        mx.eval(self.model.language_model(ids, cache=self.cache).logits[:, -1])
 
 
 def _stacked(rows: list[np.ndarray], padding: float) -> mx.array:

@@ -1,22 +1,42 @@
 """Write the tables of the documentation anew from the program: `python -m docs.update`."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from mlx_gemma4.cli import OPTIONS
+from mlx_gemma4 import cli, cli_fit, cli_listen, cli_live, cli_models
+from mlx_gemma4.options import Option
 
 PAGE = Path(__file__).parent / "cli.md"
-BEGIN, END = "<!-- options: made by docs/update.py -->\n", "<!-- end of options -->\n"
+COMMANDS = {
+    "ask": cli.OPTIONS,
+    "live": cli_live.OPTIONS,
+    "listen": cli_listen.OPTIONS,
+    "convert": cli_models.CONVERT,
+    "verify": cli_models.VERIFY,
+    "fit": cli_fit.FIT,
+    "doctor": cli_fit.DOCTOR,
+}
+BEGIN, END = "<!-- options of {}: made by docs/update.py -->\n", "<!-- end of options -->\n"
 
 
 def updated(page: str) -> str:
-    """Give the page with the table of options as it should be."""
-    before, rest = page.split(BEGIN)
-    _, after = rest.split(END)
+    """Give the page with the tables of options as they should be."""
+    for command, options in COMMANDS.items():
+        before, rest = page.split(BEGIN.format(command))
+        _, after = rest.split(END, 1)
+        page = before + BEGIN.format(command) + table(options) + END + after
+    return page
+
+
+def table(options: Sequence[Option]) -> str:
+    """Give the table of a command's options."""
     rows = ["| option | what it does |", "|---|---|"]
-    for option in OPTIONS:
+    for option in options:
         value = f" {option.metavar}{' ...' if option.many else ''}" if option.metavar else ""
-        rows.append(f"| `{option.flag}{value}` | {option.help} |".replace("NAME|", r"NAME\|"))
-    return before + BEGIN + "\n".join(rows) + "\n" + END + after
+        needed = " (needed)" if option.required else ""
+        text = f"| `{option.flag}{value}` | {option.help}{needed} |"
+        rows.append(text.replace("NAME|", r"NAME\|"))
+    return "\n".join(rows) + "\n"
 
 
 if __name__ == "__main__":

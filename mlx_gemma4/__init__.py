@@ -23,9 +23,12 @@ if TYPE_CHECKING:
 
     from .attention import MaskRule
     from .errors import Gemma4Error as Gemma4Error
+    from .events import ContextLow as ContextLow
     from .events import Done as Done
+    from .events import Dropped as Dropped
     from .events import Event as Event
     from .events import Heard as Heard
+    from .events import Moved as Moved
     from .events import Thought as Thought
     from .events import Token as Token
     from .events import ToolCall as ToolCall
@@ -34,9 +37,12 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Gemma4Error": "errors",
+    "ContextLow": "events",
     "Done": "events",
+    "Dropped": "events",
     "Event": "events",
     "Heard": "events",
+    "Moved": "events",
     "Thought": "events",
     "Token": "events",
     "ToolCall": "events",
@@ -49,6 +55,7 @@ def load(
     folder_or_name: str | Path,
     dtype: "mx.Dtype | None" = None,
     mask_rule: "MaskRule" = "official",
+    force: bool = False,
 ) -> "Gemma4":
     """Load a model.
 
@@ -57,15 +64,17 @@ def load(
             the Hub that is on this machine (`catalog.resolve`).
         dtype: of the activations and of weights that are not quantized (`weights.load`).
         mask_rule: "official", or "forward" to agree with transformers' `forward` (`attention`).
+        force: load it even if it does not fit into the memory (`fit`).
 
     Raises:
-        Gemma4Error: if there is no such model or it cannot be loaded.
+        Gemma4Error: if there is no such model, it cannot be loaded, or it does not fit.
     """
     from . import catalog, weights
 
     folder = catalog.resolve(folder_or_name)
-    model = weights.load(folder, dtype, mask_rule)
+    model = weights.load(folder, dtype, mask_rule, force=force)
     model.folder = folder
+    model.package = catalog.package_of(folder)
     return model
 
 

@@ -129,9 +129,10 @@ class Dense:
 
     def scores(self, queries: mx.array) -> mx.array:
         """(1, kv heads, M, D) -> (1, kv heads, M, rows)."""
-        keys = self.keys.swapaxes(-1, -2)
-        # From a few queries on, the CPU's product is 1.6 times faster with the transpose copied.
-        return queries @ (mx.contiguous(keys) if queries.shape[2] >= 8 else keys)
+        if queries.shape[2] < 8:
+            return queries @ self.keys.swapaxes(-1, -2)
+        # On the CPU, turning the few queries round is 2 to 4 times faster than the many keys.
+        return (self.keys @ mx.contiguous(queries.swapaxes(-1, -2))).swapaxes(-1, -2)
 
     def mix(self, weights: mx.array) -> mx.array:
         """(1, kv heads, M, rows) -> (1, kv heads, M, V)."""

@@ -1,62 +1,46 @@
-"""The command line: `gemma4 ask`, and the commands of `cli_models.py`.
+"""The command line: `gemma4 ask`, and the commands of the other `cli_*.py` files.
 
 The answer goes to stdout, everything else to stderr. Nothing heavy is imported until it is needed:
 `gemma4 --help` starts no MLX, and an answer needs neither torch nor transformers.
 """
 
 import argparse
-import json
 import os
 import sys
 import traceback
 import warnings
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NoReturn
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NoReturn
 
-from . import __version__, catalog, cli_models
+from . import __version__, catalog, cli_fit, cli_listen, cli_live, cli_models
+from . import options as shared
+from .cli_answer import print_json, print_text, stats_line, tell
 from .errors import Gemma4Error
 from .options import Option
 
 if TYPE_CHECKING:
-    from .events import Done, Event
     from .model import Gemma4
     from .session import Session
 
-STATS = (
-    "prompt_tokens",
-    "reply_tokens",
-    "seconds_to_first_token",
-    "prompt_tokens_per_second",
-    "tokens_per_second",
-)
 LONG_PROMPT = 1024  # tokens from which on a terminal shows how much of the prompt is read
 
 
 OPTIONS = (
-    Option("--image", "pictures to look at", "FILE", many=True),
+    shared.IMAGE,
     Option("--audio", "sounds to listen to, each of at most 30 seconds", "FILE", many=True),
     Option("--video", "a video to watch: up to 32 of its frames (needs the extra 'video')", "FILE"),
-    Option(
-        "--model",
-        "a model's folder, or a name of Package.toml; without it the tiny demonstration model",
-        "NAME|FOLDER",
-    ),
-    Option(
-        "--image-tokens",
-        "the most tokens a picture may take: 70, 140, 280, 560 or 1120; more show finer print",
-        "N",
-        int,
-        (70, 140, 280, 560, 1120),
-    ),
-    Option("--max-tokens", "the most tokens to answer (1024)", "N", int, default=1024),
-    Option("--temperature", "0 for the likeliest answer, 1 for more variety", "T", float),
-    Option("--seed", "the same seed gives the same answer", "N", int),
-    Option("--system", "an instruction that stands before the question", "TEXT"),
+    shared.MODEL,
+    shared.IMAGE_TOKENS,
+    shared.MAX_TOKENS,
+    shared.TEMPERATURE,
+    shared.SEED,
+    shared.SYSTEM,
     Option("--think", "let the model think first; its thought goes to stderr"),
     Option("--split-audio", "hear a longer sound as several clips"),
-    Option("--json", "print one JSON object: answer, thought, tool calls, counts and speeds"),
+    shared.JSON,
     Option("--stats", "say counts and speeds on stderr"),
-    Option("--debug", "show where an error came from"),
+    Option("--force", "load the model even if it does not fit into the memory"),
+    shared.DEBUG,
 )
 
 
@@ -72,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.run(options)
         sys.stdout.flush()
     except KeyboardInterrupt:
-        _note("")
+        tell("")
         return 130
     except BrokenPipeError:
         # the reader has gone; without this Python would complain when it flushes at exit
@@ -108,28 +92,31 @@ def _parser() -> argparse.ArgumentParser:
     for option in OPTIONS:
         option.add_to(ask)
     ask.set_defaults(run=_ask)
+    cli_live.add(commands)
+    cli_listen.add(commands)
     cli_models.add(commands)
+    cli_fit.add(commands)
     return parser
 
 
 def _ask(options: argparse.Namespace) -> None:
     question = _question(options)
     if options.model is None:
-        _note("No --model given: this is the tiny demonstration model, not Gemma.")
-    model = _load(options.model or catalog.DEMONSTRATION)
+        tell("No --model given: this is the tiny demonstration model, not Gemma.")
+    model = _load(options.model or catalog.DEMONSTRATION, options.force)
     events = _session(model, question, options).reply(
         max_tokens=options.max_tokens,
         temperature=options.temperature,
         seed=options.seed,
         progress=_show_progress if sys.stderr.isatty() else None,
     )
-    done = _print_json(events) if options.json else _print_text(events)
+    done = print_json(events) if options.json else print_text(events)
     if done.reason == "length":
-        _note(f"The answer was stopped at {options.max_tokens} tokens (--max-tokens).")
+        tell(f"The answer was stopped at {options.max_tokens} tokens (--max-tokens).")
     elif done.reason == "context":
-        _note("The answer was stopped: the model's context is full.")
+        tell("The answer was stopped: the model's context is full.")
     if options.stats:
-        _note(_stats_line(done))
+        tell(stats_line(done))
 
 
 def _question(options: argparse.Namespace) -> str:
@@ -153,15 +140,15 @@ def _question(options: argparse.Namespace) -> str:
     return text
 
 
-def _load(name: str) -> "Gemma4":
+def _load(name: str, force: bool) -> "Gemma4":
     from . import load
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("ignore")
         warnings.simplefilter("always", UserWarning)
-        model = load(name)
+        model = load(name, force=force)
     for warning in caught:
-        _note(str(warning.message))
+        tell(str(warning.message))
     return model
 
 
@@ -172,68 +159,17 @@ def _session(model: "Gemma4", question: str, options: argparse.Namespace) -> "Se
     session = Session(model, options.system, options.image_tokens, thinking=options.think)
     for path in options.image:
         for note in session.add_image(path).notes:
-            _note(f"{path}: {note}")
+            tell(f"{path}: {note}")
     for path in options.audio:
         recording = read_sound(path)
         for note in recording.notes:
-            _note(note)
+            tell(note)
         session.add_audio(recording.samples, RATE, "split" if options.split_audio else "refuse")
     if options.video is not None:
         session.add_video(options.video)
     if question.strip():
         session.add_text(question)
     return session
-
-
-def _print_text(events: "Iterator[Event]") -> "Done":
-    """Stream the answer to stdout, and thoughts and calls to stderr."""
-    from .events import Done, Thought, Token, ToolCall
-
-    answer = thought = ""
-    for event in events:
-        if isinstance(event, Token):
-            if thought and not answer:
-                _note("")
-            answer += event.text
-            print(event.text, end="", flush=True)
-        elif isinstance(event, Thought):
-            thought += event.text
-            print(event.text, end="", file=sys.stderr, flush=True)
-        elif isinstance(event, Done):
-            print()
-            return event
-        elif isinstance(event, ToolCall):
-            _note(f"The model calls a tool: {event.name} {json.dumps(event.arguments)}")
-    raise AssertionError("a reply ends with Done")
-
-
-def _print_json(events: "Iterator[Event]") -> "Done":
-    """Print the whole reply as one JSON object."""
-    from .events import Done, Thought, Token, ToolCall
-
-    told = list(events)
-    done = told[-1]
-    assert isinstance(done, Done), "a reply ends with Done"
-    result: dict[str, Any] = {
-        "answer": "".join(event.text for event in told if isinstance(event, Token)),
-        "thought": "".join(event.text for event in told if isinstance(event, Thought)),
-        "tool_calls": [
-            {"name": event.name, "arguments": event.arguments}
-            for event in told
-            if isinstance(event, ToolCall)
-        ],
-        "reason": done.reason,
-        **{name: done.stats.get(name) for name in STATS},
-    }
-    print(json.dumps(result, ensure_ascii=False))
-    return done
-
-
-def _stats_line(done: "Done") -> str:
-    told = [
-        f"{name.replace('_', ' ')} {done.stats[name]:.4g}" for name in STATS if name in done.stats
-    ]
-    return "; ".join(told)
 
 
 def _show_progress(fed: int, total: int) -> None:
@@ -250,8 +186,4 @@ def _print_error(error: Exception) -> None:
             f"{type(error).__name__}: {error}",
             "Run it again with --debug, and report what it shows.",
         )
-    _note(f"Error: {error.title}\n  Cause: {error.cause}\n  Remedy: {error.remedy}")
-
-
-def _note(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    tell(f"Error: {error.title}\n  Cause: {error.cause}\n  Remedy: {error.remedy}")

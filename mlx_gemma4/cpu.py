@@ -10,6 +10,8 @@ Measured with 150 million parameters, 128 rows and one row (`bench/peer.py`):
 
 from __future__ import annotations
 
+import functools
+
 import mlx.core as mx
 import mlx.nn as nn
 from mlx.utils import tree_map
@@ -18,6 +20,12 @@ FEW_ROWS = 8  # below this, a dense product is faster with the matrix on the lef
 MANY_ROWS = 16  # from here on, dequantizing first is the faster way
 SLAB = 2**16  # numbers of a matrix that are dequantized at once
 SMALL = 2**18  # numbers of a matrix that is reordered at load: for larger ones that takes too long
+
+
+@functools.cache
+def second_stream() -> mx.ThreadLocalStream:
+    """A stream beside the default one: the CPU computes it on a thread of its own."""
+    return mx.new_thread_local_stream(mx.cpu)
 
 
 def by_column(weight: mx.array) -> mx.array:

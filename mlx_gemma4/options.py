@@ -1,8 +1,9 @@
 """The options of the command line as data: --help and docs/cli.md are made from them."""
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -12,15 +13,17 @@ class Option:
     Attributes:
         metavar: what stands for its value; empty where the option takes none.
         many: whether it takes several values and may be repeated.
+        required: whether the command needs it.
     """
 
     flag: str
     help: str
     metavar: str = ""
     type: Callable[[str], object] = str
-    choices: tuple[int, ...] | None = None
+    choices: tuple[object, ...] | None = None
     default: object = None
     many: bool = False
+    required: bool = False
 
     def add_to(self, parser: argparse.ArgumentParser) -> None:
         """Declare it."""
@@ -36,4 +39,45 @@ class Option:
             default=[] if self.many else self.default,
             nargs="+" if self.many else None,
             action="extend" if self.many else "store",
+            required=self.required,
         )
+
+
+def command(
+    commands: "argparse._SubParsersAction[Any]",
+    name: str,
+    brief: str,
+    about: str,
+    options: Sequence[Option],
+    run: Callable[[argparse.Namespace], None],
+) -> argparse.ArgumentParser:
+    """Declare a command with its options."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name, help=brief, description=about, allow_abbrev=False
+    )
+    for option in options:
+        option.add_to(parser)
+    parser.set_defaults(run=run)
+    return parser
+
+
+# what several commands have
+IMAGE = Option("--image", "pictures to look at", "FILE", many=True)
+MODEL = Option(
+    "--model",
+    "a model's folder, or a name of Package.toml; without it the tiny demonstration model",
+    "NAME|FOLDER",
+)
+IMAGE_TOKENS = Option(
+    "--image-tokens",
+    "the most tokens a picture may take: 70, 140, 280, 560 or 1120; more show finer print",
+    "N",
+    int,
+    (70, 140, 280, 560, 1120),
+)
+MAX_TOKENS = Option("--max-tokens", "the most tokens to answer (1024)", "N", int, default=1024)
+TEMPERATURE = Option("--temperature", "0 for the likeliest answer, 1 for more variety", "T", float)
+SEED = Option("--seed", "the same seed gives the same answer", "N", int)
+SYSTEM = Option("--system", "an instruction that stands before the question", "TEXT")
+JSON = Option("--json", "print one JSON object: answer, thought, tool calls, counts and speeds")
+DEBUG = Option("--debug", "show where an error came from")

@@ -1,4 +1,7 @@
-"""Test doubles that need no file: a small random model with every trait of the 12B, and sounds."""
+"""Test doubles that need no file: a small random model with every trait of the 12B, and sounds.
+
+`FakeEngine` stands in `fake.py`, which knows nothing of MLX.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ import numpy as np
 
 from .attention import MaskRule
 from .config import FULL, SLIDING, Config
+from .fake import FakeEngine as FakeEngine
 from .model import Gemma4
 from .text import Layout
 

@@ -11,6 +11,7 @@ from PIL import Image
 
 from docs import update
 from mlx_gemma4 import catalog, cli, images
+from mlx_gemma4.cli_answer import STATS
 from mlx_gemma4.session import Session
 
 Run = Callable[..., tuple[int, str, str]]
@@ -57,7 +58,7 @@ def test_json_is_one_object_with_counts_and_speeds(run: Run) -> None:
     told = json.loads(out)
     assert status == 0
     assert out.count("\n") == 1
-    assert set(told) == {"answer", "thought", "tool_calls", "reason", *cli.STATS}
+    assert set(told) == {"answer", "thought", "heard", "tool_calls", "reason", *STATS}
     assert (told["reply_tokens"], told["tool_calls"]) == (6, [])
     assert told["prompt_tokens"] > 6
     assert told["seconds_to_first_token"] > 0 < told["tokens_per_second"]

@@ -1,0 +1,190 @@
+"""The microphone as frames of 16 kHz, through PortAudio.
+
+The callback, which runs on PortAudio's own thread, only copies; all else is done by who reads.
+"""
+
+import os
+import platform
+import threading
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import Gemma4Error
+from ..sound import FRAME, RATE
+
+if TYPE_CHECKING:
+    import soxr
+
+Frames = NDArray[np.float32]
+
+FIRST_BLOCK_SECONDS = 5.0
+"""How long a device may take to begin: Bluetooth needs 1 to 3 s, a permission dialog longer."""
+STALL_SECONDS = 0.5
+"""How long nothing may come after that; blocks come every 40 ms."""
+
+
+class Microphone:
+    """An input that is open from the start.
+
+    Args:
+        device: part of its name, as in `inputs`; None for the system's default.
+
+    Attributes:
+        name: of the device.
+        rate: at which it records; what it gives is resampled to 16 kHz.
+
+    Raises:
+        Gemma4Error: if there is no PortAudio, no such device, or it cannot be opened.
+    """
+
+    def __init__(self, device: str | None = None) -> None:
+        sounddevice = _sounddevice()
+        information = _find(sounddevice, device)
+        self.name: str = information["name"]
+        self._blocks: deque[NDArray[np.float32]] = deque()
+        self._came = threading.Condition()
+        self._last = time.monotonic() + FIRST_BLOCK_SECONDS - STALL_SECONDS
+        self._rest: NDArray[np.float32] = np.zeros(0, np.float32)  # less than a frame
+        self._zeros = 0  # samples at the end that are exactly zero
+        self.level = -np.inf
+        """Of the last frames, in dB of full scale (the root mean square)."""
+        self.rate, self._stream = self._start(sounddevice, information)
+        self._resampler = None if self.rate == RATE else _resampler(self.rate)
+
+    @property
+    def silent_seconds(self) -> float:
+        """For how long every sample has been exactly zero, which no real microphone gives."""
+        return self._zeros / RATE
+
+    def read(self, timeout: float) -> Frames:
+        """Give the frames (n, 640) that have come; n is 0 where none came within the seconds.
+
+        Raises:
+            Gemma4Error: if the device has stopped giving any. What came before was given.
+        """
+        with self._came:
+            self._came.wait_for(lambda: self._blocks, timeout)
+            blocks = [*self._blocks]
+            self._blocks.clear()
+            idle = time.monotonic() - self._last
+        if not blocks and idle > STALL_SECONDS:
+            raise Gemma4Error(
+                "The microphone has stopped",
+                f"Nothing has come from {self.name} for {idle:.1f} s.",
+                "See whether it is still connected, and start again.",
+            )
+        new = np.concatenate([self._rest, *map(self._resampled, blocks)])
+        whole = len(new) // FRAME * FRAME
+        self._rest = new[whole:]
+        frames = new[:whole].reshape(-1, FRAME)
+        if whole:
+            sounding = np.flatnonzero(frames)
+            self._zeros = whole - 1 - int(sounding[-1]) if len(sounding) else self._zeros + whole
+            power = float(np.square(frames).mean())
+            self.level = 10 * np.log10(power) if power else -np.inf
+        return frames
+
+    def close(self) -> None:
+        """Let go of the device."""
+        self._stream.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _start(self, sounddevice: Any, information: Any) -> tuple[int, Any]:
+        """Open it at 16 kHz, or else at its own rate."""
+        own = round(information["default_samplerate"])
+        for rate in dict.fromkeys((RATE, own)):
+            try:
+                stream = sounddevice.InputStream(
+                    rate,
+                    blocksize=rate * FRAME // RATE,
+                    device=information["index"],
+                    channels=1,
+                    dtype="float32",
+                    callback=self._take,
+                )
+                stream.start()
+                return rate, stream
+            except sounddevice.PortAudioError as refused:
+                error = refused
+        raise Gemma4Error(
+            "The microphone cannot be opened",
+            f"{self.name} refuses 16 kHz and {own / 1000:g} kHz ({error}).",
+            "See whether another program holds it, or choose another microphone.",
+        ) from error
+
+    def _take(self, block: NDArray[np.float32], *_: object) -> None:
+        # overflow flags are not looked at: on Macs they are set where nothing was lost
+        with self._came:
+            self._blocks.append(block[:, 0].copy())
+            self._last = max(self._last, time.monotonic())
+            self._came.notify_all()
+
+    def _resampled(self, block: NDArray[np.float32]) -> NDArray[np.float32]:
+        if self._resampler is None:
+            return block
+        resampled: NDArray[np.float32] = self._resampler.resample_chunk(block)
+        return resampled
+
+
+def inputs() -> list[str]:
+    """Give the names of the devices that can record.
+
+    Raises:
+        Gemma4Error: if there is no PortAudio.
+    """
+    devices = _sounddevice().query_devices()
+    return [device["name"] for device in devices if device["max_input_channels"] > 0]
+
+
+def silent(name: str) -> Gemma4Error:
+    """What to tell of a microphone whose samples are all exactly zero, with every usual cause."""
+    terminal = os.environ.get("TERM_PROGRAM", "your terminal").removesuffix(".app")
+    if platform.system() == "Darwin":
+        cause = f"It is muted, or {terminal} may not use the microphone."
+        remedy = (
+            f"Allow {terminal} under System Settings > Privacy & Security > Microphone and open it "
+            "anew; see System Settings > Sound > Input too."
+        )
+    else:
+        cause = "It is muted, or nothing is connected to the default input."
+        remedy = "See the sound settings of the system (pavucontrol, or alsamixer)."
+    return Gemma4Error("The microphone is silent", f"{name} gives only zeros. {cause}", remedy)
+
+
+def _sounddevice() -> Any:
+    try:
+        import sounddevice
+    except OSError as error:  # the Linux wheel does not bring PortAudio
+        raise Gemma4Error(
+            "Sound cannot be recorded",
+            f"PortAudio is not on this machine ({error}).",
+            "Install it: apt install libportaudio2 (Debian, Ubuntu), dnf install portaudio.",
+        ) from error
+    return sounddevice
+
+
+def _resampler(rate: int) -> "soxr.ResampleStream":
+    import soxr
+
+    return soxr.ResampleStream(rate, RATE, 1, dtype="float32")
+
+
+def _find(sounddevice: Any, device: str | None) -> Any:
+    try:
+        return sounddevice.query_devices(device, "input")
+    except (ValueError, sounddevice.PortAudioError) as error:
+        there = inputs()
+        raise Gemma4Error(
+            f"There is no microphone {device}" if device else "There is no microphone",
+            f"Inputs of this machine: {', '.join(there) if there else 'none'}.",
+            "Choose one of these, or connect another." if there else "Connect one.",
+        ) from error

