@@ -60,7 +60,7 @@ def test_a_stop_reaches_a_reply_that_is_being_told(engine: EngineProcess) -> Non
 
 
 def test_what_cannot_be_sent_fails_and_the_process_goes_on(engine: EngineProcess) -> None:
-    with pytest.raises(Gemma4Error, match="pickle"):
+    with pytest.raises(Gemma4Error, match="The engine met a defect"):
         done(engine, do.AddImage(lambda: None))  # type: ignore[arg-type]
     assert done(engine, do.Stop()) == [Finished()]
 
