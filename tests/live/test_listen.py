@@ -14,7 +14,14 @@ from queue import Empty, Queue
 import pytest
 
 DEMO = Path(__file__).parents[2] / "assets" / "demo"
-GEMMA4 = [sys.executable, "-c", "import sys; from mlx_gemma4.cli import main; sys.exit(main())"]
+# A shell that starts the tests in the background lets their programs ignore Ctrl-C: undo that.
+PROGRAM = """
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from mlx_gemma4.cli import main
+sys.exit(main())
+"""
+GEMMA4 = [sys.executable, "-c", PROGRAM]
 ALSA = """
 </usr/share/alsa/alsa.conf>
 pcm.!default { type pulse hint { show on description "default" } }
