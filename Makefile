@@ -12,13 +12,14 @@ define ask
 @echo
 endef
 
-.PHONY: help demo test lint check format bench score clean
+.PHONY: help demo test lint check format bench score shots clean
 
 help:
 	@echo "make demo    ask the tiny model about a picture, a sound, and both together"
 	@echo "make test    run the tests"
 	@echo "make check   formatting, lint, types, import contracts, tests (what CI runs)"
 	@echo "make bench   measure start-up, and speed and memory against mlx-vlm"
+	@echo "make shots   draw the pictures of the terminal program in docs/ anew"
 	@echo "make score   examine the tiny model on pictures and sounds it never met (needs espeak-ng)"
 
 demo: .venv/ready
@@ -44,6 +45,9 @@ format: .venv/ready-dev
 bench: .venv/ready .venv-peer/ready
 	@$(BIN)/python bench/startup.py
 	@$(BIN)/python bench/peer.py
+
+shots: .venv/ready-dev
+	@$(BIN)/python -m docs.shots
 
 score: .venv/ready-evaluate
 	@$(BIN)/python -m tools.score_tiny

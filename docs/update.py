@@ -3,9 +3,12 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from app import commands
 from mlx_gemma4 import cli, cli_fit, cli_listen, cli_live, cli_models
 from mlx_gemma4.options import Option
 
+KEYS = Path(__file__).parent / "keys.md"
+KEYS_BEGIN, KEYS_END = "<!-- keys: made by docs/update.py -->\n", "<!-- end of keys -->\n"
 PAGE = Path(__file__).parent / "cli.md"
 COMMANDS = {
     "ask": cli.OPTIONS,
@@ -39,5 +42,13 @@ def table(options: Sequence[Option]) -> str:
     return "\n".join(rows) + "\n"
 
 
+def keys_updated(page: str) -> str:
+    """Give the page with the tables of keys as they should be."""
+    before, rest = page.split(KEYS_BEGIN)
+    _, after = rest.split(KEYS_END)
+    return before + KEYS_BEGIN + "\n" + commands.table() + KEYS_END + after
+
+
 if __name__ == "__main__":
+    KEYS.write_text(keys_updated(KEYS.read_text(encoding="utf-8")), encoding="utf-8")
     PAGE.write_text(updated(PAGE.read_text(encoding="utf-8")), encoding="utf-8")

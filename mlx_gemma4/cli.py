@@ -5,6 +5,7 @@ The answer goes to stdout, everything else to stderr. Nothing heavy is imported 
 """
 
 import argparse
+import importlib.util
 import os
 import sys
 import traceback
@@ -51,6 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit status: 0, 2 after an error, 130 after Ctrl-C, 141 where stdout was closed.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
+    if not arguments and sys.stdin.isatty() and sys.stdout.isatty():
+        return _program()
     try:
         options = _parser().parse_args(arguments)
         options.run(options)
@@ -68,6 +71,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _print_error(error)
         return 2
     return 0
+
+
+def _program() -> int:
+    """Run the terminal program, which the library does not know: `gemma4_app`, in a clone `app`."""
+    name = "gemma4_app" if importlib.util.find_spec("gemma4_app") else "app"
+    status: int = importlib.import_module(f"{name}.main").main()
+    return status
 
 
 class _Parser(argparse.ArgumentParser):

@@ -1,0 +1,164 @@
+"""What macOS may refuse, recognised by its signs: the screen, the microphone, other programs.
+
+macOS gives a permission to the program that owns the terminal's window, so that one is named. What
+was granted is never remembered: it can be taken back at any time.
+"""
+
+import ctypes
+import os
+import sys
+from collections.abc import Mapping
+
+from mlx_gemma4.errors import Gemma4Error
+
+_PANE = "x-apple.systempreferences:com.apple.preference.security?Privacy_"
+SCREEN_PANE, MICROPHONE_PANE = f"{_PANE}ScreenCapture", f"{_PANE}Microphone"
+ACCESSIBILITY_PANE, AUTOMATION_PANE = f"{_PANE}Accessibility", f"{_PANE}Automation"
+"""The pages of System Settings; `open URL` opens one."""
+
+_GRAPHICS = "/System/Library/Frameworks/CoreGraphics.framework/CoreGraphics"
+
+# TERM_PROGRAM -> what System Settings calls it
+_PROGRAMS = {
+    "Apple_Terminal": "Terminal",
+    "iTerm.app": "iTerm",
+    "vscode": "Visual Studio Code",
+    "ghostty": "Ghostty",
+    "WezTerm": "WezTerm",
+    "WarpTerminal": "Warp",
+    "Hyper": "Hyper",
+    "Tabby": "Tabby",
+    "rio": "Rio",
+    "zed": "Zed",
+    "kitty": "kitty",
+}
+# __CFBundleIdentifier, which macOS gives to what a program starts -> the same
+_BUNDLES = {
+    "com.apple.Terminal": "Terminal",
+    "com.googlecode.iterm2": "iTerm",
+    "com.microsoft.VSCode": "Visual Studio Code",
+    "com.todesktop.230313mzl4w4u92": "Cursor",
+    "com.mitchellh.ghostty": "Ghostty",
+    "com.github.wez.wezterm": "WezTerm",
+    "dev.warp.Warp-Stable": "Warp",
+    "net.kovidgoyal.kitty": "kitty",
+    "org.alacritty": "Alacritty",
+    "dev.zed.Zed": "Zed",
+    "com.jetbrains.pycharm": "PyCharm",
+}
+# other variables that a terminal sets -> the same
+_SIGNS = {
+    "KITTY_WINDOW_ID": "kitty",
+    "ALACRITTY_WINDOW_ID": "Alacritty",
+    "WEZTERM_PANE": "WezTerm",
+    "GHOSTTY_RESOURCES_DIR": "Ghostty",
+}
+_MULTIPLEXERS = ("tmux", "screen", "zellij")  # they only pass on what another terminal shows
+
+
+class Refused(Gemma4Error):
+    """Something that the system does not allow.
+
+    Attributes:
+        link: the URL of the page of System Settings where it can be allowed; empty elsewhere.
+    """
+
+    def __init__(self, title: str, cause: str, remedy: str, link: str) -> None:
+        super().__init__(title, cause, remedy)
+        self.link = link
+
+
+def terminal(environment: Mapping[str, str] = os.environ) -> str:
+    """Name the terminal program, as System Settings lists it."""
+    if "SSH_CONNECTION" in environment:
+        return "sshd-keygen-wrapper"  # what owns a remote shell on a Mac
+    bundle = environment.get("__CFBundleIdentifier", "")
+    program = environment.get("TERM_PROGRAM", "")
+    if program == "vscode" and bundle in _BUNDLES:  # its forks call themselves so, too
+        return _BUNDLES[bundle]
+    if program and program not in _MULTIPLEXERS:
+        return _PROGRAMS.get(program, program.removesuffix(".app"))
+    if bundle:
+        return _BUNDLES.get(bundle, bundle.rsplit(".", 1)[-1])
+    for sign, name in _SIGNS.items():
+        if sign in environment:
+            return name
+    return "your terminal program"
+
+
+def screen_allowed() -> bool | None:
+    """Ask macOS whether this program may see other programs' windows; None where it cannot tell.
+
+    CGPreflightScreenCaptureAccess (CoreGraphics, macOS 10.15 and later) asks without a dialog.
+    """
+    if sys.platform != "darwin":
+        return None
+    try:
+        ask = ctypes.CDLL(_GRAPHICS).CGPreflightScreenCaptureAccess
+    except (OSError, AttributeError):
+        return None
+    ask.restype = ctypes.c_bool
+    return bool(ask())
+
+
+def screen(cause: str) -> Refused:
+    """The screen may not be recorded; `cause` says by what that was seen."""
+    name = terminal()
+    return Refused(
+        "The screen cannot be seen",
+        f"{cause} macOS lets {name} see only its own windows and the wallpaper.",
+        f"Allow {name} under System Settings > Privacy & Security > Screen & System Audio "
+        f"Recording, then quit {name} and open it anew. Without that: Ctrl+Shift+Cmd+4 copies a "
+        "part of the screen, and Ctrl+V pastes it here.",
+        SCREEN_PANE,
+    )
+
+
+def microphone(device: str) -> Gemma4Error:
+    """A microphone gives only zeros: every usual cause, and what still works."""
+    working = "Typing, pictures and sound files still work."
+    title = "The microphone is silent"
+    if sys.platform != "darwin":
+        return Gemma4Error(
+            title,
+            f"{device} gives only zeros: it is muted, or not the one you speak into.",
+            "Look into the system's sound settings (pavucontrol, or alsamixer), or choose another "
+            f"microphone in the settings (F3). {working}",
+        )
+    name = terminal()
+    return Refused(
+        title,
+        f"{device} gives only zeros: {name} may not use the microphone, or it is muted, or not "
+        "the one you speak into.",
+        f"Allow {name} under System Settings > Privacy & Security > Microphone, quit {name} and "
+        "open it anew. Else look at the input level under System Settings > Sound > Input, at a "
+        f"mute switch on the device, or choose another microphone in the settings (F3). {working}",
+        MICROPHONE_PANE,
+    )
+
+
+def recognised(said: str) -> Refused | None:
+    """Read what `screencapture` or `osascript` complained of; None where it is no permission.
+
+    screencapture says "could not create image from display" (or rect, or window). osascript gives
+    Apple's numbers: -1719 and -25211, no assistive access; -1743, no Apple events to a program.
+    """
+    if "could not create image" in said:
+        return screen("screencapture got no picture.")
+    name = terminal()
+    if "-25211" in said or "-1719" in said or "assistive access" in said:
+        return Refused(
+            "Other programs' windows cannot be read",
+            f"{name} has no access for assistive programs.",
+            f"Allow {name} under System Settings > Privacy & Security > Accessibility. Pictures of "
+            "a part of the screen work without it (Ctrl+S).",
+            ACCESSIBILITY_PANE,
+        )
+    if "-1743" in said:
+        return Refused(
+            "Another program cannot be asked",
+            f"macOS does not let {name} control it.",
+            f"Allow it for {name} under System Settings > Privacy & Security > Automation.",
+            AUTOMATION_PANE,
+        )
+    return None

@@ -1,0 +1,60 @@
+"""What this computer can take, asked of other processes: MLX must not live in the interface's."""
+
+import json
+import subprocess
+import sys
+
+from mlx_gemma4.doctor import Finding
+from mlx_gemma4.errors import Gemma4Error
+from mlx_gemma4.fit import Machine
+
+PATIENCE = 60.0
+"""Seconds that an answer may take; starting MLX on a cold disk takes several."""
+
+GEMMA4 = (sys.executable, "-P", "-c", "from mlx_gemma4.cli import main; raise SystemExit(main())")
+"""The command line, in this Python; its arguments follow."""
+
+_MACHINE = (
+    "import dataclasses, json; from mlx_gemma4 import machine; "
+    "print(json.dumps(dataclasses.asdict(machine.this())))"
+)
+
+
+def machine() -> Machine | None:
+    """Find out what a model may take here; None where MLX does not say.
+
+    Waits: not in the interface.
+    """
+    try:
+        return Machine(**json.loads(_run([sys.executable, "-P", "-c", _MACHINE])))
+    except (Gemma4Error, ValueError, TypeError):
+        return None
+
+
+def findings() -> list[Finding]:
+    """Ask the doctor. Waits: not in the interface.
+
+    Raises:
+        Gemma4Error: it does not answer.
+    """
+    return [Finding(**one) for one in json.loads(_run([*GEMMA4, "doctor", "--json"]))]
+
+
+def _run(command: list[str]) -> str:
+    try:
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        said = getattr(error, "stderr", "") or str(error)
+        raise Gemma4Error(
+            "This computer cannot be examined",
+            f"{said.strip().splitlines()[-1] if said.strip() else type(error).__name__}.",
+            "Run `gemma4 doctor --debug` in a terminal to see why.",
+        ) from error
+    return done.stdout

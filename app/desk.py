@@ -1,0 +1,195 @@
+"""What the screens share: the engine, the settings, and the conversation that is held now.
+
+Knows nothing of Textual.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from mlx_gemma4 import catalog
+from mlx_gemma4.config import load_config
+from mlx_gemma4.errors import Gemma4Error
+from mlx_gemma4.fit import Machine
+from mlx_gemma4.port import Port
+from mlx_gemma4.trace import Trace
+
+from . import commands, settings
+from .devices import Devices
+from .journal import Journal
+from .session import Conversation
+from .settings import Settings
+from .speech import Speaker
+from .status import Problem
+from .store import Store
+
+USUAL = 280
+"""Image tokens of Gemma 4 unless it is told otherwise (its processor_config.json)."""
+OF_ENGINE = ("system", "image_tokens", "hearing", "kv_bits", "thinking", "when_full")
+"""Settings that a conversation takes when it begins."""
+
+
+class Desk:
+    """Everything that is open.
+
+    Args:
+        engine: answers.
+        store: where the conversations are.
+        folder: of settings.toml and the log.
+
+    Attributes:
+        first: the program was never started here before.
+        warnings: sentences about settings that cannot be used.
+        keys: of every command.
+        machine: what a model may take here; None while that is not known.
+        voice_changed: called, from a thread, when reading aloud begins or ends.
+        trace: what happened since the last question.
+    """
+
+    def __init__(
+        self, engine: Port, store: Store, folder: Path, devices: Devices | None = None
+    ) -> None:
+        self.engine, self.store, self.folder = engine, store, folder
+        self.devices = devices or Devices()
+        self.path = folder / settings.FILE
+        self.first = not self.path.exists() and not store.list()
+        self.settings, self.warnings = settings.load(self.path)
+        self.keys, clashes = commands.keymap(self.settings.keys)
+        self.warnings += clashes
+        self.machine: Machine | None = None
+        self.voice_changed: Callable[[], object] = lambda: None
+        self.trace = Trace()
+        self._speaker: Speaker | None = None
+        self.journal = store.new()
+        self.conversation = self._hold(self.journal)
+
+    @property
+    def log(self) -> Path:
+        """The file that everything goes to which is no part of the screen."""
+        return self.folder / "gemma4.log"
+
+    def begin(self) -> None:
+        """Load the model and begin the conversation."""
+        self.conversation.begin()
+
+    def write_settings_once(self) -> None:
+        """Write the file with all settings as comments, where there is none.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        if not self.path.exists():
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.path.write_text(settings.fresh(), encoding="utf-8")
+
+    def change(self, **values: Any) -> None:
+        """Change settings, here and in the file.
+
+        Raises:
+            OSError: the file cannot be written; the settings hold until the end of the program.
+        """
+        self.settings = dataclasses.replace(self.settings, **values)
+        self.conversation.settings = self.settings
+        self.keys, _ = commands.keymap(self.settings.keys)
+        if {"voice", "rate"} & values.keys():
+            self._drop_speaker()
+        if "speak" in values:
+            self.read_aloud(bool(values["speak"]))
+        settings.save(self.path, self.settings)
+
+    @property
+    def of_pictures(self) -> Settings:
+        """The settings; with no more image tokens than suit a model that was made for few.
+
+        Reads the model's own settings: not in the interface.
+        """
+        try:
+            own = load_config(catalog.resolve(self.conversation.model_name)).image_tokens
+        except Gemma4Error:  # loading it says what is wrong
+            own = None
+        if own is None or own >= USUAL:
+            return self.settings
+        chosen = self.settings.image_tokens
+        image_tokens = own if chosen == USUAL else chosen
+        return dataclasses.replace(self.settings, image_tokens=image_tokens, screen_tokens=own)
+
+    def read_aloud(self, on: bool) -> None:
+        """Read answers aloud or not.
+
+        Raises:
+            Gemma4Error: this computer has no voice.
+        """
+        if on and self._speaker is None:
+            self._speaker = self._new_speaker()
+            self.conversation.use(self._speaker)
+        self.conversation.read_aloud(on)
+
+    @property
+    def speaker(self) -> Speaker | None:
+        """Reads aloud; None where nothing was to be read yet."""
+        return self._speaker
+
+    def new(self) -> None:
+        """Close this conversation and begin another one."""
+        self.change_to(self.store.new(), None)
+        self.conversation.begin()
+
+    def open(self, name: str) -> tuple[Journal, Conversation]:
+        """Read another conversation. Waits for the disk: not in the interface.
+
+        Raises:
+            Gemma4Error: as `Store.open`.
+        """
+        journal = self.store.open(name)
+        return journal, self._hold(journal)
+
+    def change_to(self, journal: Journal, conversation: Conversation | None) -> None:
+        """Go on with another conversation; `begin` is the next."""
+        model = self.conversation.model
+        self.conversation.close()
+        self.journal = journal
+        self.conversation = conversation or self._hold(journal)
+        self.conversation.model = model
+
+    def load(self, model: str) -> None:
+        """Load another model; the conversation goes on as far as its turns can be restored.
+
+        Raises:
+            OSError: as `change`.
+        """
+        self.conversation.model = None
+        try:
+            self.change(model=model)
+        finally:
+            self.conversation.begin()
+
+    def close(self) -> None:
+        """End everything but the engine."""
+        self.conversation.close()
+        self._drop_speaker()
+
+    def _hold(self, journal: Journal) -> Conversation:
+        return Conversation(
+            self.engine, journal, self.settings, self._speaker, now=self.devices.now
+        )
+
+    def _new_speaker(self) -> Speaker:
+        command = self.devices.voice(self.settings.voice, self.settings.rate)
+        return Speaker(command, self._voice_changed)
+
+    def _voice_changed(self) -> None:
+        self.voice_changed()
+
+    def _drop_speaker(self) -> None:
+        if self._speaker is not None:
+            self._speaker.close()
+            self._speaker = None
+            self.conversation.use(None)
+
+
+def problem_of(error: Exception) -> Problem:
+    """Make a problem of any error."""
+    if isinstance(error, Gemma4Error):
+        return Problem.of(error)
+    return Problem("That did not work", f"{error}.", "The log (F12) may have more.")

@@ -1,0 +1,183 @@
+"""What a conversation's journal is made of: one frozen dataclass for each thing that can happen.
+
+The same entries build the conversation while it is held and when it is read back (`history.py`).
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, get_args
+
+Role = Literal["user", "model"]
+Kind = Literal["image", "sound", "video", "text"]
+Piece = Literal["text", "thought", "heard"]
+Outcome = Literal["done", "interrupted", "failed"]
+
+
+@dataclass(frozen=True)
+class Attachment:
+    """A file that belongs to a question.
+
+    Attributes:
+        id: unique in the conversation.
+        kind: what it is.
+        number: which of its kind it is in the conversation, from 1.
+        file: its name in the conversation's folder; empty while a recording goes on.
+        name: what the user calls it: a file's name, "window", "clipboard".
+        size: of a picture, (width, height) in pixels.
+        seconds: of a sound.
+        budget: the most tokens that a picture may take; None for the model's own default.
+        tokens: what the model gets of a picture, as the engine says; None until it has.
+    """
+
+    id: int
+    kind: Kind
+    number: int
+    file: str
+    name: str
+    size: tuple[int, int] | None = None
+    seconds: float = 0.0
+    budget: int | None = None
+    tokens: int | None = None
+
+    @property
+    def chip(self) -> str:
+        """What stands for it in the prompt: [Image #1], [Audio 0:04], [notes.txt]."""
+        if self.kind == "image":
+            return f"[Image #{self.number}]"
+        if self.kind == "sound":
+            return f"[Audio {int(self.seconds) // 60}:{int(self.seconds) % 60:02d}]"
+        return f"[{self.name}]"
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A turn begins, `at` seconds since 1970: the user records or asks, the model is asked."""
+
+    turn: int
+    role: Role
+    at: float
+
+
+@dataclass(frozen=True)
+class Attached:
+    """Something waits to be sent; a second time, its facts have changed."""
+
+    attachment: Attachment
+
+
+@dataclass(frozen=True)
+class Detached:
+    """It does not wait any more, and was not sent."""
+
+    attachment: int
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The user's turn is sent, with these words and everything that waited."""
+
+    turn: int
+    text: str
+
+
+@dataclass(frozen=True)
+class Said:
+    """A piece of what is said in a turn."""
+
+    turn: int
+    piece: Piece
+    text: str
+
+
+@dataclass(frozen=True)
+class Remarked:
+    """A sentence about a turn that the user may want to know."""
+
+    turn: int
+    text: str
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A turn is over.
+
+    Attributes:
+        reason: as in `events.Done`; empty where the program ended it.
+        stats: as there.
+        error: title, cause and remedy of a turn that failed.
+    """
+
+    turn: int
+    outcome: Outcome
+    reason: str = ""
+    stats: Mapping[str, float] = field(default_factory=dict)
+    error: tuple[str, str, str] | None = None
+
+
+@dataclass(frozen=True)
+class Removed:
+    """This turn and all after it do not belong to the conversation any more."""
+
+    turn: int
+
+
+@dataclass(frozen=True)
+class Remembered:
+    """The engine saved what it knows, up to this turn: so far it can go on where this was left."""
+
+    turn: int
+
+
+@dataclass(frozen=True)
+class Using:
+    """A model is there that answers from now on."""
+
+    model: str
+
+
+Entry = Begun | Attached | Detached | Asked | Said | Remarked | Ended | Removed | Remembered | Using
+
+_TAGS: Mapping[str, type[Any]] = {
+    "begun": Begun,
+    "attached": Attached,
+    "detached": Detached,
+    "asked": Asked,
+    "said": Said,
+    "remarked": Remarked,
+    "ended": Ended,
+    "removed": Removed,
+    "remembered": Remembered,
+    "using": Using,
+}
+_ALLOWED = {"role": get_args(Role), "piece": get_args(Piece), "outcome": get_args(Outcome)}
+_NAMES = {kind: tag for tag, kind in _TAGS.items()}
+
+
+def to_json(entry: Entry) -> dict[str, Any]:
+    """Write an entry down; `is` says which one it is."""
+    return {"is": _NAMES[type(entry)], **asdict(entry)}
+
+
+def from_json(value: Mapping[str, Any]) -> Entry:
+    """Read an entry.
+
+    Raises:
+        KeyError, TypeError, ValueError: it is none.
+    """
+    facts = {key: one for key, one in value.items() if key != "is"}
+    kind = _TAGS[value["is"]]
+    for name, allowed in _ALLOWED.items():
+        if name in facts and facts[name] not in allowed:
+            raise ValueError(f"{name} is {facts[name]!r}")
+    if not isinstance(facts.get("turn", 0), int) or not isinstance(facts.get("text", ""), str):
+        raise TypeError("a turn is a number, and a text a text")
+    if kind is Attached:
+        known = dict(facts["attachment"])
+        if known.get("size") is not None:
+            known["size"] = (int(known["size"][0]), int(known["size"][1]))
+        return Attached(Attachment(**known))
+    if kind is Ended and facts.get("error") is not None:
+        title, cause, remedy = facts["error"]
+        facts["error"] = (str(title), str(cause), str(remedy))
+    entry: Entry = kind(**facts)
+    return entry

@@ -1,0 +1,174 @@
+"""A conversation as it is shown: turns and what waits, made by folding journal entries.
+
+Knows nothing of engines, files or terminals.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from .entries import (
+    Asked,
+    Attached,
+    Attachment,
+    Begun,
+    Detached,
+    Ended,
+    Entry,
+    Kind,
+    Remarked,
+    Remembered,
+    Removed,
+    Role,
+    Said,
+    Using,
+)
+
+State = Literal["recording", "thinking", "answering", "done", "interrupted", "failed"]
+"""Of a turn. A user's is recording, then done; a model's thinks until its first piece comes."""
+
+OPEN = ("recording", "thinking", "answering")
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One turn; it is replaced when something about it changes.
+
+    Attributes:
+        at: when it began, in seconds since 1970.
+        text: the question, or the answer as far as it goes.
+        thought: the model's thinking.
+        heard: what the model understood of the turn's sound.
+        attachments: what was sent with the question.
+        remarks: sentences that the user may want to know.
+        reason: why the answer ended, as in `events.Done`.
+        stats: numbers of the answer, as there.
+        error: title, cause and remedy of what failed.
+    """
+
+    id: int
+    role: Role
+    state: State
+    at: float
+    text: str = ""
+    thought: str = ""
+    heard: str = ""
+    attachments: tuple[Attachment, ...] = ()
+    remarks: tuple[str, ...] = ()
+    reason: str = ""
+    stats: Mapping[str, float] = field(default_factory=dict)
+    error: tuple[str, str, str] | None = None
+
+    @property
+    def facts(self) -> str:
+        """The dim line under an answer: tokens, speed, and how long the first one took."""
+        parts = []
+        if "reply_tokens" in self.stats:
+            parts.append(f"{self.stats['reply_tokens']:.0f} tokens")
+        if "tokens_per_second" in self.stats:
+            parts.append(f"{self.stats['tokens_per_second']:.1f} tok/s")
+        if "seconds_to_first_token" in self.stats:
+            parts.append(f"first token {self.stats['seconds_to_first_token']:.1f} s")
+        if self.state == "interrupted":
+            parts.append("stopped")
+        elif self.reason == "length":
+            parts.append("cut at the limit of tokens")
+        elif self.reason == "context":
+            parts.append("cut: the context is full")
+        return " · ".join(parts)
+
+
+class History:
+    """The conversation so far.
+
+    Attributes:
+        turns: by id, in order.
+        waiting: attachments that are not sent yet, by id, in order.
+        model: that answers.
+        remembered: the last turn that the engine has saved; 0 for none.
+    """
+
+    def __init__(self, entries: Iterable[Entry] = ()) -> None:
+        self.turns: dict[int, Turn] = {}
+        self.waiting: dict[int, Attachment] = {}
+        self.model = ""
+        self.remembered = 0
+        self._last_turn = self._last_attachment = 0
+        self._numbers: dict[Kind, int] = {}
+        self._sent: dict[int, int] = {}  # attachment -> turn
+        for entry in entries:
+            self.apply(entry)
+
+    def apply(self, entry: Entry) -> set[int]:
+        """Take an entry in.
+
+        Returns:
+            The ids of the turns that changed, appeared or went. An entry about a turn that is not
+            there changes nothing.
+        """
+        match entry:
+            case Begun(number, role, at):
+                self._last_turn = max(self._last_turn, number)
+                state: State = "recording" if role == "user" else "thinking"
+                self.turns[number] = Turn(number, role, state, at)
+                return {number}
+            case Attached(attachment):
+                return self._attach(attachment)
+            case Detached(attachment):
+                self.waiting.pop(attachment, None)
+                return set()
+            case Asked(number, text) if number in self.turns:
+                sent = tuple(self.waiting.values())
+                self.waiting.clear()
+                self._sent |= {one.id: number for one in sent}
+                return self._change(number, text=text, attachments=sent, state="done")
+            case Said(number, piece, text) if number in self.turns:
+                turn = self.turns[number]
+                state = "answering" if turn.state == "thinking" else turn.state
+                changed = {piece: getattr(turn, piece) + text}
+                self.turns[number] = replace(turn, state=state, **changed)
+                return {number}
+            case Remarked(number, text) if number in self.turns:
+                return self._change(number, remarks=(*self.turns[number].remarks, text))
+            case Ended(number, outcome, reason, stats, error) if number in self.turns:
+                return self._change(number, state=outcome, reason=reason, stats=stats, error=error)
+            case Removed(number):
+                gone = {one for one in self.turns if one >= number}
+                for one in gone:
+                    del self.turns[one]
+                if number <= self.remembered:  # what the engine saved is of another course
+                    self.remembered = 0
+                return gone
+            case Remembered(number):
+                self.remembered = number
+            case Using(model):
+                self.model = model
+        return set()
+
+    def next_turn(self) -> int:
+        """Give the id of the next turn; ids are never used twice."""
+        return self._last_turn + 1
+
+    def next_attachment(self, kind: Kind) -> tuple[int, int]:
+        """Give the id of the next attachment, and which of its kind it will be."""
+        return self._last_attachment + 1, self._numbers.get(kind, 0) + 1
+
+    def last(self, role: Role) -> Turn | None:
+        """Give the last turn of somebody."""
+        return next((turn for turn in reversed(self.turns.values()) if turn.role == role), None)
+
+    def _attach(self, attachment: Attachment) -> set[int]:
+        self._last_attachment = max(self._last_attachment, attachment.id)
+        kind = attachment.kind
+        self._numbers[kind] = max(self._numbers.get(kind, 0), attachment.number)
+        number = self._sent.get(attachment.id, 0)
+        if number not in self.turns:
+            self.waiting[attachment.id] = attachment
+            return set()
+        parts = self.turns[number].attachments
+        changed = tuple(attachment if one.id == attachment.id else one for one in parts)
+        return self._change(number, attachments=changed)
+
+    def _change(self, number: int, **facts: object) -> set[int]:
+        self.turns[number] = replace(self.turns[number], **facts)  # type: ignore[arg-type]
+        return {number}

@@ -1,0 +1,36 @@
+"""The table of commands as Textual's bindings; the keymap of the settings changes keys by id."""
+
+from textual.binding import Binding
+
+from . import commands
+
+NO_KEY = "f63"
+"""Stands for a command without a key: no keyboard has it."""
+PAGES = ("resume", "model", "settings", "doctor", "log", "help")
+"""Commands that open a page."""
+EVERYWHERE = (*PAGES, "palette", "quit")
+"""Commands that any screen has."""
+OF_THE_PROMPT = ("send", "newline", "commands", "files", "talk_space")
+"""Commands whose keys are the prompt's own."""
+
+
+def everywhere() -> list[Binding]:
+    """The keys that any screen has."""
+    return [_binding(commands.BY_ID[name]) for name in EVERYWHERE]
+
+
+def of_the_chat() -> list[Binding]:
+    """The keys of the chat alone."""
+    others = {*EVERYWHERE, *OF_THE_PROMPT}
+    return [_binding(command) for command in commands.COMMANDS if command.id not in others]
+
+
+def _binding(command: commands.Command) -> Binding:
+    return Binding(
+        ",".join(command.keys) or NO_KEY,
+        f"app.do('{command.id}')",
+        command.title,
+        show=False,
+        priority=True,
+        id=command.id,
+    )

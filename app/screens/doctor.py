@@ -1,0 +1,59 @@
+"""What this computer has and lacks, as `gemma4 doctor` says it."""
+
+import asyncio
+
+from textual.app import ComposeResult
+from textual.containers import VerticalScroll
+from textual.content import Content
+from textual.widgets import Static
+
+from mlx_gemma4.doctor import Finding
+from mlx_gemma4.errors import Gemma4Error
+
+from ..widgets import MUTED
+from .page import Page
+
+MARKS = {
+    "ok": ("✓", "$text-success"),
+    "warning": ("!", "$text-warning"),
+    "problem": ("✗", "$text-error"),
+}
+
+
+class DoctorScreen(Page):
+    """One finding a line, with its remedy below."""
+
+    HEADING = "Doctor"
+
+    def content(self) -> ComposeResult:
+        """The findings, when they come."""
+        yield VerticalScroll(Static("Looking ...", classes="remark"))
+
+    def on_mount(self) -> None:
+        """Ask, in a process of its own."""
+        self.run_worker(self._ask(), exclusive=True)
+
+    async def _ask(self) -> None:
+        place = self.query_one(VerticalScroll)
+        try:
+            findings = await asyncio.to_thread(self.desk.devices.findings)
+        except Gemma4Error as error:
+            findings = [Finding("problem", "doctor", error.cause, error.remedy)]
+        await place.remove_children()
+        await place.mount(*(Static(line(finding), classes="finding") for finding in findings))
+        problems = sum(finding.level == "problem" for finding in findings)
+        warnings = sum(finding.level == "warning" for finding in findings)
+        self.tell(f"{problems} problems, {warnings} warnings")
+        place.focus()
+
+
+def line(finding: Finding) -> Content:
+    """Write a finding."""
+    mark, colour = MARKS[finding.level]
+    remedy = f"\n{'':16}{finding.remedy}" if finding.remedy else ""
+    return Content.assemble(
+        (f"{mark} ", f"{colour} bold"),
+        (f"{finding.name:14}", "bold"),
+        finding.said,
+        (remedy, MUTED),
+    )

@@ -1,0 +1,131 @@
+"""Ctrl+R: earlier conversations, to go on with, rename or delete."""
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, cast
+
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.content import Content
+from textual.widgets import Input, OptionList
+from textual.widgets.option_list import Option
+
+from mlx_gemma4.errors import Gemma4Error
+
+from ..desk import problem_of
+from ..store import Saved
+from ..widgets import MUTED, clean
+from .page import Page
+
+if TYPE_CHECKING:
+    from ..app import TerminalApp
+
+
+class SessionsScreen(Page):
+    """The list, the one that was written last first."""
+
+    HEADING = "Conversations"
+    KEYS = (("enter", "Go on"), ("r", "Rename"), ("d", "Delete"), ("u", "Undo"))
+    BINDINGS = [
+        Binding("r", "rename", show=False),
+        Binding("d", "delete", show=False),
+        Binding("u", "undo", show=False),
+    ]
+
+    def content(self) -> ComposeResult:
+        """The list, and a line to write a title."""
+        yield OptionList(id="list", compact=True)
+        yield Input(placeholder="Its title", id="title")
+
+    async def on_mount(self) -> None:
+        """Read the list."""
+        self._saved: list[Saved] = []
+        self._deleted: list[str] = []
+        self.query_one(Input).display = False
+        await self._read()
+        self.query_one(OptionList).focus()
+
+    async def _read(self) -> None:
+        now = self.desk.journal.folder.name
+        self._saved = await asyncio.to_thread(self.desk.store.list)
+        options = self.query_one(OptionList)
+        place = options.highlighted or 0
+        options.clear_options()
+        options.add_options(Option(line(one, one.id == now)) for one in self._saved)
+        if self._saved:
+            options.highlighted = min(place, len(self._saved) - 1)
+        self.tell("" if self._saved else "There is none yet.")
+
+    @property
+    def _chosen(self) -> Saved | None:
+        place = self.query_one(OptionList).highlighted
+        return self._saved[place] if place is not None and self._saved else None
+
+    async def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
+        """Go on with it."""
+        chosen = self._saved[event.option_index]
+        program = cast("TerminalApp", self.app)
+        if chosen.id == self.desk.journal.folder.name:
+            self.dismiss()
+            return
+        self.tell("Opening ...")
+        try:
+            journal, conversation = await asyncio.to_thread(self.desk.open, chosen.id)
+        except Gemma4Error as error:
+            program.chat.problem(problem_of(error))
+        else:
+            self.desk.change_to(journal, conversation)
+            self.desk.begin()
+            program.chat.show_conversation()
+        self.dismiss()
+
+    def action_rename(self) -> None:
+        """Write another title."""
+        if (chosen := self._chosen) is not None:
+            line = self.query_one(Input)
+            line.value, line.display = chosen.title, True
+            line.focus()
+
+    async def on_input_submitted(self, event: Input.Submitted) -> None:
+        """Take the title."""
+        event.input.display = False
+        if (chosen := self._chosen) is not None:
+            self.desk.store.rename(chosen.id, event.value)
+        await self._read()
+        self.query_one(OptionList).focus()
+
+    async def action_delete(self) -> None:
+        """Move it to the trash; the one that is held now stays."""
+        chosen = self._chosen
+        if chosen is None:
+            return
+        if chosen.id == self.desk.journal.folder.name:
+            self.tell("This one is open: begin another one first.")
+            return
+        self.desk.store.delete(chosen.id)
+        self._deleted.append(chosen.id)
+        await self._read()
+        self.tell(f"Deleted: {chosen.title}. U brings it back.")
+
+    async def action_undo(self) -> None:
+        """Bring back what was deleted last."""
+        if self._deleted:
+            self.desk.store.restore(self._deleted.pop())
+            await self._read()
+
+    def action_back(self) -> None:
+        """Leave the title, or go back."""
+        line = self.query_one(Input)
+        if line.display:
+            line.display = False
+            self.query_one(OptionList).focus()
+        else:
+            self.dismiss()
+
+
+def line(one: Saved, held: bool) -> Content:
+    """Write a conversation."""
+    when = time.strftime("%Y-%m-%d %H:%M", time.localtime(one.updated))
+    return Content.assemble(
+        (f"{when}   ", MUTED), clean(one.title), ("   open" if held else "", MUTED)
+    )

@@ -1,0 +1,107 @@
+"""F3: every setting with its comment, changed here and in settings.toml at once."""
+
+from typing import TYPE_CHECKING, Any, cast, get_args
+
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.containers import Horizontal, VerticalScroll
+from textual.widgets import Input, Select, Static, Switch
+
+from mlx_gemma4.errors import Gemma4Error
+
+from .. import settings
+from ..desk import OF_ENGINE, problem_of
+from .page import Page
+
+if TYPE_CHECKING:
+    from ..app import TerminalApp
+
+
+class SettingsScreen(Page):
+    """One line a setting, in the order of the file."""
+
+    HEADING = "Settings"
+    KEYS = (("tab", "Next"), ("enter", "Take a value"))
+    BINDINGS = [Binding("escape", "back", show=False, priority=True)]
+
+    def content(self) -> ComposeResult:
+        """A name, a field and a sentence for each."""
+        with VerticalScroll():
+            for name in settings.FIELDS:
+                if name == "keys":
+                    continue  # several at once: in the file
+                with Horizontal(classes="setting"):
+                    yield Static(name, classes="name", markup=False)
+                    yield field(name, getattr(self.desk.settings, name))
+                    yield Static(settings.about(name), classes="about", markup=False)
+            yield Static(
+                f"{settings.about('keys')}\n{self.desk.path}", classes="remark", markup=False
+            )
+
+    def on_mount(self) -> None:
+        """Say where they are."""
+        self.tell(str(self.desk.path))
+
+    def on_switch_changed(self, event: Switch.Changed) -> None:
+        """Take a yes or no."""
+        self._take(event.switch, event.value)
+
+    def on_select_changed(self, event: Select.Changed) -> None:
+        """Take one of a few."""
+        self._take(event.select, event.value)
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        """Take a text or a number."""
+        self._take_text(event.input)
+
+    def on_input_blurred(self, event: Input.Blurred) -> None:
+        """The same, when the field is left."""
+        self._take_text(event.input)
+
+    def _take_text(self, line: Input) -> None:
+        name = (line.id or "").removeprefix("set-")
+        kinds = get_args(settings.TYPES[name]) or (settings.TYPES[name],)
+        text = line.value.strip()
+        value: Any = text
+        try:
+            if type(None) in kinds and not text:
+                value = None
+            elif float in kinds or int in kinds:
+                value = (float if float in kinds else int)(text)
+        except ValueError:
+            pass  # `problem` says what it must be
+        self._take(line, value)
+
+    def _take(self, widget: Input | Select[Any] | Switch, value: Any) -> None:
+        name = (widget.id or "").removeprefix("set-")
+        if value == getattr(self.desk.settings, name):
+            widget.remove_class("wrong")
+            return
+        if wrong := settings.problem(name, value):
+            widget.add_class("wrong")
+            self.tell(f"{name}: {wrong}.")
+            return
+        widget.remove_class("wrong")
+        program = cast("TerminalApp", self.app)
+        try:
+            if name == "model":
+                self.desk.load(value)
+            else:
+                self.desk.change(**{name: value})
+        except (OSError, Gemma4Error) as error:
+            program.chat.problem(problem_of(error))
+        program.use_theme()
+        later = "; it holds from the next conversation on" if name in OF_ENGINE else ""
+        self.tell(f"{name} is {'empty' if value in ('', None) else value}{later}.")
+
+
+def field(name: str, value: Any) -> Input | Select[Any] | Switch:
+    """Make what changes a setting."""
+    if few := settings.choices(name):
+        options = [(str(one), one) for one in few]
+        if type(None) in get_args(settings.TYPES[name]):
+            options.insert(0, ("the model's own", None))
+        return Select(options, value=value, allow_blank=False, compact=True, id=f"set-{name}")
+    if settings.TYPES[name] is bool:
+        return Switch(value, animate=False, id=f"set-{name}")
+    return Input("" if value is None else str(value), compact=True, id=f"set-{name}")

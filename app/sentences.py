@@ -1,0 +1,122 @@
+"""Text that is still being written, as sentences to be spoken.
+
+Code, tables, addresses and markup are left out.
+"""
+
+import re
+
+_FENCE = re.compile(r"^\s{0,3}(```|~~~)")
+_TABLE = re.compile(r"^\s*\|.*\|\s*$")
+_RULE = re.compile(r"^\s*([-*_=]\s*){3,}$")
+_MATH = re.compile(r"\$\$.*?\$\$|\\\[.*?\\\]")
+_LEAD = re.compile(r"^\s*(?:#{1,6}\s+|>\s?|[-*+]\s+(?:\[[ xX]\]\s+)?|\d{1,3}[.)]\s+)+")
+_IMAGE = re.compile(r"!\[([^\]]*)\]\([^)]*\)")
+_LINK = re.compile(r"\[([^\]]+)\]\([^)]*\)")
+_URL = re.compile(r"<?(?:https?://|www\.)[^\s>)]*[^\s>).,;:!?]>?")
+_CODE = re.compile(r"`+([^`]*)`+")
+_EMPHASIS = re.compile(r"(?<!\w)(\*\*\*|\*\*|\*|___|__|_|~~)(?=\S)(.+?)(?<=\S)\1(?!\w)")
+_TAG = re.compile(r"</?[A-Za-z][^<>]*>")
+
+# an end of a sentence, with what closes it, and a space after it; Chinese and Japanese have none
+_END = re.compile(r"[.!?…]+[\"'”’)\]]*(?=\s)|[。！？]+[」』”]*")
+_SHORT = re.compile(  # after these a dot ends no sentence
+    r"(?:\b(?:Dr|Mr|Mrs|Ms|Prof|St|No|Nr|vs|etc|approx|ca|bzw|usw|Fig|e\.g|i\.e|z\.B|d\.h)"
+    r"|\b[A-Z]|^\s*\d{1,3})\.$"
+)
+
+LONGEST = 280
+"""Characters after which a sentence that does not end is cut at a comma or a space."""
+
+
+class Sentences:
+    """Takes pieces of an answer's Markdown, and gives what can be spoken of it."""
+
+    def __init__(self) -> None:
+        self._line = ""  # what of the line that is being written was not given yet
+        self._fresh = True  # nothing of this line was given
+        self._code = False
+
+    def add(self, piece: str) -> list[str]:
+        """Take a piece; give the sentences that are whole now."""
+        given: list[str] = []
+        self._line += piece
+        while "\n" in self._line:
+            line, self._line = self._line.split("\n", 1)
+            given += self._end(line)
+        if not self._code and not _undecided(self._line, self._fresh):
+            given += self._cut()
+        return given
+
+    def finish(self) -> list[str]:
+        """The answer is over: give the rest."""
+        rest, self._line = self._line, ""
+        given = self._end(rest)
+        self._code = False
+        return given
+
+    def _end(self, line: str) -> list[str]:
+        """Give the rest of a line that is whole."""
+        fresh, self._fresh = self._fresh, True
+        if fresh and _FENCE.match(line):
+            self._code = not self._code
+            return []
+        if self._code or (fresh and (_TABLE.match(line) or _RULE.match(line))):
+            return []
+        whole, rest = _split(line)
+        return _speakable([*whole, rest])
+
+    def _cut(self) -> list[str]:
+        """Give the whole sentences of the line that is being written."""
+        whole, rest = _split(self._line)
+        if not whole:
+            return []
+        self._line, self._fresh = rest, False
+        return _speakable(whole)
+
+
+def spoken(text: str) -> str:
+    """Take the markup and the addresses out of a sentence; empty where nothing can be said."""
+    text = _MATH.sub(" ", text)
+    text = _IMAGE.sub(r"\1", text)
+    text = _LINK.sub(r"\1", text)
+    text = _URL.sub(" ", text)
+    text = _CODE.sub(r"\1", text)
+    text = _TAG.sub(" ", text)
+    text = _LEAD.sub("", text)
+    while (plain := _EMPHASIS.sub(r"\2", text)) != text:
+        text = plain
+    text = re.sub(r"[*`#|\\~]+|(?<!\w)_+|_+(?!\w)", " ", text)
+    text = re.sub(r"\(\s*\)|\[\s*\]", " ", text)
+    text = re.sub(r"\s+([.,;:!?])", r"\1", " ".join(text.split()))
+    return text if re.search(r"\w", text) else ""
+
+
+def _speakable(parts: list[str]) -> list[str]:
+    return [text for part in parts if (text := spoken(part))]
+
+
+def _undecided(line: str, fresh: bool) -> bool:
+    """Whether a line that is not whole may still become code or a table, or holds open markup."""
+    if fresh and (line.lstrip()[:1] in ("|", "`", "~") or not line.strip()):
+        return True
+    return line.count("`") % 2 == 1 or line.rfind("](") > line.rfind(")")
+
+
+def _split(text: str) -> tuple[list[str], str]:
+    """Cut text into whole sentences and a rest."""
+    whole, start = [], 0
+    for end in _END.finditer(text):
+        if _SHORT.search(text[start : end.end()]) and end.group() == ".":
+            continue
+        if text[start : end.end()].count("`") % 2:  # within code
+            continue
+        whole.append(text[start : end.end()])
+        start = end.end()
+    rest = text[start:]
+    while len(rest) > LONGEST:
+        at = max(rest.rfind(mark, 0, LONGEST) for mark in (", ", "; ", ": ")) + 1
+        at = at or rest.rfind(" ", 0, LONGEST) or LONGEST
+        at = at if at > 0 else LONGEST
+        whole.append(rest[:at])
+        rest = rest[at:]
+    return whole, rest

@@ -1,0 +1,251 @@
+"""What the user can set: one dataclass, which settings.toml and the settings screen are made from.
+
+The file keeps its comments, its order, and what this program does not know.
+"""
+
+import dataclasses
+import re
+import types
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+import platformdirs
+import tomlkit
+from tomlkit.exceptions import TOMLKitError
+from tomlkit.toml_document import TOMLDocument
+
+from mlx_gemma4.images import BUDGETS
+
+FILE = "settings.toml"
+HEAD = (
+    "Settings of gemma4. What is not set, or stands behind a #, is as the program has it.",
+    "The program changes only the values that are changed in it.",
+)
+
+
+def _set(default: Any, about: str, check: "Check | None" = None) -> Any:
+    """Declare a setting: what it is unless set, a sentence about it, and what it may be."""
+    return field(default=default, metadata={"about": about, "check": check})
+
+
+@dataclass(frozen=True)
+class Check:
+    """What a value must be beyond its type; `said` completes "it must be"."""
+
+    said: str
+    holds: Callable[[Any], bool]
+
+
+def _between(low: float, high: float) -> Check:
+    return Check(f"from {low:g} to {high:g}", lambda value: low <= value <= high)
+
+
+_KEYS = (
+    'Keys by the command\'s id, as talk = "f4"; several: "ctrl+j,shift+enter". Ids: docs/keys.md.'
+)
+_BUDGET = Check(f"one of {', '.join(map(str, BUDGETS))}", lambda value: value in BUDGETS)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Every setting with its default; `about` tells of one what the file's comment says."""
+
+    model: str = _set(
+        "", "Folder, or name in the catalogue, of the model to load; empty: the tiny one."
+    )
+    system: str = _set("", "An instruction that stands before every conversation.")
+    image_tokens: int = _set(280, "Tokens of a picture from a file or the clipboard.", _BUDGET)
+    screen_tokens: int = _set(
+        1120, "The most tokens of a picture of the screen: small text needs 1120.", _BUDGET
+    )
+    max_tokens: int = _set(1024, "The most tokens of an answer.", _between(1, 1_000_000))
+    temperature: float | None = _set(
+        None,
+        "0 for the likeliest answer, 1 for more variety; left out: the model's own.",
+        _between(0, 2),
+    )
+    thinking: bool = _set(False, "Whether the model thinks before it answers.")
+    hearing: Literal["auto", "direct", "relay"] = _set(
+        "auto",
+        "Sound stands in the conversation (direct), or is written down first (relay); auto takes "
+        "what the model understands better.",
+    )
+    heard: bool = _set(True, "Show what was understood of what you say.")
+    kv_bits: Literal[0, 8, 4] = _set(
+        0, "Bits of the conversation's memory; 0: not quantized; 8 and 4 take less."
+    )
+    when_full: Literal["stop", "drop"] = _set(
+        "drop", "When the context is full: stop, or drop the oldest turns."
+    )
+    microphone: str = _set("", "Part of the microphone's name; empty: the system's own choice.")
+    stop_after: float = _set(
+        1.5,
+        "Seconds of silence after which a recording is sent; 0: never by itself.",
+        _between(0, 30),
+    )
+    speak: bool = _set(False, "Read answers aloud.")
+    voice: str = _set("", "The voice's name, as `say -v '?'` or `espeak-ng --voices` lists it.")
+    rate: int = _set(180, "How fast to speak, in words a minute.", _between(80, 450))
+    watch_seconds: float = _set(
+        5.0,
+        "The least seconds between two pictures of a screen that is watched.",
+        _between(1, 3600),
+    )
+    watch_as: Literal["newest", "video"] = _set(
+        "newest",
+        "What of a watched screen goes with a question: the newest picture, or up to 8 that came "
+        "since the last one, of 70 tokens each.",
+    )
+    theme: Literal["dark", "light"] = _set("dark", "Colours.")
+    keys: Mapping[str, str] = field(default_factory=dict, metadata={"about": _KEYS, "check": None})
+
+
+DEFAULTS = Settings()
+FIELDS = {each.name: each for each in dataclasses.fields(Settings)}
+TYPES: Mapping[str, Any] = get_type_hints(Settings)
+
+
+def folder() -> Path:
+    """Say where the settings are: beside the user's own catalogue (`catalog.user_file`)."""
+    return platformdirs.user_config_path("mlx-gemma4", appauthor=False)
+
+
+def about(name: str) -> str:
+    """Tell what a setting does, in a sentence."""
+    return str(FIELDS[name].metadata["about"])
+
+
+def choices(name: str) -> tuple[Any, ...]:
+    """Give all values a setting can have; empty where they are not a few."""
+    if FIELDS[name].metadata["check"] is _BUDGET:
+        return BUDGETS
+    return get_args(TYPES[name]) if get_origin(TYPES[name]) is Literal else ()
+
+
+def problem(name: str, value: Any) -> str:
+    """Say why a setting cannot have this value; empty where it can."""
+    kind, check = TYPES[name], FIELDS[name].metadata["check"]
+    if get_origin(kind) is Literal:
+        allowed = get_args(kind)
+        if type(value) is not type(allowed[0]) or value not in allowed:
+            return f"it must be one of {', '.join(map(repr, allowed))}"
+        return ""
+    if kind == Mapping[str, str]:
+        right = isinstance(value, Mapping) and all(isinstance(one, str) for one in value.values())
+        return "" if right else 'it must be a table of texts, as talk = "f4"'
+    kinds = get_args(kind) if get_origin(kind) in (Union, types.UnionType) else (kind,)
+    if float in kinds and type(value) is int:
+        value = float(value)
+    if type(value) not in kinds:
+        return f"it must be {_SPOKEN[kinds[0]]}"
+    if check is not None and value is not None and not check.holds(value):
+        return f"it must be {check.said}"
+    return ""
+
+
+def load(path: Path) -> tuple[Settings, list[str]]:
+    """Read settings.
+
+    Returns:
+        The settings, and a sentence for each part of the file that cannot be used: such a value is
+        as if it was not set. A file that is not there is all defaults.
+    """
+    try:
+        document = _document(path)
+    except ValueError as error:
+        said = f"{path} cannot be read: {error} All settings are as the program has them."
+        return DEFAULTS, [said]
+    found: dict[str, Any] = {}
+    warnings = []
+    for name, value in document.unwrap().items():
+        if name not in FIELDS:
+            warnings.append(f"{path.name}: there is no setting {name}; it is left as it is.")
+        elif wrong := problem(name, value):
+            warnings.append(f"{path.name}: {name} is {value!r}, but {wrong}.")
+        else:
+            found[name] = float(value) if TYPES[name] in (float, float | None) else value
+    return Settings(**found), warnings
+
+
+def save(path: Path, settings: Settings) -> None:
+    """Write settings: the values that differ from what the file means now, and nothing else.
+
+    A value that cannot be used and is replaced stays as a comment. A file that is not TOML is kept
+    beside the new one, as settings.toml.broken.
+
+    Raises:
+        OSError: if it cannot be written; the file is then as it was.
+    """
+    before, _ = load(path)
+    try:
+        _document(path)
+    except ValueError:
+        path.replace(path.with_name(f"{path.name}.broken"))
+    text = tomlkit.dumps(_document(path))
+    for name in FIELDS:
+        if (value := getattr(settings, name)) != getattr(before, name):
+            text = _put(text, name, value)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = path.with_name(f"{path.name}.new")
+    new.write_text(text, encoding="utf-8")
+    new.replace(path)
+
+
+def fresh() -> str:
+    """Give the file with all settings as comments, as the first start writes it."""
+    lines = [f"# {line}" for line in HEAD]
+    for name in FIELDS:
+        lines += ["", f"# {about(name)}"]
+        if few := choices(name):
+            lines.append(f"# One of {', '.join(str(one) for one in few)}.")
+        lines.append(_commented(name))
+    return "\n".join(lines) + "\n"
+
+
+def _document(path: Path) -> TOMLDocument:
+    """Read the file, or the one that the first start writes; ValueError where it is not TOML."""
+    text = path.read_text(encoding="utf-8") if path.is_file() else fresh()
+    try:
+        return tomlkit.parse(text)
+    except TOMLKitError as error:
+        raise ValueError(f"it is not TOML ({error}).") from error
+
+
+def _commented(name: str) -> str:
+    default = getattr(DEFAULTS, name)
+    if isinstance(default, Mapping):
+        return f"# [{name}]"
+    if default is None:
+        return f"# {name} ="
+    return f"# {name} = {tomlkit.item(default).as_string()}"
+
+
+def _put(text: str, name: str, value: Any) -> str:
+    """Change one value where it stands, or where it stands as a comment."""
+    document = tomlkit.parse(text)
+    old = document.get(name)
+    if old is not None and (value is None or problem(name, document.unwrap()[name])):
+        was = f"# {name} was {tomlkit.item(old).as_string().strip()}"
+        del document[name]
+        text = was.replace("\n", "\n# ") + "\n" + tomlkit.dumps(document)
+        return text if value is None else _put(text, name, value)
+    if isinstance(value, Mapping):
+        if old is None:  # at the end, for what follows a table would belong to it
+            document.add(name, tomlkit.item(dict(value)))
+            return re.sub(rf"(?m)^# \[{name}\]\n", "", tomlkit.dumps(document), count=1)
+        for gone in [key for key in old if key not in value]:
+            del old[gone]
+        old.update(value)
+        return tomlkit.dumps(document)
+    comment = re.search(rf"(?m)^# {name} =.*$", text)
+    table = re.search(r"(?m)^\[", text)
+    if old is None and comment is not None and (table is None or comment.end() < table.start()):
+        line = tomlkit.dumps({name: value}).strip()
+        return text[: comment.start()] + line + text[comment.end() :]
+    document[name] = value
+    return tomlkit.dumps(document)
+
+
+_SPOKEN = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}

@@ -1,0 +1,123 @@
+"""What is shown to the model beside words: pictures of the screen and the clipboard, and files.
+
+Everything that takes a while is done in threads; what comes back is attached here.
+"""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+from textual.message import Message
+
+from . import attach
+from .attach import Ready
+from .capture.screen import Shot, What
+from .desk import Desk
+from .journal import Journal
+from .watcher import Watcher
+
+FRAMES = 8
+"""Pictures of a watched screen that wait at most, where all are shown; the oldest go."""
+FRAME_TOKENS = 70
+"""Of each of them, as the model has of a video's frames."""
+
+
+class Showing:
+    """Attaches.
+
+    Args:
+        desk: what all screens share.
+        post: called, from a thread, with the watcher's messages.
+
+    Attributes:
+        watched: the ids of attachments that the watcher made and that wait.
+    """
+
+    def __init__(self, desk: Desk, post: Callable[[Message], object]) -> None:
+        self._desk, self._post = desk, post
+        self._watcher: Watcher | None = None
+        self.watched: list[int] = []
+
+    async def screen(self, what: What) -> str:
+        """Take a picture of the screen; give a remark.
+
+        Raises:
+            Gemma4Error: it cannot be taken.
+        """
+        shot = await asyncio.to_thread(self._desk.devices.capture, what)
+        return "" if shot is None else await self._shot(shot)
+
+    async def clipboard(self) -> str | None:
+        """Attach what the clipboard holds; None where that is neither a picture nor files.
+
+        Raises:
+            Gemma4Error: it cannot be read.
+        """
+        held = await asyncio.to_thread(self._desk.devices.clipboard)
+        if held is None:
+            return None
+        return await self._shot(held) if isinstance(held, Shot) else await self.files(held)
+
+    async def files(self, paths: list[Path]) -> str:
+        """Attach files; give remarks.
+
+        Raises:
+            Gemma4Error: one of them cannot be attached; those before it are.
+        """
+        remarks = []
+        for path in paths:
+            journal = self._desk.journal
+            ready = await asyncio.to_thread(self._store, journal, path)
+            self._attach(journal, ready)
+            remarks.append(ready.note)
+        return " ".join(filter(None, remarks))
+
+    @property
+    def watching(self) -> bool:
+        """Whether the screen is being watched."""
+        return self._watcher is not None
+
+    def watch(self, on: bool) -> None:
+        """Watch the screen or not; `Seen` comes whenever it has changed."""
+        if self._watcher is not None:
+            self._watcher.close()
+            self._watcher = None
+        if on:
+            devices = self._desk.devices
+            self._watcher = Watcher(
+                self._post, self._desk.settings.watch_seconds, lambda: devices.capture("screen")
+            )
+
+    async def seen(self, shot: Shot) -> None:
+        """Attach what the watcher saw, in the place of what it saw before, or after it."""
+        conversation, journal = self._desk.conversation, self._desk.journal
+        if self._watcher is None or conversation.recording is not None:
+            return  # while somebody speaks a picture would have to be heard around
+        video = self._desk.settings.watch_as == "video"
+        ready = await asyncio.to_thread(self._store, journal, shot)
+        if journal is not self._desk.journal or conversation.recording is not None:
+            return
+        waiting = [one for one in self.watched if one in conversation.history.waiting]
+        for old in waiting[: len(waiting) - FRAMES + 1] if video else waiting:
+            conversation.detach(old)
+        if video:
+            ready = Ready(ready.kind, ready.file, ready.name, ready.size, budget=FRAME_TOKENS)
+        self.watched = [one for one in waiting if one in conversation.history.waiting]
+        self.watched.append(conversation.attach(ready).id)
+
+    async def _shot(self, shot: Shot) -> str:
+        journal = self._desk.journal
+        ready = await asyncio.to_thread(self._store, journal, shot)
+        self._attach(journal, ready)
+        return ready.note
+
+    def _store(self, journal: Journal, shown: Path | Shot) -> Ready:
+        """Store a file or a picture; in a thread."""
+        how, budgets = self._desk.of_pictures, self._desk.conversation.budgets
+        if isinstance(shown, Shot):
+            return attach.shot(journal, shown, how, budgets)
+        return attach.file(journal, shown, how)
+
+    def _attach(self, journal: Journal, ready: Ready) -> None:
+        if journal is self._desk.journal:  # not where another conversation was opened meanwhile
+            self._desk.conversation.attach(ready)

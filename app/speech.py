@@ -1,0 +1,160 @@
+"""Answers read aloud while they are written: by `say` on a Mac, else by espeak-ng.
+
+A thread speaks one sentence after another, each by a process of its own. Nothing here makes the
+caller wait, and `stop` is heard at once: the process is killed with all that it has started.
+"""
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from mlx_gemma4.errors import Gemma4Error
+
+from .sentences import Sentences
+
+
+def command(voice: str = "", rate: int = 180) -> list[str]:
+    """Give the command that speaks what it reads from stdin.
+
+    Args:
+        voice: its name; empty for the system's own.
+        rate: words a minute.
+
+    Raises:
+        Gemma4Error: this computer has no voice.
+    """
+    if sys.platform == "darwin" and shutil.which("say"):
+        return ["say", *(["-v", voice] if voice else []), "-r", str(rate), "-f", "-"]
+    for program in ("espeak-ng", "espeak"):
+        if shutil.which(program):
+            return [program, *(["-v", voice] if voice else []), "-s", str(rate), "--stdin"]
+    raise Gemma4Error(
+        "Answers cannot be read aloud",
+        "Neither say nor espeak-ng is on this computer.",
+        "Install espeak-ng: apt install espeak-ng. Everything else works without it.",
+    )
+
+
+class Speaker:
+    """Speaks the pieces of an answer.
+
+    Args:
+        speak: the command that speaks what it reads from stdin (`command`).
+        changed: called, from the speaker's thread, when it begins or ends to speak, and when it
+            meets a problem.
+
+    Attributes:
+        problem: what kept it from speaking last; None where it spoke.
+    """
+
+    def __init__(self, speak: Sequence[str], changed: Callable[[], None] = lambda: None) -> None:
+        self.problem: Gemma4Error | None = None
+        self._command = list(speak)
+        self._changed = changed
+        self._lock = threading.Condition()
+        self._queue: deque[str] = deque()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._speaking = self._closing = False
+        self._sentences = Sentences()
+        self._thread = threading.Thread(target=self._serve, name="speaker", daemon=True)
+        self._thread.start()
+
+    @property
+    def speaking(self) -> bool:
+        """Whether something is being spoken, or waits for it."""
+        with self._lock:
+            return self._speaking or bool(self._queue)
+
+    def add(self, piece: str) -> None:
+        """Take a piece of the answer."""
+        with self._lock:
+            self._say(self._sentences.add(piece))
+
+    def finish(self) -> None:
+        """The answer is over: speak the rest of it."""
+        with self._lock:
+            self._say(self._sentences.finish())
+
+    def stop(self) -> None:
+        """Be silent, at once, and forget what was to be said."""
+        with self._lock:
+            self._queue.clear()
+            self._sentences = Sentences()
+            self._kill()
+
+    def close(self) -> None:
+        """Be silent, for good."""
+        with self._lock:
+            self._closing = True
+            self._lock.notify()
+        self.stop()
+        self._thread.join()
+
+    def _say(self, sentences: list[str]) -> None:
+        self._queue += sentences
+        self._lock.notify()
+
+    def _kill(self) -> None:
+        if self._process is not None and self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+
+    def _serve(self) -> None:
+        while True:
+            with self._lock:
+                ended = self._speaking and not self._queue
+                if ended:
+                    self._speaking = False
+            if ended:
+                self._changed()
+            with self._lock:
+                self._lock.wait_for(lambda: self._queue or self._closing)
+                if self._closing:
+                    return
+                begins, self._speaking = not self._speaking, True
+                text = self._queue.popleft()
+                self._start()
+            if begins:
+                self._changed()
+            if self._process is not None:
+                self._wait(self._process, text)
+            if self.problem is not None:
+                self._changed()
+
+    def _start(self) -> None:
+        """Start the process, with the lock held, so that `stop` finds it."""
+        try:
+            self._process = subprocess.Popen(
+                self._command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                start_new_session=True,  # a group of its own, to be killed as a whole
+            )
+        except OSError as error:
+            self._fail(str(error))
+
+    def _wait(self, process: "subprocess.Popen[bytes]", text: str) -> None:
+        _, said = process.communicate(text.encode())
+        with self._lock:
+            self._process = None
+            # below 0: killed by a signal, which is how it is stopped
+            if process.returncode > 0:
+                message = said.decode(errors="replace").strip()
+                self._fail(message or f"it ended with status {process.returncode}")
+            elif process.returncode == 0:
+                self.problem = None
+
+    def _fail(self, said: str) -> None:
+        self._queue.clear()
+        self.problem = Gemma4Error(
+            "The answer cannot be read aloud",
+            f"{self._command[0]}: {said}.",
+            "Choose another voice in the settings (F3), or switch reading off (F8).",
+        )

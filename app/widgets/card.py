@@ -1,0 +1,77 @@
+"""An error as a card: what failed, why, what to do, and keys that help."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.containers import Horizontal, Vertical
+from textual.message import Message
+from textual.widgets import Static
+
+from . import clean
+
+
+@dataclass(frozen=True)
+class Way:
+    """A way out of an error.
+
+    Attributes:
+        key: that does it, as the footer writes keys.
+        label: what it does, in few words.
+        command: the id of a command; or `open URL`, or `restart`.
+    """
+
+    key: str
+    label: str
+    command: str
+
+
+CLOSE = Way("esc", "close", "close")
+
+
+class WayOut(Static, can_focus=True):
+    """One way out of an error, to click, or to press Enter on."""
+
+    BINDINGS = [Binding("enter", "take", show=False)]
+
+    def __init__(self, way: Way) -> None:
+        super().__init__(f"[$accent bold]{way.key}[/] {way.label}", classes="way")
+        self.way = way
+
+    def on_click(self) -> None:
+        """Take it."""
+        self.action_take()
+
+    def action_take(self) -> None:
+        """Tell the card's screen."""
+        self.post_message(Card.Taken(self.way))
+        if self.way is CLOSE:
+            for ancestor in self.ancestors:
+                if isinstance(ancestor, Card):
+                    ancestor.remove()
+
+
+class Card(Vertical):
+    """One error in the transcript."""
+
+    class Taken(Message):
+        """Somebody chose a way out."""
+
+        def __init__(self, way: Way) -> None:
+            super().__init__()
+            self.way = way
+
+    def __init__(self, title: str, cause: str, remedy: str, ways: Sequence[Way] = ()) -> None:
+        super().__init__(classes="card")
+        self.title, self.cause, self.remedy = clean(title), clean(cause), clean(remedy)
+        self.ways = (*ways, CLOSE)
+
+    def compose(self) -> ComposeResult:
+        """The lines, below each other."""
+        for name in ("title", "cause", "remedy"):
+            if text := getattr(self, name):
+                yield Static(text, classes=name, markup=False)
+        with Horizontal(classes="ways"):
+            for way in self.ways:
+                yield WayOut(way)

@@ -1,0 +1,69 @@
+"""The last line: the keys that matter now. What does not fit is left out from the right."""
+
+from dataclasses import dataclass
+
+from textual import events
+from textual.content import Content
+from textual.message import Message
+from textual.reactive import reactive
+from textual.widget import Widget
+
+
+@dataclass(frozen=True)
+class Key:
+    """One key of the line: how it is written, what it does, and the command's id."""
+
+    key: str
+    label: str
+    command: str
+
+    @property
+    def width(self) -> int:
+        """Cells that it takes."""
+        return len(self.key) + 1 + len(self.label)
+
+
+class Footer(Widget):
+    """Draws keys; each can be clicked. The last one stands on the right, whatever happens."""
+
+    class Clicked(Message):
+        """A key was clicked."""
+
+        def __init__(self, command: str) -> None:
+            super().__init__()
+            self.command = command
+
+    keys: reactive[tuple[Key, ...]] = reactive(())
+
+    def render(self) -> Content:
+        """Draw them."""
+        drawn: list[str | tuple[str, str]] = []
+        column = 0
+        for start, key in self._places():
+            last = key is self.keys[-1]
+            before = "│ " if last and start >= 2 else ""
+            drawn += [" " * (start - column - len(before)), (before, "$foreground 30%")]
+            drawn += [(key.key, "$footer-key-foreground bold"), f" {key.label}"]
+            column = start + key.width
+        return Content.assemble(*drawn)
+
+    def on_click(self, event: events.Click) -> None:
+        """Tell which key was clicked."""
+        column = event.x - self.styles.padding.left
+        for start, key in self._places():
+            if start <= column < start + key.width:
+                self.post_message(self.Clicked(key.command))
+
+    def _places(self) -> list[tuple[int, Key]]:
+        """Where each key that fits begins."""
+        if not self.keys:
+            return []
+        *others, last = self.keys
+        end = max(0, self.content_size.width - last.width)
+        places, column = [], 0
+        for key in others:
+            if column + key.width + 3 > end:
+                break
+            places.append((column, key))
+            column += key.width + 2
+        return [*places, (end, last)]

@@ -1,0 +1,118 @@
+"""The line on top: the model, what it does now and what Escape would do, and what it takes up."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from textual.content import Content
+from textual.reactive import reactive
+from textual.widget import Widget
+
+from . import MUTED
+
+BAR = 8
+"""Cells of the context's bar."""
+GAP = Content("   ")
+
+
+@dataclass(frozen=True)
+class Gauge:
+    """What the line tells.
+
+    Attributes:
+        model: its name; empty where none is loaded.
+        detail: how it is stored, as "4-bit".
+        state: what is done now, as "ready".
+        escape: what Escape would do now; empty for nothing.
+        colour: of the state's dot, as a variable of the theme.
+        used: tokens of the conversation.
+        context: the most there can be; 0 where it is not known.
+        memory: bytes that MLX holds; 0 where it is not known.
+        budget: bytes that a model may take; 0 where it is not known.
+        speed: tokens a second of the last answer; 0 where there was none.
+        watching: whether the screen is being watched.
+    """
+
+    model: str = ""
+    detail: str = ""
+    state: str = "starting"
+    escape: str = ""
+    colour: str = MUTED
+    used: int = 0
+    context: int = 0
+    memory: int = 0
+    budget: int = 0
+    speed: float = 0.0
+    watching: bool = False
+
+
+class Gauges(Widget):
+    """Draws a `Gauge` on one line; what does not fit is left out, the least important first."""
+
+    gauge = reactive(Gauge())
+
+    def render(self) -> Content:
+        """Draw it."""
+        width = self.content_size.width
+        for left, right in _choices(self.gauge):
+            room = width - left.cell_length - right.cell_length
+            if room >= 2 or not right:
+                return Content.assemble(left, " " * max(0, room), right)
+        raise AssertionError("the last choice is nothing on the right")
+
+
+def _choices(gauge: Gauge) -> Iterator[tuple[Content, Content]]:
+    """What may stand left and right, from all to little."""
+    left = _left(gauge, gauge.escape)
+    memory, speed = _memory(gauge), _speed(gauge)
+    yield left, GAP.join([_context(gauge, bar=True), *memory, *speed])
+    context = _context(gauge, bar=False)
+    for parts in ([context, *memory, *speed], [context, *memory], [context]):
+        yield left, GAP.join(parts)
+    yield _left(gauge, ""), context
+    yield _left(gauge, ""), Content()
+
+
+def _left(gauge: Gauge, escape: str) -> Content:
+    parts: list[tuple[str, str]] = []
+    if gauge.model:
+        parts += [(gauge.model, "bold"), (f" {gauge.detail}".rstrip() + "   ", "")]
+    parts += [("● ", gauge.colour), (gauge.state, "")]
+    if escape:
+        parts.append((f" · esc {escape}", MUTED))
+    if gauge.watching:
+        parts.append(("   ● screen", "$text-error bold"))
+    return Content.assemble(*parts)
+
+
+def _context(gauge: Gauge, bar: bool) -> Content:
+    if not gauge.context:
+        return Content()
+    filled = min(BAR, -(-gauge.used * BAR // gauge.context))
+    drawn = "▰" * filled + "▱" * (BAR - filled) + " " if bar else ""
+    colour = "$text-warning" if gauge.used > 7 / 8 * gauge.context else MUTED
+    return Content.assemble((f"ctx {drawn}{short(gauge.used)}/{short(gauge.context)}", colour))
+
+
+def _memory(gauge: Gauge) -> list[Content]:
+    if not gauge.memory:
+        return []
+    budget = f"/{gauge.budget / 1e9:.0f}" if gauge.budget else ""
+    held = gauge.memory / 1e9
+    over = gauge.budget and gauge.memory > 0.95 * gauge.budget
+    colour = "$text-warning" if over else MUTED
+    return [Content.assemble((f"mem {held:.{1 if held >= 0.1 else 2}f}{budget} GB", colour))]
+
+
+def _speed(gauge: Gauge) -> list[Content]:
+    if not gauge.speed:
+        return []
+    return [Content.assemble((f"{gauge.speed:.1f} tok/s", MUTED))]
+
+
+def short(number: int) -> str:
+    """Write a number of tokens in few characters: 812, 3.1k, 32k."""
+    if number < 1000:
+        return str(number)
+    if number % 1024 == 0:
+        return f"{number // 1024}k"
+    return f"{number / 1000:.1f}k" if number < 9950 else f"{number / 1000:.0f}k"

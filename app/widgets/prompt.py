@@ -1,0 +1,210 @@
+"""Where the user writes: several lines, a history, and attachments as chips in the text.
+
+A chip like `[Image #1]` is deleted as one, and what it stands for goes with it.
+"""
+
+from pathlib import Path
+
+from textual import events
+from textual.binding import Binding
+from textual.message import Message
+from textual.widgets import TextArea
+
+from ..capture.files import pasted
+from . import clean
+
+
+class Prompt(TextArea):
+    """The text area of the chat."""
+
+    BINDINGS = [
+        Binding("enter", "send", show=False, priority=True, id="send"),
+        Binding("shift+enter,ctrl+j", "new_line", show=False, priority=True, id="newline"),
+        Binding("tab", "complete", show=False, priority=True),
+        Binding("up", "earlier", show=False),
+        Binding("down", "later", show=False),
+        Binding("backspace", "delete_left", show=False),
+        Binding("delete", "delete_right", show=False),
+    ]
+
+    class Sent(Message):
+        """The user wants it sent; the text is without chips, and may be empty."""
+
+        def __init__(self, text: str) -> None:
+            super().__init__()
+            self.text = text
+
+    class Talk(Message):
+        """Space was pressed and there is no text."""
+
+    class Detached(Message):
+        """The chips of these attachments were deleted."""
+
+        def __init__(self, attachments: list[int]) -> None:
+            super().__init__()
+            self.attachments = attachments
+
+    class Files(Message):
+        """Paths of files were pasted."""
+
+        def __init__(self, paths: list[Path]) -> None:
+            super().__init__()
+            self.paths = paths
+
+    class Pasted(Message):
+        """Something without text was pasted: perhaps a picture."""
+
+    class Choosing(Message):
+        """A key for the list of suggestions; `key` is up, down, tab or enter."""
+
+        def __init__(self, key: str) -> None:
+            super().__init__()
+            self.key = key
+
+    def __init__(self, placeholder: str, sent: list[str] | None = None) -> None:
+        super().__init__(
+            placeholder=placeholder, compact=True, highlight_cursor_line=False, id="prompt"
+        )
+        self.sent = sent or []
+        self._place = len(self.sent)  # in the history; its end is what is being written
+        self._draft = ""
+        self.chips: dict[int, str] = {}
+        """What attachments that wait look like in the text, by their id."""
+        self.choosing = False
+        """Whether suggestions are shown: then keys are for them."""
+
+    async def _on_key(self, event: events.Key) -> None:
+        if event.key == "space" and not self.text:
+            event.stop()
+            event.prevent_default()
+            self.post_message(self.Talk())
+            return
+        await super()._on_key(event)
+
+    async def _on_paste(self, event: events.Paste) -> None:
+        event.stop()
+        event.prevent_default()
+        if not event.text.strip():
+            self.post_message(self.Pasted())
+        elif paths := pasted(event.text):
+            self.post_message(self.Files(paths))
+        else:
+            self.insert(clean(event.text))
+
+    def action_send(self) -> None:
+        """Give away what was written, when the keys before this one have been taken."""
+        # Enter is looked at before letters that are typed faster than they are drawn
+        self.call_later(self._send)
+
+    def _send(self) -> None:
+        if self.choosing:
+            self.post_message(self.Choosing("enter"))
+            return
+        text = self.words
+        if text and self.sent[-1:] != [text]:
+            self.sent.append(text)
+        self._place = len(self.sent)
+        self.post_message(self.Sent(text))
+
+    def action_new_line(self) -> None:
+        """Begin another line."""
+        self.insert("\n")
+
+    def action_complete(self) -> None:
+        """Take a suggestion, or go to the next widget."""
+        if self.choosing:
+            self.post_message(self.Choosing("tab"))
+        else:
+            self.screen.focus_next()
+
+    def action_earlier(self) -> None:
+        """Go up; from the first line to what was sent before."""
+        if self.choosing:
+            self.post_message(self.Choosing("up"))
+        elif self.cursor_location[0] == 0 and self._place > 0:
+            if self._place == len(self.sent):
+                self._draft = self.text
+            self._place -= 1
+            self.write(self.sent[self._place])
+        else:
+            self.action_cursor_up()
+
+    def action_later(self) -> None:
+        """Go down; from the last line to what was sent after."""
+        if self.choosing:
+            self.post_message(self.Choosing("down"))
+        elif self.cursor_location[0] == self.document.line_count - 1 and (
+            self._place < len(self.sent)
+        ):
+            self._place += 1
+            end = self._place == len(self.sent)
+            self.write(self._draft if end else self.sent[self._place])
+        else:
+            self.action_cursor_down()
+
+    def action_delete_left(self) -> None:
+        """Delete what is before the cursor: a character, or a whole chip."""
+        row, column = self.cursor_location
+        before = self.document[row][:column]
+        chip = next((chip for chip in self.chips.values() if before.endswith(chip)), None)
+        if chip is not None and self.selection.is_empty:
+            self.delete((row, column - len(chip)), (row, column))
+        else:
+            super().action_delete_left()
+
+    def action_delete_right(self) -> None:
+        """Delete what is behind the cursor: a character, or a whole chip."""
+        row, column = self.cursor_location
+        behind = self.document[row][column:]
+        chip = next((chip for chip in self.chips.values() if behind.startswith(chip)), None)
+        if chip is not None and self.selection.is_empty:
+            self.delete((row, column), (row, column + len(chip)))
+        else:
+            super().action_delete_right()
+
+    @property
+    def words(self) -> str:
+        """The text without its chips."""
+        text = self.text
+        for chip in self.chips.values():
+            text = text.replace(f"{chip} " if f"{chip} " in text else chip, "", 1)
+        return text.strip()
+
+    def clear_sent(self) -> None:
+        """Empty it: what was in it is sent."""
+        self.chips = {}
+        self.write("")
+
+    def wait(self, chips: dict[int, str]) -> None:
+        """Have chips for what waits now: new ones where the cursor is, and no others."""
+        for gone in self.chips.keys() - chips.keys():
+            chip = self.chips[gone]
+            if chip in self.text:
+                self.write(
+                    self.text.replace(f"{chip} " if f"{chip} " in self.text else chip, "", 1)
+                )
+        new = [chip for number, chip in chips.items() if number not in self.chips]
+        self.chips = dict(chips)
+        for chip in new:
+            row, column = self.cursor_location
+            before = self.document[row][:column]
+            space = "" if not before or before.endswith(" ") else " "
+            self.insert(f"{space}{chip} ")
+
+    def on_text_area_changed(self) -> None:
+        """Tell which chips were deleted."""
+        left, gone = self.text, []
+        for number, chip in self.chips.items():
+            if chip in left:
+                left = left.replace(chip, "", 1)
+            else:
+                gone.append(number)
+        for number in gone:
+            del self.chips[number]
+        if gone:
+            self.post_message(self.Detached(gone))
+
+    def write(self, text: str) -> None:
+        """Replace all of it."""
+        self.load_text(text)
+        self.move_cursor(self.document.end)

@@ -1,0 +1,92 @@
+"""What a beginning in the prompt may mean: commands after a slash, files after an at sign."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from textual.content import Content
+from textual.widgets import OptionList
+from textual.widgets.option_list import Option
+
+from .. import commands
+from ..commands import Situation
+from . import MUTED
+
+MOST = 8
+"""Suggestions that are shown."""
+NEVER_TYPED = ("send", "newline", "commands", "files", "talk_space", "escape")
+"""Commands that are about the prompt itself, or the same as another one."""
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """One of them.
+
+    Attributes:
+        command: the id of a command; empty for a file.
+        path: of a file or folder.
+    """
+
+    label: str
+    about: str = ""
+    command: str = ""
+    path: Path | None = None
+
+
+class Suggestions(OptionList, can_focus=False):
+    """A list above the prompt; the prompt keeps the focus and passes keys on."""
+
+    def __init__(self) -> None:
+        super().__init__(id="suggestions", compact=True)
+        self.offered: list[Suggestion] = []
+        self.display = False
+
+    def offer(self, suggestions: list[Suggestion]) -> None:
+        """Show these; none hides the list."""
+        self.offered = suggestions[:MOST]
+        self.clear_options()
+        width = max((len(one.label) for one in self.offered), default=0)
+        self.add_options(
+            Option(Content.assemble((one.label.ljust(width), "bold"), (f"  {one.about}", MUTED)))
+            for one in self.offered
+        )
+        self.display = bool(self.offered)
+        if self.offered:
+            self.highlighted = 0
+
+    @property
+    def chosen(self) -> Suggestion | None:
+        """The one that is highlighted."""
+        if not self.display or self.highlighted is None:
+            return None
+        return self.offered[self.highlighted]
+
+
+def of_commands(text: str, situation: Situation) -> list[Suggestion]:
+    """Give the commands that a slash and a beginning may mean, and that can be used now."""
+    found = [one for one in commands.find(text) if commands.available(one, situation)]
+    typed = [one for one in found if one.id not in NEVER_TYPED]
+    return [Suggestion(f"/{one.id}", one.help, command=one.id) for one in typed]
+
+
+def of_files(text: str) -> list[Suggestion]:
+    """Give the files and folders that an at sign and a beginning may mean. Reads a folder."""
+    typed = text.removeprefix("@")
+    path = Path(typed).expanduser()
+    folder, beginning = (path, "") if typed.endswith("/") or not typed else (path.parent, path.name)
+    try:
+        with os.scandir(folder) as entries:
+            found = [(entry.name, entry.is_dir()) for entry in entries]
+    except OSError:
+        return []
+    shown = [
+        (name, is_folder)
+        for name, is_folder in found
+        if name.lower().startswith(beginning.lower())
+        and (beginning.startswith(".") or not name.startswith("."))
+    ]
+    shown.sort(key=lambda one: (not one[1], one[0].lower()))
+    return [
+        Suggestion(f"{name}/" if is_folder else name, path=folder / name)
+        for name, is_folder in shown[:MOST]
+    ]

@@ -1,0 +1,115 @@
+"""The recording: its level, how long it is, from where, and how far the engine is behind."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from textual.content import Content
+from textual.reactive import reactive
+from textual.widget import Widget
+
+from . import MUTED
+
+QUIETEST = -60.0
+"""dB of full scale that draw an empty bar. The scale is fixed: quiet looks quiet."""
+LIMIT = 30.0
+"""Seconds of a clip, as the model was made for."""
+WARNING = 25.0
+"""Seconds from which on the clip's end is announced."""
+LATE = 0.4
+"""Seconds behind from which on that is told: the shortest chunk."""
+BLOCKS = " ▁▂▃▄▅▆▇█"
+
+
+@dataclass(frozen=True)
+class Talk:
+    """What the bar tells.
+
+    Attributes:
+        label: what is done: "rec", "listening" or "opening"; empty hides the bar.
+        levels: the last ones, in dB of full scale.
+        seconds: of the clip that is being recorded.
+        clip: its number in this turn, from 1.
+        limit: seconds after which another clip begins.
+        device: the microphone's name.
+        behind: seconds of sound that came and were not read.
+        hint: what ends it, as "space sends".
+        heard: what was understood; empty for nothing yet.
+    """
+
+    label: str = ""
+    levels: tuple[float, ...] = ()
+    seconds: float = 0.0
+    clip: int = 1
+    limit: float = LIMIT
+    device: str = ""
+    behind: float = 0.0
+    hint: str = ""
+    heard: str = ""
+
+
+class TalkBar(Widget):
+    """Draws a `Talk` on one line, and a second one for what was heard."""
+
+    talk: reactive[Talk] = reactive(Talk(), layout=True)
+
+    def watch_talk(self, talk: Talk) -> None:
+        """Show or hide it."""
+        self.display = bool(talk.label or talk.heard)
+        self.set_class(talk.label == "rec", "recording")
+
+    def render(self) -> Content:
+        """Draw it."""
+        lines = []
+        if self.talk.label:
+            lines.append(_line(self.talk, self.content_size.width))
+        if self.talk.heard:
+            lines.append(Content.assemble(("Heard: ", MUTED), (self.talk.heard, "italic")))
+        return Content("\n").join(lines)
+
+
+def bars(levels: tuple[float, ...], width: int) -> str:
+    """Draw the newest levels, one a cell."""
+    drawn = ""
+    for level in levels[-width:]:
+        share = 0.0 if level == -math.inf else (level - QUIETEST) / -QUIETEST
+        drawn += BLOCKS[round(max(0.0, min(1.0, share)) * (len(BLOCKS) - 1))]
+    return drawn.rjust(width)
+
+
+def clock(seconds: float) -> str:
+    """Write seconds as 0:07."""
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02}"
+
+
+def _line(talk: Talk, width: int) -> Content:
+    dot = "$text-error" if talk.label == "rec" else MUTED
+    left = Content.assemble(("● ", dot), (talk.label, f"{dot} bold"), " ")
+    for right in _choices(talk):
+        room = width - left.cell_length - right.cell_length - 1
+        if room >= 8:
+            return Content.assemble(left, bars(talk.levels, min(room, 40)), " ", right)
+    return left
+
+
+def _choices(talk: Talk) -> Iterator[Content]:
+    """What may stand on the right, from all to little."""
+    level = talk.levels[-1] if talk.levels else -math.inf
+    loud = " -∞ dB" if level == -math.inf else f"{level:4.0f} dB"
+    late = talk.seconds >= WARNING * talk.limit / LIMIT
+    time = (
+        f"{clock(talk.seconds)} / {clock(talk.limit)}",
+        "$text-warning bold" if late else "bold",
+    )
+    figures = Content.assemble((loud, MUTED), "  ", time)
+    if talk.clip > 1:
+        figures = Content.assemble(figures, (f"  clip {talk.clip}", MUTED))
+    if talk.behind >= LATE:
+        figures = Content.assemble(figures, (f"  {talk.behind:.1f} s behind", "$text-warning"))
+    hint = (f" · {talk.hint}" if talk.hint else "", MUTED)
+    yield Content.assemble(figures, "   ", (talk.device, MUTED), hint)
+    device = talk.device if len(talk.device) <= 16 else talk.device[:15] + "…"
+    yield Content.assemble(figures, "   ", (device, MUTED), hint)
+    yield Content.assemble(figures, " ", hint)
+    yield figures
+    yield Content.assemble(time)

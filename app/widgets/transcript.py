@@ -1,0 +1,146 @@
+"""The conversation: questions and answers, errors as cards, and what is about to be asked.
+
+Only the newest entries are widgets. The view follows what comes while it is at the end.
+"""
+
+from pathlib import Path
+
+from textual.containers import VerticalScroll
+from textual.widget import Widget
+from textual.widgets import Static
+
+from ..history import History, Turn
+from . import clean
+from .card import Card
+from .turns import Answer, Question
+
+KEPT = 24
+"""The most entries that are widgets; the conversation's file has them all."""
+
+
+class Transcript(VerticalScroll, can_focus=True):
+    """All of it, with the newest at the end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._turns: dict[int, Question | Answer] = {}
+        self._failed: dict[int, Card] = {}
+        self._draft: Question | None = None
+        self._longer = False
+
+    def watch_virtual_size(self) -> None:
+        """Follow the end from when there is more than fits; Textual's anchor would push less down.
+
+        Whoever scrolls up is left there until they are back at the end.
+        """
+        longer = self.virtual_size.height > self.size.height
+        if longer != self._longer:
+            self._longer = longer
+            self.anchor(longer)
+            if not longer:
+                self.scroll_to(y=0, animate=False, immediate=True, release_anchor=False)
+
+    def follow(self) -> None:
+        """Go to the end and follow it."""
+        self.anchor(self._longer)
+
+    async def open(self, history: History, media: Path) -> None:
+        """Show the end of another conversation."""
+        self._turns.clear()
+        self._failed.clear()
+        self._draft = None
+        await self.remove_children()
+        await self.update(history, set(list(history.turns)[-KEPT:]), media)
+        if len(history.turns) > KEPT:
+            await self._tell_of_earlier()
+        self.follow()
+
+    async def update(
+        self, history: History, changed: set[int], media: Path, hint: str = ""
+    ) -> None:
+        """Show the turns that changed.
+
+        Args:
+            history: of the conversation.
+            changed: the ids of turns.
+            media: the folder with the files of the attachments.
+            hint: what stands under the last answer when it is done.
+        """
+        for number in sorted(changed):
+            turn = history.turns.get(number)
+            if turn is None:
+                await self._remove(number)
+            elif turn.role == "model":
+                await self._show_answer(turn, history, hint)
+            elif turn.state != "recording":
+                question = await self._turn(number, Question(media))
+                assert isinstance(question, Question)
+                await question.show(turn.attachments, turn.text, turn.heard, turn.remarks)
+
+    async def draft(self, history: History, media: Path, hint: str) -> None:
+        """Show what waits to be asked."""
+        waiting = tuple(history.waiting.values())
+        if not waiting:
+            if self._draft is not None:
+                await self._draft.remove()
+                self._draft = None
+            return
+        if self._draft is None:
+            self._draft = Question(media, hint)
+            self._draft.add_class("draft")
+            await self.mount(self._draft)
+        await self._draft.show(waiting, "")
+
+    async def add(self, entry: Widget) -> None:
+        """Add an entry at the end, before what waits to be asked, and let go of the oldest."""
+        entry.add_class("entry")
+        await self.mount(entry, before=self._draft) if self._draft else await self.mount(entry)
+        entries = [child for child in self.children if child.has_class("entry")]
+        old = entries[: max(0, len(entries) - KEPT)]
+        if old:
+            self._turns = {n: widget for n, widget in self._turns.items() if widget not in old}
+            self._failed = {n: card for n, card in self._failed.items() if card not in old}
+            await self.remove_children(old)
+            await self._tell_of_earlier()
+
+    async def note(self, text: str) -> None:
+        """Add a remark of the program."""
+        await self.add(Static(clean(text), classes="note", markup=False))
+
+    def last_card(self) -> Card | None:
+        """Give the newest error that is not closed."""
+        cards = self.query(Card)
+        return cards.last() if cards else None
+
+    def answer(self, number: int) -> Answer | None:
+        """Give the widget of a turn of the model, if it is one."""
+        widget = self._turns.get(number)
+        return widget if isinstance(widget, Answer) else None
+
+    async def _show_answer(self, turn: Turn, history: History, hint: str) -> None:
+        answer = await self._turn(turn.id, Answer())
+        assert isinstance(answer, Answer)
+        last = turn is history.last("model")
+        over = turn.state not in ("thinking", "answering")
+        facts = " · ".join(filter(None, (turn.facts, hint if last and over else "")))
+        answer.show(turn, facts)
+        if turn.error is not None and turn.id not in self._failed:
+            card = self._failed[turn.id] = Card(*turn.error)
+            await self.add(card)
+
+    async def _turn(self, number: int, fresh: Question | Answer) -> Question | Answer:
+        """Give the widget of a turn; one that is not there yet is added."""
+        if number not in self._turns:
+            self._turns[number] = fresh
+            await self.add(fresh)
+        return self._turns[number]
+
+    async def _remove(self, number: int) -> None:
+        for entry in (self._turns.pop(number, None), self._failed.pop(number, None)):
+            if entry is not None:
+                await entry.remove()
+
+    async def _tell_of_earlier(self) -> None:
+        if not self.query(".earlier"):
+            line = "Earlier turns are kept, but not shown: export writes all of them."
+            await self.mount(Static(line, classes="earlier"), before=0)

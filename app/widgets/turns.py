@@ -1,0 +1,173 @@
+"""The turns of a conversation as widgets: what was asked, with pictures, and what was answered."""
+
+import asyncio
+import time
+from pathlib import Path
+
+from textual.app import ComposeResult
+from textual.containers import Vertical
+from textual.content import Content
+from textual.widgets import Markdown, Static
+
+from mlx_gemma4.images import BUDGETS
+
+from ..capture.screen import caption, tokens_of
+from ..entries import Attachment
+from ..history import Turn
+from . import MUTED, clean
+from .preview import Preview, read
+
+SHARE = 4
+"""Drawing what has come of an answer takes at most one part in so many of the time."""
+LEAST = 1 / 30
+"""Seconds between two drawings of an answer: nobody reads faster."""
+
+
+class Question(Vertical):
+    """What the user asks, or is about to ask.
+
+    Args:
+        media: the folder with the files of the attachments.
+        hint: what stands behind the caption of the last picture.
+    """
+
+    def __init__(self, media: Path, hint: str = "") -> None:
+        super().__init__(classes="turn question")
+        self.text, self.heard = "", ""
+        self.attachments: dict[int, Attachment] = {}
+        self._media, self._hint = media, hint
+        self._previews: dict[int, Preview] = {}
+
+    def compose(self) -> ComposeResult:
+        """The words and what belongs to them; pictures; what was understood; remarks."""
+        yield Static(classes="words")
+        yield _empty("heard")
+        yield _empty("remarks")
+
+    async def show(
+        self,
+        attachments: tuple[Attachment, ...],
+        text: str = "",
+        heard: str = "",
+        remarks: tuple[str, ...] = (),
+    ) -> None:
+        """Show this."""
+        self.text, self.heard = clean(text), clean(heard)
+        self.attachments = {one.id: one for one in attachments}
+        self.query_one(".words", Static).update(self._line())
+        _fill(self.query_one(".heard", Static), self._heard())
+        _fill(self.query_one(".remarks", Static), "\n".join(remarks))
+        for gone in self._previews.keys() - self.attachments.keys():
+            await self._previews.pop(gone).remove()
+        pictures = [one for one in attachments if one.kind == "image"]
+        for one in pictures:
+            words = _caption(one) + (
+                f" · {self._hint}" if one is pictures[-1] and self._hint else ""
+            )
+            if one.id in self._previews:
+                self._previews[one.id].tell(clean(words))
+            else:
+                preview = self._previews[one.id] = Preview(clean(words))
+                await self.mount(preview, before=self.query_one(".heard"))
+                self.run_worker(preview.load(self._media / one.file, read), exit_on_error=False)
+
+    def _line(self) -> Content:
+        parts: list[str | tuple[str, str]] = [("❯ ", MUTED), self.text]
+        for number, one in enumerate(self.attachments.values()):
+            parts += ["  " if number == 0 and self.text else " " if number else ""]
+            parts += [(clean(one.chip), f"{MUTED} bold" if one.kind == "image" else MUTED)]
+        return Content.assemble(*parts)
+
+    def _heard(self) -> Content | str:
+        if not self.heard:
+            return ""
+        return Content.assemble(("Heard: ", MUTED), (self.heard, "italic"))
+
+
+class Answer(Vertical):
+    """What the model says, while it says it and afterwards."""
+
+    def __init__(self) -> None:
+        super().__init__(classes="turn answer")
+        self.text = self.drawn = ""
+        self._over = False
+        self._drawing: asyncio.Task[None] | None = None
+
+    def compose(self) -> ComposeResult:
+        """The thought, the answer, remarks, and a line about it."""
+        yield _empty("thought")
+        yield Markdown(open_links=False)
+        yield _empty("remarks")
+        yield _empty("facts")
+
+    def show(self, turn: Turn, facts: str) -> None:
+        """Show a turn as it is now; a piece of the answer is drawn soon, with what else comes.
+
+        Args:
+            turn: of the model.
+            facts: the dim line under it.
+        """
+        self.text = clean(turn.text)
+        self._over = turn.state not in ("thinking", "answering")
+        _fill(self.query_one(".thought", Static), _thought(turn))
+        _fill(self.query_one(".remarks", Static), "\n".join(turn.remarks))
+        self.progress(facts)
+        late = self.drawn != self.text
+        if late and (self._drawing is None or self._drawing.done()):
+            self._drawing = asyncio.create_task(self._draw())
+
+    def progress(self, facts: str) -> None:
+        """Change the line under it."""
+        _fill(self.query_one(".facts", Static), facts)
+
+    async def _draw(self) -> None:
+        """Draw what has come, as often as the machine likes; at the end all of it, once."""
+        markdown = self.query_one(Markdown)
+        pieces = 0
+        while self.drawn != self.text and self.is_attached:
+            piece, self.drawn = self.text[len(self.drawn) :], self.text
+            began = time.perf_counter()
+            await markdown.append(piece)
+            took = time.perf_counter() - began
+            pieces += 1
+            # a long table or listing is laid out anew each time: then rather seldom
+            await asyncio.sleep(max(LEAST, (SHARE - 1) * took))
+        if self._over and pieces > 1 and self.is_attached:
+            await markdown.update(self.text)
+
+    @property
+    def settled(self) -> bool:
+        """Whether all of it is drawn."""
+        return self.drawn == self.text and (self._drawing is None or self._drawing.done())
+
+
+def _caption(one: Attachment) -> str:
+    """What the model gets of a picture: as the engine says, and until then as it will."""
+    if one.size is None or (one.budget is None and one.tokens is None):
+        return one.name
+    budget = one.budget or next(
+        (each for each in BUDGETS if each >= (one.tokens or 0)), BUDGETS[-1]
+    )
+    tokens = one.tokens if one.tokens is not None else tokens_of(one.size, budget)
+    return caption(one.name, one.size, tokens, budget)
+
+
+def _thought(turn: Turn) -> str:
+    if not turn.thought:
+        return ""
+    words = turn.thought.split()
+    end = " ".join(words[-12:])
+    return f"thought, {len(words)} words" + (f": … {end}" if turn.state == "answering" else "")
+
+
+def _empty(name: str) -> Static:
+    """Make a line that is hidden until it says something."""
+    line = Static(classes=name, markup=False)
+    line.display = False
+    return line
+
+
+def _fill(line: Static, content: Content | str) -> None:
+    """Change a line, and show it if it says something."""
+    line.update(clean(content) if isinstance(content, str) else content)
+    line.display = bool(content)

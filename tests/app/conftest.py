@@ -1,0 +1,3 @@
+from tests.app.programs import program
+
+__all__ = ["program"]

@@ -1,0 +1,237 @@
+"""The whole program over a FakeEngine and fake devices, for tests and for the pictures of docs/."""
+
+import asyncio
+import contextlib
+import functools
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from textual.pilot import Pilot
+
+from app.app import TerminalApp
+from app.capture.screen import Shot
+from app.devices import Devices
+from app.store import Store
+from mlx_gemma4.doctor import Finding
+from mlx_gemma4.errors import Gemma4Error
+from mlx_gemma4.events import Done
+from mlx_gemma4.fake import Answer, FakeEngine
+from mlx_gemma4.fit import Machine
+from mlx_gemma4.reports import Report
+
+STATS = {
+    "prompt_tokens": 300.0,
+    "new_prompt_tokens": 300.0,
+    "prompt_tokens_per_second": 333.0,
+    "reply_tokens": 142.0,
+    "seconds_to_first_token": 0.9,
+    "tokens_per_second": 31.2,
+}
+NOW = 1_790_000_000.0
+FINDINGS = [
+    Finding("ok", "python", "mlx-gemma4 0.1.0 on Python 3.12, arm64"),
+    Finding("ok", "mlx", "mlx 0.32.4, mlx-metal 0.32.4"),
+    Finding("warning", "microphone", "there is none", "Plug one in."),
+    Finding("problem", "wired limit", "30.0 GB of 32.0 GB", "sudo sysctl iogpu.wired_limit_mb=0"),
+]
+
+
+class StillEngine(FakeEngine):
+    """A FakeEngine whose figures of speed are always the same."""
+
+    def _tell(self, report: Report) -> None:
+        if isinstance(report.event, Done):
+            report = replace(report, event=Done(report.event.reason, STATS))
+        super()._tell(report)
+
+
+class FakeMicrophone:
+    """Gives 40 ms of a tone at each read, for as long as it is told to."""
+
+    name = "Studio Microphone"
+    level = -18.0
+
+    def __init__(self, seconds: float = 1e9, silent: bool = False) -> None:
+        self.silent_seconds = 1.0 if silent else 0.0
+        self.closed = False
+        self.left = round(seconds * 25)
+        self.problem: Gemma4Error | None = None
+
+    def read(self, timeout: float) -> NDArray[np.float32]:
+        import time
+
+        time.sleep(0.01)
+        if self.problem is not None:
+            raise self.problem
+        self.left -= 1
+        return np.full((1 if self.left >= 0 else 0, 640), 0.1, np.float32)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class FakeGate:
+    """Opens with the first frame, and ends the utterance after so many."""
+
+    def __init__(self, frames: int) -> None:
+        self.open, self._left, self.shuts = False, frames, 0
+
+    def shut(self) -> None:
+        self.open = False
+        self.shuts += 1
+
+    def add(self, frames: NDArray[np.float32]) -> list[NDArray[np.float32] | None]:
+        if self._left <= 0:
+            self.open = False
+            return []
+        self._left -= len(frames)
+        self.open = self._left > 0
+        return [frames] if self.open else [frames, None]
+
+
+@dataclass
+class World:
+    """Fake devices; tests change what they give."""
+
+    microphone: FakeMicrophone = field(default_factory=FakeMicrophone)
+    gate: FakeGate = field(default_factory=lambda: FakeGate(10**9))
+    screen: Shot | Gemma4Error | None = None
+    clipboard: Shot | list[Path] | None = None
+    voice: list[str] | Gemma4Error = field(default_factory=lambda: ["cat"])
+    machine: Machine | None = field(
+        default_factory=lambda: Machine("this Mac", 24 * 10**9, "what Metal recommends", "metal")
+    )
+
+    def devices(self) -> Devices:
+        def capture(_: str) -> Shot | None:
+            if isinstance(self.screen, Gemma4Error):
+                raise self.screen
+            return self.screen
+
+        def voice(*_: object) -> list[str]:
+            if isinstance(self.voice, Gemma4Error):
+                raise self.voice
+            return self.voice
+
+        def microphone(_: str) -> FakeMicrophone:
+            if self.microphone.problem is not None:
+                raise self.microphone.problem
+            return self.microphone
+
+        return Devices(
+            microphone=microphone,
+            gate=lambda: self.gate,
+            capture=capture,
+            clipboard=lambda: self.clipboard,
+            voice=voice,
+            machine=lambda: self.machine,
+            findings=lambda: FINDINGS,
+            now=lambda: NOW,
+        )
+
+
+@dataclass
+class Stage:
+    """A program that runs."""
+
+    app: TerminalApp
+    pilot: Pilot[None]
+    engine: FakeEngine
+    world: World
+
+    async def until(self, condition: Callable[[], object], seconds: float = 8.0) -> None:
+        """Wait until this holds."""
+        for _ in range(round(seconds / 0.02)):
+            if condition():
+                await self.pilot.pause()
+                return
+            await asyncio.sleep(0.02)
+        raise AssertionError(f"it did not come to that:\n{self.text}")
+
+    async def press(self, *keys: str) -> None:
+        await self.pilot.press(*keys)
+
+    async def write(self, text: str) -> None:
+        """Type words."""
+        self.app.chat.prompt.insert(text)
+        await self.pilot.pause()
+
+    async def ask(self, text: str) -> None:
+        """Ask, and wait for the whole answer."""
+        await self.write(text)
+        turns = len(self.app.desk.conversation.history.turns)
+        await self.press("enter")
+        history = self.app.desk.conversation.history
+        await self.until(lambda: len(history.turns) == turns + 2)
+        await self.until(lambda: history.turns[max(history.turns)].state not in OPEN)
+        answer = self.app.chat.transcript.answer(max(history.turns))
+        await self.until(lambda: answer is None or answer.settled)
+
+    @property
+    def text(self) -> str:
+        """What the screen shows, line by line."""
+        width = self.app.size.width
+        lines = self.app.screen._compositor.render_strips()
+        return "\n".join(strip.crop(0, width).text.rstrip() for strip in lines)
+
+
+OPEN = ("recording", "thinking", "answering")
+
+
+@contextlib.asynccontextmanager
+async def staged(
+    folder: Path,
+    answers: Sequence[Answer] = ("Yes.",),
+    size: tuple[int, int] = (100, 30),
+    settings: str = "",
+    first: bool = False,
+    world: World | None = None,
+    **engine: Any,
+) -> AsyncIterator[Stage]:
+    """Run the program in a folder; `first` lets it be the first run."""
+    place = folder / "config"
+    if not first:
+        place.mkdir(parents=True, exist_ok=True)
+        path = place / "settings.toml"
+        if not path.exists():
+            path.write_text(settings)
+    world = world or World()
+    fake = StillEngine(answers, **engine)
+    app = TerminalApp(fake, Store(folder / "conversations"), place, world.devices())
+    async with app.run_test(size=size, notifications=True) as pilot:
+        stage = Stage(app, pilot, fake, world)
+        await stage.until(lambda: app.desk.conversation.state == "ready" and app.desk.machine)
+        app.chat.prompt.cursor_blink = False
+        yield stage
+
+
+def live(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
+    """Make a test of a coroutine; one that hangs fails."""
+
+    @functools.wraps(test)
+    def run(*arguments: Any, **named: Any) -> None:
+        asyncio.run(asyncio.wait_for(test(*arguments, **named), 40))
+
+    return run
+
+
+def chart(folder: Path) -> Path:
+    """Draw a bar chart as a picture file of 1280x800 pixels."""
+    image = Image.new("RGB", (1280, 800), "#1b2233")
+    colours = ("#e0b040", "#45cfa5", "#d9635c", "#6b8fe0")
+    for number, (colour, height) in enumerate(zip(colours, (430, 470, 500, 560), strict=True)):
+        left = 290 + 235 * number
+        image.paste(colour, (left, 720 - height, left + 190, 720))
+    path = folder / "chart.png"
+    image.save(path)
+    return path
+
+
+def shot(folder: Path, name: str = "window") -> Shot:
+    """The same as a picture of the screen."""
+    return Shot(Image.open(chart(folder)).convert("RGB"), name)

@@ -1,0 +1,257 @@
+from pathlib import Path
+
+import pytest
+
+from app.widgets.card import Card
+from app.widgets.transcript import KEPT
+from app.widgets.turns import Answer, Question
+from mlx_gemma4.errors import Gemma4Error
+from mlx_gemma4.events import Heard, Thought, Token
+from tests.app.host import World, chart, live, shot, staged
+
+
+@live
+async def test_a_question_is_answered_and_both_are_shown(tmp_path: Path) -> None:
+    async with staged(tmp_path, ["The total is **19.56**."]) as stage:
+        await stage.ask("what is the total?")
+        assert "❯ what is the total?" in stage.text
+        assert "The total is 19.56." in stage.text
+        assert "142 tokens · 31.2 tok/s · first token 0.9 s · ctrl+g answers again" in stage.text
+        assert stage.app.chat.prompt.text == ""
+
+
+@live
+async def test_an_empty_prompt_sends_nothing(tmp_path: Path) -> None:
+    async with staged(tmp_path) as stage:
+        await stage.press("enter")
+        await stage.pilot.pause()
+        assert not stage.app.desk.conversation.history.turns
+
+
+@live
+async def test_new_lines_stay_in_the_question(tmp_path: Path) -> None:
+    async with staged(tmp_path) as stage:
+        await stage.press("a", "ctrl+j", "b", "shift+enter", "c")
+        await stage.ask("")
+        assert stage.app.desk.conversation.history.turns[1].text == "a\nb\nc"
+
+
+@live
+async def test_escape_during_an_answer_keeps_the_part_that_was_said(tmp_path: Path) -> None:
+    async with staged(tmp_path, ["one two three four five"], tokens_per_second=8) as stage:
+        await stage.write("count")
+        await stage.press("enter")
+        history = stage.app.desk.conversation.history
+        await stage.until(lambda: 2 in history.turns and history.turns[2].text.startswith("one"))
+        assert "answering · esc stops and keeps what was said" in stage.text
+        await stage.press("escape")
+        await stage.until(lambda: history.turns[2].stats)
+        assert history.turns[2].state == "interrupted"
+        assert "one" in history.turns[2].text
+        assert "five" not in history.turns[2].text
+        await stage.until(lambda: "stopped" in stage.text)
+
+
+@live
+async def test_an_answer_is_given_again_and_a_question_taken_back(tmp_path: Path) -> None:
+    async with staged(tmp_path, ["First.", "Second."]) as stage:
+        await stage.ask("what?")
+        await stage.until(lambda: stage.app.desk.conversation.can_redo)
+        await stage.press("ctrl+g")
+        await stage.until(lambda: "Second." in stage.text)
+        assert "First." not in stage.text
+        await stage.until(lambda: stage.app.desk.conversation.can_redo)
+        await stage.press("ctrl+e")
+        await stage.until(lambda: stage.app.chat.prompt.text == "what?")
+        await stage.until(lambda: "Second." not in stage.text)
+
+
+@live
+async def test_up_brings_back_what_was_sent_and_down_what_was_being_written(
+    tmp_path: Path,
+) -> None:
+    async with staged(tmp_path) as stage:
+        await stage.ask("first")
+        await stage.ask("second")
+        await stage.write("draft")
+        await stage.press("up")
+        assert stage.app.chat.prompt.text == "second"
+        await stage.press("up", "up")
+        assert stage.app.chat.prompt.text == "first"
+        await stage.press("down", "down")
+        assert stage.app.chat.prompt.text == "draft"
+
+
+@live
+async def test_a_failed_answer_is_a_card_with_cause_remedy_and_ways_out(tmp_path: Path) -> None:
+    error = Gemma4Error("No model is loaded", "It was not found.", "Load a model first.")
+    async with staged(tmp_path, [error]) as stage:
+        await stage.ask("hello?")
+        for words in ("No model is loaded", "It was not found.", "Load a model first."):
+            assert words in stage.text
+        await stage.press("escape")
+        await stage.until(lambda: not stage.app.chat.query(Card))
+
+
+@live
+async def test_an_engine_that_crashed_is_started_again_by_the_key_of_its_card(
+    tmp_path: Path,
+) -> None:
+    async with staged(tmp_path, ["Here."]) as stage:
+        stage.engine.crash()
+        await stage.until(lambda: "The model's engine has stopped" in stage.text)
+        assert "^t start it again" in stage.text
+        assert "no model" in stage.text
+        await stage.press("ctrl+t")
+        await stage.until(lambda: stage.app.desk.conversation.state == "ready")
+        await stage.ask("are you there?")
+        assert "Here." in stage.text
+
+
+@live
+async def test_a_pasted_path_becomes_a_picture_with_its_tokens_and_a_chip(tmp_path: Path) -> None:
+    async with staged(tmp_path) as stage:
+        await stage.pilot.app.chat.prompt._on_paste(paste(str(chart(tmp_path))))
+        await stage.until(lambda: "60 of 70 image tokens · ctrl+d more detail" in stage.text)
+        assert stage.app.chat.prompt.text == "[Image #1] "
+        await stage.press("ctrl+d")
+        await stage.until(lambda: "of 140 image tokens" in stage.text)
+        await stage.ask("why?")
+        turn = stage.app.desk.conversation.history.turns[1]
+        assert (turn.text, turn.attachments[0].budget) == ("why?", 140)
+        assert "❯ why?  [Image #1]" in stage.text
+
+
+@live
+async def test_a_chip_is_deleted_as_one_and_its_picture_with_it(tmp_path: Path) -> None:
+    async with staged(tmp_path) as stage:
+        await stage.app.chat.prompt._on_paste(paste(str(chart(tmp_path))))
+        await stage.until(lambda: stage.app.chat.prompt.text == "[Image #1] ")
+        await stage.press("backspace", "backspace")
+        await stage.until(lambda: not stage.app.desk.conversation.history.waiting)
+        assert stage.app.chat.prompt.text == ""
+        await stage.until(lambda: not stage.app.chat.query(Question))
+
+
+@live
+async def test_pasted_words_stay_words(tmp_path: Path) -> None:
+    async with staged(tmp_path) as stage:
+        await stage.app.chat.prompt._on_paste(paste("two\nlines"))
+        assert stage.app.chat.prompt.text == "two\nlines"
+
+
+@live
+async def test_a_screenshot_waits_and_a_cancelled_one_does_not(tmp_path: Path) -> None:
+    async with staged(tmp_path) as stage:
+        await stage.press("ctrl+s")
+        await stage.pilot.pause(0.1)
+        assert not stage.app.desk.conversation.history.waiting
+        stage.world.screen = shot(tmp_path)
+        await stage.press("ctrl+s")
+        await stage.until(lambda: "window · 1280×800 →" in stage.text)
+
+
+@live
+async def test_a_refused_screen_is_a_card_that_opens_system_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from app.capture import permissions
+
+    opened: list[str] = []
+    monkeypatch.setattr("webbrowser.open", opened.append)
+    world = World(screen=permissions.screen("The picture is black."))
+    async with staged(tmp_path, world=world) as stage:
+        await stage.press("f6")
+        await stage.until(lambda: "The screen cannot be seen" in stage.text)
+        await stage.press("ctrl+t")
+        assert opened == [permissions.SCREEN_PANE]
+
+
+@live
+async def test_the_clipboard_gives_pictures_files_or_a_remark(tmp_path: Path) -> None:
+    async with staged(tmp_path) as stage:
+        await stage.press("ctrl+v")
+        await stage.until(lambda: "The clipboard holds neither" in stage.text)
+        stage.world.clipboard = shot(tmp_path, "clipboard")
+        await stage.press("ctrl+v")
+        await stage.until(lambda: "clipboard · 1280×800" in stage.text)
+        stage.world.clipboard = [chart(tmp_path)]
+        await stage.press("ctrl+v")
+        await stage.until(lambda: "chart.png · 1280×800" in stage.text)
+
+
+@live
+async def test_what_the_model_heard_and_thought_is_shown(tmp_path: Path) -> None:
+    sound = Path(__file__).parents[2] / "assets" / "demo" / "question.wav"
+    events = [Heard("what is the total"), Thought("Let me look."), Token("19.56", 1)]
+    async with staged(tmp_path, [events]) as stage:
+        await stage.app.chat.prompt._on_paste(paste(str(sound)))
+        await stage.until(lambda: "[Audio 0:0" in stage.app.chat.prompt.text)
+        await stage.ask("")
+        await stage.until(lambda: "Heard: what is the total" in stage.text)
+        await stage.until(lambda: "thought, 3 words" in stage.text)
+
+
+@live
+async def test_a_slash_offers_commands_and_enter_does_one(tmp_path: Path) -> None:
+    async with staged(tmp_path) as stage:
+        await stage.press("slash", "d", "o", "c")
+        await stage.until(lambda: "/doctor" in stage.text)
+        await stage.press("enter")
+        await stage.until(lambda: "2 problems" in stage.text or "1 problems" in stage.text)
+        assert stage.app.chat.prompt.text == ""
+
+
+@live
+async def test_an_at_sign_offers_files_and_enter_attaches_one(tmp_path: Path) -> None:
+    chart(tmp_path)
+    async with staged(tmp_path) as stage:
+        await stage.write(f"@{tmp_path}/cha")
+        await stage.until(lambda: stage.app.chat.suggestions.display)
+        await stage.press("tab")
+        await stage.until(lambda: stage.app.chat.prompt.text == "[Image #1] ")
+
+
+@live
+async def test_only_the_newest_turns_are_widgets(tmp_path: Path) -> None:
+    async with staged(tmp_path) as stage:
+        for number in range(KEPT):
+            await stage.ask(f"question {number}")
+        turns = len(stage.app.chat.query(Question)) + len(stage.app.chat.query(Answer))
+        assert turns == KEPT
+        assert len(stage.app.desk.conversation.history.turns) == 2 * KEPT
+        assert stage.app.chat.query(".earlier")
+
+
+@live
+async def test_ctrl_c_asks_before_it_ends_the_program(tmp_path: Path) -> None:
+    async with staged(tmp_path) as stage:
+        await stage.press("ctrl+c")
+        await stage.until(lambda: "Press Ctrl+C again to quit." in stage.text)
+        assert stage.app.is_running
+        await stage.press("ctrl+c")
+        assert stage.app._exit
+
+
+@live
+async def test_control_characters_of_an_answer_do_not_reach_the_terminal(tmp_path: Path) -> None:
+    async with staged(tmp_path, ["a\x1b]0;title\x07b \x1b[31mred"]) as stage:
+        await stage.ask("go")
+        assert "\x1b" not in stage.text
+        assert "\x07" not in stage.text
+
+
+@live
+async def test_keys_of_the_settings_replace_those_of_the_table(tmp_path: Path) -> None:
+    async with staged(tmp_path, settings='[keys]\nhelp = "f10"\n') as stage:
+        await stage.press("f1")
+        await stage.pilot.pause()
+        assert stage.app.screen is stage.app.chat
+        await stage.press("f10")
+        await stage.until(lambda: "Shift+Enter, Ctrl+J" in stage.text)
+
+
+def paste(text: str):  # noqa: ANN201
+    from textual.events import Paste
+
+    return Paste(text)

@@ -1,0 +1,128 @@
+import shlex
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from app.attach import file, shot
+from app.capture.files import kind, pasted
+from app.capture.screen import Shot
+from app.journal import Journal
+from app.settings import DEFAULTS
+from mlx_gemma4.errors import Gemma4Error
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    """A file as macOS names its screenshots, with a narrow space that is no ASCII."""
+    path = tmp_path / "Screen Shot (1) 'a' at 10.00\u202fAM & \"b\".png"
+    path.write_bytes(b"x")
+    return path
+
+
+def spellings(path: Path) -> dict[str, str]:
+    escaped = "".join(f"\\{c}" if c in " ()'\"&" else c for c in str(path))
+    return {
+        "bare": str(path),
+        "escaped": escaped,
+        "quoted": shlex.quote(str(path)),
+        "url": path.as_uri(),
+        "with a space after it": f"{escaped} ",
+        "with a line after it": f"{path}\n",
+    }
+
+
+@pytest.mark.parametrize("spelling", spellings(Path("/x")))
+def test_a_dropped_file_is_found_however_the_terminal_spells_it(
+    picture: Path, spelling: str
+) -> None:
+    assert pasted(spellings(picture)[spelling]) == [picture]
+
+
+def test_several_dropped_files_are_found(picture: Path, tmp_path: Path) -> None:
+    other = tmp_path / "b.wav"
+    other.write_bytes(b"x")
+    for text in (
+        f"{shlex.quote(str(picture))} {other}",
+        f"{picture.as_uri()}\n{other.as_uri()}\n",
+        f"{picture}\r\n{other}",
+    ):
+        assert pasted(text) == [picture, other]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "hello", "README.md", "/nowhere/at/all.png", "see /etc/hosts now", "/etc", "'", "~"],
+)
+def test_other_text_is_not_taken_for_files(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    assert pasted(text) == []
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.text(max_size=40) | st.text("/~\\'\" \n\x00file:%2", max_size=20))
+def test_no_text_breaks_it(text: str) -> None:
+    assert all(path.is_file() for path in pasted(text))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "expected"),
+    [
+        ("a.PNG", b"", "image"),
+        ("a.wav", b"", "sound"),
+        ("a.mov", b"", "video"),
+        ("a.py", b"print(1)", "text"),
+        ("a", "grün".encode() * 2000, "text"),
+        ("a.bin", b"\x00\x01", None),
+        ("a.txt", "grün".encode("latin-1"), None),
+        ("a.txt", b"a" * 4095 + "ü".encode(), "text"),
+    ],
+)
+def test_a_files_kind_is_told(
+    tmp_path: Path, name: str, content: bytes, expected: str | None
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    assert kind(tmp_path / name) == expected
+
+
+def test_a_picture_of_the_screen_is_stored_with_the_tokens_that_it_wants(tmp_path: Path) -> None:
+    image = Image.radial_gradient("L").resize((1920, 1080))
+    with Journal(tmp_path) as journal:
+        ready = shot(journal, Shot(image, "screen", "All of it."), DEFAULTS)
+        assert (ready.kind, ready.size, ready.budget) == ("image", (1920, 1080), 1120)
+        assert ready.note == "All of it."
+        with Image.open(journal.path(ready.file)) as stored:
+            assert stored.tobytes() == image.convert("RGB").tobytes()
+        assert shot(journal, Shot(image, "clipboard"), DEFAULTS).budget == 280
+        assert shot(journal, Shot(image, "screen"), DEFAULTS, (70, 140)).budget == 140
+
+
+def test_files_are_measured_and_copied_but_videos_stay(tmp_path: Path) -> None:
+    video = tmp_path / "film.mp4"
+    video.write_bytes(b"x")
+    with Journal(tmp_path / "talk") as journal:
+        receipt = file(journal, ROOT / "assets/demo/receipt.png", DEFAULTS)
+        sound = file(journal, ROOT / "assets/demo/digits.wav", DEFAULTS)
+        text = file(journal, ROOT / "Makefile", DEFAULTS)
+        film = file(journal, video, DEFAULTS)
+        assert (receipt.kind, receipt.name, receipt.budget) == ("image", "receipt.png", 280)
+        assert receipt.size is not None and min(receipt.size) > 100
+        assert sound.kind == "sound" and 1 < sound.seconds < 10
+        for ready in (receipt, sound, text):
+            assert journal.path(ready.file).parent == tmp_path / "talk"
+            assert journal.path(ready.file).is_file()
+        assert (film.kind, journal.path(film.file)) == ("video", video)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("a.png", b"no picture"), ("a.wav", b"no sound"), ("a.bin", b"\0"), ("a.txt", b"a" * 300_000)],
+)
+def test_what_cannot_be_attached_is_told(tmp_path: Path, name: str, content: bytes) -> None:
+    (tmp_path / name).write_bytes(content)
+    with Journal(tmp_path / "talk") as journal, pytest.raises(Gemma4Error, match=name):
+        file(journal, tmp_path / name, DEFAULTS)

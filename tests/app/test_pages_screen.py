@@ -1,0 +1,254 @@
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from app import choices, commands
+from app.widgets.card import Card
+from tests.app.host import Stage, chart, live, staged
+
+
+@live
+async def test_f1_lists_every_command_and_escape_goes_back(tmp_path: Path) -> None:
+    async with staged(tmp_path, size=(100, 80)) as stage:
+        await stage.press("f1")
+        await stage.until(lambda: "Shift+Enter, Ctrl+J" in stage.text)
+        flat = " ".join(stage.text.split())
+        for command in commands.COMMANDS:
+            assert " ".join(command.help.split()[:4]) in flat
+        await stage.press("escape")
+        await stage.until(lambda: stage.app.screen is stage.app.chat)
+
+
+@live
+async def test_the_palette_finds_a_command_and_does_it(tmp_path: Path) -> None:
+    async with staged(tmp_path) as stage:
+        await stage.press("ctrl+p")
+        await stage.until(lambda: stage.app.screen is not stage.app.chat)
+        await stage.press(*"docto")
+        await stage.until(lambda: "See what this computer has and lacks." in stage.text)
+        await stage.press("down", "enter")
+        await stage.until(lambda: "1 problems, 1 warnings" in stage.text)
+
+
+@live
+async def test_the_doctor_shows_findings_and_remedies(tmp_path: Path) -> None:
+    async with staged(tmp_path) as stage:
+        stage.app.do("doctor")
+        await stage.until(lambda: "1 problems, 1 warnings" in stage.text)
+        assert "✗ wired limit" in stage.text
+        assert "sudo sysctl iogpu.wired_limit_mb=0" in stage.text
+
+
+@live
+async def test_the_log_shows_its_end(tmp_path: Path) -> None:
+    async with staged(tmp_path) as stage:
+        stage.app.desk.log.write_text("something happened\n")
+        await stage.press("f12")
+        await stage.until(lambda: "something happened" in stage.text)
+
+
+@live
+async def test_a_setting_is_written_at_once_and_a_wrong_value_is_explained(tmp_path: Path) -> None:
+    async with staged(tmp_path, size=(100, 80)) as stage:
+        await stage.press("f3")
+        await stage.until(lambda: "max_tokens" in stage.text)
+        line = stage.app.screen.query_one("#set-max_tokens")
+        line.value = "64"  # type: ignore[attr-defined]
+        line.focus()
+        await stage.press("enter")
+        await stage.until(lambda: "max_tokens = 64" in stage.app.desk.path.read_text())
+        assert stage.app.desk.conversation.settings.max_tokens == 64
+        line.value = "many"  # type: ignore[attr-defined]
+        await stage.press("enter")
+        await stage.until(lambda: "max_tokens: it must be a whole number" in stage.text)
+        assert stage.app.desk.settings.max_tokens == 64
+
+
+@live
+async def test_a_settings_file_with_an_error_is_told_and_used_as_far_as_it_goes(
+    tmp_path: Path,
+) -> None:
+    async with staged(tmp_path, settings="max_tokens = 77\nnonsense = 1\n") as stage:
+        assert "there is no setting nonsense" in stage.text
+        assert stage.app.desk.settings.max_tokens == 77
+
+
+@live
+async def test_the_theme_changes_and_is_kept(tmp_path: Path) -> None:
+    async with staged(tmp_path) as stage:
+        stage.app.do("theme")
+        await stage.pilot.pause()
+        assert stage.app.theme == "textual-light"
+        assert 'theme = "light"' in stage.app.desk.path.read_text()
+
+
+@live
+async def test_a_new_conversation_is_empty_and_the_old_one_can_be_gone_on_with(
+    tmp_path: Path,
+) -> None:
+    async with staged(tmp_path, ["Blue."]) as stage:
+        await stage.app.chat.prompt._on_paste(paste(str(chart(tmp_path))))
+        await stage.until(lambda: stage.app.chat.prompt.text)
+        await stage.ask("which colour?")
+        await stage.press("ctrl+n")
+        await stage.until(lambda: "which colour?" not in stage.text)
+        await open_conversations(stage)
+        assert "which colour?  [Image #1]" not in stage.text
+        await stage.press("enter")
+        await stage.until(lambda: "❯ which colour?  [Image #1]" in stage.text)
+        await stage.until(lambda: "Blue." in stage.text)
+
+
+@live
+async def test_conversations_are_renamed_deleted_and_brought_back(tmp_path: Path) -> None:
+    async with staged(tmp_path) as stage:
+        await stage.ask("what is this?")
+        await stage.press("ctrl+n")
+        await open_conversations(stage)
+        await stage.press("r")
+        await stage.press(*["backspace"] * 13, *"Cats", "enter")
+        await stage.until(lambda: "Cats" in stage.text)
+        await stage.press("d")
+        await stage.until(lambda: "There is none" in stage.text or "Deleted: Cats" in stage.text)
+        assert not stage.app.desk.store.list()
+        await stage.press("u")
+        await stage.until(lambda: [one.title for one in stage.app.desk.store.list()] == ["Cats"])
+
+
+@live
+async def test_the_conversation_that_is_held_cannot_be_deleted(tmp_path: Path) -> None:
+    async with staged(tmp_path) as stage:
+        await stage.ask("what is this?")
+        await open_conversations(stage)
+        await stage.press("d")
+        await stage.until(lambda: "This one is open" in stage.text)
+        assert len(stage.app.desk.store.list()) == 1
+
+
+@live
+async def test_a_conversation_that_was_killed_goes_on_with_all_that_was_said(
+    tmp_path: Path,
+) -> None:
+    async with staged(tmp_path, ["one two three four"], tokens_per_second=5) as stage:
+        await stage.write("count")
+        await stage.press("enter")
+        history = stage.app.desk.conversation.history
+        await stage.until(lambda: 2 in history.turns and "two" in history.turns[2].text)
+        journal = stage.app.desk.journal.folder / "events.jsonl"
+        copy = tmp_path / "killed" / journal.parent.name
+        copy.mkdir(parents=True)
+        (copy / "events.jsonl").write_bytes(journal.read_bytes())  # what a SIGKILL leaves
+    (tmp_path / "again").mkdir()
+    (tmp_path / "killed").rename(tmp_path / "again" / "conversations")
+    async with staged(tmp_path / "again") as stage:
+        await open_conversations(stage)
+        await stage.press("enter")
+        await stage.until(lambda: "one two" in stage.text)
+        assert "stopped" in stage.text
+
+
+@live
+async def test_models_are_listed_with_how_they_fit_and_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(choices, "folder", lambda: tmp_path / "models")
+    async with staged(tmp_path) as stage:
+        await stage.press("f2")
+        await stage.until(lambda: "google/gemma-4-12B-it as 4bit" in stage.text)
+        assert "24.0 GB for a model (what Metal recommends)" in stage.text
+        await stage.press("down")
+        await stage.until(lambda: "quantized to 4 bits" in stage.text)
+        await stage.press("enter")
+        await stage.until(lambda: stage.app.desk.conversation.state == "ready")
+        await stage.until(lambda: stage.text.startswith(" tiny-4bit"))
+        assert 'model = "tiny-4bit"' in stage.app.desk.path.read_text()
+
+
+@live
+async def test_a_download_is_asked_for_twice_and_runs_in_a_process_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = tmp_path / "gemma4"
+    script.write_text(
+        "#!/bin/sh\nprintf '\\rDownloaded 1.00 of 2.00 GB, 9 MB/s' >&2\nsleep 1\n"
+        "echo 'Error: The disk is full' >&2\nexit 2\n"
+    )
+    script.chmod(0o755)
+    monkeypatch.setattr("app.converting.GEMMA4", [str(script)])
+    monkeypatch.setattr(choices, "folder", lambda: tmp_path / "models")
+    async with staged(tmp_path) as stage:
+        await stage.press("f2")
+        await stage.until(lambda: "google/gemma-4-12B-it as 4bit" in stage.text)
+        await stage.press("down", "down", "d")
+        await stage.until(lambda: "Press D again to begin." in " ".join(stage.text.split()))
+        await stage.press("d")
+        await stage.until(lambda: "Downloaded 1.00 of 2.00 GB" in stage.text)
+        await stage.press("escape")
+        await stage.until(lambda: stage.app.chat.query(Card))
+        await stage.until(lambda: "The disk is full" in stage.text)
+
+
+@live
+async def test_the_conversation_is_exported_with_its_picture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("platformdirs.user_documents_path", lambda: tmp_path)
+    async with staged(tmp_path, ["Blue."]) as stage:
+        await stage.app.chat.prompt._on_paste(paste(str(chart(tmp_path))))
+        await stage.until(lambda: stage.app.chat.prompt.text)
+        await stage.ask("which colour")
+        await stage.press("ctrl+o")
+        written = tmp_path / "gemma4" / "which colour.md"
+        await stage.until(written.is_file)
+        assert "Blue." in written.read_text()
+        assert (tmp_path / "gemma4" / "which colour" / "image-1.png").is_file()
+
+
+@live
+async def test_a_newcomer_sees_a_picture_and_hears_a_question_with_two_keys(
+    tmp_path: Path,
+) -> None:
+    async with staged(tmp_path, ["19.56"], first=True, size=(100, 40)) as stage:
+        await stage.until(lambda: "what is the total?" in stage.app.chat.prompt.text)
+        assert "Welcome." in stage.text
+        await stage.until(lambda: "receipt.png · 288×480" in stage.text)
+        await stage.press("enter")
+        await stage.until(lambda: "[Audio 0:0" in stage.app.chat.prompt.text)
+        await stage.press("enter")
+        await stage.until(lambda: "That is all it takes." in stage.text)
+        first, _, second, _ = stage.app.desk.conversation.history.turns.values()
+        assert first.text == "what is the total?"
+        assert [one.kind for one in second.attachments] == ["image", "sound"]
+        assert "# max_tokens = 1024" in stage.app.desk.path.read_text()
+
+
+@live
+async def test_every_command_of_the_table_can_be_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("platformdirs.user_documents_path", lambda: tmp_path)
+    monkeypatch.setattr(choices, "folder", lambda: tmp_path / "models")
+    async with staged(tmp_path) as stage:
+        await stage.ask("hello")
+        for command in commands.COMMANDS:
+            if command.id not in ("quit", "talk_space"):
+                stage.app.do(command.id)
+                if command.id in ("talk", "hands_free", "watch"):  # what goes on by itself
+                    await asyncio.sleep(0.1)
+                    stage.app.do(command.id)
+                await stage.pilot.pause()
+        assert stage.app.is_running
+
+
+async def open_conversations(stage: Stage) -> None:
+    await stage.press("ctrl+r")
+    await stage.until(lambda: "Go on" in stage.text)
+    await stage.until(lambda: stage.app.screen.query("#list") and "looking" not in stage.text)
+    await stage.pilot.pause(0.1)
+
+
+def paste(text: str):  # noqa: ANN201
+    from textual.events import Paste
+
+    return Paste(text)

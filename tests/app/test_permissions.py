@@ -1,0 +1,103 @@
+import sys
+
+import pytest
+
+from app.capture import permissions
+from app.capture.permissions import (
+    Refused,
+    microphone,
+    recognised,
+    screen,
+    screen_allowed,
+    terminal,
+)
+
+
+@pytest.mark.parametrize(
+    ("environment", "name"),
+    [
+        ({"TERM_PROGRAM": "Apple_Terminal"}, "Terminal"),
+        ({"TERM_PROGRAM": "iTerm.app"}, "iTerm"),
+        ({"TERM_PROGRAM": "vscode"}, "Visual Studio Code"),
+        (
+            {"TERM_PROGRAM": "vscode", "__CFBundleIdentifier": "com.todesktop.230313mzl4w4u92"},
+            "Cursor",
+        ),
+        ({"TERM_PROGRAM": "ghostty"}, "Ghostty"),
+        ({"TERM_PROGRAM": "New.app"}, "New"),
+        ({"TERM_PROGRAM": "tmux", "__CFBundleIdentifier": "com.googlecode.iterm2"}, "iTerm"),
+        ({"TERM_PROGRAM": "tmux"}, "your terminal program"),
+        ({"__CFBundleIdentifier": "org.example.Shiny"}, "Shiny"),
+        ({"KITTY_WINDOW_ID": "1", "TERM": "xterm-kitty"}, "kitty"),
+        ({"TERM_PROGRAM": "iTerm.app", "SSH_CONNECTION": "1 2 3 4"}, "sshd-keygen-wrapper"),
+        ({}, "your terminal program"),
+    ],
+)
+def test_the_terminal_is_named_as_system_settings_lists_it(
+    environment: dict[str, str], name: str
+) -> None:
+    assert terminal(environment) == name
+
+
+@pytest.mark.parametrize(
+    ("said", "link"),
+    [
+        ("screencapture: could not create image from display", permissions.SCREEN_PANE),
+        ("could not create image from rect", permissions.SCREEN_PANE),
+        (
+            "42:55: execution error: System Events got an error: osascript is not allowed "
+            "assistive access. (-25211)",
+            permissions.ACCESSIBILITY_PANE,
+        ),
+        (
+            "execution error: Not authorized to send Apple events to Finder. (-1743)",
+            permissions.AUTOMATION_PANE,
+        ),
+    ],
+)
+def test_a_refusal_is_recognised_and_leads_to_its_page_of_system_settings(
+    said: str, link: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(permissions, "terminal", lambda: "Ghostty")
+    refused = recognised(said)
+    assert isinstance(refused, Refused)
+    assert refused.link == link and link.startswith("x-apple.systempreferences:")
+    assert "Ghostty" in refused.cause and "Ghostty" in refused.remedy
+
+
+@pytest.mark.parametrize("said", ["", "screencapture: illegal option -- z", "error -1728"])
+def test_other_complaints_are_no_refusals(said: str) -> None:
+    assert recognised(said) is None
+
+
+def test_the_screens_card_says_how_to_go_on_without_the_permission() -> None:
+    assert "Ctrl+Shift+Cmd+4" in screen("It is black.").remedy
+    assert screen("It is black.").cause.startswith("It is black. ")
+
+
+def test_the_microphones_card_names_every_cause_and_what_still_works(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    monkeypatch.setattr(permissions, "terminal", lambda: "iTerm")
+    error = microphone("MacBook Pro Microphone")
+    assert isinstance(error, Refused) and error.link == permissions.MICROPHONE_PANE
+    for part in ("MacBook Pro Microphone", "iTerm", "muted"):
+        assert part in error.cause
+    for part in ("Privacy & Security > Microphone", "Sound > Input", "F3", "Typing"):
+        assert part in error.remedy
+
+
+def test_elsewhere_the_microphones_card_has_no_page_of_a_mac(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sys, "platform", "linux")
+    error = microphone("null sink")
+    assert not isinstance(error, Refused) and "System Settings" not in error.remedy
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="a Mac gives an answer")
+def test_a_machine_without_the_question_gives_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert screen_allowed() is None
+    monkeypatch.setattr(sys, "platform", "darwin")  # an older one, without CoreGraphics' call
+    assert screen_allowed() is None

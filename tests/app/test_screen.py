@@ -1,0 +1,355 @@
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from PIL import Image, ImageDraw
+
+from app.capture import linux, permissions, screen
+from app.capture.permissions import Refused
+from app.capture.watch import Watch
+from mlx_gemma4.errors import Gemma4Error
+from mlx_gemma4.images import BUDGETS, patches
+from tests.app.programs import Program
+
+TAKE = 'echo "$@" > "$TAKEN"; for file; do :; done; cp "$SHOT" "$file"'
+"""A program that writes down its arguments, and the picture into the file that is its last one."""
+
+
+@pytest.fixture
+def shot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Image.Image:
+    """The picture that fake programs take."""
+    image = Image.radial_gradient("L").convert("RGB").resize((320, 200))
+    image.save(tmp_path / "shot.png")
+    monkeypatch.setenv("SHOT", str(tmp_path / "shot.png"))
+    monkeypatch.setenv("TAKEN", str(tmp_path / "taken"))
+    return image
+
+
+@pytest.fixture
+def mac(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    monkeypatch.setattr(permissions, "terminal", lambda: "iTerm")
+    monkeypatch.setattr(permissions, "screen_allowed", lambda: True)
+
+
+@pytest.mark.usefixtures("mac")
+@pytest.mark.parametrize(
+    ("what", "arguments", "name"),
+    [
+        ("region", "-x -i -s", "part of the screen"),
+        ("window", "-x -i -W -o", "window"),
+        ("screen", "-x", "screen"),
+    ],
+)
+def test_a_mac_takes_pictures_by_screencapture(
+    program: Program,
+    shot: Image.Image,
+    tmp_path: Path,
+    what: screen.What,
+    arguments: str,
+    name: str,
+) -> None:
+    program("screencapture", TAKE)
+    taken = screen.capture(what)
+    assert taken is not None and taken.name == name
+    assert taken.image.tobytes() == shot.tobytes()
+    assert (tmp_path / "taken").read_text().rsplit(maxsplit=1)[0] == arguments
+
+
+@pytest.mark.usefixtures("mac", "shot")
+@pytest.mark.parametrize("script", ["exit 1", "exit 0", 'for file; do :; done; > "$file"'])
+def test_no_file_or_an_empty_one_means_that_the_user_cancelled(
+    program: Program, script: str
+) -> None:
+    program("screencapture", script)
+    assert screen.capture("region") is None
+
+
+@pytest.mark.usefixtures("mac", "shot")
+def test_a_whole_screen_that_is_not_taken_was_not_cancelled(program: Program) -> None:
+    program("screencapture", "echo 'no displays' >&2; exit 1")
+    with pytest.raises(Gemma4Error, match="no displays"):
+        screen.capture("screen")
+
+
+@pytest.mark.usefixtures("mac", "shot")
+def test_a_refused_screen_is_told_with_the_terminals_name(program: Program) -> None:
+    program("screencapture", "echo 'could not create image from display' >&2; exit 1")
+    with pytest.raises(Refused) as caught:
+        screen.capture("region")
+    assert "iTerm" in caught.value.remedy and caught.value.link == permissions.SCREEN_PANE
+
+
+@pytest.mark.usefixtures("mac", "shot")
+def test_a_picture_of_the_wallpaper_alone_is_told_as_a_refusal(
+    program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program("screencapture", TAKE)
+    monkeypatch.setattr(permissions, "screen_allowed", lambda: False)
+    with pytest.raises(Refused, match="shows no other program's window"):
+        screen.capture("window")
+
+
+@pytest.mark.usefixtures("mac", "shot")
+def test_a_black_screen_is_told_as_a_refusal(program: Program, tmp_path: Path) -> None:
+    program("screencapture", TAKE)
+    Image.new("RGB", (320, 200), (0, 1, 2)).save(tmp_path / "shot.png")
+    with pytest.raises(Refused, match="black"):
+        screen.capture("screen")
+    assert screen.capture("region") is not None  # part of a screen may be black
+
+
+@pytest.mark.usefixtures("mac")
+def test_a_mac_without_screencapture_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(Gemma4Error, match="No picture of the screen"):
+        screen.capture("screen")
+
+
+@pytest.fixture
+def no_screen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    programs, which = tmp_path / "bin", shutil.which
+    monkeypatch.setattr(linux.shutil, "which", lambda name: which(name, path=str(programs)))
+
+
+@pytest.mark.usefixtures("no_screen")
+def test_without_a_screen_the_remedy_says_what_would_do() -> None:
+    with pytest.raises(Gemma4Error, match="grim and slurp"):
+        screen.capture("region")
+
+
+@pytest.mark.usefixtures("no_screen")
+def test_on_wayland_slurp_chooses_the_part_that_grim_takes(
+    program: Program, shot: Image.Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WAYLAND_DISPLAY", "wayland-0")
+    program("slurp", "echo '10,20 30x40'")
+    program("grim", TAKE)
+    taken = screen.capture("region")
+    assert taken is not None and taken.image.tobytes() == shot.tobytes()
+    assert (tmp_path / "taken").read_text().startswith("-g 10,20 30x40 /")
+    whole = screen.capture("screen")
+    assert whole is not None and whole.name == "screen"
+    assert not (tmp_path / "taken").read_text().startswith("-g")
+
+
+@pytest.mark.usefixtures("no_screen", "shot")
+def test_escape_in_slurp_cancels(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WAYLAND_DISPLAY", "wayland-0")
+    program("slurp", "echo 'selection cancelled' >&2; exit 1")
+    program("grim", TAKE)
+    assert screen.capture("region") is None
+
+
+@pytest.mark.usefixtures("no_screen")
+def test_where_grim_fails_gnome_screenshot_is_tried(
+    program: Program, shot: Image.Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WAYLAND_DISPLAY", "wayland-0")
+    program("grim", "echo 'compositor does not support it' >&2; exit 1")
+    program("slurp", "echo '0,0 1x1'")
+    program("gnome-screenshot", TAKE)
+    taken = screen.capture("window")
+    assert taken is not None and (taken.name, taken.note) == ("window", "")
+    assert (tmp_path / "taken").read_text().startswith("-w -f /")
+
+
+@pytest.mark.usefixtures("no_screen", "shot")
+def test_a_cancelled_gnome_screenshot_leaves_no_file(
+    program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DISPLAY", ":12345")
+    program("gnome-screenshot", "exit 0")
+    assert screen.capture("region") is None
+
+
+@pytest.mark.usefixtures("no_screen", "shot")
+def test_why_each_way_failed_is_told(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DISPLAY", ":12345")
+    program("gnome-screenshot", "echo 'no session bus' >&2; exit 1")
+    with pytest.raises(Gemma4Error) as caught:
+        screen.capture("screen")
+    assert "gnome-screenshot: no session bus" in caught.value.cause
+    assert "Pillow: " in caught.value.cause
+
+
+MISSING = [name for name in ("Xvfb", "xterm") if shutil.which(name) is None]
+
+
+@pytest.fixture
+def display(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A real X server without a monitor."""
+    read, write = os.pipe()
+    command = ["Xvfb", "-displayfd", str(write), "-screen", "0", "800x600x24", "-noreset"]
+    with subprocess.Popen(command, pass_fds=[write], stderr=subprocess.DEVNULL) as server:
+        os.close(write)
+        with os.fdopen(read) as told:
+            name = f":{told.readline().strip()}"
+        monkeypatch.setenv("DISPLAY", name)
+        monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+        yield name
+        server.terminate()
+
+
+@pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}")
+def test_a_real_screen_is_taken_and_watched(display: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(linux.shutil, "which", lambda name: None)  # Pillow alone
+    watch = Watch(1.0)
+    empty = screen.capture("region")
+    assert empty is not None and empty.image.size == (800, 600)
+    assert empty.name == "screen" and "whole screen" in empty.note
+    assert watch.look(empty.image, 0.0)
+    text = 'printf "\\033[?25l%s\\n" "$(seq 1 200)"; sleep 60'
+    command = ["xterm", "-geometry", "80x24+0+0", "-e", "sh", "-c", text]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as xterm:
+        try:
+            end, now = time.monotonic() + 10, 1.0
+            while not watch.look((taken := screen.capture("screen") or empty).image, now):
+                assert time.monotonic() < end, "the window did not come up"
+                time.sleep(0.05)
+                now += 1
+        finally:
+            xterm.terminate()
+    assert taken.note == ""
+    assert taken.image.tobytes() != empty.image.tobytes()
+
+
+def page(lines: int, clock: str = "12:00", cursor: bool = False) -> Image.Image:
+    """A screen with some lines of text, a clock and perhaps a cursor."""
+    image = Image.new("RGB", (1280, 800), "white")
+    draw = ImageDraw.Draw(image)
+    for number in range(lines):
+        draw.text((20, 40 + 20 * number), "the quick brown fox jumps over the dog " * 2, "black")
+    draw.text((1200, 5), clock, "black")
+    if cursor:
+        draw.rectangle((300, 700, 308, 716), "black")
+    return image
+
+
+def test_a_screen_is_shown_when_text_changed_and_not_for_a_clock_or_a_cursor() -> None:
+    watch = Watch(2.0)
+    assert watch.look(page(5), 0)
+    assert not watch.look(page(5, "12:01"), 10)
+    assert not watch.look(page(5, cursor=True), 20)
+    assert watch.look(page(6), 30)
+    assert not watch.look(page(6), 40)
+
+
+def test_a_change_that_comes_too_soon_is_shown_when_its_time_has_come() -> None:
+    watch = Watch(2.0)
+    assert watch.look(page(1), 0)
+    assert not watch.look(page(2), 1.9)
+    assert watch.look(page(2), 2.0)
+
+
+def test_small_changes_that_add_up_are_shown() -> None:
+    watch = Watch(0.0)
+    assert watch.look(page(0), 0)
+    image = page(0)
+    shown = []
+    for step in range(40):
+        image.paste("black", (8 * step, 400, 8 * step + 8, 416))
+        shown.append(watch.look(image, step))
+    assert 0 < sum(shown) < 20
+
+
+def test_another_resolution_is_a_change() -> None:
+    watch = Watch(1.0)
+    assert watch.look(page(1), 0)
+    assert watch.look(page(1).resize((640, 400)), 1)
+
+
+@pytest.mark.parametrize(
+    ("size", "most", "tokens"),
+    [
+        ((1920, 1080), 1120, 1120),
+        ((2880, 1800), 1120, 1120),
+        ((1280, 800), 1120, 560),
+        ((300, 200), 1120, 70),
+        ((1920, 1080), 280, 280),
+        ((1280, 800), 70, 70),
+    ],
+)
+def test_a_screen_gets_the_fewest_tokens_that_do_not_shrink_it(
+    size: tuple[int, int], most: int, tokens: int
+) -> None:
+    assert screen.screen_tokens(size, most) == tokens
+    if tokens < most:
+        smaller = BUDGETS[BUDGETS.index(tokens) - 1]
+        assert patches(Image.new("RGB", size), tokens).size[0] >= size[0]
+        assert tokens == 70 or patches(Image.new("RGB", size), smaller).size[0] < size[0]
+
+
+def test_the_caption_counts_the_tokens_that_the_model_gets() -> None:
+    tokens = screen.tokens_of((1280, 800), 280)
+    assert tokens == len(patches(Image.new("RGB", (1280, 800)), 280).patches)
+    said = screen.caption("window", (1280, 800), tokens, 280)
+    assert said == "window · 1280×800 → 273 of 280 image tokens"
+
+
+def test_image_tokens_go_up_and_begin_again() -> None:
+    assert [screen.next_budget(one) for one in BUDGETS] == [*BUDGETS[1:], BUDGETS[0]]
+
+
+@pytest.fixture
+def clipboard(no_screen: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WAYLAND_DISPLAY", "wayland-0")
+
+
+@pytest.mark.usefixtures("clipboard")
+def test_a_picture_comes_out_of_the_clipboard(program: Program, shot: Image.Image) -> None:
+    program("wl-paste", 'cat "$SHOT"')
+    taken = screen.clipboard()
+    assert isinstance(taken, screen.Shot) and taken.name == "clipboard"
+    assert taken.image.tobytes() == shot.tobytes()
+
+
+@pytest.mark.usefixtures("clipboard")
+def test_a_clipboard_without_a_picture_gives_nothing(program: Program) -> None:
+    program("wl-paste", "echo 'No suitable type of content copied' >&2; exit 1")
+    assert screen.clipboard() is None
+
+
+@pytest.mark.usefixtures("clipboard")
+@pytest.mark.parametrize("script", ["echo 'no seat' >&2; exit 1", "echo this is no picture"])
+def test_a_clipboard_that_cannot_be_read_is_told(program: Program, script: str) -> None:
+    program("wl-paste", script)
+    with pytest.raises(Gemma4Error, match="clipboard cannot be read"):
+        screen.clipboard()
+
+
+@pytest.mark.usefixtures("clipboard")
+def test_without_a_program_for_the_clipboard_the_remedy_names_one() -> None:
+    with pytest.raises(Gemma4Error, match="wl-clipboard"):
+        screen.clipboard()
+
+
+@pytest.mark.usefixtures("mac")
+def test_osascript_that_fails_means_a_clipboard_without_a_picture(program: Program) -> None:
+    program("osascript", "echo 'execution error: (-1700)' >&2; exit 1")
+    assert screen.clipboard() is None
+
+
+@pytest.mark.usefixtures("mac")
+def test_osascript_that_gives_nonsense_is_told(program: Program) -> None:
+    program("osascript", "echo '«data PNGfzz»'")
+    with pytest.raises(Gemma4Error, match="clipboard cannot be read"):
+        screen.clipboard()
+
+
+@pytest.mark.usefixtures("mac")
+def test_a_macs_clipboard_gives_its_picture(program: Program, shot: Image.Image) -> None:
+    program("osascript", "printf '«data PNGf'; od -An -v -tx1 \"$SHOT\" | tr -d ' \\n'; echo '»'")
+    taken = screen.clipboard()
+    assert isinstance(taken, screen.Shot)
+    assert taken.image.convert("RGB").tobytes() == shot.tobytes()

@@ -1,0 +1,195 @@
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+import wave
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from app.speech import Speaker, command
+from mlx_gemma4.errors import Gemma4Error
+from tests.app.programs import Program
+
+SAYING = """
+cat > "$SAID/$$.now"
+echo "$(cat "$SAID/$$.now")" >> "$SAID/begun"
+sleep 0.02
+[ -e "$SAID/slow" ] && { sleep 60 & echo $! > "$SAID/child"; wait; }
+echo "$(cat "$SAID/$$.now")" >> "$SAID/said"
+"""
+
+
+@pytest.fixture
+def said(tmp_path: Path, program: Program, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A `say` that writes what it began and what it said to the end."""
+    folder = tmp_path / "said"
+    folder.mkdir()
+    monkeypatch.setenv("SAID", str(folder))
+    program("say", SAYING)
+    return folder
+
+
+@pytest.fixture
+def speaker(said: Path) -> Iterator[Speaker]:
+    one = Speaker(["say"])
+    yield one
+    one.close()
+
+
+def wait(condition: Callable[[], object], seconds: float = 10) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.005)
+
+
+def lines(path: Path) -> list[str]:
+    return path.read_text().splitlines() if path.is_file() else []
+
+
+def alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except ProcessLookupError:
+        return False
+    except FileNotFoundError:  # no such files on a Mac, or it went in between
+        return sys.platform == "darwin"
+    return state != "Z"  # killed, and nobody waited for it
+
+
+def test_an_answer_is_spoken_in_order_while_it_comes(speaker: Speaker, said: Path) -> None:
+    for piece in ("One", " is", " one. ", "Two", " `code`. Three"):
+        speaker.add(piece)
+    wait(lambda: lines(said / "said")[:1] == ["One is one."])
+    speaker.finish()
+    wait(lambda: not speaker.speaking)
+    assert lines(said / "said") == ["One is one.", "Two code.", "Three"]
+
+
+def test_stop_kills_the_voice_in_mid_sentence_with_its_children(
+    speaker: Speaker, said: Path
+) -> None:
+    (said / "slow").touch()
+    speaker.add("A long sentence. Another one. ")
+    wait(lambda: lines(said / "child"))
+    child = int(lines(said / "child")[0])
+    assert speaker.speaking and alive(child)
+    began = time.monotonic()
+    speaker.stop()
+    assert time.monotonic() - began < 0.5  # it would last a minute
+    wait(lambda: not alive(child), 2)
+    wait(lambda: not speaker.speaking, 2)
+    assert lines(said / "begun") == ["A long sentence."]
+    assert lines(said / "said") == []
+    assert speaker.problem is None
+
+
+def test_after_a_stop_the_next_answer_is_spoken_from_its_beginning(
+    speaker: Speaker, said: Path
+) -> None:
+    (said / "slow").touch()
+    speaker.add("First. And a half sentence")
+    wait(lambda: lines(said / "begun"))
+    speaker.stop()
+    (said / "slow").unlink()
+    speaker.add("Second. ")
+    speaker.finish()
+    wait(lambda: not speaker.speaking)
+    assert lines(said / "said") == ["Second."]
+
+
+def test_adding_words_never_waits_for_the_voice(speaker: Speaker, said: Path) -> None:
+    (said / "slow").touch()
+    began = time.monotonic()
+    for _ in range(200):
+        speaker.add("Again and again. ")
+    assert time.monotonic() - began < 1
+    speaker.stop()
+
+
+def test_the_program_is_told_when_it_begins_and_when_it_ends(said: Path) -> None:
+    states: list[bool] = []
+    holder: list[Speaker] = []
+    ended = threading.Event()
+
+    def changed() -> None:
+        states.append(holder[0].speaking)
+        if not states[-1]:
+            ended.set()
+
+    speaker = Speaker(["say"], changed)
+    holder.append(speaker)
+    speaker.add("One. Two. ")
+    assert ended.wait(10)
+    speaker.close()
+    assert states == [True, False]
+
+
+def test_a_voice_that_fails_is_told_with_what_it_said(program: Program) -> None:
+    program("say", "cat > /dev/null; echo 'Voice Nobody not found' >&2; exit 3")
+    told = threading.Event()
+    speaker = Speaker(["say"], lambda: speaker.problem and told.set())
+    speaker.add("One. Two. Three. ")
+    assert told.wait(10)
+    wait(lambda: not speaker.speaking)
+    assert speaker.problem is not None and "Voice Nobody not found" in speaker.problem.cause
+    speaker.close()
+
+
+def test_a_voice_that_is_not_there_is_told() -> None:
+    speaker = Speaker(["/nowhere/say"])
+    speaker.add("One. ")
+    wait(lambda: speaker.problem)
+    wait(lambda: not speaker.speaking)
+    speaker.close()
+
+
+def test_a_mac_has_say_and_a_linux_machine_espeak(
+    monkeypatch: pytest.MonkeyPatch, program: Program
+) -> None:
+    program("say", "")
+    program("espeak-ng", "")
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert command("Anna", 200) == ["say", "-v", "Anna", "-r", "200", "-f", "-"]
+    monkeypatch.setattr(sys, "platform", "linux")
+    assert command("", 180) == ["espeak-ng", "-s", "180", "--stdin"]
+
+
+def test_a_machine_without_a_voice_is_told_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(Gemma4Error, match="apt install espeak-ng"):
+        command()
+
+
+@pytest.mark.skipif(shutil.which("espeak-ng") is None, reason="espeak-ng is not installed")
+def test_espeak_speaks_a_sentence_and_faster_at_a_higher_rate(tmp_path: Path) -> None:
+    seconds = []
+    for rate in (120, 300):
+        path = tmp_path / f"{rate}.wav"
+        speaker = Speaker([*command("en", rate), "-w", str(path)])
+        speaker.add("The total of the receipt is nineteen fifty six. ")
+        wait(lambda speaker=speaker: not speaker.speaking)
+        speaker.close()
+        assert speaker.problem is None
+        with wave.open(str(path)) as file:
+            seconds.append(file.getnframes() / file.getframerate())
+    assert 1 < seconds[1] < seconds[0] < 10
+
+
+@pytest.mark.skipif(shutil.which("espeak-ng") is None, reason="espeak-ng is not installed")
+def test_espeak_says_that_a_voice_is_not_known() -> None:
+    known = subprocess.run(
+        [*command("xx-nobody"), "--stdout"], input=b"x", capture_output=True
+    ).returncode
+    assert known > 0
+    speaker = Speaker([*command("xx-nobody"), "--stdout"])
+    speaker.add("One. ")
+    wait(lambda: speaker.problem)
+    speaker.close()

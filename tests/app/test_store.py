@@ -1,0 +1,126 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from app.entries import Asked, Attached, Attachment, Begun, Ended, Said, Using
+from app.export import write
+from app.history import History
+from app.store import Store, title_of
+from mlx_gemma4.errors import Gemma4Error
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "conversations")
+
+
+def asked(store: Store, text: str, at: int = 0) -> str:
+    """Hold a conversation of one question."""
+    with store.new() as journal:
+        journal.append(Begun(1, "user", 0.0))
+        journal.append(Asked(1, text))
+    if at:
+        os.utime(journal.folder / "events.jsonl", (at, at))
+    return journal.folder.name
+
+
+def test_without_conversations_the_list_is_empty(store: Store) -> None:
+    assert store.list() == []
+
+
+def test_conversations_are_listed_by_their_first_question_the_newest_first(store: Store) -> None:
+    old = asked(store, "what is\n  this?", 1000)
+    new = asked(store, "a " + "very " * 30 + "long question", 2000)
+    first, second = store.list()
+    assert (first.id, second.id) == (new, old)
+    assert second.title == "what is this?" and second.updated == 1000
+    assert first.title.endswith("…") and len(first.title) <= 60
+    assert first.created > 1_000_000  # the head's, not the file's time
+
+
+def test_a_spoken_question_gives_its_title_by_what_was_heard(store: Store) -> None:
+    with store.new() as journal:
+        journal.append(Begun(1, "user", 0.0))
+        journal.append(Asked(1, ""))
+        journal.append(Begun(2, "model", 0.0))
+        journal.append(Said(1, "heard", "what is the total?"))
+    assert store.list()[0].title == "what is the total?"
+
+
+def test_a_title_that_the_user_gave_stays_until_it_is_taken_away(store: Store) -> None:
+    name = asked(store, "why?")
+    store.rename(name, "  Receipts\nof May ")
+    assert store.list()[0].title == "Receipts of May"
+    store.rename(name, " ")
+    assert title_of(store.folder / name) == "why?"
+
+
+def test_a_deleted_conversation_lies_in_the_trash_and_comes_back(store: Store) -> None:
+    name = asked(store, "why?")
+    place = store.delete(name)
+    assert store.list() == [] and (place / "events.jsonl").is_file()
+    store.restore(name)
+    assert [one.id for one in store.list()] == [name]
+
+
+def test_opening_what_is_not_there_is_told(store: Store) -> None:
+    with pytest.raises(Gemma4Error, match="no such conversation"):
+        store.open("nothing")
+
+
+def test_a_conversation_without_a_readable_line_is_listed_all_the_same(store: Store) -> None:
+    name = asked(store, "why?")
+    (store.folder / name / "events.jsonl").write_bytes(b"\xff\n\n[]\n")
+    assert [one.title for one in store.list()] == ["Untitled"]
+
+
+@pytest.fixture
+def history() -> History:
+    picture = Attachment(1, "image", 1, "p.png", "window", (64, 48))
+    sound = Attachment(2, "sound", 1, "s.wav", "recording", seconds=4.2)
+    gone = Attachment(3, "video", 1, "gone.mp4", "gone.mp4")
+    return History(
+        [
+            Using("tiny"),
+            Begun(1, "user", 0.0),
+            Attached(picture),
+            Attached(sound),
+            Attached(gone),
+            Asked(1, "why is the bar red?"),
+            Begun(2, "model", 0.0),
+            Said(1, "heard", "look at this"),
+            Said(2, "thought", "Bars.\nRed."),
+            Said(2, "text", "It is **below** 700."),
+            Ended(2, "interrupted", "cancelled", {"reply_tokens": 5.0, "tokens_per_second": 9.96}),
+        ]
+    )
+
+
+def test_a_conversation_is_exported_with_its_pictures_and_sounds(
+    tmp_path: Path, history: History
+) -> None:
+    (tmp_path / "p.png").write_bytes(b"picture")
+    (tmp_path / "s.wav").write_bytes(b"sound")
+    page = write(history, tmp_path, "Bars: red/blue?", tmp_path / "out")
+    assert page.name == "Bars redblue.md"
+    text = page.read_text()
+    assert text.startswith("# Bars: red/blue?\n\nAnswers by tiny.\n\n## You, ")
+    for part in (
+        "![Image #1: window](<Bars redblue/image-1.png>)",
+        "[Audio 0:04: recording](<Bars redblue/sound-1.wav>)",
+        "[gone.mp4] (its file is not there any more)",
+        "> Heard: look at this",
+        "> Bars.\n> Red.",
+        "It is **below** 700.",
+        "*5 tokens · 10.0 tok/s · stopped*",
+    ):
+        assert part in text
+    beside = tmp_path / "out/Bars redblue"
+    assert (beside / "image-1.png").read_bytes() == b"picture"
+    assert (beside / "sound-1.wav").read_bytes() == b"sound"
+
+
+def test_an_export_never_overwrites_another(tmp_path: Path, history: History) -> None:
+    pages = {write(history, tmp_path, "Bars", tmp_path / "out").name for _ in range(3)}
+    assert pages == {"Bars.md", "Bars 2.md", "Bars 3.md"}

@@ -1,0 +1,167 @@
+from pathlib import Path
+
+from app.widgets.talkbar import BLOCKS, bars
+from mlx_gemma4.errors import Gemma4Error
+from tests.app.host import FakeGate, FakeMicrophone, Stage, World, live, shot, staged
+
+
+def recorded(stage: Stage, seconds: float) -> bool:
+    recording = stage.app.desk.conversation.recording
+    return recording is not None and recording.seconds >= seconds
+
+
+@live
+async def test_space_records_and_space_sends(tmp_path: Path) -> None:
+    async with staged(tmp_path, ["I heard you."]) as stage:
+        await stage.press("space")
+        await stage.until(lambda: recorded(stage, 0.2))
+        for words in ("● rec", "-18 dB", "/ 0:30", "Studio Microphone · space or F4 sends"):
+            assert words in stage.text
+        assert "listening · esc discards the recording" in stage.text
+        await stage.press("space")
+        await stage.until(lambda: "I heard you." in stage.text)
+        (sound,) = stage.app.desk.conversation.history.turns[1].attachments
+        assert sound.seconds >= 0.2
+        await stage.until(lambda: stage.world.microphone.closed)
+        assert "● rec" not in stage.text
+
+
+@live
+async def test_space_in_the_middle_of_words_is_a_space(tmp_path: Path) -> None:
+    async with staged(tmp_path) as stage:
+        await stage.press("a", "space", "b")
+        assert stage.app.chat.prompt.text == "a b"
+        assert not stage.app.chat.talking.active
+
+
+@live
+async def test_escape_discards_a_recording(tmp_path: Path) -> None:
+    async with staged(tmp_path) as stage:
+        await stage.press("f4")
+        await stage.until(lambda: recorded(stage, 0.1))
+        await stage.press("escape")
+        await stage.until(lambda: stage.app.desk.conversation.recording is None)
+        assert not stage.app.desk.conversation.history.turns
+        await stage.until(lambda: not stage.app.chat.talk_bar.display)
+
+
+@live
+async def test_a_recording_is_sent_by_itself_after_silence(tmp_path: Path) -> None:
+    world = World(gate=FakeGate(5))
+    async with staged(
+        tmp_path, ["By itself."], settings="stop_after = 0.5\n", world=world
+    ) as stage:
+        await stage.press("f4")
+        await stage.until(lambda: "By itself." in stage.text)
+
+
+@live
+async def test_hands_free_answers_whenever_somebody_has_spoken(tmp_path: Path) -> None:
+    world = World(gate=FakeGate(8))
+    async with staged(tmp_path, ["One.", "Two."], world=world) as stage:
+        await stage.press("f7")
+        await stage.until(lambda: "One." in stage.text)
+        assert stage.app.chat.talking.active
+        world.gate._left = 8
+        await stage.until(lambda: "Two." in stage.text)
+        await stage.press("f7")
+        await stage.until(lambda: world.microphone.closed)
+
+
+@live
+async def test_a_microphone_that_gives_only_zeros_is_told_and_goes_on(tmp_path: Path) -> None:
+    world = World(microphone=FakeMicrophone(silent=True))
+    async with staged(tmp_path, world=world) as stage:
+        await stage.press("f4")
+        await stage.until(lambda: "The microphone is silent" in stage.text)
+        assert "Typing, pictures and sound files" in stage.text
+        assert stage.app.desk.conversation.recording is not None
+
+
+@live
+async def test_a_microphone_that_cannot_be_opened_is_a_card(tmp_path: Path) -> None:
+    world = World()
+    world.microphone.problem = Gemma4Error("There is no microphone", "None.", "See the settings.")
+    async with staged(tmp_path, world=world) as stage:
+        await stage.press("f4")
+        await stage.until(lambda: "There is no microphone" in stage.text)
+        assert "f3 settings" in stage.text
+        assert not stage.app.chat.talking.active
+
+
+@live
+async def test_a_microphone_that_goes_is_opened_again_and_the_recording_kept(
+    tmp_path: Path,
+) -> None:
+    world = World()
+    async with staged(tmp_path, world=world) as stage:
+        await stage.press("f4")
+        await stage.until(lambda: recorded(stage, 0.2))
+        old, world.microphone = world.microphone, FakeMicrophone()
+        old.problem = Gemma4Error("The microphone has stopped", "Nothing came.", "Look at it.")
+        await stage.until(lambda: "The microphone has stopped" in stage.text)
+        await stage.until(lambda: recorded(stage, 0.6))
+
+
+@live
+async def test_the_bar_says_how_far_the_engine_is_behind(tmp_path: Path) -> None:
+    async with staged(tmp_path, hearing_speed=0.2) as stage:
+        await stage.press("f4")
+        await stage.until(lambda: "s behind" in stage.text)
+
+
+@live
+async def test_answers_are_read_aloud_until_escape(tmp_path: Path) -> None:
+    said = tmp_path / "said"
+    world = World(voice=["sh", "-c", f"cat >> {said}; sleep 30"])
+    async with staged(tmp_path, ["One. Two."], world=world) as stage:
+        await stage.press("f8")
+        await stage.ask("count")
+        await stage.until(lambda: stage.app.desk.conversation.state == "speaking")
+        await stage.until(lambda: "speaking · esc stops the voice" in stage.text)
+        await stage.press("escape")
+        await stage.until(lambda: stage.app.desk.conversation.state == "ready")
+        assert said.read_text().strip() in ("One.", "One. Two.")
+
+
+@live
+async def test_a_computer_without_a_voice_says_so(tmp_path: Path) -> None:
+    world = World(voice=Gemma4Error("Answers cannot be read aloud", "No voice.", "Install one."))
+    async with staged(tmp_path, world=world) as stage:
+        await stage.press("f8")
+        await stage.until(lambda: "Answers cannot be read aloud" in stage.text)
+
+
+@live
+async def test_a_watched_screen_has_a_red_mark_and_shows_the_newest_picture(
+    tmp_path: Path,
+) -> None:
+    world = World(screen=shot(tmp_path, "screen"))
+    async with staged(tmp_path, settings="watch_seconds = 1.0\n", world=world) as stage:
+        await stage.press("f9")
+        await stage.until(lambda: "● screen" in stage.text)
+        history = stage.app.desk.conversation.history
+        await stage.until(lambda: len(history.waiting) == 1)
+        first = next(iter(history.waiting))
+        changed = shot(tmp_path, "screen")
+        changed.image.paste("white", (0, 0, 640, 400))
+        world.screen = changed
+        await stage.until(lambda: history.waiting and first not in history.waiting)
+        assert len(history.waiting) == 1
+        assert stage.app.chat.prompt.text == ""
+        await stage.press("f9")
+        await stage.until(lambda: "● screen" not in stage.text)
+
+
+@live
+async def test_a_screen_that_cannot_be_watched_is_a_card(tmp_path: Path) -> None:
+    world = World(screen=Gemma4Error("No picture of the screen was taken", "None.", "Do this."))
+    async with staged(tmp_path, world=world) as stage:
+        await stage.press("f9")
+        await stage.until(lambda: "No picture of the screen was taken" in stage.text)
+        assert not stage.app.chat.showing.watching
+
+
+def test_the_level_is_drawn_on_a_fixed_scale() -> None:
+    assert bars((-60.0, 0.0, -float("inf"), -30.0), 4) == f" {BLOCKS[-1]} {BLOCKS[4]}"
+    assert bars((0.0,), 3) == f"  {BLOCKS[-1]}"
