@@ -91,7 +91,7 @@ def test_from_the_first_start_to_a_right_answer_and_back_after_a_kill(terminal: 
     terminal.press("C-u", "C-n")
     terminal.until(lambda text: "19.56" not in text)
 
-    # an answer that is stopped keeps its part
+    # another conversation
     events = kept(terminal)
     terminal.press(*"what", "Space", *"is", "Space", *"this", "Enter")
     terminal.until(lambda text: "❯ what is this" in text and "tokens ·" in text)
