@@ -9,12 +9,12 @@ from dataclasses import replace
 
 from mlx_gemma4 import events as said
 from mlx_gemma4 import reports as told
+from mlx_gemma4.notices import sentence
 from mlx_gemma4.port import Port
 
 from . import entries as note
 from .journal import Journal
 from .ledger import Ledger
-from .notices import sentence
 from .orders import Exchange, Order, Orders
 from .settings import Settings
 from .speech import Speaker
@@ -182,7 +182,7 @@ class Answers:
 
     def _told(self, failed: told.Failed | None) -> set[int]:
         if failed is not None:
-            self._ledger.tell(Problem(failed.title, failed.cause, failed.remedy))
+            self._ledger.tell(Problem.of(failed))
         return set()
 
     def _added(self, number: int, failed: told.Failed | None) -> set[int]:
@@ -207,7 +207,7 @@ class Answers:
                 changed = self._ledger.write(note.Removed(self._spoken))
                 self._spoken, self.recording = 0, None
         self._lost.clear()
-        self._ledger.tell(Problem(failed.title, failed.cause, failed.remedy, crashed=crashed))
+        self._ledger.tell(replace(Problem.of(failed), crashed=crashed))
         return changed
 
     def _measured(self, number: int, event: told.ImageAdded) -> set[int]:

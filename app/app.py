@@ -105,8 +105,7 @@ class TerminalApp(App[None]):
                 self.chat.problem(problem_of(error))
             self.use_theme()
         else:
-            while self.screen is not self.chat and len(self.screen_stack) > 1:
-                self.pop_screen()
+            self._back_to_chat()
             self.chat.do(name)
 
     def action_do(self, name: str) -> None:
@@ -173,7 +172,10 @@ class TerminalApp(App[None]):
     def _open(self, page: type[Page]) -> None:
         """Open a page over the chat, or close it if it is open."""
         is_open = isinstance(self.screen, page)
-        while self.screen is not self.chat and len(self.screen_stack) > 1:
-            self.pop_screen()
+        self._back_to_chat()
         if not is_open:
             self.push_screen(page(self.desk))
+
+    def _back_to_chat(self) -> None:
+        while self.screen is not self.chat and len(self.screen_stack) > 1:
+            self.pop_screen()

@@ -3,13 +3,12 @@
 Everything here reads files: not in the interface. Nothing asks the network.
 """
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 import platformdirs
 
-from mlx_gemma4 import catalog, fit, outline
+from mlx_gemma4 import catalog, disk, fit, outline
 from mlx_gemma4.errors import Gemma4Error
 from mlx_gemma4.fit import Machine
 from mlx_gemma4.recipes import RECIPES
@@ -55,10 +54,7 @@ def target(choice: Choice) -> Path:
 
 def free() -> int:
     """Bytes that are free on the disk where models go."""
-    place = folder()
-    while not place.exists():
-        place = place.parent
-    return shutil.disk_usage(place).free
+    return disk.free(folder())
 
 
 def choices(machine: Machine | None) -> list[Choice]:

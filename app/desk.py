@@ -24,7 +24,8 @@ from .speech import Speaker
 from .status import Problem
 from .store import Store
 
-USUAL = 280
+LOG = "gemma4.log"
+USUAL = settings.DEFAULTS.image_tokens
 """Image tokens of Gemma 4 unless it is told otherwise (its processor_config.json)."""
 OF_ENGINE = ("system", "image_tokens", "hearing", "kv_bits", "thinking", "when_full")
 """Settings that a conversation takes when it begins."""
@@ -67,7 +68,7 @@ class Desk:
     @property
     def log(self) -> Path:
         """The file that everything goes to which is no part of the screen."""
-        return self.folder / "gemma4.log"
+        return self.folder / LOG
 
     def begin(self) -> None:
         """Load the model and begin the conversation."""

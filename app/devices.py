@@ -9,8 +9,8 @@ from mlx_gemma4.doctor import Finding
 from mlx_gemma4.fit import Machine
 
 from . import computer, listener, speech
-from .capture import screen
-from .capture.screen import Shot, What
+from .capture import What, screen
+from .capture.screen import Shot
 
 
 @dataclass(frozen=True)

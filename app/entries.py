@@ -45,7 +45,7 @@ class Attachment:
         if self.kind == "image":
             return f"[Image #{self.number}]"
         if self.kind == "sound":
-            return f"[Audio {int(self.seconds) // 60}:{int(self.seconds) % 60:02d}]"
+            return f"[Audio {clock(self.seconds)}]"
         return f"[{self.name}]"
 
 
@@ -151,6 +151,11 @@ _TAGS: Mapping[str, type[Any]] = {
 }
 _ALLOWED = {"role": get_args(Role), "piece": get_args(Piece), "outcome": get_args(Outcome)}
 _NAMES = {kind: tag for tag, kind in _TAGS.items()}
+
+
+def clock(seconds: float) -> str:
+    """Write seconds as 0:07."""
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02}"
 
 
 def to_json(entry: Entry) -> dict[str, Any]:

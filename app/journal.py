@@ -178,7 +178,7 @@ class Journal:
 
     def _write(self, line: Line) -> None:
         assert self._file is not None
-        content = json.dumps(line, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+        content = _dumped(line)
         size = os.fstat(self._file).st_size
         try:
             with disk.explained():
@@ -224,9 +224,9 @@ class Journal:
         path, new = self.folder / EVENTS, self.folder / "new.jsonl"
         old = head(json.loads(path.read_bytes().split(b"\n", 1)[0]))
         assert self._file is not None
-        with new.open("w", encoding="utf-8") as file:
+        with new.open("wb") as file:
             for line in [{**old, "version": VERSION}, *lines]:
-                file.write(json.dumps(line, ensure_ascii=False, separators=(",", ":")) + "\n")
+                file.write(_dumped(line))
             file.flush()
             os.fsync(file.fileno())
         kept = self.folder / f"events-version-{old['version']}.jsonl"
@@ -268,6 +268,10 @@ class Journal:
 def head(line: Any) -> Mapping[str, Any]:
     """Give the head of a journal; of a line that is no object, nothing."""
     return line if isinstance(line, dict) else {}
+
+
+def _dumped(line: Line) -> bytes:
+    return json.dumps(line, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
 
 
 def _locked(path: Path) -> int:

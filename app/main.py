@@ -10,9 +10,9 @@ from pathlib import Path
 from mlx_gemma4.process import EngineProcess
 
 from . import settings
+from .desk import LOG
 from .store import Store
 
-LOG = "gemma4.log"
 LONGEST = 4 * 2**20
 """Bytes of a log that goes on; a longer one begins anew."""
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from mlx_gemma4.commands import AddImage, AddSound, AddText, AddVideo, Command, Forget, Mark
 from mlx_gemma4.commands import Settings as EngineSettings
@@ -37,6 +38,8 @@ class Exchange:
     gone: bool = False
 
 
+Place = Literal["begin", "ask"]
+"""Of an exchange: the marks of these names."""
 Then = Callable[[Failed | None], set[int]]
 """What to do when a command is done, or failed; gives the ids of the turns that changed."""
 
@@ -49,6 +52,7 @@ class Order:
     exchange: Exchange | None = None
     attachment: int = 0
     turn: int = 0
+    place: Place | None = None
 
 
 class Orders:
@@ -80,9 +84,9 @@ class Orders:
         failed = report.event if isinstance(report.event, Failed) else None
         return set() if order is None else order.then(failed)
 
-    def mark(self, exchange: Exchange, place: str) -> None:
-        """Mark the `begin` of an exchange, or where it `ask`s."""
-        self.give(Mark(), Order(_ignored, exchange=exchange, turn=0 if place == "begin" else 1))
+    def mark(self, exchange: Exchange, place: Place) -> None:
+        """Mark a place of an exchange."""
+        self.give(Mark(), Order(_ignored, exchange=exchange, place=place))
 
     def marked(self, order: Order, event: Marked) -> None:
         """Take the number of a mark."""
@@ -90,7 +94,7 @@ class Orders:
         assert exchange is not None
         if exchange.gone:
             self.give(Forget(event.mark), Order(_ignored))
-        elif order.turn:
+        elif order.place == "ask":
             exchange.ask = event.mark
         else:
             exchange.begin = event.mark

@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-import platformdirs
 import tomlkit
 from tomlkit.exceptions import TOMLKitError
 from tomlkit.toml_document import TOMLDocument
 
+from mlx_gemma4 import catalog
 from mlx_gemma4.images import BUDGETS
 
 FILE = "settings.toml"
@@ -109,7 +109,7 @@ TYPES: Mapping[str, Any] = get_type_hints(Settings)
 
 def folder() -> Path:
     """Say where the settings are: beside the user's own catalogue (`catalog.user_file`)."""
-    return platformdirs.user_config_path("mlx-gemma4", appauthor=False)
+    return catalog.user_file().parent
 
 
 def about(name: str) -> str:

@@ -9,17 +9,18 @@ from pathlib import Path
 
 from textual.message import Message
 
+from mlx_gemma4.video import FRAME_TOKENS
+
 from . import attach
 from .attach import Ready
-from .capture.screen import Shot, What
+from .capture import What
+from .capture.screen import Shot
 from .desk import Desk
 from .journal import Journal
 from .watcher import Watcher
 
 FRAMES = 8
 """Pictures of a watched screen that wait at most, where all are shown; the oldest go."""
-FRAME_TOKENS = 70
-"""Of each of them, as the model has of a video's frames."""
 
 
 class Showing:

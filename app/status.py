@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from mlx_gemma4.errors import Gemma4Error
+from mlx_gemma4.reports import Failed
 
 State = Literal["empty", "loading", "ready", "listening", "thinking", "answering", "speaking"]
 """Of the program: no model is there; or what it does."""
@@ -89,6 +90,6 @@ class Problem:
     crashed: bool = False
 
     @classmethod
-    def of(cls, error: Gemma4Error) -> "Problem":
-        """Make one of an error."""
+    def of(cls, error: Gemma4Error | Failed) -> "Problem":
+        """Make one of an error, or of what an engine tells of one."""
         return cls(error.title, error.cause, error.remedy, getattr(error, "link", ""))

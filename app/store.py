@@ -133,11 +133,9 @@ def _title_in(line: object) -> str:
         entry = from_json(head(line))
     except (KeyError, TypeError, ValueError):
         return ""
-    spoken = isinstance(entry, Said) and entry.piece == "heard"
-    text = (
-        entry.text
-        if isinstance(entry, Asked | Said) and (spoken or isinstance(entry, Asked))
-        else ""
-    )
-    words = " ".join(text.split())
+    match entry:
+        case Asked(text=text) | Said(piece="heard", text=text):
+            words = " ".join(text.split())
+        case _:
+            return ""
     return words if len(words) <= TITLE_LENGTH else words[: TITLE_LENGTH - 1].rstrip() + "…"

@@ -13,7 +13,7 @@ from . import commands
 from .desk import Desk
 from .listener import Listener
 from .messages import Frames, Lost, Opened
-from .status import Problem
+from .status import Problem, Recording
 from .widgets.talkbar import Talk
 
 LEVELS = 40
@@ -108,20 +108,15 @@ class Talking:
         hints = {"listening": "F7 ends", "opening": "esc cancels", "rec": self._hint()}
         label = "rec" if recording is not None and self._device else ""
         label = label or ("opening" if not self._device else "listening")
-        if recording is None:
-            limit, seconds, clip, behind = 30.0, 0.0, 1, 0.0
-        else:
-            limit, seconds = 30.0, recording.seconds
-            clip, behind = recording.clip, recording.behind
+        shown = recording or Recording()
         return Talk(
             label,
             tuple(self._levels),
-            seconds,
-            clip,
-            limit,
-            self._device,
-            behind,
-            hints[label],
+            shown.seconds,
+            shown.clip,
+            device=self._device,
+            behind=shown.behind,
+            hint=hints[label],
         )
 
     def _hint(self) -> str:

@@ -8,16 +8,14 @@ end of speech the last chunk and the question's end; mlx-vlm gets the whole prom
 does. Nobody waits for the clock: only work is measured. How to read it: bench/README.md.
 """
 
-import argparse
 import json
 import statistics
 import sys
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 
 import checkpoint
-from peer import progress
-from processes import BENCH, PEER_PYTHON, Worker, need_peer, surroundings, use_openblas
+import processes
+from processes import Worker, progress, spread
 
 FRAMES_A_SECOND = 25
 
@@ -61,10 +59,9 @@ class Length:
         self.last.clear()
 
 
-def spread(values: list[float], form: str = "{:.3f}") -> str:
-    """The median, with the least and the most."""
-    ends = (form.format(end) for end in (min(values), max(values)))
-    return f"{form.format(statistics.median(values))} ({' to '.join(ends)})"
+def figure(values: list[float]) -> str:
+    """Seconds."""
+    return spread(values, "{:.3f}")
 
 
 def ratio(above: list[float], below: list[float]) -> str:
@@ -77,7 +74,7 @@ def report(lengths: list[Length]) -> None:
     print("| speech | first token, ours, s | first token, mlx-vlm, s | mlx-vlm / ours |")
     print("|---|---|---|---|")
     for one in lengths:
-        times = f"{spread(one.ours)} | {spread(one.peer)} | {ratio(one.peer, one.ours)}"
+        times = f"{figure(one.ours)} | {figure(one.peer)} | {ratio(one.peer, one.ours)}"
         print(f"| {one.seconds:g} s | {times} |")
     short, long = lengths[0], lengths[-1]
     print("\n| | measured | wanted |\n|---|---|---|")
@@ -87,28 +84,17 @@ def report(lengths: list[Length]) -> None:
     name = f"a chunk of 10 frames, last / first of {long.seconds:g} s"
     print(f"| {name} | {ratio(long.last, long.first)} | <= 1.3 |")
     for one in lengths:
-        work = f"{spread(one.ours_work)}, mlx-vlm's {spread(one.peer_work)}"
+        work = f"{figure(one.ours_work)}, mlx-vlm's {figure(one.peer_work)}"
         print(f"| processor time for {one.seconds:g} s, ours | {work} | |")
 
 
 def main() -> None:
     """Run from the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = processes.options(__doc__)
     parser.add_argument("--seconds", type=float, nargs="+", default=[5, 30])
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
     parser.add_argument("--shape", choices=checkpoint.SHAPES, default="middle")
-    parser.add_argument("--openblas", action="store_true", help="Debian's OpenBLAS on both sides")
-    parser.add_argument("--peer-python", type=Path, default=PEER_PYTHON)
-    parser.add_argument("--folder", type=Path, default=BENCH.parent / "out" / "bench")
-    parser.add_argument("--json", type=Path, help="write every value to this file too")
     options = parser.parse_args()
-    need_peer(options.peer_python)
-    if options.openblas:
-        use_openblas(threads=1)
-    around = surroundings(options.peer_python)
-    for key, value in around.items():
-        print(f"{key}: {value}")
+    around = processes.begin(options)
     print(f"checkpoint: {options.shape}; activations: {options.dtype}\n", flush=True)
     folder = options.folder / options.shape
     checkpoint.make(folder, checkpoint.SHAPES[options.shape])

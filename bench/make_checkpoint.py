@@ -49,7 +49,7 @@ def make(folder: Path, shape: Shape, shards: int, lattice: bool, seed: int) -> N
         for name, size in shapes(Config.from_dict(written)).items()
     }
     rng = np.random.default_rng(seed)
-    pool = _lattice(rng) if lattice else _bits(rng.standard_normal(_POOL, np.float32))
+    pool = _lattice(rng) if lattice else bf16_bits(rng.standard_normal(_POOL, np.float32))
     places = {}
     for n, group in enumerate(_cut(tensors, shards)):
         file = f"model-{n + 1:05}-of-{shards:05}.safetensors"
@@ -88,9 +88,9 @@ def _numbers(
     if len(tensor.shape) == 1:
         noise = 0.2 * rng.standard_normal(size, np.float32)
         if name.endswith(("q_norm.weight", "k_norm.weight")):
-            yield _bits((1 + noise) * size**-0.25)  # the attention scale is 1.0
+            yield bf16_bits((1 + noise) * size**-0.25)  # the attention scale is 1.0
         else:
-            yield _bits(noise if name.endswith("bias") else 1 + noise)
+            yield bf16_bits(noise if name.endswith("bias") else 1 + noise)
         return
     # a bf16 number times 2 ** -n, in its bits
     less = np.uint16(round(math.log2(tensor.shape[-1]) / 2) << 7)
@@ -106,10 +106,10 @@ def _lattice(rng: np.random.Generator) -> np.ndarray:
     codes = rng.integers(0, 16, (_POOL // 32, 32), np.int8)
     codes[np.arange(len(codes)), rng.integers(0, 32, len(codes))] = 0
     steps = rng.standard_normal((len(codes), 1), np.float32) / 4
-    return _bits(steps * (codes - 8)).reshape(-1)
+    return bf16_bits(steps * (codes - 8)).reshape(-1)
 
 
-def _bits(values: np.ndarray) -> np.ndarray:
+def bf16_bits(values: np.ndarray) -> np.ndarray:
     """float32 -> bf16, to the nearest and ties to even, as uint16."""
     bits = values.astype(np.float32).view(np.uint32)
     return ((bits + 0x7FFF + (bits >> 16 & 1)) >> 16).astype(np.uint16)

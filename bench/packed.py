@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 from checkpoint import SHAPES, Shape, config
-from make_checkpoint import THE_12B
+from make_checkpoint import THE_12B, bf16_bits
 
 from mlx_gemma4.config import Config
 from mlx_gemma4.plan import Part, make_plan
@@ -93,7 +93,7 @@ def _pieces(part: Part, bits: bytes) -> Iterator[bytes]:
 
 
 def _bf16(value: float) -> bytes:
-    return (np.float32(value).view(np.uint32) >> 16).astype(np.uint16).tobytes()
+    return bf16_bits(np.array([value])).tobytes()
 
 
 def main() -> None:

@@ -10,7 +10,6 @@ import argparse
 import json
 import os
 import random
-import statistics
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
@@ -18,7 +17,8 @@ from pathlib import Path
 
 import checkpoint
 import numpy as np
-from processes import BENCH, PEER_PYTHON, Worker, need_peer, surroundings, use_openblas
+import processes
+from processes import Worker, progress, spread, use_openblas
 
 GIB = 2**30
 PICTURE = 280  # patches: the model's default budget
@@ -40,7 +40,7 @@ class Figure:
 
     def row(self) -> str:
         """Medians, with the least and the most of the rounds."""
-        cells = [_spread(self.ours), _spread(self.peer), _spread(self.ratios(), "{:.3f}")]
+        cells = [spread(self.ours), spread(self.peer), spread(self.ratios(), "{:.3f}")]
         return f"| {self.name}, {self.unit} | {' | '.join(cells)} | {self.wanted} |"
 
 
@@ -145,39 +145,17 @@ def with_pictures(length: int, count: int, shape: str) -> list[int]:
     return ids
 
 
-def progress(line: str) -> None:
-    """Say on stderr how far it is."""
-    print(line, file=sys.stderr, flush=True)
-
-
-def _spread(values: list[float], form: str = "{:.4g}") -> str:
-    middle = form.format(statistics.median(values))
-    ends = [form.format(end) for end in (min(values), max(values))]
-    return middle if ends[0] == ends[1] else f"{middle} ({ends[0]} to {ends[1]})"
-
-
 def main() -> None:
     """Make the checkpoints, measure, print a Markdown table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = processes.options(__doc__)
     parts = ["speed", "load", "pictures"]
     parser.add_argument("--parts", nargs="+", choices=parts, default=parts[:2])
-    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--prompt", type=int, default=128, help="tokens to prefill")
     parser.add_argument("--tokens", type=int, default=32, help="tokens to decode")
-    parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
     parser.add_argument("--shape", choices=checkpoint.SHAPES, default="middle", help="but pictures")
     parser.add_argument("--wide-shape", choices=checkpoint.SHAPES, default="wide", help="pictures")
-    parser.add_argument("--openblas", action="store_true", help="Debian's OpenBLAS on both sides")
-    parser.add_argument("--peer-python", type=Path, default=PEER_PYTHON)
-    parser.add_argument("--folder", type=Path, default=BENCH.parent / "out" / "bench")
-    parser.add_argument("--json", type=Path, help="write every value to this file too")
     options = parser.parse_args()
-    need_peer(options.peer_python)
-    if options.openblas:
-        use_openblas(threads=1)
-    around = surroundings(options.peer_python)
-    for key, value in around.items():
-        print(f"{key}: {value}")
+    around = processes.begin(options)
     print(f"activations: {options.dtype}; prompt {options.prompt}, then {options.tokens} tokens\n")
     print(HEAD, flush=True)
     dense, wide = options.folder / options.shape, options.folder / options.wide_shape

@@ -1,10 +1,12 @@
 """Both sides as processes that take turns: start, ask, stop; and what they ran on."""
 
+import argparse
 import datetime
 import json
 import os
 import platform
 import shutil
+import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -36,6 +38,41 @@ def need_peer(python: Path) -> None:
             f"  python3 -m venv {python.parent.parent}\n"
             f"  {python.parent}/pip install {PEER} {mlx}"
         )
+
+
+def options(description: str) -> argparse.ArgumentParser:
+    """Make a parser with what the comparisons have in common."""
+    parser = argparse.ArgumentParser(description=description.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
+    parser.add_argument("--openblas", action="store_true", help="Debian's OpenBLAS on both sides")
+    parser.add_argument("--peer-python", type=Path, default=PEER_PYTHON)
+    parser.add_argument("--folder", type=Path, default=BENCH.parent / "out" / "bench")
+    parser.add_argument("--json", type=Path, help="write every value to this file too")
+    return parser
+
+
+def begin(chosen: argparse.Namespace) -> dict[str, object]:
+    """Prepare a comparison; print and give what its figures depend on."""
+    need_peer(chosen.peer_python)
+    if chosen.openblas:
+        use_openblas(threads=1)
+    around = surroundings(chosen.peer_python)
+    for key, value in around.items():
+        print(f"{key}: {value}")
+    return around
+
+
+def progress(line: str) -> None:
+    """Say on stderr how far it is."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def spread(values: list[float], form: str = "{:.4g}") -> str:
+    """The median, with the least and the most."""
+    middle = form.format(statistics.median(values))
+    ends = [form.format(end) for end in (min(values), max(values))]
+    return middle if ends[0] == ends[1] else f"{middle} ({ends[0]} to {ends[1]})"
 
 
 class Worker:

@@ -279,6 +279,8 @@ def _alone(job: tuple[str, list[Storage], int]) -> tuple[str, list[float], list[
     import mlx.core as mx
     from divergence import mean
 
+    from mlx_gemma4.cpu import by_column
+
     path, storages, count = job
     model = _dense(TINY)
     module = dict(model.named_modules())[path]
@@ -288,7 +290,7 @@ def _alone(job: tuple[str, list[Storage], int]) -> tuple[str, list[float], list[
         packed = mx.quantize(weight.astype(mx.bfloat16), s.group_size, s.bits)
         back = mx.dequantize(packed[0], *(p.astype(mx.float32) for p in packed[1:]),
                              s.group_size, s.bits)  # fmt: skip
-        module.weight = back if path.endswith("embed_tokens") else mx.contiguous(back.T).T
+        module.weight = by_column(back)
         errors.append((mx.square(back - weight).sum() / mx.square(weight).sum()).item())
         lost.append(mean(_meter(count, False).measure(model)))
     module.weight = weight

@@ -123,11 +123,9 @@ class Actions:
     def _load(self, command: do.Load, tell: Tell) -> None:
         self.close()  # two models need not fit beside each other
         began = time.perf_counter()
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always", UserWarning)
-            self._model = load(command.model, force=command.force)
-        for warning in caught:
-            tell(Noted(str(warning.message)))
+        self._model, notes = load_noted(command.model, command.force)
+        for note in notes:
+            tell(Noted(note))
         self._begin(command.settings)
         config = self._model.config
         tell(
@@ -141,10 +139,8 @@ class Actions:
         )
 
     def _begin(self, settings: do.Settings) -> None:
-        if self._model is None:
-            raise _nothing_loaded()
         session = Session(
-            self._model,
+            self._loaded(),
             system=settings.system,
             image_tokens=settings.image_tokens,
             hearing=settings.hearing,
@@ -156,11 +152,9 @@ class Actions:
         self._session, self._settings = session, settings
 
     def _restore(self, path: str | Path) -> None:
-        if self._model is None:
-            raise _nothing_loaded()
         settings = self._settings
         session = Session.restore(
-            self._model,
+            self._loaded(),
             path,
             hearing=settings.hearing,
             kv_bits=settings.kv_bits,
@@ -184,6 +178,11 @@ class Actions:
             for event in reply:
                 tell(event)
 
+    def _loaded(self) -> Gemma4:
+        if self._model is None:
+            raise _nothing_loaded()
+        return self._model
+
     def _open(self) -> Session:
         if self._session is None:
             raise _nothing_loaded()
@@ -197,6 +196,15 @@ class Actions:
                 "Use a mark of this conversation.",
             )
         return self._marks[number]
+
+
+def load_noted(model: str | Path, force: bool) -> tuple[Gemma4, list[str]]:
+    """Load a model, and give what it warned of; arguments and errors are those of `load`."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("always", UserWarning)
+        loaded = load(model, force=force)
+    return loaded, [str(warning.message) for warning in caught]
 
 
 def _nothing_loaded() -> Gemma4Error:

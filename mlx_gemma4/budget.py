@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from . import disk
 from .config import load_config
 from .errors import Gemma4Error
 from .plan import make_plan
@@ -72,9 +73,7 @@ def within(
         if lost is None:
             return None
         keep.parent.mkdir(parents=True, exist_ok=True)
-        making = keep.with_name(f"{keep.name}.part")
-        making.write_text(json.dumps({"source": source.identity, "losses": lost}))
-        making.replace(keep)
+        disk.write(keep, json.dumps({"source": source.identity, "losses": lost}).encode())
     taken = spend(sizes, lost, size - plans[0].nbytes)
     rule = Counter(BITS[step] for step in taken.values()).most_common(1)[0][0]
     own = {path: Storage(_GROUP_SIZE, BITS[step]) for path, step in taken.items()}

@@ -145,7 +145,9 @@ def package_of(folder: Path) -> Package | None:
     folder = folder.resolve()
     repo, architecture = "", _architecture(_json(folder / "config.json"))
     if folder.parent.name == "snapshots":  # in the Hub's cache: models--owner--name
-        repo = folder.parent.parent.name.removeprefix("models--").replace("--", "/", 1)
+        from . import hub_cache
+
+        repo = hub_cache.repo_of(folder.parent.parent)
     source = str(_json(folder / RECORD).get("source"))
     known = packages().values()
     named = [p for p in known if {repo, source} & {p.name, p.repo} or folder == _resolved(p.path)]

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .events import Done, Event, Notice
+    from .events import Done, Event
 
 STATS = (
     "prompt_tokens",
@@ -27,6 +27,7 @@ class Printer:
     def show(self, event: "Event") -> None:
         """Put the answer's text on stdout, and all else on stderr."""
         from .events import Done, Heard, Notice, Thought, Token, ToolCall
+        from .notices import sentence
 
         if isinstance(event, Token):
             self._begin("answer")
@@ -44,7 +45,7 @@ class Printer:
         elif isinstance(event, ToolCall):
             tell(f"The model calls a tool: {event.name} {json.dumps(event.arguments)}")
         elif isinstance(event, Notice):
-            tell(_noticed(event))
+            tell(sentence(event))
 
     def _begin(self, what: str) -> None:
         if self._open == "thought" and what == "answer":
@@ -91,18 +92,6 @@ def print_json(events: "Iterable[Event]", more: Mapping[str, Any] | None = None)
     }
     print(json.dumps(result, ensure_ascii=False))
     return done
-
-
-def _noticed(notice: "Notice") -> str:
-    from .events import Dropped, Moved
-
-    if isinstance(notice, Moved):
-        if notice.where == "relay":
-            return "The sound is written down first: so far on the model would not understand it."
-        return f"The {notice.what} went to another place: {notice.where}."
-    if isinstance(notice, Dropped):
-        return f"The oldest {notice.turns} turns were dropped: the context was full."
-    return f"The context is nearly full: {notice.left:,} tokens are left."
 
 
 def stats_line(done: "Done") -> str:

@@ -23,12 +23,7 @@ OPTIONS = (
     QUESTION,
     HEARING,
     HEARD,
-    shared.MODEL,
-    shared.IMAGE_TOKENS,
-    shared.MAX_TOKENS,
-    shared.TEMPERATURE,
-    shared.SEED,
-    shared.SYSTEM,
+    *shared.ANSWER,
     shared.DEBUG,
 )
 

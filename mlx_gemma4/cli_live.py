@@ -39,12 +39,7 @@ OPTIONS = (
     Option("--trace", "write a Chrome trace, for ui.perfetto.dev", "FILE"),
     HEARING,
     HEARD,
-    shared.MODEL,
-    shared.IMAGE_TOKENS,
-    shared.MAX_TOKENS,
-    shared.TEMPERATURE,
-    shared.SEED,
-    shared.SYSTEM,
+    *shared.ANSWER,
     shared.JSON,
     shared.DEBUG,
 )
@@ -116,19 +111,14 @@ def reply_of(options: argparse.Namespace) -> "Reply":
 
 def remark(event: "Event | EngineEvent") -> None:
     """Say what the user may want to know of an event beside the answer."""
+    from .notices import sentence
     from .reports import FellBehind, ImageAdded, Noted
 
-    match event:
-        case Noted(text):
-            tell(text)
-        case ImageAdded(notes=notes):
-            for note in notes:
-                tell(note)
-        case FellBehind(speed):
-            tell(
-                f"This machine hears {speed:.2f} s of sound in a second: the rest is heard when "
-                "nobody speaks any more."
-            )
+    if isinstance(event, ImageAdded):
+        for note in event.notes:
+            tell(note)
+    elif isinstance(event, Noted | FellBehind):  # what belongs to a reply is told with it
+        tell(sentence(event))
 
 
 def _speak(engine: "Port", sound: "Samples", take: "Callable[[Report], None]") -> None:

@@ -9,7 +9,6 @@ with the first that is missing, and ends with the same bytes. The folder gets it
 import fcntl
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -61,7 +60,7 @@ def convert(
     made.mkdir(parents=True, exist_ok=True)
     with _held(work):
         if not _is_begun(work, begun):
-            _save(work / _BEGUN, begun.encode())
+            disk.write(work / _BEGUN, begun.encode())
         missing = [file for file in plan.files if not (made / file.name).exists()]
         last = {file.shard: file for file in missing}
         for shard in source.shards.keys() - last.keys():
@@ -162,12 +161,12 @@ def _finish(
     """
     for name in hub_cache.SETTINGS:
         if (source.settings / name).is_file():
-            _save(folder / name, (source.settings / name).read_bytes())
-    _save(folder / "config.json", _json(plan.config))
+            disk.write(folder / name, (source.settings / name).read_bytes())
+    disk.write(folder / "config.json", _json(plan.config))
     if len(plan.files) > 1:
         places = {name: file.name for file in plan.files for name in file.tensors}
         index = {"metadata": {"total_size": plan.nbytes}, "weight_map": places}
-        _save(folder / hub_cache.INDEX, _json(index))
+        disk.write(folder / hub_cache.INDEX, _json(index))
     names = sorted(path.name for path in folder.iterdir() if path.name != RECORD)
     record = {
         "program": f"mlx-gemma4 {__version__}",
@@ -176,7 +175,7 @@ def _finish(
         "recipe": asdict(recipe),
         "files": {name: _measured(folder / name, hashes.get(name)) for name in names},
     }
-    _save(folder / RECORD, _json(record))
+    disk.write(folder / RECORD, _json(record))
 
 
 def _measured(path: Path, digest: str | None = None) -> dict[str, Any]:
@@ -188,13 +187,3 @@ def _measured(path: Path, digest: str | None = None) -> dict[str, Any]:
 
 def _json(value: object) -> bytes:
     return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()
-
-
-def _save(path: Path, content: bytes) -> None:
-    """Write a small file so that it is there whole or not at all."""
-    making = path.with_name(f"{path.name}.part")
-    with making.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    making.replace(path)

@@ -17,7 +17,7 @@ from typing import Literal
 
 from huggingface_hub import constants
 
-from . import __version__, catalog, fit, hub_cache, machine, outline
+from . import __version__, catalog, disk, fit, hub_cache, machine, outline
 from .config import load_config
 from .errors import Gemma4Error
 
@@ -166,8 +166,7 @@ def _screen() -> Iterator[Finding]:
 
 def _disk() -> Iterator[Finding]:
     folder = Path(constants.HF_HUB_CACHE).expanduser()
-    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
-    free = shutil.disk_usage(there).free
+    free = disk.free(folder)
     said = f"{free / 1e9:.1f} GB free where models go ({folder})"
     if free < ROOM:
         remedy = "Make room, set HF_HOME, or convert with --low-disk: that needs 12 GB."
@@ -206,7 +205,7 @@ def _installed() -> Iterator[tuple[str, Path]]:
         if folder is not None and folder.is_dir():
             yield name, folder
     for store in sorted(Path(constants.HF_HUB_CACHE).expanduser().glob("models--*--*")):
-        repo = store.name.removeprefix("models--").replace("--", "/", 1)
+        repo = hub_cache.repo_of(store)
         folder = hub_cache.installed(repo)
         if repo not in known and folder is not None and _is_ours(folder):
             yield repo, folder

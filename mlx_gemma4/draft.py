@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .errors import Gemma4Error
-from .sound import FRAME, RATE
+from .sound import FRAME, RATE, need_frames, pause
 from .turns import Image, Part, Sound, Text, Turn, Video
 
 Frames = NDArray[np.float32]
@@ -22,8 +22,6 @@ REACH = 125
 
 Well below the rows that a cache can always drop for free: what lies after the pause goes back.
 """
-
-_QUIET = 5  # frames (200 ms) of a pause
 
 
 def _none() -> Frames:
@@ -106,12 +104,7 @@ class Draft:
 def checked(frames: ArrayLike) -> Frames:
     """Frames (n, 640) as float32. Raises Gemma4Error if there are none, or they are not usable."""
     clip = np.asarray(frames, np.float32)
-    if clip.ndim != 2 or clip.shape[1] != FRAME or not len(clip):
-        raise Gemma4Error(
-            "The frames have a wrong shape",
-            f"Their shape is {clip.shape}.",
-            f"Give (n, {FRAME}) with n of 1 or more; `sound.frames` makes them.",
-        )
+    need_frames(clip)
     if not np.isfinite(clip).all():
         raise Gemma4Error(
             "The frames are not usable", "Some are NaN or infinite.", "Look at what made them."
@@ -123,19 +116,10 @@ def cut(clip: Frames, limit: int) -> list[Frames]:
     """Cut frames (n, 640) into clips of at most `limit`, each at a pause near its end."""
     clips = []
     while len(clip) > limit:
-        stop = _pause(clip[:limit])
+        stop = max(pause(clip[:limit], max(limit - REACH, limit // 2)), 1)
         clips.append(clip[:stop])
         clip = clip[stop:]
     return [*clips, clip]
-
-
-def _pause(clip: Frames) -> int:
-    """Find the frame in the middle of the last and quietest 200 ms near the clip's end."""
-    start = max(len(clip) - REACH, len(clip) // 2)
-    energy = np.square(clip[start:]).sum(axis=1)
-    windows = np.convolve(energy, np.ones(_QUIET), "valid") if len(energy) >= _QUIET else energy
-    quietest = len(windows) - 1 - int(np.argmin(windows[::-1]))
-    return max(start + quietest + (_QUIET // 2 if len(energy) >= _QUIET else 0), 1)
 
 
 def without_oldest(turns: Sequence[Turn]) -> list[Turn]:

@@ -213,14 +213,11 @@ class FakeEngine(Port):
 
     def _die(self) -> None:
         with self._lock:
-            left = sorted(self._unanswered)
             self._inbox.clear()
-            self._utterance = self._speech = None
-            self._frames = self._stops = 0
-        crash = Crashed("The model's engine has stopped", "A test ended it.", "Start it again.")
-        for number in left:
-            self._tell(Report(number, Failed(crash.title, crash.cause, crash.remedy)))
-        self._tell(Report(None, crash))
+            self._speech, self._frames, self._stops = None, 0, 0
+        self._crash(
+            Crashed("The model's engine has stopped", "A test ended it.", "Start it again.")
+        )
 
 
 def _words(text: str) -> list[str]:

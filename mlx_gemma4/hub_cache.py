@@ -53,6 +53,11 @@ def is_whole(folder: Path) -> bool:
     return all((folder / name).is_file() for name in {"config.json", "tokenizer.json", *shards})
 
 
+def repo_of(store: Path) -> str:
+    """Name the repository, `owner/name`, whose folder in the cache this is."""
+    return store.name.removeprefix("models--").replace("--", "/", 1)
+
+
 def blob(repo: str, oid: str) -> Path:
     """Where the cache keeps the content that the Hub names `oid`."""
     return _store(repo) / "blobs" / oid

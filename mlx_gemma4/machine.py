@@ -6,7 +6,6 @@ that a computer without either still gets an answer.
 
 import platform
 import subprocess
-from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 from .errors import Gemma4Error
@@ -86,6 +85,8 @@ def wired_limit() -> int | None:
 
 def wheel_tag(package: str) -> str | None:
     """The platform of an installed wheel, as "macosx_26_0_arm64"; None where it is not known."""
+    from importlib.metadata import PackageNotFoundError, distribution  # loading a model needs none
+
     try:
         wheel = distribution(package).read_text("WHEEL") or ""
     except PackageNotFoundError:

@@ -79,5 +79,7 @@ MAX_TOKENS = Option("--max-tokens", "the most tokens to answer (1024)", "N", int
 TEMPERATURE = Option("--temperature", "0 for the likeliest answer, 1 for more variety", "T", float)
 SEED = Option("--seed", "the same seed gives the same answer", "N", int)
 SYSTEM = Option("--system", "an instruction that stands before the question", "TEXT")
+ANSWER = (MODEL, IMAGE_TOKENS, MAX_TOKENS, TEMPERATURE, SEED, SYSTEM)
+"""Who answers, and how."""
 JSON = Option("--json", "print one JSON object: answer, thought, tool calls, counts and speeds")
 DEBUG = Option("--debug", "show where an error came from")

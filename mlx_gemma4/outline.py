@@ -4,7 +4,6 @@ From the files' headers where it is on this machine; from its architecture (`pub
 the catalogue names one; else from the Hub, of which only settings and headers are read.
 """
 
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,7 +54,7 @@ class Outline:
         Raises:
             Gemma4Error: it does not fit; the remedy names a recipe that does.
         """
-        context = min(fit.LEAST_CONTEXT, self.config.text_config.max_position_embeddings)
+        context = self._least_context
         need = fit.need(self.model, place, context)
         if need.total > place.budget:
             raise Gemma4Error(
@@ -66,12 +65,16 @@ class Outline:
                 f"{self._remedy(place)} To load it all the same: force=True, or --force.",
             )
 
+    @property
+    def _least_context(self) -> int:
+        return min(fit.LEAST_CONTEXT, self.config.text_config.max_position_embeddings)
+
     def _remedy(self, place: Machine) -> str:
         if self.config.quantization is None:
             sizes = {name: fit.weights(self.converted(r), place) for name, r in RECIPES.items()}
             for name in sorted(sizes, key=lambda name: -sizes[name]):
                 most = fit.largest_context(self.converted(RECIPES[name]), place)
-                if most >= min(fit.LEAST_CONTEXT, self.config.text_config.max_position_embeddings):
+                if most >= self._least_context:
                     return (
                         f"`gemma4 convert {self.name} --recipe {name}` makes a folder that fits "
                         f"with up to {most:,} tokens."
@@ -118,6 +121,8 @@ def of_folder(folder: Path, name: str | None = None) -> Outline:
 
 def _of_hub(name: str, repo: str, revision: str) -> Outline:
     """Ask the Hub: config.json and the headers of the weights are read, and nothing else."""
+    import tempfile
+
     from . import hub
 
     repository = hub.look_up(repo, revision)

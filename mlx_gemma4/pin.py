@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from . import catalog
+from . import catalog, disk
 from .errors import Gemma4Error
 
 _PROGRAM = Path(__file__).parent
@@ -40,9 +40,7 @@ def pin(name: str, commit: str) -> Path:
     path = catalog.packages()[name].catalogue
     document = tomlkit.parse(path.read_text(encoding="utf-8"))
     document[name]["revision"] = commit
-    making = path.with_name(f"{path.name}.part")
-    making.write_text(tomlkit.dumps(document), encoding="utf-8")
-    making.replace(path)
+    disk.write(path, tomlkit.dumps(document).encode())
     catalog.packages.cache_clear()
     return path
 

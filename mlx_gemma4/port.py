@@ -10,12 +10,10 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Self
 
-import numpy as np
-
 from .commands import Command, Discard, EndSpeech, Hear, Load, New, Reply, Restore, Rewind, Stop
 from .errors import Gemma4Error
-from .reports import Closed, Failed, Finished, Hearing, Report
-from .sound import FRAME, RATE
+from .reports import Closed, Crashed, Failed, Finished, Hearing, Report
+from .sound import FRAME, RATE, need_frames
 
 UNANSWERED = 64
 """The most commands that may wait to be done. A program that sends more has lost its way."""
@@ -161,16 +159,17 @@ class Port(ABC):
                 self._tell(Report(number, Failed("The engine is closed", cause, _START)))
             self._tell(Report(None, Closed()))
 
+    def _crash(self, crash: Crashed) -> None:
+        """Tell of a crash, after each command that is left: it was not done."""
+        with self._lock:
+            left, self._utterance = sorted(self._unanswered), None
+        for number in left:
+            self._tell(Report(number, Failed(crash.title, crash.cause, crash.remedy)))
+        self._tell(Report(None, crash))
+
     def _check(self, command: Hear) -> None:
-        frames = command.frames
-        shape = np.shape(frames)
-        if len(shape) != 2 or shape[1] != FRAME or not shape[0]:
-            raise Gemma4Error(
-                "The frames have a wrong shape",
-                f"Their shape is {shape}.",
-                f"Give (n, {FRAME}) with n of 1 or more; `sound.frames` makes them.",
-            )
-        waiting = sum(self._waiting.values()) - sum(self._heard.values()) + len(frames)
+        need_frames(command.frames)
+        waiting = sum(self._waiting.values()) - sum(self._heard.values()) + len(command.frames)
         if waiting * FRAME / RATE > BUFFER_SECONDS:
             raise Gemma4Error(
                 "The engine cannot hear any more",

@@ -131,11 +131,7 @@ class EngineProcess(Port):
             if self._closing:
                 self._end()
                 return
-            left, self._utterance = sorted(self._unanswered), None
-        crash = _crash(status, self._log)
-        for number in left:
-            self._tell(Report(number, Failed(crash.title, crash.cause, crash.remedy)))
-        self._tell(Report(None, crash))
+        self._crash(_crash(status, self._log))
 
 
 def _crash(status: int, log: Path | None) -> Crashed:

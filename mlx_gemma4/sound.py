@@ -22,6 +22,7 @@ LIMIT_SECONDS = 30.0
 
 _OPEN_LIMIT_SECONDS = 3600  # decoded whole, so a compressed file must not fill the memory
 _BLOCK = 1 << 16
+_QUIET = 5  # frames (200 ms) of a pause
 
 Samples = NDArray[np.float32]
 
@@ -199,12 +200,33 @@ def clips(
 
 
 def _pause(samples: Samples) -> int:
-    """Find the middle of the quietest 200 ms in the second half, as a whole number of frames."""
+    """Find the pause in the second half, as a whole number of frames."""
     whole = len(samples) // FRAME
-    energy = np.square(samples[: whole * FRAME].reshape(whole, FRAME)).sum(axis=1)
-    windows = np.convolve(energy[whole // 2 :], np.ones(5), "valid")
-    last_quietest = len(windows) - 1 - int(np.argmin(windows[::-1]))
-    return (whole // 2 + last_quietest + 2) * FRAME
+    return pause(samples[: whole * FRAME].reshape(whole, FRAME), whole // 2) * FRAME
+
+
+def pause(frames: Samples, start: int) -> int:
+    """Find the frame in the middle of the last and quietest 200 ms from `start` on.
+
+    Args:
+        frames: (n, 640).
+        start: the first frame that is looked at; where less than 200 ms follow, a frame is enough.
+    """
+    energy = np.square(frames[start:]).sum(axis=1)
+    width = _QUIET if len(energy) >= _QUIET else 1
+    windows = np.convolve(energy, np.ones(width), "valid")
+    return start + len(windows) - 1 - int(np.argmin(windows[::-1])) + width // 2
+
+
+def need_frames(frames: ArrayLike) -> None:
+    """Refuse what is no frames (n, 640) with n of 1 or more."""
+    shape = np.shape(frames)
+    if len(shape) != 2 or shape[1] != FRAME or not shape[0]:
+        raise Gemma4Error(
+            "The frames have a wrong shape",
+            f"Their shape is {shape}.",
+            f"Give (n, {FRAME}) with n of 1 or more; `sound.frames` makes them.",
+        )
 
 
 def _scaled(array: NDArray[np.generic]) -> Samples:

@@ -10,14 +10,14 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Literal
 
 from PIL import Image, ImageGrab
 
 from mlx_gemma4.errors import Gemma4Error
 from mlx_gemma4.images import open_image
 
-What = Literal["region", "window", "screen"]
+from . import What
+
 PATIENCE = 120.0
 """Seconds that somebody may take to choose."""
 

@@ -3,7 +3,6 @@
 import subprocess
 import tempfile
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from PIL import Image
@@ -11,7 +10,7 @@ from PIL import Image
 from mlx_gemma4.errors import Gemma4Error
 from mlx_gemma4.images import open_image
 
-from . import permissions
+from . import What, permissions
 
 # screencapture(1): -x no sound, -o no shadow, -i interactive, -s only a part, -W begin with windows
 ARGUMENTS = {"region": ("-i", "-s"), "window": ("-i", "-W", "-o"), "screen": ()}
@@ -19,7 +18,7 @@ PATIENCE = 120.0
 """Seconds that somebody may take to choose; then the picker is closed."""
 
 
-def capture(what: Literal["region", "window", "screen"]) -> Image.Image | None:
+def capture(what: What) -> Image.Image | None:
     """Take a picture; None where the user cancelled. Waits for the user: not in the interface.
 
     A cancelled picker leaves no file or an empty one. Without permission screencapture fails, or

@@ -5,10 +5,9 @@ was granted is never remembered: it can be taken back at any time.
 """
 
 import ctypes
-import os
 import sys
-from collections.abc import Mapping
 
+from mlx_gemma4.capture.terminal import terminal
 from mlx_gemma4.errors import Gemma4Error
 
 _PANE = "x-apple.systempreferences:com.apple.preference.security?Privacy_"
@@ -17,43 +16,6 @@ ACCESSIBILITY_PANE, AUTOMATION_PANE = f"{_PANE}Accessibility", f"{_PANE}Automati
 """The pages of System Settings; `open URL` opens one."""
 
 _GRAPHICS = "/System/Library/Frameworks/CoreGraphics.framework/CoreGraphics"
-
-# TERM_PROGRAM -> what System Settings calls it
-_PROGRAMS = {
-    "Apple_Terminal": "Terminal",
-    "iTerm.app": "iTerm",
-    "vscode": "Visual Studio Code",
-    "ghostty": "Ghostty",
-    "WezTerm": "WezTerm",
-    "WarpTerminal": "Warp",
-    "Hyper": "Hyper",
-    "Tabby": "Tabby",
-    "rio": "Rio",
-    "zed": "Zed",
-    "kitty": "kitty",
-}
-# __CFBundleIdentifier, which macOS gives to what a program starts -> the same
-_BUNDLES = {
-    "com.apple.Terminal": "Terminal",
-    "com.googlecode.iterm2": "iTerm",
-    "com.microsoft.VSCode": "Visual Studio Code",
-    "com.todesktop.230313mzl4w4u92": "Cursor",
-    "com.mitchellh.ghostty": "Ghostty",
-    "com.github.wez.wezterm": "WezTerm",
-    "dev.warp.Warp-Stable": "Warp",
-    "net.kovidgoyal.kitty": "kitty",
-    "org.alacritty": "Alacritty",
-    "dev.zed.Zed": "Zed",
-    "com.jetbrains.pycharm": "PyCharm",
-}
-# other variables that a terminal sets -> the same
-_SIGNS = {
-    "KITTY_WINDOW_ID": "kitty",
-    "ALACRITTY_WINDOW_ID": "Alacritty",
-    "WEZTERM_PANE": "WezTerm",
-    "GHOSTTY_RESOURCES_DIR": "Ghostty",
-}
-_MULTIPLEXERS = ("tmux", "screen", "zellij")  # they only pass on what another terminal shows
 
 
 class Refused(Gemma4Error):
@@ -66,24 +28,6 @@ class Refused(Gemma4Error):
     def __init__(self, title: str, cause: str, remedy: str, link: str) -> None:
         super().__init__(title, cause, remedy)
         self.link = link
-
-
-def terminal(environment: Mapping[str, str] = os.environ) -> str:
-    """Name the terminal program, as System Settings lists it."""
-    if "SSH_CONNECTION" in environment:
-        return "sshd-keygen-wrapper"  # what owns a remote shell on a Mac
-    bundle = environment.get("__CFBundleIdentifier", "")
-    program = environment.get("TERM_PROGRAM", "")
-    if program == "vscode" and bundle in _BUNDLES:  # its forks call themselves so, too
-        return _BUNDLES[bundle]
-    if program and program not in _MULTIPLEXERS:
-        return _PROGRAMS.get(program, program.removesuffix(".app"))
-    if bundle:
-        return _BUNDLES.get(bundle, bundle.rsplit(".", 1)[-1])
-    for sign, name in _SIGNS.items():
-        if sign in environment:
-            return name
-    return "your terminal program"
 
 
 def screen_allowed() -> bool | None:

@@ -4,16 +4,14 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from PIL import Image, ImageGrab
 
 from mlx_gemma4.errors import Gemma4Error
 from mlx_gemma4.images import BUDGETS, PATCH, resized_size
 
-from . import files, linux, mac
+from . import What, files, linux, mac
 
-What = Literal["region", "window", "screen"]
 CLIPBOARD = "clipboard"
 WORDS = {"region": "part of the screen", "window": "window", "screen": "screen"}
 

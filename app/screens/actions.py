@@ -9,7 +9,7 @@ import platformdirs
 from mlx_gemma4.errors import Gemma4Error
 
 from .. import export
-from ..capture.screen import What
+from ..capture import What
 from ..desk import problem_of
 from ..store import title_of
 
@@ -119,6 +119,8 @@ class Actions:
             chat.draw(self._desk.conversation.stop())
             chat.talking.start(hands_free=False)
             chat.draw()
+
+    talk_space = talk  # by a click, or by name: the key is the prompt's own
 
     def hands_free(self) -> None:
         """Listen all the time, or no more."""

@@ -39,8 +39,6 @@ if TYPE_CHECKING:
     from ..app import TerminalApp
 
 PLACEHOLDER = "Type, or press space to talk · / commands · @ file"
-PULSE = 0.25
-"""Seconds between two looks at what changes by itself: a voice that ends."""
 
 
 class ChatScreen(Screen[None]):

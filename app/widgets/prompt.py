@@ -61,12 +61,12 @@ class Prompt(TextArea):
             super().__init__()
             self.key = key
 
-    def __init__(self, placeholder: str, sent: list[str] | None = None) -> None:
+    def __init__(self, placeholder: str) -> None:
         super().__init__(
             placeholder=placeholder, compact=True, highlight_cursor_line=False, id="prompt"
         )
-        self.sent = sent or []
-        self._place = len(self.sent)  # in the history; its end is what is being written
+        self.sent: list[str] = []
+        self._place = 0  # in the history; its end is what is being written
         self._draft = ""
         self.chips: dict[int, str] = {}
         """What attachments that wait look like in the text, by their id."""
@@ -167,7 +167,7 @@ class Prompt(TextArea):
         """The text without its chips."""
         text = self.text
         for chip in self.chips.values():
-            text = text.replace(f"{chip} " if f"{chip} " in text else chip, "", 1)
+            text = _without(text, chip)
         return text.strip()
 
     def clear_sent(self) -> None:
@@ -178,11 +178,8 @@ class Prompt(TextArea):
     def wait(self, chips: dict[int, str]) -> None:
         """Have chips for what waits now: new ones where the cursor is, and no others."""
         for gone in self.chips.keys() - chips.keys():
-            chip = self.chips[gone]
-            if chip in self.text:
-                self.write(
-                    self.text.replace(f"{chip} " if f"{chip} " in self.text else chip, "", 1)
-                )
+            if (chip := self.chips[gone]) in self.text:
+                self.write(_without(self.text, chip))
         new = [chip for number, chip in chips.items() if number not in self.chips]
         self.chips = dict(chips)
         for chip in new:
@@ -208,3 +205,8 @@ class Prompt(TextArea):
         """Replace all of it."""
         self.load_text(text)
         self.move_cursor(self.document.end)
+
+
+def _without(text: str, chip: str) -> str:
+    """Take a chip out once, with the space that follows it."""
+    return text.replace(f"{chip} " if f"{chip} " in text else chip, "", 1)

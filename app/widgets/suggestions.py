@@ -10,11 +10,12 @@ from textual.widgets.option_list import Option
 
 from .. import commands
 from ..commands import Situation
+from ..keys import OF_THE_PROMPT
 from . import MUTED
 
 MOST = 8
 """Suggestions that are shown."""
-NEVER_TYPED = ("send", "newline", "commands", "files", "talk_space", "escape")
+NEVER_TYPED = (*OF_THE_PROMPT, "escape")
 """Commands that are about the prompt itself, or the same as another one."""
 
 

@@ -8,12 +8,13 @@ from textual.content import Content
 from textual.reactive import reactive
 from textual.widget import Widget
 
+from mlx_gemma4.sound import LIMIT_SECONDS
+
+from ..entries import clock
 from . import MUTED
 
 QUIETEST = -60.0
 """dB of full scale that draw an empty bar. The scale is fixed: quiet looks quiet."""
-LIMIT = 30.0
-"""Seconds of a clip, as the model was made for."""
 WARNING = 25.0
 """Seconds from which on the clip's end is announced."""
 LATE = 0.4
@@ -41,7 +42,7 @@ class Talk:
     levels: tuple[float, ...] = ()
     seconds: float = 0.0
     clip: int = 1
-    limit: float = LIMIT
+    limit: float = LIMIT_SECONDS
     device: str = ""
     behind: float = 0.0
     hint: str = ""
@@ -77,11 +78,6 @@ def bars(levels: tuple[float, ...], width: int) -> str:
     return drawn.rjust(width)
 
 
-def clock(seconds: float) -> str:
-    """Write seconds as 0:07."""
-    return f"{int(seconds) // 60}:{int(seconds) % 60:02}"
-
-
 def _line(talk: Talk, width: int) -> Content:
     dot = "$text-error" if talk.label == "rec" else MUTED
     left = Content.assemble(("● ", dot), (talk.label, f"{dot} bold"), " ")
@@ -96,7 +92,7 @@ def _choices(talk: Talk) -> Iterator[Content]:
     """What may stand on the right, from all to little."""
     level = talk.levels[-1] if talk.levels else -math.inf
     loud = " -∞ dB" if level == -math.inf else f"{level:4.0f} dB"
-    late = talk.seconds >= WARNING * talk.limit / LIMIT
+    late = talk.seconds >= WARNING * talk.limit / LIMIT_SECONDS
     time = (
         f"{clock(talk.seconds)} / {clock(talk.limit)}",
         "$text-warning bold" if late else "bold",

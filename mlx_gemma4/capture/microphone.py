@@ -3,7 +3,6 @@
 The callback, which runs on PortAudio's own thread, only copies; all else is done by who reads.
 """
 
-import os
 import platform
 import threading
 import time
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 
 from ..errors import Gemma4Error
 from ..sound import FRAME, RATE
+from .terminal import terminal
 
 if TYPE_CHECKING:
     import soxr
@@ -147,11 +147,11 @@ def inputs() -> list[str]:
 
 def silent(name: str) -> Gemma4Error:
     """What to tell of a microphone whose samples are all exactly zero, with every usual cause."""
-    terminal = os.environ.get("TERM_PROGRAM", "your terminal").removesuffix(".app")
     if platform.system() == "Darwin":
-        cause = f"It is muted, or {terminal} may not use the microphone."
+        program = terminal()
+        cause = f"It is muted, or {program} may not use the microphone."
         remedy = (
-            f"Allow {terminal} under System Settings > Privacy & Security > Microphone and open it "
+            f"Allow {program} under System Settings > Privacy & Security > Microphone and open it "
             "anew; see System Settings > Sound > Input too."
         )
     else:

@@ -1,128 +1,15 @@
 """The conversation over a fake engine: what is done, what is told, and what is written."""
 
-import math
-import time
-from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
-from app.attach import Ready, shot
-from app.capture.screen import Shot
-from app.entries import Attachment
-from app.history import Turn
-from app.journal import Journal
-from app.session import Conversation
+from app.attach import Ready
 from app.settings import DEFAULTS
-from app.speech import Speaker
 from mlx_gemma4 import commands as do
-from mlx_gemma4.errors import Gemma4Error
-from mlx_gemma4.events import ContextLow, Done, Dropped, Event, Heard, Moved, Thought, Token
-from mlx_gemma4.fake import Answer, FakeEngine
-from mlx_gemma4.reports import Noted, Report
-
-SECOND = np.full((25, 640), 0.25, np.float32)
-
-
-class Recorder(FakeEngine):
-    """A fake engine that remembers what it was told to do."""
-
-    def __init__(self, answers: Sequence[Answer] = ("Yes.",), speed: float = math.inf) -> None:
-        self.commands: list[do.Command] = []
-        super().__init__(answers, speed)
-
-    def _accept(self, number: int, command: do.Command) -> None:
-        self.commands.append(command)
-        super()._accept(number, command)
-
-    def told(self, *kinds: type) -> list[do.Command]:
-        """The commands of these kinds, in order."""
-        return [one for one in self.commands if isinstance(one, kinds)]
-
-
-class Silent(Speaker):
-    """A speaker that only remembers."""
-
-    def __init__(self) -> None:
-        self.heard: list[str] = []
-        self.busy = False
-
-    @property
-    def speaking(self) -> bool:
-        return self.busy
-
-    def add(self, piece: str) -> None:
-        self.busy = True
-        self.heard.append(piece)
-
-    def finish(self) -> None:
-        self.heard.append("<end>")
-
-    def stop(self) -> None:
-        self.busy = False
-        self.heard.append("<stop>")
-
-
-class Table:
-    """A conversation, its engine and its folder."""
-
-    def __init__(self, folder: Path, *answers: Answer, speed: float = math.inf) -> None:
-        self.folder = folder
-        self.engine = Recorder(answers or ("Yes.",), speed)
-        self.talk = self.sit()
-
-    def sit(self, speaker: Speaker | None = None) -> Conversation:
-        self.talk = Conversation(self.engine, Journal(self.folder), DEFAULTS, speaker)
-        self.talk.begin()
-        return self.talk
-
-    def until(self, condition: Callable[[], object]) -> set[int]:
-        """Fold reports until something is so; give the ids of the turns that changed."""
-        changed: set[int] = set()
-        end = time.monotonic() + 10
-        while not condition():
-            if (report := self.engine.read(0.05)) is not None:
-                changed |= self.talk.fold(report)
-            assert time.monotonic() < end, "it did not come to that"
-        return changed
-
-    def settle(self) -> set[int]:
-        return self.until(lambda: not self.talk.pending)
-
-    def turns(self) -> list[Turn]:
-        return list(self.talk.history.turns.values())
-
-    def picture(self, name: str = "window") -> Attachment:
-        image = Image.new("RGB", (640, 400), name.encode().hex()[:6].rjust(7, "#"))
-        journal = self.talk._ledger.journal
-        return self.talk.attach(shot(journal, Shot(image, name), DEFAULTS))
-
-    def again(self) -> list[Turn]:
-        """What somebody sees who opens the same folder, after the program was killed."""
-        journal = self.talk._ledger.journal
-        journal.close()
-        self.talk = Conversation(self.engine, Journal(self.folder), DEFAULTS)
-        return self.turns()
-
-
-@pytest.fixture
-def table(tmp_path: Path) -> Iterator[Callable[..., Table]]:
-    made: list[Table] = []
-
-    def make(*answers: Answer, speed: float = math.inf) -> Table:
-        made.append(Table(tmp_path / "talk", *answers, speed=speed))
-        return made[-1]
-
-    yield make
-    for one in made:
-        one.talk.close()
-        one.engine.close()
-
-
-Make = Callable[..., Table]
+from mlx_gemma4.events import ContextLow, Dropped, Event, Heard, Moved, Thought, Token
+from tests.app.table import SECOND, Make, Recorder, Silent
 
 
 def test_a_question_is_answered_and_both_are_on_the_disk(table: Make) -> None:
@@ -411,21 +298,6 @@ def test_marks_that_nobody_needs_are_let_go(table: Make) -> None:
     assert len(marks - set(forgotten)) <= 2
 
 
-def test_an_answer_that_fails_is_a_turn_with_title_cause_and_remedy(table: Make) -> None:
-    one = table(Gemma4Error("Too long", "It has 9 tokens.", "Shorten it."), "Yes.")
-    one.talk.send("why?")
-    one.settle()
-    answer = one.turns()[1]
-    assert (answer.state, answer.error) == (
-        "failed",
-        ("Too long", "It has 9 tokens.", "Shorten it."),
-    )
-    assert one.talk.can_redo
-    one.talk.regenerate()
-    one.settle()
-    assert one.turns()[1].text == "Yes."
-
-
 def test_thoughts_notices_and_reasons_belong_to_their_turn(table: Make) -> None:
     events: list[Event] = [
         Dropped(2),
@@ -450,125 +322,6 @@ def test_an_answer_that_was_cut_says_at_what(table: Make) -> None:
     one.settle()
     assert (one.turns()[1].reason, one.turns()[1].text) == ("length", "a b")
     assert "limit" in one.turns()[1].facts
-
-
-def test_reports_of_another_conversation_change_no_turn(table: Make) -> None:
-    one = table()
-    one.settle()
-    one.talk.send("why?")
-    one.settle()
-    before = one.turns()
-    for event in (Token("late", 1), Done("stop"), Noted("late"), Heard("late")):
-        assert one.talk.fold(Report(4711, event)) == set()
-    assert one.turns() == before
-
-
-def test_a_crash_is_told_once_and_the_conversation_goes_on(table: Make) -> None:
-    one = table("one two three four five six", "Again.", speed=20)
-    one.settle()
-    one.talk.send("count")
-    one.until(lambda: one.talk.state == "answering")
-    made = one.picture()
-    one.engine.crash()
-    one.until(lambda: any(problem.crashed for problem in one.talk.problems))
-    assert [problem.crashed for problem in one.talk.problems] == [True]
-    assert one.talk.state == "empty" and one.turns()[1].state == "failed"
-    assert list(one.talk.history.waiting) == [made.id]
-    one.talk.problems.clear()
-    one.engine.start()
-    one.talk.begin()
-    one.talk.send("once more")
-    one.settle()
-    assert one.turns()[3].text == "Again." and not one.talk.problems
-    assert one.turns()[2].attachments[0].id == made.id
-    texts = [command.text for command in one.engine.told(do.AddText)]  # type: ignore[union-attr]
-    assert texts == ["count", "count", "once more"]  # it is asked again, for nobody saved it
-
-
-def test_a_crash_while_somebody_speaks_keeps_what_was_said(table: Make) -> None:
-    one = table()
-    one.settle()
-    one.talk.hear(SECOND)
-    one.engine.crash()
-    one.until(lambda: any(problem.crashed for problem in one.talk.problems))
-    assert one.talk.recording is None and one.turns() == []
-    assert [sound.chip for sound in one.talk.history.waiting.values()] == ["[Audio 0:01]"]
-
-
-def test_after_a_kill_everything_but_the_token_in_flight_is_there(table: Make) -> None:
-    one = table("one two three four five six seven eight", speed=30)
-    one.settle()
-    one.picture()
-    one.talk.send("count")
-    one.until(lambda: "three" in one.turns()[1].text)
-    said = one.turns()[1].text
-    one.talk.hear(SECOND)  # and speaks when it is killed
-    question, answer = one.again()
-    assert (question.text, len(question.attachments)) == ("count", 1)
-    assert answer.text == said and answer.state == "interrupted"
-    waiting = list(one.talk.history.waiting.values())
-    assert [sound.chip for sound in waiting] == ["[Audio 0:01]"]
-
-
-def test_what_the_model_saved_is_restored_and_what_it_lacks_is_told(table: Make) -> None:
-    one = table("First.", "Second.")
-    one.talk.send("one")
-    one.settle()
-    assert one.talk.history.remembered == 2
-    one.again()
-    one.talk.begin()
-    assert one.talk.unknown == {1, 2}
-    one.settle()
-    assert one.talk.unknown == set()
-    assert one.engine.told(do.Restore) == [do.Restore(one.folder / "memory")]
-    assert one.engine.told(do.AddText) == [do.AddText("one")]
-
-
-def test_a_memory_of_another_model_is_told_and_the_turns_are_known_to_lack(
-    table: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    one = table("First.")
-    one.talk.send("one")
-    one.settle()
-    one.again()
-    original = one.engine._do
-
-    def refuse(number: int, command: do.Command) -> None:
-        if isinstance(command, do.Restore):
-            raise Gemma4Error("Another model's", "It was saved with others.", "Load it.")
-        original(number, command)
-
-    monkeypatch.setattr(one.engine, "_do", refuse)
-    one.talk.begin()
-    one.settle()
-    assert one.talk.unknown == {1, 2}
-    assert "It was saved with others." in one.talk.problems.popleft().cause
-    assert one.talk.state == "ready"
-
-
-def test_an_engine_that_is_closed_fails_the_answer_and_nothing_else(table: Make) -> None:
-    one = table()
-    one.settle()
-    one.engine.close()
-    one.talk.send("why?")
-    assert [turn.state for turn in one.turns()] == ["done", "failed"]
-    assert one.talk.state == "ready"
-
-
-def test_a_full_disk_is_told_once_and_the_answer_is_still_shown(
-    table: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    one = table("one two three")
-    one.settle()
-
-    def full(entry: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(one.talk._ledger.journal, "append", full)
-    one.talk.send("count")
-    one.settle()
-    assert one.turns()[1].text == "one two three"
-    assert [problem.title for problem in one.talk.problems] == ["The conversation cannot be kept"]
 
 
 def test_the_situation_decides_which_commands_there_are(table: Make) -> None:

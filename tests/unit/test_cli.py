@@ -54,7 +54,7 @@ def test_the_same_seed_gives_the_same_answer(run: Run) -> None:
 
 
 def test_json_is_one_object_with_counts_and_speeds(run: Run) -> None:
-    status, out, _ = run("hello", "--json")
+    status, out, _ = run("hello", "--json", "--seed", "1")
     told = json.loads(out)
     assert status == 0
     assert out.count("\n") == 1
@@ -65,7 +65,7 @@ def test_json_is_one_object_with_counts_and_speeds(run: Run) -> None:
 
 
 def test_stats_are_one_line_on_stderr(run: Run) -> None:
-    line = run("hello", "--stats")[2].splitlines()[-1]
+    line = run("hello", "--stats", "--seed", "1")[2].splitlines()[-1]
     assert line.startswith("prompt tokens ")
     assert "reply tokens 6; seconds to first token" in line
 

@@ -23,6 +23,7 @@ from mlx_gemma4.errors import Gemma4Error
 from mlx_gemma4.model import Gemma4
 from mlx_gemma4.plan import make_plan
 from mlx_gemma4.progress import Progress
+from mlx_gemma4.published import ARCHITECTURES
 from mlx_gemma4.recipes import RECIPES, Storage, storage_of, uniform
 from mlx_gemma4.shapes import shapes
 from mlx_gemma4.sources import Folder
@@ -115,25 +116,7 @@ def test_groups_of_a_full_layers_o_proj_fit_the_blocks_that_rotate() -> None:
 
 
 def test_the_12b_has_as_many_parameters_as_its_card_says() -> None:
-    config = Config.from_dict(
-        {
-            "model_type": "gemma4_unified",
-            "text_config": {
-                "vocab_size": 262144,
-                "hidden_size": 3840,
-                "intermediate_size": 15360,
-                "num_hidden_layers": 48,
-                "num_attention_heads": 16,
-                "num_key_value_heads": 8,
-                "head_dim": 256,
-                "global_head_dim": 512,
-                "num_global_key_value_heads": 1,
-                "attention_k_eq_v": True,
-            },
-            "vision_config": {"mm_embed_dim": 3840},
-            "audio_config": {"audio_embed_dim": 640},
-        }
-    )
+    config = Config.from_dict(ARCHITECTURES["gemma-4-12B"])
     assert sum(int(np.prod(shape)) for shape in shapes(config).values()) == 11_959_730_224
 
 

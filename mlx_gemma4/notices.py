@@ -1,7 +1,7 @@
-"""Sentences for what happens without being asked for."""
+"""Sentences for what happens without being asked for. Knows nothing of MLX."""
 
-from mlx_gemma4.events import ContextLow, Dropped, Moved
-from mlx_gemma4.reports import FellBehind, Noted
+from .events import ContextLow, Dropped, Moved
+from .reports import FellBehind, Noted
 
 
 def sentence(event: object) -> str:
@@ -19,6 +19,7 @@ def sentence(event: object) -> str:
             return f"The context is nearly full: {left:,} tokens are left."
         case FellBehind(speed):
             return (
-                f"This machine hears {speed:.1f} s of sound in a second: the rest is heard later."
+                f"This machine hears {speed:.2f} s of sound in a second: the rest is heard when "
+                "nobody speaks any more."
             )
     return ""
