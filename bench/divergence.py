@@ -12,10 +12,9 @@ from pathlib import Path
 import mlx.core as mx
 import numpy as np
 
+from mlx_gemma4.evaluate.tiny.tasks import EXAMINATION, Tasks
 from mlx_gemma4.model import Gemma4
 from tools.tiny.conversation import Example, Writer
-from tools.tiny.curriculum import EXAMINATION
-from tools.tiny.tasks import Tasks
 
 MEDIA = ("text", "picture", "sound")
 _ASKED = ("total", "tax", "date", "shop", "count", "lines")

@@ -2,8 +2,8 @@
 
     python bench/peer_answers.py [--model FOLDER] [--items N] [--peer-python PYTHON]
 
-Questions from the held-out part of the tiny model's world (see `tools/tiny`): a picture with a
-spoken question in one turn, and a picture that comes in the second turn. They are made once by our
+Questions from the held-out part of the tiny model's world (`mlx_gemma4/evaluate/tiny`): a picture
+with a spoken question in one turn, and a picture that comes in the second turn. They are made once by our
 own input code, and both sides are fed the same ids, pixels and frames, the right answers in the
 earlier turns. Replies are the likeliest tokens; one counts if it is the wanted text, exactly.
 Needs espeak-ng and matplotlib's fonts for the items; bench/README.md explains the columns.
@@ -33,9 +33,8 @@ ONE_TURN, LATER = "picture + spoken question", "picture in the second turn"
 def make_items(tokenizer: Path, count: int, seed: int) -> Iterator[Item]:
     """Fresh questions, `count` of each kind."""
     sys.path.insert(0, str(ROOT))
+    from mlx_gemma4.evaluate.tiny.tasks import EXAMINATION, Tasks
     from tools.tiny.conversation import Writer
-    from tools.tiny.curriculum import EXAMINATION
-    from tools.tiny.tasks import Tasks
 
     tasks, writer = Tasks(seed, EXAMINATION), Writer(tokenizer)
     for name, make, turns in ((ONE_TURN, tasks.mixed, 1), (LATER, tasks.later, 2)):

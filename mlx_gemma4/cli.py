@@ -9,11 +9,10 @@ import importlib.util
 import os
 import sys
 import traceback
-import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NoReturn
 
-from . import __version__, catalog, cli_fit, cli_listen, cli_live, cli_models
+from . import __version__, catalog, cli_eval, cli_fit, cli_listen, cli_live, cli_models
 from . import options as shared
 from .cli_answer import print_json, print_text, stats_line, tell
 from .errors import Gemma4Error
@@ -30,12 +29,7 @@ OPTIONS = (
     shared.IMAGE,
     Option("--audio", "sounds to listen to, each of at most 30 seconds", "FILE", many=True),
     Option("--video", "a video to watch: up to 32 of its frames (needs the extra 'video')", "FILE"),
-    shared.MODEL,
-    shared.IMAGE_TOKENS,
-    shared.MAX_TOKENS,
-    shared.TEMPERATURE,
-    shared.SEED,
-    shared.SYSTEM,
+    *shared.ANSWER,
     Option("--think", "let the model think first; its thought goes to stderr"),
     Option("--split-audio", "hear a longer sound as several clips"),
     shared.JSON,
@@ -106,6 +100,7 @@ def _parser() -> argparse.ArgumentParser:
     cli_listen.add(commands)
     cli_models.add(commands)
     cli_fit.add(commands)
+    cli_eval.add(commands)
     return parser
 
 
@@ -113,7 +108,11 @@ def _ask(options: argparse.Namespace) -> None:
     question = _question(options)
     if options.model is None:
         tell("No --model given: this is the tiny demonstration model, not Gemma.")
-    model = _load(options.model or catalog.DEMONSTRATION, options.force)
+    from .actions import load_noted
+
+    model, notes = load_noted(options.model or catalog.DEMONSTRATION, options.force)
+    for note in notes:
+        tell(note)
     events = _session(model, question, options).reply(
         max_tokens=options.max_tokens,
         temperature=options.temperature,
@@ -148,18 +147,6 @@ def _question(options: argparse.Namespace) -> str:
             'Put it before the options: gemma4 ask "what is this?" --image FILE.',
         )
     return text
-
-
-def _load(name: str, force: bool) -> "Gemma4":
-    from . import load
-
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("ignore")
-        warnings.simplefilter("always", UserWarning)
-        model = load(name, force=force)
-    for warning in caught:
-        tell(str(warning.message))
-    return model
 
 
 def _session(model: "Gemma4", question: str, options: argparse.Namespace) -> "Session":

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import soundfile
 
-from tools.tiny.receipts import Receipt, Style, draw
-from tools.tiny.speech import Delivery, speaker
+from mlx_gemma4.evaluate.tiny.receipts import Receipt, Style, draw
+from mlx_gemma4.evaluate.tiny.speech import Delivery, speaker
 
 FOLDER = Path(__file__).resolve().parent.parent / "assets" / "demo"
 RECEIPT = Receipt(

@@ -2,7 +2,7 @@
 
 Everything goes through the library's own front door, `mlx_gemma4.Session`, at temperature 0, which
 resizes and cuts the pictures and the sounds. Names, numbers, sentences and offsets are drawn from
-the part of the small world that training never saw (`tools/tiny/words.py`).
+the part of the small world that training never saw (`mlx_gemma4/evaluate/tiny/words.py`).
 Needs the `score` extra and espeak-ng; one process a core.
 """
 
@@ -21,10 +21,9 @@ from typing import Any
 
 import numpy as np
 
+from mlx_gemma4.evaluate.tiny.speech import OTHER_VOICES
+from mlx_gemma4.evaluate.tiny.tasks import EXAMINATION, Exchange, Tasks, World
 from tools.tiny.conversation import Writer
-from tools.tiny.curriculum import EXAMINATION
-from tools.tiny.speech import OTHER_VOICES
-from tools.tiny.tasks import Exchange, Tasks, World
 
 ROOT = Path(__file__).resolve().parent.parent
 START, END = "<!-- made by tools.score_tiny -->", "<!-- end -->"

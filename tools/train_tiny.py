@@ -19,11 +19,11 @@ from pathlib import Path
 import torch
 from torch import distributed, multiprocessing, nn
 
+from mlx_gemma4.evaluate.tiny.tasks import EXAMINATION, Tasks
 from tools.tiny import reference, vocabulary
 from tools.tiny.conversation import Example, Writer
-from tools.tiny.curriculum import EXAMINATION, learning_rate, stage_at
+from tools.tiny.curriculum import learning_rate, stage_at
 from tools.tiny.reference import Heads
-from tools.tiny.tasks import Tasks
 
 ROWS = 1200  # token rows in one batch of one process
 TASKS = ("word", "strip", "receipt", "mixed", "later", "digits", "commands", "chat")

@@ -8,15 +8,15 @@ import pytest
 from PIL import Image as Pillow
 
 from mlx_gemma4.config import load_config
+from mlx_gemma4.evaluate.tiny import receipts, words
+from mlx_gemma4.evaluate.tiny.receipts import Drawing
+from mlx_gemma4.evaluate.tiny.tasks import Exchange, Tasks, World
 from mlx_gemma4.images import patches
 from mlx_gemma4.prompt import render
 from mlx_gemma4.sound import frames
 from mlx_gemma4.tokenizer import Tokenizer
 from mlx_gemma4.turns import Image, Sound, Text, Turn
-from tools.tiny import receipts, words
 from tools.tiny.conversation import GLYPHS, Writer
-from tools.tiny.receipts import Drawing
-from tools.tiny.tasks import Exchange, Tasks, World
 
 TINY = Path(__file__).resolve().parents[2] / "assets" / "tiny"
 

@@ -7,11 +7,10 @@ from pathlib import Path
 import numpy as np
 from tokenizers import Tokenizer
 
+from mlx_gemma4.evaluate.tiny.receipts import Drawing
+from mlx_gemma4.evaluate.tiny.tasks import Exchange
 from mlx_gemma4.images import patches
 from mlx_gemma4.sound import frames
-
-from .receipts import Drawing
-from .tasks import Exchange
 
 SLOTS = 4  # characters in a patch, at most
 GLYPHS = "".join(map(chr, range(33, 127)))

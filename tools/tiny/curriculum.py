@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from .tasks import World
+from mlx_gemma4.evaluate.tiny.tasks import World
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,6 @@ STAGES = (
         World(budgets=(70, 140), colour=0.03, anywhere=0.03, shop=3.0, shift=4.0, jumble=0.6),
     ),
 )
-EXAMINATION = World(examination=True, budgets=(70, 140), shift=4.0)
 
 
 def stage_at(fraction: float) -> Stage:

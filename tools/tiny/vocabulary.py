@@ -6,9 +6,9 @@ from pathlib import Path
 
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
-from .receipts import ABSENT, ITEMS, QUESTIONS
-from .tasks import BLIND, GREETINGS, INTRODUCTION, REQUESTS
-from .words import COMMANDS
+from mlx_gemma4.evaluate.tiny.receipts import ABSENT, ITEMS, QUESTIONS
+from mlx_gemma4.evaluate.tiny.tasks import BLIND, GREETINGS, INTRODUCTION, REQUESTS
+from mlx_gemma4.evaluate.tiny.words import COMMANDS
 
 CONTROLS = (
     "<pad>",

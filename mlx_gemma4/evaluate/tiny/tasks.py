@@ -67,6 +67,10 @@ class World:
     sizes: tuple[tuple[int, int], ...] = ((288, 480),)
 
 
+EXAMINATION = World(examination=True, budgets=(70, 140), shift=4.0)
+"""What training never saw."""
+
+
 class Tasks:
     """Makers of conversations; one random source each, so that a seed gives the same list."""
 

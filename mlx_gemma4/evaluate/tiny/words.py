@@ -57,7 +57,7 @@ def shop(rng: random.Random, examination: bool) -> str:
         ]
         name = "".join(syllables) + rng.choice(("", "", *"LMNRSTX"))
         if held_out(name) == examination:
-            return name
+            return str(name)
 
 
 def digits(rng: random.Random, examination: bool, most: int = 6) -> str:

@@ -1,0 +1,47 @@
+"""The process of a rival: says who it is, then answers one question a line, as JSON."""
+
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+Answer = Callable[[Mapping[str, Any]], str]
+"""Answers {"text", "images": [PNG files], "sounds": [16 kHz WAV files], "most"}."""
+
+
+class Absent(Exception):
+    """The rival is not installed.
+
+    Args:
+        cause: what is missing.
+        remedy: the command that installs it.
+    """
+
+    def __init__(self, cause: str, remedy: str) -> None:
+        super().__init__(cause)
+        self.cause, self.remedy = cause, remedy
+
+
+def serve(begin: Callable[[str], tuple[Mapping[str, Any], Answer]]) -> None:
+    """Serve until stdin ends.
+
+    Args:
+        begin: given the model's name (empty for the rival's own), gives what the rival is
+            ({"revision", "versions"}) and how it answers; raises Absent.
+    """
+    # what libraries print goes to stderr: stdout is for our lines alone
+    out = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    try:
+        about, answer = begin(sys.argv[1] if len(sys.argv) > 1 else "")
+    except Absent as absent:
+        print(json.dumps({"absent": absent.cause, "remedy": absent.remedy}), file=out, flush=True)
+        return
+    print(json.dumps(about), file=out, flush=True)
+    for line in sys.stdin:
+        try:
+            told = {"given": answer(json.loads(line))}
+        except Exception as error:  # whatever a rival meets is a result, and is told
+            told = {"failed": f"{type(error).__name__}: {error}"}
+        print(json.dumps(told), file=out, flush=True)

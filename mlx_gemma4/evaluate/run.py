@@ -1,0 +1,129 @@
+"""Asks a question: items by subjects, each result on the disk before the next item is begun.
+
+A run that was killed goes on where it was: an item that has a result is not measured again.
+"""
+
+import json
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from tqdm import tqdm
+
+from ..errors import Gemma4Error
+from . import surroundings
+from .question import Choice, Item, Question, Row, Subject
+
+RESULTS = "results.jsonl"
+
+
+def run(
+    question: Question,
+    subjects: Iterable[Subject],
+    choice: Choice,
+    folder: Path,
+    quiet: bool = False,
+) -> list[Row]:
+    """Measure whatever has no result yet.
+
+    Args:
+        folder: where results.jsonl is, or will be.
+        quiet: show no progress on stderr.
+
+    Returns:
+        The results of all items and subjects, old and new; what failed is among them.
+
+    Raises:
+        Gemma4Error: no items can be made, or the folder holds results of another revision.
+    """
+    file = folder / RESULTS
+    folder.mkdir(parents=True, exist_ok=True)
+    known = {(row.model, row.recipe, row.item): row for row in read(file) if not row.failed}
+    machine = surroundings.machine()
+    rows: list[Row] = []
+    with file.open("a", encoding="utf-8") as results:
+        for subject in subjects:
+            items = question.items(choice, subject)
+            _check(known.values(), subject, file)
+            keys = [(subject.name, subject.recipe, item.id) for item in items]
+            old = [known[key] for key in keys if key in known]
+            missing = [item for item, key in zip(items, keys, strict=True) if key not in known]
+            rows += old
+            with tqdm(
+                missing,
+                desc=f"{question.name}, {subject.name}",
+                total=len(items),
+                initial=len(old),
+                unit="item",
+                disable=quiet or None,
+            ) as waiting:
+                for item in waiting:
+                    row = _measure(question, subject, item, machine)
+                    print(json.dumps(asdict(row), ensure_ascii=False), file=results, flush=True)
+                    rows.append(row)
+            subject.close()
+    return rows
+
+
+def read(file: Path) -> list[Row]:
+    """Read results; a last line that a killed run left unfinished is cut off the file."""
+    if not file.is_file():
+        return []
+    content = file.read_bytes()
+    whole = content.rfind(b"\n") + 1
+    if whole < len(content):
+        with file.open("r+b") as results:
+            results.truncate(whole)
+    try:
+        return [Row(**json.loads(line)) for line in content[:whole].decode("utf-8").splitlines()]
+    except (ValueError, TypeError) as error:
+        raise Gemma4Error(
+            "The results are not usable",
+            f"{file} holds a line that is none of ours: {error}.",
+            "Give another folder with --out, or remove that file.",
+        ) from error
+
+
+def _measure(question: Question, subject: Subject, item: Item, machine: str) -> Row:
+    began = time.perf_counter()
+    try:
+        measured = dict(question.measure(subject, item))
+    except Gemma4Error as error:
+        measured = {"failed": f"{error.title}: {error.cause}"}
+    return Row(
+        question.name,
+        item.id,
+        dict(item.facts),
+        subject.name,
+        subject.recipe,
+        subject.revision,
+        measured,
+        round(time.perf_counter() - began, 4),
+        round(time.time(), 1),
+        dict(subject.versions),
+        machine,
+    )
+
+
+def _check(known: Iterable[Row], subject: Subject, file: Path) -> None:
+    """Raise Gemma4Error where there are results of other weights under the same name."""
+    for row in known:
+        same = (row.model, row.recipe) == (subject.name, subject.recipe)
+        if same and row.revision != subject.revision:
+            raise Gemma4Error(
+                "The results are of other weights",
+                f"{file} has those of {row.model} at {row.revision}, and it is at "
+                f"{subject.revision} now.",
+                "Give another folder with --out, or remove that file.",
+            )
+
+
+def failures(rows: Sequence[Row]) -> list[str]:
+    """Say what could not be measured, each reason once, with how often."""
+    reasons: dict[str, int] = {}
+    for row in rows:
+        if row.failed:
+            reason = f"{row.subject}: {row.measured['failed']}"
+            reasons[reason] = reasons.get(reason, 0) + 1
+    return [f"{reason} ({count} items)" for reason, count in reasons.items()]
