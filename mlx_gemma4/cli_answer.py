@@ -36,21 +36,28 @@ class Printer:
             self._begin("thought")
             print(event.text, end="", file=sys.stderr, flush=True)
         elif isinstance(event, Done):
-            print(flush=True)
+            if self._open != "ended":
+                print(flush=True)
             self._open = None
             if event.reason == "silence":
                 tell("Nothing was understood in the sound.")
         elif isinstance(event, Heard):
-            tell(f"Heard: {event.text}")
+            self._tell(f"Heard: {event.text}")
         elif isinstance(event, ToolCall):
-            tell(f"The model calls a tool: {event.name} {json.dumps(event.arguments)}")
+            self._tell(f"The model calls a tool: {event.name} {json.dumps(event.arguments)}")
         elif isinstance(event, Notice):
-            tell(sentence(event))
+            self._tell(sentence(event))
 
     def _begin(self, what: str) -> None:
         if self._open == "thought" and what == "answer":
             tell("")
         self._open = what
+
+    def _tell(self, line: str) -> None:
+        if self._open == "answer":
+            print(flush=True)
+            self._open = "ended"
+        tell(line)
 
 
 def print_text(events: "Iterable[Event]") -> "Done":

@@ -15,7 +15,7 @@ from .draft import Draft, cut, medium_name, without_oldest
 from .errors import Gemma4Error
 from .events import ContextLow, Done, Dropped, Event, Heard, Moved, Notice
 from .generate import Cancelled, Progress
-from .hearing import CLIP, INSTRUCTION, Hearing, Relay, transcribe
+from .hearing import CLIP, INSTRUCTION, Hearing, Relay
 from .model import Gemma4
 from .prompt import Prompt, render, unfinished
 from .sample import Sampler
@@ -62,8 +62,8 @@ class Conversation:
         self._when_full = when_full
         package = getattr(model, "package", None)
         self._safe: int | None = package.audio_safe_position if package else None
-        self._instruction: str = (package and package.transcribe) or INSTRUCTION
-        self.relay = Relay(model, tokenizer, self._instruction, self._safe)
+        instruction: str = (package and package.transcribe) or INSTRUCTION
+        self.relay = Relay(model, tokenizer, instruction, self._safe)
         self._told_low = False
 
     @property
@@ -158,11 +158,12 @@ class Conversation:
         began = time.perf_counter()
         yield from self.told()
         self._choose()
-        if self.draft.relayed or (heard and self.draft.sounds):
-            text = self._heard(cancelled)
-            if text is None:
+        if self.draft.relayed:
+            self.draft = self.draft.closed()
+            if not self._write_down(cancelled):
                 yield Done("cancelled")
                 return
+            text = self.draft.heard
             silence = self.draft.is_empty  # nothing was understood, and nothing else is there
             if silence:
                 self.draft = Draft(parts=self.draft.waiting)
@@ -170,6 +171,7 @@ class Conversation:
             if silence:
                 yield Done("silence")
                 return
+        clips = self.draft.sounds if heard else ()
         self._make_room()
         prompt = self.prompt()
         room = self._room(prompt)
@@ -195,6 +197,8 @@ class Conversation:
                 self.draft = Draft(parts=self.draft.waiting)
         self.watch_context()
         yield from self.told()
+        if clips and not interrupted and (text := self._transcript(clips, cancelled)) is not None:
+            yield Heard(text)
         stats = {
             "prompt_tokens": len(prompt.token_ids),
             "new_prompt_tokens": new_tokens,
@@ -256,26 +260,19 @@ class Conversation:
             self.draft = replace(self.draft, parts=parts, heard=_joined(self.draft.heard, text))
         return True
 
-    def _heard(self, cancelled: Cancelled | None) -> str | None:
-        """Write down all sound of the draft; None if cancelled.
+    def _transcript(self, clips: Sequence[Sound], cancelled: Cancelled | None) -> str | None:
+        """Write down sound that lies in the conversation, in the relay; None if cancelled.
 
-        In the conversation it is asked for after the sound, as another turn of the user's, and then
-        the cache goes back: nothing of it stays.
+        Beside a picture the model would answer what is said instead of writing it down.
         """
-        if self.draft.relayed:
-            self.draft = self.draft.closed()
-            return self.draft.heard if self._write_down(cancelled) else None
-        frames = sum(len(clip.frames) for clip in self.draft.sounds)
-        self.timeline.prepare(*self.settled(), cancelled)
-        place = self.timeline.mark()
-        try:
-            turns = [*self.all_turns, Turn("user", (Text(self._instruction),))]
-            prompt = self._render(turns, True)
-            return transcribe(
-                self.timeline, prompt, turns, self._model, self._tokenizer, frames, cancelled
-            )
-        finally:
-            self.timeline.rewind(place)
+        said = ""
+        for frames in (part for clip in clips for part in cut(clip.frames, self.relay.limit)):
+            text = self.relay.transcript(Sound(frames), cancelled)
+            if text is None:
+                self.relay.rest()
+                return None
+            said = _joined(said, text)
+        return said
 
     def _room(self, prompt: Prompt) -> int:
         """Count the tokens that fit after a prompt; an error if there is no room for one."""

@@ -3,8 +3,8 @@
 The 12B understands sound badly that lies past some position of its context
 (`audio_safe_position` in Package.toml). There the relay hears it: a short instruction is read once
 and marked, the frames stream in after it while they are spoken, and the transcript is drawn at the
-end. In the conversation itself a transcript is drawn after what the cache holds already, and the
-cache goes back to where it was.
+end. Sound that lies in the conversation is written down here too, after the answer, where that is
+asked for.
 """
 
 from typing import Literal
@@ -86,16 +86,30 @@ class Relay:
         return self._timeline.prepare(self._open(turns), turns)
 
     def transcript(self, clip: Sound, cancelled: Cancelled | None = None) -> str | None:
-        """Write down a whole clip, and forget it; None if cancelled, with the clip still held."""
-        self.prepare()
+        """Write down a whole clip, and forget it; None if cancelled, with the clip still held.
+
+        It is the likeliest text, empty if the context has no room for it. A model that runs on is
+        stopped at 12.5 tokens a second of sound, three times as many as the fastest speech takes.
+        """
         turns = [Turn("user", (self._words, clip))]
-        prompt = self._render(turns, True)
-        text = transcribe(
-            self._timeline, prompt, turns, self._model, self._tokenizer, len(clip.frames), cancelled
-        )
-        if text is not None:
+        prompt, config = self._render(turns, True), self._model.config
+        room = config.text_config.max_position_embeddings - len(prompt.token_ids)
+        if room < 1:
             self.rest()
-        return text
+            return ""
+        self.prepare()
+        logits, _ = self._timeline.feed(prompt, turns, cancelled=cancelled)
+        if logits is None:
+            return None
+        sampler = Sampler(temperature=0, suppress=config.suppress_tokens)
+        limit = min(len(clip.frames) // 2 + _SPARE, room)
+        ids = list(self._timeline.say(logits, sampler, limit, cancelled))
+        if len(ids) < limit and not (ids and ids[-1] in config.eos_token_ids):
+            return None
+        parser = ReplyParser(self._tokenizer)
+        events = [event for token_id in ids for event in parser.add(token_id)] + parser.finish()
+        self.rest()
+        return "".join(event.text for event in events if isinstance(event, Token)).strip()
 
     def rest(self) -> None:
         """Forget what was heard, and give the memory back that it took."""
@@ -111,38 +125,3 @@ class Relay:
 
     def _render(self, turns: list[Turn], open_reply: bool) -> Prompt:
         return render(turns, self._tokenizer, self._model.config, open_reply=open_reply)
-
-
-def transcribe(
-    timeline: Timeline,
-    prompt: Prompt,
-    turns: list[Turn],
-    model: Gemma4,
-    tokenizer: Tokenizer,
-    frames: int,
-    cancelled: Cancelled | None = None,
-) -> str | None:
-    """Feed a prompt that asks for a transcript, and draw the likeliest.
-
-    Returns:
-        The transcript, empty if the context has no room for it; None if cancelled.
-
-    Args:
-        timeline: where; it then holds the prompt and the transcript.
-        prompt: made of `turns`.
-        frames: of the sound. A model that runs on is stopped at 12.5 tokens a second of it, three
-            times as many as the fastest speech takes.
-    """
-    room = model.config.text_config.max_position_embeddings - len(prompt.token_ids)
-    if room < 1:
-        return ""
-    logits, _ = timeline.feed(prompt, turns, cancelled=cancelled)
-    if logits is None:
-        return None
-    sampler = Sampler(temperature=0, suppress=model.config.suppress_tokens)
-    parser, limit = ReplyParser(tokenizer), min(frames // 2 + _SPARE, room)
-    ids = list(timeline.say(logits, sampler, limit, cancelled))
-    if len(ids) < limit and not (ids and ids[-1] in model.config.eos_token_ids):
-        return None
-    events = [event for token_id in ids for event in parser.add(token_id)] + parser.finish()
-    return "".join(event.text for event in events if isinstance(event, Token)).strip()

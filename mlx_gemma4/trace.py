@@ -42,7 +42,7 @@ class Trace:
                 first = self._tokens[0]
                 began = first - event.stats.get("seconds_to_first_token", 0.0)
                 self.span("prefill", MODEL, began, first)
-                self.span("decode", MODEL, first, at, dict(event.stats))
+                self.span("decode", MODEL, first, self._tokens[-1], dict(event.stats))
             self._tokens = []
 
     def span(

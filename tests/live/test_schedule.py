@@ -88,7 +88,8 @@ class Talk:
 
         def noted(clip: Sound, cancelled: object = None) -> str | None:
             assert len(clip.frames) <= relay.limit
-            self.written.append(clip.frames)
+            if self.session._talk.draft.relayed:  # else the sound stays in the conversation
+                self.written.append(clip.frames)
             return transcript(clip)
 
         relay.transcript = noted  # type: ignore[method-assign]

@@ -93,6 +93,15 @@ def test_in_direct_a_transcript_is_given_where_it_is_asked_for_and_leaves_no_tra
     assert done.stats["new_prompt_tokens"] == other.stats["new_prompt_tokens"]
 
 
+def test_beside_a_picture_the_question_is_written_down_after_the_answer(tiny: Gemma4) -> None:
+    session = Session(tiny, hearing="direct")
+    session.add_image(DEMO / "receipt.png")
+    speak(session, "question")
+    events = events_of(session, heard=True)
+    assert answer_in(events) == "19.56"
+    assert events[-2:-1] == [Heard("what is the total")]
+
+
 def test_auto_hears_directly_while_the_sound_ends_before_the_safe_position(unsafe: Gemma4) -> None:
     session = Session(unsafe)
     session.add_text("listen")

@@ -28,6 +28,6 @@ def test_a_turn_is_spans_of_speech_chunks_prefill_and_decode(tmp_path: Path) -> 
         "speech": ("speech", 0, pytest.approx(4.0)),
         "chunk": ("model", pytest.approx(0.45), pytest.approx(0.05)),
         "prefill": ("model", pytest.approx(4.125), pytest.approx(0.125)),
-        "decode": ("model", pytest.approx(4.25), pytest.approx(0.75)),
+        "decode": ("model", pytest.approx(4.25), pytest.approx(0.25)),  # to the last token
     }
     assert [e["args"]["text"] for e in events if e["ph"] == "i"] == ["a", "b"]
