@@ -8,9 +8,9 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from mlx_gemma4 import events as said
-from mlx_gemma4 import reports as told
-from mlx_gemma4.notices import sentence
-from mlx_gemma4.port import Port
+from mlx_gemma4.engine import reports as told
+from mlx_gemma4.engine.notices import sentence
+from mlx_gemma4.engine.port import Port
 
 from . import entries as note
 from .journal import Journal

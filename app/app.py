@@ -9,8 +9,8 @@ from textual.app import App, SystemCommand
 from textual.binding import Binding
 from textual.screen import Screen
 
-from mlx_gemma4.port import Port
-from mlx_gemma4.reports import Report
+from mlx_gemma4.engine.port import Port
+from mlx_gemma4.engine.reports import Report
 
 from . import commands
 from .choices import Choice, target

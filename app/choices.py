@@ -8,10 +8,11 @@ from pathlib import Path
 
 import platformdirs
 
-from mlx_gemma4 import catalog, disk, fit, outline
+from mlx_gemma4 import catalog, disk
+from mlx_gemma4.checkpoint.recipes import RECIPES
 from mlx_gemma4.errors import Gemma4Error
-from mlx_gemma4.fit import Machine
-from mlx_gemma4.recipes import RECIPES
+from mlx_gemma4.fit import fit, outline
+from mlx_gemma4.fit.fit import Machine
 
 CONTEXT = 32_768
 """Tokens of the conversation that the fit is shown for."""

@@ -6,7 +6,7 @@ import sys
 
 from mlx_gemma4.doctor import Finding
 from mlx_gemma4.errors import Gemma4Error
-from mlx_gemma4.fit import Machine
+from mlx_gemma4.fit.fit import Machine
 
 PATIENCE = 60.0
 """Seconds that an answer may take; starting MLX on a cold disk takes several."""
@@ -15,7 +15,7 @@ GEMMA4 = (sys.executable, "-P", "-c", "from mlx_gemma4.cli import main; raise Sy
 """The command line, in this Python; its arguments follow."""
 
 _MACHINE = (
-    "import dataclasses, json; from mlx_gemma4 import machine; "
+    "import dataclasses, json; from mlx_gemma4.fit import machine; "
     "print(json.dumps(dataclasses.asdict(machine.this())))"
 )
 

@@ -10,10 +10,10 @@ from typing import Any
 
 from mlx_gemma4 import catalog
 from mlx_gemma4.config import load_config
+from mlx_gemma4.engine.port import Port
+from mlx_gemma4.engine.trace import Trace
 from mlx_gemma4.errors import Gemma4Error
-from mlx_gemma4.fit import Machine
-from mlx_gemma4.port import Port
-from mlx_gemma4.trace import Trace
+from mlx_gemma4.fit.fit import Machine
 
 from . import commands, settings
 from .devices import Devices

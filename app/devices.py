@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mlx_gemma4.doctor import Finding
-from mlx_gemma4.fit import Machine
+from mlx_gemma4.fit.fit import Machine
 
 from . import computer, listener, speech
 from .capture import What, screen

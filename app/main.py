@@ -7,7 +7,7 @@ import os
 import sys
 from pathlib import Path
 
-from mlx_gemma4.process import EngineProcess
+from mlx_gemma4.engine.process import EngineProcess
 
 from . import settings
 from .desk import LOG

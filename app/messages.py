@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 from textual.message import Message
 
-from mlx_gemma4.reports import Report
+from mlx_gemma4.engine.reports import Report
 
 from .capture.screen import Shot
 from .status import Problem

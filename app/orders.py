@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from mlx_gemma4.commands import AddImage, AddSound, AddText, AddVideo, Command, Forget, Mark
-from mlx_gemma4.commands import Settings as EngineSettings
+from mlx_gemma4.engine.commands import AddImage, AddSound, AddText, AddVideo, Command, Forget, Mark
+from mlx_gemma4.engine.commands import Settings as EngineSettings
+from mlx_gemma4.engine.port import Port
+from mlx_gemma4.engine.reports import Failed, Marked, Report
 from mlx_gemma4.errors import Gemma4Error
-from mlx_gemma4.port import Port
-from mlx_gemma4.reports import Failed, Marked, Report
 
 from .entries import Attachment
 from .settings import Settings

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlx_gemma4 import catalog
-from mlx_gemma4 import commands as do
-from mlx_gemma4 import reports as told
+from mlx_gemma4.engine import commands as do
+from mlx_gemma4.engine import reports as told
 from mlx_gemma4.images import BUDGETS
 from mlx_gemma4.sound import LIMIT_SECONDS
 

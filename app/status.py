@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from mlx_gemma4.engine.reports import Failed
 from mlx_gemma4.errors import Gemma4Error
-from mlx_gemma4.reports import Failed
 
 State = Literal["empty", "loading", "ready", "listening", "thinking", "answering", "speaking"]
 """Of the program: no model is there; or what it does."""

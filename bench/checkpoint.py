@@ -17,8 +17,8 @@ from tokenizers import Tokenizer as Backend
 from mlx_gemma4 import weights
 from mlx_gemma4.config import Config
 from mlx_gemma4.model import Gemma4
+from mlx_gemma4.prompt.tokenizer import CONTROLS, Tokenizer
 from mlx_gemma4.quantize import RECIPES, quantize
-from mlx_gemma4.tokenizer import CONTROLS, Tokenizer
 
 
 @dataclass(frozen=True)

@@ -32,8 +32,8 @@ from processes import BENCH, PEER_PYTHON, Worker, need_peer
 
 sys.path.insert(0, str(BENCH.parent))
 
+from mlx_gemma4.checkpoint.recipes import RECIPES  # noqa: E402
 from mlx_gemma4.config import load_config  # noqa: E402
-from mlx_gemma4.recipes import RECIPES  # noqa: E402
 from mlx_gemma4.weights import sanitize  # noqa: E402
 
 GIB = 2**30

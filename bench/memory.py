@@ -18,7 +18,7 @@ from processes import BENCH, PEER_PYTHON, Worker, need_peer
 
 sys.path.insert(0, str(BENCH.parent))
 
-from mlx_gemma4 import fit, machine, outline
+from mlx_gemma4.fit import fit, machine, outline
 
 GIB = 2**30
 BYTES = {"bfloat16": 2, "float32": 4}

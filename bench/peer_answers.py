@@ -3,9 +3,9 @@
     python bench/peer_answers.py [--model FOLDER] [--items N] [--peer-python PYTHON]
 
 Questions from the held-out part of the tiny model's world (`mlx_gemma4/evaluate/tiny`): a picture
-with a spoken question in one turn, and a picture that comes in the second turn. They are made once by our
-own input code, and both sides are fed the same ids, pixels and frames, the right answers in the
-earlier turns. Replies are the likeliest tokens; one counts if it is the wanted text, exactly.
+with a spoken question in one turn, and a picture that comes in the second turn. They are made once
+by our own input code, and both sides are fed the same ids, pixels and frames, the right answers in
+the earlier turns. Replies are the likeliest tokens; one counts if it is the wanted text, exactly.
 Needs espeak-ng and matplotlib's fonts for the items; bench/README.md explains the columns.
 """
 

@@ -26,13 +26,13 @@ from processes import BENCH, use_openblas
 
 sys.path.insert(0, str(BENCH.parent))
 
-from mlx_gemma4 import budget, sensitivity  # noqa: E402
+from mlx_gemma4.checkpoint.recipes import RECIPES, Recipe, Storage  # noqa: E402
+from mlx_gemma4.checkpoint.shapes import shapes  # noqa: E402
 from mlx_gemma4.config import FULL, load_config  # noqa: E402
-from mlx_gemma4.convert import convert  # noqa: E402
-from mlx_gemma4.plan import make_plan  # noqa: E402
-from mlx_gemma4.recipes import RECIPES, Recipe, Storage  # noqa: E402
-from mlx_gemma4.shapes import shapes  # noqa: E402
-from mlx_gemma4.sources import Folder  # noqa: E402
+from mlx_gemma4.convert import budget, sensitivity  # noqa: E402
+from mlx_gemma4.convert.convert import convert  # noqa: E402
+from mlx_gemma4.convert.plan import make_plan  # noqa: E402
+from mlx_gemma4.hub.sources import Folder  # noqa: E402
 
 TINY = BENCH.parent / "assets" / "tiny"
 ALONE = (3, 4, 6)  # bits at which one matrix alone is quantized

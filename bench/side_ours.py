@@ -15,10 +15,10 @@ from mlx_gemma4 import weights
 from mlx_gemma4.cache import GlobalCache, Rows
 from mlx_gemma4.events import Token
 from mlx_gemma4.generate import CHUNK, decode, prefill
-from mlx_gemma4.prompt import render
+from mlx_gemma4.prompt.prompt import render
+from mlx_gemma4.prompt.turns import Sound, Turn
 from mlx_gemma4.sample import Sampler
-from mlx_gemma4.session import Session
-from mlx_gemma4.turns import Sound, Turn
+from mlx_gemma4.session.session import Session
 
 
 class Side:

@@ -43,7 +43,7 @@ def run(folder: Path, seconds: float) -> None:
     from app.app import TerminalApp
     from app.devices import Devices
     from app.store import Store
-    from mlx_gemma4.process import EngineProcess
+    from mlx_gemma4.engine.process import EngineProcess
 
     late: dict[str, list[float]] = {}
     counts = {"answers": 0, "tokens": 0.0}

@@ -4,20 +4,21 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from app import commands
-from mlx_gemma4 import cli, cli_fit, cli_listen, cli_live, cli_models
-from mlx_gemma4.options import Option
+from mlx_gemma4 import cli
+from mlx_gemma4.cli import fit, listen, live, models
+from mlx_gemma4.cli.options import Option
 
 KEYS = Path(__file__).parent / "keys.md"
 KEYS_BEGIN, KEYS_END = "<!-- keys: made by docs/update.py -->\n", "<!-- end of keys -->\n"
 PAGE = Path(__file__).parent / "cli.md"
 COMMANDS = {
     "ask": cli.OPTIONS,
-    "live": cli_live.OPTIONS,
-    "listen": cli_listen.OPTIONS,
-    "convert": cli_models.CONVERT,
-    "verify": cli_models.VERIFY,
-    "fit": cli_fit.FIT,
-    "doctor": cli_fit.DOCTOR,
+    "live": live.OPTIONS,
+    "listen": listen.OPTIONS,
+    "convert": models.CONVERT,
+    "verify": models.VERIFY,
+    "fit": fit.FIT,
+    "doctor": fit.DOCTOR,
 }
 BEGIN, END = "<!-- options of {}: made by docs/update.py -->\n", "<!-- end of options -->\n"
 

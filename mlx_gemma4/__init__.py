@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from .events import Token as Token
     from .events import ToolCall as ToolCall
     from .model import Gemma4 as Gemma4
-    from .session import Session as Session
+    from .session.session import Session as Session
 
 _HOMES = {
     "Gemma4Error": "errors",
@@ -47,7 +47,7 @@ _HOMES = {
     "Token": "events",
     "ToolCall": "events",
     "Gemma4": "model",
-    "Session": "session",
+    "Session": "session.session",
 }
 
 

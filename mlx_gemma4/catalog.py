@@ -15,8 +15,8 @@ from typing import Any
 
 import platformdirs
 
+from .checkpoint.published import ARCHITECTURES
 from .errors import Gemma4Error
-from .published import ARCHITECTURES
 
 DEMONSTRATION = "tiny"
 """The package that ships with the program."""
@@ -145,7 +145,7 @@ def package_of(folder: Path) -> Package | None:
     folder = folder.resolve()
     repo, architecture = "", _architecture(_json(folder / "config.json"))
     if folder.parent.name == "snapshots":  # in the Hub's cache: models--owner--name
-        from . import hub_cache
+        from .hub import cache as hub_cache
 
         repo = hub_cache.repo_of(folder.parent.parent)
     source = str(_json(folder / RECORD).get("source"))
@@ -198,7 +198,7 @@ def _resolved(path: Path | None) -> Path | None:
 
 
 def _downloaded(repo: str, revision: str) -> Path:
-    from . import hub_cache
+    from .hub import cache as hub_cache
 
     folder = hub_cache.installed(repo, revision)
     if folder is None:

@@ -17,9 +17,11 @@ from typing import Literal
 
 from huggingface_hub import constants
 
-from . import __version__, catalog, disk, fit, hub_cache, machine, outline
+from . import __version__, catalog, disk
 from .config import load_config
 from .errors import Gemma4Error
+from .fit import fit, machine, outline
+from .hub import cache as hub_cache
 
 Level = Literal["ok", "warning", "problem"]
 

@@ -1,4 +1,4 @@
-"""`quantize` applies a recipe (`recipes.py`) to a model in memory; `convert.py` does it to folders.
+"""`quantize` applies a recipe to a model in memory; `convert/` does it to folders.
 
 The chosen settings go to `config.quantization` in mlx-lm's and mlx-vlm's form.
 """
@@ -12,11 +12,11 @@ import mlx.core as mx
 import mlx.nn as nn
 from mlx.utils import tree_map_with_path
 
-from .encode import encode
+from .checkpoint.encode import encode
+from .checkpoint.recipes import RECIPES as RECIPES
+from .checkpoint.recipes import Recipe, Storage, moves_whole_groups, settings, storage_of
 from .errors import Gemma4Error
 from .model import Gemma4
-from .recipes import RECIPES as RECIPES
-from .recipes import Recipe, Storage, moves_whole_groups, settings, storage_of
 
 
 def quantize(model: Gemma4, recipe: Recipe) -> None:

@@ -1,6 +1,6 @@
 """Test doubles that need no file: a small random model with every trait of the 12B, and sounds.
 
-`FakeEngine` stands in `fake.py`, which knows nothing of MLX.
+`FakeEngine` stands in `engine/fake.py`, which knows nothing of MLX.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numpy as np
 
 from .attention import MaskRule
 from .config import FULL, SLIDING, Config
-from .fake import FakeEngine as FakeEngine
+from .engine.fake import FakeEngine as FakeEngine
 from .model import Gemma4
 from .text import Layout
 

@@ -20,15 +20,15 @@ from typing import Any, cast
 import mlx.core as mx
 import mlx.nn as nn
 
-from . import machine
 from .attention import MaskRule
+from .checkpoint.shards import Tensor, read_header
 from .config import Config, load_config
 from .cpu import by_column, second_stream, use_fast_projections
 from .errors import Gemma4Error
+from .fit import machine
+from .fit.outline import Outline
 from .layout import groups_allow, permute
 from .model import Gemma4
-from .outline import Outline
-from .shards import Tensor, read_header
 from .text import Layout
 
 _RENAMES = (
@@ -81,7 +81,7 @@ def load(
 
     Raises:
         Gemma4Error: the folder, its config or its tensors cannot be used, and why; or it does not
-            fit with a conversation of 2,048 tokens (`fit.py`), and what would.
+            fit with a conversation of 2,048 tokens (`fit/fit.py`), and what would.
     """
     folder = Path(folder)
     config = load_config(folder)

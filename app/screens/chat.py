@@ -14,8 +14,8 @@ from textual.css.query import NoMatches
 from textual.screen import Screen
 from textual.widgets import Static, TextArea
 
+from mlx_gemma4.engine.trace import Trace
 from mlx_gemma4.errors import Gemma4Error
-from mlx_gemma4.trace import Trace
 
 from .. import messages as told
 from ..desk import Desk, problem_of

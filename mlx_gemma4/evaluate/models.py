@@ -5,11 +5,12 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from .. import catalog, hub_cache, load
+from .. import catalog, load
 from ..events import Token
+from ..hub import cache as hub_cache
 from ..model import Gemma4
-from ..session import Session
-from ..tokenizer import Tokenizer
+from ..prompt.tokenizer import Tokenizer
+from ..session.session import Session
 from . import surroundings
 from .question import Asked
 

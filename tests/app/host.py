@@ -18,11 +18,11 @@ from app.capture.screen import Shot
 from app.devices import Devices
 from app.store import Store
 from mlx_gemma4.doctor import Finding
+from mlx_gemma4.engine.fake import Answer, FakeEngine
+from mlx_gemma4.engine.reports import Report
 from mlx_gemma4.errors import Gemma4Error
 from mlx_gemma4.events import Done
-from mlx_gemma4.fake import Answer, FakeEngine
-from mlx_gemma4.fit import Machine
-from mlx_gemma4.reports import Report
+from mlx_gemma4.fit.fit import Machine
 
 STATS = {
     "prompt_tokens": 300.0,

@@ -17,8 +17,8 @@ from app.journal import Journal
 from app.session import Conversation
 from app.settings import DEFAULTS
 from app.speech import Speaker
-from mlx_gemma4 import commands as do
-from mlx_gemma4.fake import Answer, FakeEngine
+from mlx_gemma4.engine import commands as do
+from mlx_gemma4.engine.fake import Answer, FakeEngine
 
 SECOND = np.full((25, 640), 0.25, np.float32)
 

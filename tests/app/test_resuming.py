@@ -11,7 +11,7 @@ from app.attach import file
 from app.journal import Journal
 from app.session import Conversation
 from app.settings import DEFAULTS
-from mlx_gemma4.process import EngineProcess
+from mlx_gemma4.engine.process import EngineProcess
 
 SETTINGS = replace(DEFAULTS, image_tokens=70)  # what the tiny model was trained with
 RECEIPT = Path(__file__).parents[2] / "assets/demo/receipt.png"

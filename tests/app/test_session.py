@@ -7,7 +7,7 @@ import pytest
 
 from app.attach import Ready
 from app.settings import DEFAULTS
-from mlx_gemma4 import commands as do
+from mlx_gemma4.engine import commands as do
 from mlx_gemma4.events import ContextLow, Dropped, Event, Heard, Moved, Thought, Token
 from tests.app.table import SECOND, Make, Recorder, Silent
 

@@ -6,7 +6,7 @@ import pytest
 from huggingface_hub import constants
 from huggingface_hub.utils import close_session
 
-from mlx_gemma4 import transfer
+from mlx_gemma4.hub import transfer
 from tests.hub import server
 
 REPO = "google/gemma-4-tiny"

@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 from huggingface_hub import constants, snapshot_download
 
-from mlx_gemma4 import disk, hub_cache, transfer
-from mlx_gemma4 import hub as library
+from mlx_gemma4 import disk
 from mlx_gemma4.errors import Gemma4Error
+from mlx_gemma4.hub import cache as hub_cache
+from mlx_gemma4.hub import hub as library
+from mlx_gemma4.hub import transfer
 from mlx_gemma4.progress import Progress, Speed
 from tests.hub.conftest import REPO
 from tests.hub.server import COMMIT, Hub
@@ -85,7 +87,7 @@ def test_a_download_that_was_given_up_goes_on_where_it_was(hub: Hub) -> None:
 
 def test_a_killed_process_loses_only_what_was_not_written(hub: Hub, tmp_path: Path) -> None:
     hub.chunk, hub.pause = 20_000, 0.05
-    code = f"from mlx_gemma4 import hub; hub.download(hub.look_up({REPO!r}))"
+    code = f"from mlx_gemma4.hub import hub; hub.download(hub.look_up({REPO!r}))"
     environment = {**os.environ, "HF_ENDPOINT": hub.url, "HF_HUB_CACHE": constants.HF_HUB_CACHE}
     with subprocess.Popen([sys.executable, "-c", code], env=environment) as process:
         while hub.sent < 300_000:

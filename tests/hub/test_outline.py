@@ -3,8 +3,9 @@ from pathlib import Path
 import pytest
 from huggingface_hub import constants
 
-from mlx_gemma4 import cli, fit, outline
+from mlx_gemma4 import cli
 from mlx_gemma4.errors import Gemma4Error
+from mlx_gemma4.fit import fit, outline
 from tests.hub.server import Hub
 from tests.unit.checkpoints import publish
 

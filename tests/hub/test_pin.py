@@ -3,7 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from mlx_gemma4 import catalog, cli, recipes
+from mlx_gemma4 import catalog, cli
+from mlx_gemma4.checkpoint import recipes
 from tests.hub.server import COMMIT, Hub
 from tests.unit.checkpoints import publish
 

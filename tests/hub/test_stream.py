@@ -3,13 +3,14 @@ from pathlib import Path
 
 import pytest
 
-from mlx_gemma4 import budget, disk, plan, rewrite, weights
-from mlx_gemma4 import hub as downloads
+from mlx_gemma4 import disk, weights
 from mlx_gemma4.catalog import RECORD
-from mlx_gemma4.convert import convert, partial, verify
+from mlx_gemma4.checkpoint.recipes import RECIPES
+from mlx_gemma4.convert import budget, plan, rewrite
+from mlx_gemma4.convert.convert import convert, partial, verify
 from mlx_gemma4.errors import Gemma4Error
-from mlx_gemma4.recipes import RECIPES
-from mlx_gemma4.sources import Folder, Stream
+from mlx_gemma4.hub import hub as downloads
+from mlx_gemma4.hub.sources import Folder, Stream
 from tests.hub.server import COMMIT, Hub
 from tests.unit.checkpoints import publish
 

@@ -16,15 +16,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlx_gemma4 import cache as kv
-from mlx_gemma4 import catalog, conversation, draft, hearing, timeline
+from mlx_gemma4 import catalog
 from mlx_gemma4.errors import Gemma4Error
 from mlx_gemma4.events import Done, Event, Heard
 from mlx_gemma4.model import Gemma4
-from mlx_gemma4.prompt import Prompt
-from mlx_gemma4.session import Mark, Session
-from mlx_gemma4.timeline import Timeline
-from mlx_gemma4.tokenizer import Tokenizer
-from mlx_gemma4.turns import Sound, Turn
+from mlx_gemma4.prompt.prompt import Prompt
+from mlx_gemma4.prompt.tokenizer import Tokenizer
+from mlx_gemma4.prompt.turns import Sound, Turn
+from mlx_gemma4.session import conversation, draft, hearing, timeline
+from mlx_gemma4.session.session import Mark, Session
+from mlx_gemma4.session.timeline import Timeline
 
 RNG = np.random.default_rng(4)
 PICTURES = RNG.integers(0, 256, (3, 48, 96, 3)).astype(np.uint8)

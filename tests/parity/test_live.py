@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from mlx_gemma4.images import Picture
 from mlx_gemma4.model import Gemma4
-from mlx_gemma4.prompt import Prompt
-from mlx_gemma4.timeline import Timeline
-from mlx_gemma4.turns import Image, Sound, Turn
+from mlx_gemma4.prompt.prompt import Prompt
+from mlx_gemma4.prompt.turns import Image, Sound, Turn
+from mlx_gemma4.session.timeline import Timeline
 from tests.parity.conftest import Case, assert_same, read_case
 
 Build = Callable[..., Gemma4]

@@ -6,7 +6,7 @@ from pathlib import Path
 import mlx.core as mx
 
 from mlx_gemma4 import weights
-from mlx_gemma4.hub_cache import INDEX
+from mlx_gemma4.hub.cache import INDEX
 from mlx_gemma4.testing import tiny_model
 
 

@@ -6,8 +6,8 @@ from typing import cast
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
 from mlx_gemma4.config import Config
-from mlx_gemma4.tokenizer import CONTROLS
-from mlx_gemma4.tokenizer import Tokenizer as OurTokenizer
+from mlx_gemma4.prompt.tokenizer import CONTROLS
+from mlx_gemma4.prompt.tokenizer import Tokenizer as OurTokenizer
 
 MERGES = [
     "u s", "us e", "use r", "m o", "mo d", "mod e", "mode l", "t h", "th e", "▁ the", "o u",

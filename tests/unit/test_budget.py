@@ -7,14 +7,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlx_gemma4 import budget, hub_cache, plan, rewrite, sensitivity, weights
-from mlx_gemma4.budget import BITS, spend, within
+from mlx_gemma4 import weights
+from mlx_gemma4.checkpoint.recipes import RECIPES, Storage, uniform
 from mlx_gemma4.config import load_config
-from mlx_gemma4.convert import convert
+from mlx_gemma4.convert import budget, plan, rewrite, sensitivity
+from mlx_gemma4.convert.budget import BITS, spend, within
+from mlx_gemma4.convert.convert import convert
+from mlx_gemma4.convert.plan import make_plan
 from mlx_gemma4.errors import Gemma4Error
-from mlx_gemma4.plan import make_plan
-from mlx_gemma4.recipes import RECIPES, Storage, uniform
-from mlx_gemma4.sources import Folder
+from mlx_gemma4.hub import cache as hub_cache
+from mlx_gemma4.hub.sources import Folder
 from mlx_gemma4.testing import tiny_config
 from tests.unit.checkpoints import publish
 

@@ -11,8 +11,8 @@ from PIL import Image
 
 from docs import update
 from mlx_gemma4 import catalog, cli, images
-from mlx_gemma4.cli_answer import STATS
-from mlx_gemma4.session import Session
+from mlx_gemma4.cli.answer import STATS
+from mlx_gemma4.session.session import Session
 
 Run = Callable[..., tuple[int, str, str]]
 GEMMA4 = [sys.executable, "-c", "import sys; from mlx_gemma4.cli import main; sys.exit(main())"]

@@ -3,8 +3,10 @@ from pathlib import Path
 
 import pytest
 
-from mlx_gemma4 import cli, fit, outline, recipes
-from mlx_gemma4.cli_fit import gigabytes
+from mlx_gemma4 import cli
+from mlx_gemma4.checkpoint import recipes
+from mlx_gemma4.cli.fit import gigabytes
+from mlx_gemma4.fit import fit, outline
 
 USUAL = "google/gemma-4-12B-it"
 

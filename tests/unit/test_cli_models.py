@@ -3,8 +3,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mlx_gemma4 import cli, recipes, weights
+from mlx_gemma4 import cli, weights
 from mlx_gemma4.catalog import RECORD
+from mlx_gemma4.checkpoint import recipes
 from tests.unit.checkpoints import publish
 
 

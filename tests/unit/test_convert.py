@@ -15,18 +15,20 @@ import numpy as np
 import pytest
 from mlx.utils import tree_flatten
 
-from mlx_gemma4 import convert as library
-from mlx_gemma4 import disk, hub_cache, plan, rewrite, weights
+from mlx_gemma4 import disk, weights
+from mlx_gemma4.checkpoint.published import ARCHITECTURES
+from mlx_gemma4.checkpoint.recipes import RECIPES, Storage, storage_of, uniform
+from mlx_gemma4.checkpoint.shapes import shapes
 from mlx_gemma4.config import Config, load_config
-from mlx_gemma4.convert import convert, partial, verify
+from mlx_gemma4.convert import convert as library
+from mlx_gemma4.convert import plan, rewrite
+from mlx_gemma4.convert.convert import convert, partial, verify
+from mlx_gemma4.convert.plan import make_plan
 from mlx_gemma4.errors import Gemma4Error
+from mlx_gemma4.hub import cache as hub_cache
+from mlx_gemma4.hub.sources import Folder
 from mlx_gemma4.model import Gemma4
-from mlx_gemma4.plan import make_plan
 from mlx_gemma4.progress import Progress
-from mlx_gemma4.published import ARCHITECTURES
-from mlx_gemma4.recipes import RECIPES, Storage, storage_of, uniform
-from mlx_gemma4.shapes import shapes
-from mlx_gemma4.sources import Folder
 from mlx_gemma4.testing import tiny_config
 from tests.unit.checkpoints import publish
 
@@ -138,9 +140,9 @@ def test_the_same_source_gives_the_same_bytes(
 KILLED = """
 import sys, time
 from pathlib import Path
-from mlx_gemma4 import convert, plan, rewrite
-from mlx_gemma4.recipes import RECIPES
-from mlx_gemma4.sources import Folder
+from mlx_gemma4.convert import convert, plan, rewrite
+from mlx_gemma4.checkpoint.recipes import RECIPES
+from mlx_gemma4.hub.sources import Folder
 plan._FILE, rewrite._ROWS = 100_000, 20_000
 source = Folder(Path(sys.argv[1]))
 print("ready", flush=True)

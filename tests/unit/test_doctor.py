@@ -9,8 +9,10 @@ from types import SimpleNamespace
 import pytest
 from huggingface_hub import constants
 
-from mlx_gemma4 import cli, doctor, fit, hub_cache, machine
+from mlx_gemma4 import cli, doctor
 from mlx_gemma4.doctor import Finding
+from mlx_gemma4.fit import fit, machine
+from mlx_gemma4.hub import cache as hub_cache
 
 Usage = namedtuple("Usage", "total used free")
 

@@ -2,9 +2,9 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from mlx_gemma4.encode import encode
+from mlx_gemma4.checkpoint.encode import encode
+from mlx_gemma4.checkpoint.recipes import RECIPES, Storage, named, uniform
 from mlx_gemma4.errors import Gemma4Error
-from mlx_gemma4.recipes import RECIPES, Storage, named, uniform
 
 
 @pytest.fixture(scope="module")

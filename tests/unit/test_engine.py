@@ -11,14 +11,11 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from mlx_gemma4 import commands as do
-from mlx_gemma4 import engine as engine_module
-from mlx_gemma4 import pace, port
-from mlx_gemma4.engine import Engine
-from mlx_gemma4.errors import Gemma4Error
-from mlx_gemma4.events import Done, Token
-from mlx_gemma4.model import Gemma4
-from mlx_gemma4.reports import (
+from mlx_gemma4.engine import commands as do
+from mlx_gemma4.engine import engine as engine_module
+from mlx_gemma4.engine import pace, port
+from mlx_gemma4.engine.engine import Engine
+from mlx_gemma4.engine.reports import (
     Closed,
     Failed,
     FellBehind,
@@ -30,7 +27,10 @@ from mlx_gemma4.reports import (
     Loaded,
     Marked,
 )
-from mlx_gemma4.session import Session
+from mlx_gemma4.errors import Gemma4Error
+from mlx_gemma4.events import Done, Token
+from mlx_gemma4.model import Gemma4
+from mlx_gemma4.session.session import Session
 from mlx_gemma4.sound import frames
 from mlx_gemma4.testing import tones
 from tests.unit.engines import answer, done, first, read, until
@@ -387,8 +387,8 @@ def test_closing_stops_a_reply_and_tells_what_was_left(engine: Engine) -> None:
 
 PROGRAM = """
 import sys
-from mlx_gemma4.commands import AddText, Load, Reply
-from mlx_gemma4.engine import Engine
+from mlx_gemma4.engine.commands import AddText, Load, Reply
+from mlx_gemma4.engine.engine import Engine
 from mlx_gemma4.events import Token
 engine = Engine()
 engine.send(Load(sys.argv[1])); engine.send(AddText("hello")); engine.send(Reply(4000, 1.0))

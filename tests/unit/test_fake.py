@@ -5,11 +5,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mlx_gemma4 import commands as do
+from mlx_gemma4.engine import commands as do
+from mlx_gemma4.engine.fake import FakeEngine
+from mlx_gemma4.engine.reports import (
+    Closed,
+    Crashed,
+    Failed,
+    Figures,
+    Finished,
+    Hearing,
+    ImageAdded,
+)
 from mlx_gemma4.errors import Gemma4Error
 from mlx_gemma4.events import Done, Heard, Token
-from mlx_gemma4.fake import FakeEngine
-from mlx_gemma4.reports import Closed, Crashed, Failed, Figures, Finished, Hearing, ImageAdded
 from tests.unit.engines import answer, done, first, read, until
 
 RECEIPT = Path(__file__).parents[2] / "assets" / "demo" / "receipt.png"

@@ -9,13 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlx_gemma4 import cache, catalog, fit, generate, model, outline, weights
+from mlx_gemma4 import cache, catalog, generate, model, weights
 from mlx_gemma4.cache import GlobalCache
-from mlx_gemma4.fit import Machine, Model
+from mlx_gemma4.checkpoint.recipes import RECIPES
+from mlx_gemma4.checkpoint.shards import Tensor
+from mlx_gemma4.fit import fit, outline
+from mlx_gemma4.fit.fit import Machine, Model
 from mlx_gemma4.generate import prefill
 from mlx_gemma4.quantize import quantize
-from mlx_gemma4.recipes import RECIPES
-from mlx_gemma4.shards import Tensor
 from mlx_gemma4.testing import tiny_config, tiny_model
 from mlx_gemma4.text import Layout
 

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from mlx_gemma4 import machine
 from mlx_gemma4.errors import Gemma4Error
+from mlx_gemma4.fit import machine
 
 GIB = 2**30
 

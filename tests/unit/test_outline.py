@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 import mlx_gemma4
-from mlx_gemma4 import catalog, cli, convert, fit, machine, outline, weights
+from mlx_gemma4 import catalog, cli, weights
+from mlx_gemma4.checkpoint.recipes import RECIPES
+from mlx_gemma4.convert import convert
 from mlx_gemma4.errors import Gemma4Error
-from mlx_gemma4.recipes import RECIPES
-from mlx_gemma4.sources import Folder
+from mlx_gemma4.fit import fit, machine, outline
+from mlx_gemma4.hub.sources import Folder
 from tests.unit.checkpoints import publish
 
 

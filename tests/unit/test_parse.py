@@ -5,9 +5,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlx_gemma4.events import Event, Thought, Token, ToolCall
-from mlx_gemma4.parse import ReplyParser
-from mlx_gemma4.tokenizer import CONTROLS
-from mlx_gemma4.tool_text import call
+from mlx_gemma4.prompt.parse import ReplyParser
+from mlx_gemma4.prompt.tokenizer import CONTROLS
+from mlx_gemma4.prompt.tools import call
 from tests.unit.small_tokenizer import small_tokenizer
 
 TOKENIZER = small_tokenizer()

@@ -3,7 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from mlx_gemma4 import catalog, pin
+from mlx_gemma4 import catalog
+from mlx_gemma4.convert import pin
 from mlx_gemma4.errors import Gemma4Error
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

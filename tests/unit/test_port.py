@@ -4,11 +4,11 @@ import time
 import numpy as np
 import pytest
 
-from mlx_gemma4 import port
-from mlx_gemma4.commands import AddText, Command, EndSpeech, Hear, Reply, Stop
+from mlx_gemma4.engine import port
+from mlx_gemma4.engine.commands import AddText, Command, EndSpeech, Hear, Reply, Stop
+from mlx_gemma4.engine.port import BUFFER_SECONDS, UNANSWERED, Port
+from mlx_gemma4.engine.reports import Closed, Failed, Finished, Hearing, Report
 from mlx_gemma4.errors import Gemma4Error
-from mlx_gemma4.port import BUFFER_SECONDS, UNANSWERED, Port
-from mlx_gemma4.reports import Closed, Failed, Finished, Hearing, Report
 from mlx_gemma4.sound import FRAME, RATE
 
 SECOND = np.zeros((RATE // FRAME, FRAME), np.float32)

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from mlx_gemma4 import commands as do
+from mlx_gemma4.engine import commands as do
+from mlx_gemma4.engine.process import EngineProcess
+from mlx_gemma4.engine.reports import Closed, Crashed, Failed, Finished, Hearing, ImageAdded
 from mlx_gemma4.errors import Gemma4Error
 from mlx_gemma4.events import Done, Token
-from mlx_gemma4.process import EngineProcess
-from mlx_gemma4.reports import Closed, Crashed, Failed, Finished, Hearing, ImageAdded
 from mlx_gemma4.sound import frames
 from mlx_gemma4.testing import tones
 from tests.unit.engines import answer, done, first, read, until
@@ -110,8 +110,8 @@ def test_closing_ends_the_process_in_the_middle_of_a_reply(folder: Path) -> None
 
 PROGRAM = """
 import os, signal
-from mlx_gemma4.process import EngineProcess
-from mlx_gemma4.commands import Stop
+from mlx_gemma4.engine.process import EngineProcess
+from mlx_gemma4.engine.commands import Stop
 import sys
 engine = EngineProcess()
 list(engine.until(engine.send(Stop())))

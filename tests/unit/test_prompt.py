@@ -8,10 +8,10 @@ import pytest
 from mlx_gemma4.errors import Gemma4Error
 from mlx_gemma4.events import Thought, ToolCall
 from mlx_gemma4.images import patches
-from mlx_gemma4.prompt import Prompt, render
+from mlx_gemma4.prompt.prompt import Prompt, render
+from mlx_gemma4.prompt.tokenizer import Tokenizer
+from mlx_gemma4.prompt.turns import Image, Part, Sound, Text, ToolResult, Turn, Video
 from mlx_gemma4.sound import frames
-from mlx_gemma4.tokenizer import Tokenizer
-from mlx_gemma4.turns import Image, Part, Sound, Text, ToolResult, Turn, Video
 from tests.unit.small_tokenizer import media_config, small_tokenizer
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"

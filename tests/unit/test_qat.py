@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from mlx_gemma4 import weights
+from mlx_gemma4.checkpoint.recipes import RECIPES
 from mlx_gemma4.config import load_config
-from mlx_gemma4.convert import convert
-from mlx_gemma4.recipes import RECIPES
-from mlx_gemma4.sources import Folder
+from mlx_gemma4.convert.convert import convert
+from mlx_gemma4.hub.sources import Folder
 from tests.unit.checkpoints import publish
 
 Tensors = dict[str, mx.array]

@@ -10,11 +10,11 @@ import pytest
 
 from mlx_gemma4 import weights
 from mlx_gemma4.config import Config, load_config
-from mlx_gemma4.convert import convert
+from mlx_gemma4.convert.convert import convert
 from mlx_gemma4.errors import Gemma4Error
+from mlx_gemma4.hub.sources import Folder
 from mlx_gemma4.model import Gemma4
 from mlx_gemma4.quantize import RECIPES, quantize
-from mlx_gemma4.sources import Folder
 from mlx_gemma4.testing import tiny_config, tiny_model
 
 IDS = np.arange(20, 60)

@@ -9,15 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from mlx_gemma4 import timeline
 from mlx_gemma4.errors import Gemma4Error
 from mlx_gemma4.events import Done, Event, Thought, Token
 from mlx_gemma4.model import Gemma4
-from mlx_gemma4.session import Session
+from mlx_gemma4.prompt.tokenizer import Tokenizer
+from mlx_gemma4.prompt.turns import Sound, Text, Turn
+from mlx_gemma4.session import timeline
+from mlx_gemma4.session.session import Session
 from mlx_gemma4.sound import frames
 from mlx_gemma4.testing import tiny_config, tiny_model, tones
-from mlx_gemma4.tokenizer import Tokenizer
-from mlx_gemma4.turns import Sound, Text, Turn
 
 NOISE = np.random.default_rng(1).integers(0, 256, (2, 96, 144, 3)).astype(np.uint8)
 PICTURES = [Image.fromarray(noise) for noise in NOISE]

@@ -11,15 +11,15 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from mlx_gemma4 import timeline
 from mlx_gemma4.errors import Gemma4Error
 from mlx_gemma4.events import ContextLow, Done, Dropped, Event, Heard, Thought
 from mlx_gemma4.inputs import Inputs
 from mlx_gemma4.model import Gemma4
-from mlx_gemma4.session import Session
+from mlx_gemma4.prompt.tokenizer import Tokenizer
+from mlx_gemma4.prompt.turns import Text
+from mlx_gemma4.session import timeline
+from mlx_gemma4.session.session import Session
 from mlx_gemma4.testing import tiny_config, tiny_model
-from mlx_gemma4.tokenizer import Tokenizer
-from mlx_gemma4.turns import Text
 
 VOICE = (np.random.default_rng(2).standard_normal((90, 640)) * 0.1).astype(np.float32)
 TEMPLATE = Path(__file__).parents[1] / "fixtures" / "gemma4_chat_template.jinja"

@@ -8,14 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mlx_gemma4 import catalog, hearing, load
-from mlx_gemma4.draft import REACH, cut
+from mlx_gemma4 import catalog, load
 from mlx_gemma4.errors import Gemma4Error
 from mlx_gemma4.events import Done, Event, Heard, Moved, Token
 from mlx_gemma4.model import Gemma4
-from mlx_gemma4.session import Session
+from mlx_gemma4.prompt.turns import Image, Sound, Text
+from mlx_gemma4.session import hearing
+from mlx_gemma4.session.draft import REACH, cut
+from mlx_gemma4.session.session import Session
 from mlx_gemma4.sound import frames, open_sound
-from mlx_gemma4.turns import Image, Sound, Text
 
 DEMO = Path(__file__).parents[2] / "assets" / "demo"
 NOISE = np.random.default_rng(1).integers(0, 256, (96, 144, 3)).astype(np.uint8)

@@ -13,15 +13,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mlx_gemma4 import saved
 from mlx_gemma4.errors import Gemma4Error
 from mlx_gemma4.events import Done, Event, ToolCall
 from mlx_gemma4.images import patches
 from mlx_gemma4.model import Gemma4
-from mlx_gemma4.session import Session
+from mlx_gemma4.prompt.tokenizer import Tokenizer
+from mlx_gemma4.prompt.turns import Image, Sound, Text, ToolResult, Turn, Video
+from mlx_gemma4.session import saved
+from mlx_gemma4.session.session import Session
 from mlx_gemma4.testing import tiny_model
-from mlx_gemma4.tokenizer import Tokenizer
-from mlx_gemma4.turns import Image, Sound, Text, ToolResult, Turn, Video
 
 NOISE = np.random.default_rng(1).integers(0, 256, (96, 144, 3)).astype(np.uint8)
 VOICE = (np.random.default_rng(2).standard_normal((80, 640)) * 0.1).astype(np.float32)
@@ -222,7 +222,7 @@ SAVER = """
 import sys
 import numpy as np
 import mlx_gemma4
-from mlx_gemma4.session import Session
+from mlx_gemma4.session.session import Session
 session = Session(mlx_gemma4.load(sys.argv[1]))
 voice = np.random.default_rng(2).standard_normal((9, 640)).astype(np.float32)
 for number in range(1000):

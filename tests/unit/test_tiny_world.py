@@ -12,10 +12,10 @@ from mlx_gemma4.evaluate.tiny import receipts, words
 from mlx_gemma4.evaluate.tiny.receipts import Drawing
 from mlx_gemma4.evaluate.tiny.tasks import Exchange, Tasks, World
 from mlx_gemma4.images import patches
-from mlx_gemma4.prompt import render
+from mlx_gemma4.prompt.prompt import render
+from mlx_gemma4.prompt.tokenizer import Tokenizer
+from mlx_gemma4.prompt.turns import Image, Sound, Text, Turn
 from mlx_gemma4.sound import frames
-from mlx_gemma4.tokenizer import Tokenizer
-from mlx_gemma4.turns import Image, Sound, Text, Turn
 from tools.tiny.conversation import GLYPHS, Writer
 
 TINY = Path(__file__).resolve().parents[2] / "assets" / "tiny"

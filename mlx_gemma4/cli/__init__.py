@@ -1,0 +1,187 @@
+"""The command line: `gemma4 ask`, and the commands of the other files here.
+
+The answer goes to stdout, everything else to stderr. Nothing heavy is imported until it is needed:
+`gemma4 --help` starts no MLX, and an answer needs neither torch nor transformers.
+"""
+
+import argparse
+import importlib.util
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NoReturn
+
+from .. import __version__, catalog
+from ..errors import Gemma4Error
+from . import evaluate, fit, listen, live, models
+from . import options as shared
+from .answer import print_json, print_text, stats_line, tell
+from .options import Option
+
+if TYPE_CHECKING:
+    from ..model import Gemma4
+    from ..session.session import Session
+
+LONG_PROMPT = 1024  # tokens from which on a terminal shows how much of the prompt is read
+
+
+OPTIONS = (
+    shared.IMAGE,
+    Option("--audio", "sounds to listen to, each of at most 30 seconds", "FILE", many=True),
+    Option("--video", "a video to watch: up to 32 of its frames (needs the extra 'video')", "FILE"),
+    *shared.ANSWER,
+    Option("--think", "let the model think first; its thought goes to stderr"),
+    Option("--split-audio", "hear a longer sound as several clips"),
+    shared.JSON,
+    Option("--stats", "say counts and speeds on stderr"),
+    Option("--force", "load the model even if it does not fit into the memory"),
+    shared.DEBUG,
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Returns:
+        The exit status: 0, 2 after an error, 130 after Ctrl-C, 141 where stdout was closed.
+    """
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if not arguments and sys.stdin.isatty() and sys.stdout.isatty():
+        return _program()
+    try:
+        options = _parser().parse_args(arguments)
+        options.run(options)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        tell("")
+        return 130
+    except BrokenPipeError:
+        # the reader has gone; without this Python would complain when it flushes at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except Exception as error:
+        if "--debug" in arguments:
+            traceback.print_exc()
+        _print_error(error)
+        return 2
+    return 0
+
+
+def _program() -> int:
+    """Run the terminal program, which the library does not know: `gemma4_app`, in a clone `app`."""
+    name = "gemma4_app" if importlib.util.find_spec("gemma4_app") else "app"
+    status: int = importlib.import_module(f"{name}.main").main()
+    return status
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise Gemma4Error(
+            "The command is not understood", f"{message}.", f"See {self.prog} --help."
+        )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser("gemma4", description="Gemma 4 on MLX: text, pictures and sound.")
+    parser.add_argument("--version", action="version", version=f"gemma4 {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    about = "Ask a question about text, pictures, sounds or a video. The answer goes to stdout."
+    ask = commands.add_parser("ask", help="ask a question", description=about, allow_abbrev=False)
+    ask.add_argument(
+        "question",
+        nargs="?",
+        metavar="QUESTION",
+        help="what to ask; - or none reads it from stdin; a sound may ask instead",
+    )
+    for option in OPTIONS:
+        option.add_to(ask)
+    ask.set_defaults(run=_ask)
+    live.add(commands)
+    listen.add(commands)
+    models.add(commands)
+    fit.add(commands)
+    evaluate.add(commands)
+    return parser
+
+
+def _ask(options: argparse.Namespace) -> None:
+    question = _question(options)
+    if options.model is None:
+        tell("No --model given: this is the tiny demonstration model, not Gemma.")
+    from ..engine.actions import load_noted
+
+    model, notes = load_noted(options.model or catalog.DEMONSTRATION, options.force)
+    for note in notes:
+        tell(note)
+    events = _session(model, question, options).reply(
+        max_tokens=options.max_tokens,
+        temperature=options.temperature,
+        seed=options.seed,
+        progress=_show_progress if sys.stderr.isatty() else None,
+    )
+    done = print_json(events) if options.json else print_text(events)
+    if done.reason == "length":
+        tell(f"The answer was stopped at {options.max_tokens} tokens (--max-tokens).")
+    elif done.reason == "context":
+        tell("The answer was stopped: the model's context is full.")
+    if options.stats:
+        tell(stats_line(done))
+
+
+def _question(options: argparse.Namespace) -> str:
+    """Give the question, from the command or from stdin; nothing where a sound asks."""
+    text: str = options.question or ""
+    try:
+        piped = options.question is None and not options.audio and not sys.stdin.isatty()
+        if piped or text == "-":
+            text = sys.stdin.read()
+        text.encode()
+    except UnicodeError as error:
+        raise Gemma4Error(
+            "The question is not text", "It holds bytes that are not UTF-8.", "Save it as UTF-8."
+        ) from error
+    if not text.strip() and not options.audio:
+        raise Gemma4Error(
+            "There is no question",
+            "Neither the command nor stdin has one, and no sound asks it.",
+            'Put it before the options: gemma4 ask "what is this?" --image FILE.',
+        )
+    return text
+
+
+def _session(model: "Gemma4", question: str, options: argparse.Namespace) -> "Session":
+    from ..session.session import Session
+    from ..sound import RATE, read_sound
+
+    session = Session(model, options.system, options.image_tokens, thinking=options.think)
+    for path in options.image:
+        for note in session.add_image(path).notes:
+            tell(f"{path}: {note}")
+    for path in options.audio:
+        recording = read_sound(path)
+        for note in recording.notes:
+            tell(note)
+        session.add_audio(recording.samples, RATE, "split" if options.split_audio else "refuse")
+    if options.video is not None:
+        session.add_video(options.video)
+    if question.strip():
+        session.add_text(question)
+    return session
+
+
+def _show_progress(fed: int, total: int) -> None:
+    """Keep one line on the terminal while a long prompt is read; it is gone when that is done."""
+    if total >= LONG_PROMPT:
+        line = f"Reading the prompt: {fed:,} of {total:,} tokens" if fed < total else ""
+        print(f"\r\x1b[K{line}", end="", file=sys.stderr, flush=True)
+
+
+def _print_error(error: Exception) -> None:
+    if not isinstance(error, Gemma4Error):
+        error = Gemma4Error(
+            "The program failed",
+            f"{type(error).__name__}: {error}",
+            "Run it again with --debug, and report what it shows.",
+        )
+    tell(f"Error: {error.title}\n  Cause: {error.cause}\n  Remedy: {error.remedy}")

@@ -1,0 +1,114 @@
+"""How the commands tell an answer: its text or one JSON object on stdout, all else on stderr."""
+
+import json
+import sys
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ..events import Done, Event
+
+STATS = (
+    "prompt_tokens",
+    "reply_tokens",
+    "seconds_to_first_token",
+    "prompt_tokens_per_second",
+    "tokens_per_second",
+)
+"""What is told of a reply's stats."""
+
+
+class Printer:
+    """Prints the events of a reply as they come."""
+
+    def __init__(self) -> None:
+        self._open: str | None = None  # what the line that is not ended holds
+
+    def show(self, event: "Event") -> None:
+        """Put the answer's text on stdout, and all else on stderr."""
+        from ..engine.notices import sentence
+        from ..events import Done, Heard, Notice, Thought, Token, ToolCall
+
+        if isinstance(event, Token):
+            self._begin("answer")
+            print(event.text, end="", flush=True)
+        elif isinstance(event, Thought):
+            self._begin("thought")
+            print(event.text, end="", file=sys.stderr, flush=True)
+        elif isinstance(event, Done):
+            if self._open != "ended":
+                print(flush=True)
+            self._open = None
+            if event.reason == "silence":
+                tell("Nothing was understood in the sound.")
+        elif isinstance(event, Heard):
+            self._tell(f"Heard: {event.text}")
+        elif isinstance(event, ToolCall):
+            self._tell(f"The model calls a tool: {event.name} {json.dumps(event.arguments)}")
+        elif isinstance(event, Notice):
+            self._tell(sentence(event))
+
+    def _begin(self, what: str) -> None:
+        if self._open == "thought" and what == "answer":
+            tell("")
+        self._open = what
+
+    def _tell(self, line: str) -> None:
+        if self._open == "answer":
+            print(flush=True)
+            self._open = "ended"
+        tell(line)
+
+
+def print_text(events: "Iterable[Event]") -> "Done":
+    """Print a whole reply as it comes."""
+    from ..events import Done
+
+    printer = Printer()
+    for event in events:
+        printer.show(event)
+        if isinstance(event, Done):
+            return event
+    raise AssertionError("a reply ends with Done")
+
+
+def print_json(events: "Iterable[Event]", more: Mapping[str, Any] | None = None) -> "Done":
+    """Print a whole reply as one JSON object, with what else is to be in it.
+
+    Args:
+        events: of the reply.
+        more: read when all events have come.
+    """
+    from ..events import Done, Heard, Thought, Token, ToolCall
+
+    told = list(events)
+    done = told[-1]
+    assert isinstance(done, Done), "a reply ends with Done"
+    result: dict[str, Any] = {
+        "answer": "".join(event.text for event in told if isinstance(event, Token)),
+        "thought": "".join(event.text for event in told if isinstance(event, Thought)),
+        "heard": "".join(event.text for event in told if isinstance(event, Heard)),
+        "tool_calls": [
+            {"name": event.name, "arguments": event.arguments}
+            for event in told
+            if isinstance(event, ToolCall)
+        ],
+        "reason": done.reason,
+        **{name: done.stats.get(name) for name in STATS},
+        **(more or {}),
+    }
+    print(json.dumps(result, ensure_ascii=False))
+    return done
+
+
+def stats_line(done: "Done") -> str:
+    """Give the stats as one line."""
+    told = [
+        f"{name.replace('_', ' ')} {done.stats[name]:.4g}" for name in STATS if name in done.stats
+    ]
+    return "; ".join(told)
+
+
+def tell(text: str) -> None:
+    """Say something on stderr."""
+    print(text, file=sys.stderr, flush=True)

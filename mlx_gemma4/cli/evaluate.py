@@ -1,0 +1,129 @@
+"""`gemma4 eval QUESTION`: asks a question about models, and writes what came of it."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .. import catalog
+from ..errors import Gemma4Error
+from ..evaluate.questions import NAMES
+from . import options as shared
+from .answer import tell
+from .options import Option, command
+
+if TYPE_CHECKING:
+    from ..evaluate.question import Question, Subject
+
+OPTIONS = (
+    Option(
+        "--model",
+        "models' folders, or names of Package.toml; without it the tiny demonstration model",
+        "NAME|FOLDER",
+        many=True,
+    ),
+    Option(
+        "--against",
+        "rivals on the same items: tesseract, pocketsphinx, mlx-whisper, mlx-vlm:MODEL",
+        "BASELINE",
+        many=True,
+    ),
+    Option("--python", "the Python of the environment in which the rivals are", "FILE"),
+    Option("--limit", "the most items of each kind", "N", int),
+    Option("--sets", "sets of items; those that suit the models without it", "SET", many=True),
+    Option("--folder", "your own items; docs/evaluate.md says how they lie in it", "FOLDER"),
+    Option("--recipes", "quant, memory: recipes to compare", "RECIPE", many=True),
+    Option("--out", "a folder for results and report (out/eval/QUESTION)", "FOLDER"),
+    Option("--seed", "other items of the same kinds", "N", int, default=20261124),
+    Option("--force", "load the model even if it does not fit into the memory"),
+    shared.DEBUG,
+)
+
+
+def add(commands: "argparse._SubParsersAction[Any]") -> None:
+    """Declare the command."""
+    parser = command(
+        commands,
+        "eval",
+        "ask a question about models, with figures",
+        "Ask one question about models, and write figures with intervals, tables and plots. Each "
+        "result is on the disk at once: a run that was killed goes on where it was. "
+        + " ".join(f"{name}: {about}" for name, about in NAMES.items()),
+        OPTIONS,
+        _run,
+    )
+    parser.add_argument("question", metavar="QUESTION", choices=list(NAMES), help=", ".join(NAMES))
+
+
+def _run(options: argparse.Namespace) -> None:
+    try:
+        import matplotlib  # noqa: F401
+        import scipy  # noqa: F401
+
+        from ..evaluate import report
+        from ..evaluate.question import Choice
+        from ..evaluate.questions import named
+        from ..evaluate.run import RESULTS, run
+
+        question = named(options.question)
+    except ModuleNotFoundError as error:
+        raise Gemma4Error(
+            "The questions cannot be asked",
+            f"The Python package {error.name} is not installed.",
+            "pip install 'mlx-gemma4[evaluate]'",
+        ) from error
+    if options.limit is not None and options.limit < 1:
+        raise Gemma4Error("The limit is too small", f"It is {options.limit}.", "Give 1 or more.")
+    _known_sets(question, options.sets)
+    folder = Path(options.out or Path("out", "eval", question.name))
+    subjects = _subjects(question, options)
+    choice = Choice(
+        options.limit,
+        options.seed,
+        tuple(options.sets),
+        Path(options.folder) if options.folder else None,
+        tuple(options.recipes),
+        folder,
+        all(getattr(subject, "is_tiny", True) for subject in subjects),  # rivals have no say
+    )
+    if options.model == [] and options.against == []:
+        tell("No --model given: this asks the tiny demonstration model, not Gemma.")
+    rows = run(question, subjects, choice, folder)
+    parts = question.report([row for row in rows if not row.failed], choice)
+    path = report.write(question, rows, parts, folder)
+    print(path.read_text("utf-8"))
+    tell(f"The report is {path}, with its plots; every result is in {folder / RESULTS}.")
+    if all(row.failed for row in rows):
+        raise Gemma4Error(
+            "Nothing could be measured",
+            "Every item failed." if rows else "There were no items.",
+            f"See {path}.",
+        )
+
+
+def _subjects(question: "Question", options: argparse.Namespace) -> "list[Subject]":
+    from ..evaluate.baselines.rival import Rival
+    from ..evaluate.models import Model
+
+    # rivals first: one that is not there is told before anything is measured
+    rivals: list[Subject] = []
+    for name in options.against:
+        rival = Rival(name, *([options.python] if options.python else []))
+        if not question.needs <= rival.takes:
+            raise Gemma4Error(
+                f"{name} cannot be asked this",
+                f"The question {question.name} needs {' and '.join(sorted(question.needs))}, and "
+                f"it takes {' and '.join(sorted(rival.takes))}.",
+                "Ask it another question.",
+            )
+        rivals.append(rival)
+    names = options.model or [catalog.DEMONSTRATION]
+    return [*(Model(name, options.force) for name in dict.fromkeys(names)), *rivals]
+
+
+def _known_sets(question: "Question", sets: list[str]) -> None:
+    if unknown := [name for name in sets if name not in question.sets]:
+        raise Gemma4Error(
+            f"There is no set {unknown[0]}",
+            f"The question {question.name} has none of that name.",
+            "Sets: " + (", ".join(question.sets) or "none") + ".",
+        )

@@ -1,0 +1,141 @@
+"""The commands about this computer, `gemma4 fit` and `gemma4 doctor`; both tell on stdout."""
+
+import argparse
+import json
+import re
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from ..errors import Gemma4Error
+from . import options as shared
+from .answer import tell
+from .options import Option, command
+
+if TYPE_CHECKING:
+    from ..fit.fit import Machine
+    from ..fit.outline import Outline
+
+USUAL = "google/gemma-4-12B-it"
+CONTEXTS = (8192, 32768, 131072, 262144)
+
+FIT = (
+    Option("--context", "tokens of a conversation (a table over several)", "N", int),
+    Option("--kv-bits", "rows of the full layers in 8 or 4 bits", "N", int, (8, 4)),
+    Option("--memory", "ask for a Mac with so much memory, as 16GB (this computer)", "SIZE"),
+    shared.DEBUG,
+)
+DOCTOR = (Option("--json", "print one JSON list"), shared.DEBUG)
+
+
+def add(commands: "argparse._SubParsersAction[Any]") -> None:
+    """Declare the commands."""
+    fit = command(
+        commands,
+        "fit",
+        "say which models fit into the memory",
+        "Say which models fit into the memory, in which recipes of `gemma4 convert`, and with how "
+        "long a conversation. Nothing is downloaded but, where needed, settings and headers.",
+        FIT,
+        _fit,
+    )
+    fit.add_argument(
+        "models",
+        nargs="*",
+        metavar="MODEL",
+        help=f"a folder, a name of Package.toml, or owner/name on the Hub ({USUAL})",
+    )
+    command(
+        commands,
+        "doctor",
+        "check this computer",
+        "Say what this computer has and lacks for running the model, and how to mend it.",
+        DOCTOR,
+        _doctor,
+    )
+
+
+def gigabytes(text: str) -> int:
+    """Read a Mac's memory: 16GB, or 16.
+
+    Raises:
+        Gemma4Error: it is neither.
+    """
+    found = re.fullmatch(r"\s*(\d+)\s*(GB|GiB|G)?\s*", text, re.IGNORECASE)
+    if found is None or int(found[1]) == 0:
+        raise Gemma4Error(
+            "The memory is not understood", f"{text!r} is no size.", "Write it as --memory 16GB."
+        )
+    return int(found[1])
+
+
+def _fit(options: argparse.Namespace) -> None:
+    from ..fit import fit, machine, outline
+
+    if options.context is not None and options.context < 1:
+        raise Gemma4Error(
+            "The context is not understood",
+            f"{options.context} tokens are no conversation.",
+            "Write it as --context 32768.",
+        )
+    place = machine.this() if options.memory is None else fit.mac(gigabytes(options.memory))
+    kv = "as computed" if options.kv_bits is None else f"in {options.kv_bits} bits"
+    print(f"{place.name}: {place.budget / 1e9:.2f} GB for a model ({place.rule})")
+    for name in options.models or [USUAL]:
+        found = outline.of(name)
+        print(f"\n{name}, known from {found.source}; rows of the full layers {kv}\n")
+        for line in _table(found, place, options.context, options.kv_bits):
+            print(line.rstrip())
+    print(
+        "\nGB of 10^9 bytes: weights, rows (KV) and working memory at their peak. ! does not fit.\n"
+        "Weights and rows are exact. Working memory is computed"
+        + (
+            ", and was measured on a CPU like this one."
+            if place.backend == "cpu"
+            else "; it was measured on a CPU only, not on this kind of machine."
+        )
+    )
+
+
+def _table(
+    found: "Outline", place: "Machine", context: int | None, kv_bits: int | None
+) -> list[str]:
+    """The lines: a recipe each for a model that is not quantized, else the model as it is."""
+    from ..checkpoint.recipes import RECIPES
+    from ..fit import fit
+
+    longest = found.config.text_config.max_position_embeddings
+    contexts = [n for n in CONTEXTS if n <= longest] or [longest]
+    if context is not None:
+        contexts = [min(context, longest)]
+    models = {"as it is": found.model}
+    if found.config.quantization is None:
+        models = {name: found.converted(recipe) for name, recipe in RECIPES.items()}
+    heads = ["", "weights", *(f"{n:,} tokens" for n in contexts), "most tokens"]
+    rows = [heads]
+    for name, model in models.items():
+        cells = [name, f"{fit.weights(model, place) / 1e9:.2f}"]
+        for n in contexts:
+            total = fit.need(model, place, n, kv_bits).total
+            cells.append(f"{total / 1e9:.2f}{' ' if total <= place.budget else '!'}")
+        most = fit.largest_context(model, place, kv_bits)
+        rows.append([*cells, f"{most:,}" if most else "none"])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        row[0].ljust(widths[0])
+        + "".join(f"  {c.rjust(w)}" for c, w in zip(row[1:], widths[1:], strict=True))
+        for row in rows
+    ]
+
+
+def _doctor(options: argparse.Namespace) -> None:
+    from ..doctor import findings
+
+    if options.json:
+        print(json.dumps([asdict(finding) for finding in findings()], ensure_ascii=False))
+        return
+    worst = {"ok": 0, "warning": 0, "problem": 0}
+    for finding in findings():
+        worst[finding.level] += 1
+        remedy = f" -> {finding.remedy}" if finding.remedy else ""
+        print(f"{finding.level:8} {finding.name:12} {finding.said}{remedy}", flush=True)
+    tell(f"{worst['problem']} problems, {worst['warning']} warnings.")

@@ -1,0 +1,248 @@
+"""The commands about models as files: `gemma4 convert` and `gemma4 verify`.
+
+What a command made goes to stdout, everything else to stderr.
+"""
+
+import argparse
+import re
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .. import catalog
+from ..checkpoint import recipes
+from ..convert import pin
+from ..errors import Gemma4Error
+from ..progress import Progress
+from .options import DEBUG, Option, command
+
+if TYPE_CHECKING:
+    from ..hub.sources import Source
+
+CONVERT = (
+    Option("-o", "the folder to write (here, named after source and recipe)", "FOLDER"),
+    Option(
+        "--recipe",
+        f"how many bits for what: {', '.join(recipes.RECIPES)} (the package's, or "
+        f"{recipes.DEFAULT})",
+        "NAME",
+    ),
+    Option("--bits", "instead of a recipe: so many bits for every matrix", "N", int),
+    Option("--group-size", "instead of a recipe: so many weights share a scale", "N", int),
+    Option("--mode", "instead of a recipe: affine, mxfp4, mxfp8 or nvfp4 (affine)", "MODE"),
+    Option(
+        "--budget",
+        "instead of a recipe: so many bytes for the weights, spent where they matter most",
+        "7.2GB",
+    ),
+    Option("--revision", "branch, tag or commit of a repository on the Hub", "NAME"),
+    Option("--pin", "write the commit that is found into the catalogue, for the package SOURCE"),
+    Option("--low-disk", "keep only one file of a repository on the disk at a time"),
+    DEBUG,
+)
+VERIFY = (DEBUG,)
+
+
+def add(commands: "argparse._SubParsersAction[Any]") -> None:
+    """Declare the commands."""
+    convert = command(
+        commands,
+        "convert",
+        "make a model folder with fewer bits",
+        "Make a model folder with fewer bits of a published checkpoint. A run that was cut goes on "
+        "where it was when it is started again.",
+        CONVERT,
+        _convert,
+    )
+    convert.add_argument(
+        "source",
+        metavar="SOURCE",
+        help="a folder, a name of Package.toml, or owner/name of a repository on the Hub",
+    )
+    verify = command(
+        commands,
+        "verify",
+        "check a converted folder",
+        "Check the size and hash of every file of a folder that `gemma4 convert` has made.",
+        VERIFY,
+        _verify,
+    )
+    verify.add_argument("folder", metavar="FOLDER", type=Path)
+
+
+def _convert(options: argparse.Namespace) -> None:
+    if options.pin:
+        pin.check(options.source)
+    recipe, label = _recipe(options)
+    place = _place(options.source, options.revision)
+    name = place.resolve().name if isinstance(place, Path) else place[0].split("/")[1]
+    target = Path(options.o or f"{name}-{label}")
+    from ..convert.convert import convert, refuse_old  # MLX is not needed to say what is wrong
+
+    refuse_old(target)
+    source = _source(place, target, options.low_disk)
+    if recipe is None:
+        if options.low_disk:
+            _note("Its files come twice: once to be measured, once to be converted.")
+        recipe = _within(source, _bytes(options.budget), target)
+    show = _Line("Converted")
+    convert(source, target, recipe, show)
+    show.clear()
+    size = sum(file.stat().st_size for file in target.iterdir())
+    _note(f"{size / 1e9:.2f} GB, with every file's hash in {catalog.RECORD}.")
+    if options.pin:
+        assert source.commit is not None, "a package of the Hub has one"
+        changed = pin.pin(options.source, source.commit)
+        _note(f"{options.source} is pinned to {source.commit} in {changed}.")
+    print(target)
+
+
+def _recipe(options: argparse.Namespace) -> tuple[recipes.Recipe | None, str]:
+    """The recipe, None if it follows from a budget, and what a folder made by it is called."""
+    own = [options.bits, options.group_size, options.mode]
+    if options.budget is not None:
+        if [options.recipe, *own] != [None] * 4:
+            raise Gemma4Error(
+                "The command is not understood",
+                "--budget says already how many bits there are.",
+                "Leave it out, or --recipe, --bits, --group-size and --mode.",
+            )
+        _bytes(options.budget)
+        return None, options.budget.replace(" ", "")
+    if own == [None, None, None]:
+        package = catalog.packages().get(options.source)
+        name = options.recipe or (package and package.recipe) or recipes.DEFAULT
+        return recipes.named(name), name
+    if options.recipe is not None:
+        raise Gemma4Error(
+            "The command is not understood",
+            "--recipe says already how many bits there are.",
+            "Leave it out, or --bits, --group-size and --mode.",
+        )
+    recipe = recipes.uniform(options.bits, options.group_size, options.mode or "affine")
+    assert (storage := recipe.matrices) is not None
+    if storage.mode != "affine":
+        return recipe, storage.mode
+    return recipe, f"{storage.bits}bit-g{storage.group_size}"
+
+
+def _bytes(text: str) -> int:
+    """7.2GB or 6900MB (powers of ten) -> bytes."""
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([MG])B\s*", text, re.IGNORECASE)
+    if found is None:
+        raise Gemma4Error(
+            "The budget is not understood", f"{text!r} is no size.", "Write it as --budget 7.2GB."
+        )
+    return round(float(found[1]) * {"M": 1e6, "G": 1e9}[found[2].upper()])
+
+
+def _within(source: "Source", size: int, target: Path) -> recipes.Recipe:
+    """A recipe for so many bytes; what was measured for it is kept until the folder is done."""
+    from ..convert import budget
+    from ..convert.convert import partial
+
+    show = _Line("Measured")
+    recipe = budget.within(source, size, partial(target) / "losses.json", show)
+    show.clear()
+    assert recipe is not None, "nothing cancels it"
+    bits = Counter(storage.bits for storage in recipe.own.values())
+    others = ", ".join(f"{count} get {n}" for n, count in sorted(bits.items()))
+    assert recipe.matrices is not None
+    _note(f"Most matrices get {recipe.matrices.bits} bits{others and '; ' + others}.")
+    return recipe
+
+
+def _place(source: str, revision: str | None) -> Path | tuple[str, str]:
+    """A folder, or a repository and its revision."""
+    if source.endswith(".gguf"):
+        raise Gemma4Error(
+            "A GGUF file cannot be converted",
+            "It holds the words' part of a model alone, in llama.cpp's own formats, which would "
+            "lose anew here; pictures and sound lie in a second file.",
+            "Start from the published checkpoint, as google/gemma-4-12B-it; of the one trained for "
+            "4 bits, --recipe qat-4bit keeps what a Q4_0 file holds.",
+        )
+    if (folder := Path(source).expanduser()).is_dir():
+        return folder
+    if package := catalog.packages().get(source):
+        catalog.need_model(package)
+        if package.path is not None:
+            return package.path
+        return str(package.repo), revision or str(package.revision)
+    if source.count("/") == 1 and source[0] not in "./~":
+        return source, revision or "main"
+    raise Gemma4Error(
+        f"There is no model {source}",
+        "It is neither a folder, nor a name of Package.toml, nor owner/name.",
+        f"Packages: {', '.join(catalog.packages())}.",
+    )
+
+
+def _source(place: Path | tuple[str, str], target: Path, low_disk: bool) -> "Source":
+    """Get at the weights, which may mean to download them."""
+    from ..convert.convert import partial
+    from ..hub import cache as hub_cache
+    from ..hub import hub
+    from ..hub.sources import Folder, Stream
+
+    if isinstance(place, Path):
+        if low_disk:
+            raise Gemma4Error(
+                "The command is not understood",
+                "--low-disk is for repositories: the files of a folder are never removed.",
+                "Leave it out.",
+            )
+        return Folder(place)
+    repo, revision = place
+    if hub_cache.is_offline() and (folder := hub_cache.installed(repo, revision)):
+        return Folder(folder, repo, folder.name)
+    repository = hub.look_up(repo, revision)
+    _note(f"{repo} at {repository.commit[:12]}: {repository.size / 1e9:.2f} GB.")
+    show = _Line("Downloaded")
+    if low_disk:
+        return Stream(repository, partial(target) / "source", show)
+    downloaded = hub.download(repository, revision, show)
+    show.clear()
+    assert downloaded is not None, "nothing cancels it"
+    return Folder(downloaded, repo, repository.commit)
+
+
+def _verify(options: argparse.Namespace) -> None:
+    from ..convert.convert import verify
+
+    record = verify(options.folder)
+    size = sum(file["bytes"] for file in record["files"].values())
+    commit = f" at {record['commit'][:12]}" if record["commit"] else ""
+    print(
+        f"{options.folder}: {len(record['files'])} files, {size / 1e9:.2f} GB, "
+        f"as they were made of {record['source']}{commit}."
+    )
+
+
+class _Line:
+    """A line on the terminal that tells how far something is; nothing in a pipe."""
+
+    def __init__(self, done: str) -> None:
+        self._done = done
+        self._shown = ""
+
+    def __call__(self, progress: Progress) -> None:
+        left = progress.seconds_left
+        line = (
+            f"{self._done} {progress.done / 1e9:.2f} of {progress.total / 1e9:.2f} GB, "
+            f"{progress.rate / 1e6:.0f} MB/s"
+            + ("" if left is None else f", {left // 60:.0f}:{left % 60:02.0f} left")
+        )
+        if sys.stderr.isatty() and line != self._shown:
+            print(f"\r\x1b[K{line}", end="", file=sys.stderr, flush=True)
+            self._shown = line
+
+    def clear(self) -> None:
+        """Remove it."""
+        if self._shown:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+
+def _note(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

@@ -1,0 +1,1 @@
+"""A published checkpoint to a folder with fewer bits, file by file."""

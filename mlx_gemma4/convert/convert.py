@@ -1,0 +1,190 @@
+"""A published checkpoint -> a folder with fewer bits, in little memory and with no model built.
+
+Which file will hold which bytes follows from the headers and the recipe alone. Then the files are
+written one after another, each from its first byte to its last: some rows are read, quantized and
+appended. A file gets its name when it is complete and on the disk, so a run that was killed goes on
+with the first that is missing, and ends with the same bytes. The folder gets its name last.
+"""
+
+import fcntl
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from .. import __version__, disk
+from ..catalog import RECORD
+from ..checkpoint.recipes import Recipe
+from ..errors import Gemma4Error
+from ..hub import cache as hub_cache
+from ..hub.sources import Source
+from ..progress import Progress, Speed
+from .plan import Plan, impossible, make_plan
+from .rewrite import Rewriter
+
+_BEGUN = "begun.json"
+
+
+def convert(
+    source: Source,
+    folder: Path,
+    recipe: Recipe,
+    report: Callable[[Progress], None] | None = None,
+    cancelled: Callable[[], bool] | None = None,
+) -> Path | None:
+    """Convert a model; a call that was cut goes on where it was.
+
+    Args:
+        folder: that appears when all is done; until then there is `partial(folder)` beside it.
+        report: told the bytes of the source that are done, from the beginning again in each call.
+        cancelled: asked as often whether to stop.
+
+    Returns:
+        The folder, or None if it was cancelled; what was done until then is kept.
+
+    Raises:
+        Gemma4Error: see `make_plan`; or the folder is there already, the disk is too small, or
+            another conversion into the same folder was begun or is running.
+    """
+    plan = make_plan(source, recipe)
+    begun = json.dumps({"source": source.identity, "recipe": asdict(recipe), "by": __version__})
+    work = partial(folder)
+    made = work / "model"
+    refuse_old(folder)
+    if folder.exists() and _is_begun(work, begun):
+        shutil.rmtree(work)  # the former call was cut when all was done
+        return folder
+    made.mkdir(parents=True, exist_ok=True)
+    with _held(work):
+        if not _is_begun(work, begun):
+            disk.write(work / _BEGUN, begun.encode())
+        missing = [file for file in plan.files if not (made / file.name).exists()]
+        last = {file.shard: file for file in missing}
+        for shard in source.shards.keys() - last.keys():
+            source.release(shard)
+        disk.need_space(folder, sum(file.nbytes for file in missing) + source.room)
+        speed = Speed(sum(part.source.nbytes for file in missing for part in file.parts), 0)
+
+        def told(count: int) -> bool:
+            speed.add(count)
+            if report is not None:
+                report(speed.progress())
+            return cancelled is None or not cancelled()
+
+        with disk.explained(), Rewriter(plan.grid, told) as rewriter:
+            for file in missing:
+                path = source.open(file.shard)
+                if path is None or not rewriter.write(file, path, made / file.name):
+                    return None
+                if file is last[file.shard]:
+                    rewriter.afterwards(source.release, file.shard)
+        _finish(plan, source, recipe, made, rewriter.hashes)
+        made.replace(folder)
+        shutil.rmtree(work)
+    return folder
+
+
+def refuse_old(folder: Path) -> None:
+    """Raise Gemma4Error if a folder is there which a conversion did not just finish."""
+    work = partial(folder)
+    if folder.exists() and ((work / "model").exists() or not (work / _BEGUN).exists()):
+        raise impossible(f"{folder} is there already.", "Give another folder (-o), or remove it.")
+
+
+def partial(folder: Path) -> Path:
+    """Where a conversion into a folder keeps what is done: beside it, on the same disk."""
+    return folder.with_name(f"{folder.name}.partial")
+
+
+def verify(folder: Path) -> dict[str, Any]:
+    """Check every file of a converted folder against the size and hash in its record.
+
+    Returns:
+        The record: program, source, commit, recipe, and by file its bytes and sha256.
+
+    Raises:
+        Gemma4Error: there is no record, or files are missing, damaged, or were put there later.
+    """
+    record = folder / RECORD
+    if not record.is_file():
+        raise Gemma4Error(
+            "The folder cannot be checked",
+            f"{folder} has no {RECORD}: `gemma4 convert` did not make it.",
+            "Convert the model with it.",
+        )
+    written: dict[str, Any] = json.loads(record.read_text("utf-8"))
+    wrong = []
+    for name, expected in written["files"].items():
+        if not (folder / name).is_file():
+            wrong.append(f"{name} is missing")
+        elif _measured(folder / name) != expected:
+            wrong.append(f"{name} is damaged")
+    added = {path.name for path in folder.glob("*.safetensors")} - set(written["files"])
+    wrong += [f"{name} does not belong there" for name in sorted(added)]
+    if wrong:
+        raise Gemma4Error("The folder is damaged", f"{'; '.join(wrong)}.", "Convert it again.")
+    return written
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """Keep other conversions out; the lock goes with the process."""
+    with (folder / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise impossible(f"Another program writes {folder}.", "Wait for it.") from error
+        yield
+
+
+def _is_begun(work: Path, begun: str) -> bool:
+    """Whether this conversion was begun there before; an error if another one was."""
+    path = work / _BEGUN
+    if path.exists() and path.read_text("utf-8") != begun:
+        raise impossible(
+            f"{work} is a conversion of another source, by another recipe or program.",
+            "Finish that one, remove it, or give another folder (-o).",
+        )
+    return path.exists()
+
+
+def _finish(
+    plan: Plan, source: Source, recipe: Recipe, folder: Path, hashes: Mapping[str, str]
+) -> None:
+    """Write what belongs beside the weights, and the record of all.
+
+    Args:
+        hashes: SHA-256 of the files that are known already, by name.
+    """
+    for name in hub_cache.SETTINGS:
+        if (source.settings / name).is_file():
+            disk.write(folder / name, (source.settings / name).read_bytes())
+    disk.write(folder / "config.json", _json(plan.config))
+    if len(plan.files) > 1:
+        places = {name: file.name for file in plan.files for name in file.tensors}
+        index = {"metadata": {"total_size": plan.nbytes}, "weight_map": places}
+        disk.write(folder / hub_cache.INDEX, _json(index))
+    names = sorted(path.name for path in folder.iterdir() if path.name != RECORD)
+    record = {
+        "program": f"mlx-gemma4 {__version__}",
+        "source": source.name,
+        "commit": source.commit,
+        "recipe": asdict(recipe),
+        "files": {name: _measured(folder / name, hashes.get(name)) for name in names},
+    }
+    disk.write(folder / RECORD, _json(record))
+
+
+def _measured(path: Path, digest: str | None = None) -> dict[str, Any]:
+    if digest is None:
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return {"bytes": path.stat().st_size, "sha256": digest}
+
+
+def _json(value: object) -> bytes:
+    return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()

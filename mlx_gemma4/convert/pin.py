@@ -1,0 +1,49 @@
+"""Write the commit of a package into the catalogue where it stands; all else in the file stays."""
+
+from pathlib import Path
+
+from .. import catalog, disk
+from ..errors import Gemma4Error
+
+_PROGRAM = Path(__file__).parents[1]
+
+
+def check(name: str) -> None:
+    """Refuse what cannot be pinned.
+
+    Raises:
+        Gemma4Error: it is no package of the Hub in the catalogue, or it stands in the catalogue of
+            an installed program, whose next version would bring it again.
+    """
+    package = catalog.packages().get(name)
+    if package is None or package.repo is None:
+        raise _impossible(
+            f"{name} is no package of the catalogue with a repository.",
+            f"Write it into {catalog.user_file()} first, or leave --pin out.",
+        )
+    if package.catalogue.parent == _PROGRAM:
+        raise _impossible(
+            f"{package.catalogue} belongs to the installed program.",
+            f"Copy the table of {name} into {catalog.user_file()}, which wins.",
+        )
+
+
+def pin(name: str, commit: str) -> Path:
+    """Make `commit` (40 hex digits) the revision of a package; give the file that was changed.
+
+    Raises:
+        Gemma4Error: as `check`.
+    """
+    import tomlkit  # which nothing but --pin needs
+
+    check(name)
+    path = catalog.packages()[name].catalogue
+    document = tomlkit.parse(path.read_text(encoding="utf-8"))
+    document[name]["revision"] = commit
+    disk.write(path, tomlkit.dumps(document).encode())
+    catalog.packages.cache_clear()
+    return path
+
+
+def _impossible(cause: str, remedy: str) -> Gemma4Error:
+    return Gemma4Error("The package cannot be pinned", cause, remedy)

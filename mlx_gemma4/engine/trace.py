@@ -1,0 +1,84 @@
+"""A turn as a Chrome trace, made of an engine's reports: open it in Perfetto or chrome://tracing.
+
+Knows nothing of MLX. The format is that of "Trace Event Format" (Google): complete events ("X")
+and instants ("i"), times in microseconds.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ..events import Done, Heard, Token
+from .reports import FellBehind, Hearing, Loaded, Report
+
+SPEECH, MODEL = "speech", "model"
+_TRACKS = (SPEECH, MODEL)
+
+
+class Trace:
+    """Collects what happened when."""
+
+    def __init__(self) -> None:
+        self._events: list[dict[str, Any]] = []
+        self._tokens: list[float] = []  # the times of the reply that is being told
+
+    def add(self, report: Report) -> None:
+        """Take a report in."""
+        at, event = report.time, report.event
+        if isinstance(event, Loaded):
+            self.span("load", MODEL, at - event.seconds, at)
+        elif isinstance(event, Hearing) and event.frames:
+            known = {"frames": event.frames, "heard": event.heard, "backlog": event.backlog}
+            self.span("chunk", MODEL, at - event.took, at, known)
+        elif isinstance(event, FellBehind):
+            self.instant("fell behind", MODEL, at, {"speed": event.speed})
+        elif isinstance(event, Heard):
+            self.instant("heard", MODEL, at, {"text": event.text})
+        elif isinstance(event, Token):
+            self._tokens.append(at)
+            self.instant("token", MODEL, at, {"text": event.text})
+        elif isinstance(event, Done):
+            if self._tokens:
+                first = self._tokens[0]
+                began = first - event.stats.get("seconds_to_first_token", 0.0)
+                self.span("prefill", MODEL, began, first)
+                self.span("decode", MODEL, first, self._tokens[-1], dict(event.stats))
+            self._tokens = []
+
+    def span(
+        self,
+        name: str,
+        track: str,
+        start: float,
+        stop: float,
+        known: dict[str, Any] | None = None,
+    ) -> None:
+        """Add something that lasted; times are those of `time.perf_counter`, in seconds."""
+        self._put(name, track, start, {"ph": "X", "dur": (stop - start) * 1e6}, known)
+
+    def instant(
+        self, name: str, track: str, at: float, known: dict[str, Any] | None = None
+    ) -> None:
+        """Add something that happened."""
+        self._put(name, track, at, {"ph": "i", "s": "t"}, known)
+
+    def save(self, path: Path) -> None:
+        """Write the file; its times begin with the first event."""
+        begin = min((event["ts"] for event in self._events), default=0)
+        events = [{**event, "ts": event["ts"] - begin} for event in self._events]
+        names = [
+            {"name": "thread_name", "ph": "M", "pid": 1, "tid": number, "args": {"name": track}}
+            for number, track in enumerate(_TRACKS)
+        ]
+        path.write_text(json.dumps({"traceEvents": names + events}) + "\n", encoding="utf-8")
+
+    def _put(
+        self,
+        name: str,
+        track: str,
+        at: float,
+        kind: dict[str, Any],
+        known: dict[str, Any] | None,
+    ) -> None:
+        place = {"pid": 1, "tid": _TRACKS.index(track), "ts": at * 1e6}
+        self._events.append({"name": name, **kind, **place, "args": known or {}})

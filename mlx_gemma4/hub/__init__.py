@@ -1,0 +1,1 @@
+"""Models on the Hugging Face Hub: found, downloaded, and read without being kept."""

@@ -1,0 +1,126 @@
+"""Where a conversion reads from: a folder, or a repository whose files come one at a time."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol
+
+from ..checkpoint.shards import Tensor, read_header
+from ..errors import Gemma4Error
+from . import cache as hub_cache
+from . import hub
+
+Shards = Mapping[str, Mapping[str, Tensor]]
+
+
+class Source(Protocol):
+    """A model's files of weights, by name, and what lies beside them.
+
+    Attributes:
+        name: what the record of a conversion calls it.
+        commit: of the repository on the Hub, 40 hex digits; None for another folder.
+        shards: what each file of weights holds, in the order of its bytes.
+        settings: the folder with config.json, the tokenizer and what else is copied.
+        identity: equal if and only if the files are the same.
+        room: bytes that it takes on the disk while it is read.
+    """
+
+    name: str
+    commit: str | None
+    shards: Shards
+    settings: Path
+    identity: str
+    room: int
+
+    def open(self, shard: str) -> Path | None:
+        """Give a file of weights, which may mean to download it first; None if cancelled."""
+
+    def release(self, shard: str) -> None:
+        """Say that a file of weights is needed no more."""
+
+
+class Folder:
+    """A model folder on this machine. Nothing in it is ever changed.
+
+    Raises:
+        Gemma4Error: it holds no weights, or a file of them is damaged.
+    """
+
+    def __init__(self, folder: Path, name: str | None = None, commit: str | None = None) -> None:
+        self.settings, self.room = folder, 0
+        self.name = name or folder.resolve().name
+        self.commit = commit
+        paths = {name: folder / name for name in _shard_names(folder)}
+        self.shards: Shards = {name: read_header(path) for name, path in paths.items()}
+        states = {name: path.stat() for name, path in paths.items()}
+        self.identity = commit or json.dumps(
+            {n: (s.st_size, s.st_mtime_ns) for n, s in states.items()}
+        )
+
+    def open(self, shard: str) -> Path:
+        """Give the path of a file of weights."""
+        return self.settings / shard
+
+    def release(self, shard: str) -> None:
+        """Do nothing: the file is not ours."""
+
+
+class Stream:
+    """A repository of which only one file of weights is on the disk at a time.
+
+    Args:
+        repository: from `hub.look_up`.
+        folder: for the files while they are needed.
+        report: told how far the download of a file is.
+        cancelled: asked whether to stop such a download.
+    """
+
+    def __init__(
+        self,
+        repository: hub.Repository,
+        folder: Path,
+        report: hub.Report | None = None,
+        cancelled: hub.Cancelled | None = None,
+    ) -> None:
+        self.name, self.identity = repository.name, repository.commit
+        self.commit: str | None = repository.commit
+        self.settings = folder
+        self._repository, self._report, self._cancelled = repository, report, cancelled
+        self._weights = {file.name: file for file in repository.files if file.is_weights}
+        self.room = max(file.size for file in self._weights.values())
+        hub.fetch(repository, {folder / f.name: f for f in repository.files if not f.is_weights})
+        names = sorted(self._weights)
+        self.shards: Shards = {name: hub.read_header(repository, name) for name in names}
+
+    def open(self, shard: str) -> Path | None:
+        """Download a file of weights, if it is not there yet."""
+        path = self.settings / shard
+        places = {path: self._weights[shard]}
+        return path if hub.fetch(self._repository, places, self._report, self._cancelled) else None
+
+    def release(self, shard: str) -> None:
+        """Remove it."""
+        (self.settings / shard).unlink(missing_ok=True)
+
+
+def _shard_names(folder: Path) -> list[str]:
+    """The files of weights: those of the index, or else all."""
+    index = folder / hub_cache.INDEX
+    if index.is_file():
+        try:
+            names = sorted(set(json.loads(index.read_text("utf-8"))["weight_map"].values()))
+        except (ValueError, KeyError, AttributeError) as error:
+            raise _unusable(f"{index} is not an index of shards ({error!r}).") from error
+    else:
+        names = sorted(path.name for path in folder.glob("*.safetensors"))
+    if not names:
+        raise _unusable(f"{folder} holds no .safetensors file.")
+    if lost := [name for name in names if not (folder / name).is_file()]:
+        raise _unusable(f"{index} lists {lost[0]}, which is not there.")
+    return names
+
+
+def _unusable(cause: str) -> Gemma4Error:
+    return Gemma4Error(
+        "The model's weights cannot be read", cause, "Download the model again, or give its folder."
+    )

@@ -1,0 +1,1 @@
+"""Turns to token ids and replies back to events: templates, tools and the tokenizer."""

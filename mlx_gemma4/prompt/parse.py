@@ -1,0 +1,93 @@
+"""A reply's token ids -> events: answer, thoughts and tool calls told apart, one id at a time.
+
+Works on ids, so a `<|channel>` that the model spells out in ordinary characters stays text, and a
+control token never appears as text. Notation: ai.google.dev, "Gemma 4 Prompt Formatting".
+"""
+
+import json
+import re
+
+from ..events import Event, Thought, Token, ToolCall
+from .tokenizer import Tokenizer
+
+_CHANNEL, _CALL, _QUOTE = "<|channel>", "<|tool_call>", '<|"|>'
+_ENDS = ("<channel|>", "<tool_call|>", "<turn|>", "<eos>")
+_HEADER = "thought\n"
+_CALL_FORM = re.compile(r"\s*call:([^\s{]+)\s*(\{.*\})\s*", re.DOTALL)
+_BARE_KEY = re.compile(r'([{,]\s*)([^\s{}\[\],:"][^{}\[\],:"]*?)\s*:')
+
+
+class ReplyParser:
+    """Parses one reply. Use: `add` every id, then `finish` once.
+
+    A thought goes from `<|channel>` to `<channel|>`, or to where a call or the reply ends. A call
+    that is malformed or unfinished cannot be carried out: it comes as one `Token` that holds what
+    the model wrote (its string marks as `"`) and the id that ended it. Control tokens that mean
+    nothing where they stand are dropped.
+    """
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._names = {token_id: name for name, token_id in tokenizer.controls.items()}
+        self._stream = tokenizer.stream()
+        self._last_id = -1
+        self._inside = ""  # the control token that opened what we are in; "" is the answer
+        self._header: str | None = None  # a channel's first line while it may still be its name
+        self._call: list[str] = []  # a call, split at the string marks: every second is a string
+
+    def add(self, token_id: int) -> list[Event]:
+        """Take the next id of the reply; give what it completes."""
+        self._last_id = token_id
+        name = self._names.get(token_id)
+        if name is None:
+            return self._take(self._stream.add(token_id))
+        if name == _QUOTE and self._inside == _CALL:
+            self._call[-1] += self._stream.finish()
+            self._call.append("")
+        elif name in (_CHANNEL, _CALL, *_ENDS):
+            events = self._close(complete=name == "<tool_call|>")
+            self._inside = "" if name in _ENDS else name
+            self._header, self._call = "", [""]
+            return events
+        return []
+
+    def finish(self) -> list[Event]:
+        """End the reply; give what was still held back."""
+        return self._close(complete=False)
+
+    def _take(self, text: str) -> list[Event]:
+        """Put whole text where it belongs."""
+        if self._inside == _CALL:
+            self._call[-1] += text
+            return []
+        if self._inside == _CHANNEL and self._header is not None:
+            self._header += text
+            if _HEADER.startswith(self._header) and self._header != _HEADER:
+                return []
+            text, self._header = self._header.removeprefix(_HEADER), None
+        if not text:
+            return []
+        return [Thought(text) if self._inside == _CHANNEL else Token(text, self._last_id)]
+
+    def _close(self, complete: bool) -> list[Event]:
+        """End what is open; `complete` if it is a call that was ended as calls are."""
+        events = self._take(self._stream.finish())
+        if self._inside == _CALL:
+            written = '"'.join(self._call)
+            call = _tool_call(self._call) if complete else None
+            events += [call] if call else [Token(written, self._last_id)] if written else []
+        return events
+
+
+def _tool_call(pieces: list[str]) -> ToolCall | None:
+    """Read `call:name{...}` by making JSON of it; None if it is malformed."""
+    text = "".join(
+        json.dumps(piece) if index % 2 else _BARE_KEY.sub(r'\1"\2":', piece)
+        for index, piece in enumerate(pieces)
+    )
+    form = _CALL_FORM.fullmatch(text)
+    if form is None or len(pieces) % 2 == 0:  # even: a string was never closed
+        return None
+    try:
+        return ToolCall(form[1], json.loads(form[2]))
+    except (ValueError, RecursionError):
+        return None

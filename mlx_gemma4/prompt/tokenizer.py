@@ -1,0 +1,197 @@
+"""Text to ids and back, over the `tokenizers` package.
+
+Two promises. Text never becomes a control token: `encode` treats `<|turn>` in a question as six
+ordinary characters; control tokens are placed by id, by name. And text never comes out in half
+characters: `stream` holds the bytes of an unfinished one back.
+"""
+
+import codecs
+import json
+import re
+from collections.abc import Iterable, Mapping
+from functools import cached_property, lru_cache
+from pathlib import Path
+
+from tokenizers import AddedToken
+from tokenizers import Tokenizer as Backend
+
+from ..errors import Gemma4Error
+
+CONTROLS = (
+    "<pad>", "<eos>", "<bos>", "<unk>", "<mask>", "<|turn>", "<turn|>",
+    "<|image>", "<image|>", "<|image|>", "<|audio>", "<audio|>", "<|audio|>", "<|video|>",
+    "<|think|>", "<|channel>", "<channel|>", "<|tool>", "<tool|>", "<|tool_call>", "<tool_call|>",
+    "<|tool_response>", "<tool_response|>", '<|"|>',
+)  # fmt: skip
+"""Gemma 4's control tokens (ai.google.dev, "Gemma 4 Prompt Formatting"; tokenizer_config.json)."""
+
+_REQUIRED = ("<bos>", "<|turn>", "<turn|>")
+_BYTE_TOKEN = re.compile(r"<0x([0-9A-F]{2})>")
+
+
+class Tokenizer:
+    """A Gemma 4 tokenizer.
+
+    Attributes:
+        template: the checkpoint's own chat template (jinja source), or None.
+        controls: control token's name -> id, for those this vocabulary has.
+    """
+
+    def __init__(self, backend: Backend, template: str | None = None) -> None:
+        """Take a backend over, which then encodes control spellings as plain text for good.
+
+        Raises:
+            Gemma4Error: if it has no Gemma 4 turn tokens.
+        """
+        missing = [name for name in _REQUIRED if backend.token_to_id(name) is None]
+        if missing:
+            gemma3 = backend.token_to_id("<start_of_turn>") is not None
+            other = " It has Gemma 3's <start_of_turn>." if gemma3 else ""
+            raise Gemma4Error(
+                "This is not a Gemma 4 tokenizer",
+                f"It has no token {', '.join(missing)}.{other}",
+                "Use the tokenizer.json that belongs to the Gemma 4 checkpoint.",
+            )
+        # Some exports list a control token as an ordinary added token, which would still be
+        # recognised inside text: marked special, `encode_special_tokens` covers it.
+        known = [name for name in CONTROLS if backend.token_to_id(name) is not None]
+        backend.add_special_tokens([AddedToken(n, special=True, normalized=False) for n in known])
+        backend.encode_special_tokens = True
+        self._backend = backend
+        # A conversation is written out again at every step, and most of it has not changed
+        self._encode = lru_cache(maxsize=1024)(self._encode_plain)
+        self.template = template
+        added = backend.get_added_tokens_decoder()
+        self.controls: Mapping[str, int] = {
+            token.content: token_id for token_id, token in added.items() if token.special
+        }
+
+    @classmethod
+    def from_folder(cls, folder: str | Path) -> "Tokenizer":
+        """Read tokenizer.json and, where there is one, the chat template beside it.
+
+        Raises:
+            Gemma4Error: if tokenizer.json is missing, damaged or not Gemma 4's.
+        """
+        path = Path(folder) / "tokenizer.json"
+        if not path.is_file():
+            raise Gemma4Error(
+                "The tokenizer is missing",
+                f"There is no file {path}.",
+                "Copy tokenizer.json from the original checkpoint into the folder.",
+            )
+        try:
+            backend = Backend.from_file(str(path))
+        except Exception as error:  # the package raises bare Exception for every damaged file
+            raise Gemma4Error(
+                "The tokenizer cannot be read",
+                f"{path} is damaged ({error}).",
+                "Copy tokenizer.json from the original checkpoint again.",
+            ) from error
+        return cls(backend, _chat_template(Path(folder)))
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of tokens, control tokens included."""
+        return int(self._backend.get_vocab_size(with_added_tokens=True))
+
+    def token_id(self, name: str) -> int:
+        """Give the id of a token by its exact name.
+
+        Raises:
+            Gemma4Error: if the vocabulary has no such token.
+        """
+        token_id = self._backend.token_to_id(name)
+        if token_id is None:
+            raise Gemma4Error(
+                f"The tokenizer has no token {name}",
+                "This checkpoint's vocabulary was made without it.",
+                "Use the tokenizer.json of the original checkpoint, or leave out what needs it.",
+            )
+        return int(token_id)
+
+    def encode(self, text: str, special: bool = False) -> list[int]:
+        """Give the ids of a text; no <bos> is added.
+
+        Args:
+            text: any text.
+            special: read control tokens' spellings as control tokens. Only for text that this
+                program wrote itself, never for a user's.
+        """
+        if not special:
+            return list(self._encode(text))
+        ids: list[int] = []
+        for index, piece in enumerate(self.split(text)):
+            ids += [self.token_id(piece)] if index % 2 else self.encode(piece)
+        return ids
+
+    def split(self, text: str) -> list[str]:
+        """Split at control spellings: plain, control, plain, ..., plain (plain may be empty)."""
+        return self._control_pattern.split(text)
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """Give the text of ids; control tokens have none."""
+        stream = self.stream()
+        return "".join([*map(stream.add, ids), stream.finish()])
+
+    def stream(self) -> "TextStream":
+        """Start decoding one id at a time."""
+        return TextStream(self)
+
+    def token_bytes(self, token_id: int) -> bytes:
+        """Give the UTF-8 bytes that a token stands for; none for a control or unknown id."""
+        name = self._backend.id_to_token(token_id)
+        if name is None or name in self.controls:
+            return b""
+        if byte := _BYTE_TOKEN.fullmatch(name):
+            return bytes([int(byte[1], 16)])
+        return name.replace("▁", " ").encode()  # the normalizer wrote spaces as U+2581
+
+    def _encode_plain(self, text: str) -> tuple[int, ...]:
+        text = text.encode(errors="replace").decode()  # lone surrogates have no UTF-8
+        return tuple(self._backend.encode(text, add_special_tokens=False).ids)
+
+    @cached_property
+    def _control_pattern(self) -> re.Pattern[str]:
+        names = sorted({*CONTROLS, *self.controls}, key=len, reverse=True)
+        return re.compile(f"({'|'.join(map(re.escape, names))})")
+
+
+class TextStream:
+    """Decodes a reply while it comes; `add` may return nothing until a character is whole."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def add(self, token_id: int) -> str:
+        """Take the next id; give the text that is whole now."""
+        return self._utf8.decode(self._tokenizer.token_bytes(token_id))
+
+    def finish(self) -> str:
+        """End the stream: bytes that never became a character come as U+FFFD."""
+        return self._utf8.decode(b"", final=True)
+
+
+def _chat_template(folder: Path) -> str | None:
+    """Find the template where transformers puts it: a file of its own, or in the config."""
+    file = folder / "chat_template.jinja"
+    if file.is_file():
+        return file.read_text(encoding="utf-8")
+    for name in ("chat_template.json", "tokenizer_config.json"):
+        try:
+            settings = json.loads((folder / name).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            continue
+        except ValueError as error:
+            raise Gemma4Error(
+                "The chat template cannot be read",
+                f"{folder / name} is not valid JSON ({error}).",
+                "Copy the file from the original checkpoint again.",
+            ) from error
+        template = settings.get("chat_template")
+        if isinstance(template, list):  # several, each {"name": ..., "template": ...}
+            template = {entry["name"]: entry["template"] for entry in template}.get("default")
+        if template:
+            return str(template)
+    return None

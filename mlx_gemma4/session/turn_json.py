@@ -1,0 +1,117 @@
+"""Turns and drafts as JSON; their arrays go elsewhere, by name. Knows nothing of MLX or files."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..events import Thought, ToolCall
+from ..images import Picture
+from ..prompt.turns import Image, Part, Sound, Text, ToolResult, Turn, Video
+from .draft import Draft
+
+Array = NDArray[Any]
+Put = Callable[[Array], str]
+"""Stores an array and gives its name."""
+Get = Callable[[str], Array]
+"""Gives the array of a name."""
+
+
+def turn_to_json(turn: Turn, put: Put) -> dict[str, Any]:
+    """Write a turn down."""
+    return {
+        "role": turn.role,
+        "parts": [_to_json(part, put) for part in turn.parts],
+        "interrupted": turn.interrupted,
+        "ids": list(turn.ids),
+    }
+
+
+def turn_from_json(value: dict[str, Any], get: Get) -> Turn:
+    """Read a turn. Raises KeyError, TypeError or ValueError where it is none."""
+    parts = tuple(_from_json(part, get) for part in value["parts"])
+    return Turn(value["role"], parts, bool(value["interrupted"]), tuple(value["ids"]))
+
+
+def draft_to_json(draft: Draft, put: Put) -> dict[str, Any]:
+    """Write a draft down."""
+    return {
+        "parts": [_to_json(part, put) for part in draft.parts],
+        "live": put(draft.live),
+        "held": put(draft.held),
+        "waiting": [_to_json(part, put) for part in draft.waiting],
+        "relayed": draft.relayed,
+        "heard": draft.heard,
+        "frames": draft.frames,
+    }
+
+
+def draft_from_json(value: dict[str, Any], get: Get) -> Draft:
+    """Read a draft; errors as in `turn_from_json`."""
+    return Draft(
+        parts=tuple(_from_json(part, get) for part in value["parts"]),
+        live=get(value["live"]),
+        held=get(value["held"]),
+        waiting=tuple(_from_json(part, get) for part in value["waiting"]),
+        relayed=bool(value["relayed"]),
+        heard=str(value["heard"]),
+        frames=int(value["frames"]),
+    )
+
+
+def _to_json(part: Part, put: Put) -> dict[str, Any]:
+    match part:
+        case Text(text):
+            return {"text": text}
+        case Thought(text):
+            return {"thought": text}
+        case ToolCall(name, arguments):
+            return {"call": name, "arguments": arguments}
+        case ToolResult(name, response):
+            return {"result": name, "response": response}
+        case Sound(frames):
+            return {"sound": put(frames)}
+        case Image(picture):
+            return {"image": _picture_to_json(picture, put)}
+        case Video(frames):
+            return {"video": [[at, _picture_to_json(picture, put)] for at, picture in frames]}
+
+
+def _from_json(value: dict[str, Any], get: Get) -> Part:
+    match value:
+        case {"text": str(text)}:
+            return Text(text)
+        case {"thought": str(text)}:
+            return Thought(text)
+        case {"call": str(name), "arguments": dict(arguments)}:
+            return ToolCall(name, arguments)
+        case {"result": str(name), "response": response}:
+            return ToolResult(name, response)
+        case {"sound": str(name)}:
+            return Sound(get(name))
+        case {"image": dict(picture)}:
+            return Image(_picture_from_json(picture, get))
+        case {"video": list(frames)}:
+            return Video(tuple((float(at), _picture_from_json(one, get)) for at, one in frames))
+    raise ValueError(f"no part of a turn: {value}")
+
+
+def _picture_to_json(picture: Picture, put: Put) -> dict[str, Any]:
+    return {
+        "patches": put(picture.patches),
+        "positions": picture.positions.tolist(),
+        "size": list(picture.size),
+        "original": list(picture.original),
+        "notes": list(picture.notes),
+    }
+
+
+def _picture_from_json(value: dict[str, Any], get: Get) -> Picture:
+    return Picture(
+        get(value["patches"]),
+        np.array(value["positions"], np.int32),
+        (value["size"][0], value["size"][1]),
+        (value["original"][0], value["original"][1]),
+        tuple(value["notes"]),
+    )
