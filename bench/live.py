@@ -15,7 +15,9 @@ from dataclasses import asdict, dataclass, field
 
 import checkpoint
 import processes
-from processes import Worker, progress, spread
+from processes import Worker, progress
+
+from mlx_gemma4.evaluate.speed_result import spread
 
 FRAMES_A_SECOND = 25
 
@@ -61,12 +63,12 @@ class Length:
 
 def figure(values: list[float]) -> str:
     """Seconds."""
-    return spread(values, "{:.3f}")
+    return spread(values, ".3f")
 
 
 def ratio(above: list[float], below: list[float]) -> str:
     """The quotient, round by round."""
-    return spread([a / b for a, b in zip(above, below, strict=True)], "{:.2f}")
+    return spread([a / b for a, b in zip(above, below, strict=True)], ".2f")
 
 
 def report(lengths: list[Length]) -> None:

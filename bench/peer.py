@@ -18,7 +18,9 @@ from pathlib import Path
 import checkpoint
 import numpy as np
 import processes
-from processes import Worker, progress, spread, use_openblas
+from processes import Worker, progress, use_openblas
+
+from mlx_gemma4.evaluate.speed_result import spread
 
 GIB = 2**30
 PICTURE = 280  # patches: the model's default budget
@@ -40,7 +42,7 @@ class Figure:
 
     def row(self) -> str:
         """Medians, with the least and the most of the rounds."""
-        cells = [spread(self.ours), spread(self.peer), spread(self.ratios(), "{:.3f}")]
+        cells = [spread(self.ours), spread(self.peer), spread(self.ratios(), ".3f")]
         return f"| {self.name}, {self.unit} | {' | '.join(cells)} | {self.wanted} |"
 
 

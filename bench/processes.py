@@ -5,18 +5,17 @@ import datetime
 import json
 import os
 import platform
-import shutil
-import statistics
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any, Self
 
+from mlx_gemma4.evaluate.surroundings import environment, machine
+
 BENCH = Path(__file__).resolve().parent
 PEER = "mlx-vlm==0.7.10"
 PEER_PYTHON = Path(".venv-peer/bin/python")
 OPENBLAS = Path("/usr/lib/x86_64-linux-gnu/openblas-pthread/libblas.so.3")
-SETTINGS = ("LD_PRELOAD", "OPENBLAS_NUM_THREADS", "OPENBLAS_CORETYPE", "MLX_DISABLE_COMPILE")
 
 
 def use_openblas(threads: int) -> None:
@@ -68,13 +67,6 @@ def progress(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def spread(values: list[float], form: str = "{:.4g}") -> str:
-    """The median, with the least and the most."""
-    middle = form.format(statistics.median(values))
-    ends = [form.format(end) for end in (min(values), max(values))]
-    return middle if ends[0] == ends[1] else f"{middle} ({ends[0]} to {ends[1]})"
-
-
 class Worker:
     """A side in a process of its own. `name` is "ours" or "peer"."""
 
@@ -116,27 +108,11 @@ def surroundings(peer_python: Path) -> dict[str, object]:
     """What the figures depend on: machine, versions, threads, settings, date."""
     result: dict[str, object] = {
         "date": datetime.datetime.now().astimezone().isoformat(timespec="minutes"),
-        "machine": f"{_processor()}, {os.cpu_count()} cores, {_gigabytes():.0f} GB",
-        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "machine": machine(),
         "load average": os.getloadavg()[0],
-        "settings": {name: os.environ[name] for name in SETTINGS if name in os.environ},
+        "settings": environment(),
     }
     for name in ("ours", "peer"):
         with Worker(name, peer_python) as worker:
             result[name] = worker.ask("versions")["result"]
     return result
-
-
-def _processor() -> str:
-    if platform.system() == "Darwin" and (sysctl := shutil.which("sysctl")):
-        return subprocess.check_output(
-            [sysctl, "-n", "machdep.cpu.brand_string"], text=True
-        ).strip()
-    information = Path("/proc/cpuinfo")
-    lines = information.read_text().splitlines() if information.is_file() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
-
-
-def _gigabytes() -> float:
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9

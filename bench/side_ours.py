@@ -1,7 +1,6 @@
 """mlx-gemma4, as `Session` drives it: `generate.prefill` in chunks, then `generate.decode`."""
 
 import time
-from itertools import pairwise
 from pathlib import Path
 
 import mlx.core as mx
@@ -13,6 +12,7 @@ from speech import random_frames
 
 from mlx_gemma4 import weights
 from mlx_gemma4.cache import GlobalCache, Rows
+from mlx_gemma4.evaluate.speed import spoken
 from mlx_gemma4.events import Token
 from mlx_gemma4.generate import CHUNK, decode, prefill
 from mlx_gemma4.prompt.prompt import render
@@ -98,20 +98,13 @@ class Side:
         list(decode(self.model, logits, self.cache, Sampler(1.0, 64, 0.95), (), 1))
 
     def live(self, frames: int) -> dict[str, object]:
-        """Hear so many frames in chunks of 10 while they are spoken, then answer with one token.
-
-        The first chunk is the odd one, so that a whole one is left at the end of speech.
-        """
+        """Hear so many frames in chunks of 10 while they are spoken, then answer with one token."""
         sound, config = random_frames(frames), self.model.config
         tokenizer = any_tokenizer(config.text_config.vocab_size)
         session = Session(self.model, hearing="direct", tokenizer=tokenizer)
-        chunks = []
-        for start, stop in pairwise([0, *range(1 + (frames - 1) % 10, frames, 10)]):
-            began = time.perf_counter()
-            session.hear(sound[start:stop])
-            chunks.append(time.perf_counter() - began)
+        chunks, rest = spoken(session, sound)
         began = time.perf_counter()
-        session.hold(sound[stop:])
+        session.hold(rest)
         token = next(event.id for event in session.reply(1, 0.0) if isinstance(event, Token))
         after_speech = time.perf_counter() - began
         turns = [Turn("user", (Sound(sound),))]

@@ -49,6 +49,8 @@ def prefill(
             return None
         hidden = model.hidden(inputs.slice(start, stop), cache)
         mx.eval(hidden, cache.arrays)
+        if stop - start >= chunk:
+            mx.clear_cache()  # scores grow with the context: freed ones fit no later chunk
         if progress is not None:
             progress(stop, len(inputs))
     assert hidden is not None, "inputs are never empty"

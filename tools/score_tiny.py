@@ -157,10 +157,10 @@ def interval(hits: int, count: int) -> tuple[float, float]:
 def load(precision: str, folder: Path) -> object:
     """Load the model at a precision.
 
-    Quantized weights are multiplied as the dense numbers they stand for, which MLX's CPU backend
-    does forty times faster; the logits agree to 1e-4.
+    Quantized weights are multiplied as the dense numbers they stand for.
     """
     import mlx_gemma4 as g4
+    from mlx_gemma4.evaluate.dense import spread
     from mlx_gemma4.quantize import RECIPES, quantize
 
     if precision == "full":
@@ -172,33 +172,6 @@ def load(precision: str, folder: Path) -> object:
         quantize(model, RECIPES[precision])
     spread(model)
     return model
-
-
-def spread(model: Any) -> None:
-    """Replace every quantized module by the dense one it stands for."""
-    from mlx import core, nn
-    from mlx.utils import tree_unflatten
-
-    dense = []
-    for name, module in model.named_modules():
-        if not isinstance(module, nn.QuantizedLinear | nn.QuantizedEmbedding):
-            continue
-        weight = core.dequantize(
-            module["weight"],
-            module["scales"],
-            module.get("biases"),
-            group_size=module.group_size,
-            bits=module.bits,
-            mode=module.mode,
-            dtype=core.float32,
-        )
-        rows, columns = weight.shape
-        embeds = isinstance(module, nn.QuantizedEmbedding)
-        new = nn.Embedding(rows, columns) if embeds else nn.Linear(columns, rows, bias=False)
-        # Stored by columns: that is the order in which the CPU multiplies fast.
-        new.weight = weight if embeds else core.contiguous(weight.T).T
-        dense.append((name, new))
-    model.update_modules(tree_unflatten(dense))
 
 
 def _budget(conversation: list[Exchange]) -> int:

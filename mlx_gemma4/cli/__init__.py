@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from .. import __version__, catalog
 from ..errors import Gemma4Error
-from . import evaluate, fit, listen, live, models
+from . import bench, evaluate, fit, listen, live, models
 from . import options as shared
 from .answer import print_json, print_text, stats_line, tell
 from .options import Option
@@ -102,6 +102,7 @@ def _parser() -> argparse.ArgumentParser:
     models.add(commands)
     fit.add(commands)
     evaluate.add(commands)
+    bench.add(commands)
     return parser
 
 

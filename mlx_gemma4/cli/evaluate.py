@@ -23,7 +23,8 @@ OPTIONS = (
     ),
     Option(
         "--against",
-        "rivals on the same items: tesseract, pocketsphinx, mlx-whisper, mlx-vlm:MODEL",
+        "rivals on the same items: tesseract, pocketsphinx, faster-whisper, mlx-whisper, "
+        "mlx-vlm:MODEL",
         "BASELINE",
         many=True,
     ),
@@ -84,6 +85,7 @@ def _run(options: argparse.Namespace) -> None:
         tuple(options.recipes),
         folder,
         all(getattr(subject, "is_tiny", True) for subject in subjects),  # rivals have no say
+        tuple(subject.name for subject in subjects if hasattr(subject, "is_tiny")),
     )
     if options.model == [] and options.against == []:
         tell("No --model given: this asks the tiny demonstration model, not Gemma.")

@@ -1,20 +1,22 @@
 """A model of ours as the subject of a question: loaded when it is first asked, greedy."""
 
-import hashlib
+import gc
 import json
 from collections.abc import Mapping
 from pathlib import Path
 
+import mlx.core as mx
+
 from .. import catalog, load
-from ..events import Token
-from ..hub import cache as hub_cache
+from ..checkpoint.recipes import named
+from ..events import Heard, Token
 from ..model import Gemma4
 from ..prompt.tokenizer import Tokenizer
+from ..quantize import quantize
 from ..session.session import Session
 from . import surroundings
-from .question import Asked
-
-_BEGINNING = 2**20  # bytes of each file of weights that tell one revision from another
+from .dense import spread
+from .question import Asked, Subject
 
 
 class Model:
@@ -23,19 +25,22 @@ class Model:
     Args:
         name: a folder, a name of Package.toml, or `owner/name` on the Hub.
         force: load it even if it does not fit into the memory.
+        recipe: quantize its weights in memory, by a recipe of `recipes.RECIPES`; None leaves them
+            as they are.
 
     Raises:
-        Gemma4Error: it is not on this machine.
+        Gemma4Error: it is not on this machine, or there is no such recipe.
     """
 
-    def __init__(self, name: str, force: bool = False) -> None:
+    def __init__(self, name: str, force: bool = False, recipe: str | None = None) -> None:
         self.folder = catalog.resolve(name)
         self.name = name
         self.package = catalog.package_of(self.folder)
-        self.recipe = _recipe(self.folder)
-        self.revision = revision(self.folder)
+        self.recipe = recipe or _recipe(self.folder)
+        self.revision = surroundings.revision(self.folder)
         self.versions: Mapping[str, str] = surroundings.versions()
-        self._force = force
+        self.force = force
+        self._quantized = None if recipe is None else named(recipe)
         self._model: Gemma4 | None = None
         self._tokenizer: Tokenizer | None = None
 
@@ -56,8 +61,18 @@ class Model:
     def model(self) -> Gemma4:
         """The model itself."""
         if self._model is None:
-            self._model = load(self.folder, force=self._force)
+            model = load(self.folder, force=self.force)
+            if self._quantized is not None:
+                quantize(model, self._quantized)
+                if mx.default_device() == mx.cpu:
+                    spread(model)
+            self._model = model
         return self._model
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether it is in the memory."""
+        return self._model is not None
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -69,7 +84,11 @@ class Model:
     def session(self, asked: Asked) -> Session:
         """Begin a conversation, with everything added that is asked."""
         session = Session(
-            self.model, asked.before or None, asked.image_tokens, tokenizer=self.tokenizer
+            self.model,
+            asked.before or None,
+            asked.image_tokens,
+            asked.hearing,
+            tokenizer=self.tokenizer,
         )
         for image in asked.images:
             session.add_image(image)
@@ -84,21 +103,22 @@ class Model:
         reply = self.session(asked).reply(asked.most, temperature=0.0)
         return "".join(event.text for event in reply if isinstance(event, Token)).strip()
 
+    def heard(self, asked: Asked) -> str:
+        """What the relay writes down of the sounds; `asked.hearing` is "relay"."""
+        reply = self.session(asked).reply(temperature=0.0)
+        return next(event.text for event in reply if isinstance(event, Heard)).strip()
+
     def close(self) -> None:
-        """Free the model."""
+        """Free the model, and what MLX keeps of its memory."""
         self._model = None
+        gc.collect()  # modules refer to each other
+        mx.clear_cache()
 
 
-def revision(folder: Path) -> str:
-    """Tell the weights of a folder: the Hub's commit, or twelve digits of a digest of them."""
-    if folder.parent.name == "snapshots" and hub_cache.repo_of(folder.parent.parent):
-        return folder.name[:12]
-    digest = hashlib.sha256((folder / "config.json").read_bytes())
-    for path in sorted(folder.glob("*.safetensors")):
-        digest.update(f"{path.name} {path.stat().st_size}".encode())
-        with path.open("rb") as file:
-            digest.update(file.read(_BEGINNING))
-    return digest.hexdigest()[:12]
+def ours(subject: Subject) -> Model:
+    """Take a subject for a model of ours, for what rivals are never asked."""
+    assert isinstance(subject, Model), f"{subject.name} is a rival"
+    return subject
 
 
 def _recipe(folder: Path) -> str:

@@ -3,13 +3,16 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from .parts import Part
+
+if TYPE_CHECKING:
+    from ..session.hearing import Hearing
 
 Fact = str | int | float | bool | None
 Facts = Mapping[str, Fact]
@@ -27,6 +30,7 @@ class Choice:
         recipes: for the questions that compare recipes.
         work: a folder for what is worth keeping between runs.
         tiny: whether every model of the run is the demonstration model, which knows a small world.
+        models: names of the run's models of ours, in order: the first is what others are held to.
     """
 
     limit: int | None = None
@@ -36,6 +40,7 @@ class Choice:
     recipes: tuple[str, ...] = ()
     work: Path = Path("out/eval")
     tiny: bool = False
+    models: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +55,8 @@ class Asked:
         image_tokens: the most tokens that a picture may take; None for the model's own.
         before: words that stand in the context before all this, as a system turn.
         most: the most tokens of an answer.
+        layout: of the pictures, for recognizers that want to be told: `pages.page.Page.layout`.
+        hearing: where a model of ours hears the sounds, as in `Session`.
     """
 
     wanted: str
@@ -59,6 +66,8 @@ class Asked:
     image_tokens: int | None = None
     before: str = ""
     most: int = 256
+    layout: str = ""
+    hearing: "Hearing" = "auto"
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,11 +78,14 @@ class Item:
         id: its name, the same in every run with the same seed.
         facts: what kind it is: its set, the height of its letters, how loud its noise is.
         make: makes what is asked, when its turn comes; None where nothing is.
+        recipe: in which the subject is measured, where a question compares recipes of one model;
+            empty for the subject as it is.
     """
 
     id: str
     facts: Facts
     make: Callable[[], Asked] | None = None
+    recipe: str = ""
 
 
 class Subject(Protocol):

@@ -32,7 +32,7 @@ def run(
         quiet: show no progress on stderr.
 
     Returns:
-        The results of all items and subjects, old and new; what failed is among them.
+        The results of all items and subjects, in their order; what failed is among them.
 
     Raises:
         Gemma4Error: no items can be made, or the folder holds results of another revision.
@@ -46,22 +46,24 @@ def run(
         for subject in subjects:
             items = question.items(choice, subject)
             _check(known.values(), subject, file)
-            keys = [(subject.name, subject.recipe, item.id) for item in items]
-            old = [known[key] for key in keys if key in known]
-            missing = [item for item, key in zip(items, keys, strict=True) if key not in known]
-            rows += old
+            keys = [(subject.name, item.recipe or subject.recipe, item.id) for item in items]
+            found = {key: known[key] for key in keys if key in known}
+            missing = [
+                (item, key) for item, key in zip(items, keys, strict=True) if key not in found
+            ]
             with tqdm(
                 missing,
                 desc=f"{question.name}, {subject.name}",
                 total=len(items),
-                initial=len(old),
+                initial=len(found),
                 unit="item",
                 disable=quiet or None,
             ) as waiting:
-                for item in waiting:
+                for item, key in waiting:
                     row = _measure(question, subject, item, machine)
                     print(json.dumps(asdict(row), ensure_ascii=False), file=results, flush=True)
-                    rows.append(row)
+                    found[key] = row
+            rows += [found[key] for key in keys]
             subject.close()
     return rows
 
@@ -96,7 +98,7 @@ def _measure(question: Question, subject: Subject, item: Item, machine: str) -> 
         item.id,
         dict(item.facts),
         subject.name,
-        subject.recipe,
+        item.recipe or subject.recipe,
         subject.revision,
         measured,
         round(time.perf_counter() - began, 4),
@@ -109,8 +111,7 @@ def _measure(question: Question, subject: Subject, item: Item, machine: str) -> 
 def _check(known: Iterable[Row], subject: Subject, file: Path) -> None:
     """Raise Gemma4Error where there are results of other weights under the same name."""
     for row in known:
-        same = (row.model, row.recipe) == (subject.name, subject.recipe)
-        if same and row.revision != subject.revision:
+        if row.model == subject.name and row.revision != subject.revision:
             raise Gemma4Error(
                 "The results are of other weights",
                 f"{file} has those of {row.model} at {row.revision}, and it is at "

@@ -1,12 +1,23 @@
-"""What figures depend on: the machine, the system, and the versions of what ran."""
+"""What figures depend on: the machine, the system, the versions of what ran, and the weights.
 
+Rivals import this in environments of their own: it needs nothing but Python.
+"""
+
+import hashlib
 import os
 import platform
+import resource
 import shutil
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from .. import __version__
+
+SETTINGS = ("LD_PRELOAD", "OPENBLAS_NUM_THREADS", "OPENBLAS_CORETYPE", "MLX_DISABLE_COMPILE")
+"""Variables of the environment that change how fast MLX computes on a CPU."""
+WEIGHTS = (".safetensors", ".npz", ".bin")
+_BEGINNING = 2**20  # bytes of each file of weights that tell one revision from another
 OURS = ("mlx-gemma4", "mlx", "numpy", "pillow", "tokenizers")
 
 
@@ -33,7 +44,32 @@ def versions(packages: tuple[str, ...] = OURS) -> dict[str, str]:
     found = {"python": platform.python_version()}
     for package in packages:
         try:
-            found[package] = version(package)
+            # a clone need not be installed
+            found[package] = __version__ if package == OURS[0] else version(package)
         except PackageNotFoundError:
             continue
     return found
+
+
+def environment() -> dict[str, str]:
+    """Those of SETTINGS that are set."""
+    return {name: os.environ[name] for name in SETTINGS if name in os.environ}
+
+
+def peak_memory() -> int:
+    """The most bytes of memory that this process has had."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # kilobytes, but bytes on a Mac
+    return peak if platform.system() == "Darwin" else peak * 1024
+
+
+def revision(folder: Path) -> str:
+    """Tell the weights of a folder: the Hub's commit, or twelve digits of a digest of them."""
+    if folder.parent.name == "snapshots":
+        return folder.name[:12]
+    digest = hashlib.sha256((folder / "config.json").read_bytes())
+    files = (path for path in folder.iterdir() if path.suffix in WEIGHTS)
+    for path in sorted(files):
+        digest.update(f"{path.name} {path.stat().st_size}".encode())
+        with path.open("rb") as file:
+            digest.update(file.read(_BEGINNING))
+    return digest.hexdigest()[:12]

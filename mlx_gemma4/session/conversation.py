@@ -197,8 +197,8 @@ class Conversation:
                 self.draft = Draft(parts=self.draft.waiting)
         self.watch_context()
         yield from self.told()
-        if clips and not interrupted and (text := self._transcript(clips, cancelled)) is not None:
-            yield Heard(text)
+        if clips and not interrupted and (said := self._transcript(clips, cancelled)) is not None:
+            yield Heard(said)
         stats = {
             "prompt_tokens": len(prompt.token_ids),
             "new_prompt_tokens": new_tokens,

@@ -1,6 +1,8 @@
 """A rival as the subject of a question: the same items, over pipes to a process of its own."""
 
+import contextlib
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -14,6 +16,8 @@ import soundfile
 from ...errors import Gemma4Error
 from ...sound import RATE
 from ..question import Asked
+
+_ROOT = Path(__file__).parents[2]  # of our package
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,9 @@ KNOWN = {
     "tesseract": Known("tesseract", frozenset({"image"}), "Tesseract's text recognition"),
     "pocketsphinx": Known("pocketsphinx", frozenset({"sound"}), "CMU's small speech recognizer"),
     "mlx-whisper": Known("mlx_whisper", frozenset({"sound"}), "OpenAI's Whisper on MLX"),
+    "faster-whisper": Known(
+        "faster_whisper", frozenset({"sound"}), "OpenAI's Whisper on CTranslate2"
+    ),
     "mlx-vlm": Known(
         "mlx_vlm", frozenset({"text", "image", "sound"}), "any model that mlx-vlm runs", True
     ),
@@ -44,20 +51,20 @@ KNOWN = {
 
 
 class Rival:
-    """A running rival.
+    """A running rival; one that ends in the middle of a run is started again for the next item.
 
     Args:
         name: of KNOWN; with `:MODEL` after it where the rival has several.
         python: the interpreter of the environment in which the rival is installed.
 
     Raises:
-        Gemma4Error: there is no such rival, or it is not installed.
+        Gemma4Error: there is no such rival, it is not installed, or it has no such model.
     """
 
     recipe = ""
 
     def __init__(self, name: str, python: str = sys.executable) -> None:
-        base, _, model = name.partition(":")
+        base, _, self._choice = name.partition(":")
         if base not in KNOWN:
             raise Gemma4Error(
                 f"There is no baseline {base}",
@@ -66,24 +73,23 @@ class Rival:
             )
         self.name, self.known = name, KNOWN[base]
         self.takes = self.known.takes
+        self._python = python
         self._folder = tempfile.TemporaryDirectory(prefix="gemma4-")
-        package = __package__ or ""
-        self._process = subprocess.Popen(
-            [python, "-m", f"{package}.{self.known.module}", model],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            encoding="utf-8",
-        )
-        about = self._read()
-        if "absent" in about:
-            self.close()
-            raise Gemma4Error(f"{base} is not installed", about["absent"], about["remedy"])
+        # its environment has no mlx_gemma4: it finds ours, and nothing else of our environment
+        packages = Path(self._folder.name, "packages")
+        packages.mkdir()
+        (packages / _ROOT.name).symlink_to(_ROOT)
+        self._environment = {**os.environ, "PYTHONPATH": str(packages)}
+        about = self._start()
         self.revision: str = about["revision"]
         self.versions: Mapping[str, str] = about["versions"]
+        # whether it resizes pictures to `Asked.image_tokens`; others have a way of their own
+        self.budgets: bool = about.get("budgets", False)
 
     def answer(self, asked: Asked) -> str:
         """Ask; raises Gemma4Error with the rival's own words where it fails."""
+        if self._process.poll() is not None:
+            self._start()
         folder = Path(self._folder.name)
         images, sounds = [], []
         for number, image in enumerate(asked.images):
@@ -92,7 +98,15 @@ class Rival:
         for number, samples in enumerate(asked.sounds):
             soundfile.write(path := folder / f"{number}.wav", samples, RATE)
             sounds.append(str(path))
-        question = {"text": asked.text, "images": images, "sounds": sounds, "most": asked.most}
+        question = {
+            "before": asked.before,
+            "text": asked.text,
+            "images": images,
+            "image_tokens": asked.image_tokens,
+            "sounds": sounds,
+            "most": asked.most,
+            "layout": asked.layout,
+        }
         assert self._process.stdin is not None
         try:
             print(json.dumps(question), file=self._process.stdin, flush=True)
@@ -105,17 +119,60 @@ class Rival:
 
     def close(self) -> None:
         """End its process."""
-        if self._process.stdin is not None:
-            self._process.stdin.close()
-        self._process.wait()
+        self._end()
         self._folder.cleanup()
+
+    def _start(self) -> dict[str, Any]:
+        """Start its process; give what it says of itself."""
+        package = __package__ or ""
+        try:
+            self._process = subprocess.Popen(
+                [self._python, "-m", f"{package}.{self.known.module}", self._choice],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+                encoding="utf-8",
+                env=self._environment,
+                start_new_session=True,  # Ctrl-C is for us: a rival ends when its input does
+            )
+        except OSError as error:
+            raise Gemma4Error(
+                f"{self.name} cannot be started",
+                f"{self._python}: {error.strerror}.",
+                "Give the Python of its environment with --python.",
+            ) from error
+        about = self._read()
+        if "absent" in about:
+            self._end()
+            raise Gemma4Error(f"{self.name} is not there", about["absent"], about["remedy"])
+        if "failed" in about:
+            self._end()
+            raise Gemma4Error(f"{self.name} cannot begin", about["failed"], "See what it printed.")
+        return about
+
+    def _end(self) -> None:
+        if self._process.stdin is not None:
+            with contextlib.suppress(BrokenPipeError):
+                self._process.stdin.close()
+        self._process.wait()
 
     def _read(self) -> dict[str, Any]:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
             raise self._ended()
-        told: dict[str, Any] = json.loads(line)
+        try:
+            told = json.loads(line)
+        except ValueError:
+            told = None
+        if not isinstance(told, dict):
+            self._process.kill()  # nobody knows what else it would say
+            self._process.wait()
+            raise Gemma4Error(
+                f"{self.name} is not understood",
+                f"Its process printed {line.strip()[:80]!r} where an answer was due.",
+                "Give the Python of its environment with --python.",
+            )
         return told
 
     def _ended(self) -> Gemma4Error:

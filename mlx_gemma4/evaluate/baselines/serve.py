@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 Answer = Callable[[Mapping[str, Any]], str]
-"""Answers {"text", "images": [PNG files], "sounds": [16 kHz WAV files], "most"}."""
+"""Answers {"before", "text", "images": [PNG files], "image_tokens", "sounds": [16 kHz WAV files],
+"most", "layout"}: the fields of `question.Asked`."""
 
 
 class Absent(Exception):
@@ -28,7 +29,8 @@ def serve(begin: Callable[[str], tuple[Mapping[str, Any], Answer]]) -> None:
 
     Args:
         begin: given the model's name (empty for the rival's own), gives what the rival is
-            ({"revision", "versions"}) and how it answers; raises Absent.
+            ({"revision", "versions", "budgets": whether it keeps to image_tokens; no if left out})
+            and how it answers; raises Absent.
     """
     # what libraries print goes to stderr: stdout is for our lines alone
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
@@ -38,10 +40,17 @@ def serve(begin: Callable[[str], tuple[Mapping[str, Any], Answer]]) -> None:
     except Absent as absent:
         print(json.dumps({"absent": absent.cause, "remedy": absent.remedy}), file=out, flush=True)
         return
+    except Exception as error:
+        print(json.dumps({"failed": _said(error)}), file=out, flush=True)
+        return
     print(json.dumps(about), file=out, flush=True)
     for line in sys.stdin:
         try:
             told = {"given": answer(json.loads(line))}
         except Exception as error:  # whatever a rival meets is a result, and is told
-            told = {"failed": f"{type(error).__name__}: {error}"}
+            told = {"failed": _said(error)}
         print(json.dumps(told), file=out, flush=True)
+
+
+def _said(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"

@@ -1,6 +1,6 @@
 """The tasks of the small world: each makes a fresh conversation with pictures and sounds in it.
 
-A task knows nothing of token ids: it returns turns, and `conversation.py` writes them as ids.
+A task knows nothing of token ids: it returns turns, and whoever asks writes them as ids.
 """
 
 import random

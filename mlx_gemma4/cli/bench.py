@@ -1,0 +1,105 @@
+"""`gemma4 bench`: how fast this machine is with a model, and which of two results is faster."""
+
+import argparse
+import datetime
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .. import catalog
+from ..errors import Gemma4Error
+from . import options as shared
+from .answer import tell
+from .options import Option, command
+
+if TYPE_CHECKING:
+    from ..evaluate.parts import Table
+
+OPTIONS = (
+    shared.MODEL,
+    Option(
+        "--contexts",
+        "tokens that stand before a question (512, 2048 and 8192; the tiny model: 512)",
+        "N",
+        int,
+        many=True,
+    ),
+    Option("--rounds", "how often everything is measured (3)", "N", int, default=3),
+    Option("--kv-bits", "rows of the full layers in 8 or 4 bits", "N", int, (8, 4)),
+    Option("--json", "the file of the result (one in out/bench)", "FILE"),
+    Option("--compare", "measure nothing; set two results beside each other", "FILE", many=True),
+    Option("--force", "load the model even if it does not fit into the memory"),
+    shared.DEBUG,
+)
+
+
+def add(commands: "argparse._SubParsersAction[Any]") -> None:
+    """Declare the command."""
+    command(
+        commands,
+        "bench",
+        "measure how fast this machine is",
+        "Measure on this machine: reading and answering (tokens a second), and the time to an "
+        "answer's first token after text, a picture at each budget, sound, and sound that was "
+        "heard while it was spoken, each after contexts of several lengths. A table on stdout, and "
+        "a JSON result that can be compared with somebody else's.",
+        OPTIONS,
+        _run,
+    )
+
+
+def _run(options: argparse.Namespace) -> None:
+    if options.compare:
+        _compare([Path(name) for name in options.compare])
+        return
+    from ..evaluate.models import Model
+    from ..evaluate.speed import bench
+    from ..evaluate.speed_result import about, save, table
+
+    if options.model is None:
+        tell("No --model given: this measures the tiny demonstration model, not Gemma.")
+    model = Model(options.model or catalog.DEMONSTRATION, options.force)
+    result = bench(model, options.contexts, options.rounds, options.kv_bits, _show_progress)
+    for line in about(result):
+        print(line)
+    print("\nMedian of the rounds (least to most).\n")
+    _print(table(result))
+    file = Path(options.json or _file(result.model))
+    save(result, file)
+    tell(f"The result is {file}: gemma4 bench --compare {file} OTHER.json")
+
+
+def _compare(files: list[Path]) -> None:
+    from ..evaluate.speed_result import compared, differing, load
+
+    if len(files) != 2:
+        raise Gemma4Error(
+            "Two results are compared", f"--compare has {len(files)}.", "Give it two files."
+        )
+    one, other = map(load, files)
+    lines = compared(one, other)
+    print(f"A: {files[0]}\nB: {files[1]}\n\nWhat differs besides the figures\n")
+    _print(differing(one, other))
+    print("\nMedians (least to most of the rounds); better only where no round says otherwise.\n")
+    _print(lines)
+
+
+def _print(table: "Table") -> None:
+    from ..evaluate.report import table as lines
+
+    for line in lines(table):
+        print(line)
+
+
+def _show_progress(what: str, done: int, total: int) -> None:
+    """Keep one line on the terminal; it is gone when the last step is done."""
+    if sys.stderr.isatty():
+        line = f"{what}: step {done + 1} of {total}" if done < total else ""
+        print(f"\r\x1b[K{line}", end="", file=sys.stderr, flush=True)
+
+
+def _file(model: str) -> Path:
+    name = re.sub(r"[^\w.-]+", "-", model).strip("-.")
+    now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+    return Path("out", "bench", f"{name}-{now}.json")
