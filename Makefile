@@ -70,7 +70,7 @@ INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --edi
 
 .venv/ready-dev: pyproject.toml | .venv/bin/python
 	@echo "Installing into .venv, with what the tests need (once) ..." >&2
-	@$(INSTALL) ".[dev,video,evaluate]"
+	@$(INSTALL) ".[dev,video,evaluate,pocketsphinx]"
 	@touch $@ .venv/ready .venv/ready-evaluate
 
 .venv/ready-evaluate: pyproject.toml | .venv/bin/python

@@ -1,0 +1,150 @@
+"""Makes items of utterances: their names, their sounds on the disk, and what is asked."""
+
+import random
+import re
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from pydoc_data import topics
+
+from ... import catalog
+from ...session.hearing import INSTRUCTION, Hearing
+from ...sound import FRAME, Samples
+from ..baselines.rival import Rival
+from ..models import Model
+from ..question import Asked, Choice, Facts, Item, Subject
+from ..tiny import words
+from . import voices
+from .voices import Utterance
+
+COUNT = 20
+"""Items of each kind, unless a limit is given."""
+_SPARE = 16  # tokens an answer may have besides one for each two frames, as the relay's
+_TOKEN = 4.5  # characters of English, for rivals whose tokenizer is not at hand
+
+Numbered = tuple[int, Item]
+
+
+@dataclass(frozen=True)
+class Maker:
+    """Makes the items of one subject."""
+
+    choice: Choice
+    subject: Subject
+
+    @property
+    def count(self) -> int:
+        """Items of each kind."""
+        return self.choice.limit or COUNT
+
+    @property
+    def material(self) -> list[Utterance]:
+        """What is said under each condition.
+
+        The demonstration model knows a small world only: where it alone is asked, every condition
+        is laid on what is said there.
+        """
+        make = voices.small_world if self.choice.tiny else voices.spoken
+        return make(self.choice.seed, self.count)
+
+    @property
+    def has_context(self) -> bool:
+        """Whether the subject reads words, before a sound and beside it; recognizers do not."""
+        return not isinstance(self.subject, Rival) or self.subject.known.instructed
+
+    @property
+    def has_relay(self) -> bool:
+        """Whether it can hear in a side context."""
+        return isinstance(self.subject, Model)
+
+    def item(
+        self,
+        name: str,
+        number: int,
+        said: Utterance,
+        condition: str,
+        facts: Facts,
+        speak: Callable[[], Samples],
+        text: str | None = None,
+    ) -> Numbered:
+        """An item whose sound is made when its turn comes.
+
+        Args:
+            name: of the set.
+            condition: names it among those of the set with this utterance.
+            text: what is asked; None for the subject's own words for a transcript.
+        """
+        id_ = self._id(name, number, said, condition)
+        about: Facts = {"set": name, "language": said.language, **facts}
+        return number, Item(id_, about, lambda: self.asked(said.text, self.kept(id_, speak), text))
+
+    def placed(self, number: int, said: Utterance, before: int, hearing: Hearing) -> Numbered:
+        """An item of the set position: the same sound after so many tokens of text."""
+        sound = self._id("position", number, said, "")
+        facts: Facts = {
+            "set": "position",
+            "language": said.language,
+            "before": before,
+            "hearing": hearing,
+        }
+
+        def make() -> Asked:
+            samples = self.kept(sound, lambda: voices.say(said))
+            return self.asked(said.text, samples, None, self._words(before, number), hearing)
+
+        return number, Item(f"{sound}-{hearing}-{before}", facts, make)
+
+    def asked(
+        self,
+        wanted: str,
+        sound: Samples,
+        text: str | None = None,
+        before: str = "",
+        hearing: Hearing = "direct",
+    ) -> Asked:
+        """Ask for a transcript; an answer may be as long as the relay's."""
+        # a rival that runs the tiny model is asked with the words that it was trained on
+        tiny = catalog.packages()[catalog.DEMONSTRATION] if self.choice.tiny else None
+        package = getattr(self.subject, "package", tiny)
+        own = (package and package.transcribe) or INSTRUCTION
+        return Asked(
+            wanted,
+            own if text is None else text,
+            sounds=(sound,),
+            before=before,
+            most=len(sound) // FRAME // 2 + _SPARE,
+            hearing=hearing,
+        )
+
+    def kept(self, name: str, make: Callable[[], Samples]) -> Samples:
+        """A sound that every subject of the run hears, and the user can hear too."""
+        return voices.kept(Path(self.choice.work, "sounds", f"{name}.flac"), make)
+
+    def seed(self, *names: str) -> int:
+        """A seed of what is drawn for something of this run."""
+        return zlib.crc32(" ".join((str(self.choice.seed), *names)).encode())
+
+    def _id(self, name: str, number: int, said: Utterance, condition: str) -> str:
+        id_ = f"{name}-{self.choice.seed}-{number:04d}-{said.id}"
+        return f"{id_}-{condition}" if condition else id_
+
+    def _words(self, count: int, number: int) -> str:
+        """So many tokens of text: of the small world's sentences, or of Python's manual."""
+        rng = random.Random(self.seed("before", str(number)))
+        if self.choice.tiny:
+            text = ". ".join(words.command(rng, False) for _ in range(count))
+        else:
+            start = rng.randrange(len(_manual()) // 2)
+            text = _manual()[start : start + 12 * count]
+        if not isinstance(self.subject, Model):
+            return text[: round(_TOKEN * count)]
+        tokenizer = self.subject.tokenizer
+        return tokenizer.decode(tokenizer.encode(text)[:count])
+
+
+@cache
+def _manual() -> str:
+    """The topics of Python's `help`, as words."""
+    return re.sub(r"\s+", " ", " ".join(topics.topics.values()))

@@ -1,0 +1,166 @@
+"""Recordings with their words: those that packages of Debian bring, and the user's own."""
+
+import gzip
+import random
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ...errors import Gemma4Error
+from ...sound import LIMIT_SECONDS, RATE, Samples, read_sound, to_mono16k
+
+ASTERISK = Path("/usr/share/asterisk/sounds/en_US_f_Allison")
+ASTERISK_WORDS = Path("/usr/share/doc/asterisk-core-sounds-en/core-sounds-en.txt.gz")
+SPHINX = Path("/usr/share/pocketsphinx/test/data")
+SOUNDS = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif")
+_SENTENCE = 4  # words; shorter prompts are cut out of sentences
+_G722 = 8000  # bytes a second (ITU-T G.722 at 64 kbit/s)
+_TAGS = re.compile(r"</?s>|\([^)]*\)")
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A file and what is said in it.
+
+    Attributes:
+        id: names it.
+        source: where it comes from.
+        text: empty where nothing is said.
+        language: of two letters.
+    """
+
+    id: str
+    source: str
+    file: Path
+    text: str
+    language: str = "en"
+
+    def read(self) -> Samples:
+        """Read it: (n,) float32 at 16 kHz.
+
+        Raises:
+            Gemma4Error: it cannot be read.
+        """
+        return _g722(self.file) if self.file.suffix == ".g722" else read_sound(self.file).samples
+
+
+def human(seed: int, count: int) -> list[Recording]:
+    """Human speech of each package that is there: at most `count` of each, drawn by the seed.
+
+    asterisk-core-sounds-en-g722: prompts of a telephone exchange by one speaker (CC-BY-SA-3.0).
+    pocketsphinx-testdata: sentences of a novel, read for LibriVox, and playing cards (BSD).
+
+    Raises:
+        Gemma4Error: no such package is there.
+    """
+    sources = (list(_asterisk()), list(_sphinx("librivox")), list(_sphinx("cards")))
+    found: list[Recording] = []
+    for recordings in sources:
+        random.Random(seed).shuffle(recordings)
+        found += recordings[:count]
+    if not found:
+        raise Gemma4Error(
+            "There is no human speech on this machine",
+            "It comes from Debian's packages asterisk-core-sounds-en-g722 and "
+            "pocketsphinx-testdata, and neither is installed.",
+            "Install them with apt, or give recordings of your own with --folder.",
+        )
+    return found
+
+
+def own(folder: Path) -> list[Recording]:
+    """The user's recordings, in the order of their names.
+
+    Beside each sound lies its text under the same name: talk.wav and talk.txt, or talk.de.txt for
+    another language than English. Folders of LibriSpeech (*.trans.txt) are taken as they are.
+
+    Raises:
+        Gemma4Error: there is no folder, no recording, or a sound without a text.
+    """
+    if not folder.is_dir():
+        raise Gemma4Error(
+            "The folder of recordings is not there",
+            f"There is no folder {folder}.",
+            "Give the folder in which sounds and their texts lie.",
+        )
+    texts = _texts(folder)
+    sounds = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SOUNDS)
+    if not sounds:
+        raise Gemma4Error(
+            "The folder has no recordings",
+            f"In {folder} is no file that ends in {', '.join(SOUNDS)}.",
+            "Put sounds there, and beside each its text: talk.wav and talk.txt.",
+        )
+    if missing := [path for path in sounds if path.with_suffix("") not in texts]:
+        raise Gemma4Error(
+            "A recording has no text",
+            f"Beside {missing[0]} is no {missing[0].stem}.txt ({len(missing)} such recordings).",
+            "Write down what is said in it; leave the file empty where nothing is said.",
+        )
+    return [
+        Recording(str(path.relative_to(folder)), "folder", path, *texts[path.with_suffix("")])
+        for path in sounds
+    ]
+
+
+def _texts(folder: Path) -> dict[Path, tuple[str, str]]:
+    """Path of a sound, without its ending, -> text and language."""
+    found = {}
+    for path in sorted(folder.rglob("*.txt")):
+        try:
+            text = path.read_text("utf-8")
+        except UnicodeDecodeError as error:
+            raise Gemma4Error(
+                "A text cannot be read", f"{path} is not UTF-8.", "Save it as UTF-8."
+            ) from error
+        name, _, ending = path.stem.rpartition(".")
+        if ending == "trans":
+            for line in text.splitlines():
+                utterance, _, said = line.partition(" ")
+                found[path.with_name(utterance)] = (said.strip(), "en")
+        elif name and re.fullmatch("[a-z]{2}", ending):
+            found[path.with_name(name)] = (text.strip(), ending)
+        else:
+            found[path.with_suffix("")] = (text.strip(), "en")
+    return found
+
+
+def _asterisk() -> Iterator[Recording]:
+    if not ASTERISK_WORDS.is_file():
+        return
+    for line in gzip.decompress(ASTERISK_WORDS.read_bytes()).decode("utf-8").splitlines():
+        name, _, text = line.partition(":")
+        file = ASTERISK / f"{name}.g722"
+        no_words = line.startswith(";") or "[" in text or "(" in text  # tones, silences
+        if no_words or len(text.split()) < _SENTENCE:
+            continue
+        if file.is_file() and file.stat().st_size < LIMIT_SECONDS * _G722:
+            yield Recording(name, "asterisk", file, text.strip())
+
+
+def _sphinx(name: str) -> Iterator[Recording]:
+    words = SPHINX / name / ("transcription" if name == "librivox" else f"{name}.transcription")
+    lines = words.read_text("utf-8").splitlines() if words.is_file() else []
+    for line in lines:
+        file = SPHINX / name / f"{line.rpartition('(')[2].rstrip(') ')}.wav"
+        if file.is_file():
+            text = " ".join(_TAGS.sub(" ", line).split())
+            yield Recording(f"{name}-{file.stem}", name, file, text)
+
+
+def _g722(file: Path) -> Samples:
+    try:
+        import av
+    except ModuleNotFoundError as error:
+        raise Gemma4Error(
+            f"The sound {file.name} cannot be read",
+            "It is coded as G.722, which needs the Python package av.",
+            "pip install 'mlx-gemma4[video]'",
+        ) from error
+    with av.open(str(file), format="g722") as container:
+        parts = [frame.to_ndarray() for frame in container.decode(audio=0)]
+    samples = np.concatenate([part.reshape(-1) for part in parts])
+    return to_mono16k(samples, RATE)

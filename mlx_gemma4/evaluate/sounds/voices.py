@@ -1,0 +1,124 @@
+"""Who says what: sentences and utterances of the small world, spoken by espeak-ng."""
+
+import random
+import tomllib
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import soundfile
+
+from ...errors import Gemma4Error
+from ...sound import RATE, Samples
+from ..tiny import words
+from ..tiny.speech import VOICES, Delivery, random_delivery, speaker
+
+PACE = 175
+"""Words a minute at speed 1: espeak-ng's own default (its `--help`)."""
+LANGUAGES = {"de": "de", "fr": "fr", "es": "es", "it": "it", "pt": "pt", "nl": "nl"}
+"""Languages besides English, and the voice of each."""
+Made = TypeVar("Made")
+_PLAIN = Delivery("", PACE, 50, 0.1, 0.7, 0.0)
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """A text and how it is spoken.
+
+    Attributes:
+        text: as it is written down.
+        language: of two letters.
+        delivery: with the voice.
+    """
+
+    text: str
+    language: str
+    delivery: Delivery
+
+    @property
+    def id(self) -> str:
+        """Names text and voice."""
+        return f"{zlib.crc32(self.text.encode()):08x}-{self.delivery.voice}"
+
+    def by(self, voice: str) -> "Utterance":
+        """The same in another voice."""
+        return replace(self, delivery=replace(self.delivery, voice=voice))
+
+    def at(self, speed: float) -> "Utterance":
+        """The same at PACE times `speed`."""
+        return replace(self, delivery=replace(self.delivery, rate=round(PACE * speed)))
+
+
+def sentences(language: str) -> list[str]:
+    """The sentences of a language."""
+    return list(_sentences()[language])
+
+
+def spoken(seed: int, count: int, language: str = "en") -> list[Utterance]:
+    """At most `count` sentences of a language, in an order of the seed; English in six voices."""
+    texts = sentences(language)
+    random.Random(f"{seed}-{language}").shuffle(texts)
+    voices = VOICES if language == "en" else (LANGUAGES[language],)
+    return [
+        Utterance(text, language, replace(_PLAIN, voice=voices[number % len(voices)]))
+        for number, text in enumerate(texts[:count])
+    ]
+
+
+def small_world(seed: int, count: int) -> list[Utterance]:
+    """Digits and commands in turn that the tiny model was not trained on, as it knows them spoken.
+
+    They are without the light noise of some of its world, since noise is added here.
+    """
+    found = []
+    for number in range(count):
+        rng = random.Random(f"{seed}-{number}")
+        text = words.command(rng, True) if number % 2 else words.digits(rng, True)
+        found.append(Utterance(text, "en", replace(random_delivery(rng), noise=0.0)))
+    return found
+
+
+def say(utterance: Utterance) -> Samples:
+    """Speak: (n,) float32 at 16 kHz.
+
+    Raises:
+        Gemma4Error: espeak-ng is not installed, or lacks the voice.
+    """
+    text = " ".join(utterance.text) if utterance.text.isdigit() else utterance.text
+    return with_espeak(lambda: speaker().say(text, utterance.delivery, random.Random(0)))
+
+
+def with_espeak(speak: Callable[[], Made]) -> Made:
+    """Make what needs espeak-ng; raises Gemma4Error where that cannot be used."""
+    try:
+        return speak()
+    except (OSError, ValueError) as error:
+        raise Gemma4Error(
+            "No voice can be made",
+            f"The library of espeak-ng cannot be used: {error}.",
+            "Install it: apt install espeak-ng, or brew install espeak-ng. Sounds of your own "
+            "(--folder) do without it.",
+        ) from error
+
+
+def kept(file: Path, make: Callable[[], Samples]) -> Samples:
+    """A sound that is made once and kept as FLAC, so that everybody hears the same samples.
+
+    espeak-ng does not repeat itself to the sample.
+    """
+    if not file.is_file():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = file.with_suffix(".part")
+        soundfile.write(unfinished, make(), RATE, format="FLAC", subtype="PCM_16")
+        unfinished.replace(file)
+    samples, _ = soundfile.read(file, dtype="float32")
+    return np.asarray(samples, np.float32)
+
+
+@cache
+def _sentences() -> dict[str, list[str]]:
+    return tomllib.loads(Path(__file__).with_name("sentences.toml").read_text("utf-8"))
