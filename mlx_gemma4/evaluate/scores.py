@@ -112,7 +112,11 @@ def differences(
 
 
 def _rate(rows: Sequence[Row], edits: str, length: str) -> Estimate:
-    return ratio([row.measured[edits] for row in rows], [row.measured[length] for row in rows])
+    found = ratio([row.measured[edits] for row in rows], [row.measured[length] for row in rows])
+    if found.value > 0:
+        return found
+    # drawn anew, no error stays no error: bounded as if an item were all right or all wrong
+    return replace(found, high=share([False] * len(rows)).high)
 
 
 def _edits(counted: Any) -> int:
