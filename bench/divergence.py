@@ -9,15 +9,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import mlx.core as mx
 import numpy as np
 
-from mlx_gemma4.evaluate.tiny.tasks import EXAMINATION, Tasks
+from mlx_gemma4.evaluate import quant_items
+from mlx_gemma4.evaluate.logits import answered, distance
+from mlx_gemma4.evaluate.tiny.tasks import EXAMINATION
 from mlx_gemma4.model import Gemma4
-from tools.tiny.conversation import Example, Writer
+from mlx_gemma4.prompt.tokenizer import Tokenizer
 
 MEDIA = ("text", "picture", "sound")
-_ASKED = ("total", "tax", "date", "shop", "count", "lines")
 
 Divergences = Mapping[str, np.ndarray]
 """By medium, one number an item."""
@@ -32,27 +32,27 @@ class Meter:
     """
 
     def __init__(self, full: Gemma4, folder: Path, count: int, seed: int, examined: bool) -> None:
-        tasks = Tasks(seed, replace(EXAMINATION, examination=examined))
-        writer = Writer(folder / "tokenizer.json")
-        spoken = (tasks.digits, tasks.commands)
-        conversations = {
-            "text": [tasks.chat() for _ in range(count)],
-            "picture": [tasks.asked(_ASKED[n % len(_ASKED)]) for n in range(count)],
-            "sound": [spoken[n % 2]()[:1] for n in range(count)],
+        world = replace(EXAMINATION, examination=examined)
+        self._tokenizer = Tokenizer.from_folder(folder)
+        self._asked = {
+            medium: [item.make() for item in quant_items.tiny(medium, count, seed, world)]
+            for medium in MEDIA
         }
-        self._examples = {m: [writer.write(c) for c in conversations[m]] for m in MEDIA}
-        self._expected = {m: [_logs(full, e) for e in self._examples[m]] for m in MEDIA}
+        self._expected = {
+            medium: [answered(full, self._tokenizer, asked).logs for asked in asked_of]
+            for medium, asked_of in self._asked.items()
+        }
 
     def measure(self, model: Gemma4) -> Divergences:
         """The divergence of each item."""
         return {
             medium: np.array(
                 [
-                    np.sum(np.exp(p) * (p - _logs(model, example)), axis=-1).mean()
-                    for example, p in zip(examples, self._expected[medium], strict=True)
+                    distance(logs, answered(model, self._tokenizer, asked).logs).divergence
+                    for asked, logs in zip(asked_of, self._expected[medium], strict=True)
                 ]
             )
-            for medium, examples in self._examples.items()
+            for medium, asked_of in self._asked.items()
         }
 
 
@@ -80,12 +80,3 @@ def spearman(one: Sequence[float], two: Sequence[float]) -> float:
     """Correlation of ranks."""
     ranks = [np.argsort(np.argsort(values)) for values in (one, two)]
     return float(np.corrcoef(*ranks)[0, 1])
-
-
-def _logs(model: Gemma4, example: Example) -> np.ndarray:
-    """Log probabilities (rows, vocabulary) where the ids of the answer are predicted."""
-    images = list(zip(example.patches, example.positions, strict=True))
-    logits = model.forward(example.ids, images=images, audio=example.frames)[0]
-    rows = mx.array([row - 1 for row, learn in enumerate(example.learn) if learn])
-    logits = logits[rows].astype(mx.float32)
-    return np.array(logits - mx.logsumexp(logits, axis=-1, keepdims=True), np.float64)

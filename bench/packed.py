@@ -1,6 +1,6 @@
 """A random checkpoint that is quantized already, written without its unquantized weights.
 
-    python bench/packed.py FOLDER [--shape 12b|group|small] [--recipe 4bit]
+    python bench/packed.py FOLDER [--shape 12b|group|middle|small] [--recipe 4bit]
 
 Only memory can be measured on it. Codes are random bits; all groups of a matrix share one scale, so
 that its numbers are of a trained matrix's size.
@@ -27,6 +27,7 @@ from mlx_gemma4.convert.plan import Part, make_plan
 PACKED = {
     "12b": THE_12B,
     "group": replace(THE_12B, layers=6),  # five sliding layers and a full one
+    "middle": SHAPES["middle"],
     "small": SHAPES["small"],
 }
 _PIECE = 16 * 1024**2  # bytes written at once

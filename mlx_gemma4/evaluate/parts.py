@@ -42,6 +42,7 @@ class Plot:
         lines: the points of each line, by its name.
         logarithmic: whether x is.
         share: whether y is a share, from 0 to 1.
+        logarithmic_y: whether y is logarithmic; then no end of an interval may be 0.
     """
 
     file: str
@@ -51,6 +52,7 @@ class Plot:
     lines: Mapping[str, Sequence[Point]]
     logarithmic: bool = False
     share: bool = False
+    logarithmic_y: bool = False
 
 
 Part = Words | Table | Plot

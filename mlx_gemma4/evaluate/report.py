@@ -78,7 +78,10 @@ def draw(plot: Plot, path: Path) -> None:
         axes.set_xticks(places if len(places) <= 10 else places[:: len(places) // 8])
         axes.xaxis.set_major_formatter(ticker.FuncFormatter(_short))
         axes.xaxis.set_minor_locator(ticker.NullLocator())
-    axes.set_ylim(*((-0.03, 1.03) if plot.share else (min(0, axes.get_ylim()[0]), None)))
+    if plot.logarithmic_y:
+        axes.set_yscale("log")
+    else:
+        axes.set_ylim(*((-0.03, 1.03) if plot.share else (min(0, axes.get_ylim()[0]), None)))
     axes.set(title=plot.title, xlabel=plot.x, ylabel=plot.y)
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)

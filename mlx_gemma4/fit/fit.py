@@ -18,9 +18,10 @@ from ..config import FULL, SLIDING, TextConfig
 
 Backend = Literal["metal", "cuda", "cpu"]
 
-# As in `cache.py`, `Gemma4.make_cache`, `model.py` and `generate.py`, which this may not import:
-# a test holds them equal.
+# As in `cache.py`, `Gemma4.make_cache`, `model.py`, `generate.py` and `session/timeline.py`, which
+# this may not import: a test holds them equal.
 STEP, SLACK = 256, 256
+SEGMENT = 8192
 SCORE_LIMIT = 256_000_000
 CHUNKS: Mapping[Backend, int] = {"metal": 1024, "cuda": 512, "cpu": 512}
 
@@ -142,13 +143,14 @@ def need(model: Model, machine: Machine, context: int, kv_bits: int | None = Non
     layers = {kind: text.layer_types.count(kind) for kind in (SLIDING, FULL)}
     # When a buffer is full, a layer at a time holds it twice; a dense product copies its slices.
     moved = max(full if layers[FULL] else 0, sliding if layers[SLIDING] else 0)
+    embedded = min(context, SEGMENT) * text.hidden_size * number  # of a prompt, before its chunks
     copied = 0
     if kv_bits is None and layers[FULL]:
         copied = full * 2 * text.global_head_dim // width
     return Need(
         weights(model, machine),
         layers[SLIDING] * sliding + layers[FULL] * full,
-        moved + copied + _working(model, machine, min(chunk, context), context, kv_bits),
+        moved + copied + embedded + _working(model, machine, min(chunk, context), context, kv_bits),
         moved + copied + _working(model, machine, 1, context, kv_bits),
     )
 

@@ -17,6 +17,7 @@ from mlx_gemma4.fit import fit, outline
 from mlx_gemma4.fit.fit import Machine, Model
 from mlx_gemma4.generate import prefill
 from mlx_gemma4.quantize import quantize
+from mlx_gemma4.session import timeline
 from mlx_gemma4.testing import tiny_config, tiny_model
 from mlx_gemma4.text import Layout
 
@@ -54,6 +55,7 @@ def fill(held: cache.Cache, rows: int) -> None:
 def test_its_constants_are_those_of_the_modules_that_it_may_not_import() -> None:
     assert fit.STEP == cache.STEP
     assert model.SCORE_LIMIT == fit.SCORE_LIMIT
+    assert timeline.SEGMENT == fit.SEGMENT
     here = "metal" if mx.metal.is_available() else "cpu"
     assert fit.CHUNKS[here] == generate.CHUNK
     sliding = tiny_model().make_cache().layers[0]

@@ -1,0 +1,139 @@
+"""Memory and speed of a model with a conversation of some length, in a process of its own.
+
+    python -m mlx_gemma4.evaluate.footprint FOLDER CONTEXT KV_BITS FORCE
+
+A process that begins anew has a peak of its own. It loads the model, reads a prompt of random ids
+as `Timeline` does, and draws some more; memory depends on their number alone. The last ids pass a
+place at which the cache's buffers grow, which is when most is held.
+"""
+
+import json
+import platform
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from ..errors import Gemma4Error
+from ..fit import fit, machine, outline
+
+BEFORE, AFTER = 8, 24
+"""Ids of the answer before and after the place, a multiple of `cache.STEP`, where buffers grow."""
+
+
+def measure(folder: Path, context: int, kv_bits: int | None, force: bool) -> dict[str, Any]:
+    """Measure a model whose memory nothing else may need now, and say what was predicted.
+
+    Args:
+        context: tokens of the conversation, a multiple of `cache.STEP`.
+        kv_bits: 8 or 4 where the full layers' rows are quantized.
+        force: measure it even if it does not fit.
+
+    Returns:
+        In bytes `load`, `prefill` and `decode` (MLX's peaks), `rows` (the caches' buffers after
+        reading) and `resident` (the process's peak); tokens a second `prefill_speed` and
+        `decode_speed`; and `predicted_` load, prefill, decode and rows, from `fit.need`.
+
+    Raises:
+        Gemma4Error: it does not fit, or the process ended before it had measured.
+    """
+    model, here = outline.of_folder(folder).model, machine.this()
+    read, end = context - BEFORE, context + AFTER
+    reading, answering = (fit.need(model, here, size, kv_bits) for size in (read, end))
+    if not force:
+        check(folder, end, kv_bits)
+    given = [str(folder), str(context), str(kv_bits or 0), str(int(force))]
+    done = subprocess.run(
+        [sys.executable, "-m", __spec__.name, *given], capture_output=True, text=True
+    )
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["nothing was printed"])[-1]
+        raise Gemma4Error(
+            "The measurement has ended",
+            f"Its process stopped with status {done.returncode}: {last}",
+            "If the system stopped it, there was too little memory.",
+        )
+    measured: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return measured | {
+        "predicted_load": reading.weights,
+        "predicted_prefill": reading.weights + reading.rows + reading.reading,
+        "predicted_decode": answering.weights + answering.rows + answering.answering,
+        "predicted_rows": reading.rows,
+    }
+
+
+def check(folder: Path, context: int, kv_bits: int | None = None, loaded: bool = False) -> None:
+    """Refuse what does not fit, since Metal would end the program.
+
+    Args:
+        context: tokens of the conversation.
+        kv_bits: 8 or 4 where the full layers' rows are quantized.
+        loaded: whether the weights are in the memory already.
+
+    Raises:
+        Gemma4Error: it does not fit.
+    """
+    here = machine.this()
+    need = fit.need(outline.of_folder(folder).model, here, context, kv_bits)
+    more = need.total - (need.weights if loaded else 0)
+    if more > here.budget:
+        raise Gemma4Error(
+            "It does not fit into the memory",
+            f"{context:,} tokens need {more / 1e9:.2f} GB more; {here.name} has "
+            f"{here.budget / 1e9:.2f} GB ({here.rule}).",
+            "Take fewer bits, or ask about shorter conversations.",
+        )
+
+
+def _measure(folder: Path, context: int, kv_bits: int | None, force: bool) -> dict[str, Any]:
+    """Do it, in this process."""
+    import mlx.core as mx
+    import numpy as np
+
+    from ..generate import decode, prefill
+    from ..sample import Sampler
+    from ..session.timeline import SEGMENT
+    from ..weights import load
+
+    model = load(folder, force=force)
+    measured = {"load": mx.get_peak_memory(), "resident_load": _resident()}
+    config = model.config
+    placeholders = {config.image_token_id, config.audio_token_id, config.video_token_id}
+    words = [n for n in range(config.text_config.vocab_size) if n not in placeholders]
+    ids = np.random.default_rng(0).choice(words, context - BEFORE)
+
+    mx.reset_peak_memory()
+    began = time.perf_counter()
+    cache = model.make_cache(kv_bits)
+    for start in range(0, len(ids), SEGMENT):
+        logits = prefill(model, model.embed(ids[start : start + SEGMENT]), cache)
+        mx.eval(logits)
+    measured |= {"prefill": mx.get_peak_memory(), "resident_prefill": _resident()}
+    seconds, rows = time.perf_counter() - began, cache.nbytes
+    assert logits is not None
+
+    mx.reset_peak_memory()
+    sampler = Sampler(1.0, config.top_k, config.top_p)
+    times = [
+        time.perf_counter() for _ in decode(model, logits, cache, sampler, (), BEFORE + AFTER + 1)
+    ]
+    return measured | {
+        "decode": mx.get_peak_memory(),
+        "resident": _resident(),
+        "rows": rows,
+        "prefill_speed": len(ids) / seconds,
+        "decode_speed": (len(times) - 1) / (times[-1] - times[0]),
+    }
+
+
+def _resident() -> int:
+    """The most bytes that this process has held so far, whoever held them."""
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if platform.system() == "Darwin" else most * 1024
+
+
+if __name__ == "__main__":
+    place, rows, bits, forced = sys.argv[1:]
+    json.dump(_measure(Path(place), int(rows), int(bits) or None, forced == "1"), sys.stdout)

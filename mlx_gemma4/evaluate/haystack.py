@@ -1,0 +1,162 @@
+"""Numbers hidden in long text at ten depths: as a sentence, on a picture, or spoken.
+
+The text is Python's own documentation (`pydoc_data.topics`), which every machine has. All ten
+numbers lie in one conversation, so that it is read once and asked ten times.
+"""
+
+import functools
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from pydoc_data import topics
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as Pillow
+from PIL import ImageDraw, ImageFont
+
+from ..config import Config
+from ..errors import Gemma4Error
+from ..images import patches
+from ..prompt.prompt import render
+from ..prompt.tokenizer import Tokenizer
+from ..prompt.turns import Image, Part, Sound, Text, Turn
+from ..sound import frames
+from .tiny.speech import Delivery, speaker
+
+COLOURS = (
+    "red", "blue", "green", "yellow", "black", "white", "orange", "purple", "brown", "grey",
+)  # fmt: skip
+DEPTHS = len(COLOURS)
+IMAGE_TOKENS = 70  # the least that the model was made for; the print fills the picture
+_ANSWERED = Turn("model", (Text("Noted."),))
+_VOICE = Delivery("en-us", 160, 50, 0.1, 0.8, 0.0)
+_LEAST = 24  # tokens of filler that are worth a turn
+
+
+@dataclass(frozen=True)
+class Needle:
+    """The number of one locker."""
+
+    colour: str
+    number: str
+
+    @property
+    def sentence(self) -> str:
+        """It, as a sentence."""
+        return f"The code of the {self.colour} locker is {self.number}."
+
+    @property
+    def question(self) -> str:
+        """What is asked."""
+        return f"What is the code of the {self.colour} locker? Answer with the number only."
+
+    def parts(self, kind: str) -> tuple[Part, ...]:
+        """What a user gives: "text", "picture" or "sound"."""
+        if kind == "text":
+            return (Text(self.sentence),)
+        if kind == "picture":
+            return (Image(patches(self.picture(), IMAGE_TOKENS)), Text("Here is a sign."))
+        return (Text("Here is a message."), Sound(frames(self.sound())))
+
+    def picture(self) -> Pillow.Image:
+        """A sign: 384x384 pixels."""
+        image = Pillow.new("RGB", (384, 384), "white")
+        pen, font = ImageDraw.Draw(image), _font(64)
+        for line, text in enumerate((self.colour.upper(), "LOCKER", self.number)):
+            pen.text((192, 92 + 100 * line), text, fill="black", font=font, anchor="mm")
+        return image
+
+    def sound(self) -> NDArray[np.float32]:
+        """It, spoken: (n,) samples of 16 kHz.
+
+        Raises:
+            Gemma4Error: there is no espeak-ng.
+        """
+        said = f"The code of the {self.colour} locker is {' '.join(self.number)}"
+        try:
+            return np.asarray(speaker().say(said, _VOICE, random.Random(0)), np.float32)
+        except OSError as error:
+            raise Gemma4Error(
+                "There is no voice",
+                f"espeak-ng's library cannot be loaded: {error}.",
+                "Install it (apt install espeak-ng, brew install espeak-ng), or leave the set out.",
+            ) from error
+
+
+@dataclass(frozen=True, eq=False)
+class Haystack:
+    """A conversation, and what is asked about it: question -> the right answer, in order."""
+
+    turns: Sequence[Turn]
+    asked: Mapping[str, str]
+
+
+def needles(rng: random.Random) -> list[Needle]:
+    """Ten lockers in random order, each with a number of five digits of its own."""
+    numbers = rng.sample(range(10_000, 100_000), DEPTHS)
+    colours = rng.sample(COLOURS, DEPTHS)
+    return [Needle(c, str(n)) for c, n in zip(colours, numbers, strict=True)]
+
+
+def build(kind: str, length: int, name: str, tokenizer: Tokenizer, config: Config) -> Haystack:
+    """Make a conversation of about `length` tokens with ten needles, the same for the same name.
+
+    The first needle stands at the beginning, the last just before the question, and between them is
+    filler of equal length, if there is room: the needles alone may be longer.
+    """
+    rng = random.Random(f"{name}-{kind}-{length}")
+    hidden = needles(rng)
+    given = [Turn("user", needle.parts(kind)) for needle in hidden]
+    asking = Turn("user", (Text(hidden[0].question),))
+
+    def size(fillers: Sequence[Sequence[Turn]]) -> int:
+        turns = [*_woven(given, fillers), asking]
+        return len(render(turns, tokenizer, config).token_ids)
+
+    bare = size([()] * (DEPTHS - 1))
+    marked = size([_filler("")] * (DEPTHS - 1))
+    room = (length - marked) // (DEPTHS - 1)
+    fillers: list[Sequence[Turn]] = [()] * (DEPTHS - 1)
+    if length > bare and room >= _LEAST:
+        start = rng.randrange(len(text()))
+        around = text()[start:] + text()[:start]
+        ids = _ids(around, room * (DEPTHS - 1), tokenizer)
+        cut = [ids[room * n : room * (n + 1)] for n in range(DEPTHS - 1)]
+        fillers = [_filler(tokenizer.decode(part)) for part in cut]
+    turns = _woven(given, fillers)
+    return Haystack(turns, {needle.question: needle.number for needle in hidden})
+
+
+@functools.cache
+def text() -> str:
+    """Python's documentation of its language: about 700,000 characters."""
+    return "\n\n".join(topics.topics[name] for name in sorted(topics.topics))
+
+
+def _ids(around: str, count: int, tokenizer: Tokenizer) -> list[int]:
+    """The first `count` ids of a text, which is taken again where it is too short."""
+    ids = tokenizer.encode(around[: 6 * count])
+    while len(ids) < count:
+        ids = ids + tokenizer.encode(around)
+    return ids[:count]
+
+
+def _filler(text: str) -> tuple[Turn, ...]:
+    return (Turn("user", (Text(f"Some notes:\n{text}"),)), _ANSWERED)
+
+
+def _woven(given: Sequence[Turn], fillers: Sequence[Sequence[Turn]]) -> list[Turn]:
+    turns = []
+    for needle, filler in zip(given, [*fillers, ()], strict=True):
+        turns += [needle, _ANSWERED, *filler]
+    return turns
+
+
+@functools.cache
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    import matplotlib
+
+    file = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans-Bold.ttf"
+    return ImageFont.truetype(str(file), size)

@@ -1,0 +1,89 @@
+"""How much memory do loading, reading and answering take?
+
+Each combination of recipe, bits of the full layers' rows and length of the conversation is measured
+in a process of its own, beside what `gemma4 fit` predicts. Recipes of an unquantized model are
+converted into the run's folder first, and stay there. For the 12B in 4 bits the usual lengths are
+about ten minutes on a laptop that reads 350 tokens a second; `long` adds 131,072.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..checkpoint.recipes import named
+from ..config import load_config
+from ..convert.convert import convert
+from ..errors import Gemma4Error
+from ..hub.sources import Folder
+from . import footprint, memory_report
+from .models import Model, ours
+from .parts import Part
+from .question import Choice, Fact, Item, Row, Subject
+from .questions import NAMES
+
+CONTEXTS, LONG = (1024, 8192, 32768), (131_072,)
+SMALL, SMALL_RECIPES = (1024, 4096), ("8bit", "4bit")
+KV_BITS = ("none", "8", "4")
+
+
+class Memory:
+    """Measures peaks."""
+
+    name = "memory"
+    about = NAMES["memory"]
+    sets: Mapping[str, str] = {"long": "also 131,072 tokens"}
+    needs = frozenset({"cache"})
+
+    def __init__(self) -> None:
+        self._work = Path()
+
+    def items(self, choice: Choice, subject: Subject) -> Sequence[Item]:
+        """List every combination; a limit takes the shortest conversations."""
+        model = ours(subject)
+        self._work = choice.work / "recipes" / model.revision
+        config = load_config(model.folder)
+        if config.quantization is not None and choice.recipes and len(choice.models) < 2:
+            raise Gemma4Error(
+                "The model is quantized already",
+                f"{model.name} is stored as {model.recipe}, and recipes are for unquantized ones.",
+                "Leave --recipes out, or give the unquantized model.",
+            )
+        recipes = [""]
+        if config.quantization is None:
+            chosen = choice.recipes or (SMALL_RECIPES if choice.tiny else ())
+            recipes += [name for name in chosen if named(name)]
+        most = config.text_config.max_position_embeddings - footprint.AFTER
+        lengths = SMALL if choice.tiny else CONTEXTS + (LONG if "long" in choice.sets else ())
+        found = []
+        for recipe in recipes:
+            for bits in KV_BITS:
+                for length in [n for n in lengths if n <= most][: choice.limit]:
+                    facts: dict[str, Fact] = {"kv_bits": bits, "length": length}
+                    found.append(Item(f"kv-{bits}-{length}", facts, recipe=recipe))
+        return found
+
+    def measure(self, subject: Subject, item: Item) -> Mapping[str, Any]:
+        """Measure one combination."""
+        model = ours(subject)
+        model.close()
+        bits = item.facts["kv_bits"]
+        kv_bits = None if bits == "none" else int(str(bits))
+        length = int(str(item.facts["length"]))
+        folder = self._folder(model, item.recipe)
+        return footprint.measure(folder, length, kv_bits, model.force)
+
+    def report(self, rows: Sequence[Row], choice: Choice) -> Sequence[Part]:
+        """Peaks by recipe, bits and length, beside the prediction."""
+        return memory_report.report(rows)
+
+    def _folder(self, model: Model, recipe: str) -> Path:
+        """The model's folder, or that of its conversion; one that was cut off goes on."""
+        if not recipe:
+            return model.folder
+        folder = self._work / recipe
+        if not folder.is_dir():  # it gets its name when all is done
+            convert(Folder(model.folder), folder, named(recipe))
+        return folder
+
+
+QUESTION = Memory()

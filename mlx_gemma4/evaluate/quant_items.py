@@ -1,0 +1,135 @@
+"""Items at which recipes are compared: text, pictures, sound; of the tiny model's world or ours."""
+
+import random
+import zlib
+from collections.abc import Callable
+from dataclasses import replace
+
+from . import haystack
+from .question import Asked, Choice, Fact, Item, Subject
+from .questions import named
+from .tiny.tasks import EXAMINATION, Exchange, Tasks, World
+
+SMALL, USUAL = 32, 16  # items of each set for the tiny model, and for others
+_SHOWN = ("total", "tax", "date", "shop", "count", "lines")
+_PASSAGE, _GOES_ON = 1200, 240  # characters
+_GO_ON = "Go on with this text, word for word, from where it stops:\n\n"
+
+
+def items(choice: Choice, subject: Subject) -> list[Item]:
+    """List the items of the chosen sets.
+
+    Raises:
+        Gemma4Error: something to make them with is missing.
+    """
+    usual: tuple[str, ...] = ("tiny-text", "tiny-picture", "tiny-sound")
+    if not choice.tiny:
+        takes = {"image": "picture", "sound": "sound"}
+        usual = ("text", "facts", *(name for of, name in takes.items() if of in subject.takes))
+    found = []
+    for name in choice.sets or usual:
+        if name.startswith("tiny-"):
+            found += tiny(name.removeprefix("tiny-"), choice.limit or SMALL, choice.seed)
+        else:
+            found += _MAKERS[name](choice, subject)
+    return found
+
+
+def tiny(medium: str, count: int, seed: int, world: World = EXAMINATION) -> list[Item]:
+    """Items of the small world, one of each kind in turn."""
+    kinds = {"text": ("chat",), "picture": _SHOWN, "sound": ("digits", "commands")}[medium]
+    examined = "" if world.examination else "-learned"
+    found = []
+    for number in range(count):
+        kind = kinds[number % len(kinds)]
+        id_ = f"tiny-{medium}{examined}-{seed}-{number:04d}-{kind}"
+        facts: dict[str, Fact] = {"set": f"tiny-{medium}", "medium": medium, "kind": kind}
+        found.append(Item(id_, facts, lambda id_=id_, kind=kind: _drawn(id_, kind, world)))  # type: ignore[misc]
+    return found
+
+
+def _drawn(id_: str, kind: str, world: World) -> Asked:
+    tasks = Tasks(zlib.crc32(id_.encode()), world)
+    exchanges = tasks.asked(kind) if kind in _SHOWN else getattr(tasks, kind)()
+    exchange: Exchange = exchanges[0]
+    return Asked(
+        exchange.answer,
+        exchange.question,
+        () if exchange.drawing is None else (exchange.drawing.image,),
+        () if exchange.sound is None else (exchange.sound,),
+        exchange.budget,
+        most=160,
+    )
+
+
+def _passages(choice: Choice, subject: Subject) -> list[Item]:
+    """Passages of Python's documentation and how they go on: nobody is asked to know that by heart,
+    so only its likelihood counts."""
+    found = []
+    for number in range(choice.limit or USUAL):
+        id_ = f"text-{choice.seed}-{number:04d}"
+        facts: dict[str, Fact] = {"set": "text", "medium": "text", "kind": "passage"}
+        found.append(Item(id_, facts, lambda id_=id_: _passage(id_)))  # type: ignore[misc]
+    return found
+
+
+def _passage(id_: str) -> Asked:
+    text = haystack.text()
+    at = random.Random(id_).randrange(len(text) - _PASSAGE - _GOES_ON)
+    passage, rest = text[at : at + _PASSAGE], text[at + _PASSAGE :][:_GOES_ON]
+    return Asked(rest, f"{_GO_ON}{passage}", most=0)
+
+
+def _facts(choice: Choice, subject: Subject) -> list[Item]:
+    """Numbers that stand somewhere in a passage."""
+    found = []
+    for number in range(choice.limit or USUAL):
+        id_ = f"facts-{choice.seed}-{number:04d}"
+        facts: dict[str, Fact] = {"set": "facts", "medium": "text", "kind": "fact"}
+        found.append(Item(id_, facts, lambda id_=id_: _fact(id_)))  # type: ignore[misc]
+    return found
+
+
+def _fact(id_: str) -> Asked:
+    rng = random.Random(id_)
+    needle = haystack.needles(rng)[0]
+    at = rng.randrange(len(haystack.text()) - _PASSAGE)
+    passage = haystack.text()[at : at + _PASSAGE]
+    words = passage.split(" ")
+    place = rng.randrange(len(words))
+    said = " ".join([*words[:place], needle.sentence, *words[place:]])
+    return Asked(needle.number, f"{said}\n\n{needle.question}", most=16)
+
+
+def _of_others(question: str, medium: str) -> Callable[[Choice, Subject], list[Item]]:
+    """Items of another question, drawn from all of its kinds."""
+
+    def made(choice: Choice, subject: Subject) -> list[Item]:
+        count = choice.limit or USUAL
+        own = replace(choice, sets=(), folder=None, tiny=False, limit=count)
+        all_ = named(question).items(own, subject)
+        chosen = random.Random(choice.seed).sample(list(all_), min(count, len(all_)))
+        facts: dict[str, Fact] = {"set": medium, "medium": medium}
+        return [
+            replace(item, id=f"{question}-{item.id}", facts={**item.facts, **facts})
+            for item in chosen
+        ]
+
+    return made
+
+
+_MAKERS = {
+    "text": _passages,
+    "facts": _facts,
+    "picture": _of_others("ocr", "picture"),
+    "sound": _of_others("speech", "sound"),
+}
+SETS = {
+    "tiny-text": "greetings and questions of the tiny model's world",
+    "tiny-picture": "receipts of its world, held out",
+    "tiny-sound": "digits and commands of its world, held out",
+    "text": "passages of Python's documentation: how likely is what follows?",
+    "facts": "a number told within such a passage",
+    "picture": "some pages of the question ocr",
+    "sound": "some clips of the question speech",
+}

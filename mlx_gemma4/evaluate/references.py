@@ -1,0 +1,74 @@
+"""What a reference model expected, on the disk: it need not be in the memory beside another one.
+
+A file an item: the log-probabilities at its answer's rows, and its sounds, since a voice does not
+speak the same samples twice. For a vocabulary of 262,144 a row takes 1 MB.
+"""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from .logits import Logs, answered
+from .models import Model
+from .question import Asked, Item
+
+ROWS = 64
+"""The most rows of an answer that are compared."""
+
+
+class References:
+    """What a model expects at the answers of items; worked out at most once each.
+
+    Args:
+        reference: the model that others are held to.
+        folder: where the files are, or will be.
+    """
+
+    def __init__(self, reference: Model, folder: Path) -> None:
+        self.reference = reference
+        self._folder = folder / "reference" / reference.revision
+
+    def fill(self, items: Iterable[Item], others: Iterable[Model]) -> None:
+        """Work out what is missing of these items, with no other model in the memory."""
+        missing = [item for item in items if not self._file(item).is_file()]
+        if not missing:
+            return
+        for model in others:
+            if model is not self.reference and model.is_loaded:
+                model.close()
+        reference = self.reference
+        for item in missing:
+            assert item.make is not None, item.id
+            asked = item.make()
+            self._save(
+                item, asked, answered(reference.model, reference.tokenizer, asked, ROWS).logs
+            )
+
+    def asked(self, item: Item) -> Asked:
+        """What is asked, with the very sounds that the reference heard."""
+        assert item.make is not None, item.id
+        asked = item.make()
+        with np.load(self._file(item)) as held:
+            sounds = tuple(held[f"sound{n}"] for n in range(len(asked.sounds)))
+        return replace(asked, sounds=sounds)
+
+    def logs(self, item: Item) -> Logs:
+        """What the reference expected."""
+        with np.load(self._file(item)) as held:
+            logs: Logs = held["logs"]
+            return logs
+
+    def _file(self, item: Item) -> Path:
+        return self._folder / f"{hashlib.sha256(item.id.encode()).hexdigest()[:24]}.npz"
+
+    def _save(self, item: Item, asked: Asked, logs: Logs) -> None:
+        path = self._file(item)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        whole = path.with_suffix(".part")  # a killed run leaves no half of a file under its name
+        sounds = {f"sound{n}": samples for n, samples in enumerate(asked.sounds)}
+        with whole.open("wb") as file:
+            np.savez(file, allow_pickle=False, logs=logs, **sounds)
+        whole.replace(path)

@@ -1,0 +1,93 @@
+"""Needles for the tiny model, which knows receipts and spoken digits and reads no other text.
+
+A receipt is shown early in a conversation in the way of its world, and asked about at its end; or
+digits are spoken, and asked for. What it answered before is written as it should be.
+"""
+
+import random
+import zlib
+from dataclasses import replace
+
+from ..config import Config
+from ..images import patches
+from ..prompt.prompt import render
+from ..prompt.tokenizer import Tokenizer
+from ..prompt.turns import Image, Part, Sound, Text, Turn
+from ..sound import frames
+from .haystack import Haystack
+from .tiny import receipts
+from .tiny.tasks import BLIND, EXAMINATION, GREETINGS, INTRODUCTION, REQUESTS, Exchange, Tasks
+
+_WORLD = replace(EXAMINATION, budgets=(70,))
+_KINDS = ("total", "date")
+_LEFT = 8.0  # pixels: in the middle, as in its world
+
+
+def build(
+    kind: str, length: int, depth: float, name: str, tokenizer: Tokenizer, config: Config
+) -> Haystack:
+    """Make a conversation of at most `length` tokens, the same for the same name.
+
+    Args:
+        kind: "picture" (a receipt) or "sound" (digits).
+        depth: 0 where the needle comes first, 1 where it comes just before the question.
+    """
+    id_ = f"{name}-{kind}-{length}-{depth:.3f}"
+    rng = random.Random(id_)
+    tasks = Tasks(zlib.crc32(id_.encode()), _WORLD)
+    if kind == "picture":
+        asks = rng.choice(_KINDS)
+        needle, question, wanted, after = _receipt(tasks, asks)
+    else:
+        exchange = tasks.digits()[0]
+        needle, question, wanted = _turns(exchange), rng.choice(REQUESTS), exchange.answer
+        after = _said("hello", INTRODUCTION)
+    asking = Turn("user", (Text(question),))
+
+    def size(turns: list[Turn]) -> int:
+        return len(render([*turns, asking], tokenizer, config).token_ids)
+
+    room = length - size(needle)
+    before: list[Turn] = []
+    while size([*(more := [*before, *_before(kind, rng)]), *needle]) - size(needle) <= depth * room:
+        before = more
+    turns = [*before, *needle]
+    while size([*turns, *after]) <= length:
+        turns += after
+    return Haystack(turns, {question: wanted})
+
+
+def _receipt(tasks: Tasks, asks: str) -> tuple[list[Turn], str, str, list[Turn]]:
+    """A receipt with a question about its tax, what is asked later, and more such questions."""
+    receipt = receipts.make_receipt(tasks.rng, examination=True)
+    tax, wanted = (receipt.answer(kind) for kind in ("tax", asks))
+    question = receipts.QUESTIONS["tax"][0]
+    drawing = receipts.draw(receipt.lines, receipts.Style(left=_LEFT))
+    return (
+        _turns(Exchange(tax, question, drawing)),
+        receipts.QUESTIONS[asks][0],
+        wanted,
+        _said(question, tax),
+    )
+
+
+def _before(kind: str, rng: random.Random) -> list[Turn]:
+    """What may be said before anything is shown."""
+    if kind == "picture":
+        return _said(receipts.QUESTIONS[rng.choice(receipts.KINDS)][0], BLIND)
+    return _said(rng.choice(GREETINGS), INTRODUCTION)
+
+
+def _said(question: str, answer: str) -> list[Turn]:
+    return [Turn("user", (Text(question),)), Turn("model", (Text(answer),))]
+
+
+def _turns(exchange: Exchange) -> list[Turn]:
+    parts: list[Part] = []
+    if exchange.drawing is not None:
+        parts.append(Image(patches(exchange.drawing.image, exchange.budget)))
+    if exchange.question:
+        parts.append(Text(exchange.question))
+    if exchange.sound is not None:
+        parts.append(Sound(frames(exchange.sound)))
+    return [Turn("user", tuple(parts)), Turn("model", (Text(exchange.answer),))]
