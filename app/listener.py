@@ -122,6 +122,7 @@ class Listener:
     def _listen(self, source: Source) -> None:
         detector = self._make_gate() if self.hands_free or self._stop_after else None
         first, quiet_since, warned = 0.0, 0.0, False
+        held: list[NDArray[np.float32]] = []
         while not self._closing.is_set():
             frames = source.read(WAIT)
             now = time.monotonic()
@@ -138,16 +139,20 @@ class Listener:
             if self.hands_free and detector is not None:
                 self._pass_speech(detector, frames, source.level)
                 continue
-            self._say(Frames(frames, source.level))
-            if detector is not None:
-                passed = detector.add(frames)
-                if detector.open:
-                    quiet_since = 0.0
-                elif passed and passed[-1] is None:
-                    quiet_since = now - CLOSES_AFTER
-                if quiet_since and now - quiet_since >= self._stop_after:
-                    quiet_since = 0.0
-                    self._say(Paused())
+            passed = detector.add(frames) if detector is not None else []
+            if passed or (detector is not None and detector.open):
+                quiet_since = 0.0
+            if quiet_since:  # it may be the silence that ends it, which nobody needs to hear
+                held.append(frames)
+                self._say(Frames(NOTHING, source.level))
+            else:
+                self._say(Frames(np.concatenate([*held, frames]), source.level))
+                held.clear()
+            if passed and passed[-1] is None:
+                quiet_since = now - CLOSES_AFTER
+            if quiet_since and now - quiet_since >= self._stop_after:
+                quiet_since = 0.0
+                self._say(Paused())
 
     def _pass_speech(self, detector: Gate, frames: NDArray[np.float32], level: float) -> None:
         if self.shut:

@@ -133,8 +133,13 @@ class ChatScreen(Screen[None]):
 
     def on_paused(self) -> None:
         """Somebody has spoken and is silent."""
-        if self.desk.conversation.recording is not None:
-            self.send("" if self.talking.hands_free else None)
+        if self.desk.conversation.recording is None:
+            return
+        if self.talking.hands_free:
+            self.send("")
+        else:
+            self.talking.end()  # the prompt takes a moment: nothing that comes meanwhile is heard
+            self.send(None)
 
     def on_lost(self, message: told.Lost) -> None:
         """The microphone has gone, or cannot be opened."""
@@ -150,7 +155,7 @@ class ChatScreen(Screen[None]):
 
     async def on_seen(self, message: told.Seen) -> None:
         """The screen has changed."""
-        await self.showing.seen(message.shot)
+        await self.showing.seen(message.shot, message.at)
         self.draw()
 
     def on_blind(self, message: told.Blind) -> None:
@@ -316,7 +321,7 @@ class ChatScreen(Screen[None]):
             own = {
                 one.id: one.chip
                 for one in waiting
-                if one.id not in self.showing.watched
+                if one.id != self.showing.watched
                 and (one.name != RECORDED or conversation.recording is None)
             }
             self.prompt.wait(own)

@@ -1,4 +1,5 @@
 from tests.app.programs import program
 from tests.app.table import table
+from tests.app.terminal import terminal
 
-__all__ = ["program", "table"]
+__all__ = ["program", "table", "terminal"]

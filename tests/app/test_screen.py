@@ -1,4 +1,3 @@
-import os
 import shutil
 import subprocess
 import sys
@@ -14,6 +13,7 @@ from app.capture.permissions import Refused
 from app.capture.watch import Watch
 from mlx_gemma4.errors import Gemma4Error
 from mlx_gemma4.images import BUDGETS, patches
+from tests.app.display import x_server
 from tests.app.programs import Program
 
 TAKE = 'echo "$@" > "$TAKEN"; for file; do :; done; cp "$SHOT" "$file"'
@@ -188,17 +188,11 @@ MISSING = [name for name in ("Xvfb", "xterm") if shutil.which(name) is None]
 
 @pytest.fixture
 def display(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """A real X server without a monitor."""
-    read, write = os.pipe()
-    command = ["Xvfb", "-displayfd", str(write), "-screen", "0", "800x600x24", "-noreset"]
-    with subprocess.Popen(command, pass_fds=[write], stderr=subprocess.DEVNULL) as server:
-        os.close(write)
-        with os.fdopen(read) as told:
-            name = f":{told.readline().strip()}"
+    """A real X server that this process uses."""
+    with x_server(800, 600) as name:
         monkeypatch.setenv("DISPLAY", name)
         monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
         yield name
-        server.terminate()
 
 
 @pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}")

@@ -56,6 +56,32 @@ async def test_a_recording_is_sent_by_itself_after_silence(tmp_path: Path) -> No
 
 
 @live
+async def test_the_silence_that_ends_a_recording_is_no_part_of_it(tmp_path: Path) -> None:
+    world = World(gate=FakeGate(5))
+    async with staged(tmp_path, settings="stop_after = 0.5\n", world=world) as stage:
+        await stage.press("f4")
+        await stage.until(lambda: stage.app.desk.conversation.history.turns)
+        await stage.until(lambda: stage.app.desk.conversation.recording is None)
+        (sound,) = stage.app.desk.conversation.history.turns[1].attachments
+        assert sound.seconds == 5 * 0.04
+
+
+@live
+async def test_a_pause_after_which_somebody_goes_on_belongs_to_the_recording(
+    tmp_path: Path,
+) -> None:
+    world = World(gate=FakeGate(5))
+    async with staged(tmp_path, settings="stop_after = 30.0\n", world=world) as stage:
+        await stage.press("f4")
+        await stage.until(lambda: recorded(stage, 0.2))
+        read = world.microphone.left
+        await stage.until(lambda: world.microphone.left <= read - 10)
+        assert not recorded(stage, 0.24)
+        world.gate._left = 5
+        await stage.until(lambda: recorded(stage, 0.2 + 15 * 0.04))
+
+
+@live
 async def test_hands_free_answers_whenever_somebody_has_spoken(tmp_path: Path) -> None:
     world = World(gate=FakeGate(8))
     async with staged(tmp_path, ["One.", "Two."], world=world) as stage:
