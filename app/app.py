@@ -17,8 +17,9 @@ from .choices import Choice, target
 from .converting import Converting
 from .desk import Desk, problem_of
 from .devices import Devices
+from .downloading import Downloading
 from .keys import NO_KEY, everywhere
-from .messages import Converted, Reports
+from .messages import Getting, Reports
 from .reader import Reader
 from .screens.chat import ChatScreen
 from .screens.doctor import DoctorScreen
@@ -70,7 +71,7 @@ class TerminalApp(App[None]):
         self.use_command_palette = True
         self.desk = Desk(engine, store, folder, devices)
         self.theme = THEMES[self.desk.settings.theme]
-        self.converting: Converting | None = None
+        self.getting: Converting | Downloading | None = None
         self._asked = 0.0  # when Ctrl+C was pressed last
         self._reader: Reader | None = None
 
@@ -132,33 +133,34 @@ class TerminalApp(App[None]):
         """Do what was clicked."""
         self.do(event.command)
 
-    def convert(self, choice: Choice) -> None:
-        """Download and convert a model, in a process that goes on when its page is closed."""
-        self.converting = Converting(
-            choice.name,
-            choice.recipe,
-            target(choice),
-            lambda words: self.post_message(Converted(words)),
-        )
+    def get(self, choice: Choice) -> None:
+        """Download a model, and convert it by its recipe; it goes on when its page is closed."""
 
-    def on_converted(self, message: Converted) -> None:
-        """The conversion tells; at its end say how it went."""
-        assert self.converting is not None
+        def tell(words: str | None) -> None:
+            self.post_message(Getting(words))
+
+        if choice.recipe:
+            self.getting = Converting(choice.name, choice.recipe, target(choice), tell)
+        else:
+            self.getting = Downloading(choice.name, tell)
+
+    def on_getting(self, message: Getting) -> None:
+        """The download or conversion tells; at its end say how it went."""
+        assert self.getting is not None
         if isinstance(self.screen, ModelsScreen):
             self.screen.post_message(ModelsScreen.Told(message.words))
         if message.words is None:
-            done, self.converting = self.converting, None
+            done, self.getting = self.getting, None
             if done.succeeded:
-                self.notify(f"{done.source} is ready: {done.target.name}, in F2.")
+                self.notify(done.ready)
             elif done.lines:
                 said = " ".join(done.lines[-3:])
-                title = f"{done.source} was not converted"
-                self.chat.problem(Problem(title, said, "F2 goes on where it was."))
+                self.chat.problem(Problem(done.failed, said, "F2 goes on where it was."))
 
     async def on_unmount(self) -> None:
         """Close the conversation at once, then the engine."""
-        if self.converting is not None:
-            self.converting.stop()
+        if self.getting is not None:
+            self.getting.stop()
         self.chat.close()
         self.desk.close()
         self.desk.engine.close()

@@ -37,6 +37,7 @@ class Ready:
     seconds: float = 0.0
     budget: int | None = None
     note: str = ""
+    frames: tuple[tuple[float, str], ...] = ()
 
 
 def shot(

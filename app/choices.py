@@ -1,9 +1,9 @@
 """The models of the catalogue and those that were converted, and how they fit.
 
-Everything here reads files: not in the interface. Nothing asks the network.
+Everything here reads files: not in the interface. Only `looked_up` asks the network.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import platformdirs
@@ -13,6 +13,7 @@ from mlx_gemma4.checkpoint.recipes import RECIPES
 from mlx_gemma4.errors import Gemma4Error
 from mlx_gemma4.fit import fit, outline
 from mlx_gemma4.fit.fit import Machine
+from mlx_gemma4.fit.outline import Outline
 
 CONTEXT = 32_768
 """Tokens of the conversation that the fit is shown for."""
@@ -27,9 +28,11 @@ class Choice:
         label: as it is shown.
         about: what it is, in a line.
         here: it is on this machine, and can be loaded.
-        recipe: by which it would be converted; empty where it need not be.
+        recipe: by which it would be converted; empty where it is taken as it is.
+        download: bytes of the checkpoint that is converted; 0 where that is not known.
         weights: bytes of it in memory, after converting; 0 where nothing is known.
-        total: the same with CONTEXT tokens.
+        context: tokens of the conversation that `total` is for: CONTEXT, or all that it can hold.
+        total: bytes of the weights and of such a conversation.
         most: the longest conversation that fits, in tokens; None where the machine is not known.
     """
 
@@ -38,7 +41,9 @@ class Choice:
     about: str
     here: bool
     recipe: str = ""
+    download: int = 0
     weights: int = 0
+    context: int = 0
     total: int = 0
     most: int | None = None
 
@@ -53,9 +58,13 @@ def target(choice: Choice) -> Path:
     return folder() / f"{choice.name.split('/')[-1]}-{choice.recipe}"
 
 
-def free() -> int:
-    """Bytes that are free on the disk where models go."""
-    return disk.free(folder())
+def free(choice: Choice) -> int:
+    """Bytes that are free on the disk where a model would go."""
+    if choice.recipe:
+        return disk.free(folder())
+    from mlx_gemma4.hub import cache  # with the Hub's client, which takes long to import
+
+    return disk.free(cache.blob(choice.name, "").parent)
 
 
 def choices(machine: Machine | None) -> list[Choice]:
@@ -71,6 +80,15 @@ def choices(machine: Machine | None) -> list[Choice]:
     return sorted(found, key=lambda one: not one.here)
 
 
+def looked_up(choice: Choice, machine: Machine | None) -> Choice:
+    """Ask the Hub what a model weighs of which nothing is known here.
+
+    Raises:
+        Gemma4Error: it cannot be asked, or has no such model.
+    """
+    return _fitted(choice, outline.of(choice.name), machine)
+
+
 def _choice(name: str, label: str, about: str, recipe: str, machine: Machine | None) -> Choice:
     try:
         catalog.resolve(name)
@@ -78,19 +96,28 @@ def _choice(name: str, label: str, about: str, recipe: str, machine: Machine | N
     except Gemma4Error:
         here = False
     package = catalog.packages().get(name)
+    download = package.bytes or 0 if package is not None else 0
+    choice = Choice(name, label, about, here, recipe, download)
     if not here and (package is None or package.architecture is None):
-        return Choice(name, label, about, here, recipe)
+        return choice
     try:
-        known = outline.of(name)
-        quantized = known.config.quantization is not None
-        convert = "" if quantized or not recipe else recipe
-        model = known.converted(RECIPES[convert]) if convert else known.model
+        return _fitted(choice, outline.of(name), machine)
     except Gemma4Error as error:
-        return Choice(name, label, f"{about}. {error.cause}", here)
+        return replace(choice, about=f"{about}. {error.cause}", recipe="")
+
+
+def _fitted(choice: Choice, known: Outline, machine: Machine | None) -> Choice:
+    """Say what a model takes, after converting where it is to be converted."""
+    recipe = "" if known.config.quantization is not None else choice.recipe
+    choice = replace(choice, recipe=recipe)
     if machine is None:
-        return Choice(name, label, about, here, convert)
-    weights = fit.weights(model, machine)
+        return choice
+    model = known.converted(RECIPES[recipe]) if recipe else known.model
     context = min(CONTEXT, known.config.text_config.max_position_embeddings)
-    total = fit.need(model, machine, context).total
-    most = fit.largest_context(model, machine)
-    return Choice(name, label, about, here, convert, weights, total, most)
+    return replace(
+        choice,
+        weights=fit.weights(model, machine),
+        context=context,
+        total=fit.need(model, machine, context).total,
+        most=fit.largest_context(model, machine),
+    )

@@ -28,12 +28,19 @@ class Converting:
         recipe: how many bits for what.
         target: the folder to write.
         tell: called, from a thread, with each line; at the end with None.
+
+    Attributes:
+        lines: the last ones.
+        ready: what to say where it has succeeded.
+        failed: what to say where it has not.
     """
 
     def __init__(
         self, source: str, recipe: str, target: Path, tell: Callable[[str | None], object]
     ) -> None:
-        self.source, self.target = source, target
+        self.source = source
+        self.ready = f"{source} is ready: {target.name}, in F2."
+        self.failed = f"{source} was not converted"
         self.lines: list[str] = []
         target.parent.mkdir(parents=True, exist_ok=True)
         ours, theirs = pty.openpty()

@@ -112,7 +112,7 @@ class Desk:
         if own is None or own >= USUAL:
             return self.settings
         chosen = self.settings.image_tokens
-        image_tokens = own if chosen == USUAL else chosen
+        image_tokens = own if chosen == USUAL else min(chosen, self.conversation.budgets[-1])
         return dataclasses.replace(self.settings, image_tokens=image_tokens, screen_tokens=own)
 
     def read_aloud(self, on: bool) -> None:

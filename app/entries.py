@@ -23,10 +23,12 @@ class Attachment:
         number: which of its kind it is in the conversation, from 1.
         file: its name in the conversation's folder; empty while a recording goes on.
         name: what the user calls it: a file's name, "window", "clipboard".
-        size: of a picture, (width, height) in pixels.
+        size: of a picture, (width, height) in pixels; of a watched screen, that of the newest.
         seconds: of a sound.
         budget: the most tokens that a picture may take; None for the model's own default.
         tokens: what the model gets of a picture, as the engine says; None until it has.
+        frames: of a video that is a watched screen, (seconds since its first picture in the
+            conversation, file) of each; `file` is the newest.
     """
 
     id: int
@@ -38,6 +40,7 @@ class Attachment:
     seconds: float = 0.0
     budget: int | None = None
     tokens: int | None = None
+    frames: tuple[tuple[float, str], ...] = ()
 
     @property
     def chip(self) -> str:
@@ -180,6 +183,8 @@ def from_json(value: Mapping[str, Any]) -> Entry:
         known = dict(facts["attachment"])
         if known.get("size") is not None:
             known["size"] = (int(known["size"][0]), int(known["size"][1]))
+        frames = known.get("frames", ())
+        known["frames"] = tuple((float(seconds), str(file)) for seconds, file in frames)
         return Attached(Attachment(**known))
     if kind is Ended and facts.get("error") is not None:
         title, cause, remedy = facts["error"]

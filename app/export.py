@@ -5,7 +5,7 @@ import shutil
 import time
 from pathlib import Path
 
-from .entries import Attachment
+from .entries import Attachment, clock
 from .history import History, Turn
 
 
@@ -56,12 +56,20 @@ def _turn(turn: Turn, media: Path, beside: Path) -> list[str]:
 
 
 def _link(attachment: Attachment, media: Path, beside: Path) -> str:
-    """Copy a file and give the line that shows it."""
-    source = media / attachment.file
-    if not attachment.file or not source.is_file():
-        return f"{attachment.chip} (its file is not there any more)"
-    beside.mkdir(exist_ok=True)
-    name = f"{attachment.kind}-{attachment.number}{source.suffix}"
-    shutil.copyfile(source, beside / name)
-    mark = "!" if attachment.kind == "image" else ""
-    return f"{mark}[{attachment.chip[1:-1]}: {attachment.name}](<{beside.name}/{name}>)"
+    """Copy its files and give the lines that show them."""
+    stem, name, chip = f"{attachment.kind}-{attachment.number}", attachment.name, attachment.chip
+    files = [(stem, f"{chip[1:-1]}: {name}", attachment.file)]
+    if attachment.frames:
+        numbered = enumerate(attachment.frames, 1)
+        files = [(f"{stem}-{n}", f"{name} {clock(at)}", file) for n, (at, file) in numbered]
+    mark = "!" if attachment.kind == "image" or attachment.frames else ""
+    lines = []
+    for new, label, file in files:
+        source = media / file
+        if file and source.is_file():
+            beside.mkdir(exist_ok=True)
+            shutil.copyfile(source, beside / f"{new}{source.suffix}")
+            lines.append(f"{mark}[{label}](<{beside.name}/{new}{source.suffix}>)")
+        else:
+            lines.append(f"{chip} (its file is not there any more)")
+    return "\n\n".join(lines)

@@ -53,6 +53,7 @@ class Ledger:
             ready.size,
             ready.seconds,
             ready.budget,
+            frames=ready.frames,
         )
         self.write(Attached(made))
         return made

@@ -60,11 +60,11 @@ class Silent(Message):
 
 
 class Seen(Message):
-    """The screen that is watched has changed."""
+    """The screen that is watched has changed; `at` is in seconds, since some time or other."""
 
-    def __init__(self, shot: Shot) -> None:
+    def __init__(self, shot: Shot, at: float) -> None:
         super().__init__()
-        self.shot = shot
+        self.shot, self.at = shot, at
 
 
 class Blind(Message):
@@ -75,8 +75,8 @@ class Blind(Message):
         self.problem = problem
 
 
-class Converted(Message):
-    """What a conversion tells; None at its end."""
+class Getting(Message):
+    """What a download or conversion of a model tells; None at its end."""
 
     def __init__(self, words: str | None) -> None:
         super().__init__()

@@ -113,19 +113,25 @@ def _ignored(_: Failed | None) -> set[int]:
     return set()
 
 
-def adding(attachment: Attachment, path: Path) -> Command:
-    """Give the command that lets the model have an attachment whose file is there.
+def adding(attachment: Attachment, folder: Path) -> Command:
+    """Give the command that lets the model have an attachment.
+
+    Args:
+        attachment: what to add.
+        folder: where its files are, unless they have a path of their own.
 
     Raises:
         OSError: a text cannot be read.
     """
+    path = folder / attachment.file
     match attachment.kind:
         case "image":
             return AddImage(path, attachment.budget)
         case "sound":
             return AddSound(path)
         case "video":
-            return AddVideo(path)
+            film = [(seconds, folder / file) for seconds, file in attachment.frames]
+            return AddVideo(film or path)
         case "text":
             content = path.read_text(encoding="utf-8", errors="replace")
             return AddText(f"{attachment.name}:\n{content}\n")

@@ -261,7 +261,7 @@ class Conversation(Answers):
         """Give an attachment to the model."""
         then = partial(self._added, attachment.id)
         try:
-            command = adding(attachment, self._ledger.journal.path(attachment.file))
+            command = adding(attachment, self._ledger.journal.folder)
         except OSError as error:
             failed = told.Failed(
                 f"{attachment.name} cannot be read", f"{error}.", "Attach it anew."

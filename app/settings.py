@@ -95,8 +95,8 @@ class Settings:
     )
     watch_as: Literal["newest", "video"] = _set(
         "newest",
-        "What of a watched screen goes with a question: the newest picture, or up to 8 that came "
-        "since the last one, of 70 tokens each.",
+        "What of a watched screen goes with a question: the newest picture, or, as a video with "
+        "their times, up to 8 that came since the last question, of 70 tokens each.",
     )
     theme: Literal["dark", "light"] = _set("dark", "Colours.")
     keys: Mapping[str, str] = field(default_factory=dict, metadata={"about": _KEYS, "check": None})

@@ -9,8 +9,6 @@ from pathlib import Path
 
 from textual.message import Message
 
-from mlx_gemma4.video import FRAME_TOKENS
-
 from . import attach
 from .attach import Ready
 from .capture import What
@@ -31,13 +29,15 @@ class Showing:
         post: called, from a thread, with the watcher's messages.
 
     Attributes:
-        watched: the ids of attachments that the watcher made and that wait.
+        watched: the id of the attachment that the watcher made last; 0 for none.
     """
 
     def __init__(self, desk: Desk, post: Callable[[Message], object]) -> None:
         self._desk, self._post = desk, post
         self._watcher: Watcher | None = None
-        self.watched: list[int] = []
+        self.watched = 0
+        self._journal: Journal | None = None  # whose screen was watched,
+        self._began = 0.0  # and when its first picture was seen
 
     async def screen(self, what: What) -> str:
         """Take a picture of the screen; give a remark.
@@ -89,22 +89,31 @@ class Showing:
                 self._post, self._desk.settings.watch_seconds, lambda: devices.capture("screen")
             )
 
-    async def seen(self, shot: Shot) -> None:
-        """Attach what the watcher saw, in the place of what it saw before, or after it."""
+    async def seen(self, shot: Shot, at: float) -> None:
+        """Attach what the watcher saw, in the place of what it saw before or, as a video, after it.
+
+        A video's times are since the first picture that was seen in this conversation.
+
+        Args:
+            shot: the newest picture.
+            at: when it was seen, in seconds since some time or other.
+        """
         conversation, journal = self._desk.conversation, self._desk.journal
         if self._watcher is None or conversation.recording is not None:
             return  # while somebody speaks a picture would have to be heard around
-        video = self._desk.settings.watch_as == "video"
         ready = await asyncio.to_thread(self._store, journal, shot)
         if journal is not self._desk.journal or conversation.recording is not None:
             return
-        waiting = [one for one in self.watched if one in conversation.history.waiting]
-        for old in waiting[: len(waiting) - FRAMES + 1] if video else waiting:
-            conversation.detach(old)
-        if video:
-            ready = Ready(ready.kind, ready.file, ready.name, ready.size, budget=FRAME_TOKENS)
-        self.watched = [one for one in waiting if one in conversation.history.waiting]
-        self.watched.append(conversation.attach(ready).id)
+        if journal is not self._journal:
+            self._journal, self._began, self.watched = journal, at, 0
+        before = conversation.history.waiting.get(self.watched)
+        if self._desk.settings.watch_as == "video":
+            frames = before.frames if before is not None else ()
+            frames = (*frames, (at - self._began, ready.file))[-FRAMES:]
+            ready = Ready("video", ready.file, ready.name, ready.size, frames=frames)
+        if before is not None:
+            conversation.detach(before.id)
+        self.watched = conversation.attach(ready).id
 
     async def _shot(self, shot: Shot) -> str:
         journal = self._desk.journal

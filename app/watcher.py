@@ -20,6 +20,11 @@ class Watcher:
     Args:
         tell: called, from the thread, with what happens.
         seconds: the least time between two pictures.
+        take: takes a picture.
+        clock: seconds.
+
+    Attributes:
+        thread: that looks; it ends soon after `close`.
     """
 
     def __init__(
@@ -27,10 +32,12 @@ class Watcher:
         tell: Callable[[Message], object],
         seconds: float,
         take: Callable[[], Shot | None] = lambda: capture("screen"),
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._tell, self._take, self._seconds = tell, take, seconds
+        self._tell, self._take, self._seconds, self._clock = tell, take, seconds, clock
         self._closing = threading.Event()
-        threading.Thread(target=self._run, name="watcher", daemon=True).start()
+        self.thread = threading.Thread(target=self._run, name="watcher", daemon=True)
+        self.thread.start()
 
     def close(self) -> None:
         """End, without waiting for it."""
@@ -44,7 +51,8 @@ class Watcher:
             except Gemma4Error as error:
                 self._tell(Blind(Problem.of(error)))
                 return
-            seen = shot is not None and watch.look(shot.image, time.monotonic())
+            now = self._clock()
+            seen = shot is not None and watch.look(shot.image, now)
             if shot is not None and seen and not self._closing.is_set():
-                self._tell(Seen(shot))
+                self._tell(Seen(shot, now))
             self._closing.wait(self._seconds)

@@ -21,6 +21,14 @@ class Progress:
         """At the present rate; None while nothing comes."""
         return (self.total - self.done) / self.rate if self.rate > 0 else None
 
+    @property
+    def told(self) -> str:
+        """The same for people: "1.20 of 6.80 GB, 85 MB/s, 1:06 left"."""
+        left = self.seconds_left
+        time_left = "" if left is None else f", {left // 60:.0f}:{left % 60:02.0f} left"
+        sizes = f"{self.done / 1e9:.2f} of {self.total / 1e9:.2f} GB"
+        return f"{sizes}, {self.rate / 1e6:.0f} MB/s{time_left}"
+
 
 class Speed:
     """Counts bytes from several threads and tells the rate.

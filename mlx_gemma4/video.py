@@ -1,13 +1,16 @@
-"""Video files to pictures with their true times. Needs PyAV (the extra `mlx-gemma4[video]`).
+"""Videos as pictures with their true times. Files need PyAV (the extra `mlx-gemma4[video]`).
 
-Knows nothing of MLX. Frames are chosen evenly by number, as in transformers 5.23 `video_utils.py`
-(`default_sample_indices_fn`); their times are those in the file, not number / rate.
+Knows nothing of MLX. Of a file frames are chosen evenly by number, as in transformers 5.23
+`video_utils.py` (`default_sample_indices_fn`); their times are the file's, not number / rate.
 """
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from .errors import Gemma4Error
@@ -17,12 +20,39 @@ FRAMES = 32
 FRAME_TOKENS = 70
 """The budget of patches for one frame (transformers `max_soft_tokens` of the video processor)."""
 
+Film = Sequence[tuple[float, Image.Image | str | Path | NDArray[np.generic]]]
+"""(seconds, picture) of each frame, in order; pictures are what `images.patches` takes."""
+
 _SEEK_FRAMES = 250  # the usual distance of key frames: nearer than that, decoding on is as fast
 
 
 def label(seconds: float) -> str:
     """Give the text that stands before a frame: minutes and seconds, mm:ss, cut to the second."""
     return f"{int(seconds // 60):02d}:{int(seconds % 60):02d}"
+
+
+def timed(film: Film) -> Film:
+    """Check frames that come with their times.
+
+    Raises:
+        Gemma4Error: if there are none or more than FRAMES, or a time is negative, not finite or
+            before the one that precedes it.
+    """
+    title = "The video is not usable"
+    if not 1 <= len(film) <= FRAMES:
+        raise Gemma4Error(
+            title, f"It has {len(film)} frames.", f"Give 1 to {FRAMES}, spread over its length."
+        )
+    before = 0.0
+    for number, (seconds, _) in enumerate(film, 1):
+        if not before <= seconds < math.inf:  # NaN fails this too
+            raise Gemma4Error(
+                title,
+                f"Frame {number} is at {seconds} s, and the time before it is {before} s.",
+                "Give seconds from 0 on, in order.",
+            )
+        before = seconds
+    return film
 
 
 def open_video(path: str | Path, frames: int = FRAMES) -> list[tuple[float, Image.Image]]:

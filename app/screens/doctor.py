@@ -43,8 +43,13 @@ class DoctorScreen(Page):
         await place.mount(*(Static(line(finding), classes="finding") for finding in findings))
         problems = sum(finding.level == "problem" for finding in findings)
         warnings = sum(finding.level == "warning" for finding in findings)
-        self.tell(f"{problems} problems, {warnings} warnings")
+        self.tell(f"{counted(problems, 'problem')}, {counted(warnings, 'warning')}")
         place.focus()
+
+
+def counted(number: int, what: str) -> str:
+    """Say how many there are."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def line(finding: Finding) -> Content:

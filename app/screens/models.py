@@ -1,6 +1,7 @@
 """F2: models, whether they fit into the memory, and how they come here."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
 
 from textual.app import ComposeResult
@@ -8,28 +9,33 @@ from textual.binding import Binding
 from textual.content import Content
 from textual.message import Message
 from textual.widgets import OptionList, Static
-from textual.widgets.option_list import Option
+
+from mlx_gemma4.errors import Gemma4Error
 
 from .. import choices
 from ..choices import Choice
 from ..desk import problem_of
 from ..widgets import MUTED
 from ..widgets.gauges import short
-from .page import Page
+from .listing import Listing
 
 if TYPE_CHECKING:
     from ..app import TerminalApp
 
 
-class ModelsScreen(Page):
+LEAST, AROUND = 44, 36
+"""Cells for the name of a model at the least, and cells of a line around it."""
+
+
+class ModelsScreen(Listing[Choice]):
     """The list above, what is known of one below."""
 
     HEADING = "Models"
-    KEYS = (("enter", "Load"), ("d", "Download and convert"), ("c", "Stop that"))
+    KEYS = (("enter", "Load"), ("d", "Download"), ("c", "Stop that"))
     BINDINGS = [Binding("d", "get", show=False), Binding("c", "stop", show=False)]
 
     class Told(Message):
-        """A conversion tells; None at its end."""
+        """A download or conversion tells; None at its end."""
 
         def __init__(self, words: str | None) -> None:
             super().__init__()
@@ -43,7 +49,6 @@ class ModelsScreen(Page):
 
     async def on_mount(self) -> None:
         """Find them."""
-        self._choices: list[Choice] = []
         self._asked = ""
         await self._read()
         self.query_one(OptionList).focus()
@@ -53,28 +58,27 @@ class ModelsScreen(Page):
         machine = self.desk.machine
         if machine is None:
             machine = self.desk.machine = await asyncio.to_thread(self.desk.devices.machine)
-        self._choices = await asyncio.to_thread(choices.choices, machine)
-        options = self.query_one(OptionList)
-        place = options.highlighted or 0
-        options.clear_options()
-        now = self.desk.conversation.model_name
-        options.add_options(Option(line(one, one.name == now)) for one in self._choices)
-        options.highlighted = min(place, len(self._choices) - 1)
+        self._show(await asyncio.to_thread(choices.choices, machine))
         self.tell(f"{machine.budget / 1e9:.1f} GB for a model ({machine.rule})" if machine else "")
 
-    @property
-    def _chosen(self) -> Choice | None:
-        place = self.query_one(OptionList).highlighted
-        return self._choices[place] if place is not None and self._choices else None
+    def _show(self, found: Sequence[Choice]) -> None:
+        now = self.desk.conversation.model_name
+        wanted = max((len(label(one)) for one in found), default=0)
+        room = min(wanted, max(LEAST, self.app.size.width - AROUND))
+        self.fill(found, lambda one: line(one, one.name == now, room))
+
+    def on_resize(self) -> None:
+        """Give the names the room that there is now."""
+        self._show(self.listed)
 
     def on_option_list_option_highlighted(self) -> None:
         """Tell about it."""
-        if (chosen := self._chosen) is not None:
+        if (chosen := self.chosen) is not None:
             self.query_one("#about", Static).update(about(chosen))
 
     def on_option_list_option_selected(self) -> None:
         """Load it, also where it does not fit by the figures: the user decides."""
-        chosen = self._chosen
+        chosen = self.chosen
         if chosen is None:
             return
         if not chosen.here:
@@ -92,52 +96,67 @@ class ModelsScreen(Page):
 
     def action_get(self) -> None:
         """Say what a download takes; asked for again, begin it."""
-        program, chosen = cast("TerminalApp", self.app), self._chosen
-        if chosen is None or chosen.here or program.converting is not None:
+        program, chosen = cast("TerminalApp", self.app), self.chosen
+        if chosen is None or chosen.here or program.getting is not None:
             return
-        if not chosen.recipe:
-            self._say(f"It is ready as it is; this downloads it: hf download {chosen.name}")
+        if self._asked == f"get {chosen.name}":
+            program.get(chosen)
+            self._say("Beginning ...")
+        elif chosen.weights:
+            self._ask(chosen)
+        else:
+            self._say("Asking the Hub for its size ...")
+            self.run_worker(self._look_up(chosen), exclusive=True)
+
+    async def _look_up(self, chosen: Choice) -> None:
+        try:
+            known = await asyncio.to_thread(choices.looked_up, chosen, self.desk.machine)
+        except Gemma4Error as error:
+            self._say(f"{error.title}. {error.cause} {error.remedy}")
             return
-        if self._asked != f"get {chosen.name}":
-            self._asked = f"get {chosen.name}"
-            self._say(question(chosen, choices.free()))
-            return
-        program.convert(chosen)
-        self._say("Beginning ...")
+        self._show([known if one.name == known.name else one for one in self.listed])
+        self._ask(known)
+
+    def _ask(self, chosen: Choice) -> None:
+        self._asked = f"get {chosen.name}"
+        self._say(question(chosen, choices.free(chosen)))
 
     def action_stop(self) -> None:
         """Stop the download or conversion."""
         program = cast("TerminalApp", self.app)
-        if program.converting is not None:
-            program.converting.stop()
+        if program.getting is not None:
+            program.getting.stop()
             self._say("Stopping. What has come stays, and goes on the next time.")
 
     async def on_models_screen_told(self, message: Told) -> None:
         """Show how far it is."""
-        if message.words is not None:
-            self._say(message.words)
-        else:
+        self._say(message.words or "")
+        if message.words is None:
             await self._read()
 
     def _say(self, words: str) -> None:
         self.query_one("#progress", Static).update(words)
 
 
-def line(one: Choice, loaded: bool) -> Content:
-    """Write a model."""
+def label(one: Choice) -> str:
+    """What it is called, and how it would be converted."""
+    return f"{one.label} as {one.recipe}" if one.recipe else one.label
+
+
+def line(one: Choice, loaded: bool, room: int) -> Content:
+    """Write a model, with so many cells for its name."""
     mark, colour = ("✓", "$text-success") if one.here else ("↓", MUTED)
     if loaded:
         mark = "●"
     if one.most is None or not one.weights:
-        fits = Content.assemble(("size not known", MUTED))
+        fits = Content.assemble((" size not known", MUTED))
     elif one.most:
         fits = Content.assemble((size(one.weights), "bold"), f"  up to {short(one.most)} tokens")
     else:
         fits = Content.assemble((f"{size(one.weights)}  does not fit", "$text-error"))
-    recipe = f" as {one.recipe}" if one.recipe else ""
-    label = f"{one.label}{recipe}"
-    label = label if len(label) <= 44 else f"{label[:43]}…"
-    return Content.assemble((f"{mark} ", f"{colour} bold"), f"{label:45}", fits)
+    name = label(one)
+    name = name if len(name) <= room else f"{name[: room - 1]}…"
+    return Content.assemble((f"{mark} ", f"{colour} bold"), f"{name:{room}} ", fits)
 
 
 def size(count: int) -> str:
@@ -149,16 +168,23 @@ def about(one: Choice) -> Content:
     """Say all that is known of a model."""
     facts = []
     if one.weights:
-        facts.append(f"{size(one.weights).strip()} of weights")
-        facts.append(f"{size(one.total).strip()} with a conversation of {short(choices.CONTEXT)}")
+        recipe = f" as {one.recipe}" if one.recipe else ""
+        facts.append(f"{size(one.weights).strip()} of weights{recipe}")
+        facts.append(f"{size(one.total).strip()} with a conversation of {short(one.context)}")
     where = "on this machine" if one.here else "not on this machine"
     return Content.assemble((one.about, ""), "\n", (" · ".join([where, *facts]), MUTED))
 
 
 def question(one: Choice, free: int) -> str:
     """Say what a download takes."""
-    takes = f"about {one.weights / 1e9:.1f} GB" if one.weights else "some GB"
+    takes = f"about {size(one.weights).strip()}" if one.weights else "some GB"
+    comes = size(one.download).strip() if one.download else "the checkpoint"
+    if not one.recipe:
+        return (
+            f"This downloads {takes} as it is into the Hub's cache; {free / 1e9:.0f} GB are free. "
+            "Press D again to begin."
+        )
     return (
-        f"gemma4 convert {one.name} --recipe {one.recipe} downloads the checkpoint and writes "
+        f"gemma4 convert {one.name} --recipe {one.recipe} downloads {comes} and writes "
         f"{takes} to {choices.target(one)}; {free / 1e9:.0f} GB are free. Press D again to begin."
     )

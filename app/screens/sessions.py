@@ -8,20 +8,19 @@ from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.content import Content
 from textual.widgets import Input, OptionList
-from textual.widgets.option_list import Option
 
 from mlx_gemma4.errors import Gemma4Error
 
 from ..desk import problem_of
 from ..store import Saved
 from ..widgets import MUTED, clean
-from .page import Page
+from .listing import Listing
 
 if TYPE_CHECKING:
     from ..app import TerminalApp
 
 
-class SessionsScreen(Page):
+class SessionsScreen(Listing[Saved]):
     """The list, the one that was written last first."""
 
     HEADING = "Conversations"
@@ -39,7 +38,6 @@ class SessionsScreen(Page):
 
     async def on_mount(self) -> None:
         """Read the list."""
-        self._saved: list[Saved] = []
         self._deleted: list[str] = []
         self.query_one(Input).display = False
         await self._read()
@@ -47,23 +45,13 @@ class SessionsScreen(Page):
 
     async def _read(self) -> None:
         now = self.desk.journal.folder.name
-        self._saved = await asyncio.to_thread(self.desk.store.list)
-        options = self.query_one(OptionList)
-        place = options.highlighted or 0
-        options.clear_options()
-        options.add_options(Option(line(one, one.id == now)) for one in self._saved)
-        if self._saved:
-            options.highlighted = min(place, len(self._saved) - 1)
-        self.tell("" if self._saved else "There is none yet.")
-
-    @property
-    def _chosen(self) -> Saved | None:
-        place = self.query_one(OptionList).highlighted
-        return self._saved[place] if place is not None and self._saved else None
+        saved = await asyncio.to_thread(self.desk.store.list)
+        self.fill(saved, lambda one: line(one, one.id == now))
+        self.tell("" if saved else "There is none yet.")
 
     async def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
         """Go on with it."""
-        chosen = self._saved[event.option_index]
+        chosen = self.listed[event.option_index]
         program = cast("TerminalApp", self.app)
         if chosen.id == self.desk.journal.folder.name:
             self.dismiss()
@@ -81,7 +69,7 @@ class SessionsScreen(Page):
 
     def action_rename(self) -> None:
         """Write another title."""
-        if (chosen := self._chosen) is not None:
+        if (chosen := self.chosen) is not None:
             line = self.query_one(Input)
             line.value, line.display = chosen.title, True
             line.focus()
@@ -89,14 +77,14 @@ class SessionsScreen(Page):
     async def on_input_submitted(self, event: Input.Submitted) -> None:
         """Take the title."""
         event.input.display = False
-        if (chosen := self._chosen) is not None:
+        if (chosen := self.chosen) is not None:
             self.desk.store.rename(chosen.id, event.value)
         await self._read()
         self.query_one(OptionList).focus()
 
     async def action_delete(self) -> None:
         """Move it to the trash; the one that is held now stays."""
-        chosen = self._chosen
+        chosen = self.chosen
         if chosen is None:
             return
         if chosen.id == self.desk.journal.folder.name:

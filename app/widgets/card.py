@@ -36,7 +36,7 @@ class WayOut(Static, can_focus=True):
     BINDINGS = [Binding("enter", "take", show=False)]
 
     def __init__(self, way: Way) -> None:
-        super().__init__(f"[$accent bold]{way.key}[/] {way.label}", classes="way")
+        super().__init__(f"[$footer-key-foreground bold]{way.key}[/] {way.label}", classes="way")
         self.way = way
 
     def on_click(self) -> None:

@@ -10,9 +10,10 @@ from textual.content import Content
 from textual.widgets import Markdown, Static
 
 from mlx_gemma4.images import BUDGETS
+from mlx_gemma4.video import FRAME_TOKENS
 
 from ..capture.screen import caption, tokens_of
-from ..entries import Attachment
+from ..entries import Attachment, clock
 from ..history import Turn
 from . import MUTED, clean
 from .preview import Preview, read
@@ -59,11 +60,10 @@ class Question(Vertical):
         _fill(self.query_one(".remarks", Static), "\n".join(remarks))
         for gone in self._previews.keys() - self.attachments.keys():
             await self._previews.pop(gone).remove()
-        pictures = [one for one in attachments if one.kind == "image"]
+        pictures = [one for one in attachments if one.kind == "image" or one.frames]
+        last = next((one for one in reversed(pictures) if one.kind == "image"), None)
         for one in pictures:
-            words = _caption(one) + (
-                f" · {self._hint}" if one is pictures[-1] and self._hint else ""
-            )
+            words = _caption(one) + (f" · {self._hint}" if one is last and self._hint else "")
             if one.id in self._previews:
                 self._previews[one.id].tell(clean(words))
             else:
@@ -143,6 +143,12 @@ class Answer(Vertical):
 
 def _caption(one: Attachment) -> str:
     """What the model gets of a picture: as the engine says, and until then as it will."""
+    if one.frames and one.size is not None:
+        count = len(one.frames)
+        times = " to ".join(dict.fromkeys(clock(one.frames[at][0]) for at in (0, -1)))
+        tokens = count * tokens_of(one.size, FRAME_TOKENS)
+        pictures = f"{count} picture{'s' if count > 1 else ''}"
+        return f"{one.name} as video · {pictures}, {times} → {tokens} image tokens"
     if one.size is None or (one.budget is None and one.tokens is None):
         return one.name
     budget = one.budget or next(

@@ -228,12 +228,7 @@ class _Line:
         self._shown = ""
 
     def __call__(self, progress: Progress) -> None:
-        left = progress.seconds_left
-        line = (
-            f"{self._done} {progress.done / 1e9:.2f} of {progress.total / 1e9:.2f} GB, "
-            f"{progress.rate / 1e6:.0f} MB/s"
-            + ("" if left is None else f", {left // 60:.0f}:{left % 60:02.0f} left")
-        )
+        line = f"{self._done} {progress.told}"
         if sys.stderr.isatty() and line != self._shown:
             print(f"\r\x1b[K{line}", end="", file=sys.stderr, flush=True)
             self._shown = line

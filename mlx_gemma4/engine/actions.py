@@ -62,8 +62,8 @@ class Actions:
                 for note in recording.notes:
                     tell(Noted(note))
                 self._open().add_audio(recording.samples, RATE, "split")
-            case do.AddVideo(path):
-                self._open().add_video(path)
+            case do.AddVideo(video):
+                self._open().add_video(video)
             case do.Reply():
                 self._reply(command, tell)
             case do.Discard():

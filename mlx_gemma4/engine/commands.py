@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
+from ..video import Film
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -71,11 +73,11 @@ class AddSound:
     path: str | Path
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class AddVideo:
-    """Add a video's pictures."""
+    """Add a video: a file, or its frames with their times, as `Session.add_video` takes them."""
 
-    path: str | Path
+    video: str | Path | Film
 
 
 @dataclass(frozen=True, eq=False)

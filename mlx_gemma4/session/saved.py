@@ -1,7 +1,8 @@
 """A conversation in a folder: session.json, and beside it files that are named by their content.
 
     session.json              turns, draft and settings; names the others
-    <sha256>.npy              patches of a picture, or frames of a sound, as the model took them
+    <sha256>.npy              patches of a picture, or frames of a sound, as the model took them;
+                              uint8 stands for float32 of these values / 255
     <sha256>.safetensors      rows of the cache
 
 A file whose name is the hash of its content never changes, so writing one cannot harm what was
@@ -31,8 +32,8 @@ from .draft import Draft
 from .timeline import Timeline
 from .turn_json import Array, draft_from_json, draft_to_json, turn_from_json, turn_to_json
 
-VERSION = 1
-"""Of the format; another is refused."""
+VERSION = 2
+"""Of the format. Version 1, which is read too, had no uint8; any other is refused."""
 
 _INDEX = "session.json"
 _OURS = re.compile(r"[0-9a-f]{64}\.(npy|safetensors)|new\.(json|npy|safetensors)")
@@ -87,7 +88,7 @@ def save(
 
     def put(array: Array) -> str:
         content = io.BytesIO()
-        np.save(content, array, allow_pickle=False)
+        np.save(content, packed(array), allow_pickle=False)
         name = f"{hashlib.sha256(content.getbuffer()).hexdigest()}.npy"
         if name not in names and not (folder / name).is_file():
             _write(folder / "new.npy", content.getbuffer())
@@ -133,11 +134,12 @@ def load(folder: Path, model: Gemma4) -> tuple[State, Rows | None]:
     try:
         written = json.loads(index.read_text("utf-8"))
         version, session = written["version"], written["session"]
-        if version == VERSION and written["sha256"] != _hash(session):
+        known = version in (1, VERSION)
+        if known and written["sha256"] != _hash(session):
             raise ValueError("its checksum is wrong")
     except (ValueError, KeyError, TypeError) as error:
         raise _damaged(index, error) from error
-    if version != VERSION:
+    if not known:
         raise Gemma4Error(
             "The saved conversation cannot be read",
             f"Its format has version {version!r}, and this program reads version {VERSION}.",
@@ -154,7 +156,7 @@ def load(folder: Path, model: Gemma4) -> tuple[State, Rows | None]:
         content = (folder / name).read_bytes()
         if name != f"{hashlib.sha256(content).hexdigest()}.npy":
             raise ValueError(f"the checksum of {name} is wrong")
-        return np.asarray(np.load(io.BytesIO(content), allow_pickle=False))
+        return unpacked(np.load(io.BytesIO(content), allow_pickle=False))
 
     try:
         state = State(
@@ -203,6 +205,21 @@ def fingerprint(model: Gemma4) -> str:
         values = tensor.reshape(-1)[:_SAMPLE].astype(mx.float32)
         digest.update(f"{name} {tensor.shape}".encode() + np.array(values).tobytes())
     return digest.hexdigest()
+
+
+def packed(array: Array) -> Array:
+    """Give float32 as uint8 where `unpacked` makes the same bits of it; any other as it is.
+
+    That is so of every picture: `images.patches` divides 8-bit levels by 255.
+    """
+    levels = np.clip(array * 255 + 0.5, 0, 255).astype(np.uint8)
+    same = np.array_equal(unpacked(levels).view(np.uint32), array.view(np.uint32))
+    return levels if same else array
+
+
+def unpacked(array: Array) -> Array:
+    """Undo `packed`."""
+    return array.astype(np.float32) / np.float32(255) if array.dtype == np.uint8 else array
 
 
 def _write_rows(folder: Path, timeline: Timeline) -> str:

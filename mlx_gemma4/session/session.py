@@ -19,7 +19,7 @@ from ..model import Gemma4
 from ..prompt.tokenizer import Tokenizer
 from ..prompt.turns import Image, Part, Sound, Text, Turn, Video
 from ..sample import Sampler
-from ..video import FRAME_TOKENS, open_video
+from ..video import FRAME_TOKENS, Film, open_video, timed
 from . import saved, timeline
 from .conversation import Conversation, WhenFull
 from .draft import Draft, checked
@@ -156,15 +156,15 @@ class Session:
         for clip in clips:
             self._add(Sound(sound.frames(clip)))
 
-    def add_video(self, path: str | Path) -> None:
-        """Add a video's pictures with their times, as `add_image`; its sound is not used.
+    def add_video(self, video: str | Path | Film) -> None:
+        """Add, as `add_image`, a video file's pictures or at most 32 (seconds, picture) in order.
 
         Raises:
             Gemma4Error: if it cannot be read, or the model cannot see.
         """
         self._needs("pictures", self._model.config.vision_config)
-        film = [(seconds, patches(frame, FRAME_TOKENS)) for seconds, frame in open_video(path)]
-        self._add(Video(tuple(film)))
+        film = open_video(video) if isinstance(video, str | Path) else timed(video)
+        self._add(Video(tuple((seconds, patches(frame, FRAME_TOKENS)) for seconds, frame in film)))
 
     def hear(self, frames: ArrayLike) -> None:
         """Listen live: feed frames to the model now, and those that were held before them.
@@ -232,7 +232,7 @@ class Session:
             progress: called with (tokens fed, tokens to feed) while the prompt is read.
             cancelled: asked between chunks and tokens whether to stop.
             heard: ask for a transcript of sound that lies in the conversation, too. It is drawn
-                before the answer, from what the cache holds, and leaves no trace.
+                after the answer, which need not wait for it, and in the side context.
 
         Returns:
             Notices that were not taken; Heard where sound was written down; Token, Thought and

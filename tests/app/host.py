@@ -3,14 +3,17 @@
 import asyncio
 import contextlib
 import functools
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from textual._wait import wait_for_idle
 from textual.pilot import Pilot
 
 from app.app import TerminalApp
@@ -55,6 +58,7 @@ class FakeMicrophone:
 
     name = "Studio Microphone"
     level = -18.0
+    pause = 0.01
 
     def __init__(self, seconds: float = 1e9, silent: bool = False) -> None:
         self.silent_seconds = 1.0 if silent else 0.0
@@ -63,9 +67,7 @@ class FakeMicrophone:
         self.problem: Gemma4Error | None = None
 
     def read(self, timeout: float) -> NDArray[np.float32]:
-        import time
-
-        time.sleep(0.01)
+        time.sleep(self.pause)
         if self.problem is not None:
             raise self.problem
         self.left -= 1
@@ -203,7 +205,12 @@ async def staged(
     world = world or World()
     fake = StillEngine(answers, **engine)
     app = TerminalApp(fake, Store(folder / "conversations"), place, world.devices())
-    async with app.run_test(size=size, notifications=True) as pilot:
+    # at each key Textual waits a second for a program that never rests, as while it records
+    rest = functools.partial(wait_for_idle, max_sleep=0.1)
+    async with contextlib.AsyncExitStack() as stack:
+        for caller in ("textual.app", "textual.pilot"):
+            stack.enter_context(mock.patch(f"{caller}.wait_for_idle", rest))
+        pilot = await stack.enter_async_context(app.run_test(size=size, notifications=True))
         stage = Stage(app, pilot, fake, world)
         await stage.until(lambda: app.desk.conversation.state == "ready" and app.desk.machine)
         app.chat.prompt.cursor_blink = False

@@ -40,10 +40,11 @@ LEVELS = (-60, -42, -30, -24, -18, -22, -34, -50, -60, -36, -26, -20, -18, -26, 
 
 
 class QuietMicrophone(FakeMicrophone):
-    """Gives seven seconds, and then nothing more."""
+    """Gives seven seconds as fast as they are taken, and then nothing more."""
 
     def __init__(self) -> None:
         super().__init__(seconds=7.0)
+        self.pause = 0.001
         self.name = "MacBook Pro Microphone"
 
     def read(self, timeout: float):  # noqa: ANN201

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
+from app.widgets import transcript
 from app.widgets.card import Card
-from app.widgets.transcript import KEPT
 from app.widgets.turns import Answer, Question
 from mlx_gemma4.errors import Gemma4Error
 from mlx_gemma4.events import Heard, Thought, Token
@@ -198,7 +198,7 @@ async def test_a_slash_offers_commands_and_enter_does_one(tmp_path: Path) -> Non
         await stage.press("slash", "d", "o", "c")
         await stage.until(lambda: "/doctor" in stage.text)
         await stage.press("enter")
-        await stage.until(lambda: "2 problems" in stage.text or "1 problems" in stage.text)
+        await stage.until(lambda: "1 problem, 1 warning" in stage.text)
         assert stage.app.chat.prompt.text == ""
 
 
@@ -213,13 +213,16 @@ async def test_an_at_sign_offers_files_and_enter_attaches_one(tmp_path: Path) ->
 
 
 @live
-async def test_only_the_newest_turns_are_widgets(tmp_path: Path) -> None:
+async def test_only_the_newest_turns_are_widgets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transcript, "KEPT", 6)
     async with staged(tmp_path) as stage:
-        for number in range(KEPT):
+        for number in range(6):
             await stage.ask(f"question {number}")
         turns = len(stage.app.chat.query(Question)) + len(stage.app.chat.query(Answer))
-        assert turns == KEPT
-        assert len(stage.app.desk.conversation.history.turns) == 2 * KEPT
+        assert turns == 6
+        assert len(stage.app.desk.conversation.history.turns) == 12
         assert stage.app.chat.query(".earlier")
 
 

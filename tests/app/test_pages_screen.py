@@ -28,14 +28,14 @@ async def test_the_palette_finds_a_command_and_does_it(tmp_path: Path) -> None:
         await stage.press(*"docto")
         await stage.until(lambda: "See what this computer has and lacks." in stage.text)
         await stage.press("down", "enter")
-        await stage.until(lambda: "1 problems, 1 warnings" in stage.text)
+        await stage.until(lambda: "1 problem, 1 warning" in stage.text)
 
 
 @live
 async def test_the_doctor_shows_findings_and_remedies(tmp_path: Path) -> None:
     async with staged(tmp_path) as stage:
         stage.app.do("doctor")
-        await stage.until(lambda: "1 problems, 1 warnings" in stage.text)
+        await stage.until(lambda: "1 problem, 1 warning" in stage.text)
         assert "✗ wired limit" in stage.text
         assert "sudo sysctl iogpu.wired_limit_mb=0" in stage.text
 

@@ -11,6 +11,8 @@ from mlx_gemma4.engine import commands as do
 from mlx_gemma4.events import ContextLow, Dropped, Event, Heard, Moved, Thought, Token
 from tests.app.table import SECOND, Make, Recorder, Silent
 
+LARGE = replace(DEFAULTS, model="google/gemma-4-12B-it")
+
 
 def test_a_question_is_answered_and_both_are_on_the_disk(table: Make) -> None:
     one = table("It is red.")
@@ -113,6 +115,7 @@ def test_a_picture_that_is_taken_back_is_taken_from_the_model_and_the_others_sta
 
 def test_a_pictures_tokens_can_be_changed_while_it_waits(table: Make) -> None:
     one = table()
+    one.talk.settings = LARGE
     assert one.talk.detail() is None
     made = one.picture()
     one.settle()
@@ -124,8 +127,18 @@ def test_a_pictures_tokens_can_be_changed_while_it_waits(table: Make) -> None:
     assert len(one.engine.told(do.AddImage)) == 5
 
 
+def test_the_tokens_of_a_picture_are_those_that_the_model_was_trained_with(table: Make) -> None:
+    one = table()
+    assert one.talk.model_name == "tiny"
+    assert one.picture().budget == 140
+    one.settle()
+    changed = [one.talk.detail() for _ in range(3)]
+    assert [picture and picture.budget for picture in changed] == [70, 140, 70]
+
+
 def test_the_tokens_of_a_picture_with_the_models_own_budget_go_up_from_that(table: Make) -> None:
     one = table()
+    one.talk.settings = LARGE
     name = one.picture().file
     one.talk.detach(1)
     one.talk.attach(Ready("image", name, "a.png", (640, 400)))

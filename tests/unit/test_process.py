@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -45,6 +46,16 @@ def test_a_conversation_through_a_process_is_that_of_a_thread(engine: EngineProc
     assert sum(isinstance(event, Done) for event in events) == 1
     with pytest.raises(Gemma4Error, match="nothing.png"):
         done(engine, do.AddImage("nothing.png"))
+
+
+def test_frames_with_their_times_go_through_a_process(engine: EngineProcess) -> None:
+    done(engine, do.New())
+    frame = Image.new("RGB", (96, 96), "white")
+    done(engine, do.AddVideo([(0.0, frame), (5.0, np.asarray(frame))]))
+    (end,) = (event for event in done(engine, REPLY) if isinstance(event, Done))
+    assert end.stats["prompt_tokens"] > 2 * 64
+    with pytest.raises(Gemma4Error, match="The video is not usable"):
+        done(engine, do.AddVideo([]))
 
 
 def test_a_stop_reaches_a_reply_that_is_being_told(engine: EngineProcess) -> None:

@@ -148,6 +148,49 @@ def test_media_are_written_once_and_removed_when_nothing_needs_them(
     assert len(left) == 2  # the index, and the empty array of a draft without sound
 
 
+def test_pixels_take_a_byte_and_come_back_to_the_bit(
+    model: Gemma4, session: Session, tmp_path: Path
+) -> None:
+    session.save(tmp_path, cache=False)
+    (picture, *_) = (part for part in session.turns[1].parts if isinstance(part, Image))
+    (name, *_) = (one["patches"] for one in _images(tmp_path))
+    assert np.load(tmp_path / name).dtype == np.uint8
+    assert (tmp_path / name).stat().st_size < picture.picture.patches.nbytes / 3.9
+    (again, *_) = (
+        p for p in Session.restore(model, tmp_path).turns[1].parts if isinstance(p, Image)
+    )
+    assert again.picture.patches.dtype == np.float32
+    assert again.picture.patches.tobytes() == picture.picture.patches.tobytes()
+
+
+def test_only_what_is_pixels_to_the_bit_is_kept_as_bytes() -> None:
+    levels = (np.arange(256, dtype=np.float32) / np.float32(255)).reshape(2, 128)
+    assert saved.packed(levels).tolist() == np.arange(256).reshape(2, 128).tolist()
+    for strange in (-0.0, np.nextafter(np.float32(1), np.float32(0)), 1.5, -0.1):
+        array = levels.copy()
+        array[0, 0] = strange
+        assert saved.packed(array) is array
+        assert saved.unpacked(array) is array
+    assert saved.packed(VOICE) is VOICE
+
+
+def test_a_conversation_that_was_saved_before_pixels_took_a_byte_is_read(
+    model: Gemma4, session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(saved, "packed", lambda array: array)
+    monkeypatch.setattr(saved, "VERSION", 1)
+    session.save(tmp_path)
+    monkeypatch.undo()
+    before = {path.name for path in tmp_path.glob("*.npy")}
+    again = Session.restore(model, tmp_path, "direct")
+    assert_same_turns(session, again)
+    assert again.context[0] == session.context[0]
+    again.save(tmp_path)
+    (name, *_) = (one["patches"] for one in _images(tmp_path))
+    assert name not in before and np.load(tmp_path / name).dtype == np.uint8
+    assert_same_turns(session, Session.restore(model, tmp_path, "direct"))
+
+
 def _images(folder: Path) -> list[dict[str, str]]:
     turns = indexed(folder)["turns"]
     assert isinstance(turns, list)
@@ -188,8 +231,8 @@ def test_garbled_files_are_refused_by_name(model: Gemma4, session: Session, tmp_
     index.write_text(good.replace("be brief", "be rude!"))
     with pytest.raises(Gemma4Error, match="checksum"):
         Session.restore(model, tmp_path)
-    index.write_text(good.replace('"version": 1', '"version": 2'))
-    with pytest.raises(Gemma4Error, match="version 2"):
+    index.write_text(good.replace('"version": 2', '"version": 3'))
+    with pytest.raises(Gemma4Error, match="version 3"):
         Session.restore(model, tmp_path)
     index.write_text("[]")
     with pytest.raises(Gemma4Error, match="damaged"):

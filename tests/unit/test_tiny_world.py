@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
+from mlx_gemma4 import catalog
 from mlx_gemma4.config import load_config
 from mlx_gemma4.evaluate.tiny import receipts, words
 from mlx_gemma4.evaluate.tiny.receipts import Drawing
@@ -17,6 +18,7 @@ from mlx_gemma4.prompt.tokenizer import Tokenizer
 from mlx_gemma4.prompt.turns import Image, Sound, Text, Turn
 from mlx_gemma4.sound import frames
 from tools.tiny.conversation import GLYPHS, Writer
+from tools.tiny.curriculum import STAGES
 
 TINY = Path(__file__).resolve().parents[2] / "assets" / "tiny"
 
@@ -39,6 +41,13 @@ def test_a_conversation_is_written_for_training_as_the_library_writes_it() -> No
         Turn("user", (Text("What is the tax"),)),
     ]
     assert written.ids == render(turns, Tokenizer.from_folder(TINY), load_config(TINY)).token_ids
+
+
+def test_the_catalogue_lists_the_image_tokens_that_the_tiny_model_was_taught() -> None:
+    taught = {budget for stage in STAGES for budget in stage.world.budgets}
+    for name in ("tiny", "tiny-4bit"):
+        assert set(catalog.packages()[name].image_tokens) == taught
+    assert load_config(TINY).image_tokens in taught
 
 
 def test_only_answers_and_their_end_are_learned() -> None:

@@ -1,13 +1,22 @@
+import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from mlx_gemma4.errors import Gemma4Error
-from mlx_gemma4.video import label, open_video
+from mlx_gemma4.images import patches
+from mlx_gemma4.model import Gemma4
+from mlx_gemma4.prompt.tokenizer import Tokenizer
+from mlx_gemma4.prompt.turns import Video
+from mlx_gemma4.session.session import Session
+from mlx_gemma4.video import FRAME_TOKENS, FRAMES, label, open_video, timed
+
+NOTHING = np.zeros((48, 48), np.uint8)
 
 
 def film(path: Path, count: int, pts: Callable[[int], int] = lambda i: i, rate: int = 10) -> Path:
@@ -79,6 +88,54 @@ def test_a_film_that_is_cut_off_or_no_film_is_an_error(tmp_path: Path) -> None:
         assert caught.value.cause and caught.value.remedy
     with pytest.raises(Gemma4Error, match="There is no file"):
         open_video(tmp_path / "nowhere.mp4")
+
+
+def test_frames_that_come_with_their_times_are_a_video(
+    model: Gemma4, folder: Path, tmp_path: Path
+) -> None:
+    grey = np.full((90, 160), 128, np.uint8)
+    path = tmp_path / "frame.png"
+    Image.fromarray(grey).save(path)
+    session = Session(model)
+    session.add_video([(0, grey), (61.5, Image.fromarray(grey)), (125.0, path)])
+    (video,) = session._talk.draft.parts
+    assert isinstance(video, Video)
+    assert [seconds for seconds, _ in video.frames] == [0, 61.5, 125.0]
+    (count,) = {len(picture.patches) for _, picture in video.frames}
+    assert count == len(patches(grey, FRAME_TOKENS).patches)
+    frame = f"<|image>{'<|video|>' * count}<image|>"
+    text = f"00:00 {frame} 01:01 {frame} 02:05 {frame}"
+    wanted = Tokenizer.from_folder(folder).encode(text, special=True)
+    ids = session._talk.prompt().token_ids
+    assert any(ids[at : at + len(wanted)] == wanted for at in range(len(ids)))
+
+
+def test_a_file_and_its_own_frames_make_the_same_prompt(model: Gemma4, tmp_path: Path) -> None:
+    path = film(tmp_path / "slow.mkv", 6, pts=lambda i: i * i * 40)
+    one, other = Session(model), Session(model)
+    one.add_video(path)
+    other.add_video(open_video(path))
+    ids, same = one._talk.prompt(), other._talk.prompt()
+    assert ids.token_ids == same.token_ids and len(ids.videos) == 6
+    for (left, _), (right, _) in zip(ids.videos, same.videos, strict=True):
+        assert np.array_equal(left, right)
+
+
+@pytest.mark.parametrize(
+    "times, cause",
+    [
+        ([], "It has 0 frames"),
+        (range(FRAMES + 1), "It has 33 frames"),
+        ([0, 5, 4], "Frame 3 is at 4 s"),
+        ([-1], "Frame 1 is at -1 s"),
+        ([0, math.nan], "Frame 2 is at nan s"),
+        ([math.inf], "Frame 1 is at inf s"),
+    ],
+)
+def test_times_that_no_video_has_are_refused(times: Sequence[float], cause: str) -> None:
+    with pytest.raises(Gemma4Error, match="The video is not usable") as caught:
+        timed([(seconds, NOTHING) for seconds in times])
+    assert cause in caught.value.cause
 
 
 def test_without_pyav_the_error_says_what_to_install(

@@ -1,0 +1,132 @@
+"""A watched screen: when its pictures were taken, and what the model gets of them."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from textual.message import Message
+
+from app.capture.screen import Shot
+from app.entries import Attached, Attachment, from_json, to_json
+from app.export import write
+from app.journal import Journal
+from app.messages import Seen
+from app.watcher import Watcher
+from mlx_gemma4.engine import commands as do
+from mlx_gemma4.images import open_image
+from mlx_gemma4.video import timed
+from tests.app.host import Stage, World, live, staged
+
+COLOURS = ("red", "white", "blue", "green", "black", "grey", "navy", "teal", "olive", "maroon")
+VIDEO = 'watch_as = "video"\n'
+
+
+def seen(number: int) -> Shot:
+    return Shot(Image.new("RGB", (640, 400), COLOURS[number]), "screen")
+
+
+def test_a_picture_is_told_with_the_time_at_which_it_was_seen() -> None:
+    told: list[Message] = []
+    pictures: Iterator[Shot | None] = iter([None, seen(0), seen(0), seen(1), None, seen(2)])
+    times = iter([100.0, 102.0, 107.5, 131.0, 140.0, 165.25])
+
+    def tell(message: Message) -> None:
+        told.append(message)
+        if len(told) == 3:
+            watcher.close()
+
+    watcher = Watcher(tell, 0.001, lambda: next(pictures), lambda: next(times))
+    watcher.thread.join(10)
+    assert [one.at for one in told if isinstance(one, Seen)] == [102.0, 131.0, 165.25]
+
+
+async def watched(stage: Stage, *pictures: tuple[int, float]) -> Attachment:
+    """Let the screen be watched, and give what waits after these pictures at these times."""
+    for number, at in pictures:
+        await stage.app.chat.showing.seen(seen(number), at)
+    stage.app.chat.draw()
+    (waits,) = stage.app.desk.conversation.history.waiting.values()
+    return waits
+
+
+@live
+async def test_as_video_a_watched_screen_is_shown_with_the_times_of_its_pictures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with staged(tmp_path, settings=VIDEO) as stage:
+        sent: list[do.Command] = []
+        send = stage.engine.send
+
+        def told(command: do.Command) -> int:
+            sent.append(command)
+            return send(command)
+
+        monkeypatch.setattr(stage.engine, "send", told)
+        await stage.press("f9")
+        video = await watched(stage, (0, 102.0), (1, 131.0), (2, 165.25))
+        (film,) = [one.video for one in sent if isinstance(one, do.AddVideo)][-1:]
+        assert not isinstance(film, str | Path)
+        assert [seconds for seconds, _ in timed(film)] == [0.0, 29.0, 63.25]
+        for number, (_, picture) in enumerate(film):
+            assert isinstance(picture, Path)
+            assert open_image(picture).getpixel((5, 5)) == seen(number).image.getpixel((5, 5))
+        assert not any(isinstance(one, do.AddImage) for one in sent)
+        caption = "screen as video · 3 pictures, 0:00 to 1:03 → 180 image tokens"
+        await stage.until(lambda: caption in stage.text)
+        assert stage.app.chat.prompt.text == ""
+        await stage.ask("what has changed?")
+        turns = stage.app.desk.conversation.history.turns
+        assert turns[1].attachments == (video,)
+        # what comes after the question is another video, and its times go on
+        assert (await watched(stage, (3, 192.0))).frames[0][0] == 90.0
+        await stage.until(lambda: "screen as video · 1 picture, 1:30 →" in stage.text)
+        folder = stage.app.desk.journal.folder
+        page = write(stage.app.desk.conversation.history, folder, "Watched", tmp_path / "out")
+        assert "![screen 1:03](<Watched/video-3-3.png>)" in page.read_text()
+        assert len(list((tmp_path / "out/Watched").iterdir())) == 3
+    with Journal(folder) as journal:
+        entries = [one for one in journal.entries() if isinstance(one, Attached)]
+    assert Attached(video) in entries
+
+
+@live
+async def test_of_a_screen_that_is_watched_for_long_the_last_eight_pictures_wait(
+    tmp_path: Path,
+) -> None:
+    async with staged(tmp_path, settings=VIDEO) as stage:
+        await stage.press("f9")
+        video = await watched(stage, *((number, number * 5.0) for number in range(10)))
+        assert [seconds for seconds, _ in video.frames] == [5.0 * number for number in range(2, 10)]
+
+
+@live
+async def test_the_times_go_on_after_a_pause_and_begin_anew_in_another_conversation(
+    tmp_path: Path,
+) -> None:
+    async with staged(tmp_path, settings=VIDEO) as stage:
+        await stage.press("f9")
+        await watched(stage, (0, 50.0), (1, 60.0))
+        await stage.press("f9", "f9")
+        video = await watched(stage, (2, 100.0))
+        assert [seconds for seconds, _ in video.frames] == [0.0, 10.0, 50.0]
+        await stage.press("ctrl+n")
+        video = await watched(stage, (3, 200.0), (4, 207.0))
+        assert [seconds for seconds, _ in video.frames] == [0.0, 7.0]
+
+
+@live
+async def test_a_picture_that_waits_is_replaced_when_the_setting_changes(tmp_path: Path) -> None:
+    async with staged(tmp_path, world=World()) as stage:
+        await stage.press("f9")
+        assert (await watched(stage, (0, 0.0), (1, 5.0))).kind == "image"
+        stage.app.desk.change(watch_as="video")
+        video = await watched(stage, (2, 10.0), (3, 15.0))
+        assert (video.kind, [seconds for seconds, _ in video.frames]) == ("video", [10.0, 15.0])
+
+
+def test_an_attachment_that_was_written_without_frames_is_read() -> None:
+    written = to_json(Attached(Attachment(1, "image", 1, "a.png", "window", (64, 48))))
+    del written["attachment"]["frames"]
+    entry = from_json(written)
+    assert isinstance(entry, Attached) and entry.attachment.frames == ()
