@@ -22,12 +22,13 @@ from ..prompt.turns import Text, Turn
 from ..sample import Sampler
 from ..session.answer import Answer
 from ..session.timeline import Timeline
-from . import context_report, footprint, haystack, scores, small_haystack
+from . import footprint, haystack, scores, small_haystack
 from .haystack import DEPTHS, Haystack
 from .models import Model, ours
 from .parts import Part
 from .question import Choice, Fact, Item, Row, Subject
 from .questions import NAMES
+from .reports import context as told
 
 SHORT = tuple(1024 * 2**n for n in range(6))
 LONG = tuple(1024 * 2**n for n in range(6, 9))
@@ -93,14 +94,14 @@ class Context:
         assert logits is not None
         answer = Answer(model.tokenizer, model.model.config)
         sampler = Sampler(0.0, suppress=model.model.config.suppress_tokens)
-        told = answer.take(timeline.say(logits, sampler, _MOST))
-        given = "".join(event.text for event in told if isinstance(event, Token))
-        asked = scores.score(wanted, given.strip(), context_report.number)
+        events = answer.take(timeline.say(logits, sampler, _MOST))
+        given = "".join(event.text for event in events if isinstance(event, Token))
+        asked = scores.score(wanted, given.strip(), told.number)
         return {**asked, "tokens": len(prompt.token_ids)}
 
     def report(self, rows: Sequence[Row], choice: Choice) -> Sequence[Part]:
         """Recall by length and depth; memory and speed by length."""
-        return context_report.report(rows)
+        return told.report(rows)
 
     def _read(self, model: Model, item: Item) -> tuple[Haystack, Timeline]:
         """The item's conversation, and the cache in which it has been read."""

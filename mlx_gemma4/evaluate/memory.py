@@ -15,11 +15,12 @@ from ..config import load_config
 from ..convert.convert import convert
 from ..errors import Gemma4Error
 from ..hub.sources import Folder
-from . import footprint, memory_report
+from . import footprint
 from .models import Model, ours
 from .parts import Part
 from .question import Choice, Fact, Item, Row, Subject
 from .questions import NAMES
+from .reports import memory as told
 
 CONTEXTS, LONG = (1024, 8192, 32768), (131_072,)
 SMALL, SMALL_RECIPES = (1024, 4096), ("8bit", "4bit")
@@ -74,7 +75,7 @@ class Memory:
 
     def report(self, rows: Sequence[Row], choice: Choice) -> Sequence[Part]:
         """Peaks by recipe, bits and length, beside the prediction."""
-        return memory_report.report(rows)
+        return told.report(rows)
 
     def _folder(self, model: Model, recipe: str) -> Path:
         """The model's folder, or that of its conversion; one that was cut off goes on."""

@@ -17,7 +17,7 @@ from typing import Any
 
 from .. import images
 from ..errors import Gemma4Error
-from . import ocr_report, scores
+from . import scores
 from .baselines.rival import Rival
 from .pages import columns, receipts, screens, small_world, tables
 from .pages import folder as own
@@ -25,6 +25,7 @@ from .pages.page import LINES, Maker, Page, Request
 from .parts import Part
 from .question import Asked, Choice, Fact, Item, Row, Subject
 from .questions import NAMES
+from .reports import ocr as told
 
 PAGES = 24
 """Pages of each set, and receipts of each kind of the tiny model's, unless a limit is given."""
@@ -99,7 +100,7 @@ class Ocr:
 
     def report(self, rows: Sequence[Row], choice: Choice) -> Sequence[Part]:
         """Errors by budget and by the height of print; recognizers on the same pages."""
-        return ocr_report.report(rows, normalizer)
+        return told.report(rows, normalizer)
 
 
 def budgets(name: str, subject: Subject) -> Sequence[int | None]:

@@ -20,13 +20,14 @@ from ..checkpoint.recipes import RECIPES, named
 from ..config import load_config
 from ..errors import Gemma4Error
 from ..fit import outline
-from . import quant_items, quant_report, scores
+from . import quant_items, scores
 from .logits import answered, distance
 from .models import Model, ours
 from .parts import Part
 from .question import Choice, Item, Row, Subject
 from .questions import NAMES
 from .references import ROWS, References
+from .reports import quant as told
 
 
 class Quant:
@@ -85,7 +86,7 @@ class Quant:
 
     def report(self, rows: Sequence[Row], choice: Choice) -> Sequence[Part]:
         """Distances from the reference by medium, likelihoods and answers."""
-        return quant_report.report(rows)
+        return told.report(rows)
 
     def _model(self, subject: Model, recipe: str) -> Model:
         """The subject in a recipe; no other is in the memory then."""

@@ -9,11 +9,11 @@ five; PocketSphinx takes a second and a half for a sentence.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from . import speech_report
 from .models import ours
 from .parts import Part
 from .question import Choice, Item, Row, Subject
 from .questions import NAMES
+from .reports import speech as told
 from .sounds import sets, transcripts
 from .sounds.items import Maker
 
@@ -62,7 +62,7 @@ class Speech:
 
     def report(self, rows: Sequence[Row], choice: Choice) -> Sequence[Part]:
         """Errors by condition, beside those of recognizers on the same sounds."""
-        return speech_report.report(rows)
+        return told.report(rows)
 
 
 QUESTION = Speech()

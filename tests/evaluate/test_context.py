@@ -4,12 +4,13 @@ from pathlib import Path
 import pytest
 
 from mlx_gemma4 import catalog
-from mlx_gemma4.evaluate import context, context_report, haystack, scores, small_haystack
+from mlx_gemma4.evaluate import context, haystack, scores, small_haystack
 from mlx_gemma4.evaluate.context import Context
 from mlx_gemma4.evaluate.haystack import DEPTHS, Haystack
 from mlx_gemma4.evaluate.models import Model
 from mlx_gemma4.evaluate.parts import Plot, Table
 from mlx_gemma4.evaluate.question import Choice, Item, Row
+from mlx_gemma4.evaluate.reports import context as told
 from mlx_gemma4.evaluate.run import run
 from mlx_gemma4.fit import fit, machine, outline
 from mlx_gemma4.prompt.prompt import render
@@ -64,7 +65,7 @@ def test_a_receipt_beyond_the_window_is_forgotten(rows: list[Row]) -> None:
 def test_shuffled_needles_fall_to_chance(rows: list[Row]) -> None:
     found = at(rows, 192)
     assert scores.accuracy(found).value >= 0.8
-    assert scores.accuracy(scores.shuffled(found, context_report.number)).value == 0
+    assert scores.accuracy(scores.shuffled(found, told.number)).value == 0
 
 
 @pytest.mark.parametrize("length", [128, 512])
@@ -120,9 +121,9 @@ def test_one_conversation_is_read_once_for_all_its_needles(model: Model) -> None
 
 
 def test_only_digits_count_in_an_answer() -> None:
-    assert context_report.number("The code is 5 8 2 3 1.") == "58231"
-    assert context_report.number("2031-07-02") == "2031-07-02"
-    assert context_report.number("no idea") == ""
+    assert told.number("The code is 5 8 2 3 1.") == "58231"
+    assert told.number("2031-07-02") == "2031-07-02"
+    assert told.number("no idea") == ""
 
 
 def test_memory_at_a_length_is_what_fit_says_and_stands_in_the_report(
@@ -135,9 +136,9 @@ def test_memory_at_a_length_is_what_fit_says_and_stands_in_the_report(
     need = fit.need(outline.of_folder(model.folder).model, machine.this(), 1024 - 8)
     assert measured["rows"] <= need.rows
     assert abs(measured["rows"] / need.rows - 1) < 0.25
-    assert abs(context_report.predicted(rows[0]) / measured["prefill"] - 1) < 0.15
+    assert abs(told.predicted(rows[0]) / measured["prefill"] - 1) < 0.15
     assert measured["resident"] > measured["prefill"] > measured["load"]
-    parts = context_report.report(rows)
+    parts = told.report(rows)
     table = next(part for part in parts if isinstance(part, Table))
     assert table.rows[0][0] == "1,024"
     assert [part.file for part in parts if isinstance(part, Plot)] == [
@@ -158,7 +159,7 @@ def test_what_does_not_fit_is_said_and_not_tried(
 
 
 def test_the_depth_table_has_a_row_a_length_and_a_column_a_depth(rows: list[Row]) -> None:
-    tables = [part for part in context_report.report(rows) if isinstance(part, Table)]
+    tables = [part for part in told.report(rows) if isinstance(part, Table)]
     depths = tables[1]
     assert [row[0] for row in depths.rows] == ["192", "640"]
     assert list(depths.heads[1:]) == ["0", "25", "50", "75", "100"]

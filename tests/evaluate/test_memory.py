@@ -4,11 +4,12 @@ import pytest
 
 from mlx_gemma4 import catalog, weights
 from mlx_gemma4.errors import Gemma4Error
-from mlx_gemma4.evaluate import footprint, memory, memory_report
+from mlx_gemma4.evaluate import footprint, memory
 from mlx_gemma4.evaluate.memory import Memory
 from mlx_gemma4.evaluate.models import Model
 from mlx_gemma4.evaluate.parts import Plot, Table
 from mlx_gemma4.evaluate.question import Choice, Row
+from mlx_gemma4.evaluate.reports import memory as told
 from mlx_gemma4.evaluate.run import run
 
 TINY = catalog.DEMONSTRATION
@@ -56,7 +57,7 @@ def test_what_is_held_is_near_what_was_predicted(rows: list[Row], recipe: str) -
 
 
 def test_the_report_has_a_table_of_each_recipe_and_a_plot(rows: list[Row]) -> None:
-    parts = memory_report.report(rows)
+    parts = told.report(rows)
     tables = [part for part in parts if isinstance(part, Table)]
     assert [(table.title, len(table.rows)) for table in tables] == [("tiny", 2), ("tiny (4bit)", 2)]
     plots = [part for part in parts if isinstance(part, Plot)]

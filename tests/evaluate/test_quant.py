@@ -6,11 +6,12 @@ import pytest
 
 from mlx_gemma4 import catalog
 from mlx_gemma4.checkpoint.recipes import RECIPES
-from mlx_gemma4.evaluate import quant_items, quant_report
+from mlx_gemma4.evaluate import quant_items
 from mlx_gemma4.evaluate.logits import Answered, answered, distance, written
 from mlx_gemma4.evaluate.models import Model
 from mlx_gemma4.evaluate.quant import Quant
 from mlx_gemma4.evaluate.question import Choice, Row
+from mlx_gemma4.evaluate.reports import quant as told
 from mlx_gemma4.evaluate.run import run
 
 TINY = catalog.DEMONSTRATION
@@ -43,7 +44,7 @@ def test_a_model_is_at_no_distance_from_itself(rows: list[Row], recipe: str) -> 
 @pytest.mark.parametrize("medium", ["text", "picture", "sound"])
 def test_more_bits_are_nearer_to_the_full_model(rows: list[Row], medium: str) -> None:
     eight, four = (
-        quant_report.divergence([r for r in of(rows, name) if r.facts["medium"] == medium])
+        told.divergence([r for r in of(rows, name) if r.facts["medium"] == medium])
         for name in ("8bit", "4bit-small")
     )
     assert 0 < eight.value < four.value
@@ -53,15 +54,15 @@ def test_more_bits_are_nearer_to_the_full_model(rows: list[Row], medium: str) ->
 def test_the_tiny_model_answers_as_its_held_out_table_says(rows: list[Row]) -> None:
     for medium, (least, most) in HELD_OUT.items():
         found = [r for r in of(rows, "as it is") if r.facts["medium"] == medium]
-        hits = quant_report.scores.accuracy(found)
+        hits = told.scores.accuracy(found)
         assert hits.low <= most
         assert hits.high >= least
 
 
 def test_answers_beside_other_questions_fall_to_chance(rows: list[Row]) -> None:
     seen = [r for r in of(rows, "as it is") if r.facts["medium"] == "picture"]
-    assert quant_report.scores.accuracy(seen).value >= 0.8
-    assert quant_report.scores.accuracy(quant_report.scores.shuffled(seen)).value == 0
+    assert told.scores.accuracy(seen).value >= 0.8
+    assert told.scores.accuracy(told.scores.shuffled(seen)).value == 0
 
 
 def test_a_model_of_random_weights_is_right_by_chance_and_as_far_as_can_be(folder: Path) -> None:
@@ -86,7 +87,7 @@ def test_the_recipes_of_a_model_alone_are_all_and_beside_another_none() -> None:
 
 
 def test_the_report_has_a_row_of_each_recipe_in_every_table(rows: list[Row]) -> None:
-    tables = [p for p in quant_report.report(rows) if isinstance(p, quant_report.Table)]
+    tables = [p for p in told.report(rows) if isinstance(p, told.Table)]
     assert len(tables) == 8
     for table in tables[:-1]:
         assert [row[0] for row in table.rows] == [

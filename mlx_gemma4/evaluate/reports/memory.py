@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from . import scores
-from .parts import Part, Plot, Point, Table, Words
-from .question import Row
+from .. import scores
+from ..parts import Part, Plot, Point, Table, Words
+from ..question import Row
 
 _STEPS = ("load", "prefill", "decode")
 

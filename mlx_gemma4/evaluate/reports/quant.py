@@ -3,10 +3,10 @@
 import math
 from collections.abc import Callable, Sequence
 
-from . import scores
-from .parts import Part, Plot, Point, Table, Words
-from .question import Row
-from .statistics import Estimate, mean, paired, ratio
+from .. import scores
+from ..parts import Part, Plot, Point, Table, Words
+from ..question import Row
+from ..statistics import Estimate, mean, paired, ratio
 
 MEDIA = ("text", "picture", "sound")
 _KL = "KL divergence from the first row, nats a token"

@@ -6,11 +6,11 @@ from itertools import pairwise, product
 from statistics import fmean
 from typing import Any
 
-from . import scores
-from .pages.page import LINES
-from .parts import Part, Plot, Point, Table, Words
-from .question import Row
-from .statistics import Estimate
+from .. import scores
+from ..pages.page import LINES
+from ..parts import Part, Plot, Point, Table, Words
+from ..question import Row
+from ..statistics import Estimate
 
 EDGES = (0.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 14.0, 20.0, float("inf"))
 """Bins of x-height in pixels: narrow where print begins to be readable."""

@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from . import scores
-from .parts import Part, Plot, Point, Table, Words
-from .question import Row
-from .sounds.transcripts import compare, compare_two
-from .statistics import Estimate, ratio, share
+from .. import scores
+from ..parts import Part, Plot, Point, Table, Words
+from ..question import Row
+from ..sounds.transcripts import compare, compare_two
+from ..statistics import Estimate, ratio, share
 
 _METHOD = (
     "`WER` and `CER` are edits over words and over characters of what was said, after both texts "

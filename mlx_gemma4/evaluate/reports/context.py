@@ -4,9 +4,9 @@ import re
 from collections.abc import Sequence
 from statistics import fmean
 
-from . import scores
-from .parts import Part, Plot, Point, Table, Words
-from .question import Row
+from .. import scores
+from ..parts import Part, Plot, Point, Table, Words
+from ..question import Row
 
 _NAMES = {
     "text": "a sentence",
