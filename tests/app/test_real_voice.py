@@ -5,12 +5,10 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
 import pytest
-import soundfile
 
 from tests.app.terminal import DEMO, Terminal
-from tests.live.test_listen import missing, sound_server
+from tests.null_sink import missing, sound_server, with_silence
 
 LACKS = ", ".join(filter(None, [missing(), "" if shutil.which("espeak-ng") else "espeak-ng"]))
 pytestmark = pytest.mark.skipif(bool(LACKS), reason=f"this machine lacks {LACKS}")
@@ -22,15 +20,10 @@ it (0.1 to 0.6 s) and however the frames fell; with other voices one in 20 to 10
 
 
 def spoken(text: str, folder: Path) -> Path:
-    """Have a sentence spoken into a file, after a moment of silence.
-
-    What plays into a null sink loses its first 40 ms now and then.
-    """
+    """Have a sentence spoken into a file, after a moment of silence."""
     path = folder / f"{text}.wav"
     subprocess.run(["espeak-ng", *VOICE, "-w", str(path), text], check=True)
-    samples, rate = soundfile.read(path)
-    soundfile.write(path, np.concatenate([np.zeros(round(0.15 * rate)), samples]), rate)
-    return path
+    return with_silence(path, folder)
 
 
 def play(clip: Path, server: Mapping[str, str]) -> None:
