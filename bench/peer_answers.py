@@ -11,15 +11,18 @@ Needs espeak-ng and matplotlib's fonts for the items; bench/README.md explains t
 
 import argparse
 import json
-import math
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 from items import Item, read, write
-from processes import PEER_PYTHON, Worker, need_peer, surroundings, use_openblas
+from processes import BENCH, PEER_PYTHON, Worker, need_peer, surroundings, use_openblas
 
-ROOT = Path(__file__).resolve().parent.parent
+from mlx_gemma4.evaluate.statistics import share
+from mlx_gemma4.evaluate.tiny.tasks import EXAMINATION, Tasks
+from tools.tiny.conversation import Writer
+
+ROOT = BENCH.parent
 LIMIT = 48  # tokens in a reply; the longest wanted one is shorter
 COLUMNS = (
     ("mlx-gemma4", "ours", "cached"),
@@ -32,10 +35,6 @@ ONE_TURN, LATER = "picture + spoken question", "picture in the second turn"
 
 def make_items(tokenizer: Path, count: int, seed: int) -> Iterator[Item]:
     """Fresh questions, `count` of each kind."""
-    sys.path.insert(0, str(ROOT))
-    from mlx_gemma4.evaluate.tiny.tasks import EXAMINATION, Tasks
-    from tools.tiny.conversation import Writer
-
     tasks, writer = Tasks(seed, EXAMINATION), Writer(tokenizer)
     for name, make, turns in ((ONE_TURN, tasks.mixed, 1), (LATER, tasks.later, 2)):
         for _ in range(count):
@@ -45,14 +44,6 @@ def make_items(tokenizer: Path, count: int, seed: int) -> Iterator[Item]:
             pictures = list(zip(written.patches, written.positions, strict=True))
             answer = exchanges[-1].answer
             yield Item(name, answer, earlier, written.ids, pictures, written.frames)
-
-
-def interval(hits: int, count: int) -> tuple[float, float]:
-    """95 % interval of a share (Wilson, 1927, https://doi.org/10.1080/01621459.1927.10502953)."""
-    z, share = 1.96, hits / count
-    middle = share + z * z / (2 * count)
-    half = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
-    return (middle - half) / (1 + z * z / count), (middle + half) / (1 + z * z / count)
 
 
 def rows(items: list[Item]) -> dict[str, list[int]]:
@@ -107,9 +98,8 @@ def main() -> None:
     table = ["| items | n | " + " | ".join(right) + " |", "|---|---|" + "---|" * len(right)]
     for name, counted in rows(items).items():
         cells = []
-        for hits in (sum(right[title][n] for n in counted) for title in right):
-            low, high = interval(hits, max(1, len(counted)))
-            cells.append(f"{hits / max(1, len(counted)):.3f} [{low:.3f}, {high:.3f}]")
+        for hits in right.values():
+            cells.append(f"{share([hits[n] for n in counted])}" if counted else "")
         table.append(f"| {name} | {len(counted)} | " + " | ".join(cells) + " |")
     print("\n".join(table))
     around = surroundings(options.peer_python)

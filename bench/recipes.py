@@ -80,7 +80,8 @@ class Trial:
 
     def table(self, items: int) -> None:
         """Print every recipe."""
-        from tools.score_tiny import REQUIRED, interval
+        from mlx_gemma4.evaluate.statistics import share
+        from tools.score_tiny import REQUIRED
 
         folders = {name: self._folder(name, recipe) for name, recipe in RECIPES.items()}
         jobs = [
@@ -98,12 +99,7 @@ class Trial:
         print("| recipe | MB | KL text | KL picture | KL sound | held-out, all questions |")
         print("|---|---|---|---|---|---|")
         for name, found in measured.items():
-            low, high = interval(sum(hits[name]), len(hits[name]))
-            share = sum(hits[name]) / len(hits[name])
-            print(
-                f"| {name} | {found.nbytes / 1e6:.2f} | {_cells(found)} "
-                f"| {share:.3f} [{low:.3f}, {high:.3f}] |"
-            )
+            print(f"| {name} | {found.nbytes / 1e6:.2f} | {_cells(found)} | {share(hits[name])} |")
         print(f"\nKL in 1/1000 nat, {self._count} items a medium, with 95 % intervals;", end=" ")
         print(f"accuracy: {items} items of each of {len(REQUIRED)} questions.\n")
         self._other_groups(folders)

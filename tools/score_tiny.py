@@ -8,7 +8,6 @@ Needs the `score` extra and espeak-ng; one process a core.
 
 import argparse
 import json
-import math
 import multiprocessing
 import os
 import platform
@@ -21,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from mlx_gemma4.evaluate.statistics import share
 from mlx_gemma4.evaluate.tiny.speech import OTHER_VOICES
 from mlx_gemma4.evaluate.tiny.tasks import EXAMINATION, Exchange, Tasks, World
 from tools.tiny.conversation import Writer
@@ -145,15 +145,6 @@ def score(model: Any, question: Question, count: int, seed: int) -> list[Result]
     return results
 
 
-def interval(hits: int, count: int) -> tuple[float, float]:
-    """95 % interval of a share (E. B. Wilson, 1927, https://doi.org/10.2307/2276774)."""
-    z, share = 1.96, hits / count
-    middle = share + z * z / (2 * count)
-    half = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
-    scale = 1 + z * z / count
-    return max(0.0, (middle - half) / scale), min(1.0, (middle + half) / scale)
-
-
 def load(precision: str, folder: Path) -> object:
     """Load the model at a precision.
 
@@ -206,9 +197,7 @@ def _table(results: dict[tuple[str, Question], list[Result]], precisions: list[s
             if not rows:
                 cells.append("")
                 continue
-            hits = sum(r.wanted == r.given for r in rows)
-            low, high = interval(hits, len(rows))
-            cell = f"{hits / len(rows):.3f} [{low:.3f}, {high:.3f}]"
+            cell = f"{share([r.wanted == r.given for r in rows])}"
             if question.errors:
                 name = {"characters": "CER", "words": "WER"}[question.errors]
                 cell += f", {name} {sum(r.edits for r in rows) / sum(r.length for r in rows):.1%}"

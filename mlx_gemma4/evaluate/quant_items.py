@@ -4,6 +4,7 @@ import random
 import zlib
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 from . import haystack
 from .question import Asked, Choice, Fact, Item, Subject
@@ -44,7 +45,7 @@ def tiny(medium: str, count: int, seed: int, world: World = EXAMINATION) -> list
         kind = kinds[number % len(kinds)]
         id_ = f"tiny-{medium}{examined}-{seed}-{number:04d}-{kind}"
         facts: dict[str, Fact] = {"set": f"tiny-{medium}", "medium": medium, "kind": kind}
-        found.append(Item(id_, facts, lambda id_=id_, kind=kind: _drawn(id_, kind, world)))  # type: ignore[misc]
+        found.append(Item(id_, facts, partial(_drawn, id_, kind, world)))
     return found
 
 
@@ -62,35 +63,32 @@ def _drawn(id_: str, kind: str, world: World) -> Asked:
     )
 
 
-def _passages(choice: Choice, subject: Subject) -> list[Item]:
-    """Passages of Python's documentation and how they go on: nobody is asked to know that by heart,
-    so only its likelihood counts."""
-    found = []
-    for number in range(choice.limit or USUAL):
-        id_ = f"text-{choice.seed}-{number:04d}"
-        facts: dict[str, Fact] = {"set": "text", "medium": "text", "kind": "passage"}
-        found.append(Item(id_, facts, lambda id_=id_: _passage(id_)))  # type: ignore[misc]
-    return found
+def _numbered(
+    name: str, kind: str, make: Callable[[str], Asked]
+) -> Callable[[Choice, Subject], list[Item]]:
+    """Items of words alone; each is made of its name."""
+
+    def made(choice: Choice, subject: Subject) -> list[Item]:
+        facts: dict[str, Fact] = {"set": name, "medium": "text", "kind": kind}
+        ids = [f"{name}-{choice.seed}-{number:04d}" for number in range(choice.limit or USUAL)]
+        return [Item(id_, facts, partial(make, id_)) for id_ in ids]
+
+    return made
 
 
 def _passage(id_: str) -> Asked:
+    """How a passage of Python's documentation goes on.
+
+    Nobody is asked to know that by heart, so only its likelihood counts.
+    """
     text = haystack.text()
     at = random.Random(id_).randrange(len(text) - _PASSAGE - _GOES_ON)
     passage, rest = text[at : at + _PASSAGE], text[at + _PASSAGE :][:_GOES_ON]
     return Asked(rest, f"{_GO_ON}{passage}", most=0)
 
 
-def _facts(choice: Choice, subject: Subject) -> list[Item]:
-    """Numbers that stand somewhere in a passage."""
-    found = []
-    for number in range(choice.limit or USUAL):
-        id_ = f"facts-{choice.seed}-{number:04d}"
-        facts: dict[str, Fact] = {"set": "facts", "medium": "text", "kind": "fact"}
-        found.append(Item(id_, facts, lambda id_=id_: _fact(id_)))  # type: ignore[misc]
-    return found
-
-
 def _fact(id_: str) -> Asked:
+    """A number that stands somewhere in a passage."""
     rng = random.Random(id_)
     needle = haystack.needles(rng)[0]
     at = rng.randrange(len(haystack.text()) - _PASSAGE)
@@ -119,8 +117,8 @@ def _of_others(question: str, medium: str) -> Callable[[Choice, Subject], list[I
 
 
 _MAKERS = {
-    "text": _passages,
-    "facts": _facts,
+    "text": _numbered("text", "passage", _passage),
+    "facts": _numbered("facts", "fact", _fact),
     "picture": _of_others("ocr", "picture"),
     "sound": _of_others("speech", "sound"),
 }

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..surroundings import revision, versions
 from .serve import Absent, Answer, serve
-from .waves import pcm
+from .waves import samples
 
 _MODEL = "small"
 
@@ -19,21 +19,15 @@ def begin(model: str) -> tuple[Mapping[str, Any], Answer]:
     """Load a model; its weights are rounded to 8 bits, as its authors advise for a CPU."""
     try:
         import faster_whisper
-        import numpy as np
     except ModuleNotFoundError as error:
-        raise Absent(
-            f"The Python package {error.name} is not installed.",
-            "pip install 'mlx-gemma4[faster-whisper]', or give the Python that has it with "
-            "--python.",
-        ) from error
+        raise Absent.package(error, "faster-whisper") from error
     folder = _folder(model or _MODEL)
     whisper = faster_whisper.WhisperModel(str(folder), device="cpu", compute_type="int8")
 
     def answer(asked: Mapping[str, Any]) -> str:
         heard = []
         for file in asked["sounds"]:
-            samples = np.frombuffer(pcm(file), np.int16).astype(np.float32) / 32768
-            segments, _ = whisper.transcribe(samples)
+            segments, _ = whisper.transcribe(samples(file))
             heard += [segment.text.strip() for segment in segments]
         return " ".join(heard)
 

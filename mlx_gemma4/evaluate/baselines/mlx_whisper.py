@@ -9,7 +9,7 @@ from typing import Any
 
 from ..surroundings import revision, versions
 from .serve import Absent, Answer, serve
-from .waves import pcm
+from .waves import samples
 
 _MODEL = "mlx-community/whisper-small-mlx"
 
@@ -18,19 +18,14 @@ def begin(model: str) -> tuple[Mapping[str, Any], Answer]:
     """Load a model."""
     try:
         import mlx_whisper
-        import numpy as np
     except ModuleNotFoundError as error:
-        raise Absent(
-            f"The Python package {error.name} is not installed.",
-            "pip install 'mlx-gemma4[mlx-whisper]', or give the Python that has it with --python.",
-        ) from error
+        raise Absent.package(error, "mlx-whisper") from error
     folder = _folder(model or _MODEL)
 
     def answer(asked: Mapping[str, Any]) -> str:
         heard = []
         for file in asked["sounds"]:
-            samples = np.frombuffer(pcm(file), np.int16).astype(np.float32) / 32768
-            told = mlx_whisper.transcribe(samples, path_or_hf_repo=str(folder))
+            told = mlx_whisper.transcribe(samples(file), path_or_hf_repo=str(folder))
             heard.append(str(told["text"]).strip())
         return " ".join(heard)
 

@@ -17,10 +17,7 @@ def begin(_: str) -> tuple[Mapping[str, Any], Answer]:
     try:
         from pocketsphinx import Decoder
     except ModuleNotFoundError as error:
-        raise Absent(
-            f"The Python package {error.name} is not installed.",
-            "pip install 'mlx-gemma4[pocketsphinx]', or give the Python that has it with --python.",
-        ) from error
+        raise Absent.package(error, "pocketsphinx") from error
     decoder = Decoder(loglevel="FATAL")
 
     def answer(asked: Mapping[str, Any]) -> str:

@@ -4,6 +4,7 @@ import keyword
 import random
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from PIL import Image, ImageDraw
 
@@ -29,6 +30,18 @@ _THEMES: dict[str, tuple[Colour, ...]] = {
 _WORD = re.compile(r"(?P<note>#.*)|(?P<string>\"[^\"]*\"|'[^']*')|(?P<word>\w+)|(?P<other>\S)")
 
 
+@dataclass(frozen=True)
+class _Window:
+    """What is drawn on, and with: sizes in pixels."""
+
+    pen: ImageDraw.ImageDraw
+    width: int
+    height: int
+    face: Face
+    em: int
+    colours: tuple[Colour, ...]
+
+
 def make(seed: int, number: int) -> Sequence[Page]:
     """One screen, asked for all its text; the kinds take turns."""
     rng = source("screens", seed, number)
@@ -41,41 +54,30 @@ def make(seed: int, number: int) -> Sequence[Page]:
     face = choose(rng, *(("sans", "serif") if kind == "web" else ("mono",)))
     em = size(rng, 10, 20)
     draw = {"terminal": _terminal, "editor": _editor, "web": _web}[kind]
-    lines = draw(rng, pen, image.size, face, em, colours)
+    lines = draw(rng, _Window(pen, image.width, image.height, face, em, colours))
     facts: Facts = {"font": face.name, "size": em, "theme": f"{kind}, {theme}"}
     return [Page(image, (transcribe(lines),), face.x_height * em, "block", facts)]
 
 
-def _terminal(
-    rng: random.Random,
-    pen: ImageDraw.ImageDraw,
-    canvas: tuple[int, int],
-    face: Face,
-    em: int,
-    colours: tuple[Colour, ...],
-) -> list[str]:
+def _terminal(rng: random.Random, window: _Window) -> list[str]:
     """A command, and what it printed."""
+    pen, em, colours = window.pen, window.em, window.colours
     name, paragraphs = texts.passage(rng, _LONGEST)
-    font, pitch = face.at(em), round(em * 1.25)
-    printed = [line for p in paragraphs for line in (*wrap(p, font, canvas[0] - 3 * em), "")]
+    font, pitch = window.face.at(em), round(em * 1.25)
+    width = window.width - 3 * em
+    printed = [line for p in paragraphs for line in (*wrap(p, font, width), "")]
     prompt = [f"$ pydoc {name}"]
     y = write(pen, prompt, (em, _BAR + em), font, pitch, colours[4])
     write(pen, printed, (em, y), font, pitch, colours[0])
     return [*prompt, *printed]
 
 
-def _editor(
-    rng: random.Random,
-    pen: ImageDraw.ImageDraw,
-    canvas: tuple[int, int],
-    face: Face,
-    em: int,
-    colours: tuple[Colour, ...],
-) -> list[str]:
+def _editor(rng: random.Random, window: _Window) -> list[str]:
     """A program with its words in colours, under a tab with its file's name."""
+    pen, em, colours = window.pen, window.em, window.colours
     name, lines = texts.program(rng, _LONGEST)
-    font, pitch = face.at(em), round(em * 1.4)
-    lines = lines[: (canvas[1] - _BAR - 2 * em) // pitch]
+    font, pitch = window.face.at(em), round(em * 1.4)
+    lines = lines[: (window.height - _BAR - 2 * em) // pitch]
     pen.text((em, _BAR / 2), name, fill=colours[0], font=font, anchor="lm")
     advance = font.getlength("0")
     for row, line in enumerate(lines):
@@ -86,23 +88,17 @@ def _editor(
     return [name, *lines]
 
 
-def _web(
-    rng: random.Random,
-    pen: ImageDraw.ImageDraw,
-    canvas: tuple[int, int],
-    face: Face,
-    em: int,
-    colours: tuple[Colour, ...],
-) -> list[str]:
+def _web(rng: random.Random, window: _Window) -> list[str]:
     """A heading and paragraphs in one column, under a row of links."""
+    pen, em, colours = window.pen, window.em, window.colours
     name, paragraphs = texts.passage(rng, _LONGEST)
-    font, pitch = face.at(em), round(em * 1.5)
-    width = min(canvas[0] - 4 * em, 46 * em)  # about 90 letters, as style sheets limit a line
-    left = (canvas[0] - width) / 2
+    font, pitch = window.face.at(em), round(em * 1.5)
+    width = min(window.width - 4 * em, 46 * em)  # about 90 letters, as style sheets limit a line
+    left = (window.width - width) / 2
     links = "Home   Tutorial   Reference   Index"
     pen.text((left, _BAR / 2), links, fill=colours[5], font=font, anchor="lm")
     heading = name.capitalize()
-    title = face.at(round(em * 1.8))
+    title = window.face.at(round(em * 1.8))
     y = write(pen, [heading], (left, _BAR + 1.5 * em), title, round(em * 2.8), colours[0])
     shown = [line for p in paragraphs for line in (*wrap(p, font, width), "")]
     write(pen, shown, (left, y), font, pitch, colours[0])
