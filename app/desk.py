@@ -95,8 +95,8 @@ class Desk:
         self.keys, _ = commands.keymap(self.settings.keys)
         if {"voice", "rate"} & values.keys():
             self._drop_speaker()
-        if "speak" in values:
-            self.read_aloud(bool(values["speak"]))
+        if {"speak", "voice", "rate"} & values.keys():
+            self.read_aloud(self.settings.speak)
         settings.save(self.path, self.settings)
 
     @property

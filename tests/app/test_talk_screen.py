@@ -151,6 +151,16 @@ async def test_answers_are_read_aloud_until_escape(tmp_path: Path) -> None:
 
 
 @live
+async def test_answers_are_still_read_aloud_after_another_voice_was_chosen(tmp_path: Path) -> None:
+    world = World(voice=["sh", "-c", "cat > /dev/null; sleep 30"])
+    async with staged(tmp_path, ["One."], world=world) as stage:
+        await stage.press("f8")
+        stage.app.desk.change(rate=220)
+        await stage.ask("count")
+        await stage.until(lambda: stage.app.desk.conversation.state == "speaking")
+
+
+@live
 async def test_a_computer_without_a_voice_says_so(tmp_path: Path) -> None:
     world = World(voice=Gemma4Error("Answers cannot be read aloud", "No voice.", "Install one."))
     async with staged(tmp_path, world=world) as stage:
