@@ -8,8 +8,6 @@ place at which the cache's buffers grow, which is when most is held.
 """
 
 import json
-import platform
-import resource
 import subprocess
 import sys
 import time
@@ -18,6 +16,7 @@ from typing import Any
 
 from ..errors import Gemma4Error
 from ..fit import fit, machine, outline
+from .surroundings import peak_memory
 
 BEFORE, AFTER = 8, 24
 """Ids of the answer before and after the place, a multiple of `cache.STEP`, where buffers grow."""
@@ -98,7 +97,7 @@ def _measure(folder: Path, context: int, kv_bits: int | None, force: bool) -> di
     from ..weights import load
 
     model = load(folder, force=force)
-    measured = {"load": mx.get_peak_memory(), "resident_load": _resident()}
+    measured = {"load": mx.get_peak_memory()}
     config = model.config
     placeholders = {config.image_token_id, config.audio_token_id, config.video_token_id}
     words = [n for n in range(config.text_config.vocab_size) if n not in placeholders]
@@ -110,7 +109,7 @@ def _measure(folder: Path, context: int, kv_bits: int | None, force: bool) -> di
     for start in range(0, len(ids), SEGMENT):
         logits = prefill(model, model.embed(ids[start : start + SEGMENT]), cache)
         mx.eval(logits)
-    measured |= {"prefill": mx.get_peak_memory(), "resident_prefill": _resident()}
+    measured["prefill"] = mx.get_peak_memory()
     seconds, rows = time.perf_counter() - began, cache.nbytes
     assert logits is not None
 
@@ -121,17 +120,11 @@ def _measure(folder: Path, context: int, kv_bits: int | None, force: bool) -> di
     ]
     return measured | {
         "decode": mx.get_peak_memory(),
-        "resident": _resident(),
+        "resident": peak_memory(),
         "rows": rows,
         "prefill_speed": len(ids) / seconds,
         "decode_speed": (len(times) - 1) / (times[-1] - times[0]),
     }
-
-
-def _resident() -> int:
-    """The most bytes that this process has held so far, whoever held them."""
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return most if platform.system() == "Darwin" else most * 1024
 
 
 if __name__ == "__main__":

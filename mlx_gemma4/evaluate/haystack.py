@@ -17,13 +17,12 @@ from PIL import Image as Pillow
 from PIL import ImageDraw, ImageFont
 
 from ..config import Config
-from ..errors import Gemma4Error
 from ..images import patches
 from ..prompt.prompt import render
 from ..prompt.tokenizer import Tokenizer
 from ..prompt.turns import Image, Part, Sound, Text, Turn
 from ..sound import frames
-from .tiny.speech import Delivery, speaker
+from .tiny.speech import Delivery, speaker, with_espeak
 
 COLOURS = (
     "red", "blue", "green", "yellow", "black", "white", "orange", "purple", "brown", "grey",
@@ -75,14 +74,7 @@ class Needle:
             Gemma4Error: there is no espeak-ng.
         """
         said = f"The code of the {self.colour} locker is {' '.join(self.number)}"
-        try:
-            return np.asarray(speaker().say(said, _VOICE, random.Random(0)), np.float32)
-        except OSError as error:
-            raise Gemma4Error(
-                "There is no voice",
-                f"espeak-ng's library cannot be loaded: {error}.",
-                "Install it (apt install espeak-ng, brew install espeak-ng), or leave the set out.",
-            ) from error
+        return with_espeak(lambda: speaker().say(said, _VOICE, random.Random(0)))
 
 
 @dataclass(frozen=True, eq=False)

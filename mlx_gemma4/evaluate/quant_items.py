@@ -9,6 +9,7 @@ from functools import partial
 from . import haystack
 from .question import Asked, Choice, Fact, Item, Subject
 from .questions import named
+from .tiny.speech import with_espeak
 from .tiny.tasks import EXAMINATION, Exchange, Tasks, World
 
 SMALL, USUAL = 32, 16  # items of each set for the tiny model, and for others
@@ -51,7 +52,7 @@ def tiny(medium: str, count: int, seed: int, world: World = EXAMINATION) -> list
 
 def _drawn(id_: str, kind: str, world: World) -> Asked:
     tasks = Tasks(zlib.crc32(id_.encode()), world)
-    exchanges = tasks.asked(kind) if kind in _SHOWN else getattr(tasks, kind)()
+    exchanges = tasks.asked(kind) if kind in _SHOWN else with_espeak(getattr(tasks, kind))
     exchange: Exchange = exchanges[0]
     return Asked(
         exchange.answer,

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..errors import Gemma4Error
 from .logits import Logs, answered
 from .models import Model
 from .question import Asked, Item
@@ -42,7 +43,10 @@ class References:
         reference = self.reference
         for item in missing:
             assert item.make is not None, item.id
-            asked = item.make()
+            try:
+                asked = item.make()
+            except Gemma4Error:
+                continue  # it says so when it is measured, and the others go on
             self._save(
                 item, asked, answered(reference.model, reference.tokenizer, asked, ROWS).logs
             )

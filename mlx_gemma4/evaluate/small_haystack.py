@@ -16,6 +16,7 @@ from ..prompt.turns import Image, Part, Sound, Text, Turn
 from ..sound import frames
 from .haystack import Haystack
 from .tiny import receipts
+from .tiny.speech import with_espeak
 from .tiny.tasks import BLIND, EXAMINATION, GREETINGS, INTRODUCTION, REQUESTS, Exchange, Tasks
 
 _WORLD = replace(EXAMINATION, budgets=(70,))
@@ -39,7 +40,7 @@ def build(
         asks = rng.choice(_KINDS)
         needle, question, wanted, after = _receipt(tasks, asks)
     else:
-        exchange = tasks.digits()[0]
+        exchange = with_espeak(tasks.digits)[0]
         needle, question, wanted = _turns(exchange), rng.choice(REQUESTS), exchange.answer
         after = _said("hello", INTRODUCTION)
     asking = Turn("user", (Text(question),))

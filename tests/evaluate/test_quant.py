@@ -13,6 +13,7 @@ from mlx_gemma4.evaluate.quant import Quant
 from mlx_gemma4.evaluate.question import Choice, Row
 from mlx_gemma4.evaluate.reports import quant as told
 from mlx_gemma4.evaluate.run import run
+from mlx_gemma4.evaluate.tiny import tasks
 
 TINY = catalog.DEMONSTRATION
 # the accuracy of the tiny model on these items, in assets/tiny/README.md: the least and the most
@@ -167,3 +168,15 @@ def test_passages_and_facts_are_the_same_whenever_they_are_made() -> None:
         assert (one.text, one.wanted) == (other.text, other.wanted)
     assert made[0][2].wanted in made[0][2].text
     assert made[0][0].wanted not in made[0][0].text
+
+
+def test_a_machine_without_voices_is_told_and_its_other_items_are_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def absent() -> object:
+        raise OSError("libespeak-ng.so.1: cannot open shared object file")
+
+    monkeypatch.setattr(tasks, "speaker", absent)
+    rows = asked(tmp_path, limit=1)
+    failed = {row.facts["medium"]: row.failed for row in rows}
+    assert failed == {"text": False, "picture": False, "sound": True}

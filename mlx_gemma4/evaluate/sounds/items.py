@@ -7,11 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from pydoc_data import topics
 
 from ... import catalog
 from ...session.hearing import INSTRUCTION, Hearing
 from ...sound import FRAME, Samples
+from .. import haystack
 from ..baselines.rival import Rival
 from ..models import Model
 from ..question import Asked, Choice, Facts, Item, Subject
@@ -147,4 +147,4 @@ class Maker:
 @cache
 def _manual() -> str:
     """The topics of Python's `help`, as words."""
-    return re.sub(r"\s+", " ", " ".join(topics.topics.values()))
+    return re.sub(r"\s+", " ", haystack.text())

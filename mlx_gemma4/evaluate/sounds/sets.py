@@ -11,7 +11,7 @@ from ...errors import Gemma4Error
 from ...session.hearing import Hearing
 from ...sound import RATE, Samples
 from ..question import Asked, Facts, Item
-from ..tiny.speech import OTHER_VOICES, VOICES
+from ..tiny.speech import OTHER_VOICES, VOICES, with_espeak
 from ..tiny.tasks import EXAMINATION, Exchange, Tasks
 from . import mixing, recordings, voices
 from .items import Maker, Numbered
@@ -164,7 +164,7 @@ def _examined(maker: Maker, id_: str, kind: str) -> Asked:
         made: list[Exchange] = getattr(Tasks(source, EXAMINATION), kind)()
         return made[0]
 
-    drawn = voices.with_espeak(exchange)
+    drawn = with_espeak(exchange)
     assert drawn.sound is not None
     sound: Samples = drawn.sound
     # only the tiny model knows that a sound alone is to be written down

@@ -7,21 +7,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import soundfile
 
-from ...errors import Gemma4Error
 from ...sound import RATE, Samples
 from ..tiny import words
-from ..tiny.speech import VOICES, Delivery, random_delivery, speaker
+from ..tiny.speech import VOICES, Delivery, random_delivery, speaker, with_espeak
 
 PACE = 175
 """Words a minute at speed 1: espeak-ng's own default (its `--help`)."""
 LANGUAGES = {"de": "de", "fr": "fr", "es": "es", "it": "it", "pt": "pt", "nl": "nl"}
 """Languages besides English, and the voice of each."""
-Made = TypeVar("Made")
 _PLAIN = Delivery("", PACE, 50, 0.1, 0.7, 0.0)
 
 
@@ -90,19 +87,6 @@ def say(utterance: Utterance) -> Samples:
     """
     text = " ".join(utterance.text) if utterance.text.isdigit() else utterance.text
     return with_espeak(lambda: speaker().say(text, utterance.delivery, random.Random(0)))
-
-
-def with_espeak(speak: Callable[[], Made]) -> Made:
-    """Make what needs espeak-ng; raises Gemma4Error where that cannot be used."""
-    try:
-        return speak()
-    except (OSError, ValueError) as error:
-        raise Gemma4Error(
-            "No voice can be made",
-            f"The library of espeak-ng cannot be used: {error}.",
-            "Install it: apt install espeak-ng, or brew install espeak-ng. Sounds of your own "
-            "(--folder) do without it.",
-        ) from error
 
 
 def kept(file: Path, make: Callable[[], Samples]) -> Samples:

@@ -4,10 +4,16 @@ import ctypes
 import ctypes.util
 import functools
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import soxr
+
+from ...errors import Gemma4Error
+
+Made = TypeVar("Made")
 
 VOICES = ("en-us", "en-us+f3", "en-us+m3", "en-gb-x-rp", "en-gb-scotland", "en-gb-x-rp+f2")
 OTHER_VOICES = ("en-029", "en-us+f4", "en-us+m7")
@@ -82,3 +88,16 @@ class Speaker:
 def speaker() -> Speaker:
     """The one speaker of this process."""
     return Speaker()
+
+
+def with_espeak(speak: Callable[[], Made]) -> Made:
+    """Make what needs espeak-ng; raises Gemma4Error where that cannot be used."""
+    try:
+        return speak()
+    except (OSError, ValueError) as error:
+        raise Gemma4Error(
+            "No voice can be made",
+            f"The library of espeak-ng cannot be used: {error}.",
+            "Install it: apt install espeak-ng, or brew install espeak-ng. Sounds of your own "
+            "(--folder) do without it.",
+        ) from error
