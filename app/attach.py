@@ -13,7 +13,7 @@ from PIL import Image
 
 from mlx_gemma4.errors import Gemma4Error
 from mlx_gemma4.images import BUDGETS, open_image
-from mlx_gemma4.sound import LIMIT_SECONDS
+from mlx_gemma4.sound import LIMIT_SECONDS, seconds_of
 
 from .capture import files
 from .capture.screen import CLIPBOARD, Shot, screen_tokens
@@ -66,7 +66,7 @@ def file(journal: Journal, path: Path, settings: Settings) -> Ready:
         name = journal.put(path.read_bytes(), path.suffix.lower())
         return Ready(kind, name, path.name, image.size, budget=settings.image_tokens)
     if kind == "sound":
-        seconds = _seconds(path)
+        seconds = seconds_of(path)
         note = ""
         if seconds > LIMIT_SECONDS:
             note = f"{path.name} lasts {seconds:.0f} s: it is heard as clips of at most 30 s."
@@ -82,16 +82,3 @@ def file(journal: Journal, path: Path, settings: Settings) -> Ready:
     raise Gemma4Error(
         f"{path.name} cannot be attached", cause, "Give another file, or a part of this one."
     )
-
-
-def _seconds(path: Path) -> float:
-    import soundfile
-
-    try:
-        return float(soundfile.info(path).duration)
-    except (soundfile.SoundFileError, TypeError) as error:
-        raise Gemma4Error(
-            f"The sound {path.name} cannot be read",
-            "It is empty, damaged or not in a known sound format.",
-            "Give a wav, flac, ogg or mp3 file; ffmpeg -i INPUT OUTPUT.wav makes one.",
-        ) from error

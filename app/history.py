@@ -60,6 +60,11 @@ class Turn:
     error: tuple[str, str, str] | None = None
 
     @property
+    def over(self) -> bool:
+        """Whether nothing more comes of it."""
+        return self.state not in OPEN
+
+    @property
     def facts(self) -> str:
         """The dim line under an answer: tokens, speed, and how long the first one took."""
         parts = []

@@ -9,7 +9,7 @@ from mlx_gemma4.errors import Gemma4Error
 
 from .attach import Ready
 from .entries import Attached, Attachment, Ended, Entry, Removed
-from .history import OPEN, History
+from .history import History
 from .journal import RECORDING, Journal
 from .status import Problem
 
@@ -83,7 +83,7 @@ class Ledger:
         """End what a crash left open: a recording waits to be sent, an answer is interrupted."""
         if self.journal.path(RECORDING).is_file():
             self.close_clip()
-        for turn in [one for one in self.history.turns.values() if one.state in OPEN]:
+        for turn in [one for one in self.history.turns.values() if not one.over]:
             spoken = turn.state == "recording"
             self.write(Removed(turn.id) if spoken else Ended(turn.id, "interrupted"))
 

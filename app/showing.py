@@ -46,7 +46,7 @@ class Showing:
             Gemma4Error: it cannot be taken.
         """
         shot = await asyncio.to_thread(self._desk.devices.capture, what)
-        return "" if shot is None else await self._shot(shot)
+        return "" if shot is None else await self._show(shot)
 
     async def clipboard(self) -> str | None:
         """Attach what the clipboard holds; None where that is neither a picture nor files.
@@ -57,7 +57,7 @@ class Showing:
         held = await asyncio.to_thread(self._desk.devices.clipboard)
         if held is None:
             return None
-        return await self._shot(held) if isinstance(held, Shot) else await self.files(held)
+        return await self._show(held) if isinstance(held, Shot) else await self.files(held)
 
     async def files(self, paths: list[Path]) -> str:
         """Attach files; give remarks.
@@ -65,12 +65,7 @@ class Showing:
         Raises:
             Gemma4Error: one of them cannot be attached; those before it are.
         """
-        remarks = []
-        for path in paths:
-            journal = self._desk.journal
-            ready = await asyncio.to_thread(self._store, journal, path)
-            self._attach(journal, ready)
-            remarks.append(ready.note)
+        remarks = [await self._show(path) for path in paths]
         return " ".join(filter(None, remarks))
 
     @property
@@ -115,9 +110,9 @@ class Showing:
             conversation.detach(before.id)
         self.watched = conversation.attach(ready).id
 
-    async def _shot(self, shot: Shot) -> str:
+    async def _show(self, shown: Path | Shot) -> str:
         journal = self._desk.journal
-        ready = await asyncio.to_thread(self._store, journal, shot)
+        ready = await asyncio.to_thread(self._store, journal, shown)
         self._attach(journal, ready)
         return ready.note
 

@@ -6,12 +6,15 @@ transformers 5.23 `models/gemma4_unified/feature_extraction_gemma4_unified.py`.
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .errors import Gemma4Error
+
+if TYPE_CHECKING:
+    from soundfile import SoundFile
 
 RATE = 16_000
 """Samples a second that the model hears."""
@@ -118,23 +121,15 @@ def read_sound(path: str | Path) -> Recording:
     Raises:
         Gemma4Error: if the file is missing, empty, no sound or longer than an hour.
     """
-    import soundfile
+    from soundfile import SoundFileError
 
     path = Path(path)
-    title = f"The sound {path.name} cannot be read"
+    title = _title(path)
     if not path.is_file():
         raise Gemma4Error(title, f"There is no file {path}.", "Check the path.")
     blocks: list[Samples] = []
     broken = ""
-    try:
-        file = soundfile.SoundFile(path)
-    except (soundfile.SoundFileError, TypeError) as error:  # TypeError: a headerless .raw file
-        raise Gemma4Error(
-            title,
-            "It is empty, damaged or not in a known sound format.",
-            "Give a wav, flac, ogg or mp3 file; ffmpeg -i INPUT OUTPUT.wav makes one.",
-        ) from error
-    with file:
+    with _opened(path) as file:
         rate, announced = file.samplerate, file.frames / file.samplerate
         if announced > _OPEN_LIMIT_SECONDS:
             raise Gemma4Error(
@@ -143,7 +138,7 @@ def read_sound(path: str | Path) -> Recording:
         try:
             while len(block := file.read(_BLOCK, dtype="float32", always_2d=True)):
                 blocks.append(block.mean(axis=1))
-        except soundfile.SoundFileError as error:
+        except SoundFileError as error:
             broken = str(error)
     if not blocks:
         raise Gemma4Error(
@@ -157,6 +152,33 @@ def read_sound(path: str | Path) -> Recording:
     elif broken or announced - seconds > 0.1:
         notes = (f"{path.name} announces {announced:.1f} s, but only {seconds:.1f} s are there.",)
     return Recording(to_mono16k(mono, rate), notes)
+
+
+def seconds_of(path: Path) -> float:
+    """How long a sound file says it is, in seconds; nothing of it is decoded.
+
+    Raises:
+        Gemma4Error: if it is empty or no sound.
+    """
+    with _opened(path) as file:
+        return float(file.frames / file.samplerate)
+
+
+def _opened(path: Path) -> "SoundFile":
+    import soundfile
+
+    try:
+        return soundfile.SoundFile(path)
+    except (soundfile.SoundFileError, TypeError) as error:  # TypeError: a headerless .raw file
+        raise Gemma4Error(
+            _title(path),
+            "It is empty, damaged or not in a known sound format.",
+            "Give a wav, flac, ogg or mp3 file; ffmpeg -i INPUT OUTPUT.wav makes one.",
+        ) from error
+
+
+def _title(path: Path) -> str:
+    return f"The sound {path.name} cannot be read"
 
 
 def _missing_bytes(path: Path) -> int:

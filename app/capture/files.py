@@ -5,10 +5,9 @@ import re
 import shlex
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal
 from urllib.parse import unquote, urlsplit
 
-Kind = Literal["image", "sound", "video", "text"]
+from ..entries import Kind
 
 # what Pillow, libsndfile and FFmpeg read; the rest is text if it is UTF-8
 SUFFIXES: dict[str, Kind] = {

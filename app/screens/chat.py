@@ -310,14 +310,19 @@ class ChatScreen(Screen[None]):
     async def _draw_changes(self, changed: set[int]) -> None:
         conversation, media = self.desk.conversation, self.desk.journal.folder
         await self.transcript.update(
-            conversation.history, changed, media, facts.answer_hint(self.desk)
+            conversation.history,
+            changed,
+            media,
+            facts.hint(self.desk, "regenerate", "answers again"),
         )
         while conversation.problems:
             await self._card(conversation.problems.popleft())
         waiting = tuple(conversation.history.waiting.values())
         if waiting != self._drawn_draft:
             self._drawn_draft = waiting
-            await self.transcript.draft(conversation.history, media, facts.detail_hint(self.desk))
+            await self.transcript.draft(
+                conversation.history, media, facts.hint(self.desk, "detail", "more detail")
+            )
             own = {
                 one.id: one.chip
                 for one in waiting

@@ -54,16 +54,10 @@ def footer(desk: Desk, empty: bool) -> tuple[Key, ...]:
     return tuple(Key(key, command.footer, command.id) for key, command in shown)
 
 
-def detail_hint(desk: Desk) -> str:
-    """What stands behind the caption of a picture that waits."""
-    keys = desk.keys["detail"]
-    return f"{commands.shown(keys[0]).lower()} more detail" if keys else ""
-
-
-def answer_hint(desk: Desk) -> str:
-    """What stands under the last answer."""
-    keys = desk.keys["regenerate"]
-    return f"{commands.shown(keys[0]).lower()} answers again" if keys else ""
+def hint(desk: Desk, command: str, words: str) -> str:
+    """What stands behind a line that a key is for: the key, and what it does."""
+    keys = desk.keys[command]
+    return f"{commands.shown(keys[0]).lower()} {words}" if keys else ""
 
 
 def ways(desk: Desk, problem: Problem) -> list[Way]:

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, cast
 
 from textual.app import ComposeResult
 from textual.binding import Binding
@@ -18,10 +17,6 @@ from ..desk import problem_of
 from ..widgets import MUTED
 from ..widgets.gauges import short
 from .listing import Listing
-
-if TYPE_CHECKING:
-    from ..app import TerminalApp
-
 
 LEAST, AROUND = 44, 36
 """Cells for the name of a model at the least, and cells of a line around it."""
@@ -91,12 +86,12 @@ class ModelsScreen(Listing[Choice]):
         try:
             self.desk.load(chosen.name)
         except OSError as error:
-            cast("TerminalApp", self.app).chat.problem(problem_of(error))
+            self.program.chat.problem(problem_of(error))
         self.dismiss()
 
     def action_get(self) -> None:
         """Say what a download takes; asked for again, begin it."""
-        program, chosen = cast("TerminalApp", self.app), self.chosen
+        program, chosen = self.program, self.chosen
         if chosen is None or chosen.here or program.getting is not None:
             return
         if self._asked == f"get {chosen.name}":
@@ -123,7 +118,7 @@ class ModelsScreen(Listing[Choice]):
 
     def action_stop(self) -> None:
         """Stop the download or conversion."""
-        program = cast("TerminalApp", self.app)
+        program = self.program
         if program.getting is not None:
             program.getting.stop()
             self._say("Stopping. What has come stays, and goes on the next time.")

@@ -1,5 +1,7 @@
 """What all pages over the chat have: a title, a line about their keys, and Escape to go back."""
 
+from typing import TYPE_CHECKING, cast
+
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Container
@@ -9,6 +11,9 @@ from textual.widgets import Static
 
 from ..desk import Desk
 from ..widgets import MUTED
+
+if TYPE_CHECKING:
+    from ..app import TerminalApp
 
 
 class Page(Screen[None]):
@@ -40,6 +45,11 @@ class Page(Screen[None]):
     def content(self) -> ComposeResult:
         """Give what is on the page."""
         yield from ()
+
+    @property
+    def program(self) -> "TerminalApp":
+        """The program itself."""
+        return cast("TerminalApp", self.app)
 
     def tell(self, words: str) -> None:
         """Say something in the heading."""

@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, cast
 
 from textual.app import ComposeResult
 from textual.binding import Binding
@@ -15,9 +14,6 @@ from ..desk import problem_of
 from ..store import Saved
 from ..widgets import MUTED, clean
 from .listing import Listing
-
-if TYPE_CHECKING:
-    from ..app import TerminalApp
 
 
 class SessionsScreen(Listing[Saved]):
@@ -52,7 +48,7 @@ class SessionsScreen(Listing[Saved]):
     async def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
         """Go on with it."""
         chosen = self.listed[event.option_index]
-        program = cast("TerminalApp", self.app)
+        program = self.program
         if chosen.id == self.desk.journal.folder.name:
             self.dismiss()
             return

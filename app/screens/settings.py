@@ -1,6 +1,6 @@
 """F3: every setting with its comment, changed here and in settings.toml at once."""
 
-from typing import TYPE_CHECKING, Any, cast, get_args
+from typing import Any, get_args
 
 from textual.app import ComposeResult
 from textual.binding import Binding
@@ -12,9 +12,6 @@ from mlx_gemma4.errors import Gemma4Error
 from .. import settings
 from ..desk import OF_ENGINE, problem_of
 from .page import Page
-
-if TYPE_CHECKING:
-    from ..app import TerminalApp
 
 
 class SettingsScreen(Page):
@@ -82,7 +79,7 @@ class SettingsScreen(Page):
             self.tell(f"{name}: {wrong}.")
             return
         widget.remove_class("wrong")
-        program = cast("TerminalApp", self.app)
+        program = self.program
         try:
             if name == "model":
                 self.desk.load(value)

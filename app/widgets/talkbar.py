@@ -31,7 +31,6 @@ class Talk:
         levels: the last ones, in dB of full scale.
         seconds: of the clip that is being recorded.
         clip: its number in this turn, from 1.
-        limit: seconds after which another clip begins.
         device: the microphone's name.
         behind: seconds of sound that came and were not read.
         hint: what ends it, as "space sends".
@@ -42,7 +41,6 @@ class Talk:
     levels: tuple[float, ...] = ()
     seconds: float = 0.0
     clip: int = 1
-    limit: float = LIMIT_SECONDS
     device: str = ""
     behind: float = 0.0
     hint: str = ""
@@ -92,9 +90,9 @@ def _choices(talk: Talk) -> Iterator[Content]:
     """What may stand on the right, from all to little."""
     level = talk.levels[-1] if talk.levels else -math.inf
     loud = " -∞ dB" if level == -math.inf else f"{level:4.0f} dB"
-    late = talk.seconds >= WARNING * talk.limit / LIMIT_SECONDS
+    late = talk.seconds >= WARNING
     time = (
-        f"{clock(talk.seconds)} / {clock(talk.limit)}",
+        f"{clock(talk.seconds)} / {clock(LIMIT_SECONDS)}",
         "$text-warning bold" if late else "bold",
     )
     figures = Content.assemble((loud, MUTED), "  ", time)

@@ -121,8 +121,7 @@ class Transcript(VerticalScroll, can_focus=True):
         answer = await self._turn(turn.id, Answer())
         assert isinstance(answer, Answer)
         last = turn is history.last("model")
-        over = turn.state not in ("thinking", "answering")
-        facts = " · ".join(filter(None, (turn.facts, hint if last and over else "")))
+        facts = " · ".join(filter(None, (turn.facts, hint if last and turn.over else "")))
         answer.show(turn, facts)
         if turn.error is not None and turn.id not in self._failed:
             card = self._failed[turn.id] = Card(*turn.error)

@@ -108,17 +108,13 @@ class Answer(Vertical):
             facts: the dim line under it.
         """
         self.text = clean(turn.text)
-        self._over = turn.state not in ("thinking", "answering")
+        self._over = turn.over
         _fill(self.query_one(".thought", Static), _thought(turn))
         _fill(self.query_one(".remarks", Static), "\n".join(turn.remarks))
-        self.progress(facts)
+        _fill(self.query_one(".facts", Static), facts)
         late = self.drawn != self.text
         if late and (self._drawing is None or self._drawing.done()):
             self._drawing = asyncio.create_task(self._draw())
-
-    def progress(self, facts: str) -> None:
-        """Change the line under it."""
-        _fill(self.query_one(".facts", Static), facts)
 
     async def _draw(self) -> None:
         """Draw what has come, as often as the machine likes; at the end all of it, once."""
@@ -175,5 +171,7 @@ def _empty(name: str) -> Static:
 
 def _fill(line: Static, content: Content | str) -> None:
     """Change a line, and show it if it says something."""
-    line.update(clean(content) if isinstance(content, str) else content)
+    content = clean(content) if isinstance(content, str) else content
+    if line.content != content:  # a piece of an answer changes none of them, mostly
+        line.update(content)
     line.display = bool(content)

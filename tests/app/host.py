@@ -170,7 +170,7 @@ class Stage:
         await self.press("enter")
         history = self.app.desk.conversation.history
         await self.until(lambda: len(history.turns) == turns + 2)
-        await self.until(lambda: history.turns[max(history.turns)].state not in OPEN)
+        await self.until(lambda: history.turns[max(history.turns)].over)
         answer = self.app.chat.transcript.answer(max(history.turns))
         await self.until(lambda: answer is None or answer.settled)
 
@@ -180,9 +180,6 @@ class Stage:
         width = self.app.size.width
         lines = self.app.screen._compositor.render_strips()
         return "\n".join(strip.crop(0, width).text.rstrip() for strip in lines)
-
-
-OPEN = ("recording", "thinking", "answering")
 
 
 @contextlib.asynccontextmanager
