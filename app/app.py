@@ -9,17 +9,18 @@ from textual.app import App, SystemCommand
 from textual.binding import Binding
 from textual.screen import Screen
 
-from mlx_gemma4.engine.port import Port
-from mlx_gemma4.engine.reports import Report
+from mlx_gemma4.runtime.client import Port
+from mlx_gemma4.runtime.reports import Report
 
 from . import commands
-from .choices import Choice, target
+from .conversation.store import Store
 from .converting import Converting
 from .desk import Desk, problem_of
-from .devices import Devices
+from .devices.parts import Devices
 from .downloading import Downloading
 from .keys import NO_KEY, everywhere
 from .messages import Getting, Reports
+from .models_list import Choice, target
 from .reader import Reader
 from .screens.chat import ChatScreen
 from .screens.doctor import DoctorScreen
@@ -29,8 +30,7 @@ from .screens.models import ModelsScreen
 from .screens.page import Page
 from .screens.sessions import SessionsScreen
 from .screens.settings import SettingsScreen
-from .status import Problem
-from .store import Store
+from .state import Problem
 from .widgets.footer import Footer
 
 AGAIN = 2.0

@@ -4,9 +4,9 @@ import json
 import subprocess
 import sys
 
-from mlx_gemma4.doctor import Finding
+from mlx_gemma4.cli.doctor import Finding
 from mlx_gemma4.errors import Gemma4Error
-from mlx_gemma4.fit.fit import Machine
+from mlx_gemma4.footprint.estimate import Machine
 
 PATIENCE = 60.0
 """Seconds that an answer may take; starting MLX on a cold disk takes several."""

@@ -8,21 +8,21 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mlx_gemma4 import catalog
-from mlx_gemma4.config import load_config
-from mlx_gemma4.engine.port import Port
-from mlx_gemma4.engine.trace import Trace
 from mlx_gemma4.errors import Gemma4Error
-from mlx_gemma4.fit.fit import Machine
+from mlx_gemma4.footprint.estimate import Machine
+from mlx_gemma4.hub import catalog
+from mlx_gemma4.model.config import load_config
+from mlx_gemma4.runtime.client import Port
+from mlx_gemma4.runtime.trace import Trace
 
 from . import commands, settings
-from .devices import Devices
-from .journal import Journal
-from .session import Conversation
+from .conversation.controller import Conversation
+from .conversation.journal import Journal
+from .conversation.store import Store
+from .devices.parts import Devices
+from .devices.speech import Speaker
 from .settings import Settings
-from .speech import Speaker
-from .status import Problem
-from .store import Store
+from .state import Problem
 
 LOG = "gemma4.log"
 USUAL = settings.DEFAULTS.image_tokens

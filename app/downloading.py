@@ -6,9 +6,9 @@ Knows nothing of Textual.
 import threading
 from collections.abc import Callable
 
-from mlx_gemma4 import catalog
 from mlx_gemma4.errors import Gemma4Error
-from mlx_gemma4.progress import Progress
+from mlx_gemma4.hub import catalog
+from mlx_gemma4.hub.progress import Progress
 
 
 class Downloading:
@@ -40,7 +40,7 @@ class Downloading:
         self._stopping.set()
 
     def _run(self) -> None:
-        from mlx_gemma4.hub import hub  # takes a second to import
+        from mlx_gemma4.hub import hub
 
         package = catalog.packages()[self.source]
         repo, revision = str(package.repo), str(package.revision)

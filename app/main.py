@@ -7,11 +7,11 @@ import os
 import sys
 from pathlib import Path
 
-from mlx_gemma4.engine.process import EngineProcess
+from mlx_gemma4.runtime.subprocess_worker import EngineProcess
 
 from . import settings
+from .conversation.store import Store
 from .desk import LOG
-from .store import Store
 
 LONGEST = 4 * 2**20
 """Bytes of a log that goes on; a longer one begins anew."""

@@ -4,10 +4,10 @@ import numpy as np
 from numpy.typing import NDArray
 from textual.message import Message
 
-from mlx_gemma4.engine.reports import Report
+from mlx_gemma4.runtime.reports import Report
 
-from .capture.screen import Shot
-from .status import Problem
+from .devices.screen import Shot
+from .state import Problem
 
 
 class Reports(Message):

@@ -4,8 +4,8 @@ import threading
 import time
 from collections.abc import Callable
 
-from mlx_gemma4.engine.port import Port
-from mlx_gemma4.engine.reports import Report
+from mlx_gemma4.runtime.client import Port
+from mlx_gemma4.runtime.reports import Report
 
 REST = 1 / 60
 """Seconds between two batches: a screen shows no more."""

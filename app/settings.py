@@ -15,8 +15,8 @@ import tomlkit
 from tomlkit.exceptions import TOMLKitError
 from tomlkit.toml_document import TOMLDocument
 
-from mlx_gemma4 import catalog
-from mlx_gemma4.images import BUDGETS
+from mlx_gemma4.hub import catalog
+from mlx_gemma4.media.images import BUDGETS
 
 FILE = "settings.toml"
 HEAD = (

@@ -9,13 +9,13 @@ from pathlib import Path
 
 from textual.message import Message
 
-from . import attach
-from .attach import Ready
-from .capture import What
-from .capture.screen import Shot
+from .conversation import attachments
+from .conversation.attachments import Ready
+from .conversation.journal import Journal
 from .desk import Desk
-from .journal import Journal
-from .watcher import Watcher
+from .devices.screen import Shot
+from .devices.screen_area import What
+from .devices.watcher import Watcher
 
 FRAMES = 8
 """Pictures of a watched screen that wait at most, where all are shown; the oldest go."""
@@ -120,8 +120,8 @@ class Showing:
         """Store a file or a picture; in a thread."""
         how, budgets = self._desk.of_pictures, self._desk.conversation.budgets
         if isinstance(shown, Shot):
-            return attach.shot(journal, shown, how, budgets)
-        return attach.file(journal, shown, how)
+            return attachments.shot(journal, shown, how, budgets)
+        return attachments.file(journal, shown, how)
 
     def _attach(self, journal: Journal, ready: Ready) -> None:
         if journal is self._desk.journal:  # not where another conversation was opened meanwhile

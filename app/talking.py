@@ -11,9 +11,9 @@ from textual.message import Message
 
 from . import commands
 from .desk import Desk
-from .listener import Listener
+from .devices.recording import Listener
 from .messages import Frames, Lost, Opened
-from .status import Problem, Recording
+from .state import Problem, Recording
 from .widgets.talkbar import Talk
 
 LEVELS = 40

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from mlx_gemma4 import catalog
+from mlx_gemma4.hub import catalog
 
 WELCOME = (
     "Welcome. This is the tiny model that comes with the program: it reads receipts like this one "

@@ -14,11 +14,11 @@ from mlx.utils import tree_flatten
 from tokenizers import AddedToken, decoders, models
 from tokenizers import Tokenizer as Backend
 
-from mlx_gemma4 import weights
-from mlx_gemma4.config import Config
-from mlx_gemma4.model import Gemma4
-from mlx_gemma4.prompt.tokenizer import CONTROLS, Tokenizer
-from mlx_gemma4.quantize import RECIPES, quantize
+from mlx_gemma4.chat.tokenizer import CONTROLS, Tokenizer
+from mlx_gemma4.checkpoint.load import load_folder, save_folder
+from mlx_gemma4.checkpoint.quantize import RECIPES, quantize
+from mlx_gemma4.model.config import Config
+from mlx_gemma4.model.gemma4 import Gemma4
 
 
 @dataclass(frozen=True)
@@ -104,9 +104,9 @@ def make_4bit(folder: Path, dense: Path) -> None:
     """Quantize a dense checkpoint by our own recipe, unless the folder holds one already."""
     if (folder / "config.json").is_file():
         return
-    model = weights.load(dense, dtype=mx.bfloat16)
+    model = load_folder(dense, dtype=mx.bfloat16)
     quantize(model, RECIPES["4bit"])
-    weights.save(model, folder)
+    save_folder(model, folder)
 
 
 def any_tokenizer(vocabulary: int) -> Tokenizer:

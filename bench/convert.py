@@ -32,9 +32,9 @@ from processes import BENCH, PEER_PYTHON, Worker, need_peer
 
 sys.path.insert(0, str(BENCH.parent))
 
-from mlx_gemma4.checkpoint.recipes import RECIPES  # noqa: E402
-from mlx_gemma4.config import load_config  # noqa: E402
-from mlx_gemma4.weights import sanitize  # noqa: E402
+from mlx_gemma4.checkpoint.load import sanitize
+from mlx_gemma4.checkpoint.recipes import RECIPES
+from mlx_gemma4.model.config import load_config
 
 GIB = 2**30
 SLOW = 250e6  # a kill comes before so many bytes a second could all have been written

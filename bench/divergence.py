@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
+from mlx_gemma4.chat.tokenizer import Tokenizer
 from mlx_gemma4.evaluate import quant_items
 from mlx_gemma4.evaluate.logits import answered, distance
 from mlx_gemma4.evaluate.tiny.tasks import EXAMINATION
-from mlx_gemma4.model import Gemma4
-from mlx_gemma4.prompt.tokenizer import Tokenizer
+from mlx_gemma4.model.gemma4 import Gemma4
 
 MEDIA = ("text", "picture", "sound")
 

@@ -20,9 +20,9 @@ import numpy as np
 from checkpoint import Shape, config
 from tokenizers import AddedToken, Tokenizer, models
 
+from mlx_gemma4.checkpoint.safetensors import Tensor, header
 from mlx_gemma4.checkpoint.shapes import shapes
-from mlx_gemma4.checkpoint.shards import Tensor, header
-from mlx_gemma4.config import Config
+from mlx_gemma4.model.config import Config
 
 THE_12B = Shape(3840, 15360, 48, 16, 8, 262144)
 INDEX = "model.safetensors.index.json"

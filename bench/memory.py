@@ -18,7 +18,7 @@ from processes import BENCH, PEER_PYTHON, Worker, need_peer
 
 sys.path.insert(0, str(BENCH.parent))
 
-from mlx_gemma4.fit import fit, machine, outline
+from mlx_gemma4.footprint import device, estimate, summary
 
 GIB = 2**30
 BYTES = {"bfloat16": 2, "float32": 4}
@@ -68,16 +68,16 @@ def longest(folder: Path, name: str, options: argparse.Namespace) -> None:
 
 
 def predict(folder: Path, options: argparse.Namespace) -> None:
-    """Compare what `fit.need` says with MLX's peak of the same."""
-    model = outline.of_folder(folder).model
-    here = replace(machine.this(), float_bytes=BYTES[options.dtype])
+    """Compare what `estimate.need` says with MLX's peak of the same."""
+    model = summary.of_folder(folder).model
+    here = replace(device.this(), float_bytes=BYTES[options.dtype])
     with Worker("ours", options.peer_python) as side:
         loaded = side.ask("load", folder=str(folder), dtype=options.dtype)
-        compare("weights after loading", fit.weights(model, here), loaded["active"])
+        compare("weights after loading", estimate.weights(model, here), loaded["active"])
         for rows in options.predict:
             side.ask("fill", rows=rows, kv_bits=options.kv_bits)
             done = side.ask("read", count=options.read)
-            need = fit.need(model, here, rows + options.read, options.kv_bits)
+            need = estimate.need(model, here, rows + options.read, options.kv_bits)
             working = need.answering if options.read == 1 else need.reading
             name = f"{rows:,} rows, {options.read} more"
             compare(name, need.weights + need.rows + working, done["peak"])

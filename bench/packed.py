@@ -19,10 +19,10 @@ from checkpoint import SHAPES, Shape, config
 from make_checkpoint import THE_12B, bf16_bits
 
 from mlx_gemma4.checkpoint.recipes import named
+from mlx_gemma4.checkpoint.safetensors import Tensor, header
 from mlx_gemma4.checkpoint.shapes import shapes
-from mlx_gemma4.checkpoint.shards import Tensor, header
-from mlx_gemma4.config import Config
 from mlx_gemma4.convert.plan import Part, make_plan
+from mlx_gemma4.model.config import Config
 
 PACKED = {
     "12b": THE_12B,

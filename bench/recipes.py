@@ -26,13 +26,13 @@ from processes import BENCH, use_openblas
 
 sys.path.insert(0, str(BENCH.parent))
 
-from mlx_gemma4.checkpoint.recipes import RECIPES, Recipe, Storage  # noqa: E402
-from mlx_gemma4.checkpoint.shapes import shapes  # noqa: E402
-from mlx_gemma4.config import FULL, load_config  # noqa: E402
-from mlx_gemma4.convert import budget, sensitivity  # noqa: E402
-from mlx_gemma4.convert.convert import convert  # noqa: E402
-from mlx_gemma4.convert.plan import make_plan  # noqa: E402
-from mlx_gemma4.hub.sources import Folder  # noqa: E402
+from mlx_gemma4.checkpoint.recipes import RECIPES, Recipe, Storage
+from mlx_gemma4.checkpoint.shapes import shapes
+from mlx_gemma4.convert import budget, sensitivity
+from mlx_gemma4.convert.convert import convert
+from mlx_gemma4.convert.plan import make_plan
+from mlx_gemma4.hub.sources import Folder
+from mlx_gemma4.model.config import FULL, load_config
 
 TINY = BENCH.parent / "assets" / "tiny"
 ALONE = (3, 4, 6)  # bits at which one matrix alone is quantized
@@ -275,7 +275,7 @@ def _alone(job: tuple[str, list[Storage], int]) -> tuple[str, list[float], list[
     import mlx.core as mx
     from divergence import mean
 
-    from mlx_gemma4.cpu import by_column
+    from mlx_gemma4.model.cpu_backend import by_column
 
     path, storages, count = job
     model = _dense(TINY)

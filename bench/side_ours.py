@@ -10,14 +10,14 @@ from items import read
 from mlx.utils import tree_flatten
 from speech import random_frames
 
-from mlx_gemma4 import weights
-from mlx_gemma4.cache import GlobalCache, Rows
+from mlx_gemma4.chat.messages import Sound, Turn
+from mlx_gemma4.chat.render import render
+from mlx_gemma4.checkpoint.load import load_folder
 from mlx_gemma4.evaluate.speed import spoken
 from mlx_gemma4.events import Token
-from mlx_gemma4.generate import CHUNK, decode, prefill
-from mlx_gemma4.prompt.prompt import render
-from mlx_gemma4.prompt.turns import Sound, Turn
-from mlx_gemma4.sample import Sampler
+from mlx_gemma4.generation.prefill_decode import CHUNK, decode, prefill
+from mlx_gemma4.generation.sampler import Sampler
+from mlx_gemma4.model.cache import GlobalCache, Rows
 from mlx_gemma4.session.session import Session
 
 
@@ -25,7 +25,7 @@ class Side:
     """A loaded model. Activations are float32 or bfloat16."""
 
     def __init__(self, folder: str, dtype: str) -> None:
-        self.model = weights.load(Path(folder), dtype=getattr(mx, dtype))
+        self.model = load_folder(Path(folder), dtype=getattr(mx, dtype))
 
     def weight_bytes(self) -> int:
         """Bytes of all parameters."""

@@ -41,9 +41,9 @@ QUESTION = "the quick brown fox jumps over the lazy dog " * 60
 def run(folder: Path, seconds: float) -> None:
     """Run the program, in a process of its own, and write what was measured."""
     from app.app import TerminalApp
-    from app.devices import Devices
-    from app.store import Store
-    from mlx_gemma4.engine.process import EngineProcess
+    from app.conversation.store import Store
+    from app.devices.parts import Devices
+    from mlx_gemma4.runtime.subprocess_worker import EngineProcess
 
     late: dict[str, list[float]] = {}
     counts = {"answers": 0, "tokens": 0.0}

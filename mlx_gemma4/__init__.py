@@ -12,6 +12,7 @@
 Importing this package imports none of its modules, and not MLX: a name is loaded when it is used.
 """
 
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,6 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     import mlx.core as mx
 
-    from .attention import MaskRule
     from .errors import Gemma4Error as Gemma4Error
     from .events import ContextLow as ContextLow
     from .events import Done as Done
@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from .events import Thought as Thought
     from .events import Token as Token
     from .events import ToolCall as ToolCall
-    from .model import Gemma4 as Gemma4
+    from .model.attention import MaskRule
+    from .model.gemma4 import Gemma4 as Gemma4
     from .session.session import Session as Session
 
 _HOMES = {
@@ -62,17 +63,20 @@ def load(
     Args:
         folder_or_name: a model folder, a name of Package.toml, or `owner/name` of a repository on
             the Hub that is on this machine (`catalog.resolve`).
-        dtype: of the activations and of weights that are not quantized (`weights.load`).
+        dtype: of the activations and of weights that are not quantized (`checkpoint.load`).
         mask_rule: "official", or "forward" to agree with transformers' `forward` (`attention`).
         force: load it even if it does not fit into the memory (`fit`).
 
     Raises:
         Gemma4Error: if there is no such model, it cannot be loaded, or it does not fit.
     """
-    from . import catalog, weights
+    from .checkpoint.load import load_folder
+    from .footprint.device import check_fits
+    from .hub import catalog
 
     folder = catalog.resolve(folder_or_name)
-    model = weights.load(folder, dtype, mask_rule, force=force)
+    check = None if force else partial(check_fits, str(folder))
+    model = load_folder(folder, dtype, mask_rule, check=check)
     model.folder = folder
     model.package = catalog.package_of(folder)
     return model

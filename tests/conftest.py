@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from mlx_gemma4 import weights
-from mlx_gemma4.model import Gemma4
-from mlx_gemma4.testing import tiny_model
+from mlx_gemma4.checkpoint.load import save_folder
+from mlx_gemma4.model.gemma4 import Gemma4
+from mlx_gemma4.testing.doubles import tiny_model
 from tests.unit.small_tokenizer import small_backend
 
 # in the order of the ids that `testing.tiny_config` gives them
@@ -20,7 +20,7 @@ CONTROLS = (
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A whole model folder with random weights."""
     path = tmp_path_factory.mktemp("model")
-    weights.save(tiny_model(), path)
+    save_folder(tiny_model(), path)
     small_backend(CONTROLS).save(str(path / "tokenizer.json"))
     return path
 

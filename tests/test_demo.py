@@ -6,7 +6,7 @@ import pytest
 
 import mlx_gemma4 as g4
 from mlx_gemma4.cli import main
-from mlx_gemma4.sound import open_sound
+from mlx_gemma4.media.audio import open_sound
 
 ASSETS = Path(__file__).resolve().parents[1] / "assets"
 RECEIPT, DEMO = ASSETS / "demo" / "receipt.png", ASSETS / "demo"

@@ -9,8 +9,8 @@ import json
 import shutil
 from pathlib import Path
 
-from mlx_gemma4 import weights
-from mlx_gemma4.quantize import RECIPES, quantize
+from mlx_gemma4.checkpoint.load import load_folder, save_folder
+from mlx_gemma4.checkpoint.quantize import RECIPES, quantize
 
 ROOT = Path(__file__).resolve().parent.parent
 # Greedy unless asked: it is a demonstration that should read, not invent.
@@ -35,10 +35,10 @@ def main() -> None:
 
     for name, recipe in (("tiny", None), ("tiny-4bit", "4bit-small")):
         folder = options.out / name
-        model = weights.load(options.reference, dtype=mx.bfloat16)
+        model = load_folder(options.reference, dtype=mx.bfloat16)
         if recipe:
             quantize(model, RECIPES[recipe])
-        weights.save(model, folder)
+        save_folder(model, folder)
         shutil.copy(options.reference / "tokenizer.json", folder)
         (folder / "generation_config.json").write_text(json.dumps(GENERATION, indent=1) + "\n")
         (folder / "processor_config.json").write_text(json.dumps(PROCESSOR, indent=1) + "\n")

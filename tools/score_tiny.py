@@ -151,8 +151,8 @@ def load(precision: str, folder: Path) -> object:
     Quantized weights are multiplied as the dense numbers they stand for.
     """
     import mlx_gemma4 as g4
+    from mlx_gemma4.checkpoint.quantize import RECIPES, quantize
     from mlx_gemma4.evaluate.dense import spread
-    from mlx_gemma4.quantize import RECIPES, quantize
 
     if precision == "full":
         return g4.load(folder)

@@ -8,10 +8,10 @@ import platformdirs
 
 from mlx_gemma4.errors import Gemma4Error
 
-from .. import export
-from ..capture import What
+from ..conversation import export
+from ..conversation.store import title_of
 from ..desk import problem_of
-from ..store import title_of
+from ..devices.screen_area import What
 
 if TYPE_CHECKING:
     from .chat import ChatScreen

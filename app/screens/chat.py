@@ -14,15 +14,15 @@ from textual.css.query import NoMatches
 from textual.screen import Screen
 from textual.widgets import Static, TextArea
 
-from mlx_gemma4.engine.trace import Trace
 from mlx_gemma4.errors import Gemma4Error
+from mlx_gemma4.runtime.trace import Trace
 
 from .. import messages as told
+from ..conversation.ledger import RECORDED
 from ..desk import Desk, problem_of
 from ..keys import of_the_chat
-from ..ledger import RECORDED
 from ..showing import Showing
-from ..status import Problem
+from ..state import Problem
 from ..talking import Talking
 from ..tour import WELCOME, Tour
 from ..widgets.card import Card, Way

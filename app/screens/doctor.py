@@ -7,7 +7,7 @@ from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.widgets import Static
 
-from mlx_gemma4.doctor import Finding
+from mlx_gemma4.cli.doctor import Finding
 from mlx_gemma4.errors import Gemma4Error
 
 from ..widgets import MUTED

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from mlx_gemma4 import catalog
+from mlx_gemma4.hub import catalog
 
 from .. import commands
 from ..desk import Desk
-from ..status import ESCAPE, WORDS, Problem, State
+from ..state import ESCAPE, WORDS, Problem, State
 from ..widgets import MUTED
 from ..widgets.card import Way
 from ..widgets.footer import Key

@@ -11,9 +11,9 @@ from textual.widgets import OptionList, Static
 
 from mlx_gemma4.errors import Gemma4Error
 
-from .. import choices
-from ..choices import Choice
+from .. import models_list
 from ..desk import problem_of
+from ..models_list import Choice
 from ..widgets import MUTED
 from ..widgets.gauges import short
 from .listing import Listing
@@ -53,7 +53,7 @@ class ModelsScreen(Listing[Choice]):
         machine = self.desk.machine
         if machine is None:
             machine = self.desk.machine = await asyncio.to_thread(self.desk.devices.machine)
-        self._show(await asyncio.to_thread(choices.choices, machine))
+        self._show(await asyncio.to_thread(models_list.choices, machine))
         self.tell(f"{machine.budget / 1e9:.1f} GB for a model ({machine.rule})" if machine else "")
 
     def _show(self, found: Sequence[Choice]) -> None:
@@ -105,7 +105,7 @@ class ModelsScreen(Listing[Choice]):
 
     async def _look_up(self, chosen: Choice) -> None:
         try:
-            known = await asyncio.to_thread(choices.looked_up, chosen, self.desk.machine)
+            known = await asyncio.to_thread(models_list.looked_up, chosen, self.desk.machine)
         except Gemma4Error as error:
             self._say(f"{error.title}. {error.cause} {error.remedy}")
             return
@@ -114,7 +114,7 @@ class ModelsScreen(Listing[Choice]):
 
     def _ask(self, chosen: Choice) -> None:
         self._asked = f"get {chosen.name}"
-        self._say(question(chosen, choices.free(chosen)))
+        self._say(question(chosen, models_list.free(chosen)))
 
     def action_stop(self) -> None:
         """Stop the download or conversion."""
@@ -181,5 +181,6 @@ def question(one: Choice, free: int) -> str:
         )
     return (
         f"gemma4 convert {one.name} --recipe {one.recipe} downloads {comes} and writes "
-        f"{takes} to {choices.target(one)}; {free / 1e9:.0f} GB are free. Press D again to begin."
+        f"{takes} to {models_list.target(one)}; "
+        f"{free / 1e9:.0f} GB are free. Press D again to begin."
     )

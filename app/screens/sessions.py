@@ -10,8 +10,8 @@ from textual.widgets import Input, OptionList
 
 from mlx_gemma4.errors import Gemma4Error
 
+from ..conversation.store import Saved
 from ..desk import problem_of
-from ..store import Saved
 from ..widgets import MUTED, clean
 from .listing import Listing
 

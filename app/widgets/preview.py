@@ -16,7 +16,7 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from mlx_gemma4.errors import Gemma4Error
-from mlx_gemma4.images import open_image
+from mlx_gemma4.media.images import open_image
 
 THUMBNAIL = (960, 600)
 """Pixels of the picture that is kept for drawing."""

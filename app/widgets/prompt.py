@@ -10,7 +10,7 @@ from textual.binding import Binding
 from textual.message import Message
 from textual.widgets import TextArea
 
-from ..capture.files import pasted
+from ..devices.files import pasted
 from . import clean
 
 

@@ -8,9 +8,9 @@ from textual.content import Content
 from textual.reactive import reactive
 from textual.widget import Widget
 
-from mlx_gemma4.sound import LIMIT_SECONDS
+from mlx_gemma4.media.audio import LIMIT_SECONDS
 
-from ..entries import clock
+from ..conversation.entries import clock
 from . import MUTED
 
 QUIETEST = -60.0

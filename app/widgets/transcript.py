@@ -9,7 +9,7 @@ from textual.containers import VerticalScroll
 from textual.widget import Widget
 from textual.widgets import Static
 
-from ..history import History, Turn
+from ..conversation.history import History, Turn
 from . import clean
 from .card import Card
 from .turns import Answer, Question

@@ -9,12 +9,12 @@ from textual.containers import Vertical
 from textual.content import Content
 from textual.widgets import Markdown, Static
 
-from mlx_gemma4.images import BUDGETS
-from mlx_gemma4.video import FRAME_TOKENS
+from mlx_gemma4.media.images import BUDGETS
+from mlx_gemma4.media.video import FRAME_TOKENS
 
-from ..capture.screen import caption, tokens_of
-from ..entries import Attachment, clock
-from ..history import Turn
+from ..conversation.entries import Attachment, clock
+from ..conversation.history import Turn
+from ..devices.screen import caption, tokens_of
 from . import MUTED, clean
 from .preview import Preview, read
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import Gemma4Error
-from ..sound import FRAME, RATE
+from ..media.audio import FRAME, RATE
 from .terminal import terminal
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from ..sound import RATE
+from ..media.audio import RATE
 
 Frames = NDArray[np.float32]
 Probability = Callable[[NDArray[np.float32]], float]

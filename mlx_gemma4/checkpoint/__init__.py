@@ -1,1 +1,1 @@
-"""What a checkpoint's files hold: each tensor's name, shape, place and bits."""
+"""Checkpoint folders: safetensors files, names and shapes, recipes, loading and quantizing."""

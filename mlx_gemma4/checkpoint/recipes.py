@@ -10,9 +10,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Literal
 
-from ..config import FULL, TextConfig
 from ..errors import Gemma4Error
-from .shards import Tensor
+from ..model.config import FULL, TextConfig
+from .safetensors import Tensor
 
 Mode = Literal["affine", "mxfp4", "mxfp8", "nvfp4"]
 

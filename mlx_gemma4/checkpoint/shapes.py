@@ -3,7 +3,7 @@
 The names are those of the module tree (`weights.py`).
 """
 
-from ..config import FULL, Config, TextConfig
+from ..model.config import FULL, Config, TextConfig
 
 Shapes = dict[str, tuple[int, ...]]
 

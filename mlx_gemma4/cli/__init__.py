@@ -12,15 +12,16 @@ import traceback
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NoReturn
 
-from .. import __version__, catalog
+from .. import __version__
 from ..errors import Gemma4Error
+from ..hub import catalog
 from . import bench, evaluate, fit, listen, live, models
 from . import options as shared
 from .answer import print_json, print_text, stats_line, tell
 from .options import Option
 
 if TYPE_CHECKING:
-    from ..model import Gemma4
+    from ..model.gemma4 import Gemma4
     from ..session.session import Session
 
 LONG_PROMPT = 1024  # tokens from which on a terminal shows how much of the prompt is read
@@ -110,7 +111,7 @@ def _ask(options: argparse.Namespace) -> None:
     question = _question(options)
     if options.model is None:
         tell("No --model given: this is the tiny demonstration model, not Gemma.")
-    from ..engine.actions import load_noted
+    from ..runtime.actions import load_noted
 
     model, notes = load_noted(options.model or catalog.DEMONSTRATION, options.force)
     for note in notes:
@@ -152,8 +153,8 @@ def _question(options: argparse.Namespace) -> str:
 
 
 def _session(model: "Gemma4", question: str, options: argparse.Namespace) -> "Session":
+    from ..media.audio import RATE, read_sound
     from ..session.session import Session
-    from ..sound import RATE, read_sound
 
     session = Session(model, options.system, options.image_tokens, thinking=options.think)
     for path in options.image:

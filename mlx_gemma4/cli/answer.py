@@ -26,8 +26,8 @@ class Printer:
 
     def show(self, event: "Event") -> None:
         """Put the answer's text on stdout, and all else on stderr."""
-        from ..engine.notices import sentence
         from ..events import Done, Heard, Notice, Thought, Token, ToolCall
+        from ..runtime.notices import sentence
 
         if isinstance(event, Token):
             self._begin("answer")

@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .. import catalog
 from ..errors import Gemma4Error
+from ..hub import catalog
 from . import options as shared
 from .answer import tell
 from .options import Option, command

@@ -4,9 +4,9 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .. import catalog
 from ..errors import Gemma4Error
 from ..evaluate.questions import NAMES
+from ..hub import catalog
 from . import options as shared
 from .answer import tell
 from .options import Option, command

@@ -12,8 +12,8 @@ from .answer import tell
 from .options import Option, command
 
 if TYPE_CHECKING:
-    from ..fit.fit import Machine
-    from ..fit.outline import Outline
+    from ..footprint.estimate import Machine
+    from ..footprint.summary import Outline
 
 USUAL = "google/gemma-4-12B-it"
 CONTEXTS = (8192, 32768, 131072, 262144)
@@ -69,7 +69,7 @@ def gigabytes(text: str) -> int:
 
 
 def _fit(options: argparse.Namespace) -> None:
-    from ..fit import fit, machine, outline
+    from ..footprint import device, estimate, summary
 
     if options.context is not None and options.context < 1:
         raise Gemma4Error(
@@ -77,11 +77,11 @@ def _fit(options: argparse.Namespace) -> None:
             f"{options.context} tokens are no conversation.",
             "Write it as --context 32768.",
         )
-    place = machine.this() if options.memory is None else fit.mac(gigabytes(options.memory))
+    place = device.this() if options.memory is None else estimate.mac(gigabytes(options.memory))
     kv = "as computed" if options.kv_bits is None else f"in {options.kv_bits} bits"
     print(f"{place.name}: {place.budget / 1e9:.2f} GB for a model ({place.rule})")
     for name in options.models or [USUAL]:
-        found = outline.of(name)
+        found = summary.of(name)
         print(f"\n{name}, known from {found.source}; rows of the full layers {kv}\n")
         for line in _table(found, place, options.context, options.kv_bits):
             print(line.rstrip())
@@ -101,7 +101,7 @@ def _table(
 ) -> list[str]:
     """The lines: a recipe each for a model that is not quantized, else the model as it is."""
     from ..checkpoint.recipes import RECIPES
-    from ..fit import fit
+    from ..footprint import estimate
 
     longest = found.config.text_config.max_position_embeddings
     contexts = [n for n in CONTEXTS if n <= longest] or [longest]
@@ -113,11 +113,11 @@ def _table(
     heads = ["", "weights", *(f"{n:,} tokens" for n in contexts), "most tokens"]
     rows = [heads]
     for name, model in models.items():
-        cells = [name, f"{fit.weights(model, place) / 1e9:.2f}"]
+        cells = [name, f"{estimate.weights(model, place) / 1e9:.2f}"]
         for n in contexts:
-            total = fit.need(model, place, n, kv_bits).total
+            total = estimate.need(model, place, n, kv_bits).total
             cells.append(f"{total / 1e9:.2f}{' ' if total <= place.budget else '!'}")
-        most = fit.largest_context(model, place, kv_bits)
+        most = estimate.largest_context(model, place, kv_bits)
         rows.append([*cells, f"{most:,}" if most else "none"])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
@@ -128,7 +128,7 @@ def _table(
 
 
 def _doctor(options: argparse.Namespace) -> None:
-    from ..doctor import findings
+    from .doctor import findings
 
     if options.json:
         print(json.dumps([asdict(finding) for finding in findings()], ensure_ascii=False))

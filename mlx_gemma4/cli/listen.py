@@ -13,9 +13,9 @@ from .live import HEARD, HEARING, QUESTION, prepare, remark, reply_of
 from .options import Option, command
 
 if TYPE_CHECKING:
-    from ..engine.port import Port
-    from ..engine.reports import Report
-    from ..sound import Samples
+    from ..media.audio import Samples
+    from ..runtime.client import Port
+    from ..runtime.reports import Report
 
 OPTIONS = (
     Option("--device", "a part of the microphone's name (the system's default)", "NAME"),
@@ -47,7 +47,7 @@ def add(commands: "argparse._SubParsersAction[Any]") -> None:
 def _listen(options: argparse.Namespace) -> None:
     from ..capture.microphone import Microphone, silent
     from ..capture.speechgate import SpeechGate
-    from ..engine.engine import Engine
+    from ..runtime.worker import Engine
 
     with Microphone(options.device) as microphone, Engine() as engine:
         conversation = _Conversation(engine, options)
@@ -85,7 +85,7 @@ class _Conversation:
 
     def hear(self, speech: "Samples | None") -> None:
         """Take what somebody says; None where it ends."""
-        from ..engine.commands import EndSpeech, Hear, Stop
+        from ..runtime.commands import EndSpeech, Hear, Stop
 
         if speech is None:
             self._engine.send(EndSpeech())
@@ -99,8 +99,8 @@ class _Conversation:
 
     def take(self, report: "Report") -> None:
         """Print what is told."""
-        from ..engine.reports import Failed, Finished
         from ..events import Done, Event, Token
+        from ..runtime.reports import Failed, Finished
 
         event = report.event
         remark(event)

@@ -9,17 +9,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .. import catalog
+from ..hub import catalog
 from . import options as shared
 from .answer import print_json, print_text, tell
 from .options import Option, command
 
 if TYPE_CHECKING:
-    from ..engine.commands import Command, Reply
-    from ..engine.port import Port
-    from ..engine.reports import EngineEvent, Report
     from ..events import Event
-    from ..sound import Samples
+    from ..media.audio import Samples
+    from ..runtime.client import Port
+    from ..runtime.commands import Command, Reply
+    from ..runtime.reports import EngineEvent, Report
 
 QUESTION = Option("--question", "words that belong to what is said", "TEXT")
 HEARING = Option(
@@ -59,9 +59,9 @@ def add(commands: "argparse._SubParsersAction[Any]") -> None:
 
 
 def _live(options: argparse.Namespace) -> None:
-    from ..engine.commands import EndSpeech
-    from ..engine.engine import Engine
-    from ..sound import frames, read_sound
+    from ..media.audio import frames, read_sound
+    from ..runtime.commands import EndSpeech
+    from ..runtime.worker import Engine
 
     recording = read_sound(options.audio)
     for note in recording.notes:
@@ -83,8 +83,8 @@ def _live(options: argparse.Namespace) -> None:
 
 def prepare(engine: "Port", options: argparse.Namespace, take: "Callable[[Report], None]") -> None:
     """Load the model, and have it read what stands before the sound."""
-    from ..engine.commands import AddImage, AddText, Load, Settings
-    from ..engine.reports import Idle
+    from ..runtime.commands import AddImage, AddText, Load, Settings
+    from ..runtime.reports import Idle
 
     if options.model is None:
         tell("No --model given: this is the tiny demonstration model, not Gemma.")
@@ -104,15 +104,15 @@ def prepare(engine: "Port", options: argparse.Namespace, take: "Callable[[Report
 
 def reply_of(options: argparse.Namespace) -> "Reply":
     """The reply that the options ask for."""
-    from ..engine.commands import Reply
+    from ..runtime.commands import Reply
 
     return Reply(options.max_tokens, options.temperature, seed=options.seed, heard=options.heard)
 
 
 def remark(event: "Event | EngineEvent") -> None:
     """Say what the user may want to know of an event beside the answer."""
-    from ..engine.notices import sentence
-    from ..engine.reports import FellBehind, ImageAdded, Noted
+    from ..runtime.notices import sentence
+    from ..runtime.reports import FellBehind, ImageAdded, Noted
 
     if isinstance(event, ImageAdded):
         for note in event.notes:
@@ -123,8 +123,8 @@ def remark(event: "Event | EngineEvent") -> None:
 
 def _speak(engine: "Port", sound: "Samples", take: "Callable[[Report], None]") -> None:
     """Give each frame when its time has come."""
-    from ..engine.commands import Hear
-    from ..engine.pace import FRAME_SECONDS
+    from ..runtime.commands import Hear
+    from ..runtime.pace import FRAME_SECONDS
 
     began = time.perf_counter()
     for number in range(len(sound)):
@@ -137,9 +137,9 @@ def _speak(engine: "Port", sound: "Samples", take: "Callable[[Report], None]") -
 
 def _feed(engine: "Port", sound: "Samples", take: "Callable[[Report], None]") -> None:
     """Give each chunk when the one before was heard, or when its time has come."""
-    from ..engine.commands import Hear
-    from ..engine.pace import FRAME_SECONDS, SHORTEST
-    from ..engine.reports import Hearing
+    from ..runtime.commands import Hear
+    from ..runtime.pace import FRAME_SECONDS, SHORTEST
+    from ..runtime.reports import Hearing
 
     for start in range(0, len(sound), SHORTEST):
         chunk = sound[start : start + SHORTEST]
@@ -156,7 +156,7 @@ class _Timeline:
     """Tells on stderr what happens when, and keeps it as a trace."""
 
     def __init__(self) -> None:
-        from ..engine.trace import Trace
+        from ..runtime.trace import Trace
 
         self.trace = Trace()
         self.figures: dict[str, Any] = {"chunks": []}
@@ -180,8 +180,8 @@ class _Timeline:
 
     def take(self, report: "Report") -> None:
         """Tell a report."""
-        from ..engine.pace import FRAME_SECONDS, SHORTEST
-        from ..engine.reports import Failed, Hearing
+        from ..runtime.pace import FRAME_SECONDS, SHORTEST
+        from ..runtime.reports import Failed, Hearing
 
         event = report.event
         if isinstance(event, Failed):

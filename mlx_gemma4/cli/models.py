@@ -10,11 +10,11 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .. import catalog
 from ..checkpoint import recipes
 from ..convert import pin
 from ..errors import Gemma4Error
-from ..progress import Progress
+from ..hub import catalog
+from ..hub.progress import Progress
 from .options import DEBUG, Option, command
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def _convert(options: argparse.Namespace) -> None:
     place = _place(options.source, options.revision)
     name = place.resolve().name if isinstance(place, Path) else place[0].split("/")[1]
     target = Path(options.o or f"{name}-{label}")
-    from ..convert.convert import convert, refuse_old  # MLX is not needed to say what is wrong
+    from ..convert.convert import convert, refuse_old
 
     refuse_old(target)
     source = _source(place, target, options.low_disk)

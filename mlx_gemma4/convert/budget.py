@@ -13,12 +13,12 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from .. import disk
 from ..checkpoint.recipes import Recipe, Storage, uniform
-from ..config import load_config
 from ..errors import Gemma4Error
+from ..hub import disk
+from ..hub.progress import Progress, Speed
 from ..hub.sources import Source
-from ..progress import Progress, Speed
+from ..model.config import load_config
 from .plan import make_plan
 from .sensitivity import losses
 

@@ -16,13 +16,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from .. import __version__, disk
-from ..catalog import RECORD
+from .. import __version__
 from ..checkpoint.recipes import Recipe
 from ..errors import Gemma4Error
 from ..hub import cache as hub_cache
+from ..hub import disk
+from ..hub.catalog import RECORD
+from ..hub.progress import Progress, Speed
 from ..hub.sources import Source
-from ..progress import Progress, Speed
 from .plan import Plan, impossible, make_plan
 from .rewrite import Rewriter
 

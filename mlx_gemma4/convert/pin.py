@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from .. import catalog, disk
 from ..errors import Gemma4Error
+from ..hub import catalog, disk
 
 _PROGRAM = Path(__file__).parents[1]
 

@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from ..checkpoint.load import sanitize
 from ..checkpoint.recipes import Recipe, Storage, settings, storage_of
+from ..checkpoint.safetensors import Tensor
 from ..checkpoint.shapes import shapes
-from ..checkpoint.shards import Tensor
-from ..config import Config, load_config
 from ..errors import Gemma4Error
 from ..hub.sources import Source
-from ..weights import sanitize
+from ..model.config import Config, load_config
 
 FLOATS = ("BF16", "F16", "F32")
 """Types of the weights that can be converted, by safetensors' names."""

@@ -17,7 +17,7 @@ import mlx.core as mx
 import numpy as np
 
 from ..checkpoint.encode import as_array, encode
-from ..checkpoint.shards import data_start, header
+from ..checkpoint.safetensors import data_start, header
 from .plan import File, Part, impossible
 
 # Bytes that are read and quantized at once. The C library gives larger blocks back to the system

@@ -23,9 +23,9 @@ import mlx.core as mx
 
 from ..checkpoint.encode import as_array, encode
 from ..checkpoint.recipes import Storage
-from ..checkpoint.shards import Tensor, data_start
-from ..config import FULL, TextConfig
+from ..checkpoint.safetensors import Tensor, data_start
 from ..hub.sources import Source
+from ..model.config import FULL, TextConfig
 from .plan import File
 
 _SAMPLE = 2**20  # weights of a matrix that are looked at

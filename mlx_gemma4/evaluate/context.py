@@ -14,14 +14,14 @@ of `long` two hours.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..cache import STEP
-from ..config import Config, load_config
+from ..chat.messages import Text, Turn
+from ..chat.render import render
 from ..events import Token
-from ..prompt.prompt import render
-from ..prompt.turns import Text, Turn
-from ..sample import Sampler
-from ..session.answer import Answer
-from ..session.timeline import Timeline
+from ..generation.sampler import Sampler
+from ..model.cache import STEP
+from ..model.config import Config, load_config
+from ..session.prefix_cache import Timeline
+from ..session.reply import Answer
 from . import footprint, haystack, scores, small_haystack
 from .haystack import DEPTHS, Haystack
 from .models import Model, ours

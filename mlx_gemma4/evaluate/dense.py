@@ -6,7 +6,7 @@ Forty times faster than its quantized product, from four times the memory; logit
 from mlx import core, nn
 from mlx.utils import tree_unflatten
 
-from ..model import Gemma4
+from ..model.gemma4 import Gemma4
 
 
 def spread(model: Gemma4) -> None:

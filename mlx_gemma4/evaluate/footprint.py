@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import Gemma4Error
-from ..fit import fit, machine, outline
+from ..footprint import device, estimate, summary
 from .surroundings import peak_memory
 
 BEFORE, AFTER = 8, 24
@@ -33,14 +33,14 @@ def measure(folder: Path, context: int, kv_bits: int | None, force: bool) -> dic
     Returns:
         In bytes `load`, `prefill` and `decode` (MLX's peaks), `rows` (the caches' buffers after
         reading) and `resident` (the process's peak); tokens a second `prefill_speed` and
-        `decode_speed`; and `predicted_` load, prefill, decode and rows, from `fit.need`.
+        `decode_speed`; and `predicted_` load, prefill, decode and rows, from `estimate.need`.
 
     Raises:
         Gemma4Error: it does not fit, or the process ended before it had measured.
     """
-    model, here = outline.of_folder(folder).model, machine.this()
+    model, here = summary.of_folder(folder).model, device.this()
     read, end = context - BEFORE, context + AFTER
-    reading, answering = (fit.need(model, here, size, kv_bits) for size in (read, end))
+    reading, answering = (estimate.need(model, here, size, kv_bits) for size in (read, end))
     if not force:
         check(folder, end, kv_bits)
     given = [str(folder), str(context), str(kv_bits or 0), str(int(force))]
@@ -74,8 +74,8 @@ def check(folder: Path, context: int, kv_bits: int | None = None, loaded: bool =
     Raises:
         Gemma4Error: it does not fit.
     """
-    here = machine.this()
-    need = fit.need(outline.of_folder(folder).model, here, context, kv_bits)
+    here = device.this()
+    need = estimate.need(summary.of_folder(folder).model, here, context, kv_bits)
     more = need.total - (need.weights if loaded else 0)
     if more > here.budget:
         raise Gemma4Error(
@@ -91,10 +91,10 @@ def _measure(folder: Path, context: int, kv_bits: int | None, force: bool) -> di
     import mlx.core as mx
     import numpy as np
 
-    from ..generate import decode, prefill
-    from ..sample import Sampler
-    from ..session.timeline import SEGMENT
-    from ..weights import load
+    from .. import load
+    from ..generation.prefill_decode import decode, prefill
+    from ..generation.sampler import Sampler
+    from ..session.prefix_cache import SEGMENT
 
     model = load(folder, force=force)
     measured = {"load": mx.get_peak_memory()}

@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 from PIL import ImageDraw, ImageFont
 
-from ..config import Config
-from ..images import patches
-from ..prompt.prompt import render
-from ..prompt.tokenizer import Tokenizer
-from ..prompt.turns import Image, Part, Sound, Text, Turn
-from ..sound import frames
+from ..chat.messages import Image, Part, Sound, Text, Turn
+from ..chat.render import render
+from ..chat.tokenizer import Tokenizer
+from ..media.audio import frames
+from ..media.images import patches
+from ..model.config import Config
 from .tiny.speech import Delivery, speaker, with_espeak
 
 COLOURS = (

@@ -10,13 +10,13 @@ import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
-from ..generate import prefill
-from ..images import patches
-from ..model import Gemma4
-from ..prompt.prompt import Prompt, render
-from ..prompt.tokenizer import Tokenizer
-from ..prompt.turns import Image, Part, Sound, Text, Turn
-from ..sound import RATE, clips, frames, to_mono16k
+from ..chat.messages import Image, Part, Sound, Text, Turn
+from ..chat.render import Prompt, render
+from ..chat.tokenizer import Tokenizer
+from ..generation.prefill_decode import prefill
+from ..media.audio import RATE, clips, frames, to_mono16k
+from ..media.images import patches
+from ..model.gemma4 import Gemma4
 from .question import Asked
 
 Logs = NDArray[np.float32]

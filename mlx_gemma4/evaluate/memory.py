@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from ..checkpoint.recipes import named
-from ..config import load_config
 from ..convert.convert import convert
 from ..errors import Gemma4Error
 from ..hub.sources import Folder
+from ..model.config import load_config
 from . import footprint
 from .models import Model, ours
 from .parts import Part

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import mlx.core as mx
 
-from .. import catalog, load
+from .. import load
+from ..chat.tokenizer import Tokenizer
+from ..checkpoint.quantize import quantize
 from ..checkpoint.recipes import named
 from ..events import Heard, Token
-from ..model import Gemma4
-from ..prompt.tokenizer import Tokenizer
-from ..quantize import quantize
+from ..hub import catalog
+from ..model.gemma4 import Gemma4
 from ..session.session import Session
 from . import surroundings
 from .dense import spread

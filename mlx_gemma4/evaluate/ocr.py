@@ -15,8 +15,8 @@ import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from .. import images
 from ..errors import Gemma4Error
+from ..media import images
 from . import scores
 from .baselines.rival import Rival
 from .pages import columns, receipts, screens, small_world, tables

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from ..checkpoint.recipes import RECIPES, named
-from ..config import load_config
 from ..errors import Gemma4Error
-from ..fit import outline
+from ..footprint import summary
+from ..model.config import load_config
 from . import quant_items, scores
 from .logits import answered, distance
 from .models import Model, ours
@@ -124,7 +124,7 @@ def _recipes(choice: Choice, model: Model) -> list[str]:
 @functools.cache
 def _nbytes(folder: Path, recipe: str) -> int:
     """Bytes of all tensors as a recipe stores them; "" is as they are."""
-    found = outline.of_folder(folder)
+    found = summary.of_folder(folder)
     stored = found.converted(named(recipe)) if recipe else found.model
     return sum(tensor.nbytes for tensor in stored.tensors.values())
 

@@ -12,7 +12,7 @@ from PIL import Image
 from .parts import Part
 
 if TYPE_CHECKING:
-    from ..session.hearing import Hearing
+    from ..session.transcriber import Hearing
 
 Fact = str | int | float | bool | None
 Facts = Mapping[str, Fact]

@@ -8,12 +8,12 @@ import random
 import zlib
 from dataclasses import replace
 
-from ..config import Config
-from ..images import patches
-from ..prompt.prompt import render
-from ..prompt.tokenizer import Tokenizer
-from ..prompt.turns import Image, Part, Sound, Text, Turn
-from ..sound import frames
+from ..chat.messages import Image, Part, Sound, Text, Turn
+from ..chat.render import render
+from ..chat.tokenizer import Tokenizer
+from ..media.audio import frames
+from ..media.images import patches
+from ..model.config import Config
 from .haystack import Haystack
 from .tiny import receipts
 from .tiny.speech import with_espeak

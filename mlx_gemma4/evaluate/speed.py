@@ -17,13 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ..engine.pace import FRAME_SECONDS, SHORTEST
+from ..chat.tokenizer import Tokenizer
 from ..errors import Gemma4Error
 from ..events import Done
-from ..model import Gemma4
-from ..prompt.tokenizer import Tokenizer
+from ..media.audio import FRAME, RATE
+from ..model.gemma4 import Gemma4
+from ..runtime.pace import FRAME_SECONDS, SHORTEST
 from ..session.session import Session
-from ..sound import FRAME, RATE
 from . import surroundings
 from .models import Model
 from .speed_result import LIVE, MEMORY, SPEED, WAIT, Figure, Result, around

@@ -14,7 +14,7 @@ from . import surroundings
 from .parts import Table
 
 if TYPE_CHECKING:
-    from ..model import Gemma4
+    from ..model.gemma4 import Gemma4
 
 FORM = "gemma4 bench 1"
 """Names the form of the file, so that an older or newer one is told apart."""

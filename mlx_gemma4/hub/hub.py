@@ -14,11 +14,11 @@ from pathlib import Path
 
 from huggingface_hub import HfApi, constants, errors, hf_hub_url
 
-from .. import disk
-from ..checkpoint.shards import Tensor
+from ..checkpoint.safetensors import Tensor
 from ..errors import Gemma4Error
-from ..progress import Progress, Speed
 from . import cache as hub_cache
+from . import disk
+from .progress import Progress, Speed
 from .transfer import explained, held, receive
 
 Report = Callable[[Progress], None]

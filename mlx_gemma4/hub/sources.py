@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
-from ..checkpoint.shards import Tensor, read_header
+from ..checkpoint.safetensors import Tensor, read_header
 from ..errors import Gemma4Error
 from . import cache as hub_cache
 from . import hub

@@ -10,18 +10,18 @@ from contextlib import closing
 from dataclasses import replace
 from typing import Literal
 
+from ..chat.messages import Image, Part, Sound, Turn, Video
+from ..chat.render import Prompt, render, unfinished
+from ..chat.tokenizer import Tokenizer
 from ..errors import Gemma4Error
 from ..events import ContextLow, Done, Dropped, Event, Heard, Moved, Notice
-from ..generate import Cancelled, Progress
-from ..model import Gemma4
-from ..prompt.prompt import Prompt, render, unfinished
-from ..prompt.tokenizer import Tokenizer
-from ..prompt.turns import Image, Part, Sound, Turn, Video
-from ..sample import Sampler
-from .answer import Answer
-from .draft import Draft, cut, medium_name, without_oldest
-from .hearing import CLIP, INSTRUCTION, Hearing, Relay
-from .timeline import Timeline
+from ..generation.prefill_decode import Cancelled, Progress
+from ..generation.sampler import Sampler
+from ..model.gemma4 import Gemma4
+from .pending_turn import Draft, cut, medium_name, without_oldest
+from .prefix_cache import Timeline
+from .reply import Answer
+from .transcriber import CLIP, INSTRUCTION, Hearing, Relay
 
 WhenFull = Literal["stop", "drop"]
 

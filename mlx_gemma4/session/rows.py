@@ -5,10 +5,10 @@ Knows nothing of MLX. One row is one token.
 
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 
-from ..config import Config
-from ..prompt.chat import shown
-from ..prompt.prompt import Prompt
-from ..prompt.turns import Image, Part, Sound, Turn, Video
+from ..chat.builtin_template import shown
+from ..chat.messages import Image, Part, Sound, Turn, Video
+from ..chat.render import Prompt
+from ..model.config import Config
 
 Row = Hashable
 """A token's id; for a patch its picture or video (the object); for a frame of sound its digest."""

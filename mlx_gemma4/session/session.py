@@ -10,20 +10,20 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image as Pillow
 
-from .. import sound
+from ..chat.messages import Image, Part, Sound, Text, Turn, Video
+from ..chat.tokenizer import Tokenizer
 from ..errors import Gemma4Error
 from ..events import Event, Notice
-from ..generate import Cancelled, Progress
-from ..images import Picture, patches
-from ..model import Gemma4
-from ..prompt.tokenizer import Tokenizer
-from ..prompt.turns import Image, Part, Sound, Text, Turn, Video
-from ..sample import Sampler
-from ..video import FRAME_TOKENS, Film, open_video, timed
-from . import saved, timeline
+from ..generation.prefill_decode import Cancelled, Progress
+from ..generation.sampler import Sampler
+from ..media import audio
+from ..media.images import Picture, patches
+from ..media.video import FRAME_TOKENS, Film, open_video, timed
+from ..model.gemma4 import Gemma4
+from . import persistence, prefix_cache
 from .conversation import Conversation, WhenFull
-from .draft import Draft, checked
-from .hearing import Hearing
+from .pending_turn import Draft, checked
+from .transcriber import Hearing
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +33,7 @@ class Mark:
     session: "Session"
     turns: tuple[Turn, ...]
     draft: Draft
-    place: timeline.Mark
+    place: prefix_cache.Mark
 
 
 class Session:
@@ -142,19 +142,19 @@ class Session:
         """Add sound.
 
         Args:
-            samples: as `sound.to_mono16k` takes them.
+            samples: as `audio.to_mono16k` takes them.
             rate: samples a second.
-            long: what to do with more than 30 seconds, as in `sound.clips`.
+            long: what to do with more than 30 seconds, as in `audio.clips`.
 
         Raises:
             Gemma4Error: if it is not usable sound or too long, or the model cannot hear.
         """
         self._needs("sound", self._model.config.audio_config)
-        clips = sound.clips(sound.to_mono16k(samples, rate), long=long)
+        clips = audio.clips(audio.to_mono16k(samples, rate), long=long)
         self._interrupt()
         self._talk.draft = self._talk.draft.hear(self._talk.limit)  # what is held comes before
         for clip in clips:
-            self._add(Sound(sound.frames(clip)))
+            self._add(Sound(audio.frames(clip)))
 
     def add_video(self, video: str | Path | Film) -> None:
         """Add, as `add_image`, a video file's pictures or at most 32 (seconds, picture) in order.
@@ -328,8 +328,8 @@ class Session:
         while cache and self.idle():
             pass
         talk, rows = self._talk, self._talk.timeline if cache else None
-        state = saved.State(tuple(talk.turns), talk.draft, self._image_tokens, self._thinking)
-        saved.save(Path(path), self._model, state, rows, talk.settled()[0])
+        state = persistence.State(tuple(talk.turns), talk.draft, self._image_tokens, self._thinking)
+        persistence.save(Path(path), self._model, state, rows, talk.settled()[0])
 
     @classmethod
     def restore(
@@ -349,14 +349,14 @@ class Session:
         Raises:
             Gemma4Error: if there is no conversation, it is damaged, or it is another model's.
         """
-        state, rows = saved.load(Path(path), model)
+        state, rows = persistence.load(Path(path), model)
         session = cls(
             model, None, state.image_tokens, hearing, kv_bits, state.thinking, tokenizer, when_full
         )
         talk = session._talk
         talk.turns, talk.draft = list(state.turns), state.draft
         if rows is not None:
-            saved.load_rows(Path(path), rows, model, talk.timeline, *talk.settled())
+            persistence.load_rows(Path(path), rows, model, talk.timeline, *talk.settled())
         return session
 
     def _add(self, part: Part) -> None:

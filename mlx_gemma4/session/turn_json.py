@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..chat.messages import Image, Part, Sound, Text, ToolResult, Turn, Video
 from ..events import Thought, ToolCall
-from ..images import Picture
-from ..prompt.turns import Image, Part, Sound, Text, ToolResult, Turn, Video
-from .draft import Draft
+from ..media.images import Picture
+from .pending_turn import Draft
 
 Array = NDArray[Any]
 Put = Callable[[Array], str]

@@ -17,15 +17,15 @@ from textual._wait import wait_for_idle
 from textual.pilot import Pilot
 
 from app.app import TerminalApp
-from app.capture.screen import Shot
-from app.devices import Devices
-from app.store import Store
-from mlx_gemma4.doctor import Finding
-from mlx_gemma4.engine.fake import Answer, FakeEngine
-from mlx_gemma4.engine.reports import Report
+from app.conversation.store import Store
+from app.devices.parts import Devices
+from app.devices.screen import Shot
+from mlx_gemma4.cli.doctor import Finding
 from mlx_gemma4.errors import Gemma4Error
 from mlx_gemma4.events import Done
-from mlx_gemma4.fit.fit import Machine
+from mlx_gemma4.footprint.estimate import Machine
+from mlx_gemma4.runtime.reports import Report
+from mlx_gemma4.testing.scripted_worker import Answer, FakeEngine
 
 STATS = {
     "prompt_tokens": 300.0,

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from app import choices
-from app.status import Problem
-from mlx_gemma4.engine.reports import Figures
+from app import models_list
+from app.state import Problem
 from mlx_gemma4.events import Token
+from mlx_gemma4.runtime.reports import Figures
 from tests.app.host import FakeGate, FakeMicrophone, Stage, World, shot, staged
 
 SIZES = {"80x24": (80, 24), "120x40": (120, 40)}
@@ -154,7 +154,7 @@ async def drawn(
     monkeypatch.setenv("GEMMA4_PICTURES", "blocks")
     monkeypatch.setenv("TZ", "UTC")
     time.tzset()
-    monkeypatch.setattr(choices, "folder", lambda: folder / "models")
+    monkeypatch.setattr(models_list, "folder", lambda: folder / "models")
     monkeypatch.setattr("mlx_gemma4.hub.cache.installed", lambda *_: None)
     first = state == "first"
     text = LISTING if state == "listing" else ANSWER

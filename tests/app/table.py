@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app.attach import shot
-from app.capture.screen import Shot
-from app.entries import Attachment
-from app.history import Turn
-from app.journal import Journal
-from app.session import Conversation
+from app.conversation.attachments import shot
+from app.conversation.controller import Conversation
+from app.conversation.entries import Attachment
+from app.conversation.history import Turn
+from app.conversation.journal import Journal
+from app.devices.screen import Shot
+from app.devices.speech import Speaker
 from app.settings import DEFAULTS
-from app.speech import Speaker
-from mlx_gemma4.engine import commands as do
-from mlx_gemma4.engine.fake import Answer, FakeEngine
+from mlx_gemma4.runtime import commands as do
+from mlx_gemma4.testing.scripted_worker import Answer, FakeEngine
 
 SECOND = np.full((25, 640), 0.25, np.float32)
 

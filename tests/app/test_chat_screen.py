@@ -155,7 +155,7 @@ async def test_a_screenshot_waits_and_a_cancelled_one_does_not(tmp_path: Path) -
 async def test_a_refused_screen_is_a_card_that_opens_system_settings(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from app.capture import permissions
+    from app.devices import permissions
 
     opened: list[str] = []
     monkeypatch.setattr("webbrowser.open", opened.append)

@@ -6,10 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from app.attach import file, shot
-from app.capture.files import kind, pasted
-from app.capture.screen import Shot
-from app.journal import Journal
+from app.conversation.attachments import file, shot
+from app.conversation.journal import Journal
+from app.devices.files import kind, pasted
+from app.devices.screen import Shot
 from app.settings import DEFAULTS
 from mlx_gemma4.errors import Gemma4Error
 

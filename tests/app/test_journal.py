@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app import journal as module
-from app.entries import (
+from app.conversation import journal as module
+from app.conversation.entries import (
     Asked,
     Attached,
     Attachment,
@@ -29,8 +29,8 @@ from app.entries import (
     from_json,
     to_json,
 )
-from app.history import History
-from app.journal import EVENTS, Journal
+from app.conversation.history import History
+from app.conversation.journal import EVENTS, Journal
 from mlx_gemma4.errors import Gemma4Error
 
 PICTURE = Attachment(1, "image", 1, "x.png", "window", (640, 480), budget=280, tokens=266)

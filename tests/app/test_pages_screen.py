@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from app import choices, commands
+from app import commands, models_list
 from app.widgets.card import Card
 from tests.app.host import Stage, chart, live, staged
 
@@ -152,7 +152,7 @@ async def test_a_conversation_that_was_killed_goes_on_with_all_that_was_said(
 async def test_models_are_listed_with_how_they_fit_and_loaded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(choices, "folder", lambda: tmp_path / "models")
+    monkeypatch.setattr(models_list, "folder", lambda: tmp_path / "models")
     async with staged(tmp_path) as stage:
         await stage.press("f2")
         await stage.until(lambda: "google/gemma-4-12B-it as 4bit" in stage.text)
@@ -176,7 +176,7 @@ async def test_a_download_is_asked_for_twice_and_runs_in_a_process_of_its_own(
     )
     script.chmod(0o755)
     monkeypatch.setattr("app.converting.GEMMA4", [str(script)])
-    monkeypatch.setattr(choices, "folder", lambda: tmp_path / "models")
+    monkeypatch.setattr(models_list, "folder", lambda: tmp_path / "models")
     async with staged(tmp_path) as stage:
         await stage.press("f2")
         await stage.until(lambda: "google/gemma-4-12B-it as 4bit" in stage.text)
@@ -228,7 +228,7 @@ async def test_every_command_of_the_table_can_be_done(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("platformdirs.user_documents_path", lambda: tmp_path)
-    monkeypatch.setattr(choices, "folder", lambda: tmp_path / "models")
+    monkeypatch.setattr(models_list, "folder", lambda: tmp_path / "models")
     async with staged(tmp_path) as stage:
         await stage.ask("hello")
         for command in commands.COMMANDS:

@@ -2,8 +2,8 @@ import sys
 
 import pytest
 
-from app.capture import permissions
-from app.capture.permissions import (
+from app.devices import permissions
+from app.devices.permissions import (
     Refused,
     microphone,
     recognised,

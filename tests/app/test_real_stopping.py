@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from mlx_gemma4 import catalog
+from mlx_gemma4.hub import catalog
 from tests.app.terminal import DEMO, Terminal
 
 LINES = "OAKLANE", "2026-06-12", "coffee 4.20", "bread 3.15"

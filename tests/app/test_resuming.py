@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from app.attach import file
-from app.journal import Journal
-from app.session import Conversation
+from app.conversation.attachments import file
+from app.conversation.controller import Conversation
+from app.conversation.journal import Journal
 from app.settings import DEFAULTS
-from mlx_gemma4.engine.process import EngineProcess
+from mlx_gemma4.runtime.subprocess_worker import EngineProcess
 
 SETTINGS = replace(DEFAULTS, image_tokens=70)  # what the tiny model was trained with
 RECEIPT = Path(__file__).parents[2] / "assets/demo/receipt.png"

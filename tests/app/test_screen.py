@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from PIL import Image, ImageDraw
 
-from app.capture import linux, permissions, screen
-from app.capture.permissions import Refused
-from app.capture.watch import Watch
+from app.devices import linux, permissions, screen
+from app.devices.permissions import Refused
+from app.devices.watch import Watch
 from mlx_gemma4.errors import Gemma4Error
-from mlx_gemma4.images import BUDGETS, patches
+from mlx_gemma4.media.images import BUDGETS, patches
 from tests.app.display import x_server
 from tests.app.programs import Program
 

@@ -2,7 +2,7 @@ import random
 
 import pytest
 
-from app.sentences import LONGEST, Sentences, spoken
+from app.devices.sentences import LONGEST, Sentences, spoken
 
 TEXT = """# The receipt
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from app.attach import Ready
+from app.conversation.attachments import Ready
 from app.settings import DEFAULTS
-from mlx_gemma4.engine import commands as do
 from mlx_gemma4.events import ContextLow, Dropped, Event, Heard, Moved, Thought, Token
+from mlx_gemma4.runtime import commands as do
 from tests.app.table import SECOND, Make, Recorder, Silent
 
 LARGE = replace(DEFAULTS, model="google/gemma-4-12B-it")

@@ -2,10 +2,10 @@
 
 import pytest
 
-from mlx_gemma4.engine import commands as do
-from mlx_gemma4.engine.reports import Noted, Report
 from mlx_gemma4.errors import Gemma4Error
 from mlx_gemma4.events import Done, Heard, Token
+from mlx_gemma4.runtime import commands as do
+from mlx_gemma4.runtime.reports import Noted, Report
 from tests.app.table import SECOND, Make
 
 

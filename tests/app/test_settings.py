@@ -18,7 +18,7 @@ from app.settings import (
     problem,
     save,
 )
-from mlx_gemma4 import catalog
+from mlx_gemma4.hub import catalog
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from app.speech import Speaker, command
+from app.devices.speech import Speaker, command
 from mlx_gemma4.errors import Gemma4Error
 from tests.app.programs import Program
 

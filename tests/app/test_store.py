@@ -3,10 +3,10 @@ from pathlib import Path
 
 import pytest
 
-from app.entries import Asked, Attached, Attachment, Begun, Ended, Said, Using
-from app.export import write
-from app.history import History
-from app.store import Store, title_of
+from app.conversation.entries import Asked, Attached, Attachment, Begun, Ended, Said, Using
+from app.conversation.export import write
+from app.conversation.history import History
+from app.conversation.store import Store, title_of
 from mlx_gemma4.errors import Gemma4Error
 
 

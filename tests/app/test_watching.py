@@ -7,15 +7,15 @@ import pytest
 from PIL import Image
 from textual.message import Message
 
-from app.capture.screen import Shot
-from app.entries import Attached, Attachment, from_json, to_json
-from app.export import write
-from app.journal import Journal
+from app.conversation.entries import Attached, Attachment, from_json, to_json
+from app.conversation.export import write
+from app.conversation.journal import Journal
+from app.devices.screen import Shot
+from app.devices.watcher import Watcher
 from app.messages import Seen
-from app.watcher import Watcher
-from mlx_gemma4.engine import commands as do
-from mlx_gemma4.images import open_image
-from mlx_gemma4.video import timed
+from mlx_gemma4.media.images import open_image
+from mlx_gemma4.media.video import timed
+from mlx_gemma4.runtime import commands as do
 from tests.app.host import Stage, World, live, staged
 
 COLOURS = ("red", "white", "blue", "green", "black", "grey", "navy", "teal", "olive", "maroon")

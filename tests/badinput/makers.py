@@ -12,7 +12,7 @@ import numpy as np
 import soundfile
 from PIL import Image
 
-from mlx_gemma4.testing import tones
+from mlx_gemma4.testing.doubles import tones
 
 
 class Maker:

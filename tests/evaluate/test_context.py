@@ -3,7 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from mlx_gemma4 import catalog
+from mlx_gemma4.chat.messages import Image, Sound, Text, Turn
+from mlx_gemma4.chat.render import render
 from mlx_gemma4.evaluate import context, haystack, scores, small_haystack
 from mlx_gemma4.evaluate.context import Context
 from mlx_gemma4.evaluate.haystack import DEPTHS, Haystack
@@ -12,9 +13,8 @@ from mlx_gemma4.evaluate.parts import Plot, Table
 from mlx_gemma4.evaluate.question import Choice, Item, Row
 from mlx_gemma4.evaluate.reports import context as told
 from mlx_gemma4.evaluate.run import run
-from mlx_gemma4.fit import fit, machine, outline
-from mlx_gemma4.prompt.prompt import render
-from mlx_gemma4.prompt.turns import Image, Sound, Text, Turn
+from mlx_gemma4.footprint import device, estimate, summary
+from mlx_gemma4.hub import catalog
 
 TINY = catalog.DEMONSTRATION
 
@@ -133,7 +133,7 @@ def test_memory_at_a_length_is_what_fit_says_and_stands_in_the_report(
     rows = run(Context(), [Model(TINY)], choice, tmp_path, quiet=True)
     assert [row.facts["length"] for row in rows] == [1024]
     measured = rows[0].measured
-    need = fit.need(outline.of_folder(model.folder).model, machine.this(), 1024 - 8)
+    need = estimate.need(summary.of_folder(model.folder).model, device.this(), 1024 - 8)
     assert measured["rows"] <= need.rows
     assert abs(measured["rows"] / need.rows - 1) < 0.25
     assert abs(told.predicted(rows[0]) / measured["prefill"] - 1) < 0.15
@@ -151,7 +151,9 @@ def test_memory_at_a_length_is_what_fit_says_and_stands_in_the_report(
 def test_what_does_not_fit_is_said_and_not_tried(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(machine, "this", lambda: fit.Machine("a watch", 10**6, "a guess", "cpu", 4))
+    monkeypatch.setattr(
+        device, "this", lambda: estimate.Machine("a watch", 10**6, "a guess", "cpu", 4)
+    )
     choice = Choice(1, 3, ("memory",), work=tmp_path)
     rows = run(Context(), [Model(TINY)], choice, tmp_path, quiet=True)
     assert rows[0].failed

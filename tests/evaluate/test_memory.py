@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from mlx_gemma4 import catalog, weights
+from mlx_gemma4.checkpoint import load
 from mlx_gemma4.errors import Gemma4Error
 from mlx_gemma4.evaluate import footprint, memory
 from mlx_gemma4.evaluate.memory import Memory
@@ -11,6 +11,7 @@ from mlx_gemma4.evaluate.parts import Plot, Table
 from mlx_gemma4.evaluate.question import Choice, Row
 from mlx_gemma4.evaluate.reports import memory as told
 from mlx_gemma4.evaluate.run import run
+from mlx_gemma4.hub import catalog
 
 TINY = catalog.DEMONSTRATION
 
@@ -51,7 +52,7 @@ def test_fewer_bits_take_less(rows: list[Row]) -> None:
 def test_what_is_held_is_near_what_was_predicted(rows: list[Row], recipe: str) -> None:
     found = find(rows, recipe, "none")
     more = found["load"] - found["predicted_load"]  # what is read and converted side by side
-    assert 0 <= more < weights.AT_ONCE
+    assert 0 <= more < load.AT_ONCE
     for step in ("prefill", "decode"):
         assert abs(found[f"predicted_{step}"] / found[step] - 1) < 0.15
 

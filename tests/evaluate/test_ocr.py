@@ -20,7 +20,7 @@ from mlx_gemma4.evaluate.parts import Plot, Table
 from mlx_gemma4.evaluate.question import Asked, Choice, Row
 from mlx_gemma4.evaluate.run import run
 from mlx_gemma4.evaluate.statistics import Estimate
-from mlx_gemma4.images import BUDGETS, resized_size
+from mlx_gemma4.media.images import BUDGETS, resized_size
 
 TINY = Path(__file__).resolve().parents[2] / "assets" / "tiny"
 DRAWN = ("receipts", "tables", "screens", "columns")

@@ -4,7 +4,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mlx_gemma4 import catalog
 from mlx_gemma4.checkpoint.recipes import RECIPES
 from mlx_gemma4.evaluate import quant_items
 from mlx_gemma4.evaluate.logits import Answered, answered, distance, written
@@ -14,6 +13,7 @@ from mlx_gemma4.evaluate.question import Choice, Row
 from mlx_gemma4.evaluate.reports import quant as told
 from mlx_gemma4.evaluate.run import run
 from mlx_gemma4.evaluate.tiny import tasks
+from mlx_gemma4.hub import catalog
 
 TINY = catalog.DEMONSTRATION
 # the accuracy of the tiny model on these items, in assets/tiny/README.md: the least and the most

@@ -13,14 +13,14 @@ from jinja2 import Environment
 from PIL import Image
 
 import mlx_gemma4
+from mlx_gemma4.chat.builtin_template import chat_text
+from mlx_gemma4.chat.messages import Text, Turn
 from mlx_gemma4.errors import Gemma4Error
 from mlx_gemma4.evaluate import surroundings
 from mlx_gemma4.evaluate.baselines.mlx_vlm import NAMES, TEMPLATE, completed
 from mlx_gemma4.evaluate.baselines.rival import KNOWN, Rival
 from mlx_gemma4.evaluate.question import Asked, Choice, Item
 from mlx_gemma4.evaluate.run import run
-from mlx_gemma4.prompt.chat import chat_text
-from mlx_gemma4.prompt.turns import Text, Turn
 from tests.evaluate.counting import Counting
 
 # Says what it was asked, and does as it is told.

@@ -11,7 +11,7 @@ from mlx_gemma4.errors import Gemma4Error
 from mlx_gemma4.evaluate.question import Asked, Choice
 from mlx_gemma4.evaluate.sounds import mixing, recordings, voices
 from mlx_gemma4.evaluate.speech import QUESTION
-from mlx_gemma4.sound import RATE
+from mlx_gemma4.media.audio import RATE
 from tests.evaluate.test_speech import Listener
 
 ESPEAK = pytest.mark.skipif(not shutil.which("espeak-ng"), reason="espeak-ng is not installed")

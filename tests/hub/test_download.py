@@ -10,12 +10,11 @@ from pathlib import Path
 import pytest
 from huggingface_hub import constants, snapshot_download
 
-from mlx_gemma4 import disk
 from mlx_gemma4.errors import Gemma4Error
 from mlx_gemma4.hub import cache as hub_cache
+from mlx_gemma4.hub import disk, transfer
 from mlx_gemma4.hub import hub as library
-from mlx_gemma4.hub import transfer
-from mlx_gemma4.progress import Progress, Speed
+from mlx_gemma4.hub.progress import Progress, Speed
 from tests.hub.conftest import REPO
 from tests.hub.server import COMMIT, Hub
 

@@ -5,7 +5,7 @@ from huggingface_hub import constants
 
 from mlx_gemma4 import cli
 from mlx_gemma4.errors import Gemma4Error
-from mlx_gemma4.fit import fit, outline
+from mlx_gemma4.footprint import estimate, summary
 from tests.hub.server import Hub
 from tests.unit.checkpoints import publish
 
@@ -20,9 +20,11 @@ def published(hub: Hub, tmp_path: Path) -> Path:
 
 
 def test_only_settings_and_headers_are_asked_of_the_hub(hub: Hub, published: Path) -> None:
-    here, there = outline.of_folder(published), outline.of(REPO)
+    here, there = summary.of_folder(published), summary.of(REPO)
     assert there.tensors == here.tensors
-    assert fit.weights(there.model, fit.mac(16)) == fit.weights(here.model, fit.mac(16))
+    assert estimate.weights(there.model, estimate.mac(16)) == estimate.weights(
+        here.model, estimate.mac(16)
+    )
     assert not hub.asked("tokenizer.json")
     ranges = hub.asked("/model-")
     assert ranges and all(asked is not None for asked in ranges)
@@ -38,6 +40,6 @@ def test_the_table_of_a_repository_needs_no_download(capsys: pytest.CaptureFixtu
 @pytest.mark.usefixtures("hub")
 def test_offline_only_the_hub_s_own_models_are_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    assert outline.of("google/gemma-4-12B").source == "its published architecture"
+    assert summary.of("google/gemma-4-12B").source == "its published architecture"
     with pytest.raises(Gemma4Error, match="HF_HUB_OFFLINE is set"):
-        outline.of(REPO)
+        summary.of(REPO)

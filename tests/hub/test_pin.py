@@ -3,8 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from mlx_gemma4 import catalog, cli
+from mlx_gemma4 import cli
 from mlx_gemma4.checkpoint import recipes
+from mlx_gemma4.hub import catalog
 from tests.hub.server import COMMIT, Hub
 from tests.unit.checkpoints import publish
 

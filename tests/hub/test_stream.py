@@ -3,13 +3,14 @@ from pathlib import Path
 
 import pytest
 
-from mlx_gemma4 import disk, weights
-from mlx_gemma4.catalog import RECORD
+from mlx_gemma4.checkpoint.load import load_folder
 from mlx_gemma4.checkpoint.recipes import RECIPES
 from mlx_gemma4.convert import budget, plan, rewrite
 from mlx_gemma4.convert.convert import convert, partial, verify
 from mlx_gemma4.errors import Gemma4Error
+from mlx_gemma4.hub import disk
 from mlx_gemma4.hub import hub as downloads
+from mlx_gemma4.hub.catalog import RECORD
 from mlx_gemma4.hub.sources import Folder, Stream
 from tests.hub.server import COMMIT, Hub
 from tests.unit.checkpoints import publish
@@ -56,7 +57,7 @@ def test_no_more_than_two_files_of_the_source_are_on_the_disk_at_a_time(
     assert weights_of(target) == weights_of(
         convert(Folder(published), tmp_path / "local", RECIPES["4bit"])
     )
-    assert weights.load(target).layout == "one_row"
+    assert load_folder(target).layout == "one_row"
 
 
 def test_a_budget_is_measured_with_one_file_on_the_disk_at_a_time(

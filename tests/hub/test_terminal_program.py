@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from app import choices
+from app import models_list
 from app.widgets.card import Card
-from mlx_gemma4 import catalog
+from mlx_gemma4.hub import catalog
 from tests.app.host import Stage, live, staged
 from tests.hub import server
 
@@ -30,7 +30,7 @@ def packages(hub: server.Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     (tmp_path / "Package.toml").write_text(CATALOGUE)
     known = {"tiny": catalog.packages()["tiny"], **catalog.read(tmp_path / "Package.toml")}
     monkeypatch.setattr(catalog, "packages", lambda: known)
-    monkeypatch.setattr(choices, "folder", lambda: tmp_path / "models")
+    monkeypatch.setattr(models_list, "folder", lambda: tmp_path / "models")
 
 
 async def asked(stage: Stage) -> None:

@@ -15,17 +15,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlx_gemma4 import cache as kv
-from mlx_gemma4 import catalog
+from mlx_gemma4.chat.messages import Sound, Turn
+from mlx_gemma4.chat.render import Prompt
+from mlx_gemma4.chat.tokenizer import Tokenizer
 from mlx_gemma4.errors import Gemma4Error
 from mlx_gemma4.events import Done, Event, Heard
-from mlx_gemma4.model import Gemma4
-from mlx_gemma4.prompt.prompt import Prompt
-from mlx_gemma4.prompt.tokenizer import Tokenizer
-from mlx_gemma4.prompt.turns import Sound, Turn
-from mlx_gemma4.session import conversation, draft, hearing, timeline
+from mlx_gemma4.hub import catalog
+from mlx_gemma4.model import cache as kv
+from mlx_gemma4.model.gemma4 import Gemma4
+from mlx_gemma4.session import conversation, pending_turn, prefix_cache, transcriber
+from mlx_gemma4.session.prefix_cache import Timeline
 from mlx_gemma4.session.session import Mark, Session
-from mlx_gemma4.session.timeline import Timeline
 
 RNG = np.random.default_rng(4)
 PICTURES = RNG.integers(0, 256, (3, 48, 96, 3)).astype(np.uint8)
@@ -48,12 +48,12 @@ def small_numbers(model: Gemma4) -> Iterator[None]:
         patch.setattr(
             Gemma4, "make_cache", lambda self, kv_bits=None: make_cache(self, kv_bits, 24)
         )
-        for module in (conversation, hearing):
+        for module in (conversation, transcriber):
             patch.setattr(module, "CLIP", 30)
-        patch.setattr(hearing, "_SPARE", 1)
-        patch.setattr(draft, "REACH", 12)
-        patch.setattr(timeline, "SEGMENT", 50)
-        patch.setattr(timeline, "_FEW", 10)
+        patch.setattr(transcriber, "_SPARE", 1)
+        patch.setattr(pending_turn, "REACH", 12)
+        patch.setattr(prefix_cache, "SEGMENT", 50)
+        patch.setattr(prefix_cache, "_FEW", 10)
         yield
 
 
@@ -61,7 +61,7 @@ class Talk:
     """A session, beside a plain account of the sound that it was given."""
 
     def __init__(
-        self, model: Gemma4, mode: hearing.Hearing, when_full: conversation.WhenFull = "stop"
+        self, model: Gemma4, mode: transcriber.Hearing, when_full: conversation.WhenFull = "stop"
     ) -> None:
         self.model, self.mode = model, mode
         # the published template opens a reply with what is not in the history afterwards
@@ -170,7 +170,7 @@ class Talk:
         """All sound is there, and both caches are as fresh ones."""
         state = self.session._talk.draft
         clips = [clip.frames for clip in state.sounds]
-        assert_same_sound([*self.written, *clips, *draft.cut(state.held, 30)], self.given)
+        assert_same_sound([*self.written, *clips, *pending_turn.cut(state.held, 30)], self.given)
         assert state.frames == sum(map(len, self.given))
         if state.is_empty:
             self.session.add_text("end")
@@ -220,7 +220,7 @@ SCHEDULES = st.lists(st.tuples(st.sampled_from(STEPS), st.integers(0, 99)), min_
 @settings(max_examples=15, deadline=None)
 @given(steps=SCHEDULES)
 def test_after_any_schedule_the_caches_are_as_fresh_ones(
-    model: Gemma4, mode: hearing.Hearing, steps: list[tuple[str, int]]
+    model: Gemma4, mode: transcriber.Hearing, steps: list[tuple[str, int]]
 ) -> None:
     talk = Talk(model, mode)
     for step, number in steps:

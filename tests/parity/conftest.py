@@ -11,10 +11,10 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from mlx_gemma4 import cache as kv
-from mlx_gemma4.inputs import Inputs
-from mlx_gemma4.model import Gemma4
-from mlx_gemma4.weights import load
+from mlx_gemma4.checkpoint.load import load_folder
+from mlx_gemma4.model import cache as kv
+from mlx_gemma4.model.gemma4 import Gemma4
+from mlx_gemma4.model.inputs import Inputs
 from tests.oracle.compact import from_planes
 from tests.oracle.deterministic import MEDIA, clip, picture, write_checkpoint
 
@@ -77,7 +77,9 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def build(checkpoint: Path) -> Iterator[Callable[..., Gemma4]]:
-    yield cache(lambda rule, layout="one_row": load(checkpoint, mask_rule=rule, layout=layout))
+    yield cache(
+        lambda rule, layout="one_row": load_folder(checkpoint, mask_rule=rule, layout=layout)
+    )
 
 
 def embedded(model: Gemma4, case: Case) -> Inputs:

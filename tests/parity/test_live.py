@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlx_gemma4.images import Picture
-from mlx_gemma4.model import Gemma4
-from mlx_gemma4.prompt.prompt import Prompt
-from mlx_gemma4.prompt.turns import Image, Sound, Turn
-from mlx_gemma4.session.timeline import Timeline
+from mlx_gemma4.chat.messages import Image, Sound, Turn
+from mlx_gemma4.chat.render import Prompt
+from mlx_gemma4.media.images import Picture
+from mlx_gemma4.model.gemma4 import Gemma4
+from mlx_gemma4.session.prefix_cache import Timeline
 from tests.parity.conftest import Case, assert_same, read_case
 
 Build = Callable[..., Gemma4]

@@ -5,14 +5,14 @@ from pathlib import Path
 
 import mlx.core as mx
 
-from mlx_gemma4 import weights
+from mlx_gemma4.checkpoint.load import save_folder
 from mlx_gemma4.hub.cache import INDEX
-from mlx_gemma4.testing import tiny_model
+from mlx_gemma4.testing.doubles import tiny_model
 
 
 def publish(folder: Path, shards: int = 3) -> dict[str, mx.array]:
     """Write one with random weights; give its tensors by their names in the module tree."""
-    weights.save(tiny_model(), folder)
+    save_folder(tiny_model(), folder)
     (folder / "tokenizer.json").write_text("{}")
     tensors = mx.load(str(folder / "model.safetensors"))
     (folder / "model.safetensors").unlink()

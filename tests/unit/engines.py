@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from mlx_gemma4.engine.commands import Command
-from mlx_gemma4.engine.port import Port
-from mlx_gemma4.engine.reports import Failed, Finished, Report
 from mlx_gemma4.events import Token
+from mlx_gemma4.runtime.client import Port
+from mlx_gemma4.runtime.commands import Command
+from mlx_gemma4.runtime.reports import Failed, Finished, Report
 
 PATIENCE = 60.0
 

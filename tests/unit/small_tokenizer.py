@@ -5,9 +5,9 @@ from typing import cast
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
-from mlx_gemma4.config import Config
-from mlx_gemma4.prompt.tokenizer import CONTROLS
-from mlx_gemma4.prompt.tokenizer import Tokenizer as OurTokenizer
+from mlx_gemma4.chat.tokenizer import CONTROLS
+from mlx_gemma4.chat.tokenizer import Tokenizer as OurTokenizer
+from mlx_gemma4.model.config import Config
 
 MERGES = [
     "u s", "us e", "use r", "m o", "mo d", "mod e", "mode l", "t h", "th e", "▁ the", "o u",

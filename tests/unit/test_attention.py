@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlx_gemma4.attention import Dense, Piece, Quantized, fused, grouped, pieces, visible
+from mlx_gemma4.model.attention import Dense, Piece, Quantized, fused, grouped, pieces, visible
 
 steps = st.fixed_dictionaries(
     {

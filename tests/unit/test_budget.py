@@ -7,9 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlx_gemma4 import weights
+from mlx_gemma4.checkpoint.load import load_folder
 from mlx_gemma4.checkpoint.recipes import RECIPES, Storage, uniform
-from mlx_gemma4.config import load_config
 from mlx_gemma4.convert import budget, plan, rewrite, sensitivity
 from mlx_gemma4.convert.budget import BITS, spend, within
 from mlx_gemma4.convert.convert import convert
@@ -17,7 +16,8 @@ from mlx_gemma4.convert.plan import make_plan
 from mlx_gemma4.errors import Gemma4Error
 from mlx_gemma4.hub import cache as hub_cache
 from mlx_gemma4.hub.sources import Folder
-from mlx_gemma4.testing import tiny_config
+from mlx_gemma4.model.config import load_config
+from mlx_gemma4.testing.doubles import tiny_config
 from tests.unit.checkpoints import publish
 
 TINY = Path(__file__).resolve().parents[2] / "assets" / "tiny"
@@ -78,7 +78,7 @@ def test_a_budget_is_kept_and_nearly_used_up(name: str, published: Path, tmp_pat
     assert chosen is not None
     bits = {entry["bits"] for entry in chosen.values() if isinstance(entry, dict)}
     assert bits | {chosen["bits"]} <= set(BITS)
-    assert weights.load(folder).forward(np.arange(20, 30)).shape == (1, 10, 512)
+    assert load_folder(folder).forward(np.arange(20, 30)).shape == (1, 10, 512)
 
 
 def test_too_few_bytes_are_refused_with_the_least_that_is_needed(
@@ -177,7 +177,7 @@ def test_the_estimate_ranks_the_tiny_models_matrices_as_their_true_losses_do() -
     choices = {path: [storage] for path, storage in stored.items()}
     estimated = sensitivity.losses(source, text, planned.files, choices, lambda _: None)
     assert estimated is not None
-    model = weights.load(TINY)
+    model = load_folder(TINY)
     ids = np.random.default_rng(0).integers(32, text.vocab_size, 48)
 
     def logs() -> mx.array:

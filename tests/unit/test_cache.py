@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlx_gemma4 import cache as kv
-from mlx_gemma4.cache import Cache, GlobalCache, SlidingCache
 from mlx_gemma4.errors import Gemma4Error
-from mlx_gemma4.testing import tiny_model
+from mlx_gemma4.model import cache as kv
+from mlx_gemma4.model.cache import Cache, GlobalCache, SlidingCache
+from mlx_gemma4.testing.doubles import tiny_model
 
 WINDOW, SLACK = 7, 5
 

@@ -5,11 +5,11 @@ from pathlib import Path
 import platformdirs
 import pytest
 
-from mlx_gemma4 import catalog
 from mlx_gemma4.checkpoint import recipes
-from mlx_gemma4.checkpoint.published import ARCHITECTURES
+from mlx_gemma4.checkpoint.architectures import ARCHITECTURES
 from mlx_gemma4.errors import Gemma4Error
-from mlx_gemma4.images import BUDGETS
+from mlx_gemma4.hub import catalog
+from mlx_gemma4.media.images import BUDGETS
 
 GOOD = """
 ["somebody/model"]

@@ -10,8 +10,10 @@ import pytest
 from PIL import Image
 
 from docs import update
-from mlx_gemma4 import catalog, cli, images
+from mlx_gemma4 import cli
 from mlx_gemma4.cli.answer import STATS
+from mlx_gemma4.hub import catalog
+from mlx_gemma4.media import images
 from mlx_gemma4.session.session import Session
 
 Run = Callable[..., tuple[int, str, str]]

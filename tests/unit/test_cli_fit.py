@@ -6,7 +6,7 @@ import pytest
 from mlx_gemma4 import cli
 from mlx_gemma4.checkpoint import recipes
 from mlx_gemma4.cli.fit import gigabytes
-from mlx_gemma4.fit import fit, outline
+from mlx_gemma4.footprint import estimate, summary
 
 USUAL = "google/gemma-4-12B-it"
 
@@ -29,14 +29,14 @@ def test_a_mac_that_one_does_not_have_gets_a_table_over_recipes_and_contexts(
     assert "8,192 tokens  32,768 tokens  131,072 tokens  262,144 tokens  most tokens" in text
     table = rows(text)
     assert list(table) == list(recipes.RECIPES)
-    place, found = fit.mac(16), outline.of(USUAL)
+    place, found = estimate.mac(16), summary.of(USUAL)
     for name, (weights, *totals, most) in table.items():
         model = found.converted(recipes.RECIPES[name])
-        assert weights == f"{fit.weights(model, place) / 1e9:.2f}"
+        assert weights == f"{estimate.weights(model, place) / 1e9:.2f}"
         for context, total in zip((8192, 32768, 131072, 262144), totals, strict=True):
-            need = fit.need(model, place, context).total
+            need = estimate.need(model, place, context).total
             assert total == f"{need / 1e9:.2f}" + ("!" if need > place.budget else "")
-        longest = fit.largest_context(model, place)
+        longest = estimate.largest_context(model, place)
         assert most == (f"{longest:,}" if longest else "none")
     assert table["4bit"][-1] != "none"
     assert table["bf16"][-1] == "none"
@@ -46,7 +46,9 @@ def test_a_context_and_kv_bits_can_be_asked_for(capsys: pytest.CaptureFixture[st
     text = told(capsys, "--memory", "16", "--context", "200000", "--kv-bits", "8")
     assert "rows of the full layers in 8 bits" in text
     assert "200,000 tokens" in text
-    need = fit.need(outline.of(USUAL).converted(recipes.named("4bit")), fit.mac(16), 200000, 8)
+    need = estimate.need(
+        summary.of(USUAL).converted(recipes.named("4bit")), estimate.mac(16), 200000, 8
+    )
     assert rows(text)["4bit"][1] == f"{need.total / 1e9:.2f}"
 
 

@@ -3,9 +3,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mlx_gemma4 import cli, weights
-from mlx_gemma4.catalog import RECORD
+from mlx_gemma4 import cli
 from mlx_gemma4.checkpoint import recipes
+from mlx_gemma4.checkpoint.load import load_folder
+from mlx_gemma4.hub.catalog import RECORD
 from tests.unit.checkpoints import publish
 
 
@@ -23,7 +24,7 @@ def test_a_converted_folder_is_named_after_its_source_and_its_recipe(
     told = capsys.readouterr()
     assert told.out == "published-8bit\n"
     assert RECORD in told.err
-    assert weights.load(Path("published-8bit")).forward(np.arange(20, 30)).shape == (1, 10, 512)
+    assert load_folder(Path("published-8bit")).forward(np.arange(20, 30)).shape == (1, 10, 512)
     assert cli.main(["verify", "published-8bit"]) == 0
     assert "as they were made of published." in capsys.readouterr().out
 
@@ -31,10 +32,10 @@ def test_a_converted_folder_is_named_after_its_source_and_its_recipe(
 def test_bits_group_size_and_mode_stand_for_a_recipe(published: Path) -> None:
     command = ["convert", str(published), "--bits", "5", "--group-size", "32"]
     assert cli.main(command) == 0
-    model = weights.load(Path("published-5bit-g32"))
+    model = load_folder(Path("published-5bit-g32"))
     assert model.config.quantization == {"group_size": 32, "bits": 5, "mode": "affine"}
     assert cli.main(["convert", str(published), "--mode", "mxfp8", "-o", "mine"]) == 0
-    assert weights.load(Path("mine")).config.quantization["mode"] == "mxfp8"
+    assert load_folder(Path("mine")).config.quantization["mode"] == "mxfp8"
 
 
 @pytest.mark.parametrize(

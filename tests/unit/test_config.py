@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from mlx_gemma4.config import FULL, SLIDING, Config, load_config
 from mlx_gemma4.errors import Gemma4Error
-from mlx_gemma4.testing import tiny_config
+from mlx_gemma4.model.config import FULL, SLIDING, Config, load_config
+from mlx_gemma4.testing.doubles import tiny_config
 
 ORACLE = Path(__file__).parent.parent / "oracle" / "config.json"
 

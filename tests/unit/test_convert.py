@@ -15,21 +15,22 @@ import numpy as np
 import pytest
 from mlx.utils import tree_flatten
 
-from mlx_gemma4 import disk, weights
-from mlx_gemma4.checkpoint.published import ARCHITECTURES
+from mlx_gemma4.checkpoint.architectures import ARCHITECTURES
+from mlx_gemma4.checkpoint.load import load_folder
 from mlx_gemma4.checkpoint.recipes import RECIPES, Storage, storage_of, uniform
 from mlx_gemma4.checkpoint.shapes import shapes
-from mlx_gemma4.config import Config, load_config
 from mlx_gemma4.convert import convert as library
 from mlx_gemma4.convert import plan, rewrite
 from mlx_gemma4.convert.convert import convert, partial, verify
 from mlx_gemma4.convert.plan import make_plan
 from mlx_gemma4.errors import Gemma4Error
 from mlx_gemma4.hub import cache as hub_cache
+from mlx_gemma4.hub import disk
+from mlx_gemma4.hub.progress import Progress
 from mlx_gemma4.hub.sources import Folder
-from mlx_gemma4.model import Gemma4
-from mlx_gemma4.progress import Progress
-from mlx_gemma4.testing import tiny_config
+from mlx_gemma4.model.config import Config, load_config
+from mlx_gemma4.model.gemma4 import Gemma4
+from mlx_gemma4.testing.doubles import tiny_config
 from tests.unit.checkpoints import publish
 
 LAYER = "language_model.model.layers"
@@ -63,10 +64,10 @@ def test_every_recipe_gives_a_folder_that_loads_in_the_one_row_layout(
 ) -> None:
     folder = convert(Folder(published), tmp_path / name, RECIPES[name])
     assert folder == tmp_path / name
-    model = weights.load(folder)
+    model = load_folder(folder)
     assert model.layout == "one_row"
     logits = model.forward(np.arange(20, 60))
-    exact = weights.load(published).forward(np.arange(20, 60))
+    exact = load_folder(published).forward(np.arange(20, 60))
     assert mx.abs(logits - exact).max().item() < (0 if name == "bf16" else 5) + 1e-6
     assert (folder / "tokenizer.json").read_text() == "{}"
 

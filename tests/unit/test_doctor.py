@@ -9,9 +9,10 @@ from types import SimpleNamespace
 import pytest
 from huggingface_hub import constants
 
-from mlx_gemma4 import cli, doctor
-from mlx_gemma4.doctor import Finding
-from mlx_gemma4.fit import fit, machine
+from mlx_gemma4 import cli
+from mlx_gemma4.cli import doctor
+from mlx_gemma4.cli.doctor import Finding
+from mlx_gemma4.footprint import device, estimate
 from mlx_gemma4.hub import cache as hub_cache
 
 Usage = namedtuple("Usage", "total used free")
@@ -25,9 +26,9 @@ def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def mac(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "is_mac", lambda: True)
-    monkeypatch.setattr(machine, "macos", lambda: (26, 1))
-    monkeypatch.setattr(machine, "memory_of_mac", lambda: 16 * 2**30)
+    monkeypatch.setattr(device, "is_mac", lambda: True)
+    monkeypatch.setattr(device, "macos", lambda: (26, 1))
+    monkeypatch.setattr(device, "memory_of_mac", lambda: 16 * 2**30)
 
 
 def found(name: str) -> list[Finding]:
@@ -55,10 +56,10 @@ def test_every_finding_that_is_not_well_has_a_remedy() -> None:
 def test_a_check_that_fails_is_a_finding_and_the_others_go_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def broken() -> machine.Machine:
+    def broken() -> device.Machine:
         raise RuntimeError("the driver is gone")
 
-    monkeypatch.setattr(machine, "this", broken)
+    monkeypatch.setattr(device, "this", broken)
     findings = {finding.name: finding for finding in doctor.findings()}
     assert findings["memory"].level == "warning"
     assert "the driver is gone" in findings["memory"].said
@@ -73,7 +74,7 @@ def test_a_check_that_fails_is_a_finding_and_the_others_go_on(
 def test_a_wheel_for_an_older_macos_is_told_on_macos_26(
     monkeypatch: pytest.MonkeyPatch, tag: str, level: str
 ) -> None:
-    monkeypatch.setattr(machine, "wheel_tag", lambda name: tag if name == "mlx-metal" else None)
+    monkeypatch.setattr(device, "wheel_tag", lambda name: tag if name == "mlx-metal" else None)
     (finding,) = found("wheel")
     assert (finding.level, tag in finding.said) == (level, True)
 
@@ -85,7 +86,7 @@ def test_a_wheel_for_an_older_macos_is_told_on_macos_26(
 def test_a_wired_limit_that_leaves_the_system_nothing_is_told(
     monkeypatch: pytest.MonkeyPatch, limit: int | None, level: str
 ) -> None:
-    monkeypatch.setattr(machine, "wired_limit", lambda: limit)
+    monkeypatch.setattr(device, "wired_limit", lambda: limit)
     (finding,) = found("wired limit")
     assert finding.level == level
 
@@ -157,7 +158,7 @@ def test_the_tool_that_takes_pictures_of_the_screen_is_found_on_the_path(
     level: str,
     said: str,
 ) -> None:
-    monkeypatch.setattr(machine, "is_mac", lambda: on_mac)
+    monkeypatch.setattr(device, "is_mac", lambda: on_mac)
     monkeypatch.delenv("DISPLAY", raising=False)
     put_on_path(monkeypatch, tmp_path / "bin", *tools)
     (finding,) = found("screen")
@@ -188,8 +189,8 @@ def test_models_on_this_machine_are_listed_with_what_fits(
     said = {finding.said.split(":")[0]: finding for finding in found("model")}
     assert set(said) == {"tiny", "tiny-4bit", "somebody/gemma"}
     assert "fits with up to 4,096 tokens" in said["somebody/gemma"].said
-    here = fit.Machine("this computer", 10**6, "free here", "cpu", 4)
-    monkeypatch.setattr(machine, "this", lambda: here)
+    here = estimate.Machine("this computer", 10**6, "free here", "cpu", 4)
+    monkeypatch.setattr(device, "this", lambda: here)
     assert all(finding.level == "warning" for finding in found("model"))
 
 

@@ -11,11 +11,14 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from mlx_gemma4.engine import commands as do
-from mlx_gemma4.engine import engine as engine_module
-from mlx_gemma4.engine import pace, port
-from mlx_gemma4.engine.engine import Engine
-from mlx_gemma4.engine.reports import (
+from mlx_gemma4.errors import Gemma4Error
+from mlx_gemma4.events import Done, Token
+from mlx_gemma4.media.audio import frames
+from mlx_gemma4.model.gemma4 import Gemma4
+from mlx_gemma4.runtime import client, pace
+from mlx_gemma4.runtime import commands as do
+from mlx_gemma4.runtime import worker as engine_module
+from mlx_gemma4.runtime.reports import (
     Closed,
     Failed,
     FellBehind,
@@ -27,12 +30,9 @@ from mlx_gemma4.engine.reports import (
     Loaded,
     Marked,
 )
-from mlx_gemma4.errors import Gemma4Error
-from mlx_gemma4.events import Done, Token
-from mlx_gemma4.model import Gemma4
+from mlx_gemma4.runtime.worker import Engine
 from mlx_gemma4.session.session import Session
-from mlx_gemma4.sound import frames
-from mlx_gemma4.testing import tones
+from mlx_gemma4.testing.doubles import tones
 from tests.unit.engines import answer, done, first, read, until
 
 PICTURE = Image.new("RGB", (96, 96), "white")
@@ -245,7 +245,7 @@ def test_an_utterance_that_cannot_be_heard_fails_and_the_next_is_heard(
 def test_a_slow_reader_gets_every_token(
     engine: Engine, model: Gemma4, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(port, "UNREAD", 2)
+    monkeypatch.setattr(client, "UNREAD", 2)
     done(engine, do.AddText("hello"))
     number = engine.send(do.Reply(30, 1.0, seed=1))
     events: list[Any] = []

@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mlx_gemma4.engine import commands as do
-from mlx_gemma4.engine.fake import FakeEngine
-from mlx_gemma4.engine.reports import (
+from mlx_gemma4.errors import Gemma4Error
+from mlx_gemma4.events import Done, Heard, Token
+from mlx_gemma4.runtime import commands as do
+from mlx_gemma4.runtime.reports import (
     Closed,
     Crashed,
     Failed,
@@ -16,8 +17,7 @@ from mlx_gemma4.engine.reports import (
     Hearing,
     ImageAdded,
 )
-from mlx_gemma4.errors import Gemma4Error
-from mlx_gemma4.events import Done, Heard, Token
+from mlx_gemma4.testing.scripted_worker import FakeEngine
 from tests.unit.engines import answer, done, first, read, until
 
 RECEIPT = Path(__file__).parents[2] / "assets" / "demo" / "receipt.png"

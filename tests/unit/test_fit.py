@@ -9,17 +9,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlx_gemma4 import cache, catalog, generate, model, weights
-from mlx_gemma4.cache import GlobalCache
+from mlx_gemma4.checkpoint.load import save_folder
+from mlx_gemma4.checkpoint.quantize import quantize
 from mlx_gemma4.checkpoint.recipes import RECIPES
-from mlx_gemma4.checkpoint.shards import Tensor
-from mlx_gemma4.fit import fit, outline
-from mlx_gemma4.fit.fit import Machine, Model
-from mlx_gemma4.generate import prefill
-from mlx_gemma4.quantize import quantize
-from mlx_gemma4.session import timeline
-from mlx_gemma4.testing import tiny_config, tiny_model
-from mlx_gemma4.text import Layout
+from mlx_gemma4.checkpoint.safetensors import Tensor
+from mlx_gemma4.footprint import estimate, summary
+from mlx_gemma4.footprint.estimate import Machine, Model
+from mlx_gemma4.generation import prefill_decode
+from mlx_gemma4.generation.prefill_decode import prefill
+from mlx_gemma4.hub import catalog
+from mlx_gemma4.model import cache, gemma4
+from mlx_gemma4.model.cache import GlobalCache
+from mlx_gemma4.model.text import Layout
+from mlx_gemma4.session import prefix_cache
+from mlx_gemma4.testing.doubles import tiny_config, tiny_model
 
 HERE = Machine("a test", 10**12, "as much as it wants", "cpu", 4)
 MIB = 2**20
@@ -28,17 +31,17 @@ MIB = 2**20
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("fit")
-    weights.save(tiny_model(), path)
+    save_folder(tiny_model(), path)
     return path
 
 
 @pytest.fixture(scope="module")
 def tiny(folder: Path) -> Model:
-    return outline.of_folder(folder).model
+    return summary.of_folder(folder).model
 
 
 def twelve(recipe: str) -> Model:
-    return outline.of("google/gemma-4-12B-it").converted(RECIPES[recipe])
+    return summary.of("google/gemma-4-12B-it").converted(RECIPES[recipe])
 
 
 def fill(held: cache.Cache, rows: int) -> None:
@@ -53,13 +56,13 @@ def fill(held: cache.Cache, rows: int) -> None:
 
 
 def test_its_constants_are_those_of_the_modules_that_it_may_not_import() -> None:
-    assert fit.STEP == cache.STEP
-    assert model.SCORE_LIMIT == fit.SCORE_LIMIT
-    assert timeline.SEGMENT == fit.SEGMENT
+    assert estimate.STEP == cache.STEP
+    assert gemma4.SCORE_LIMIT == estimate.SCORE_LIMIT
+    assert prefix_cache.SEGMENT == estimate.SEGMENT
     here = "metal" if mx.metal.is_available() else "cpu"
-    assert fit.CHUNKS[here] == generate.CHUNK
+    assert estimate.CHUNKS[here] == prefill_decode.CHUNK
     sliding = tiny_model().make_cache().layers[0]
-    assert sliding.slack == fit.SLACK
+    assert sliding.slack == estimate.SLACK
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
@@ -67,14 +70,14 @@ def test_the_weights_of_every_recipe_are_told_to_the_byte(folder: Path, recipe: 
     made = tiny_model()
     quantize(made, RECIPES[recipe])
     held = sum(tensor.nbytes for tensor in made.tensors().values())
-    assert fit.weights(outline.of_folder(folder).converted(RECIPES[recipe]), HERE) == held
+    assert estimate.weights(summary.of_folder(folder).converted(RECIPES[recipe]), HERE) == held
 
 
 def test_a_second_copy_of_the_output_head_is_not_counted(tiny: Model) -> None:
     head = {"lm_head.weight": Tensor("F32", (512, 64))}
-    assert fit.weights(replace(tiny, tensors={**tiny.tensors, **head}), HERE) == fit.weights(
-        tiny, HERE
-    )
+    assert estimate.weights(
+        replace(tiny, tensors={**tiny.tensors, **head}), HERE
+    ) == estimate.weights(tiny, HERE)
 
 
 def test_the_published_12b_has_its_published_size_without_any_network(
@@ -84,7 +87,7 @@ def test_the_published_12b_has_its_published_size_without_any_network(
         raise AssertionError("the network was asked")
 
     monkeypatch.setattr("socket.socket.connect", refuse)
-    stored = fit.weights(twelve("bf16"), fit.mac(64))
+    stored = estimate.weights(twelve("bf16"), estimate.mac(64))
     assert stored == 2 * 11_959_730_224  # parameters, as published
     packages = [p for p in catalog.packages().values() if p.architecture == "gemma-4-12B"]
     assert len(packages) == 3
@@ -100,10 +103,10 @@ def test_the_rows_of_a_conversation_are_told_to_the_byte(
         scales = "language_model.model.layers.2.self_attn.o_proj.scales"
         tiny = replace(tiny, tensors={**tiny.tensors, scales: Tensor("F32", (64, 8))})
     assert tiny.one_row == (layout == "one_row")
-    chunk, held = fit.CHUNKS["cpu"], tiny_model(layout=layout).make_cache(kv_bits)
+    chunk, held = estimate.CHUNKS["cpu"], tiny_model(layout=layout).make_cache(kv_bits)
     for context in range(chunk, 4097, chunk):
         fill(held, chunk)
-        said = fit.need(tiny, HERE, context, kv_bits).rows
+        said = estimate.need(tiny, HERE, context, kv_bits).rows
         assert held.nbytes <= said
         if context >= 2 * chunk:  # from here on a sliding layer's buffer is as long as it gets
             assert held.nbytes == said
@@ -114,7 +117,7 @@ def test_the_rows_of_a_conversation_are_told_to_the_byte(
 def test_a_step_takes_no_more_than_is_told_and_not_much_less(
     tiny: Model, kv_bits: int | None, count: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fit, "CHUNKS", {"cpu": 64})
+    monkeypatch.setattr(estimate, "CHUNKS", {"cpu": 64})
     made = tiny_model()
     held = made.make_cache(kv_bits)
     for _ in range(16):
@@ -125,7 +128,7 @@ def test_a_step_takes_no_more_than_is_told_and_not_much_less(
     mx.reset_peak_memory()
     mx.eval(prefill(made, more, held, 64))
     measured = mx.get_peak_memory() - start
-    need = fit.need(tiny, HERE, held.offset, kv_bits)
+    need = estimate.need(tiny, HERE, held.offset, kv_bits)
     said = need.rows + (need.answering if count == 1 else need.reading)
     assert 0.5 * said <= measured <= said
 
@@ -136,7 +139,7 @@ def test_a_step_takes_no_more_than_is_told_and_not_much_less(
 def test_a_mac_gives_two_thirds_up_to_32_gb_and_then_three_quarters(
     memory: int, budget: float
 ) -> None:
-    assert round(fit.mac(memory).budget / 1e9, 2) == budget
+    assert round(estimate.mac(memory).budget / 1e9, 2) == budget
 
 
 @given(st.integers(10 * MIB, 40 * MIB), st.sampled_from([None, 8, 4]))
@@ -145,32 +148,35 @@ def test_the_longest_context_fits_and_the_next_does_not(budget: int, kv_bits: in
     text = replace(tiny_config().text_config, max_position_embeddings=8192)
     small = Model(text, {"norm": Tensor("F32", (MIB,))})
     place = replace(HERE, budget=budget)
-    longest = fit.largest_context(small, place, kv_bits)
+    longest = estimate.largest_context(small, place, kv_bits)
     if longest:
-        assert fit.need(small, place, longest, kv_bits).total <= budget
+        assert estimate.need(small, place, longest, kv_bits).total <= budget
     if longest < 8192:
-        assert fit.need(small, place, longest + fit.STEP, kv_bits).total > budget
+        assert estimate.need(small, place, longest + estimate.STEP, kv_bits).total > budget
 
 
 @pytest.mark.parametrize("kv_bits", [None, 8])
 def test_more_rows_never_take_less(tiny: Model, kv_bits: int | None) -> None:
     large = twelve("4bit")
-    for which, place in ((tiny, HERE), (large, HERE), (large, fit.mac(16))):
+    for which, place in ((tiny, HERE), (large, HERE), (large, estimate.mac(16))):
         longest = which.text.max_position_embeddings
         contexts = range(1, longest + 1, longest // 97)
-        totals = [fit.need(which, place, context, kv_bits).total for context in contexts]
+        totals = [estimate.need(which, place, context, kv_bits).total for context in contexts]
         assert totals == sorted(totals)
 
 
 def test_a_mac_with_16_gb_holds_the_12b_at_4_bits_with_its_whole_context_in_8() -> None:
-    place = fit.mac(16)
-    assert fit.largest_context(twelve("4bit"), place, 8) == 262144
-    assert fit.largest_context(twelve("8bit"), place, 8) == 0
+    place = estimate.mac(16)
+    assert estimate.largest_context(twelve("4bit"), place, 8) == 262144
+    assert estimate.largest_context(twelve("8bit"), place, 8) == 0
     # 8 full layers of 640 codes, and of 10 groups with a scale and a bias of two bytes each
-    without = fit.need(twelve("4bit"), place, 131072, 8).rows
-    assert fit.need(twelve("4bit"), place, 262144, 8).rows - without == 8 * 131072 * (640 + 40)
+    without = estimate.need(twelve("4bit"), place, 131072, 8).rows
+    assert estimate.need(twelve("4bit"), place, 262144, 8).rows - without == 8 * 131072 * (640 + 40)
 
 
 def test_floats_are_held_as_float32_on_a_cpu() -> None:
-    stored, on_cpu = fit.weights(twelve("bf16"), fit.mac(64)), fit.weights(twelve("bf16"), HERE)
+    stored, on_cpu = (
+        estimate.weights(twelve("bf16"), estimate.mac(64)),
+        estimate.weights(twelve("bf16"), HERE),
+    )
     assert on_cpu == 2 * stored

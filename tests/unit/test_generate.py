@@ -2,9 +2,9 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from mlx_gemma4.generate import decode, prefill
-from mlx_gemma4.model import Gemma4
-from mlx_gemma4.sample import Sampler
+from mlx_gemma4.generation.prefill_decode import decode, prefill
+from mlx_gemma4.generation.sampler import Sampler
+from mlx_gemma4.model.gemma4 import Gemma4
 
 IDS = np.random.default_rng(0).integers(20, 500, 70)
 GREEDY = Sampler(temperature=0)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from mlx_gemma4.errors import Gemma4Error
-from mlx_gemma4.images import BUDGETS, open_image, patches, resized_size
+from mlx_gemma4.media.images import BUDGETS, open_image, patches, resized_size
 
 CASES = np.load(Path(__file__).parents[1] / "fixtures" / "processor_cases.npz")
 

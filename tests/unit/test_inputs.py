@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlx_gemma4.errors import Gemma4Error
-from mlx_gemma4.inputs import Inputs
-from mlx_gemma4.model import Gemma4
-from mlx_gemma4.testing import tiny_model
+from mlx_gemma4.model.gemma4 import Gemma4
+from mlx_gemma4.model.inputs import Inputs
+from mlx_gemma4.testing.doubles import tiny_model
 
 IMAGE, AUDIO, VIDEO = 8, 11, 12
 PATCHES, POSITIONS = np.full((3, 6912), 0.5, np.float32), np.array([[0, 0], [1, 0], [2, 0]])

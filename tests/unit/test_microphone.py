@@ -12,7 +12,7 @@ import pytest
 from mlx_gemma4.capture import microphone
 from mlx_gemma4.capture.microphone import Microphone
 from mlx_gemma4.errors import Gemma4Error
-from mlx_gemma4.sound import FRAME, RATE
+from mlx_gemma4.media.audio import FRAME, RATE
 
 
 class PortAudioError(Exception):

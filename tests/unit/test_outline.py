@@ -6,46 +6,48 @@ import numpy as np
 import pytest
 
 import mlx_gemma4
-from mlx_gemma4 import catalog, cli, weights
+from mlx_gemma4 import cli
+from mlx_gemma4.checkpoint.load import load_folder
 from mlx_gemma4.checkpoint.recipes import RECIPES
 from mlx_gemma4.convert import convert
 from mlx_gemma4.errors import Gemma4Error
-from mlx_gemma4.fit import fit, machine, outline
+from mlx_gemma4.footprint import device, estimate, summary
+from mlx_gemma4.hub import catalog
 from mlx_gemma4.hub.sources import Folder
 from tests.unit.checkpoints import publish
 
 
 def test_a_converted_folder_is_as_large_as_was_said_before(tmp_path: Path) -> None:
     publish(tmp_path / "published")
-    place = fit.mac(16)
-    before = outline.of_folder(tmp_path / "published").converted(RECIPES["qat-4bit"])
+    place = estimate.mac(16)
+    before = summary.of_folder(tmp_path / "published").converted(RECIPES["qat-4bit"])
     source = Folder(tmp_path / "published")
     convert.convert(source, tmp_path / "made", RECIPES["qat-4bit"])
-    after = outline.of(str(tmp_path / "made"))
-    assert fit.weights(after.model, place) == fit.weights(before, place)
+    after = summary.of(str(tmp_path / "made"))
+    assert estimate.weights(after.model, place) == estimate.weights(before, place)
     assert after.config.quantization is not None
 
 
 def test_loading_holds_the_bytes_that_the_headers_promise(folder: Path) -> None:
     for dtype, place in ((mx.float32, 4), (mx.float16, 2)):
-        model = weights.load(folder, dtype=dtype)
+        model = load_folder(folder, dtype=dtype)
         held = sum(tensor.nbytes for tensor in model.tensors().values())
-        here = replace(fit.mac(16), float_bytes=place)
-        assert fit.weights(outline.of_folder(folder).model, here) == held
+        here = replace(estimate.mac(16), float_bytes=place)
+        assert estimate.weights(summary.of_folder(folder).model, here) == held
 
 
 @pytest.fixture
 def small_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """A computer on which the tests' model fits in 4 bits and not as it is."""
-    here = fit.Machine("this computer", 9_500_000, "free here", "cpu", 4)
-    monkeypatch.setattr(machine, "this", lambda: here)
+    here = estimate.Machine("this computer", 9_500_000, "free here", "cpu", 4)
+    monkeypatch.setattr(device, "this", lambda: here)
 
 
 @pytest.mark.usefixtures("small_memory")
 def test_a_model_that_does_not_fit_is_refused_with_numbers_and_what_would(folder: Path) -> None:
     with pytest.raises(Gemma4Error) as caught:
         mlx_gemma4.load(folder)
-    need = fit.need(outline.of_folder(folder).model, machine.this(), fit.LEAST_CONTEXT)
+    need = estimate.need(summary.of_folder(folder).model, device.this(), estimate.LEAST_CONTEXT)
     assert f"{need.weights / 1e9:.2f} GB for its weights" in caught.value.cause
     assert "0.01 GB (free here)" in caught.value.cause
     assert "force=True, or --force" in caught.value.remedy
@@ -60,10 +62,14 @@ def test_a_model_that_does_not_fit_is_loaded_by_force(folder: Path) -> None:
 
 
 def test_the_remedy_is_the_largest_recipe_that_fits(folder: Path) -> None:
-    found = outline.of_folder(folder, "mine")
-    sizes = {name: fit.weights(found.converted(r), fit.mac(16)) for name, r in RECIPES.items()}
-    rest = fit.need(found.model, fit.mac(16), fit.LEAST_CONTEXT).total - sizes["bf16"]
-    tight = replace(fit.mac(16), budget=sizes["8bit"] + rest)
+    found = summary.of_folder(folder, "mine")
+    sizes = {
+        name: estimate.weights(found.converted(r), estimate.mac(16)) for name, r in RECIPES.items()
+    }
+    rest = (
+        estimate.need(found.model, estimate.mac(16), estimate.LEAST_CONTEXT).total - sizes["bf16"]
+    )
+    tight = replace(estimate.mac(16), budget=sizes["8bit"] + rest)
     with pytest.raises(Gemma4Error) as caught:
         found.check(tight)
     assert "`gemma4 convert mine --recipe 8bit`" in caught.value.remedy
@@ -74,7 +80,7 @@ def test_a_quantized_model_that_does_not_fit_is_told_to_take_fewer_bits(tmp_path
     publish(tmp_path / "published")
     convert.convert(Folder(tmp_path / "published"), tmp_path / "made", RECIPES["4bit"])
     with pytest.raises(Gemma4Error) as caught:
-        outline.of(str(tmp_path / "made")).check(replace(fit.mac(16), budget=1000))
+        summary.of(str(tmp_path / "made")).check(replace(estimate.mac(16), budget=1000))
     assert "take fewer bits" in caught.value.remedy
 
 
@@ -88,7 +94,7 @@ def test_a_quantized_model_that_does_not_fit_is_told_to_take_fewer_bits(tmp_path
 )
 def test_what_is_no_model_is_told_as_everywhere(name: str, said: str) -> None:
     with pytest.raises(Gemma4Error) as caught:
-        outline.of(name)
+        summary.of(name)
     assert said in str(caught.value)
 
 
@@ -100,6 +106,6 @@ def test_a_folder_that_a_catalogue_names_is_read(
     monkeypatch.setattr(catalog, "user_file", lambda: tmp_path / "Package.toml")
     catalog.packages.cache_clear()
     try:
-        assert outline.of("mine").tensors == outline.of_folder(folder).tensors
+        assert summary.of("mine").tensors == summary.of_folder(folder).tensors
     finally:
         catalog.packages.cache_clear()

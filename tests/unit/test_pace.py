@@ -1,7 +1,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlx_gemma4.engine.pace import FRAME_SECONDS, LONGEST, SHORTEST, Pace
+from mlx_gemma4.runtime.pace import FRAME_SECONDS, LONGEST, SHORTEST, Pace
 
 
 def speak(seconds: float, once: float, each: float) -> tuple[Pace, list[int], list[int]]:

@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mlx_gemma4.chat.parser import ReplyParser
+from mlx_gemma4.chat.tokenizer import CONTROLS
+from mlx_gemma4.chat.tools import call
 from mlx_gemma4.events import Event, Thought, Token, ToolCall
-from mlx_gemma4.prompt.parse import ReplyParser
-from mlx_gemma4.prompt.tokenizer import CONTROLS
-from mlx_gemma4.prompt.tools import call
 from tests.unit.small_tokenizer import small_tokenizer
 
 TOKENIZER = small_tokenizer()

@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from mlx_gemma4 import catalog
 from mlx_gemma4.convert import pin
 from mlx_gemma4.errors import Gemma4Error
+from mlx_gemma4.hub import catalog
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 OWN = """# mine

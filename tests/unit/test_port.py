@@ -4,12 +4,12 @@ import time
 import numpy as np
 import pytest
 
-from mlx_gemma4.engine import port
-from mlx_gemma4.engine.commands import AddText, Command, EndSpeech, Hear, Reply, Stop
-from mlx_gemma4.engine.port import BUFFER_SECONDS, UNANSWERED, Port
-from mlx_gemma4.engine.reports import Closed, Failed, Finished, Hearing, Report
 from mlx_gemma4.errors import Gemma4Error
-from mlx_gemma4.sound import FRAME, RATE
+from mlx_gemma4.media.audio import FRAME, RATE
+from mlx_gemma4.runtime import client
+from mlx_gemma4.runtime.client import BUFFER_SECONDS, UNANSWERED, Port
+from mlx_gemma4.runtime.commands import AddText, Command, EndSpeech, Hear, Reply, Stop
+from mlx_gemma4.runtime.reports import Closed, Failed, Finished, Hearing, Report
 
 SECOND = np.zeros((RATE // FRAME, FRAME), np.float32)
 
@@ -94,7 +94,7 @@ def test_what_is_no_frames_is_refused(shape: tuple[int, ...]) -> None:
 def test_who_tells_waits_for_who_reads_and_nothing_is_lost(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(port, "UNREAD", 3)
+    monkeypatch.setattr(client, "UNREAD", 3)
     idler = Idler()
     told = []
 

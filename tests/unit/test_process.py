@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mlx_gemma4.engine import commands as do
-from mlx_gemma4.engine.process import EngineProcess
-from mlx_gemma4.engine.reports import Closed, Crashed, Failed, Finished, Hearing, ImageAdded
 from mlx_gemma4.errors import Gemma4Error
 from mlx_gemma4.events import Done, Token
-from mlx_gemma4.sound import frames
-from mlx_gemma4.testing import tones
+from mlx_gemma4.media.audio import frames
+from mlx_gemma4.runtime import commands as do
+from mlx_gemma4.runtime.reports import Closed, Crashed, Failed, Finished, Hearing, ImageAdded
+from mlx_gemma4.runtime.subprocess_worker import EngineProcess
+from mlx_gemma4.testing.doubles import tones
 from tests.unit.engines import answer, done, first, read, until
 
 REPLY = do.Reply(12, 1.0, seed=1)

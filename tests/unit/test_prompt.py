@@ -5,13 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mlx_gemma4.chat.messages import Image, Part, Sound, Text, ToolResult, Turn, Video
+from mlx_gemma4.chat.render import Prompt, render
+from mlx_gemma4.chat.tokenizer import Tokenizer
 from mlx_gemma4.errors import Gemma4Error
 from mlx_gemma4.events import Thought, ToolCall
-from mlx_gemma4.images import patches
-from mlx_gemma4.prompt.prompt import Prompt, render
-from mlx_gemma4.prompt.tokenizer import Tokenizer
-from mlx_gemma4.prompt.turns import Image, Part, Sound, Text, ToolResult, Turn, Video
-from mlx_gemma4.sound import frames
+from mlx_gemma4.media.audio import frames
+from mlx_gemma4.media.images import patches
 from tests.unit.small_tokenizer import media_config, small_tokenizer
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"

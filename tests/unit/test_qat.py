@@ -6,11 +6,11 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from mlx_gemma4 import weights
+from mlx_gemma4.checkpoint.load import load, load_folder
 from mlx_gemma4.checkpoint.recipes import RECIPES
-from mlx_gemma4.config import load_config
 from mlx_gemma4.convert.convert import convert
 from mlx_gemma4.hub.sources import Folder
+from mlx_gemma4.model.config import load_config
 from tests.unit.checkpoints import publish
 
 Tensors = dict[str, mx.array]
@@ -20,7 +20,7 @@ def read(folder: Path) -> Tensors:
     tensors: Tensors = {}
     for file in folder.glob("*.safetensors"):
         tensors |= mx.load(str(file))
-    return weights.sanitize(tensors)
+    return load.sanitize(tensors)
 
 
 @pytest.fixture
@@ -66,10 +66,10 @@ def test_the_recipe_for_such_weights_keeps_them_where_ordinary_rounding_loses(
 
 def test_logits_of_such_weights_come_ten_times_closer(lattice: Path, tmp_path: Path) -> None:
     ids = np.arange(20, 60)
-    exact = weights.load(lattice).forward(ids)
+    exact = load_folder(lattice).forward(ids)
     far = {
         name: mx.abs(
-            weights.load(convert(Folder(lattice), tmp_path / name, RECIPES[name])).forward(ids)
+            load_folder(convert(Folder(lattice), tmp_path / name, RECIPES[name])).forward(ids)
             - exact
         ).mean()
         for name in ("qat-4bit", "4bit")

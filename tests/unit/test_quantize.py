@@ -8,14 +8,14 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from mlx_gemma4 import weights
-from mlx_gemma4.config import Config, load_config
+from mlx_gemma4.checkpoint.load import load_folder, save_folder
+from mlx_gemma4.checkpoint.quantize import RECIPES, quantize
 from mlx_gemma4.convert.convert import convert
 from mlx_gemma4.errors import Gemma4Error
 from mlx_gemma4.hub.sources import Folder
-from mlx_gemma4.model import Gemma4
-from mlx_gemma4.quantize import RECIPES, quantize
-from mlx_gemma4.testing import tiny_config, tiny_model
+from mlx_gemma4.model.config import Config, load_config
+from mlx_gemma4.model.gemma4 import Gemma4
+from mlx_gemma4.testing.doubles import tiny_config, tiny_model
 
 IDS = np.arange(20, 60)
 
@@ -60,7 +60,7 @@ def test_groups_are_smaller_only_where_one_row_needs_it() -> None:
 def test_both_layouts_become_the_same_bits() -> None:
     one_row, plain = tiny_model(), tiny_model(layout="plain")
     # the same model: random weights are drawn in each layout's own order of the dims
-    from mlx_gemma4.layout import permute
+    from mlx_gemma4.model.one_row import permute
 
     text = plain.config.text_config
     one_row.load_weights(list(permute(plain.tensors(), text).items()))
@@ -74,10 +74,10 @@ def test_both_layouts_become_the_same_bits() -> None:
 def test_a_model_in_memory_becomes_what_a_converted_folder_holds(
     recipe: str, tmp_path: Path
 ) -> None:
-    weights.save(tiny_model(), tmp_path / "source")
+    save_folder(tiny_model(), tmp_path / "source")
     convert(Folder(tmp_path / "source"), tmp_path / "converted", RECIPES[recipe])
     model = tiny_model(layout="plain")
-    model.load_weights(list(weights.load(tmp_path / "source", layout="plain").tensors().items()))
+    model.load_weights(list(load_folder(tmp_path / "source", layout="plain").tensors().items()))
     quantize(model, RECIPES[recipe])
     converted = mx.load(str(tmp_path / "converted" / "model.safetensors"))
     assert model.tensors().keys() == converted.keys()

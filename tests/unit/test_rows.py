@@ -1,12 +1,12 @@
 import numpy as np
 import pytest
 
-from mlx_gemma4.images import patches
-from mlx_gemma4.prompt.prompt import Prompt, render
-from mlx_gemma4.prompt.tokenizer import Tokenizer
-from mlx_gemma4.prompt.turns import Image, Part, Sound, Text, Turn, Video
+from mlx_gemma4.chat.messages import Image, Part, Sound, Text, Turn, Video
+from mlx_gemma4.chat.render import Prompt, render
+from mlx_gemma4.chat.tokenizer import Tokenizer
+from mlx_gemma4.media.images import patches
 from mlx_gemma4.session.rows import Row, between, common, rows_of
-from mlx_gemma4.testing import tiny_config
+from mlx_gemma4.testing.doubles import tiny_config
 from tests.conftest import CONTROLS
 from tests.unit.small_tokenizer import small_backend
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from mlx_gemma4.errors import Gemma4Error
-from mlx_gemma4.sample import Sampler
+from mlx_gemma4.generation.sampler import Sampler
 
 
 def row(*logits: float) -> mx.array:

@@ -9,15 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from mlx_gemma4.chat.messages import Sound, Text, Turn
+from mlx_gemma4.chat.tokenizer import Tokenizer
 from mlx_gemma4.errors import Gemma4Error
 from mlx_gemma4.events import Done, Event, Thought, Token
-from mlx_gemma4.model import Gemma4
-from mlx_gemma4.prompt.tokenizer import Tokenizer
-from mlx_gemma4.prompt.turns import Sound, Text, Turn
-from mlx_gemma4.session import timeline
+from mlx_gemma4.media.audio import frames
+from mlx_gemma4.model.gemma4 import Gemma4
+from mlx_gemma4.session import prefix_cache
 from mlx_gemma4.session.session import Session
-from mlx_gemma4.sound import frames
-from mlx_gemma4.testing import tiny_config, tiny_model, tones
+from mlx_gemma4.testing.doubles import tiny_config, tiny_model, tones
 
 NOISE = np.random.default_rng(1).integers(0, 256, (2, 96, 144, 3)).astype(np.uint8)
 PICTURES = [Image.fromarray(noise) for noise in NOISE]
@@ -62,7 +62,7 @@ def script(monkeypatch: pytest.MonkeyPatch, model: Gemma4, reply: str) -> None:
         model.hidden(model.embed(ids), cache)
         yield from ids
 
-    monkeypatch.setattr(timeline, "decode", decode)
+    monkeypatch.setattr(prefix_cache, "decode", decode)
 
 
 def test_a_reply_is_one_turn_of_tokens_and_one_done(session: Session) -> None:

@@ -11,15 +11,15 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
+from mlx_gemma4.chat.messages import Text
+from mlx_gemma4.chat.tokenizer import Tokenizer
 from mlx_gemma4.errors import Gemma4Error
 from mlx_gemma4.events import ContextLow, Done, Dropped, Event, Heard, Thought
-from mlx_gemma4.inputs import Inputs
-from mlx_gemma4.model import Gemma4
-from mlx_gemma4.prompt.tokenizer import Tokenizer
-from mlx_gemma4.prompt.turns import Text
-from mlx_gemma4.session import timeline
+from mlx_gemma4.model.gemma4 import Gemma4
+from mlx_gemma4.model.inputs import Inputs
+from mlx_gemma4.session import prefix_cache
 from mlx_gemma4.session.session import Session
-from mlx_gemma4.testing import tiny_config, tiny_model
+from mlx_gemma4.testing.doubles import tiny_config, tiny_model
 
 VOICE = (np.random.default_rng(2).standard_normal((90, 640)) * 0.1).astype(np.float32)
 TEMPLATE = Path(__file__).parents[1] / "fixtures" / "gemma4_chat_template.jinja"
@@ -33,7 +33,7 @@ def say(monkeypatch: pytest.MonkeyPatch, ids: list[int]) -> None:
         model.hidden(Inputs(embedded, np.zeros(len(ids), np.int32)), cache)
         yield from ids
 
-    monkeypatch.setattr(timeline, "decode", decode)
+    monkeypatch.setattr(prefix_cache, "decode", decode)
 
 
 def ask(session: Session, text: str = "what", tokens: int = 8) -> list[Event]:
@@ -127,13 +127,13 @@ def test_the_published_template_costs_no_second_reading_but_of_the_answer(
     first = stats(ask(session, "x" * 80))
     assert first["prompt_tokens"] > 180
     read: list[int] = []
-    prefill = timeline.prefill
+    prefill = prefix_cache.prefill
 
     def counted(model: Gemma4, inputs: Any, *rest: Any, **named: Any) -> Any:
         read.append(len(inputs))
         return prefill(model, inputs, *rest, **named)
 
-    monkeypatch.setattr(timeline, "prefill", counted)
+    monkeypatch.setattr(prefix_cache, "prefill", counted)
     assert session.idle()
     assert len(answer) < sum(read) < len(answer) + 30
 
@@ -219,7 +219,7 @@ def test_a_question_that_alone_is_too_long_is_refused_even_if_turns_may_be_dropp
 def test_a_prompt_of_many_segments_is_read_as_one(
     model: Gemma4, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(timeline, "SEGMENT", 7)
+    monkeypatch.setattr(prefix_cache, "SEGMENT", 7)
     session = Session(model, image_tokens=70)
     session.add_image(np.random.default_rng(1).integers(0, 256, (96, 144, 3)).astype(np.uint8))
     session.add_audio(VOICE[:20].ravel(), 16_000)

@@ -8,15 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mlx_gemma4 import catalog, load
+from mlx_gemma4 import load
+from mlx_gemma4.chat.messages import Image, Sound, Text
 from mlx_gemma4.errors import Gemma4Error
 from mlx_gemma4.events import Done, Event, Heard, Moved, Token
-from mlx_gemma4.model import Gemma4
-from mlx_gemma4.prompt.turns import Image, Sound, Text
-from mlx_gemma4.session import hearing
-from mlx_gemma4.session.draft import REACH, cut
+from mlx_gemma4.hub import catalog
+from mlx_gemma4.media.audio import frames, open_sound
+from mlx_gemma4.model.gemma4 import Gemma4
+from mlx_gemma4.session import transcriber
+from mlx_gemma4.session.pending_turn import REACH, cut
 from mlx_gemma4.session.session import Session
-from mlx_gemma4.sound import frames, open_sound
 
 DEMO = Path(__file__).parents[2] / "assets" / "demo"
 NOISE = np.random.default_rng(1).integers(0, 256, (96, 144, 3)).astype(np.uint8)
@@ -320,4 +321,4 @@ def test_a_model_that_cannot_hear_has_no_work_in_the_relay(model: Gemma4) -> Non
     deaf = Session(model, hearing="relay")
     deaf._talk._model = Gemma4(replace(model.config, audio_config=None))
     assert not deaf._talk._may_relay
-    assert hearing.CLIP == 750
+    assert transcriber.CLIP == 750

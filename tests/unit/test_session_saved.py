@@ -13,15 +13,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mlx_gemma4.chat.messages import Image, Sound, Text, ToolResult, Turn, Video
+from mlx_gemma4.chat.tokenizer import Tokenizer
 from mlx_gemma4.errors import Gemma4Error
 from mlx_gemma4.events import Done, Event, ToolCall
-from mlx_gemma4.images import patches
-from mlx_gemma4.model import Gemma4
-from mlx_gemma4.prompt.tokenizer import Tokenizer
-from mlx_gemma4.prompt.turns import Image, Sound, Text, ToolResult, Turn, Video
-from mlx_gemma4.session import saved
+from mlx_gemma4.media.images import patches
+from mlx_gemma4.model.gemma4 import Gemma4
+from mlx_gemma4.session import persistence
 from mlx_gemma4.session.session import Session
-from mlx_gemma4.testing import tiny_model
+from mlx_gemma4.testing.doubles import tiny_model
 
 NOISE = np.random.default_rng(1).integers(0, 256, (96, 144, 3)).astype(np.uint8)
 VOICE = (np.random.default_rng(2).standard_normal((80, 640)) * 0.1).astype(np.float32)
@@ -165,20 +165,20 @@ def test_pixels_take_a_byte_and_come_back_to_the_bit(
 
 def test_only_what_is_pixels_to_the_bit_is_kept_as_bytes() -> None:
     levels = (np.arange(256, dtype=np.float32) / np.float32(255)).reshape(2, 128)
-    assert saved.packed(levels).tolist() == np.arange(256).reshape(2, 128).tolist()
+    assert persistence.packed(levels).tolist() == np.arange(256).reshape(2, 128).tolist()
     for strange in (-0.0, np.nextafter(np.float32(1), np.float32(0)), 1.5, -0.1):
         array = levels.copy()
         array[0, 0] = strange
-        assert saved.packed(array) is array
-        assert saved.unpacked(array) is array
-    assert saved.packed(VOICE) is VOICE
+        assert persistence.packed(array) is array
+        assert persistence.unpacked(array) is array
+    assert persistence.packed(VOICE) is VOICE
 
 
 def test_a_conversation_that_was_saved_before_pixels_took_a_byte_is_read(
     model: Gemma4, session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(saved, "packed", lambda array: array)
-    monkeypatch.setattr(saved, "VERSION", 1)
+    monkeypatch.setattr(persistence, "packed", lambda array: array)
+    monkeypatch.setattr(persistence, "VERSION", 1)
     session.save(tmp_path)
     monkeypatch.undo()
     before = {path.name for path in tmp_path.glob("*.npy")}
@@ -208,8 +208,8 @@ def test_another_models_conversation_is_refused(
 
 
 def test_a_fingerprint_is_the_models_own_and_not_of_the_way_it_was_loaded(model: Gemma4) -> None:
-    assert saved.fingerprint(model) == saved.fingerprint(tiny_model())
-    assert saved.fingerprint(model) != saved.fingerprint(tiny_model(seed=1))
+    assert persistence.fingerprint(model) == persistence.fingerprint(tiny_model())
+    assert persistence.fingerprint(model) != persistence.fingerprint(tiny_model(seed=1))
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.9, 0.999])
@@ -324,7 +324,7 @@ def test_a_save_that_fails_half_way_leaves_the_one_before(
     def broken(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(saved, stage, broken)
+    monkeypatch.setattr(persistence, stage, broken)
     with pytest.raises(Gemma4Error, match="disk is full"):
         session.save(tmp_path)
     monkeypatch.undo()

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlx_gemma4.errors import Gemma4Error
-from mlx_gemma4.sound import RATE, clips, frames, open_sound, read_sound, to_mono16k
+from mlx_gemma4.media.audio import RATE, clips, frames, open_sound, read_sound, to_mono16k
 
 CASES = np.load(Path(__file__).parents[1] / "fixtures" / "processor_cases.npz")
 

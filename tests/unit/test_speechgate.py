@@ -3,14 +3,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mlx_gemma4.capture.speechgate import (
-    CLOSES_AFTER,
-    KEPT,
-    OPENS_AFTER,
-    WINDOW,
-    SpeechGate,
-)
-from mlx_gemma4.sound import FRAME, RATE, frames, open_sound
+from mlx_gemma4.capture.speechgate import CLOSES_AFTER, KEPT, OPENS_AFTER, WINDOW, SpeechGate
+from mlx_gemma4.media.audio import FRAME, RATE, frames, open_sound
 
 DEMO = Path(__file__).parents[2] / "assets" / "demo"
 FRAME_SECONDS = FRAME / RATE

@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
-from mlx_gemma4 import catalog
-from mlx_gemma4.config import load_config
+from mlx_gemma4.chat.messages import Image, Sound, Text, Turn
+from mlx_gemma4.chat.render import render
+from mlx_gemma4.chat.tokenizer import Tokenizer
 from mlx_gemma4.evaluate.tiny import receipts, words
 from mlx_gemma4.evaluate.tiny.receipts import Drawing
 from mlx_gemma4.evaluate.tiny.tasks import Exchange, Tasks, World
-from mlx_gemma4.images import patches
-from mlx_gemma4.prompt.prompt import render
-from mlx_gemma4.prompt.tokenizer import Tokenizer
-from mlx_gemma4.prompt.turns import Image, Sound, Text, Turn
-from mlx_gemma4.sound import frames
+from mlx_gemma4.hub import catalog
+from mlx_gemma4.media.audio import frames
+from mlx_gemma4.media.images import patches
+from mlx_gemma4.model.config import load_config
 from tools.tiny.conversation import GLYPHS, Writer
 from tools.tiny.curriculum import STAGES
 

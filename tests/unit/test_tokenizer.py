@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mlx_gemma4.chat.tokenizer import CONTROLS, Tokenizer
 from mlx_gemma4.errors import Gemma4Error
-from mlx_gemma4.prompt.tokenizer import CONTROLS, Tokenizer
 from tests.unit.small_tokenizer import small_backend, small_tokenizer
 
 TOKENIZER = small_tokenizer()

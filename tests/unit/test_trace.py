@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from mlx_gemma4.engine.reports import Hearing, Report
-from mlx_gemma4.engine.trace import Trace
 from mlx_gemma4.events import Done, Token
+from mlx_gemma4.runtime.reports import Hearing, Report
+from mlx_gemma4.runtime.trace import Trace
 
 
 def test_a_turn_is_spans_of_speech_chunks_prefill_and_decode(tmp_path: Path) -> None:

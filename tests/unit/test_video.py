@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mlx_gemma4.chat.messages import Video
+from mlx_gemma4.chat.tokenizer import Tokenizer
 from mlx_gemma4.errors import Gemma4Error
-from mlx_gemma4.images import patches
-from mlx_gemma4.model import Gemma4
-from mlx_gemma4.prompt.tokenizer import Tokenizer
-from mlx_gemma4.prompt.turns import Video
+from mlx_gemma4.media.images import patches
+from mlx_gemma4.media.video import FRAME_TOKENS, FRAMES, label, open_video, timed
+from mlx_gemma4.model.gemma4 import Gemma4
 from mlx_gemma4.session.session import Session
-from mlx_gemma4.video import FRAME_TOKENS, FRAMES, label, open_video, timed
 
 NOTHING = np.zeros((48, 48), np.uint8)
 

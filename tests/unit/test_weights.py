@@ -15,14 +15,14 @@ import mlx.nn as nn
 import numpy as np
 import pytest
 
-from mlx_gemma4.config import Config
-from mlx_gemma4.cpu import LargeLinear, ManyRowsLinear, use_fast_projections
+from mlx_gemma4.checkpoint.load import load_folder, sanitize, save_folder
+from mlx_gemma4.checkpoint.quantize import RECIPES, quantize
 from mlx_gemma4.errors import Gemma4Error
-from mlx_gemma4.layout import head_order
-from mlx_gemma4.model import Gemma4
-from mlx_gemma4.quantize import RECIPES, quantize
-from mlx_gemma4.testing import tiny_config, tiny_model
-from mlx_gemma4.weights import load, sanitize, save
+from mlx_gemma4.model.config import Config
+from mlx_gemma4.model.cpu_backend import LargeLinear, ManyRowsLinear, use_fast_projections
+from mlx_gemma4.model.gemma4 import Gemma4
+from mlx_gemma4.model.one_row import head_order
+from mlx_gemma4.testing.doubles import tiny_config, tiny_model
 
 IDS = np.arange(20, 60)
 PICTURE = (np.full((3, 6912), 0.5, np.float32), np.array([[0, 0], [1, 0], [2, 0]]))
@@ -37,13 +37,13 @@ def logits_of(model: Gemma4) -> mx.array:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("weights")
-    save(tiny_model(), path)
+    save_folder(tiny_model(), path)
     return path
 
 
 @pytest.fixture(scope="module")
 def expected(folder: Path) -> mx.array:
-    return logits_of(load(folder))
+    return logits_of(load_folder(folder))
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ def test_every_spelling_of_the_names_is_the_same_model(
     copy: Path, spelling: Callable[[str], str], expected: mx.array
 ) -> None:
     rewrite(copy, lambda tensors: {spelling(name): value for name, value in tensors.items()})
-    assert mx.array_equal(logits_of(load(copy)), expected)
+    assert mx.array_equal(logits_of(load_folder(copy)), expected)
 
 
 @pytest.mark.parametrize("spelling", [str, published, in_memory])
@@ -100,18 +100,18 @@ def test_one_row_moves_the_rotated_dims_of_a_head_to_its_front() -> None:
 def test_what_is_saved_loads_as_the_same_model(
     folder: Path, tmp_path: Path, layout: Any, recipe: str | None
 ) -> None:
-    model = load(folder, layout=layout)
+    model = load_folder(folder, layout=layout)
     if recipe:
         quantize(model, RECIPES[recipe])
-    save(model, tmp_path)
-    again = load(tmp_path, layout=layout)
+    save_folder(model, tmp_path)
+    again = load_folder(tmp_path, layout=layout)
     assert again.layout == model.layout == layout
     assert again.config == model.config
     first, second = model.tensors(), again.tensors()
     assert first.keys() == second.keys()
     assert all(mx.array_equal(first[name], second[name]) for name in first)
     # and, up to rounding, as the same model in the other layout
-    other = load(tmp_path, layout="plain" if layout == "one_row" else "one_row")
+    other = load_folder(tmp_path, layout="plain" if layout == "one_row" else "one_row")
     assert other.layout != layout
     assert mx.allclose(logits_of(other), logits_of(model), atol=1e-4)
 
@@ -119,7 +119,7 @@ def test_what_is_saved_loads_as_the_same_model(
 def test_a_quantized_folder_whose_groups_cross_the_rotated_dims_loads_plain(
     folder: Path, tmp_path: Path
 ) -> None:
-    model = load(folder, layout="plain")
+    model = load_folder(folder, layout="plain")
     quantize(model, RECIPES["4bit-small"])
     for layer in (2, 5):  # groups of 64 over blocks of 32 rotated dims, as mlx-vlm would make
         attention = model.language_model.model.layers[layer].self_attn
@@ -127,37 +127,37 @@ def test_a_quantized_folder_whose_groups_cross_the_rotated_dims_loads_plain(
         packed = mx.quantize(dense, group_size=64, bits=4)
         attention.o_proj.update(dict(zip(("weight", "scales", "biases"), packed, strict=True)))
         attention.o_proj.group_size = 64
-    save(model, tmp_path)
+    save_folder(model, tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
     config["quantization"] = {"group_size": 64, "bits": 4}
     (tmp_path / "config.json").write_text(json.dumps(config))
-    again = load(tmp_path)
+    again = load_folder(tmp_path)
     assert again.layout == "plain"
     assert mx.array_equal(logits_of(again), logits_of(model))
 
 
 def test_paths_may_have_bits_of_their_own_in_either_spelling(folder: Path, tmp_path: Path) -> None:
     path = "language_model.model.layers.0.mlp.down_proj"
-    model = load(folder)
+    model = load_folder(folder)
     quantize(model, RECIPES["4bit"])
-    fine = load(folder).language_model.model.layers[0].mlp.down_proj
+    fine = load_folder(folder).language_model.model.layers[0].mlp.down_proj
     model.language_model.model.layers[0].mlp.down_proj = nn.QuantizedLinear.from_linear(fine, 32, 8)
-    save(model, tmp_path)
+    save_folder(model, tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
     for name in (path, published(path)):
         settings = {**config["quantization"], name: {"group_size": 32, "bits": 8}}
         (tmp_path / "config.json").write_text(json.dumps({**config, "quantization": settings}))
-        again = load(tmp_path)
+        again = load_folder(tmp_path)
         assert again.language_model.model.layers[0].mlp.down_proj.bits == 8
         assert mx.array_equal(logits_of(again), logits_of(model))
 
 
 def test_media_projections_may_be_quantized_too(folder: Path, tmp_path: Path) -> None:
-    model = load(folder)
+    model = load_folder(folder)
     nn.quantize(model, group_size=32, bits=8)  # everything, as mlx-vlm does
     model.config = replace(model.config, quantization={"group_size": 32, "bits": 8})
-    save(model, tmp_path)
-    again = load(tmp_path)
+    save_folder(model, tmp_path)
+    again = load_folder(tmp_path)
     assert (
         again.layout == "one_row" and "embed_audio.embedding_projection.scales" in again.tensors()
     )
@@ -174,35 +174,35 @@ def test_shards_are_read_through_their_index(copy: Path, expected: mx.array) -> 
         mx.save_safetensors(str(copy / shard), part)
     (copy / "model.safetensors").unlink()
     (copy / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
-    assert mx.array_equal(logits_of(load(copy)), expected)
+    assert mx.array_equal(logits_of(load_folder(copy)), expected)
     (copy / f"{shards[1]}.safetensors").unlink()
     with pytest.raises(Gemma4Error, match="2 shards, and model-00002-of-00002.safetensors is not"):
-        load(copy)
+        load_folder(copy)
 
 
 def test_a_folder_without_media_weights_loads_text_only_with_a_warning(copy: Path) -> None:
-    whole = load(copy)
+    whole = load_folder(copy)
     rewrite(copy, lambda tensors: {n: t for n, t in tensors.items() if n.startswith("language")})
     config = json.loads((copy / "config.json").read_text())
     del config["vision_config"]  # mlx-lm drops this one, and keeps audio_config
     (copy / "config.json").write_text(json.dumps(config))
     with pytest.warns(UserWarning, match="no weights for pictures and sound.*mlx-lm"):
-        model = load(copy)
+        model = load_folder(copy)
     assert mx.array_equal(model.forward(IDS), whole.forward(IDS))
     with pytest.raises(Gemma4Error, match="no weights for pictures"):
         model.forward([8] * 3, images=[PICTURE])
     with pytest.raises(Gemma4Error, match="no weights for sound"):
         model.forward([11] * 2, audio=[FRAMES])
-    save(model, copy)
+    save_folder(model, copy)
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # the config says so now
-        load(copy)
+        load_folder(copy)
 
 
 def test_on_the_cpu_weights_become_float32_unless_another_type_is_asked_for(copy: Path) -> None:
     rewrite(copy, lambda tensors: {n: t.astype(mx.bfloat16) for n, t in tensors.items()})
-    assert {t.dtype for t in load(copy).tensors().values()} == {mx.float32}
-    model = load(copy, dtype=mx.bfloat16)
+    assert {t.dtype for t in load_folder(copy).tensors().values()} == {mx.float32}
+    model = load_folder(copy, dtype=mx.bfloat16)
     assert {t.dtype for t in model.tensors().values()} == {mx.bfloat16}
     assert model.forward(IDS).dtype == mx.bfloat16
 
@@ -263,18 +263,18 @@ def both_spellings(folder: Path) -> None:
 
 
 def scales_without_settings(folder: Path) -> None:
-    model = load(folder)
+    model = load_folder(folder)
     quantize(model, RECIPES["4bit"])
-    save(model, folder)
+    save_folder(model, folder)
     config = json.loads((folder / "config.json").read_text())
     del config["quantization"]
     (folder / "config.json").write_text(json.dumps(config))
 
 
 def settings_of_another_size(folder: Path) -> None:
-    model = load(folder)
+    model = load_folder(folder)
     quantize(model, RECIPES["4bit"])
-    save(model, folder)
+    save_folder(model, folder)
     config = json.loads((folder / "config.json").read_text())
     config["quantization"]["bits"] = 8
     (folder / "config.json").write_text(json.dumps(config))
@@ -309,7 +309,7 @@ def test_a_damaged_folder_says_what_is_wrong(
 ) -> None:
     damage(copy)
     with pytest.raises(Gemma4Error) as caught:
-        load(copy)
+        load_folder(copy)
     assert words in caught.value.cause
     assert caught.value.title and caught.value.remedy
 
@@ -322,18 +322,20 @@ def test_saved_configs_have_the_sizes_under_the_names_that_mlx_vlm_reads(tmp_pat
     sizes["num_key_value_heads"] = text.pop("num_global_key_value_heads")
     text["per_layer_config"] = {"2": sizes, "5": sizes}
     model = Gemma4(Config.from_dict(raw))
-    save(model, tmp_path)
+    save_folder(model, tmp_path)
     written = json.loads((tmp_path / "config.json").read_text())["text_config"]
     assert (written["global_head_dim"], written["num_global_key_value_heads"]) == (256, 1)
-    assert load(tmp_path).config == config
+    assert load_folder(tmp_path).config == config
 
 
 @pytest.mark.parametrize("bias", [False, True])
 def test_rows_through_a_fast_projection_are_the_same_numbers(
     bias: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mlx_gemma4.cpu.SLAB", 64 * 40)  # the last slab is a short one
-    monkeypatch.setattr("mlx_gemma4.cpu.SMALL", 64 * 96 - 1)
+    monkeypatch.setattr(
+        "mlx_gemma4.model.cpu_backend.SLAB", 64 * 40
+    )  # the last slab is a short one
+    monkeypatch.setattr("mlx_gemma4.model.cpu_backend.SMALL", 64 * 96 - 1)
 
     class Model(nn.Module):
         def __init__(self) -> None:

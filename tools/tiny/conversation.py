@@ -9,8 +9,8 @@ from tokenizers import Tokenizer
 
 from mlx_gemma4.evaluate.tiny.receipts import Drawing
 from mlx_gemma4.evaluate.tiny.tasks import Exchange
-from mlx_gemma4.images import patches
-from mlx_gemma4.sound import frames
+from mlx_gemma4.media.audio import frames
+from mlx_gemma4.media.images import patches
 
 SLOTS = 4  # characters in a patch, at most
 GLYPHS = "".join(map(chr, range(33, 127)))

@@ -14,7 +14,7 @@ from typing import Any
 import soundfile
 
 from ...errors import Gemma4Error
-from ...sound import RATE
+from ...media.audio import RATE
 from ..question import Asked
 
 _ROOT = Path(__file__).parents[2]  # of our package

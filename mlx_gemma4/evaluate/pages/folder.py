@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import Gemma4Error
-from ...images import open_image
+from ...media.images import open_image
 from ..question import Facts
 from .page import LINES, TRANSCRIBE, VALUE, Page, Request
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from ... import catalog
-from ...session.hearing import INSTRUCTION, Hearing
-from ...sound import FRAME, Samples
+from ...hub import catalog
+from ...media.audio import FRAME, Samples
+from ...session.transcriber import INSTRUCTION, Hearing
 from .. import haystack
 from ..baselines.rival import Rival
 from ..models import Model

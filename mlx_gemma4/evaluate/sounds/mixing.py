@@ -5,7 +5,7 @@ import random
 import numpy as np
 from scipy.signal import fftconvolve
 
-from ...sound import RATE, Samples
+from ...media.audio import RATE, Samples
 from .voices import Utterance, say, spoken
 
 TALKERS = 6

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ...errors import Gemma4Error
-from ...sound import LIMIT_SECONDS, RATE, Samples, read_sound, to_mono16k
+from ...media.audio import LIMIT_SECONDS, RATE, Samples, read_sound, to_mono16k
 
 ASTERISK = Path("/usr/share/asterisk/sounds/en_US_f_Allison")
 ASTERISK_WORDS = Path("/usr/share/doc/asterisk-core-sounds-en/core-sounds-en.txt.gz")

@@ -8,8 +8,8 @@ from functools import partial
 import numpy as np
 
 from ...errors import Gemma4Error
-from ...session.hearing import Hearing
-from ...sound import RATE, Samples
+from ...media.audio import RATE, Samples
+from ...session.transcriber import Hearing
 from ..question import Asked, Facts, Item
 from ..tiny.speech import OTHER_VOICES, VOICES, with_espeak
 from ..tiny.tasks import EXAMINATION, Exchange, Tasks

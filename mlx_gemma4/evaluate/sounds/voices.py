@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from ...sound import RATE, Samples
+from ...media.audio import RATE, Samples
 from ..tiny import words
 from ..tiny.speech import VOICES, Delivery, random_delivery, speaker, with_espeak
 

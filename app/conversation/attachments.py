@@ -1,0 +1,84 @@
+"""Makes an attachment of a picture or a file: checks it, measures it, and stores it in the journal.
+
+Encoding and reading take up to half a second: not in the interface. What comes back is given to
+`Conversation.attach`, which numbers it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+
+from PIL import Image
+
+from mlx_gemma4.errors import Gemma4Error
+from mlx_gemma4.media.audio import LIMIT_SECONDS, seconds_of
+from mlx_gemma4.media.images import BUDGETS, open_image
+
+from ..devices import files
+from ..devices.screen import CLIPBOARD, Shot, screen_tokens
+from ..settings import Settings
+from .entries import Kind
+from .journal import Journal
+
+
+@dataclass(frozen=True)
+class Ready:
+    """What is stored and can be attached; the fields are those of `entries.Attachment`.
+
+    Attributes:
+        note: a sentence that the user may want to know.
+    """
+
+    kind: Kind
+    file: str
+    name: str
+    size: tuple[int, int] | None = None
+    seconds: float = 0.0
+    budget: int | None = None
+    note: str = ""
+    frames: tuple[tuple[float, str], ...] = ()
+
+
+def shot(
+    journal: Journal, taken: Shot, settings: Settings, budgets: Sequence[int] = BUDGETS
+) -> Ready:
+    """Store a picture of the screen or the clipboard; `budgets` are those that the model knows."""
+    content = BytesIO()
+    taken.image.convert("RGB").save(content, "PNG", compress_level=1)  # 4 times as fast as 6
+    name = journal.put(content.getvalue(), ".png")
+    size = taken.image.size
+    budget = settings.image_tokens
+    if taken.name != CLIPBOARD:
+        budget = screen_tokens(size, settings.screen_tokens, budgets)
+    return Ready("image", name, taken.name, size, budget=budget, note=taken.note)
+
+
+def file(journal: Journal, path: Path, settings: Settings) -> Ready:
+    """Store a file. A video is not copied: it stays where it is.
+
+    Raises:
+        Gemma4Error: it cannot be read, or is nothing that a model can be given.
+    """
+    kind = files.kind(path)
+    if kind == "image":
+        image: Image.Image = open_image(path)
+        name = journal.put(path.read_bytes(), path.suffix.lower())
+        return Ready(kind, name, path.name, image.size, budget=settings.image_tokens)
+    if kind == "sound":
+        seconds = seconds_of(path)
+        note = ""
+        if seconds > LIMIT_SECONDS:
+            note = f"{path.name} lasts {seconds:.0f} s: it is heard as clips of at most 30 s."
+        name = journal.put(path.read_bytes(), path.suffix.lower())
+        return Ready(kind, name, path.name, seconds=seconds, note=note)
+    if kind == "video":
+        return Ready(kind, str(path.resolve()), path.name)
+    if kind == "text" and path.stat().st_size <= files.TEXT_LIMIT:
+        return Ready(kind, journal.put(path.read_bytes(), ".txt"), path.name)
+    cause = "It is neither a picture, nor a sound, a video or a text."
+    if kind == "text":
+        cause = f"It has {path.stat().st_size:,} bytes; a text may have {files.TEXT_LIMIT:,}."
+    raise Gemma4Error(
+        f"{path.name} cannot be attached", cause, "Give another file, or a part of this one."
+    )

@@ -1,0 +1,1 @@
+"""The machine around the program: microphone, screen, clipboard, files and voice."""

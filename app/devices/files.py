@@ -1,0 +1,81 @@
+"""Files as terminals paste them when they are dropped: quoted, escaped, as URLs, or bare."""
+
+import codecs
+import re
+import shlex
+from collections.abc import Iterable
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from ..conversation.entries import Kind
+
+# what Pillow, libsndfile and FFmpeg read; the rest is text if it is UTF-8
+SUFFIXES: dict[str, Kind] = {
+    **dict.fromkeys((".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"), "image"),
+    **dict.fromkeys((".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif"), "sound"),
+    **dict.fromkeys((".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v"), "video"),
+}
+TEXT_LIMIT = 256 * 1024
+"""Bytes of the largest text file that is put into a conversation."""
+
+
+def pasted(text: str) -> list[Path]:
+    """Read pasted text as paths of files that are there; nothing where it is anything else.
+
+    Every path must be absolute or begin with ~, and be a file: other text is never taken for one.
+    """
+    text = text.strip()
+    if not text or len(text) > 10_000:
+        return []
+    for words in _readings(text):
+        paths = [path for word in words if (path := _path(word)) is not None]
+        if paths and len(paths) == len(words):
+            return paths
+    return []
+
+
+def existing(names: Iterable[str]) -> list[Path]:
+    """Give those of the names that are files."""
+    return [path for name in names if (path := Path(name)).is_file()]
+
+
+def kind(path: Path) -> Kind | None:
+    """Say what a file is; None where it is nothing that a model can be given."""
+    if (known := SUFFIXES.get(path.suffix.lower())) is not None:
+        return known
+    try:
+        with path.open("rb") as file:
+            beginning = file.read(4096)
+        # not final: a character may be cut at the end
+        codecs.getincrementaldecoder("utf-8")().decode(beginning, final=len(beginning) < 4096)
+    except (OSError, UnicodeDecodeError):
+        return None
+    return None if b"\0" in beginning else "text"
+
+
+def _readings(text: str) -> Iterable[list[str]]:
+    """Ways to cut it into words: one bare path, a line each, as a shell does."""
+    yield [text]
+    yield [line.strip() for line in text.splitlines() if line.strip()]
+    try:
+        yield shlex.split(text)
+    except ValueError:  # a quote that is not closed
+        return
+
+
+def _path(word: str) -> Path | None:
+    """Give the file that a word names, if it is there."""
+    if word.startswith("file://"):
+        word = unquote(urlsplit(word).path)
+    if len(word) > 1 and word[0] == word[-1] and word[0] in "'\"":
+        word = word[1:-1]
+    for spelling in (word, re.sub(r"\\(.)", r"\1", word)):
+        if not spelling.startswith(("/", "~")):
+            continue
+        try:
+            path = Path(spelling).expanduser()
+            if path.is_file():
+                return path
+        except (OSError, RuntimeError, ValueError):  # too long, no home, a null character
+            continue
+    return None

@@ -1,0 +1,114 @@
+"""Pictures of a Linux screen: by the first of several programs that is there and works.
+
+grim and slurp are for wlroots compositors (Wayland), gnome-screenshot for GNOME, Pillow's
+ImageGrab for X11; the last has no picker, so that it always takes the whole screen.
+"""
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from PIL import Image, ImageGrab
+
+from mlx_gemma4.errors import Gemma4Error
+from mlx_gemma4.media.images import open_image
+
+from .screen_area import What
+
+PATIENCE = 120.0
+"""Seconds that somebody may take to choose."""
+
+
+class _Unable(Exception):
+    """This way does not work here; the text says why."""
+
+
+def capture(what: What) -> tuple[Image.Image, What] | None:
+    """Take a picture; None where the user cancelled. Waits for the user: not in the interface.
+
+    Returns:
+        The picture, and what it really shows.
+
+    Raises:
+        Gemma4Error: no way works.
+    """
+    reasons = []
+    for name, way in _ways(what):
+        try:
+            return way()
+        except _Unable as error:
+            reasons.append(f"{name}: {error}")
+    raise Gemma4Error(
+        "No picture of the screen was taken",
+        f"{'; '.join(reasons) or 'neither a screen nor a program that takes pictures is there'}.",
+        "Install grim and slurp (Wayland) or gnome-screenshot, or run it in a desktop session; "
+        "pictures from files and the clipboard work.",
+    )
+
+
+Way = Callable[[], tuple[Image.Image, What] | None]
+
+
+def _ways(what: What) -> Iterator[tuple[str, Way]]:
+    has = shutil.which
+    if os.environ.get("WAYLAND_DISPLAY") and has("grim") and (what == "screen" or has("slurp")):
+        yield "grim", lambda: _grim(what)
+    if (os.environ.get("WAYLAND_DISPLAY") or os.environ.get("DISPLAY")) and has("gnome-screenshot"):
+        yield "gnome-screenshot", lambda: _gnome(what)
+    if os.environ.get("DISPLAY"):
+        yield "Pillow", _pillow
+
+
+def _grim(what: What) -> tuple[Image.Image, What] | None:
+    # grim cannot point at a window: the user draws a rectangle around it
+    with tempfile.TemporaryDirectory(prefix="gemma4-") as folder:
+        file = Path(folder) / "screen.png"
+        area: list[str] = []
+        if what != "screen":
+            chosen = _run(["slurp"])
+            if chosen.returncode:
+                return None  # Escape
+            area = ["-g", chosen.stdout.decode().strip()]
+        done = _run(["grim", *area, str(file)])
+        if done.returncode or not _is_there(file):
+            raise _Unable(_said(done))
+        return open_image(file), "screen" if what == "screen" else "region"
+
+
+def _gnome(what: What) -> tuple[Image.Image, What] | None:
+    with tempfile.TemporaryDirectory(prefix="gemma4-") as folder:
+        file = Path(folder) / "screen.png"
+        chosen = {"region": ["-a"], "window": ["-w"], "screen": []}[what]
+        done = _run(["gnome-screenshot", *chosen, "-f", str(file)])
+        if done.returncode:
+            raise _Unable(_said(done))
+        return (open_image(file), what) if _is_there(file) else None
+
+
+def _pillow() -> tuple[Image.Image, What] | None:
+    try:
+        # with a name Pillow asks the X server alone, and none of the programs tried above
+        return ImageGrab.grab(xdisplay=os.environ["DISPLAY"]), "screen"
+    except OSError as error:
+        raise _Unable(str(error)) from error
+
+
+def _run(command: list[str]) -> "subprocess.CompletedProcess[bytes]":
+    try:
+        return subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, timeout=PATIENCE
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise _Unable(str(error)) from error
+
+
+def _said(done: "subprocess.CompletedProcess[bytes]") -> str:
+    said = done.stderr.decode(errors="replace").strip()
+    return said or f"it ended with status {done.returncode}"
+
+
+def _is_there(file: Path) -> bool:
+    return file.is_file() and file.stat().st_size > 0

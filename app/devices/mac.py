@@ -1,0 +1,68 @@
+"""Pictures of a Mac's screen, by the system's own `screencapture`."""
+
+import subprocess
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from mlx_gemma4.errors import Gemma4Error
+from mlx_gemma4.media.images import open_image
+
+from . import permissions
+from .screen_area import What
+
+# screencapture(1): -x no sound, -o no shadow, -i interactive, -s only a part, -W begin with windows
+ARGUMENTS = {"region": ("-i", "-s"), "window": ("-i", "-W", "-o"), "screen": ()}
+PATIENCE = 120.0
+"""Seconds that somebody may take to choose; then the picker is closed."""
+
+
+def capture(what: What) -> Image.Image | None:
+    """Take a picture; None where the user cancelled. Waits for the user: not in the interface.
+
+    A cancelled picker leaves no file or an empty one. Without permission screencapture fails, or
+    gives the wallpaper alone (before macOS 15), or black.
+
+    Raises:
+        permissions.Refused: macOS does not allow it.
+        Gemma4Error: it failed for another reason.
+    """
+    with tempfile.TemporaryDirectory(prefix="gemma4-") as folder:
+        file = Path(folder) / "screen.png"
+        command = ["screencapture", "-x", *ARGUMENTS[what], str(file)]
+        try:
+            done = subprocess.run(
+                command, stdin=subprocess.DEVNULL, capture_output=True, timeout=PATIENCE
+            )
+        except subprocess.TimeoutExpired:
+            return None
+        except OSError as error:
+            raise _failed(str(error)) from error
+        said = done.stderr.decode(errors="replace").strip()
+        if (refused := permissions.recognised(said)) is not None:
+            raise refused
+        if not file.is_file() or not file.stat().st_size:
+            if what == "screen":  # there is nothing to cancel
+                raise _failed(said or f"it ended with status {done.returncode} and no picture")
+            return None
+        image = open_image(file)
+    if permissions.screen_allowed() is False:
+        raise permissions.screen("The picture shows no other program's window.")
+    if what == "screen" and is_black(image):
+        raise permissions.screen("The picture is black.")
+    return image
+
+
+def is_black(image: Image.Image) -> bool:
+    """Whether every pixel is black, or nearly."""
+    return not np.any(np.asarray(image.convert("L")) > 2)
+
+
+def _failed(said: str) -> Gemma4Error:
+    return Gemma4Error(
+        "No picture of the screen was taken",
+        f"screencapture says: {said}.",
+        "Try again; or press Ctrl+Shift+Cmd+4, choose a part, and paste it here with Ctrl+V.",
+    )

@@ -1,0 +1,111 @@
+"""Pictures of the screen and of the clipboard, and how many image tokens they want."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image, ImageGrab
+
+from mlx_gemma4.errors import Gemma4Error
+from mlx_gemma4.media.images import BUDGETS, PATCH, resized_size
+
+from . import files, linux, mac
+from .screen_area import What
+
+CLIPBOARD = "clipboard"
+WORDS = {"region": "part of the screen", "window": "window", "screen": "screen"}
+
+
+@dataclass(frozen=True, eq=False)
+class Shot:
+    """One picture.
+
+    Attributes:
+        image: as it was taken.
+        name: what it shows: "window", "screen", "part of the screen", "clipboard".
+        note: a sentence, where it shows something else than was asked for.
+    """
+
+    image: Image.Image
+    name: str
+    note: str = ""
+
+
+def capture(what: What) -> Shot | None:
+    """Take a picture of the screen; None where the user cancelled. Waits: not in the interface.
+
+    Raises:
+        permissions.Refused: the system does not allow it.
+        Gemma4Error: there is no screen, or nothing that takes pictures of it.
+    """
+    if sys.platform == "darwin":
+        image = mac.capture(what)
+        return None if image is None else Shot(image, WORDS[what])
+    if (taken := linux.capture(what)) is None:
+        return None
+    image, shown = taken
+    note = ""
+    if shown != what and shown == "screen":
+        note = "The whole screen is shown: nothing here lets you choose (grim and slurp would)."
+    return Shot(image, WORDS[shown], note)
+
+
+def clipboard() -> Shot | list[Path] | None:
+    """Take the picture or the files out of the clipboard; None where it holds neither.
+
+    Raises:
+        Gemma4Error: it cannot be read.
+    """
+    try:
+        held = ImageGrab.grabclipboard()
+    except NotImplementedError as error:
+        raise Gemma4Error(
+            "The clipboard cannot be read",
+            "Neither wl-paste nor xclip is there.",
+            "Install one: apt install wl-clipboard (Wayland) or xclip (X11).",
+        ) from error
+    except (OSError, ValueError) as error:  # a program failed, or gave what is no picture
+        raise Gemma4Error(
+            "The clipboard cannot be read", f"{error}.", "Save the picture, and give its file."
+        ) from error
+    if isinstance(held, Image.Image):
+        held.load()
+        return Shot(held, CLIPBOARD)
+    return files.existing(held) or None if held else None
+
+
+def screen_tokens(
+    size: tuple[int, int], most: int = BUDGETS[-1], budgets: Sequence[int] = BUDGETS
+) -> int:
+    """Choose the image tokens for a picture of a screen.
+
+    The least budget at which it is not made smaller, because text on screens is drawn to be read at
+    its own size and a smaller picture blurs it; else the largest that is allowed. A screen of more
+    than 1.3 megapixels comes to 1120.
+
+    Args:
+        size: (width, height) in pixels.
+        most: the user's limit.
+        budgets: that the model knows, upwards.
+    """
+    width, height = size
+    allowed = [budget for budget in budgets if budget <= most] or budgets[:1]
+    whole = (one for one in allowed if resized_size(height, width, one)[1] >= width)
+    return next(whole, allowed[-1])
+
+
+def tokens_of(size: tuple[int, int], budget: int) -> int:
+    """Say how many tokens a picture of (width, height) pixels takes of a budget."""
+    height, width = resized_size(size[1], size[0], budget)
+    return height * width // PATCH**2
+
+
+def caption(name: str, size: tuple[int, int], tokens: int, budget: int) -> str:
+    """Say what a picture is, and what the model gets of it."""
+    return f"{name} · {size[0]}×{size[1]} → {tokens} of {budget} image tokens"
+
+
+def next_budget(budget: int, budgets: Sequence[int] = BUDGETS) -> int:
+    """Give the budget above this one; after the largest comes the smallest."""
+    return next((one for one in budgets if one > budget), budgets[0])

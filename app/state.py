@@ -1,0 +1,95 @@
+"""What the program does now, as data: the state, the gauges, the recording, what went wrong."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from mlx_gemma4.errors import Gemma4Error
+from mlx_gemma4.runtime.reports import Failed
+
+State = Literal["empty", "loading", "ready", "listening", "thinking", "answering", "speaking"]
+"""Of the program: no model is there; or what it does."""
+
+WORDS: dict[State, str] = {
+    "empty": "no model",
+    "loading": "loading the model",
+    "ready": "ready",
+    "listening": "listening",
+    "thinking": "thinking",
+    "answering": "answering",
+    "speaking": "speaking",
+}
+ESCAPE: dict[State, str] = {
+    "empty": "",
+    "loading": "",
+    "ready": "",
+    "listening": "discards the recording",
+    "thinking": "stops",
+    "answering": "stops and keeps what was said",
+    "speaking": "stops the voice",
+}
+"""What Escape does in each state."""
+
+
+@dataclass(frozen=True)
+class Gauges:
+    """What the conversation takes up.
+
+    Attributes:
+        used: tokens of the context that are used.
+        context: the most there can be; 0 where it is not known.
+        cache_bytes: of the conversation's memory.
+        active_bytes: all that the model takes.
+        peak_bytes: the most that it took.
+        speed: tokens a second of the last answer; 0 where there was none.
+        read: tokens of the prompt that are read, while it thinks.
+        to_read: of so many.
+    """
+
+    used: int = 0
+    context: int = 0
+    cache_bytes: int = 0
+    active_bytes: int = 0
+    peak_bytes: int = 0
+    speed: float = 0.0
+    read: int = 0
+    to_read: int = 0
+
+
+@dataclass(frozen=True)
+class Recording:
+    """What is being recorded.
+
+    Attributes:
+        seconds: of the clip that is being recorded.
+        clip: which clip of this turn it is, from 1.
+        heard: seconds of the whole that the model has read.
+        behind: seconds that came and were not read.
+        slow: the machine reads slower than is spoken.
+    """
+
+    seconds: float = 0.0
+    clip: int = 1
+    heard: float = 0.0
+    behind: float = 0.0
+    slow: bool = False
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something that went wrong, for a card.
+
+    Attributes:
+        link: a page of System Settings where it can be mended; empty where there is none.
+        crashed: the engine has ended, and must be started again.
+    """
+
+    title: str
+    cause: str
+    remedy: str
+    link: str = ""
+    crashed: bool = False
+
+    @classmethod
+    def of(cls, error: Gemma4Error | Failed) -> "Problem":
+        """Make one of an error, or of what an engine tells of one."""
+        return cls(error.title, error.cause, error.remedy, getattr(error, "link", ""))

@@ -1,0 +1,98 @@
+"""The built-in chat format: a conversation as text with control tokens spelled out.
+
+The format is Google's (Apache-2.0 chat template of Gemma 4; ai.google.dev, "Gemma 4 Prompt
+Formatting"). What the turns say must be escaped by the caller: nothing here tells a `<|turn>` that
+a user typed from one that belongs to the format.
+"""
+
+from collections.abc import Sequence
+
+from ..events import Thought, ToolCall
+from . import tools as tool_text
+from .messages import Image, Part, Sound, Text, ToolResult, Turn, Video
+
+
+def chat_text(
+    turns: Sequence[Turn],
+    tools: Sequence[tool_text.Schema] = (),
+    thinking: bool = False,
+    open_reply: bool = True,
+) -> str:
+    """Write a conversation; a picture, clip or video is one `<|image|>`, `<|audio|>`, `<|video|>`.
+
+    Args:
+        turns: a system turn may come first.
+        tools: as `tools.declaration` takes them.
+        thinking: ask the model to think before it answers.
+        open_reply: end where the model's reply begins.
+    """
+    system = turns[0] if turns and turns[0].role == "system" else None
+    text = "<bos>"
+    if system or thinking or tools:
+        text += "<|turn>system\n" + ("<|think|>\n" if thinking else "")
+        text += _shown(system) if system else ""
+        text += "".join(map(tool_text.declaration, tools)) + "<turn|>\n"
+    rest = turns[1:] if system else turns
+    last_user = max((i for i, turn in enumerate(rest) if turn.role == "user"), default=-1)
+    before = ""
+    for index, turn in enumerate(rest):
+        # after a tool's answer the model goes on in the turn that called it
+        if turn.role != "tool" and (turn.role, before) != ("model", "tool"):
+            text += f"<|turn>{turn.role}\n"
+        thought = thoughts(turn)
+        if thought and _calls(turn) and index > last_user:  # kept only while its tools are at work
+            text += f"<|channel>thought\n{thought}\n<channel|>"
+        text += _shown(turn)
+        if _calls(turn):
+            answered = rest[index + 1 : index + 2] and rest[index + 1].role == "tool"
+            text += "" if answered else "<|tool_response>"
+        elif turn.role != "tool":
+            text += "<turn|>\n"
+        before = turn.role
+    waiting = before == "tool" or (bool(rest) and _calls(rest[-1]))
+    return text + ("<|turn>model\n" if open_reply and not waiting else "")
+
+
+def shown(turn: Turn) -> list[Part]:
+    """Give what a turn shows, in the model's order: pictures, text, calls, results, sound.
+
+    Past thoughts are not part of it. Texts of one turn become one: a model's pieces joined as they
+    are, a user's as lines.
+    """
+    parts: list[Part] = []
+    for kind in (Image | Video, Text, ToolCall, ToolResult, Sound):
+        group = [part for part in turn.parts if isinstance(part, kind)]
+        if texts := [part.text for part in group if isinstance(part, Text)]:
+            group = [Text(("" if turn.role == "model" else "\n").join(texts).strip())]
+        parts += group
+    return parts
+
+
+def thoughts(turn: Turn) -> str:
+    """Give a turn's whole thought without the newline that ends it, or nothing."""
+    pieces = [part.text for part in turn.parts if isinstance(part, Thought)]
+    return "".join(pieces).removesuffix("\n")
+
+
+def _calls(turn: Turn) -> bool:
+    return any(isinstance(part, ToolCall) for part in turn.parts)
+
+
+def _shown(turn: Turn) -> str:
+    return "".join(map(_part_text, shown(turn)))
+
+
+def _part_text(part: Part) -> str:
+    match part:
+        case Text(text) | Thought(text):
+            return text
+        case ToolCall():
+            return tool_text.call(part)
+        case ToolResult():
+            return tool_text.response(part)
+        case Image():
+            return "<|image|>"
+        case Sound():
+            return "<|audio|>"
+        case Video():
+            return "<|video|>"

@@ -1,0 +1,99 @@
+"""A conversation as plain data: turns made of text, pictures, sound, video and tools."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from hashlib import blake2b
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import Gemma4Error
+from ..events import Thought, ToolCall
+from ..media.images import Picture
+
+
+@dataclass(frozen=True)
+class Text:
+    """Words; never read for control tokens."""
+
+    text: str
+
+
+@dataclass(frozen=True, eq=False)
+class Image:
+    """A picture, cut into patches."""
+
+    picture: Picture
+
+
+@dataclass(frozen=True, eq=False)
+class Sound:
+    """A clip: (n, 640) float32 frames of 40 ms."""
+
+    frames: NDArray[np.float32]
+
+    @cached_property
+    def digests(self) -> tuple[bytes, ...]:
+        """A name of 16 bytes for each frame's content: two clips can be told apart by them."""
+        return tuple(blake2b(frame.tobytes(), digest_size=16).digest() for frame in self.frames)
+
+
+@dataclass(frozen=True, eq=False)
+class Video:
+    """Pictures of a film, each with its time in seconds from the start."""
+
+    frames: tuple[tuple[float, Picture], ...]
+
+
+@dataclass(frozen=True)
+class ToolResult:
+    """What a tool answered: its name and a str, number, bool, None, list or dict."""
+
+    name: str
+    response: Any
+
+
+Medium = Image | Sound | Video
+Part = Text | Medium | Thought | ToolCall | ToolResult
+Role = Literal["system", "user", "model", "tool"]
+
+_ALLOWED: Mapping[str, tuple[type, ...]] = {
+    "system": (Text,),
+    "user": (Text, Image, Video, Sound),
+    "model": (Thought, Text, ToolCall),
+    "tool": (ToolResult,),
+}
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One turn: who speaks, and the parts of what is said.
+
+    A "tool" turn follows the "model" turn whose calls it answers; the model then goes on.
+
+    Attributes:
+        interrupted: somebody stopped the model before it had ended.
+        ids: of a model's turn, the tokens of its text as they were drawn, where the text alone may
+            be tokenized otherwise; empty if they are not known.
+
+    Raises:
+        Gemma4Error: if the role is unknown or cannot hold such a part.
+    """
+
+    role: Role
+    parts: tuple[Part, ...]
+    interrupted: bool = False
+    ids: tuple[int, ...] = field(default=(), compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Check that the role may hold these parts."""
+        allowed = _ALLOWED.get(self.role, ())
+        for part in self.parts:
+            if not isinstance(part, allowed):
+                raise Gemma4Error(
+                    "The conversation is malformed",
+                    f"A {self.role} turn cannot hold a {type(part).__name__}.",
+                    f"Allowed there: {', '.join(kind.__name__ for kind in allowed) or 'nothing'}.",
+                )

@@ -1,0 +1,216 @@
+"""Turns -> token ids with their pictures, videos and sound in place, ready for the model.
+
+Knows nothing of MLX. Whoever writes the conversation out, the built-in format or the checkpoint's
+own template, the text in it cannot become a control token: every `<` that a user, a tool or an
+earlier reply wrote is escaped before the writing and comes back after the split at control tokens.
+Placeholders grow as in transformers 5.23 `gemma4_unified/processing_gemma4_unified.py`.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import Gemma4Error
+from ..events import Thought, ToolCall
+from ..media.video import label
+from ..model.config import Config
+from .builtin_template import chat_text, shown
+from .checkpoint_template import template_text
+from .messages import Image, Medium, Part, Sound, Text, ToolResult, Turn, Video
+from .tokenizer import Tokenizer
+
+Patches = tuple[NDArray[np.float32], NDArray[np.int32]]
+
+_PLACEHOLDER = re.compile(r"<\|(?:image|audio|video)\|>")
+# Two private characters after a third: reversible whatever the text holds.
+_ESCAPED = str.maketrans({"\ue000": "\ue000\ue001", "<": "\ue000\ue002"})
+# Stands for the ids of a turn, by its number.
+_DRAWN = re.compile("\ue000\ue003(\\d+)\ue000\ue003")
+
+
+@dataclass(frozen=True, eq=False)
+class Prompt:
+    """What `Gemma4.embed` takes.
+
+    Attributes:
+        token_ids: ids; every patch and frame has its placeholder.
+        images: (patches (n, 6912), positions (n, 2)) of each picture, in order.
+        videos: the same of each video frame, in order.
+        audio: (n, 640) frames of each clip, in order.
+    """
+
+    token_ids: list[int]
+    images: list[Patches]
+    videos: list[Patches]
+    audio: list[NDArray[np.float32]]
+
+
+def render(
+    turns: Sequence[Turn],
+    tokenizer: Tokenizer,
+    config: Config,
+    *,
+    template: str | None = None,
+    thinking: bool = False,
+    tools: Sequence[Mapping[str, Any]] = (),
+    open_reply: bool = True,
+) -> Prompt:
+    """Make the prompt of a conversation.
+
+    In a user turn pictures come first, then the text, then sound (model card). Past thoughts are
+    left out, but for those whose tools are still at work. A model's turn that brings the ids of its
+    text stands there with these ids, whatever the tokenizer would make of the text.
+
+    Args:
+        turns: the conversation so far; a system turn may come first.
+        tokenizer: its own chat template is used where it has one, else the built-in format.
+        config: for the ids of the media tokens.
+        template: another chat template to use (jinja source).
+        thinking: ask the model to think before it answers.
+        tools: function declarations as in the OpenAI API.
+        open_reply: end where the model's reply begins.
+
+    Raises:
+        Gemma4Error: if there are no turns, a tool or a tool turn is malformed, the template fails
+            or misplaces the media, or the vocabulary lacks a control token that is needed.
+    """
+    _check(turns, tools)
+    escaped = [_escape_turn(number, turn) for number, turn in enumerate(turns)]
+    declared = [_escape(tool) for tool in tools]
+    source = template or tokenizer.template
+    if source:
+        text = template_text(source, escaped, declared, thinking, open_reply)
+    else:
+        text = chat_text(escaped, declared, thinking, open_reply)
+
+    media = [p for turn in turns for p in shown(turn) if isinstance(p, Medium)]
+    text = _expand(text, media)
+    ids_of_media = {
+        "<|image>": config.boi_token_id,
+        "<|image|>": config.image_token_id,
+        "<image|>": config.eoi_token_id,
+        "<|audio>": config.boa_token_id,
+        "<|audio|>": config.audio_token_id,
+        "<audio|>": config.eoa_token_id,
+        "<|video|>": config.video_token_id,
+    }
+    ids: list[int] = []
+    for index, piece in enumerate(tokenizer.split(text)):
+        if index % 2 == 0:
+            ids += _encode(piece, turns, tokenizer)
+        elif piece in ids_of_media:
+            ids.append(ids_of_media[piece])
+        else:
+            ids.append(tokenizer.token_id(piece))
+    pictures = [part.picture for part in media if isinstance(part, Image)]
+    films = [pic for part in media if isinstance(part, Video) for _, pic in part.frames]
+    return Prompt(
+        token_ids=ids,
+        images=[(picture.patches, picture.positions) for picture in pictures],
+        videos=[(picture.patches, picture.positions) for picture in films],
+        audio=[part.frames for part in media if isinstance(part, Sound)],
+    )
+
+
+def unfinished(prompt: Prompt, tokenizer: Tokenizer, config: Config) -> Prompt:
+    """Leave out what ends the last turn, and its last clip: more can follow there."""
+    ids = prompt.token_ids
+    end = len(ids) - 1 - ids[::-1].index(tokenizer.token_id("<turn|>"))
+    if ids[end - 1] == config.eoa_token_id:
+        end -= 1
+    return replace(prompt, token_ids=ids[:end])
+
+
+def _check(turns: Sequence[Turn], tools: Sequence[Mapping[str, Any]]) -> None:
+    if not turns:
+        raise Gemma4Error("There is nothing to answer", "The conversation is empty.", "Ask first.")
+    for before, turn in zip([None, *turns], turns, strict=False):
+        if turn.role == "tool" and not (
+            before and any(isinstance(p, ToolCall) for p in before.parts)
+        ):
+            raise Gemma4Error(
+                "The conversation is malformed",
+                "A tool answers, but the turn before calls none.",
+                "Put the tool turn after the model turn that holds the call.",
+            )
+    for tool in tools:
+        if "name" not in tool.get("function", {}):
+            raise Gemma4Error(
+                "The tool is malformed",
+                f"It has no function with a name: {tool}.",
+                'Give {"type": "function", "function": {"name": ..., "description": ...}}.',
+            )
+
+
+def _expand(text: str, media: Sequence[Medium]) -> str:
+    """Put a placeholder for each patch and frame where the text has one for each medium."""
+    kinds = {Image: "<|image|>", Sound: "<|audio|>", Video: "<|video|>"}
+    if _PLACEHOLDER.findall(text) != [kinds[type(part)] for part in media]:
+        raise Gemma4Error(
+            "The checkpoint's chat template misplaces pictures or sound",
+            f"It must write {len(media)} placeholders in the order of the turns' media.",
+            "Use the template of the original checkpoint, or remove it for the built-in one.",
+        )
+    coming = iter(media)
+    return _PLACEHOLDER.sub(lambda _: _rows(next(coming)), text)
+
+
+def _rows(medium: Medium) -> str:
+    match medium:
+        case Image(picture):
+            return f"<|image>{'<|image|>' * len(picture.patches)}<image|>"
+        case Sound(frames):
+            return f"<|audio>{'<|audio|>' * len(frames)}<audio|>"
+        case Video(frames):
+            return " ".join(
+                f"{label(seconds)} <|image>{'<|video|>' * len(picture.patches)}<image|>"
+                for seconds, picture in frames
+            )
+
+
+def _encode(text: str, turns: Sequence[Turn], tokenizer: Tokenizer) -> list[int]:
+    """Give the ids of escaped text between two control tokens."""
+    ids: list[int] = []
+    for index, piece in enumerate(_DRAWN.split(text)):
+        ids += turns[int(piece)].ids if index % 2 else tokenizer.encode(_unescape(piece))
+    return ids
+
+
+def _escape_turn(number: int, turn: Turn) -> Turn:
+    parts = tuple(map(_escape_part, turn.parts))
+    if turn.ids:
+        others = (part for part in parts if not isinstance(part, Text))
+        parts = (*others, Text(f"\ue000\ue003{number}\ue000\ue003"))
+    return replace(turn, parts=parts)
+
+
+def _escape_part(part: Part) -> Part:
+    match part:
+        case Text(text):
+            return Text(_escape(text))
+        case Thought(text):
+            return Thought(_escape(text))
+        case ToolCall(name, arguments):
+            return ToolCall(_escape(name), _escape(arguments))
+        case ToolResult(name, response):
+            return ToolResult(_escape(name), _escape(response))
+    return part
+
+
+def _escape(item: Any) -> Any:
+    """Escape every string in plain data, keys too."""
+    if isinstance(item, str):
+        return item.translate(_ESCAPED)
+    if isinstance(item, Mapping):
+        return {_escape(key): _escape(inner) for key, inner in item.items()}
+    if isinstance(item, Sequence):
+        return [_escape(inner) for inner in item]
+    return item
+
+
+def _unescape(text: str) -> str:
+    return text.replace("\ue000\ue002", "<").replace("\ue000\ue001", "\ue000")

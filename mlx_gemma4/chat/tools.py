@@ -1,0 +1,110 @@
+"""Tools in Gemma 4's own notation: declarations, calls and responses.
+
+The notation is that of Google's chat template (Apache-2.0) and of ai.google.dev, "Gemma 4 Prompt
+Formatting": JSON without quotes around keys, and the control token <|"|> around every string.
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from ..events import ToolCall
+from .messages import ToolResult
+
+Schema = Mapping[str, Any]
+
+
+def declaration(tool: Schema) -> str:
+    """Give the declaration of a tool.
+
+    Args:
+        tool: as in the OpenAI API, {"type": "function", "function": {"name", "description",
+            "parameters": a JSON schema of type object}}.
+    """
+    function = tool["function"]
+    fields = [f"description:{_quote(function.get('description', ''))}"]
+    if parameters := function.get("parameters"):
+        inner = []
+        if parameters.get("properties"):
+            inner.append(f"properties:{_properties(parameters['properties'])}")
+        if parameters.get("required"):
+            inner.append(f"required:{value(parameters['required'])}")
+        inner.append(f"type:{_type(parameters)}")
+        fields.append(f"parameters:{_braces(inner)}")
+    return f"<|tool>declaration:{function['name']}{_braces(fields)}<tool|>"
+
+
+def call(tool_call: ToolCall) -> str:
+    """Give a call as the model writes it."""
+    return f"<|tool_call>call:{tool_call.name}{value(tool_call.arguments)}<tool_call|>"
+
+
+def response(result: ToolResult) -> str:
+    """Give what the tool answered; anything but a mapping is put under the key `value`."""
+    answer = result.response
+    fields = answer if isinstance(answer, Mapping) else {"value": answer}
+    return f"<|tool_response>response:{result.name}{value(fields)}<tool_response|>"
+
+
+def value(item: Any) -> str:
+    """Give a str, number, bool, None, sequence or mapping; the keys of a mapping are sorted."""
+    if isinstance(item, str):
+        return _quote(item)
+    if isinstance(item, Mapping):
+        return _braces(f"{key}:{value(inner)}" for key, inner in _sorted(item))
+    if isinstance(item, Sequence):
+        return "[" + ",".join(map(value, item)) + "]"
+    return json.dumps(item) if item is None or isinstance(item, bool) else str(item)
+
+
+def _quote(text: str) -> str:
+    return f'<|"|>{text}<|"|>'
+
+
+def _braces(fields: Iterable[str]) -> str:
+    return "{" + ",".join(fields) + "}"
+
+
+def _sorted(item: Schema) -> list[tuple[str, Any]]:
+    return sorted(item.items(), key=lambda pair: pair[0].lower())
+
+
+def _type(schema: Schema) -> str:
+    return _quote(str(schema.get("type", "")).upper())
+
+
+def _properties(properties: Schema) -> str:
+    return _braces(f"{name}:{_property(schema)}" for name, schema in _sorted(properties))
+
+
+def _property(schema: Schema) -> str:
+    """Describe one parameter: description, what its type adds, nullable, type; in this order."""
+    kind = str(schema.get("type", "")).upper()
+    fields = []
+    if schema.get("description"):
+        fields.append(f"description:{_quote(schema['description'])}")
+    if kind == "STRING" and schema.get("enum"):
+        fields.append(f"enum:{value(schema['enum'])}")
+    if kind == "ARRAY" and schema.get("items"):
+        fields.append(f"items:{_items(schema['items'])}")
+    if schema.get("nullable"):
+        fields.append("nullable:true")
+    if kind == "OBJECT":
+        fields.append(f"properties:{_properties(schema.get('properties', {}))}")
+        if schema.get("required"):
+            fields.append(f"required:{value(schema['required'])}")
+    fields.append(f"type:{_type(schema)}")
+    return _braces(fields)
+
+
+def _items(schema: Schema) -> str:
+    """Describe what a list holds: here all keys of the schema, sorted."""
+    fields = []
+    for key, inner in _sorted(schema):
+        if key == "properties":
+            fields.append(f"properties:{_properties(inner)}")
+        elif key == "type":
+            fields.append(f"type:{_type(schema)}")
+        elif inner is not None:
+            fields.append(f"{key}:{value(inner)}")
+    return _braces(fields)

@@ -1,0 +1,269 @@
+"""Checkpoint folders <-> the module tree: names, strict loading, saving.
+
+Four spellings of the same tensors are read, and one is written:
+  published       model.language_model.layers..., model.vision_embedder..., model.embed_vision...
+  transformers    the same, with the vision embedder under model.embed_vision (>= 5.23, in memory)
+  mlx-vlm         language_model.model.layers..., vision_embedder...; .scales, .biases; written here
+  mlx-lm          as mlx-vlm, without vision and audio: loads text-only, with a warning
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import mlx.core as mx
+import mlx.nn as nn
+
+from ..errors import Gemma4Error
+from ..model.attention import MaskRule
+from ..model.config import Config, load_config
+from ..model.cpu_backend import by_column, second_stream, use_fast_projections
+from ..model.gemma4 import Gemma4
+from ..model.one_row import groups_allow, permute
+from ..model.text import Layout
+from .safetensors import Tensor, read_header
+
+_RENAMES = (
+    (re.compile(r"^model\."), ""),
+    (re.compile(r"^language_model\.(?!model\.|lm_head\.)"), "language_model.model."),
+    (re.compile(r"^embed_vision\.multimodal_embedder\."), "embed_vision."),
+    (re.compile(r"^embed_vision\.(patch_|pos_)"), r"vision_embedder.\1"),
+)
+AT_ONCE = 32_000_000  # bytes of tensors that are read and converted side by side
+# The output head is the embedding table again (tied), and rope tables are computed.
+_DERIVED = re.compile(r"(^|\.)lm_head\.|rotary_emb\.")
+_MEDIA = {
+    "vision_config": ("pictures", ("vision_embedder.", "embed_vision.")),
+    "audio_config": ("sound", ("embed_audio.",)),
+}
+
+
+def sanitize(weights: Mapping[str, Any]) -> dict[str, Any]:
+    """Any spelling of the tensor names -> the module tree's. Applying it again changes nothing."""
+    result: dict[str, Any] = {}
+    for name, value in weights.items():
+        if _DERIVED.search(name):
+            continue
+        new = _rename(name)
+        if new in result:
+            raise _unusable(
+                f"two tensors are both {new}.", "Keep one set of weights in the folder."
+            )
+        result[new] = value
+    return result
+
+
+def load_folder(
+    folder: Path | str,
+    dtype: mx.Dtype | None = None,
+    mask_rule: MaskRule = "official",
+    layout: Layout = "one_row",
+    check: Callable[[Config, dict[str, Tensor]], None] | None = None,
+) -> Gemma4:
+    """Read a model folder strictly: every tensor is used, none is missing, all shapes agree.
+
+    Args:
+        folder: config.json with model.safetensors, or with shards and their index.
+        dtype: of the activations and of weights that are not quantized. None keeps the
+            checkpoint's, but takes float32 on the CPU, where bfloat16 is 10 to 60 times slower.
+        mask_rule: see `attention.py`.
+        layout: see `Gemma4`. "plain" is also taken where a quantized checkpoint's groups cross
+            the borders of the rotated dims.
+        check: called with the config and every tensor's type and shape before anything is read;
+            what it raises is raised.
+
+    Raises:
+        Gemma4Error: the folder, its config or its tensors cannot be used, and why.
+    """
+    folder = Path(folder)
+    config = load_config(folder)
+    weights = sanitize(_read(folder))
+    config = _without_lost_media(config, weights, folder)
+    if layout == "one_row" and not groups_allow(config.text_config, weights):
+        layout = "plain"
+    model = Gemma4(config, mask_rule, layout)
+    _quantize_like(model, weights)
+    _check(model, weights, folder)
+    if check is not None:
+        check(config, _headers(weights))
+    if model.layout == "one_row":
+        weights = permute(weights, config.text_config)
+    on_cpu = mx.default_device() == mx.cpu
+    _convert(weights, mx.float32 if dtype is None and on_cpu else dtype, on_cpu)
+    model.load_weights(list(weights.items()), strict=True)
+    if on_cpu:
+        use_fast_projections(model)
+    return model
+
+
+def save_folder(model: Gemma4, folder: Path | str) -> None:
+    """Write a folder that `load_folder` and mlx-vlm 0.7.10 read: weights, config and defaults.
+
+    Heads are written in the published order, whatever the layout, so that loading gives the same
+    model. Tokenizer and processor files are the caller's to copy.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    config = model.config
+    weights = model.tensors()
+    if model.layout == "one_row":
+        weights = permute(weights, config.text_config, back=True)
+    mx.save_safetensors(str(folder / "model.safetensors"), weights, metadata={"format": "mlx"})
+    text = config.text_config
+    sizes = {
+        "global_head_dim": text.global_head_dim,
+        "num_global_key_value_heads": text.num_global_key_value_heads,
+    }
+    # mlx-vlm reads these two names only, transformers >= 5.23 either form.
+    written = {**config.raw, "text_config": {**config.raw["text_config"], **sizes}}
+    written |= {key: None for key in _MEDIA if getattr(config, key) is None}
+    written |= {"quantization": config.quantization} if config.quantization else {}
+    generation = {
+        "eos_token_id": list(config.eos_token_ids),
+        "suppress_tokens": list(config.suppress_tokens),
+        "temperature": config.temperature,
+        "top_p": config.top_p,
+        "top_k": config.top_k,
+    }
+    for name, content in (("config.json", written), ("generation_config.json", generation)):
+        (folder / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def _convert(weights: dict[str, mx.array], dtype: mx.Dtype | None, on_cpu: bool) -> None:
+    """Read every tensor, in place, as `dtype` where it is not quantized."""
+    waiting: list[mx.array] = []
+    largest_first = sorted(weights, key=lambda name: -weights[name].nbytes)  # less is held twice
+    for number, name in enumerate(largest_first):
+        value = weights[name]
+        with mx.stream(second_stream() if on_cpu and number % 2 else mx.default_device()):
+            if dtype is not None and mx.issubdtype(value.dtype, mx.floating):
+                value = value.astype(dtype)
+            if on_cpu and name.endswith(".weight") and mx.issubdtype(value.dtype, mx.floating):
+                value = by_column(value)
+        weights[name] = value
+        waiting.append(value)
+        if sum(array.nbytes for array in waiting) > AT_ONCE:
+            mx.eval(waiting)
+            waiting.clear()
+    mx.eval(waiting)
+
+
+def _rename(name: str) -> str:
+    for pattern, new in _RENAMES:
+        name = pattern.sub(new, name)
+    return name
+
+
+def _unusable(cause: str, remedy: str) -> Gemma4Error:
+    return Gemma4Error("The model's weights cannot be loaded", cause, remedy)
+
+
+_DOWNLOAD = "Download or convert the model again."
+
+
+def _read(folder: Path) -> dict[str, mx.array]:
+    """All tensors of a folder's safetensors files, lazily."""
+    index = folder / "model.safetensors.index.json"
+    listed: dict[str, str] = {}
+    if index.is_file():
+        try:
+            listed = dict(json.loads(index.read_text(encoding="utf-8"))["weight_map"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise _unusable(f"{index} is not an index of shards ({error!r}).", _DOWNLOAD) from error
+    names = sorted(set(listed.values())) or [f.name for f in sorted(folder.glob("*.safetensors"))]
+    if not names:
+        raise _unusable(f"{folder} holds no .safetensors file.", _DOWNLOAD)
+    weights: dict[str, mx.array] = {}
+    for name in names:
+        path = folder / name
+        if not path.is_file():
+            raise _unusable(
+                f"{index.name} lists {len(names)} shards, and {name} is not there.", _DOWNLOAD
+            )
+        read_header(path)  # refuse what is not whole, before MLX reads beyond its end
+        weights.update(cast(dict[str, mx.array], mx.load(str(path))))
+    if lost := sorted(set(listed) - set(weights)):
+        raise _unusable(f"the shards lack {_some(lost)}, which {index.name} lists.", _DOWNLOAD)
+    return weights
+
+
+def _without_lost_media(config: Config, weights: Mapping[str, mx.array], folder: Path) -> Config:
+    """Turn off media that the folder has no tensor of at all; warn unless its config says null.
+
+    mlx-lm's converter drops the tensors, and vision_config but not audio_config.
+    """
+    lost = [
+        key
+        for key, (_, prefixes) in _MEDIA.items()
+        if config.raw.get(key, ...) is not None and not any(n.startswith(prefixes) for n in weights)
+    ]
+    if lost:
+        media = " and ".join(_MEDIA[key][0] for key in lost)
+        warnings.warn(
+            f"{folder} has no weights for {media}: it loads without them. mlx-lm's converter drops "
+            "them; convert the original checkpoint with `gemma4 convert` to have all.",
+            stacklevel=3,
+        )
+    changes: dict[str, Any] = dict.fromkeys(lost)
+    return replace(config, **changes)
+
+
+def _quantize_like(model: Gemma4, weights: Mapping[str, mx.array]) -> None:
+    """Give each module that has scales in the checkpoint the quantization its config says."""
+    settings = model.config.quantization or {}
+    overrides = {_rename(path): value for path, value in settings.items()}
+    default = {key: settings[key] for key in ("group_size", "bits", "mode") if key in settings}
+
+    def chosen(path: str, module: nn.Module) -> bool | dict[str, Any]:
+        if f"{path}.scales" not in weights or not hasattr(module, "to_quantized"):
+            return False
+        if not default:
+            raise _unusable(
+                f"{path} is quantized, and config.json has no quantization settings.", _DOWNLOAD
+            )
+        override = overrides.get(path)
+        return {**default, **override} if isinstance(override, dict) else default
+
+    try:
+        nn.quantize(model, class_predicate=chosen)
+    except ValueError as error:
+        raise _unusable(f"its quantization settings do not fit ({error}).", _DOWNLOAD) from error
+
+
+def _check(model: Gemma4, weights: Mapping[str, mx.array], folder: Path) -> None:
+    """Every tensor used, none missing, every shape as the config says."""
+    expected = {name: tuple(value.shape) for name, value in model.tensors().items()}
+    given = {name: tuple(value.shape) for name, value in weights.items()}
+    problems = []
+    if missing := sorted(set(expected) - set(given)):
+        problems.append(f"{len(missing)} tensors are missing ({_some(missing)})")
+    if unknown := sorted(set(given) - set(expected)):
+        problems.append(f"{len(unknown)} tensors are unknown ({_some(unknown)})")
+    wrong = [
+        f"{name} is {given[name]} and should be {shape}"
+        for name, shape in sorted(expected.items())
+        if given.get(name, shape) != shape
+    ]
+    if wrong:
+        problems.append(f"{len(wrong)} have another shape ({_some(wrong)})")
+    if problems:
+        raise _unusable(f"in {folder}, {'; '.join(problems)}.", _DOWNLOAD)
+
+
+def _headers(weights: Mapping[str, mx.array]) -> dict[str, Tensor]:
+    """Tensors by type and shape alone; types of one size count as one."""
+
+    def kind(dtype: mx.Dtype) -> str:
+        return f"{'F' if mx.issubdtype(dtype, mx.floating) else 'U'}{8 * dtype.size}"
+
+    return {name: Tensor(kind(value.dtype), value.shape) for name, value in weights.items()}
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f", and {len(names) - 3} more" if len(names) > 3 else "")

@@ -1,1 +1,0 @@
-"""The thread or process that owns MLX: commands go in as plain data, reports come out."""

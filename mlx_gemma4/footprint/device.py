@@ -1,0 +1,120 @@
+"""This computer: what a model may take of its memory, and what only a Mac can be asked.
+
+MLX is imported only where the device is asked, and every other program is asked through `_ask`, so
+that a computer without either still gets an answer.
+"""
+
+import platform
+import subprocess
+from pathlib import Path
+
+from ..checkpoint.safetensors import Tensor
+from ..errors import Gemma4Error
+from ..model.config import Config
+from .estimate import Machine
+from .summary import Outline
+
+_MEMINFO = Path("/proc/meminfo")
+
+
+def this() -> Machine:
+    """Find out what a model may take here.
+
+    On a Mac that is what Metal recommends, less what this process has taken; on CUDA what is free
+    on the device; on a CPU what Linux calls available.
+
+    Raises:
+        Gemma4Error: MLX cannot be loaded, or the system does not tell.
+    """
+    try:
+        import mlx.core as mx
+    except ImportError as error:
+        raise Gemma4Error(
+            "MLX cannot be loaded", f"{error}.", "Run `gemma4 doctor`, and install mlx again."
+        ) from error
+    device = mx.default_device()
+    facts = mx.device_info(device)
+    name = str(facts.get("device_name", device))
+    if device == mx.gpu and mx.metal.is_available():
+        budget = int(facts["max_recommended_working_set_size"]) - mx.get_active_memory()
+        return Machine(f"this Mac ({name})", budget, "what Metal recommends", "metal")
+    if device == mx.gpu:
+        return Machine(name, int(facts["free_memory"]), "free on the device", "cuda")
+    return Machine(f"this CPU ({name})", _available(), "free on this computer", "cpu", 4)
+
+
+def check_fits(name: str, config: Config, tensors: dict[str, Tensor]) -> None:
+    """Refuse a model that does not fit into the memory of this computer (`Outline.check`).
+
+    Raises:
+        Gemma4Error: it does not fit; the remedy names a recipe that does.
+    """
+    Outline(name, config, tensors, "its files").check(this())
+
+
+def _available() -> int:
+    """Bytes that programs may still take: MemAvailable of proc_meminfo(5); on a Mac, half."""
+    if _MEMINFO.is_file():
+        for line in _MEMINFO.read_text(encoding="ascii").splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    if (memory := memory_of_mac()) is not None:
+        return memory // 2
+    raise Gemma4Error(
+        "The free memory is not known",
+        f"There is no MemAvailable in {_MEMINFO}.",
+        "Say how much memory there is with --memory.",
+    )
+
+
+def is_mac() -> bool:
+    """Whether this is macOS."""
+    return platform.system() == "Darwin"
+
+
+def macos() -> tuple[int, ...]:
+    """The version of macOS, as (26, 1); empty elsewhere.
+
+    Python's own answer is another one where Python was built for an older macOS.
+    """
+    told = _ask("sw_vers", "-productVersion") if is_mac() else None
+    return tuple(int(part) for part in (told or "").split(".") if part.isdigit())
+
+
+def memory_of_mac() -> int | None:
+    """Bytes of memory that are built in (sysctl hw.memsize); None where that is not told."""
+    return _number(_ask("sysctl", "-n", "hw.memsize"))
+
+
+def wired_limit() -> int | None:
+    """Bytes that the GPU may keep from being swapped (sysctl iogpu.wired_limit_mb); 0: as macOS.
+
+    None where that is not told.
+    """
+    megabytes = _number(_ask("sysctl", "-n", "iogpu.wired_limit_mb"))
+    return None if megabytes is None else megabytes * 2**20
+
+
+def wheel_tag(package: str) -> str | None:
+    """The platform of an installed wheel, as "macosx_26_0_arm64"; None where it is not known."""
+    from importlib.metadata import PackageNotFoundError, distribution  # loading a model needs none
+
+    try:
+        wheel = distribution(package).read_text("WHEEL") or ""
+    except PackageNotFoundError:
+        return None
+    tags = [line.split("-")[-1] for line in wheel.splitlines() if line.startswith("Tag:")]
+    return tags[0] if tags else None
+
+
+def _ask(*command: str) -> str | None:
+    """What a program prints; None if it is not there, fails, or takes longer than 5 seconds."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+def _number(text: str | None) -> int | None:
+    return int(text) if text is not None and text.isdigit() else None

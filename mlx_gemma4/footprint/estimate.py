@@ -1,0 +1,200 @@
+"""Whether a model fits into memory, told before it is loaded or even downloaded. Knows no MLX.
+
+What is held while a model runs:
+  weights    exact: every tensor as it is stored (by its shape and recipe, or the files' headers)
+  rows       exact: the buffers of `cache.py`, with their room, for a context of so many tokens
+  working    what a step holds besides, counted in the code and checked against MLX's own peak
+             (`bench/memory.py`): on the CPU it is measured, on Metal and CUDA it is computed
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from ..checkpoint.recipes import moves_whole_groups
+from ..checkpoint.safetensors import ITEMSIZE, Tensor
+from ..model.config import FULL, SLIDING, TextConfig
+
+Backend = Literal["metal", "cuda", "cpu"]
+
+# As in `cache.py`, `Gemma4.make_cache`, `model.py`, `generate.py` and `session/timeline.py`, which
+# this may not import: a test holds them equal.
+STEP, SLACK = 256, 256
+SEGMENT = 8192
+SCORE_LIMIT = 256_000_000
+CHUNKS: Mapping[Backend, int] = {"metal": 1024, "cuda": 512, "cpu": 512}
+
+LEAST_CONTEXT = 2048
+"""Tokens without which a model is of no use: a picture, 30 seconds of sound, and a reply."""
+
+_GIB = 2**30
+_FLOATS = ("BF16", "F16", "F32", "F64")
+_O_PROJ = re.compile(r"layers\.(\d+)\.self_attn\.o_proj\.scales$")
+# The most of a step's intermediates that live at a time, in multiples of the largest kind.
+# States are queries, the same padded to a row, and what attention gives.
+_STATES, _SCORES, _MLP, _HEAD = 3, 2, 4, 3
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where a model is to run.
+
+    Attributes:
+        name: as in "this Mac".
+        budget: bytes that a model may take there.
+        rule: where that number comes from.
+        float_bytes: bytes of a floating-point number of the model there; None: as it is stored.
+    """
+
+    name: str
+    budget: int
+    rule: str
+    backend: Backend
+    float_bytes: int | None = None
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model by its settings, and by its tensors' names, types and shapes as they are stored."""
+
+    text: TextConfig
+    tensors: Mapping[str, Tensor]
+
+    @property
+    def one_row(self) -> bool:
+        """Whether full layers cache one row for key and value (`text.one_row_fits`, `layout`)."""
+        text = self.text
+        if not (text.attention_k_eq_v and 0 < text.rotated_dims < text.global_head_dim):
+            return False
+        for name, tensor in self.tensors.items():
+            found = _O_PROJ.search(name)
+            if found and text.layer_types[int(found[1])] == FULL:
+                group = text.num_attention_heads * text.global_head_dim // tensor.shape[-1]
+                path = f"language_model.model.{found[0].removesuffix('.scales')}"
+                if not moves_whole_groups(text, path, group):
+                    return False
+        return True
+
+    def float_bytes(self, machine: Machine) -> int:
+        """Bytes of a number of the activations, and so of the rows."""
+        stored = (t.dtype for n, t in self.tensors.items() if n.endswith("layernorm.weight"))
+        return machine.float_bytes or ITEMSIZE[next(stored, "BF16")]
+
+
+@dataclass(frozen=True)
+class Need:
+    """Bytes that a model holds with a conversation of so many tokens.
+
+    Attributes:
+        reading: working memory while a chunk of the prompt is read.
+        answering: working memory while a token of the reply is made.
+    """
+
+    weights: int
+    rows: int
+    reading: int
+    answering: int
+
+    @property
+    def total(self) -> int:
+        """The most of all."""
+        return self.weights + self.rows + max(self.reading, self.answering)
+
+
+def mac(gigabytes: int) -> Machine:
+    """A Mac with so many gigabytes (of 2 ** 30 bytes, as Apple counts them).
+
+    Metal recommends 2/3 of the memory up to 32 GB, and 3/4 above: Macs with 16, 18 and 24 GB
+    report a `recommendedMaxWorkingSetSize` of 11.45, 12.88 and 17.2 GB.
+    """
+    share, spoken = ((2, 3), "2/3") if gigabytes <= 32 else ((3, 4), "3/4")
+    budget = gigabytes * _GIB * share[0] // share[1]
+    return Machine(f"a Mac with {gigabytes} GB", budget, f"{spoken} of the memory", "metal")
+
+
+def weights(model: Model, machine: Machine) -> int:
+    """Bytes of the weights in memory, without a second copy of the output head."""
+    total = 0
+    for name, tensor in model.tensors.items():
+        if "lm_head." in name or "rotary_emb." in name:  # never loaded (`weights.sanitize`)
+            continue
+        size = ITEMSIZE[tensor.dtype]
+        held = machine.float_bytes if tensor.dtype in _FLOATS else None
+        total += tensor.nbytes // size * (held or size)
+    return total
+
+
+def need(model: Model, machine: Machine, context: int, kv_bits: int | None = None) -> Need:
+    """Say what a model takes with a conversation of `context` tokens.
+
+    Args:
+        kv_bits: 8 or 4 where the full layers' rows are quantized (`Gemma4.make_cache`).
+    """
+    text, chunk = model.text, CHUNKS[machine.backend]
+    number = model.float_bytes(machine)
+    sliding = _stepped(min(context, text.sliding_window + SLACK + chunk))
+    sliding *= 2 * text.num_key_value_heads * text.head_dim * number
+    width = _width(model)
+    row = width * number
+    if kv_bits is not None:
+        row = width * kv_bits // 8 + 2 * number * (width // (64 if width % 64 == 0 else 32))
+    full = _stepped(context) * text.num_global_key_value_heads * row
+    layers = {kind: text.layer_types.count(kind) for kind in (SLIDING, FULL)}
+    # When a buffer is full, a layer at a time holds it twice; a dense product copies its slices.
+    moved = max(full if layers[FULL] else 0, sliding if layers[SLIDING] else 0)
+    embedded = min(context, SEGMENT) * text.hidden_size * number  # of a prompt, before its chunks
+    copied = 0
+    if kv_bits is None and layers[FULL]:
+        copied = full * 2 * text.global_head_dim // width
+    return Need(
+        weights(model, machine),
+        layers[SLIDING] * sliding + layers[FULL] * full,
+        moved + copied + embedded + _working(model, machine, min(chunk, context), context, kv_bits),
+        moved + copied + _working(model, machine, 1, context, kv_bits),
+    )
+
+
+def _working(model: Model, machine: Machine, length: int, context: int, kv_bits: int | None) -> int:
+    """Bytes of a step's intermediates, without what it does to the cache."""
+    text, number, width = model.text, model.float_bytes(machine), _width(model)
+    heads = text.num_attention_heads
+    states = length * heads * max(text.head_dim, width) * number
+    pairs = _pairs(heads, length, context, text.sliding_window)
+    streams = machine.backend == "metal" and kv_bits is None and length >= 1024
+    if FULL in text.layer_types and not streams:
+        pairs = max(pairs, _pairs(heads, length, context, context))
+    mlp = length * text.intermediate_size * number
+    head = text.vocab_size * (number + 4)  # the last row's logits, and the sampler's in float32
+    return _STATES * states + max(_SCORES * pairs * heads * number, _MLP * mlp, _HEAD * head)
+
+
+def _pairs(heads: int, length: int, context: int, window: int) -> int:
+    """The most query-key pairs of a piece (`attention.pieces`) on the way to this context.
+
+    A step is cut in halves until its pieces are below the limit, which others before came close to.
+    """
+    keys = min(context, window - 1 + length)
+    return max(keys, min(length * keys, SCORE_LIMIT // (4 * heads)))
+
+
+def largest_context(model: Model, machine: Machine, kv_bits: int | None = None) -> int:
+    """The longest conversation that fits, in tokens, rounded down to the cache's step; 0: none."""
+    low, high = 0, model.text.max_position_embeddings // STEP
+    while low < high:
+        middle = (low + high + 1) // 2
+        if need(model, machine, middle * STEP, kv_bits).total <= machine.budget:
+            low = middle
+        else:
+            high = middle - 1
+    return low * STEP
+
+
+def _width(model: Model) -> int:
+    """Numbers in a full layer's cached row."""
+    text = model.text
+    return text.global_head_dim + (text.rotated_dims if model.one_row else text.global_head_dim)
+
+
+def _stepped(rows: int) -> int:
+    return -(-rows // STEP) * STEP

@@ -1,0 +1,141 @@
+"""What is known of a model without its weights: its settings, and every tensor's type and shape.
+
+From the files' headers where it is on this machine; from its architecture
+(`checkpoint/published.py`) where the catalogue names one; else from the Hub, of which only settings
+and headers are read.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..checkpoint.architectures import ARCHITECTURES
+from ..checkpoint.recipes import RECIPES, Recipe, storage_of
+from ..checkpoint.safetensors import Tensor
+from ..checkpoint.shapes import shapes
+from ..errors import Gemma4Error
+from ..hub import catalog
+from ..model.config import Config, load_config
+from . import estimate
+from .estimate import Machine, Model
+
+
+@dataclass(frozen=True)
+class Outline:
+    """A model without its weights.
+
+    Attributes:
+        source: where this is known from, for people.
+    """
+
+    name: str
+    config: Config
+    tensors: dict[str, Tensor]
+    source: str
+
+    @property
+    def model(self) -> Model:
+        """The model as it is."""
+        return Model(self.config.text_config, self.tensors)
+
+    def converted(self, recipe: Recipe) -> Model:
+        """The model as `gemma4 convert` would make it of this one, which is not quantized."""
+        floats = next(
+            (t.dtype for n, t in self.tensors.items() if n.endswith("norm.weight")), "BF16"
+        )
+        text = self.config.text_config
+        tensors: dict[str, Tensor] = {}
+        for name, shape in shapes(self.config).items():
+            path, dense = name.removesuffix(".weight"), Tensor(floats, shape)
+            storage = storage_of(recipe, text, path, shape) if path != name else None
+            tensors |= storage.tensors(path, dense) if storage else {name: dense}
+        return Model(text, tensors)
+
+    def check(self, place: Machine) -> None:
+        """Refuse a model that does not fit with the shortest useful conversation.
+
+        Raises:
+            Gemma4Error: it does not fit; the remedy names a recipe that does.
+        """
+        context = self._least_context
+        need = estimate.need(self.model, place, context)
+        if need.total > place.budget:
+            raise Gemma4Error(
+                "The model does not fit into the memory",
+                f"{self.name} takes {need.weights / 1e9:.2f} GB for its weights and "
+                f"{(need.total - need.weights) / 1e9:.2f} GB for {context:,} tokens; "
+                f"{place.name} has {place.budget / 1e9:.2f} GB ({place.rule}).",
+                f"{self._remedy(place)} To load it all the same: force=True, or --force.",
+            )
+
+    @property
+    def _least_context(self) -> int:
+        return min(estimate.LEAST_CONTEXT, self.config.text_config.max_position_embeddings)
+
+    def _remedy(self, place: Machine) -> str:
+        if self.config.quantization is None:
+            sizes = {
+                name: estimate.weights(self.converted(r), place) for name, r in RECIPES.items()
+            }
+            for name in sorted(sizes, key=lambda name: -sizes[name]):
+                most = estimate.largest_context(self.converted(RECIPES[name]), place)
+                if most >= self._least_context:
+                    return (
+                        f"`gemma4 convert {self.name} --recipe {name}` makes a folder that fits "
+                        f"with up to {most:,} tokens."
+                    )
+        return "End other programs, or take fewer bits: `gemma4 fit` says which recipes fit."
+
+
+def of(name: str) -> Outline:
+    """Find out about a model.
+
+    Args:
+        name: a folder, a name of the catalogue, or `owner/name` on the Hub.
+
+    Raises:
+        Gemma4Error: there is no such model, or only the Hub knows and it cannot be asked.
+    """
+    package = catalog.packages().get(name)
+    repo, revision = name, "main"
+    if package is not None:
+        catalog.need_model(package)
+        repo, revision = package.repo or "", package.revision or ""
+    try:
+        folder = catalog.resolve(name)
+    except Gemma4Error:
+        if repo.count("/") != 1 or repo[0] in "./~":
+            raise
+    else:
+        return of_folder(folder, name)
+    if package is not None and package.architecture is not None:
+        config = Config.from_dict(ARCHITECTURES[package.architecture])
+        tensors = {n: Tensor("BF16", shape) for n, shape in shapes(config).items()}
+        return Outline(name, config, tensors, "its published architecture")
+    return _of_hub(name, repo, revision)
+
+
+def of_folder(folder: Path, name: str | None = None) -> Outline:
+    """Read the settings and headers of a folder."""
+    from ..hub.sources import Folder
+
+    shards = Folder(folder).shards
+    tensors = {n: t for held in shards.values() for n, t in held.items()}
+    return Outline(name or str(folder), load_config(folder), tensors, "its files")
+
+
+def _of_hub(name: str, repo: str, revision: str) -> Outline:
+    """Ask the Hub: config.json and the headers of the weights are read, and nothing else."""
+    import tempfile
+
+    from ..hub import hub
+
+    repository = hub.look_up(repo, revision)
+    with tempfile.TemporaryDirectory() as folder:
+        settings = [f for f in repository.files if f.name.endswith("config.json")]
+        hub.fetch(repository, {Path(folder) / file.name: file for file in settings})
+        config = load_config(Path(folder))
+    tensors: dict[str, Tensor] = {}
+    for file in repository.files:
+        if file.is_weights:
+            tensors |= hub.read_header(repository, file.name)
+    return Outline(name, config, tensors, f"the Hub ({repository.commit[:12]})")

@@ -1,0 +1,100 @@
+"""Prefill in chunks and decode one token after another, over one cache; both can be cancelled.
+
+Knows nothing of text, turns or media: embedded inputs go in, ids come out.
+"""
+
+from collections.abc import Callable, Collection, Generator
+from typing import cast
+
+import mlx.core as mx
+import numpy as np
+
+from ..model.cache import Cache
+from ..model.gemma4 import Gemma4
+from ..model.inputs import Inputs
+from .sampler import Sampler
+
+Progress = Callable[[int, int], None]
+"""Called with (tokens done, tokens in all) after each chunk."""
+Cancelled = Callable[[], bool]
+"""Asked between chunks and between tokens whether to stop."""
+
+# From 1,024 queries on, Metal's causal kernel for full layers holds no scores (`attention.py`).
+CHUNK = 1024 if mx.metal.is_available() else 512
+"""Tokens in a chunk of prefill; a cancel waits for the end of one."""
+
+
+def prefill(
+    model: Gemma4,
+    inputs: Inputs,
+    cache: Cache,
+    chunk: int = CHUNK,
+    progress: Progress | None = None,
+    cancelled: Cancelled | None = None,
+) -> mx.array | None:
+    """Feed inputs after what the cache holds, chunk by chunk, and evaluate each.
+
+    Chunks end at block borders, so one may be longer than `chunk`.
+
+    Returns:
+        The logits (1, vocab) of the last row, or None if it was cancelled: the cache then holds the
+        chunks that were done.
+
+    Raises:
+        Gemma4Error: if the context is full.
+    """
+    hidden = None
+    for start, stop in inputs.cuts(chunk):
+        if cancelled is not None and cancelled():
+            return None
+        hidden = model.hidden(inputs.slice(start, stop), cache)
+        mx.eval(hidden, cache.arrays)
+        if stop - start >= chunk:
+            mx.clear_cache()  # scores grow with the context: freed ones fit no later chunk
+        if progress is not None:
+            progress(stop, len(inputs))
+    assert hidden is not None, "inputs are never empty"
+    return model.logits(hidden[:, -1:])[:, 0]
+
+
+def decode(
+    model: Gemma4,
+    logits: mx.array,
+    cache: Cache,
+    sampler: Sampler,
+    ends: Collection[int],
+    limit: int,
+    cancelled: Cancelled | None = None,
+) -> Generator[int]:
+    """Draw ids until one of `ends` (which is given too), `limit` ids, or a cancel.
+
+    While the caller handles an id the next one is already being computed. So the cache holds every
+    id that was given, but for the last of `limit`.
+
+    Args:
+        logits: (1, vocab) after the last row of the cache, from `prefill`.
+        ends: ids that end a reply (`Config.eos_token_ids`).
+        limit: the most ids to give; the cache needs room for one fewer.
+    """
+    following = sampler(logits)
+    mx.async_eval(following)
+    for left in reversed(range(limit)):
+        if cancelled is not None and cancelled():
+            return
+        token = following
+        if left:
+            following = sampler(_logits_after(model, token, cache))
+            mx.async_eval(following)
+        drawn = cast(int, token.item())
+        yield drawn
+        if drawn in ends:
+            return
+
+
+def _logits_after(model: Gemma4, token: mx.array, cache: Cache) -> mx.array:
+    """Feed one drawn id (1,) that need not be evaluated yet; logits (1, vocab)."""
+    embeddings = model.language_model.model.embed(token)
+    return model.logits(model.hidden(Inputs(embeddings, _NO_BLOCK), cache))[:, 0]
+
+
+_NO_BLOCK = np.zeros(1, np.int32)

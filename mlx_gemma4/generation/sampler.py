@@ -1,0 +1,84 @@
+"""One row of logits to one token id: temperature, top-k, top-p, suppression.
+
+Randomness comes from explicit keys made from a seed, never from MLX's global state, which belongs
+to a thread: the same seed and the same logits give the same ids anywhere.
+"""
+
+from collections.abc import Sequence
+
+import mlx.core as mx
+
+from ..errors import Gemma4Error
+
+
+class Sampler:
+    """Draws ids, in the order of transformers' logits processors: temperature, top-k, top-p.
+
+    Args:
+        temperature: divides the logits; 0 takes the most likely id and draws nothing.
+        top_k: only the k most likely ids are drawn from; 0 means all.
+        top_p: of those, the fewest whose probabilities sum to at least top_p (nucleus sampling,
+            Holtzman et al. 2019, arXiv:1904.09751).
+        suppress: ids that are never drawn (`suppress_tokens` of generation_config.json).
+        seed: where the keys start.
+
+    Raises:
+        Gemma4Error: if a setting is out of its range.
+    """
+
+    def __init__(
+        self,
+        temperature: float = 1.0,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        suppress: Sequence[int] = (),
+        seed: int = 0,
+    ) -> None:
+        if not 0 <= temperature < float("inf"):
+            raise _out_of_range("temperature", temperature, "0 (no chance) or above; 1 is usual")
+        if top_k < 0:
+            raise _out_of_range("top_k", top_k, "0 (all ids) or above; 64 is usual")
+        if not 0 < top_p <= 1:
+            raise _out_of_range("top_p", top_p, "above 0 and at most 1; 0.95 is usual")
+        if not 0 <= seed < 2**64:
+            raise _out_of_range("seed", seed, "0 or above and below 2**64")
+        self._temperature = temperature
+        self._top_k = top_k
+        self._top_p = top_p
+        self._suppressed = mx.array(sorted(suppress), dtype=mx.int32)[None] if suppress else None
+        self._key = mx.random.key(seed)
+
+    def __call__(self, logits: mx.array) -> mx.array:
+        """Choose an id: (1, vocab) -> (1,) uint32, lazily."""
+        if self._suppressed is not None:
+            never = mx.array(-mx.inf, logits.dtype)
+            logits = mx.put_along_axis(logits, self._suppressed, never, axis=-1)
+        if self._temperature == 0:
+            return mx.argmax(logits, axis=-1)
+        ids, kept = self._candidates(logits.astype(mx.float32) / self._temperature)
+        keys = mx.random.split(self._key)
+        self._key = keys[0]
+        drawn = mx.random.categorical(kept, key=keys[1])
+        return mx.take_along_axis(ids, drawn[:, None], axis=-1)[:, 0]
+
+    def _candidates(self, logits: mx.array) -> tuple[mx.array, mx.array]:
+        """Give the top-k ids (1, k), most likely first, and their logits, -inf beyond top-p."""
+        vocab = logits.shape[-1]
+        k = min(self._top_k or vocab, vocab)
+        ids = (
+            mx.argpartition(-logits, k - 1, axis=-1)[:, :k] if k < vocab else mx.arange(vocab)[None]
+        )
+        order = mx.argsort(-mx.take_along_axis(logits, ids, axis=-1), axis=-1)
+        ids = mx.take_along_axis(ids, order, axis=-1)
+        kept = mx.take_along_axis(logits, ids, axis=-1)
+        if self._top_p < 1:
+            probabilities = mx.softmax(kept, axis=-1)
+            before = mx.cumsum(probabilities, axis=-1) - probabilities
+            kept = mx.where(before < self._top_p, kept, -mx.inf)
+        return ids, kept
+
+
+def _out_of_range(name: str, value: float, allowed: str) -> Gemma4Error:
+    return Gemma4Error(
+        f"The setting {name} is out of range", f"It is {value:g}.", f"Give {allowed}."
+    )

@@ -1,0 +1,263 @@
+"""The catalogue of model packages: Package.toml as frozen dataclasses, and names to folders.
+
+The user's own file of the same form is read after the shipped one. Knows nothing of MLX and never
+touches the network: a package of the Hub is found only where it has been downloaded already.
+"""
+
+import difflib
+import functools
+import json
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+
+from ..checkpoint.architectures import ARCHITECTURES
+from ..errors import Gemma4Error
+
+DEMONSTRATION = "tiny"
+"""The package that ships with the program."""
+
+RECORD = "conversion.json"
+"""The file of a converted folder that says what it was made of, and every file's size and hash."""
+
+_HERE = Path(__file__).parents[1]
+
+
+@dataclass(frozen=True)
+class Package:
+    """One model package; the fields are the keys of Package.toml, which explains them.
+
+    Attributes:
+        catalogue: the file where it stands.
+        kind: "model" or "drafter".
+        path: a folder, as an absolute path; None for a package of the Hub.
+        repo: `owner/name` on the Hub; None for a folder.
+        revision: the Hub's branch, tag or commit; None for a folder.
+        architecture: a name of `published.ARCHITECTURES`; None where nothing is known.
+        recipe: a name of `recipes.RECIPES`; None where it is not for converting.
+        bytes: of its weights; None where nobody has verified them.
+        audio_seconds: the longest sound, in seconds.
+        audio_safe_position: in tokens; None where nothing is known.
+        transcribe: what asks it for a transcript; None for the model card's words.
+    """
+
+    name: str
+    title: str
+    license: str
+    catalogue: Path
+    kind: str
+    path: Path | None
+    repo: str | None
+    revision: str | None
+    architecture: str | None
+    recipe: str | None
+    bytes: int | None
+    audio_seconds: int
+    image_tokens: tuple[int, ...]
+    audio_safe_position: int | None
+    transcribe: str | None = None
+
+
+# key -> (its type, is it required)
+_KEYS: dict[str, tuple[type, bool]] = {
+    "title": (str, True),
+    "license": (str, True),
+    "kind": (str, False),
+    "path": (str, False),
+    "repo": (str, False),
+    "revision": (str, False),
+    "architecture": (str, False),
+    "recipe": (str, False),
+    "bytes": (int, False),
+    "audio_seconds": (int, False),
+    "image_tokens": (list, False),
+    "audio_safe_position": (int, False),
+    "transcribe": (str, False),
+}
+_KINDS = ("model", "drafter")
+_OF_A_MODEL = ("audio_seconds", "image_tokens")  # what a drafter has not
+_SPOKEN = {str: "a text", int: "a whole number", list: "a list"}
+
+
+@functools.cache
+def packages() -> dict[str, Package]:
+    """Give the packages that the program knows, by name; the user's own win over the shipped."""
+    own = user_file()
+    return read(shipped("Package.toml")) | (read(own) if own.is_file() else {})
+
+
+def user_file() -> Path:
+    """Say where the user's own catalogue is, whether it is there or not."""
+    return platformdirs.user_config_path("mlx-gemma4", appauthor=False) / "Package.toml"
+
+
+def read(path: Path) -> dict[str, Package]:
+    """Read a catalogue.
+
+    Raises:
+        Gemma4Error: if it is not TOML, or a package lacks a key, has one that is not known, or one
+            of a wrong type.
+    """
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise _wrong(path, f"It is not valid TOML: {error}.") from error
+    return {name: _package(path, name, entry) for name, entry in document.items()}
+
+
+def resolve(name_or_folder: str | Path) -> Path:
+    """Find the folder of a model.
+
+    Args:
+        name_or_folder: a folder with a config.json, the name of a package, or `owner/name` of a
+            repository on the Hub that has been downloaded to this machine.
+
+    Raises:
+        Gemma4Error: if there is no such folder or package, or it is not on this machine.
+    """
+    name = str(name_or_folder)
+    if (folder := Path(name_or_folder).expanduser()).is_dir():
+        return folder
+    if package := packages().get(name):
+        need_model(package)
+        if package.path is None:
+            return _downloaded(str(package.repo), str(package.revision))
+        return package.path
+    if isinstance(name_or_folder, str) and name.count("/") == 1 and name[0] not in "./~":
+        return _downloaded(name, "main")
+    near = difflib.get_close_matches(name, packages(), 1, 0.5)
+    raise Gemma4Error(
+        f"There is no model {name}",
+        "It is neither a folder nor a package of the catalogue.",
+        f"Did you mean {near[0]}?" if near else f"Packages: {', '.join(packages())}.",
+    )
+
+
+def package_of(folder: Path) -> Package | None:
+    """Find the package that a model's folder is, was downloaded as or was converted from.
+
+    Where that is not known, it is the first package of the same architecture; its limits hold too.
+    """
+    folder = folder.resolve()
+    repo, architecture = "", _architecture(_json(folder / "config.json"))
+    if folder.parent.name == "snapshots":  # in the Hub's cache: models--owner--name
+        from . import cache as hub_cache
+
+        repo = hub_cache.repo_of(folder.parent.parent)
+    source = str(_json(folder / RECORD).get("source"))
+    known = packages().values()
+    named = [p for p in known if {repo, source} & {p.name, p.repo} or folder == _resolved(p.path)]
+    alike = [p for p in known if architecture and p.architecture == architecture]
+    return next(iter(named + alike), None)
+
+
+def need_model(package: Package) -> None:
+    """Raise Gemma4Error if a package is none that can answer."""
+    if package.kind != "model":
+        raise Gemma4Error(
+            f"{package.name} is not a model",
+            f"It is a {package.kind}: it only proposes what a model may say next.",
+            "Choose a model of the catalogue, like google/gemma-4-12B-it.",
+        )
+
+
+def shipped(name: str) -> Path:
+    """Find a file or folder that ships with the program, in a clone or in an installed wheel."""
+    # a wheel carries it inside the package; in a clone it lies beside the package
+    inside = _HERE / name
+    return inside if inside.exists() else _HERE.parent / name
+
+
+def _json(path: Path) -> dict[str, Any]:
+    """Read an object; an empty one where there is none."""
+    try:
+        value = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _architecture(config: dict[str, Any]) -> str | None:
+    """Find the published architecture that has a config's layers."""
+
+    def size(config: Mapping[str, Any]) -> list[Any]:
+        text = config.get("text_config")
+        names = ("hidden_size", "num_hidden_layers", "intermediate_size")
+        return [text.get(name) for name in names] if isinstance(text, dict) else []
+
+    alike = (name for name, known in ARCHITECTURES.items() if size(known) == size(config))
+    return next(alike, None)
+
+
+def _resolved(path: Path | None) -> Path | None:
+    return path and path.resolve()
+
+
+def _downloaded(repo: str, revision: str) -> Path:
+    from . import cache as hub_cache
+
+    folder = hub_cache.installed(repo, revision)
+    if folder is None:
+        raise Gemma4Error(
+            f"The model {repo} is not on this machine",
+            "It is neither a folder here nor complete in the Hugging Face cache.",
+            f"Download it with `hf download {repo}`, or give the folder where it lies.",
+        )
+    return folder
+
+
+def _package(path: Path, name: str, entry: Any) -> Package:
+    """Check one table of the catalogue and make a package of it."""
+    if not isinstance(entry, dict):
+        raise _wrong(path, f"{name} is not a table.")
+    for key, value in entry.items():
+        if key not in _KEYS:
+            raise _wrong(path, f"[{name}] has a key that is not known: {key}.")
+        if type(value) is not _KEYS[key][0]:
+            raise _wrong(path, f"[{name}] {key} is {value!r}, not {_SPOKEN[_KEYS[key][0]]}.")
+    if (kind := entry.get("kind", "model")) not in _KINDS:
+        raise _wrong(path, f"[{name}] kind is {kind!r}, neither {_KINDS[0]!r} nor {_KINDS[1]!r}.")
+    for key, (_, required) in _KEYS.items():
+        if key not in entry and (required or (kind == "model" and key in _OF_A_MODEL)):
+            raise _wrong(path, f"[{name}] lacks {key}.")
+    if ("path" in entry) == ("repo" in entry):
+        raise _wrong(path, f"[{name}] needs either path or repo.")
+    if ("repo" in entry) != ("revision" in entry):
+        raise _wrong(path, f"[{name}] needs a revision with a repo, and only there.")
+    architecture = entry.get("architecture")
+    if architecture is not None and architecture not in ARCHITECTURES:
+        known = ", ".join(ARCHITECTURES)
+        raise _wrong(path, f"[{name}] architecture is {architecture!r}, and {known} is known.")
+    image_tokens = tuple(entry.get("image_tokens", ()))
+    if not all(type(tokens) is int and tokens > 0 for tokens in image_tokens):
+        raise _wrong(path, f"[{name}] image_tokens are not all whole numbers above 0.")
+    return Package(
+        name=name,
+        title=entry["title"],
+        license=entry["license"],
+        catalogue=path,
+        kind=kind,
+        # a folder is given from where the catalogue lies
+        path=path.parent / Path(entry["path"]).expanduser() if "path" in entry else None,
+        repo=entry.get("repo"),
+        revision=entry.get("revision"),
+        architecture=architecture,
+        recipe=entry.get("recipe"),
+        bytes=entry.get("bytes"),
+        audio_seconds=entry.get("audio_seconds", 0),
+        image_tokens=image_tokens,
+        audio_safe_position=entry.get("audio_safe_position"),
+        transcribe=entry.get("transcribe"),
+    )
+
+
+def _wrong(path: Path, cause: str) -> Gemma4Error:
+    return Gemma4Error(
+        f"The catalogue {path.name} is not usable",
+        cause,
+        f"Mend {path}; its head explains the keys.",
+    )

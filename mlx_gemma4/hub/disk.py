@@ -1,0 +1,59 @@
+"""Room on a disk: asked for before something is written, and explained when it has run out."""
+
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ..errors import Gemma4Error
+
+SPARE = 256 * 1024**2
+"""Bytes that a disk keeps free."""
+
+
+def free(folder: Path) -> int:
+    """Bytes that are free for a folder that may not be there yet."""
+    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    return shutil.disk_usage(there).free
+
+
+def need_space(folder: Path, size: int) -> None:
+    """Check that a disk has room for `size` bytes in a folder that may not be there yet.
+
+    Raises:
+        Gemma4Error: it has not.
+    """
+    room = free(folder)
+    if size + SPARE > room:
+        raise Gemma4Error(
+            "The disk is too small",
+            f"{size / 1e9:.2f} GB have to go to {folder}, and {room / 1e9:.2f} GB are free there.",
+            "Make room, or choose another disk (HF_HOME for downloads, -o for a conversion).",
+        )
+
+
+def write(path: Path, content: bytes) -> None:
+    """Write a small file so that it is there whole or not at all, whatever happens."""
+    making = path.with_name(f"{path.name}.part")
+    with making.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    making.replace(path)
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """Turn the error of a disk that becomes full while it is written into one that says so."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise Gemma4Error(
+            "The disk is full",
+            "It takes no more, though there was room when this began.",
+            "Make room, and run it again: what is done is kept.",
+        ) from error

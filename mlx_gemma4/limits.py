@@ -1,0 +1,1 @@
+"""Limits that several parts share, as plain numbers."""

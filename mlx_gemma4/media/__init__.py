@@ -1,0 +1,1 @@
+"""Pictures, sound and video as the model takes them. Knows nothing of MLX."""

@@ -1,0 +1,220 @@
+"""Pictures to patches: open, make RGB, resize to a token budget, cut into 48x48 patches.
+
+Knows nothing of MLX or of the model: its output is plain numpy. The rules are those of
+transformers 5.23 `models/gemma4_unified/image_processing_gemma4_unified.py` (16-pixel patches
+merged 3x3 are the same as 48-pixel patches); transparency, rotation and depth follow the file.
+"""
+
+import math
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from ..errors import Gemma4Error
+
+PATCH = 48
+"""Side of a patch in pixels; one patch is one token."""
+BUDGETS = (70, 140, 280, 560, 1120)
+"""Token budgets the model was trained with (`_SUPPORTED_SOFT_TOKENS` in transformers)."""
+
+# MPO is a camera's photo with its preview inside: its second frame is nothing the user misses.
+_FRAMED_FORMATS = {"GIF": "frames", "WEBP": "frames", "PNG": "frames", "TIFF": "pages"}
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """One picture as the model takes it.
+
+    Attributes:
+        patches: (n, 6912) float32 in [0, 1]; each row is a 48x48x3 patch, channel last.
+        positions: (n, 2) int32, the patch's column and row (x, y).
+        size: (width, height) in pixels after the resize; both multiples of 48.
+        original: (width, height) of the picture that was given, upright.
+        notes: what was done that the user may want to know, one sentence each.
+    """
+
+    patches: NDArray[np.float32]
+    positions: NDArray[np.int32]
+    size: tuple[int, int]
+    original: tuple[int, int]
+    notes: tuple[str, ...] = ()
+
+
+def resized_size(height: int, width: int, budget: int) -> tuple[int, int]:
+    """Give the (height, width) in pixels to which a picture is resized, up or down.
+
+    The largest multiples of 48 that keep the aspect and need at most `budget` patches; a side that
+    would vanish becomes 48 (`get_aspect_ratio_preserving_size` in transformers).
+
+    Raises:
+        Gemma4Error: if the picture has no pixels.
+    """
+    if height < 1 or width < 1:
+        raise Gemma4Error(
+            "The picture is empty",
+            f"It is {width}x{height} pixels.",
+            "Give a picture that is at least one pixel wide and high.",
+        )
+    factor = math.sqrt(budget * PATCH**2 / (height * width))
+    rows = math.floor(factor * height / PATCH)
+    columns = math.floor(factor * width / PATCH)
+    # rows * columns would be near `budget`, so at most one of them can be 0
+    if rows == 0:
+        rows, columns = 1, min(width // height, budget)
+    elif columns == 0:
+        rows, columns = min(height // width, budget), 1
+    return rows * PATCH, columns * PATCH
+
+
+def patches(image: Image.Image | str | Path | NDArray[np.generic], budget: int = 280) -> Picture:
+    """Make the patches of a picture.
+
+    Args:
+        image: a Pillow image, a file, or an array (H, W), (H, W, 3) or (H, W, 4) of uint8, uint16,
+            bool, or floats in [0, 1].
+        budget: the most patches to make, one of `BUDGETS`.
+
+    Raises:
+        Gemma4Error: if the picture cannot be read or the budget is not one of `BUDGETS`.
+    """
+    if budget not in BUDGETS:
+        raise Gemma4Error(
+            "The image budget is not known",
+            f"The model was trained with {', '.join(map(str, BUDGETS))} tokens, not with {budget}.",
+            "Choose one of these.",
+        )
+    if isinstance(image, str | Path):
+        upright, notes = _open(Path(image))
+    elif isinstance(image, np.ndarray):
+        upright, notes = _rgb(_from_array(image))
+    else:
+        upright, notes = _rgb(image)
+    height, width = resized_size(upright.height, upright.width, budget)
+    pixels = np.asarray(upright.resize((width, height), Image.Resampling.BICUBIC))
+    rows, columns = height // PATCH, width // PATCH
+    # (H, W, 3) -> (rows, 48, columns, 48, 3) -> (rows, columns, 48, 48, 3) -> (n, 6912)
+    grid = pixels.reshape(rows, PATCH, columns, PATCH, 3).swapaxes(1, 2)
+    flat = grid.reshape(rows * columns, PATCH * PATCH * 3)
+    y, x = np.divmod(np.arange(rows * columns, dtype=np.int32), np.int32(columns))
+    return Picture(
+        patches=flat.astype(np.float32) / np.float32(255),
+        positions=np.stack([x, y], axis=1),
+        size=(width, height),
+        original=upright.size,
+        notes=notes,
+    )
+
+
+def open_image(path: str | Path) -> Image.Image:
+    """Open a picture file as upright 8-bit RGB; transparency is laid on white.
+
+    Of an animation the first frame is taken; `patches(path)` says so in its notes.
+
+    Raises:
+        Gemma4Error: if the file is missing, damaged, too large or no picture.
+    """
+    return _open(Path(path))[0]
+
+
+def _open(path: Path) -> tuple[Image.Image, tuple[str, ...]]:
+    title = f"The picture {path.name} cannot be read"
+    if not path.is_file():
+        raise Gemma4Error(title, f"There is no file {path}.", "Check the path.")
+    if path.stat().st_size == 0:
+        raise Gemma4Error(title, "The file is empty (0 bytes).", "Save the picture again.")
+    try:
+        with warnings.catch_warnings():
+            # Pillow only warns between one and two times its limit; for us the limit is the limit
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path) as image:
+                return _rgb(image)
+    except Gemma4Error:
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise Gemma4Error(
+            title,
+            f"It has more pixels than the limit of {Image.MAX_IMAGE_PIXELS:,}.",
+            "Scale it down, or crop the part that matters.",
+        ) from error
+    except UnidentifiedImageError as error:
+        raise Gemma4Error(
+            title,
+            "It is not in a picture format that Pillow knows.",
+            "Give a PNG, JPEG, WebP, GIF, TIFF or BMP file.",
+        ) from error
+    except Exception as error:  # a damaged file makes Pillow's decoders raise nearly anything
+        raise Gemma4Error(
+            title,
+            f"The file is damaged or cut short ({error}).",
+            "Save or download the picture again.",
+        ) from error
+
+
+def _rgb(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
+    """Make upright 8-bit RGB of any Pillow image, with notes on what was left out."""
+    notes: list[str] = []
+    frames = getattr(image, "n_frames", 1)
+    if frames > 1 and image.format in _FRAMED_FORMATS:
+        notes.append(f"Only the first of {frames} {_FRAMED_FORMATS[image.format]} is used.")
+    upright = ImageOps.exif_transpose(image)
+    if upright.mode in ("I", "F") or upright.mode.startswith("I;16"):
+        upright, note = _eight_bits(upright)
+        notes.extend(note)
+    if upright.has_transparency_data:
+        layer = upright.convert("RGBA")
+        white = Image.new("RGBA", layer.size, (255, 255, 255, 255))
+        upright = Image.alpha_composite(white, layer)
+    return upright.convert("RGB"), tuple(notes)
+
+
+def _eight_bits(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
+    """Scale a deep grey picture to 8 bits; Pillow's own `convert` would clip it at 255.
+
+    Modes "I" and "F" do not say what white is: it is the smallest of 1 (floats only), 255 and
+    65535 that no pixel passes, and else the picture's own range is stretched.
+    """
+    values = np.asarray(image, dtype=np.float64)
+    if values.size and not np.isfinite(values).all():
+        raise Gemma4Error(
+            "The picture cannot be read",
+            "It holds values that are not numbers (NaN or infinity).",
+            "Save it as 8-bit or 16-bit integers.",
+        )
+    low, high = (values.min(), values.max()) if values.size else (0.0, 0.0)
+    known = (65535.0,) if image.mode.startswith("I;16") else (255.0, 65535.0)
+    if image.mode == "F":
+        known = (1.0, *known)
+    white = next((white for white in known if low >= 0 and high <= white), None)
+    notes: tuple[str, ...] = ()
+    if white is None:
+        notes = (f"Its values from {low:g} to {high:g} were stretched to black and white.",)
+        values, white = values - low, high - low
+    return Image.fromarray(np.round(values / white * 255).astype(np.uint8)), notes
+
+
+def _from_array(array: NDArray[np.generic]) -> Image.Image:
+    shape_ok = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4))
+    kind_ok = array.dtype in (np.uint8, np.uint16, np.bool_) or array.dtype.kind == "f"
+    if not shape_ok or not kind_ok:
+        raise Gemma4Error(
+            "The array is not a picture",
+            f"Its shape is {array.shape} and its type {array.dtype}.",
+            "Give (height, width), (height, width, 3) or (height, width, 4) of uint8, uint16, "
+            "bool or floats from 0 to 1.",
+        )
+    if array.dtype == np.uint8:
+        return Image.fromarray(array.astype(np.uint8))
+    values = array.astype(np.float64)
+    if array.dtype == np.uint16:
+        values /= 65535
+    if values.size and not (values.min() >= 0 and values.max() <= 1):  # NaN fails this too
+        raise Gemma4Error(
+            "The array is not a picture",
+            f"Its values go from {values.min():g} to {values.max():g}.",
+            "Floats must lie between 0 (black) and 1 (white); give 0 to 255 as uint8.",
+        )
+    return Image.fromarray(np.round(values * 255).astype(np.uint8))

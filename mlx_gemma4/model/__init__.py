@@ -1,0 +1,1 @@
+"""The model: configuration, attention, KV cache, decoder and embedders, in plain MLX."""

@@ -1,0 +1,230 @@
+"""KV caches: rows in order in buffers with room at the end; mark and rewind.
+
+A cache has one `offset` for all its layers, and writing always happens there. Going back is setting
+a smaller one, while the rows that the next token sees are still held:
+ - a full layer holds every row;
+ - a sliding layer keeps the last window + slack rows when its buffer is full, in order (no ring),
+   so that dropping up to `slack` rows is free.
+Further back leads a `Mark`, which holds the buffers of its time: free until the cache has moved on
+to others. Buffers are shared and written in place, but rows that a live mark needs are never
+overwritten: then the next write goes to a copy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from weakref import WeakSet
+
+import mlx.core as mx
+
+from ..errors import Gemma4Error
+from .attention import Dense, Quantized
+
+STEP = 256  # a buffer's capacity is a multiple of it
+
+
+class Rows:
+    """Buffers (1, kv heads, capacity, dims) for the rows from position `start` on."""
+
+    def __init__(self, start: int = 0, arrays: tuple[mx.array, ...] = ()) -> None:
+        self.start = start
+        self.arrays = arrays
+
+    def fits(self, stop: int) -> bool:
+        """Whether there is room for the rows up to position `stop`."""
+        return bool(self.arrays) and stop - self.start <= self.arrays[0].shape[2]
+
+    def moved(self, start: int, offset: int, new: tuple[mx.array, ...]) -> Rows:
+        """Other buffers, with the rows from `start` to `offset` and room for the `new` ones."""
+        kept = offset - start
+        capacity = -(-(kept + new[0].shape[2]) // STEP) * STEP
+        arrays = []
+        for n, rows in enumerate(new):
+            array = mx.zeros((1, rows.shape[1], capacity, rows.shape[3]), rows.dtype)
+            if kept:
+                array[:, :, :kept] = self.view(start, offset)[n]
+            arrays.append(array)
+        return Rows(start, tuple(arrays))
+
+    def write(self, offset: int, new: tuple[mx.array, ...]) -> None:
+        """Put the `new` rows at position `offset`."""
+        at = offset - self.start
+        for array, rows in zip(self.arrays, new, strict=True):
+            array[:, :, at : at + rows.shape[2]] = rows
+
+    def view(self, start: int, stop: int) -> tuple[mx.array, ...]:
+        """The rows at positions `start` to `stop`."""
+        return tuple(a[:, :, start - self.start : stop - self.start] for a in self.arrays)
+
+
+class SlidingCache:
+    """Keys and values of a sliding layer: at least the last `window` + `slack` rows."""
+
+    def __init__(self, window: int, slack: int) -> None:
+        self.window = window
+        self.slack = slack
+        self.rows = Rows()
+
+    def update(self, offset: int, keys: mx.array, values: mx.array) -> Dense:
+        """Write (1, kv heads, L, D) at `offset`; return the rows that the new ones may see."""
+        new, stop = (keys, values), offset + keys.shape[2]
+        if not self.rows.fits(stop):
+            start = max(self.rows.start, offset - self.window - self.slack)
+            self.rows = self.rows.moved(start, offset, new)
+        self.rows.write(offset, new)
+        return Dense(*self.rows.view(max(0, offset - self.window + 1), stop))
+
+
+class GlobalCache:
+    """Rows of a full layer: the key is the first `head_dim` dims, the value the last.
+
+    Args:
+        head_dim: dims of a key, and of a value.
+        width: dims of a row, in which key and value may overlap.
+        bits: 8 or 4 to quantize the rows, or None.
+    """
+
+    def __init__(self, head_dim: int, width: int, bits: int | None) -> None:
+        self.head_dim = head_dim
+        self.width = width
+        self.bits = bits
+        self.group_size = 64 if width % 64 == 0 else 32
+        self.rows = Rows()
+        if bits is not None and width % self.group_size:
+            raise Gemma4Error(
+                "The cache cannot be quantized",
+                f"Its rows are {width} numbers wide, and 32 or 64 of them share a scale.",
+                "Leave kv_bits out.",
+            )
+
+    def update(self, offset: int, rows: mx.array) -> Dense | Quantized:
+        """Write (1, kv heads, L, width) at `offset`; return all rows."""
+        stop = offset + rows.shape[2]
+        new: tuple[mx.array, ...] = (rows,)
+        if self.bits is not None:
+            new = mx.quantize(rows, group_size=self.group_size, bits=self.bits)
+        if not self.rows.fits(stop):
+            self.rows = self.rows.moved(0, offset, new)
+        self.rows.write(offset, new)
+        held = self.rows.view(0, stop)
+        if self.bits is not None:
+            packed = (held[0], held[1], held[2])
+            return Quantized(packed, self.group_size, self.bits, self.width, self.head_dim)
+        return Dense(held[0][..., : self.head_dim], held[0][..., -self.head_dim :])
+
+
+@dataclass(frozen=True, eq=False)
+class Mark:
+    """A place to go back to: `offset` rows, in the buffers of that time."""
+
+    offset: int
+    buffers: tuple[Rows, ...]
+
+
+class Cache:
+    """One cache a layer, and `offset`: the rows (one a token) held so far."""
+
+    def __init__(self, layers: list[SlidingCache | GlobalCache]) -> None:
+        self.layers = layers
+        self.offset = 0
+        self._marks: WeakSet[Mark] = WeakSet()
+
+    @property
+    def arrays(self) -> list[mx.array]:
+        """Every buffer. Evaluating them runs all that was fed so far."""
+        return [array for layer in self.layers for array in layer.rows.arrays]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all buffers, with their free room."""
+        return sum(array.nbytes for array in self.arrays)
+
+    @property
+    def quantized(self) -> bool:
+        """Whether full layers hold quantized rows."""
+        return any(isinstance(layer, GlobalCache) and layer.bits for layer in self.layers)
+
+    @property
+    def earliest(self) -> int:
+        """The smallest offset that `rewind_to` can go to."""
+        sliding = [layer for layer in self.layers if isinstance(layer, SlidingCache)]
+        return max((c.rows.start + c.window - 1 for c in sliding if c.rows.start), default=0)
+
+    def tensors(self) -> dict[str, mx.array]:
+        """What must be kept to hold these rows elsewhere: for each layer what `fill` takes."""
+        result = {}
+        for number, layer in enumerate(self.layers):
+            start = layer.rows.start
+            if isinstance(layer, SlidingCache):
+                start = max(start, self.offset - layer.window - layer.slack)
+            for name, rows in enumerate(layer.rows.view(start, self.offset)):
+                result[f"{number}.{name}"] = rows
+        return result
+
+    def fill(self, offset: int, tensors: Mapping[str, mx.array]) -> None:
+        """Hold the `offset` rows of another cache of the same model, from its `tensors`.
+
+        Raises:
+            Gemma4Error: a layer's tensors are missing, or too short.
+        """
+        held = []
+        for number, layer in enumerate(self.layers):
+            names = sorted(name for name in tensors if name.startswith(f"{number}."))
+            arrays = tuple(tensors[name] for name in names)
+            counts = {array.shape[2] for array in arrays}
+            needed = offset
+            if isinstance(layer, SlidingCache):
+                needed = min(offset, layer.window - 1)
+            if len(counts) != 1 or not needed <= max(counts) <= offset:
+                raise Gemma4Error(
+                    "The cache cannot be filled",
+                    f"Layer {number} has rows of lengths {sorted(counts)} for {offset} tokens.",
+                    "Feed the conversation again.",
+                )
+            held.append(Rows(offset - max(counts), arrays))
+        for layer, rows in zip(self.layers, held, strict=True):
+            layer.rows = rows
+        self._go_to(offset)
+
+    def mark(self) -> Mark:
+        """Remember this place, for as long as the mark is kept."""
+        mark = Mark(self.offset, tuple(layer.rows for layer in self.layers))
+        self._marks.add(mark)
+        return mark
+
+    def rewind(self, mark: Mark) -> None:
+        """Go to a mark of this cache, behind or ahead, however far.
+
+        Raises:
+            Gemma4Error: the mark is another cache's.
+        """
+        if mark not in self._marks:
+            raise Gemma4Error(
+                "The cache cannot be rewound", "The mark is another cache's.", "Use one of its own."
+            )
+        for layer, rows in zip(self.layers, mark.buffers, strict=True):
+            layer.rows = rows
+        self._go_to(mark.offset)
+
+    def rewind_to(self, offset: int) -> None:
+        """Drop the rows from `offset` on, at no cost.
+
+        Raises:
+            Gemma4Error: `offset` is before `earliest`, or after what is held.
+        """
+        if not self.earliest <= offset <= self.offset:
+            raise Gemma4Error(
+                "The cache cannot be rewound",
+                f"It holds {self.offset} rows and reaches back to row {self.earliest}, "
+                f"not to row {offset}.",
+                "Rewind to a mark, or feed the conversation again.",
+            )
+        self._go_to(offset)
+
+    def _go_to(self, offset: int) -> None:
+        self.offset = offset
+        if any(mark.offset > offset for mark in self._marks):
+            for layer in self.layers:  # buffers without room: the next write goes to others
+                rows = layer.rows
+                layer.rows = Rows(rows.start, rows.view(rows.start, offset))

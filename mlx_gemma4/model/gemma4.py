@@ -1,0 +1,193 @@
+"""Gemma 4 unified: token ids, patches and frames in, logits out. Batch size is 1 everywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import mlx.core as mx
+import mlx.nn as nn
+import numpy as np
+from mlx.utils import tree_flatten
+from numpy.typing import ArrayLike
+
+from ..errors import Gemma4Error
+from .attention import MaskRule, Step, pieces, streams_scores
+from .cache import Cache
+from .config import Config
+from .embedders import MultimodalEmbedder, VisionEmbedder
+from .inputs import (
+    Inputs,
+    Patches,
+    checked_ids,
+    checked_numbers,
+    checked_positions,
+    places,
+    unusable,
+)
+from .text import LanguageModel, Layout, one_row_fits
+
+__all__ = ["Gemma4", "Inputs", "Patches"]
+
+SCORE_LIMIT = 256_000_000  # bytes of fp32 attention scores that a layer may hold at once
+
+
+class Gemma4(nn.Module):
+    """The whole model; `config` is its folder's.
+
+    Args:
+        config: what to build.
+        mask_rule: "official", or "forward" to agree with transformers' `forward` (`attention.py`).
+        layout: how full layers cache a token: "one_row" where the config allows it, or "plain".
+    """
+
+    def __init__(
+        self, config: Config, mask_rule: MaskRule = "official", layout: Layout = "one_row"
+    ) -> None:
+        super().__init__()
+        if mask_rule not in ("official", "forward") or layout not in ("one_row", "plain"):
+            raise Gemma4Error(
+                "The model cannot be built",
+                f"The mask rule is {mask_rule!r}, the layout {layout!r}.",
+                'Use "official" or "forward", and "one_row" or "plain".',
+            )
+        self.config = config
+        self.mask_rule: MaskRule = mask_rule
+        self.layout: Layout = layout if one_row_fits(config.text_config) else "plain"
+        hidden = config.text_config.hidden_size
+        self.language_model = LanguageModel(config.text_config, self.layout)
+        if (vision := config.vision_config) is not None:
+            self.vision_embedder = VisionEmbedder(vision)
+            self.embed_vision = MultimodalEmbedder(vision.mm_embed_dim, hidden, vision.rms_norm_eps)
+        if (audio := config.audio_config) is not None:
+            self.embed_audio = MultimodalEmbedder(audio.audio_embed_dim, hidden, audio.rms_norm_eps)
+
+    def make_cache(self, kv_bits: int | None = None, slack: int = 256) -> Cache:
+        """An empty cache.
+
+        Args:
+            kv_bits: 8 or 4 to quantize the full layers' rows, None to keep them as computed.
+            slack: rows that can always be dropped again for free (`Cache.rewind_to`).
+        """
+        if kv_bits not in (None, 4, 8):
+            raise Gemma4Error(
+                "The cache cannot be made", f"kv_bits is {kv_bits!r}.", "Use 8, 4 or None."
+            )
+        layers = self.language_model.model.layers
+        return Cache([layer.self_attn.make_cache(kv_bits, slack) for layer in layers])
+
+    def forward(
+        self,
+        token_ids: ArrayLike,
+        images: Sequence[Patches] = (),
+        videos: Sequence[Patches] = (),
+        audio: Sequence[ArrayLike] = (),
+        cache: Cache | None = None,
+    ) -> mx.array:
+        """Logits (1, T, vocab) of all tokens, after what `cache` holds; arguments as in `embed`."""
+        inputs = self.embed(token_ids, images, videos, audio)
+        return self.logits(self.hidden(inputs, self.make_cache() if cache is None else cache))
+
+    def embed(
+        self,
+        token_ids: ArrayLike,
+        images: Sequence[Patches] = (),
+        videos: Sequence[Patches] = (),
+        audio: Sequence[ArrayLike] = (),
+    ) -> Inputs:
+        """Embed token ids, with pictures and sound in the places of their placeholder ids.
+
+        Args:
+            token_ids: (T,) ints.
+            images: a picture each: patches (n, 6912) in [0, 1] and positions (n, 2) as (x, y).
+                Its n placeholders follow each other; pictures are in the order of their places.
+            videos: the same for each frame of the videos.
+            audio: a clip each: frames (n, 640) of 16 kHz sound in [-1, 1].
+
+        Raises:
+            Gemma4Error: ids or positions out of range, wrong shapes, NaN, media and placeholders
+                that do not match, or media that the folder has no weights for.
+        """
+        config, ids = self.config, checked_ids(token_ids)
+        pictures = [self._checked_patches(*pair) for pair in images]
+        frames = [self._checked_patches(*pair) for pair in videos]
+        clips = [self._checked_frames(clip) for clip in audio]
+        blocks_at = [
+            *places(ids, config.image_token_id, [len(p) for p, _ in pictures], "picture"),
+            *places(ids, config.video_token_id, [len(p) for p, _ in frames], "video frame"),
+        ]
+        clips_at = places(ids, config.audio_token_id, [len(clip) for clip in clips], "sound")
+        # Placeholders may lie outside the vocabulary: their own embedding is never used.
+        for place in (*blocks_at, *clips_at):
+            ids[place] = config.pad_token_id
+        if ids.min() < 0 or ids.max() >= config.text_config.vocab_size:
+            raise unusable(
+                f"Token ids go from {ids.min()} to {ids.max()}, and the vocabulary has "
+                f"{config.text_config.vocab_size}.",
+                "Use this model's own tokenizer.",
+            )
+        embeddings = self.language_model.model.embed(mx.array(ids))
+        blocks = np.zeros(len(ids), np.int32)
+        for n, place in enumerate(blocks_at):
+            patches, positions = map(mx.array, (pictures + frames)[n])
+            embeddings[:, place] = self.embed_vision(self.vision_embedder(patches, positions))
+            mx.eval(embeddings)  # so that one picture's pixels are held at a time
+            blocks[place] = n + 1
+        for place, clip in zip(clips_at, clips, strict=True):
+            embeddings[:, place] = self.embed_audio(mx.array(clip))
+        return Inputs(embeddings, blocks)
+
+    def hidden(self, inputs: Inputs, cache: Cache, score_limit: int = SCORE_LIMIT) -> mx.array:
+        """Feed `inputs` after what `cache` holds; return (1, T, hidden) after the final norm.
+
+        `inputs` must end at a block's border, as `Inputs.slice` and `Inputs.cuts` see to. Queries
+        are split, exactly, where a layer's attention scores would take over `score_limit` bytes.
+
+        Raises:
+            Gemma4Error: the context is full.
+        """
+        text, offset, length = self.config.text_config, cache.offset, len(inputs)
+        if offset + length > text.max_position_embeddings:
+            raise Gemma4Error(
+                "The context is full",
+                f"It holds {offset} tokens, {length} more are to come, and the model has "
+                f"{text.max_position_embeddings} positions.",
+                "Start a new conversation, or shorten the input.",
+            )
+        blocks, rule = inputs.blocks, self.mask_rule
+        max_scores = score_limit // (4 * text.num_attention_heads)
+        sliding = pieces(offset, blocks, text.sliding_window, rule, max_scores)
+        if rule == "official" and not cache.quantized and streams_scores(length):
+            max_scores = length * (offset + length)
+        full = pieces(offset, blocks, None, rule, max_scores)
+        hidden = self.language_model.model(inputs.embeddings, Step(offset, sliding, full), cache)
+        cache.offset = offset + length
+        return hidden
+
+    def logits(self, hidden: mx.array) -> mx.array:
+        """(1, T, hidden) -> (1, T, vocab), softcapped."""
+        return self.language_model.logits(hidden)
+
+    def tensors(self) -> dict[str, mx.array]:
+        """Every parameter by its name in a checkpoint (mlx-vlm's spelling)."""
+        return dict(tree_flatten(self.parameters()))
+
+    def _checked_patches(
+        self, patches: ArrayLike, positions: ArrayLike
+    ) -> tuple[np.ndarray, np.ndarray]:
+        vision = self.config.vision_config
+        if vision is None:
+            raise _no_weights("pictures")
+        pixels = checked_numbers(patches, vision.patch_width, "patches")
+        return pixels, checked_positions(positions, len(pixels), vision.mm_posemb_size)
+
+    def _checked_frames(self, frames: ArrayLike) -> np.ndarray:
+        if self.config.audio_config is None:
+            raise _no_weights("sound")
+        return checked_numbers(frames, self.config.audio_config.audio_embed_dim, "frames")
+
+
+def _no_weights(medium: str) -> Gemma4Error:
+    return unusable(
+        f"This model folder has no weights for {medium}.",
+        "Use a folder that was converted with them; mlx-lm's converter leaves them out.",
+    )

@@ -1,1 +1,0 @@
-"""Turns to token ids and replies back to events: templates, tools and the tokenizer."""

@@ -1,0 +1,1 @@
+"""The worker that owns MLX: commands go in as plain data, reports come out."""

@@ -1,0 +1,146 @@
+"""An engine in a process of its own: what crashes MLX does not take the terminal with it.
+
+Knows nothing of MLX; `child.py` is what the process runs. Commands and reports are pickled through
+a socket pair. A thread writes and a thread reads, so that nothing waits for a busy child.
+"""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections import deque
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from ..errors import Gemma4Error
+from .client import Port
+from .commands import Command
+from .reports import Closed, Crashed, Failed, Report
+
+PATIENCE = 20.0
+"""Seconds that the process gets to end by itself: a chunk, or loading a model, is not cut short."""
+
+
+class EngineProcess(Port):
+    """An engine in a child process, with the interface of `Engine`.
+
+    When the process ends by itself, commands that wait are told `Failed`, a report of no command
+    tells `Crashed`, and `start` starts it again; a model must then be loaded anew.
+
+    Args:
+        log: the file that the process's own output is added to; None throws it away.
+    """
+
+    def __init__(self, log: Path | None = None) -> None:
+        super().__init__()
+        self._log = log
+        self._process: subprocess.Popen[bytes] | None = None
+        self.start()
+
+    @property
+    def pid(self) -> int | None:
+        """The process's id; None when it does not run."""
+        process = self._process
+        return None if process is None else process.pid
+
+    def start(self) -> None:
+        """Start the process unless it runs."""
+        with self._lock:
+            if self._process is not None or self._closing:
+                return
+            ours, theirs = Pipe()
+            with theirs, Path(self._log or os.devnull).open("ab") as log:
+                self._process = subprocess.Popen(
+                    # -P: modules in the working directory must not stand before the library's
+                    [sys.executable, "-P", "-m", f"{__package__}.child", str(theirs.fileno())],
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    pass_fds=[theirs.fileno()],
+                )
+            self._outgoing: deque[tuple[int, Command] | None] = deque()
+            work = (self._process, ours, self._outgoing)
+            threading.Thread(target=self._write, args=work[1:], daemon=True).start()
+            self._reader = threading.Thread(target=self._read, args=work, daemon=True)
+            self._reader.start()
+
+    def send(self, command: Command) -> int:
+        """Ask for something, as `Port.send` does.
+
+        Raises:
+            Gemma4Error: as there, and if the process has crashed and was not started again.
+        """
+        with self._lock:
+            if self._process is None and not self._closing:
+                raise Gemma4Error(
+                    "The engine does not run", "Its process has ended.", "Start it again."
+                )
+            return super().send(command)
+
+    def close(self) -> None:
+        """End the process, by force if it does not end within PATIENCE seconds."""
+        with self._lock:
+            if not self._closing and self._process is None:
+                self._end()
+            self._closing = True
+            self._outgoing.clear()
+            self._outgoing.append(None)
+            self._lock.notify_all()
+        self._reader.join(PATIENCE)
+        if (process := self._process) is not None:
+            process.kill()
+            self._reader.join()
+
+    def _accept(self, number: int, command: Command) -> None:
+        self._outgoing.append((number, command))
+
+    def _write(self, pipe: Connection, outgoing: deque[tuple[int, Command] | None]) -> None:
+        """Pass commands on until None, or until the process is gone."""
+        while True:
+            with self._lock:
+                self._lock.wait_for(lambda: outgoing)
+                message = outgoing.popleft()
+            try:
+                pipe.send(message)
+            except OSError:
+                return  # the reader meets the end too, and tells
+            except Exception as error:  # what cannot be pickled
+                assert message is not None
+                self._tell(Report(message[0], Failed.by(error)))
+            if message is None:
+                return
+
+    def _read(
+        self,
+        process: subprocess.Popen[bytes],
+        pipe: Connection,
+        outgoing: deque[tuple[int, Command] | None],
+    ) -> None:
+        """Pass reports on until the process ends, and tell how it ended."""
+        with contextlib.suppress(EOFError, OSError):
+            while not isinstance((report := pipe.recv()).event, Closed):
+                self._tell(report)
+        status = process.wait()
+        with self._lock:
+            outgoing.append(None)  # for the writer
+            self._lock.notify_all()
+            self._process = None
+            if self._closing:
+                self._end()
+                return
+        self._crash(_crash(status, self._log))
+
+
+def _crash(status: int, log: Path | None) -> Crashed:
+    if status < 0:
+        cause = f"Its process was ended by {signal.Signals(-status).name}."
+    else:
+        cause = f"Its process ended with status {status}."
+    if status == -signal.SIGABRT:
+        cause += " MLX does that when the memory is not enough."
+    if log is not None:
+        cause += f" {log} may have more."
+    return Crashed("The model's engine has stopped", cause, "Start it again and load the model.")

@@ -1,0 +1,1 @@
+"""Test doubles that need no weights, no microphone and no other program."""
