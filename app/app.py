@@ -155,7 +155,9 @@ class TerminalApp(App[None]):
                 self.notify(done.ready)
             elif done.lines:
                 said = " ".join(done.lines[-3:])
-                self.chat.problem(Problem(done.failed, said, "F2 goes on where it was."))
+                self.chat.problem(
+                    Problem("download_failed", done.failed, said, "F2 goes on where it was.")
+                )
 
     async def on_unmount(self) -> None:
         """Close the conversation at once, then the engine."""

@@ -53,6 +53,7 @@ def _run(command: list[str]) -> str:
     except (OSError, subprocess.SubprocessError) as error:
         said = getattr(error, "stderr", "") or str(error)
         raise Gemma4Error(
+            "computer_unreadable",
             "This computer cannot be examined",
             f"{said.strip().splitlines()[-1] if said.strip() else type(error).__name__}.",
             "Run `gemma4 doctor --debug` in a terminal to see why.",

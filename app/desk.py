@@ -193,4 +193,6 @@ def problem_of(error: Exception) -> Problem:
     """Make a problem of any error."""
     if isinstance(error, Gemma4Error):
         return Problem.of(error)
-    return Problem("That did not work", f"{error}.", "The log (F12) may have more.")
+    return Problem(
+        "internal_error", "That did not work", f"{error}.", "The log (F12) may have more."
+    )

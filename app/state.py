@@ -79,10 +79,12 @@ class Problem:
     """Something that went wrong, for a card.
 
     Attributes:
+        code: what failed, for programs: one card a code.
         link: a page of System Settings where it can be mended; empty where there is none.
         crashed: the engine has ended, and must be started again.
     """
 
+    code: str
     title: str
     cause: str
     remedy: str
@@ -92,4 +94,4 @@ class Problem:
     @classmethod
     def of(cls, error: Gemma4Error | Failed) -> "Problem":
         """Make one of an error, or of what an engine tells of one."""
-        return cls(error.title, error.cause, error.remedy, getattr(error, "link", ""))
+        return cls(error.code, error.title, error.cause, error.remedy, getattr(error, "link", ""))

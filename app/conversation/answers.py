@@ -177,7 +177,11 @@ class Answers:
             self.unknown = frozenset(one for one in self.unknown if one > known)
             return set(self.history.turns)
         cause = f"The model does not know what was said so far: {failed.cause}"
-        self._ledger.tell(Problem("The conversation begins anew", cause, failed.remedy))
+        self._ledger.tell(
+            Problem(
+                "conversation_not_restored", "The conversation begins anew", cause, failed.remedy
+            )
+        )
         return set()
 
     def _told(self, failed: told.Failed | None) -> set[int]:

@@ -80,5 +80,8 @@ def file(journal: Journal, path: Path, settings: Settings) -> Ready:
     if kind == "text":
         cause = f"It has {path.stat().st_size:,} bytes; a text may have {files.TEXT_LIMIT:,}."
     raise Gemma4Error(
-        f"{path.name} cannot be attached", cause, "Give another file, or a part of this one."
+        "file_not_attachable",
+        f"{path.name} cannot be attached",
+        cause,
+        "Give another file, or a part of this one.",
     )

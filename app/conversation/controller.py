@@ -264,7 +264,10 @@ class Conversation(Answers):
             command = adding(attachment, self._ledger.journal.folder)
         except OSError as error:
             failed = told.Failed(
-                f"{attachment.name} cannot be read", f"{error}.", "Attach it anew."
+                "file_unreadable",
+                f"{attachment.name} cannot be read",
+                f"{error}.",
+                "Attach it anew.",
             )
             then(failed)
             return
@@ -284,7 +287,12 @@ class Conversation(Answers):
         if self.recording is not None:
             remedy = "Send the recording, or discard it with Escape, first."
             self._ledger.tell(
-                Problem("Not while you speak", "It would have to be heard again.", remedy)
+                Problem(
+                    "recording_in_progress",
+                    "Not while you speak",
+                    "It would have to be heard again.",
+                    remedy,
+                )
             )
         return self.recording is None
 

@@ -208,6 +208,7 @@ class Journal:
         if version > VERSION:
             self.close()
             raise Gemma4Error(
+                "conversation_unreadable",
                 "The conversation cannot be opened",
                 f"A later version of the program wrote it (format {version}, known is {VERSION}).",
                 "Update the program: pip install --upgrade mlx-gemma4.",
@@ -281,6 +282,7 @@ def _locked(path: Path) -> int:
     except OSError as error:
         os.close(file)
         raise Gemma4Error(
+            "conversation_locked",
             "The conversation is open elsewhere",
             f"Another gemma4 writes into {path.parent}.",
             "Go on there, or close it first.",

@@ -90,4 +90,6 @@ class Ledger:
     def _unwritten(self, error: OSError | Gemma4Error) -> None:
         cause = error.cause if isinstance(error, Gemma4Error) else f"{error}."
         remedy = "Make room on the disk; what is said from now on may be lost."
-        self.tell(Problem("The conversation cannot be kept", cause, remedy))
+        self.tell(
+            Problem("conversation_not_saved", "The conversation cannot be kept", cause, remedy)
+        )

@@ -62,6 +62,7 @@ class Store:
         """
         if not (self._of(name) / EVENTS).is_file():
             raise Gemma4Error(
+                "conversation_missing",
                 "There is no such conversation",
                 f"{self.folder} has no {name}.",
                 "Choose one of the list (Ctrl+R).",

@@ -42,6 +42,7 @@ def capture(what: What) -> tuple[Image.Image, What] | None:
         except _Unable as error:
             reasons.append(f"{name}: {error}")
     raise Gemma4Error(
+        "screenshot_failed",
         "No picture of the screen was taken",
         f"{'; '.join(reasons) or 'neither a screen nor a program that takes pictures is there'}.",
         "Install grim and slurp (Wayland) or gnome-screenshot, or run it in a desktop session; "

@@ -25,8 +25,8 @@ class Refused(Gemma4Error):
         link: the URL of the page of System Settings where it can be allowed; empty elsewhere.
     """
 
-    def __init__(self, title: str, cause: str, remedy: str, link: str) -> None:
-        super().__init__(title, cause, remedy)
+    def __init__(self, code: str, title: str, cause: str, remedy: str, link: str) -> None:
+        super().__init__(code, title, cause, remedy)
         self.link = link
 
 
@@ -49,6 +49,7 @@ def screen(cause: str) -> Refused:
     """The screen may not be recorded; `cause` says by what that was seen."""
     name = terminal()
     return Refused(
+        "screen_permission",
         "The screen cannot be seen",
         f"{cause} macOS lets {name} see only its own windows and the wallpaper.",
         f"Allow {name} under System Settings > Privacy & Security > Screen & System Audio "
@@ -64,6 +65,7 @@ def microphone(device: str) -> Gemma4Error:
     title = "The microphone is silent"
     if sys.platform != "darwin":
         return Gemma4Error(
+            "microphone_silent",
             title,
             f"{device} gives only zeros: it is muted, or not the one you speak into.",
             "Look into the system's sound settings (pavucontrol, or alsamixer), or choose another "
@@ -71,6 +73,7 @@ def microphone(device: str) -> Gemma4Error:
         )
     name = terminal()
     return Refused(
+        "microphone_silent",
         title,
         f"{device} gives only zeros: {name} may not use the microphone, or it is muted, or not "
         "the one you speak into.",
@@ -92,6 +95,7 @@ def recognised(said: str) -> Refused | None:
     name = terminal()
     if "-25211" in said or "-1719" in said or "assistive access" in said:
         return Refused(
+            "accessibility_permission",
             "Other programs' windows cannot be read",
             f"{name} has no access for assistive programs.",
             f"Allow {name} under System Settings > Privacy & Security > Accessibility. Pictures of "
@@ -100,6 +104,7 @@ def recognised(said: str) -> Refused | None:
         )
     if "-1743" in said:
         return Refused(
+            "automation_permission",
             "Another program cannot be asked",
             f"macOS does not let {name} control it.",
             f"Allow it for {name} under System Settings > Privacy & Security > Automation.",

@@ -61,13 +61,17 @@ def clipboard() -> Shot | list[Path] | None:
         held = ImageGrab.grabclipboard()
     except NotImplementedError as error:
         raise Gemma4Error(
+            "clipboard_unreadable",
             "The clipboard cannot be read",
             "Neither wl-paste nor xclip is there.",
             "Install one: apt install wl-clipboard (Wayland) or xclip (X11).",
         ) from error
     except (OSError, ValueError) as error:  # a program failed, or gave what is no picture
         raise Gemma4Error(
-            "The clipboard cannot be read", f"{error}.", "Save the picture, and give its file."
+            "clipboard_unreadable",
+            "The clipboard cannot be read",
+            f"{error}.",
+            "Save the picture, and give its file.",
         ) from error
     if isinstance(held, Image.Image):
         held.load()

@@ -35,6 +35,7 @@ def command(voice: str = "", rate: int = 180) -> list[str]:
         if shutil.which(program):
             return [program, *(["-v", voice] if voice else []), "-s", str(rate), "--stdin"]
     raise Gemma4Error(
+        "voice_missing",
         "Answers cannot be read aloud",
         "Neither say nor espeak-ng is on this computer.",
         "Install espeak-ng: apt install espeak-ng. Everything else works without it.",
@@ -154,6 +155,7 @@ class Speaker:
     def _fail(self, said: str) -> None:
         self._queue.clear()
         self.problem = Gemma4Error(
+            "voice_failed",
             "The answer cannot be read aloud",
             f"{self._command[0]}: {said}.",
             "Choose another voice in the settings (F3), or switch reading off (F8).",

@@ -73,6 +73,7 @@ class Microphone:
             idle = time.monotonic() - self._last
         if not blocks and idle > STALL_SECONDS:
             raise Gemma4Error(
+                "microphone_stopped",
                 "The microphone has stopped",
                 f"Nothing has come from {self.name} for {idle:.1f} s.",
                 "See whether it is still connected, and start again.",
@@ -116,6 +117,7 @@ class Microphone:
             except sounddevice.PortAudioError as refused:
                 error = refused
         raise Gemma4Error(
+            "microphone_unavailable",
             "The microphone cannot be opened",
             f"{self.name} refuses 16 kHz and {own / 1000:g} kHz ({error}).",
             "See whether another program holds it, or choose another microphone.",
@@ -157,7 +159,9 @@ def silent(name: str) -> Gemma4Error:
     else:
         cause = "It is muted, or nothing is connected to the default input."
         remedy = "See the sound settings of the system (pavucontrol, or alsamixer)."
-    return Gemma4Error("The microphone is silent", f"{name} gives only zeros. {cause}", remedy)
+    return Gemma4Error(
+        "microphone_silent", "The microphone is silent", f"{name} gives only zeros. {cause}", remedy
+    )
 
 
 def _sounddevice() -> Any:
@@ -165,6 +169,7 @@ def _sounddevice() -> Any:
         import sounddevice
     except OSError as error:  # the Linux wheel does not bring PortAudio
         raise Gemma4Error(
+            "portaudio_missing",
             "Sound cannot be recorded",
             f"PortAudio is not on this machine ({error}).",
             "Install it: apt install libportaudio2 (Debian, Ubuntu), dnf install portaudio.",
@@ -184,6 +189,7 @@ def _find(sounddevice: Any, device: str | None) -> Any:
     except (ValueError, sounddevice.PortAudioError) as error:
         there = inputs()
         raise Gemma4Error(
+            "microphone_missing",
             f"There is no microphone {device}" if device else "There is no microphone",
             f"Inputs of this machine: {', '.join(there) if there else 'none'}.",
             "Choose one of these, or connect another." if there else "Connect one.",

@@ -42,6 +42,7 @@ def template_text(
         )
     except Exception as error:  # a template is a program: it may raise anything
         raise Gemma4Error(
+            "template_failed",
             "The checkpoint's chat template fails",
             f"{type(error).__name__}: {error}.",
             "Use the template of the original checkpoint, or remove it for the built-in one.",
@@ -49,6 +50,7 @@ def template_text(
     if "<|turn>" not in text:
         found = " It writes <start_of_turn>, as Gemma 3." if "<start_of_turn>" in text else ""
         raise Gemma4Error(
+            "template_foreign",
             "The checkpoint's chat template is not Gemma 4's",
             f"It never writes <|turn>.{found}",
             "Use the template of the original checkpoint, or remove it for the built-in one.",

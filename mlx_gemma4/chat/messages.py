@@ -93,6 +93,7 @@ class Turn:
         for part in self.parts:
             if not isinstance(part, allowed):
                 raise Gemma4Error(
+                    "conversation_malformed",
                     "The conversation is malformed",
                     f"A {self.role} turn cannot hold a {type(part).__name__}.",
                     f"Allowed there: {', '.join(kind.__name__ for kind in allowed) or 'nothing'}.",

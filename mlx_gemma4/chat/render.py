@@ -127,12 +127,18 @@ def unfinished(prompt: Prompt, tokenizer: Tokenizer, config: Config) -> Prompt:
 
 def _check(turns: Sequence[Turn], tools: Sequence[Mapping[str, Any]]) -> None:
     if not turns:
-        raise Gemma4Error("There is nothing to answer", "The conversation is empty.", "Ask first.")
+        raise Gemma4Error(
+            "nothing_to_answer",
+            "There is nothing to answer",
+            "The conversation is empty.",
+            "Ask first.",
+        )
     for before, turn in zip([None, *turns], turns, strict=False):
         if turn.role == "tool" and not (
             before and any(isinstance(p, ToolCall) for p in before.parts)
         ):
             raise Gemma4Error(
+                "conversation_malformed",
                 "The conversation is malformed",
                 "A tool answers, but the turn before calls none.",
                 "Put the tool turn after the model turn that holds the call.",
@@ -140,6 +146,7 @@ def _check(turns: Sequence[Turn], tools: Sequence[Mapping[str, Any]]) -> None:
     for tool in tools:
         if "name" not in tool.get("function", {}):
             raise Gemma4Error(
+                "tool_malformed",
                 "The tool is malformed",
                 f"It has no function with a name: {tool}.",
                 'Give {"type": "function", "function": {"name": ..., "description": ...}}.',
@@ -151,6 +158,7 @@ def _expand(text: str, media: Sequence[Medium]) -> str:
     kinds = {Image: "<|image|>", Sound: "<|audio|>", Video: "<|video|>"}
     if _PLACEHOLDER.findall(text) != [kinds[type(part)] for part in media]:
         raise Gemma4Error(
+            "template_failed",
             "The checkpoint's chat template misplaces pictures or sound",
             f"It must write {len(media)} placeholders in the order of the turns' media.",
             "Use the template of the original checkpoint, or remove it for the built-in one.",

@@ -48,6 +48,7 @@ class Tokenizer:
             gemma3 = backend.token_to_id("<start_of_turn>") is not None
             other = " It has Gemma 3's <start_of_turn>." if gemma3 else ""
             raise Gemma4Error(
+                "tokenizer_foreign",
                 "This is not a Gemma 4 tokenizer",
                 f"It has no token {', '.join(missing)}.{other}",
                 "Use the tokenizer.json that belongs to the Gemma 4 checkpoint.",
@@ -76,6 +77,7 @@ class Tokenizer:
         path = Path(folder) / "tokenizer.json"
         if not path.is_file():
             raise Gemma4Error(
+                "tokenizer_missing",
                 "The tokenizer is missing",
                 f"There is no file {path}.",
                 "Copy tokenizer.json from the original checkpoint into the folder.",
@@ -84,6 +86,7 @@ class Tokenizer:
             backend = Backend.from_file(str(path))
         except Exception as error:  # the package raises bare Exception for every damaged file
             raise Gemma4Error(
+                "tokenizer_unreadable",
                 "The tokenizer cannot be read",
                 f"{path} is damaged ({error}).",
                 "Copy tokenizer.json from the original checkpoint again.",
@@ -104,6 +107,7 @@ class Tokenizer:
         token_id = self._backend.token_to_id(name)
         if token_id is None:
             raise Gemma4Error(
+                "tokenizer_foreign",
                 f"The tokenizer has no token {name}",
                 "This checkpoint's vocabulary was made without it.",
                 "Use the tokenizer.json of the original checkpoint, or leave out what needs it.",
@@ -185,6 +189,7 @@ def _chat_template(folder: Path) -> str | None:
             continue
         except ValueError as error:
             raise Gemma4Error(
+                "template_unreadable",
                 "The chat template cannot be read",
                 f"{folder / name} is not valid JSON ({error}).",
                 "Copy the file from the original checkpoint again.",

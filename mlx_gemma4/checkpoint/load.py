@@ -161,7 +161,7 @@ def _rename(name: str) -> str:
 
 
 def _unusable(cause: str, remedy: str) -> Gemma4Error:
-    return Gemma4Error("The model's weights cannot be loaded", cause, remedy)
+    return Gemma4Error("weights_unusable", "The model's weights cannot be loaded", cause, remedy)
 
 
 _DOWNLOAD = "Download or convert the model again."

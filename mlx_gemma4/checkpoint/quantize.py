@@ -60,4 +60,4 @@ def quantize(model: Gemma4, recipe: Recipe) -> None:
 
 
 def _impossible(cause: str, remedy: str) -> Gemma4Error:
-    return Gemma4Error("The model cannot be quantized", cause, remedy)
+    return Gemma4Error("quantize_impossible", "The model cannot be quantized", cause, remedy)

@@ -100,7 +100,12 @@ def uniform(bits: int | None, group_size: int | None, mode: str = "affine") -> R
     """
     known = next((name for name in _BITS if name == mode), None)
     if known is None:
-        raise Gemma4Error(f"There is no mode {mode}", "MLX has none.", f"Choose {_either(_BITS)}.")
+        raise Gemma4Error(
+            "quantization_unknown",
+            f"There is no mode {mode}",
+            "MLX has none.",
+            f"Choose {_either(_BITS)}.",
+        )
     affine = known == "affine"
     storage = Storage(
         group_size or (64 if affine else _GROUPS[known][0]),
@@ -109,6 +114,7 @@ def uniform(bits: int | None, group_size: int | None, mode: str = "affine") -> R
     )
     if storage.bits not in _BITS[known] or storage.group_size not in _GROUPS[known]:
         raise Gemma4Error(
+            "quantization_unknown",
             "There is no such quantization",
             f"{storage.bits} bits in groups of {storage.group_size} is not in MLX's {mode} mode.",
             f"It has {_either(_BITS[known])} bits and groups of {_either(_GROUPS[known])}.",
@@ -124,7 +130,10 @@ def named(name: str) -> Recipe:
     """
     if name not in RECIPES:
         raise Gemma4Error(
-            f"There is no recipe {name}", "It is not in the table.", f"Choose {_either(RECIPES)}."
+            "recipe_unknown",
+            f"There is no recipe {name}",
+            "It is not in the table.",
+            f"Choose {_either(RECIPES)}.",
         )
     return RECIPES[name]
 

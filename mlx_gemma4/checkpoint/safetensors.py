@@ -97,4 +97,4 @@ def data_start(file: BinaryIO) -> int:
 
 
 def _unusable(cause: str, remedy: str = "Download or convert the model again.") -> Gemma4Error:
-    return Gemma4Error("The model's weights cannot be loaded", cause, remedy)
+    return Gemma4Error("weights_unusable", "The model's weights cannot be loaded", cause, remedy)

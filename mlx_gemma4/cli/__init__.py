@@ -79,7 +79,7 @@ def _program() -> int:
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise Gemma4Error(
-            "The command is not understood", f"{message}.", f"See {self.prog} --help."
+            "usage", "The command is not understood", f"{message}.", f"See {self.prog} --help."
         )
 
 
@@ -141,10 +141,14 @@ def _question(options: argparse.Namespace) -> str:
         text.encode()
     except UnicodeError as error:
         raise Gemma4Error(
-            "The question is not text", "It holds bytes that are not UTF-8.", "Save it as UTF-8."
+            "question_not_text",
+            "The question is not text",
+            "It holds bytes that are not UTF-8.",
+            "Save it as UTF-8.",
         ) from error
     if not text.strip() and not options.audio:
         raise Gemma4Error(
+            "question_missing",
             "There is no question",
             "Neither the command nor stdin has one, and no sound asks it.",
             'Put it before the options: gemma4 ask "what is this?" --image FILE.',
@@ -182,6 +186,7 @@ def _show_progress(fed: int, total: int) -> None:
 def _print_error(error: Exception) -> None:
     if not isinstance(error, Gemma4Error):
         error = Gemma4Error(
+            "internal_error",
             "The program failed",
             f"{type(error).__name__}: {error}",
             "Run it again with --debug, and report what it shows.",

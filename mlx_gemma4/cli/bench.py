@@ -75,7 +75,10 @@ def _compare(files: list[Path]) -> None:
 
     if len(files) != 2:
         raise Gemma4Error(
-            "Two results are compared", f"--compare has {len(files)}.", "Give it two files."
+            "usage",
+            "Two results are compared",
+            f"--compare has {len(files)}.",
+            "Give it two files.",
         )
     one, other = map(load, files)
     lines = compared(one, other)

@@ -68,12 +68,18 @@ def _run(options: argparse.Namespace) -> None:
         question = named(options.question)
     except ModuleNotFoundError as error:
         raise Gemma4Error(
+            "evaluation_unavailable",
             "The questions cannot be asked",
             f"The Python package {error.name} is not installed.",
             "pip install 'mlx-gemma4[evaluate]'",
         ) from error
     if options.limit is not None and options.limit < 1:
-        raise Gemma4Error("The limit is too small", f"It is {options.limit}.", "Give 1 or more.")
+        raise Gemma4Error(
+            "setting_out_of_range",
+            "The limit is too small",
+            f"It is {options.limit}.",
+            "Give 1 or more.",
+        )
     _known_sets(question, options.sets)
     folder = Path(options.out or Path("out", "eval", question.name))
     subjects = _subjects(question, options)
@@ -96,6 +102,7 @@ def _run(options: argparse.Namespace) -> None:
     tell(f"The report is {path}, with its plots; every result is in {folder / RESULTS}.")
     if all(row.failed for row in rows):
         raise Gemma4Error(
+            "nothing_measured",
             "Nothing could be measured",
             "Every item failed." if rows else "There were no items.",
             f"See {path}.",
@@ -112,6 +119,7 @@ def _subjects(question: "Question", options: argparse.Namespace) -> "list[Subjec
         rival = Rival(name, *([options.python] if options.python else []))
         if not question.needs <= rival.takes:
             raise Gemma4Error(
+                "evaluation_unavailable",
                 f"{name} cannot be asked this",
                 f"The question {question.name} needs {' and '.join(sorted(question.needs))}, and "
                 f"it takes {' and '.join(sorted(rival.takes))}.",
@@ -125,6 +133,7 @@ def _subjects(question: "Question", options: argparse.Namespace) -> "list[Subjec
 def _known_sets(question: "Question", sets: list[str]) -> None:
     if unknown := [name for name in sets if name not in question.sets]:
         raise Gemma4Error(
+            "set_unknown",
             f"There is no set {unknown[0]}",
             f"The question {question.name} has none of that name.",
             "Sets: " + (", ".join(question.sets) or "none") + ".",

@@ -63,7 +63,10 @@ def gigabytes(text: str) -> int:
     found = re.fullmatch(r"\s*(\d+)\s*(GB|GiB|G)?\s*", text, re.IGNORECASE)
     if found is None or int(found[1]) == 0:
         raise Gemma4Error(
-            "The memory is not understood", f"{text!r} is no size.", "Write it as --memory 16GB."
+            "usage",
+            "The memory is not understood",
+            f"{text!r} is no size.",
+            "Write it as --memory 16GB.",
         )
     return int(found[1])
 
@@ -73,6 +76,7 @@ def _fit(options: argparse.Namespace) -> None:
 
     if options.context is not None and options.context < 1:
         raise Gemma4Error(
+            "usage",
             "The context is not understood",
             f"{options.context} tokens are no conversation.",
             "Write it as --context 32768.",

@@ -104,6 +104,7 @@ def _recipe(options: argparse.Namespace) -> tuple[recipes.Recipe | None, str]:
     if options.budget is not None:
         if [options.recipe, *own] != [None] * 4:
             raise Gemma4Error(
+                "usage",
                 "The command is not understood",
                 "--budget says already how many bits there are.",
                 "Leave it out, or --recipe, --bits, --group-size and --mode.",
@@ -116,6 +117,7 @@ def _recipe(options: argparse.Namespace) -> tuple[recipes.Recipe | None, str]:
         return recipes.named(name), name
     if options.recipe is not None:
         raise Gemma4Error(
+            "usage",
             "The command is not understood",
             "--recipe says already how many bits there are.",
             "Leave it out, or --bits, --group-size and --mode.",
@@ -132,7 +134,10 @@ def _bytes(text: str) -> int:
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([MG])B\s*", text, re.IGNORECASE)
     if found is None:
         raise Gemma4Error(
-            "The budget is not understood", f"{text!r} is no size.", "Write it as --budget 7.2GB."
+            "usage",
+            "The budget is not understood",
+            f"{text!r} is no size.",
+            "Write it as --budget 7.2GB.",
         )
     return round(float(found[1]) * {"M": 1e6, "G": 1e9}[found[2].upper()])
 
@@ -157,6 +162,7 @@ def _place(source: str, revision: str | None) -> Path | tuple[str, str]:
     """A folder, or a repository and its revision."""
     if source.endswith(".gguf"):
         raise Gemma4Error(
+            "gguf_unsupported",
             "A GGUF file cannot be converted",
             "It holds the words' part of a model alone, in llama.cpp's own formats, which would "
             "lose anew here; pictures and sound lie in a second file.",
@@ -173,6 +179,7 @@ def _place(source: str, revision: str | None) -> Path | tuple[str, str]:
     if source.count("/") == 1 and source[0] not in "./~":
         return source, revision or "main"
     raise Gemma4Error(
+        "quantization_unknown",
         f"There is no model {source}",
         "It is neither a folder, nor a name of Package.toml, nor owner/name.",
         f"Packages: {', '.join(catalog.packages())}.",
@@ -189,6 +196,7 @@ def _source(place: Path | tuple[str, str], target: Path, low_disk: bool) -> "Sou
     if isinstance(place, Path):
         if low_disk:
             raise Gemma4Error(
+                "usage",
                 "The command is not understood",
                 "--low-disk is for repositories: the files of a folder are never removed.",
                 "Leave it out.",

@@ -53,6 +53,7 @@ def within(
             sizes.setdefault(path, []).append(part.nbytes)
     if plans[0].nbytes > size:
         raise Gemma4Error(
+            "budget_too_small",
             "The budget is too small",
             f"With {BITS[0]} bits for every matrix the weights take {plans[0].nbytes / 1e6:.2f} MB,"
             f" and {size / 1e6:.2f} MB are allowed.",

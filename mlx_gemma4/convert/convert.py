@@ -113,6 +113,7 @@ def verify(folder: Path) -> dict[str, Any]:
     record = folder / RECORD
     if not record.is_file():
         raise Gemma4Error(
+            "folder_unverifiable",
             "The folder cannot be checked",
             f"{folder} has no {RECORD}: `gemma4 convert` did not make it.",
             "Convert the model with it.",
@@ -127,7 +128,9 @@ def verify(folder: Path) -> dict[str, Any]:
     added = {path.name for path in folder.glob("*.safetensors")} - set(written["files"])
     wrong += [f"{name} does not belong there" for name in sorted(added)]
     if wrong:
-        raise Gemma4Error("The folder is damaged", f"{'; '.join(wrong)}.", "Convert it again.")
+        raise Gemma4Error(
+            "folder_damaged", "The folder is damaged", f"{'; '.join(wrong)}.", "Convert it again."
+        )
     return written
 
 

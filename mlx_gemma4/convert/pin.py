@@ -46,4 +46,4 @@ def pin(name: str, commit: str) -> Path:
 
 
 def _impossible(cause: str, remedy: str) -> Gemma4Error:
-    return Gemma4Error("The package cannot be pinned", cause, remedy)
+    return Gemma4Error("pin_impossible", "The package cannot be pinned", cause, remedy)

@@ -152,4 +152,4 @@ def _config_json(config: Config, recipe: Recipe, files: tuple[File, ...]) -> dic
 
 def impossible(cause: str, remedy: str) -> Gemma4Error:
     """The error of a model that cannot be converted."""
-    return Gemma4Error("The model cannot be converted", cause, remedy)
+    return Gemma4Error("convert_impossible", "The model cannot be converted", cause, remedy)

@@ -20,6 +20,7 @@ class Drafter:
     def items(self, choice: Choice, subject: Subject) -> Sequence[Item]:
         """Say that there is no drafter."""
         raise Gemma4Error(
+            "drafter_missing",
             "No drafter is installed",
             "This version cannot run one: it decodes a token at a time.",
             "Ask the other questions: ocr, speech, quant, context, memory.",

@@ -50,6 +50,7 @@ def measure(folder: Path, context: int, kv_bits: int | None, force: bool) -> dic
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["nothing was printed"])[-1]
         raise Gemma4Error(
+            "measurement_failed",
             "The measurement has ended",
             f"Its process stopped with status {done.returncode}: {last}",
             "If the system stopped it, there was too little memory.",
@@ -79,6 +80,7 @@ def check(folder: Path, context: int, kv_bits: int | None = None, loaded: bool =
     more = need.total - (need.weights if loaded else 0)
     if more > here.budget:
         raise Gemma4Error(
+            "memory_too_small",
             "It does not fit into the memory",
             f"{context:,} tokens need {more / 1e9:.2f} GB more; {here.name} has "
             f"{here.budget / 1e9:.2f} GB ({here.rule}).",

@@ -45,6 +45,7 @@ class Memory:
         config = load_config(model.folder)
         if config.quantization is not None and choice.recipes and len(choice.models) < 2:
             raise Gemma4Error(
+                "already_quantized",
                 "The model is quantized already",
                 f"{model.name} is stored as {model.recipe}, and recipes are for unquantized ones.",
                 "Leave --recipes out, or give the unquantized model.",

@@ -127,6 +127,7 @@ def _made(name: str, seed: int, number: int, subject: Subject) -> Iterator[Item]
 def _own(choice: Choice, subject: Subject) -> list[Item]:
     if choice.folder is None:
         raise Gemma4Error(
+            "folder_empty",
             "There are no pictures of yours",
             "The set folder was asked for without a folder.",
             "Give one with --folder; docs/evaluate.md says what has to be in it.",

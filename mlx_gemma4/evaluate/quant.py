@@ -114,6 +114,7 @@ def _recipes(choice: Choice, model: Model) -> list[str]:
         return [name for name in choice.recipes or usual if named(name)]
     if choice.recipes:
         raise Gemma4Error(
+            "already_quantized",
             "The model is quantized already",
             f"{model.name} is stored as {model.recipe}, and recipes are for unquantized ones.",
             "Leave --recipes out, or give the unquantized model first.",

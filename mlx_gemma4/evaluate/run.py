@@ -81,6 +81,7 @@ def read(file: Path) -> list[Row]:
         return [Row(**json.loads(line)) for line in content[:whole].decode("utf-8").splitlines()]
     except (ValueError, TypeError) as error:
         raise Gemma4Error(
+            "results_unusable",
             "The results are not usable",
             f"{file} holds a line that is none of ours: {error}.",
             "Give another folder with --out, or remove that file.",
@@ -113,6 +114,7 @@ def _check(known: Iterable[Row], subject: Subject, file: Path) -> None:
     for row in known:
         if row.model == subject.name and row.revision != subject.revision:
             raise Gemma4Error(
+                "results_of_other_model",
                 "The results are of other weights",
                 f"{file} has those of {row.model} at {row.revision}, and it is at "
                 f"{subject.revision} now.",

@@ -87,7 +87,12 @@ def bench(
         Gemma4Error: a setting is out of range, or the model cannot be loaded.
     """
     if rounds < 1:
-        raise Gemma4Error("There is nothing to measure", f"{rounds} rounds are none.", "Give 1.")
+        raise Gemma4Error(
+            "nothing_measured",
+            "There is nothing to measure",
+            f"{rounds} rounds are none.",
+            "Give 1.",
+        )
     model, tokenizer = subject.model, subject.tokenizer
     chosen = _contexts(contexts, subject)
     never_end(model, tokenizer)
@@ -254,6 +259,7 @@ def _contexts(wanted: Sequence[int], subject: Model) -> list[int]:
     for context in wanted:
         if not least <= context <= most:
             raise Gemma4Error(
+                "setting_out_of_range",
                 "The context is out of range",
                 f"{context:,} tokens cannot be measured: this model has {longest:,}, of which "
                 f"{_SPARE} are needed for questions and answers.",

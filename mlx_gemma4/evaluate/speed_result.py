@@ -91,10 +91,14 @@ def load(file: Path) -> Result:
         return Result(**{**content, "figures": [Figure(**one) for one in content["figures"]]})
     except OSError as error:
         raise Gemma4Error(
-            "The result cannot be read", f"{file}: {error.strerror}.", "Look for the file's name."
+            "results_unreadable",
+            "The result cannot be read",
+            f"{file}: {error.strerror}.",
+            "Look for the file's name.",
         ) from error
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise Gemma4Error(
+            "results_unusable",
             "The result is not usable",
             f"{file} was not written by this version of `gemma4 bench` ({error}).",
             "Measure again: gemma4 bench --json FILE.",
@@ -136,6 +140,7 @@ def compared(one: Result, other: Result) -> Table:
             )
     if not lines:
         raise Gemma4Error(
+            "results_not_comparable",
             "The results have nothing in common",
             "They were measured at different contexts.",
             "Measure again with the same --contexts.",
@@ -195,6 +200,7 @@ def _check(one: Result, other: Result) -> None:
     alike = (one.package or one.model) == (other.package or other.model)
     if one.revision != other.revision and (not alike or one.recipe != other.recipe):
         raise Gemma4Error(
+            "results_not_comparable",
             "The results are of different models",
             f"One is of {_model(one)}, the other of {_model(other)}.",
             "Compare results of the same model in the same recipe.",
@@ -203,6 +209,7 @@ def _check(one: Result, other: Result) -> None:
     if other_way := [n for n in sorted(names) if one.asked.get(n) != other.asked.get(n)]:
         told = [f"{n} is {one.asked.get(n)} here and {other.asked.get(n)} there" for n in other_way]
         raise Gemma4Error(
+            "results_not_comparable",
             "The results were not measured alike",
             "; ".join(told) + ".",
             "Measure again with the same options.",

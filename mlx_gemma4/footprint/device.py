@@ -30,7 +30,10 @@ def this() -> Machine:
         import mlx.core as mx
     except ImportError as error:
         raise Gemma4Error(
-            "MLX cannot be loaded", f"{error}.", "Run `gemma4 doctor`, and install mlx again."
+            "mlx_unavailable",
+            "MLX cannot be loaded",
+            f"{error}.",
+            "Run `gemma4 doctor`, and install mlx again.",
         ) from error
     device = mx.default_device()
     facts = mx.device_info(device)
@@ -61,6 +64,7 @@ def _available() -> int:
     if (memory := memory_of_mac()) is not None:
         return memory // 2
     raise Gemma4Error(
+        "memory_unknown",
         "The free memory is not known",
         f"There is no MemAvailable in {_MEMINFO}.",
         "Say how much memory there is with --memory.",

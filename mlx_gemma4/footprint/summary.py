@@ -60,6 +60,7 @@ class Outline:
         need = estimate.need(self.model, place, context)
         if need.total > place.budget:
             raise Gemma4Error(
+                "memory_too_small",
                 "The model does not fit into the memory",
                 f"{self.name} takes {need.weights / 1e9:.2f} GB for its weights and "
                 f"{(need.total - need.weights) / 1e9:.2f} GB for {context:,} tokens; "

@@ -80,5 +80,8 @@ class Sampler:
 
 def _out_of_range(name: str, value: float, allowed: str) -> Gemma4Error:
     return Gemma4Error(
-        f"The setting {name} is out of range", f"It is {value:g}.", f"Give {allowed}."
+        "setting_out_of_range",
+        f"The setting {name} is out of range",
+        f"It is {value:g}.",
+        f"Give {allowed}.",
     )

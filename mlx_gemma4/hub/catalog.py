@@ -131,6 +131,7 @@ def resolve(name_or_folder: str | Path) -> Path:
         return _downloaded(name, "main")
     near = difflib.get_close_matches(name, packages(), 1, 0.5)
     raise Gemma4Error(
+        "quantization_unknown",
         f"There is no model {name}",
         "It is neither a folder nor a package of the catalogue.",
         f"Did you mean {near[0]}?" if near else f"Packages: {', '.join(packages())}.",
@@ -159,6 +160,7 @@ def need_model(package: Package) -> None:
     """Raise Gemma4Error if a package is none that can answer."""
     if package.kind != "model":
         raise Gemma4Error(
+            "not_a_model",
             f"{package.name} is not a model",
             f"It is a {package.kind}: it only proposes what a model may say next.",
             "Choose a model of the catalogue, like google/gemma-4-12B-it.",
@@ -203,6 +205,7 @@ def _downloaded(repo: str, revision: str) -> Path:
     folder = hub_cache.installed(repo, revision)
     if folder is None:
         raise Gemma4Error(
+            "model_missing",
             f"The model {repo} is not on this machine",
             "It is neither a folder here nor complete in the Hugging Face cache.",
             f"Download it with `hf download {repo}`, or give the folder where it lies.",
@@ -257,6 +260,7 @@ def _package(path: Path, name: str, entry: Any) -> Package:
 
 def _wrong(path: Path, cause: str) -> Gemma4Error:
     return Gemma4Error(
+        "catalog_unusable",
         f"The catalogue {path.name} is not usable",
         cause,
         f"Mend {path}; its head explains the keys.",

@@ -28,6 +28,7 @@ def need_space(folder: Path, size: int) -> None:
     room = free(folder)
     if size + SPARE > room:
         raise Gemma4Error(
+            "disk_too_small",
             "The disk is too small",
             f"{size / 1e9:.2f} GB have to go to {folder}, and {room / 1e9:.2f} GB are free there.",
             "Make room, or choose another disk (HF_HOME for downloads, -o for a conversion).",
@@ -53,6 +54,7 @@ def explained() -> Iterator[None]:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise Gemma4Error(
+            "disk_full",
             "The disk is full",
             "It takes no more, though there was room when this began.",
             "Make room, and run it again: what is done is kept.",

@@ -93,6 +93,7 @@ def look_up(repo: str, revision: str = "main") -> Repository:
     )
     if not any(f.name == "config.json" for f in files) or not any(f.is_weights for f in files):
         raise Gemma4Error(
+            "repository_unusable",
             f"{repo} cannot be used",
             "It has no config.json, or no weights in files named model*.safetensors.",
             "Choose a repository like google/gemma-4-12B-it.",
@@ -188,6 +189,7 @@ def read_header(repository: Repository, name: str) -> dict[str, Tensor]:
             )
         except errors.SafetensorsParsingError as error:
             raise Gemma4Error(
+                "repository_unusable",
                 f"{repository.name} cannot be used",
                 f"{name} is no safetensors file ({error}).",
                 "Choose another repository.",

@@ -122,5 +122,8 @@ def _shard_names(folder: Path) -> list[str]:
 
 def _unusable(cause: str) -> Gemma4Error:
     return Gemma4Error(
-        "The model's weights cannot be read", cause, "Download the model again, or give its folder."
+        "weights_unusable",
+        "The model's weights cannot be read",
+        cause,
+        "Download the model again, or give its folder.",
     )

@@ -74,6 +74,7 @@ def receive(
         if content.digest.hexdigest() != oid:
             _partial(path).unlink()
             raise Gemma4Error(
+                "download_damaged",
                 "The download is damaged",
                 f"{url} does not have the hash that the Hub says ({oid}).",
                 "Run it again. If that does not help, something on the way changes it (a proxy?).",
@@ -144,6 +145,7 @@ def _claim(file: BinaryIO, path: Path) -> None:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         raise Gemma4Error(
+            "download_running",
             "The download is running already",
             f"Another program writes {_partial(path)}.",
             "Wait for it, or end it.",
@@ -158,30 +160,37 @@ def explained(repo: str, revision: str) -> Iterator[None]:
         yield
     except errors.OfflineModeIsEnabled as error:
         raise Gemma4Error(
+            "hub_offline",
             "The Hub is not asked",
             f"HF_HUB_OFFLINE is set, and {repo} is not complete on this machine.",
             "Unset it, or choose a model that is on this machine.",
         ) from error
     except errors.GatedRepoError as error:
         raise Gemma4Error(
+            "repository_gated",
             f"{repo} is gated",
             f"Its owner wants its terms accepted first (status {error.response.status_code}).",
             f"Accept them at {page}, then run `hf auth login` (or set HF_TOKEN) and try again.",
         ) from error
     except errors.RevisionNotFoundError as error:
         raise Gemma4Error(
+            "revision_missing",
             f"{repo} has no revision {revision}",
             "The Hub knows the repository, and no branch, tag or commit of this name in it.",
             f"See {page}/commits/main.",
         ) from error
     except errors.HFValidationError as error:
         raise Gemma4Error(
-            f"{repo} is no name of a repository", f"{error}", "Give it as owner/name."
+            "repository_name",
+            f"{repo} is no name of a repository",
+            f"{error}",
+            "Give it as owner/name.",
         ) from error
     except errors.HfHubHTTPError as error:
         raise _refused(error, repo, page) from error
     except httpx2.TransportError as error:
         raise Gemma4Error(
+            "hub_unreachable",
             "The Hub cannot be reached",
             f"{constants.ENDPOINT}: {error or type(error).__name__}.",
             "Look at the network, and run it again: what came so far is kept.",
@@ -193,11 +202,13 @@ def _refused(error: errors.HfHubHTTPError, repo: str, page: str) -> Gemma4Error:
     said = error.server_message or error.response.reason_phrase
     if status in (401, 403, 404):
         return Gemma4Error(
+            "repository_missing",
             f"{repo} is not to be had",
             f"The Hub answered {status} ({said}): it is absent, private, or the token is wrong.",
             f"Look for it at {page}. If it is private, run `hf auth login` or set HF_TOKEN.",
         )
     return Gemma4Error(
+        "hub_refused",
         f"The Hub does not give {repo}",
         f"It answered {status} ({said}) to {error.response.url}.",
         "Try again later: what came so far is kept.",

@@ -75,12 +75,14 @@ def to_mono16k(samples: ArrayLike, rate: float) -> Samples:
     array = np.asarray(samples)
     if array.ndim not in (1, 2):
         raise Gemma4Error(
+            "sound_malformed",
             "The sound has a wrong shape",
             f"Its shape is {array.shape}.",
             "Give one number a sample, or two dimensions: samples and channels.",
         )
     if not 1_000 <= rate <= 768_000:
         raise Gemma4Error(
+            "sample_rate_unusable",
             "The sample rate is not usable",
             f"It is {rate} samples a second.",
             "Give the rate at which the sound was recorded, 1,000 to 768,000.",
@@ -90,6 +92,7 @@ def to_mono16k(samples: ArrayLike, rate: float) -> Samples:
         mono = mono.mean(axis=int(mono.shape[0] > mono.shape[1]), dtype=np.float32)
     if not np.isfinite(mono).all():
         raise Gemma4Error(
+            "sound_damaged",
             "The sound is damaged",
             "It holds values that are not numbers (NaN or infinity).",
             "Record or export it again.",
@@ -100,6 +103,7 @@ def to_mono16k(samples: ArrayLike, rate: float) -> Samples:
         mono = soxr.resample(mono, rate, RATE).astype(np.float32)
     if mono.size == 0:
         raise Gemma4Error(
+            "sound_empty",
             "The sound is empty",
             "It has no samples, or too few to make one at 16 kHz.",
             "Give a recording that is not empty.",
@@ -126,14 +130,17 @@ def read_sound(path: str | Path) -> Recording:
     path = Path(path)
     title = _title(path)
     if not path.is_file():
-        raise Gemma4Error(title, f"There is no file {path}.", "Check the path.")
+        raise Gemma4Error("sound_unreadable", title, f"There is no file {path}.", "Check the path.")
     blocks: list[Samples] = []
     broken = ""
     with _opened(path) as file:
         rate, announced = file.samplerate, file.frames / file.samplerate
         if announced > _OPEN_LIMIT_SECONDS:
             raise Gemma4Error(
-                title, f"It lasts {announced / 60:.0f} minutes.", "Give at most an hour."
+                "sound_unreadable",
+                title,
+                f"It lasts {announced / 60:.0f} minutes.",
+                "Give at most an hour.",
             )
         try:
             while len(block := file.read(_BLOCK, dtype="float32", always_2d=True)):
@@ -142,7 +149,10 @@ def read_sound(path: str | Path) -> Recording:
             broken = str(error)
     if not blocks:
         raise Gemma4Error(
-            title, f"It holds no sound. {broken}".rstrip(), "Record or export it again."
+            "sound_unreadable",
+            title,
+            f"It holds no sound. {broken}".rstrip(),
+            "Record or export it again.",
         )
     mono = np.concatenate(blocks)
     seconds = len(mono) / rate
@@ -171,6 +181,7 @@ def _opened(path: Path) -> "SoundFile":
         return soundfile.SoundFile(path)
     except (soundfile.SoundFileError, TypeError) as error:  # TypeError: a headerless .raw file
         raise Gemma4Error(
+            "sound_unreadable",
             _title(path),
             "It is empty, damaged or not in a known sound format.",
             "Give a wav, flac, ogg or mp3 file; ffmpeg -i INPUT OUTPUT.wav makes one.",
@@ -208,6 +219,7 @@ def clips(
     limit = int(limit_seconds * RATE)
     if len(samples) > limit and long != "split":
         raise Gemma4Error(
+            "sound_too_long",
             "The sound is too long",
             f"It lasts {len(samples) / RATE:.1f} s; the model hears at most {limit_seconds:g} s "
             "in one clip.",
@@ -245,6 +257,7 @@ def need_frames(frames: ArrayLike) -> None:
     shape = np.shape(frames)
     if len(shape) != 2 or shape[1] != FRAME or not shape[0]:
         raise Gemma4Error(
+            "frames_malformed",
             "The frames have a wrong shape",
             f"Their shape is {shape}.",
             f"Give (n, {FRAME}) with n of 1 or more; `sound.frames` makes them.",
@@ -261,6 +274,7 @@ def _scaled(array: NDArray[np.generic]) -> Samples:
     if array.dtype.kind == "f":
         return array.astype(np.float32)
     raise Gemma4Error(
+        "sound_malformed",
         "The sound has a wrong type",
         f"Its samples are {array.dtype}.",
         "Give floats from -1 to 1, or int16, int32, int8 or uint8.",

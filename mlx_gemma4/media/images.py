@@ -55,6 +55,7 @@ def resized_size(height: int, width: int, budget: int) -> tuple[int, int]:
     """
     if height < 1 or width < 1:
         raise Gemma4Error(
+            "picture_empty",
             "The picture is empty",
             f"It is {width}x{height} pixels.",
             "Give a picture that is at least one pixel wide and high.",
@@ -83,6 +84,7 @@ def patches(image: Image.Image | str | Path | NDArray[np.generic], budget: int =
     """
     if budget not in BUDGETS:
         raise Gemma4Error(
+            "image_tokens_unknown",
             "The image budget is not known",
             f"The model was trained with {', '.join(map(str, BUDGETS))} tokens, not with {budget}.",
             "Choose one of these.",
@@ -123,9 +125,13 @@ def open_image(path: str | Path) -> Image.Image:
 def _open(path: Path) -> tuple[Image.Image, tuple[str, ...]]:
     title = f"The picture {path.name} cannot be read"
     if not path.is_file():
-        raise Gemma4Error(title, f"There is no file {path}.", "Check the path.")
+        raise Gemma4Error(
+            "picture_unreadable", title, f"There is no file {path}.", "Check the path."
+        )
     if path.stat().st_size == 0:
-        raise Gemma4Error(title, "The file is empty (0 bytes).", "Save the picture again.")
+        raise Gemma4Error(
+            "picture_unreadable", title, "The file is empty (0 bytes).", "Save the picture again."
+        )
     try:
         with warnings.catch_warnings():
             # Pillow only warns between one and two times its limit; for us the limit is the limit
@@ -136,18 +142,21 @@ def _open(path: Path) -> tuple[Image.Image, tuple[str, ...]]:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise Gemma4Error(
+            "picture_unreadable",
             title,
             f"It has more pixels than the limit of {Image.MAX_IMAGE_PIXELS:,}.",
             "Scale it down, or crop the part that matters.",
         ) from error
     except UnidentifiedImageError as error:
         raise Gemma4Error(
+            "picture_unreadable",
             title,
             "It is not in a picture format that Pillow knows.",
             "Give a PNG, JPEG, WebP, GIF, TIFF or BMP file.",
         ) from error
     except Exception as error:  # a damaged file makes Pillow's decoders raise nearly anything
         raise Gemma4Error(
+            "picture_unreadable",
             title,
             f"The file is damaged or cut short ({error}).",
             "Save or download the picture again.",
@@ -180,6 +189,7 @@ def _eight_bits(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
     values = np.asarray(image, dtype=np.float64)
     if values.size and not np.isfinite(values).all():
         raise Gemma4Error(
+            "picture_unreadable",
             "The picture cannot be read",
             "It holds values that are not numbers (NaN or infinity).",
             "Save it as 8-bit or 16-bit integers.",
@@ -201,6 +211,7 @@ def _from_array(array: NDArray[np.generic]) -> Image.Image:
     kind_ok = array.dtype in (np.uint8, np.uint16, np.bool_) or array.dtype.kind == "f"
     if not shape_ok or not kind_ok:
         raise Gemma4Error(
+            "picture_malformed",
             "The array is not a picture",
             f"Its shape is {array.shape} and its type {array.dtype}.",
             "Give (height, width), (height, width, 3) or (height, width, 4) of uint8, uint16, "
@@ -213,6 +224,7 @@ def _from_array(array: NDArray[np.generic]) -> Image.Image:
         values /= 65535
     if values.size and not (values.min() >= 0 and values.max() <= 1):  # NaN fails this too
         raise Gemma4Error(
+            "picture_malformed",
             "The array is not a picture",
             f"Its values go from {values.min():g} to {values.max():g}.",
             "Floats must lie between 0 (black) and 1 (white); give 0 to 255 as uint8.",

@@ -41,12 +41,16 @@ def timed(film: Film) -> Film:
     title = "The video is not usable"
     if not 1 <= len(film) <= FRAMES:
         raise Gemma4Error(
-            title, f"It has {len(film)} frames.", f"Give 1 to {FRAMES}, spread over its length."
+            "video_unreadable",
+            title,
+            f"It has {len(film)} frames.",
+            f"Give 1 to {FRAMES}, spread over its length.",
         )
     before = 0.0
     for number, (seconds, _) in enumerate(film, 1):
         if not before <= seconds < math.inf:  # NaN fails this too
             raise Gemma4Error(
+                "video_unreadable",
                 title,
                 f"Frame {number} is at {seconds} s, and the time before it is {before} s.",
                 "Give seconds from 0 on, in order.",
@@ -73,9 +77,11 @@ def open_video(path: str | Path, frames: int = FRAMES) -> list[tuple[float, Imag
     try:
         import av
     except ImportError as error:
-        raise Gemma4Error(title, "PyAV is not installed.", "Run pip install av.") from error
+        raise Gemma4Error(
+            "video_unreadable", title, "PyAV is not installed.", "Run pip install av."
+        ) from error
     if not path.is_file():
-        raise Gemma4Error(title, f"There is no file {path}.", "Check the path.")
+        raise Gemma4Error("video_unreadable", title, f"There is no file {path}.", "Check the path.")
     try:
         with av.open(str(path)) as container:  # packets alone tell the times, without decoding
             packets = container.demux(container.streams.video[0])
@@ -98,10 +104,13 @@ def open_video(path: str | Path, frames: int = FRAMES) -> list[tuple[float, Imag
                     picked.append((seconds, frame.to_image().rotate(frame.rotation, expand=True)))
     except (av.FFmpegError, IndexError, ValueError) as error:
         raise Gemma4Error(
+            "video_unreadable",
             title,
             f"It is damaged or holds no video ({error}).",
             "Give an mp4, mov, mkv or webm file that plays to its end.",
         ) from error
     if not picked:
-        raise Gemma4Error(title, "It holds no frames.", "Give a video that plays.")
+        raise Gemma4Error(
+            "video_unreadable", title, "It holds no frames.", "Give a video that plays."
+        )
     return picked

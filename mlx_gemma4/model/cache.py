@@ -93,6 +93,7 @@ class GlobalCache:
         self.rows = Rows()
         if bits is not None and width % self.group_size:
             raise Gemma4Error(
+                "kv_bits_unsupported",
                 "The cache cannot be quantized",
                 f"Its rows are {width} numbers wide, and 32 or 64 of them share a scale.",
                 "Leave kv_bits out.",
@@ -178,6 +179,7 @@ class Cache:
                 needed = min(offset, layer.window - 1)
             if len(counts) != 1 or not needed <= max(counts) <= offset:
                 raise Gemma4Error(
+                    "cache_mismatch",
                     "The cache cannot be filled",
                     f"Layer {number} has rows of lengths {sorted(counts)} for {offset} tokens.",
                     "Feed the conversation again.",
@@ -201,7 +203,10 @@ class Cache:
         """
         if mark not in self._marks:
             raise Gemma4Error(
-                "The cache cannot be rewound", "The mark is another cache's.", "Use one of its own."
+                "rewind_impossible",
+                "The cache cannot be rewound",
+                "The mark is another cache's.",
+                "Use one of its own.",
             )
         for layer, rows in zip(self.layers, mark.buffers, strict=True):
             layer.rows = rows
@@ -215,6 +220,7 @@ class Cache:
         """
         if not self.earliest <= offset <= self.offset:
             raise Gemma4Error(
+                "rewind_impossible",
                 "The cache cannot be rewound",
                 f"It holds {self.offset} rows and reaches back to row {self.earliest}, "
                 f"not to row {offset}.",

@@ -168,6 +168,7 @@ def load_config(folder: Path) -> Config:
     folder = Path(folder)
     if not folder.is_dir():
         raise Gemma4Error(
+            "folder_unreadable",
             "The model folder cannot be read",
             f"{folder} is {'a file' if folder.exists() else 'not there'}, and a model is a folder.",
             "Give the folder that holds config.json and model.safetensors.",
@@ -175,7 +176,10 @@ def load_config(folder: Path) -> Config:
     config = _read_json(folder / "config.json")
     if config is None:
         raise Gemma4Error(
-            "The model folder cannot be read", f"{folder} has no config.json.", _DOWNLOAD
+            "folder_unreadable",
+            "The model folder cannot be read",
+            f"{folder} has no config.json.",
+            _DOWNLOAD,
         )
     return Config.from_dict(
         config, _read_json(folder / "generation_config.json"), _image_tokens(folder)
@@ -186,7 +190,7 @@ _DOWNLOAD = "Download or convert the model again."
 
 
 def _unusable(cause: str, remedy: str) -> Gemma4Error:
-    return Gemma4Error("The model's config cannot be used", cause, remedy)
+    return Gemma4Error("config_unusable", "The model's config cannot be used", cause, remedy)
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:

@@ -46,6 +46,7 @@ class Gemma4(nn.Module):
         super().__init__()
         if mask_rule not in ("official", "forward") or layout not in ("one_row", "plain"):
             raise Gemma4Error(
+                "layout_unsupported",
                 "The model cannot be built",
                 f"The mask rule is {mask_rule!r}, the layout {layout!r}.",
                 'Use "official" or "forward", and "one_row" or "plain".',
@@ -70,7 +71,10 @@ class Gemma4(nn.Module):
         """
         if kv_bits not in (None, 4, 8):
             raise Gemma4Error(
-                "The cache cannot be made", f"kv_bits is {kv_bits!r}.", "Use 8, 4 or None."
+                "kv_bits_unsupported",
+                "The cache cannot be made",
+                f"kv_bits is {kv_bits!r}.",
+                "Use 8, 4 or None.",
             )
         layers = self.language_model.model.layers
         return Cache([layer.self_attn.make_cache(kv_bits, slack) for layer in layers])
@@ -148,6 +152,7 @@ class Gemma4(nn.Module):
         text, offset, length = self.config.text_config, cache.offset, len(inputs)
         if offset + length > text.max_position_embeddings:
             raise Gemma4Error(
+                "context_full",
                 "The context is full",
                 f"It holds {offset} tokens, {length} more are to come, and the model has "
                 f"{text.max_position_embeddings} positions.",

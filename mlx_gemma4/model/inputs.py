@@ -29,6 +29,7 @@ class Inputs:
         for edge in (start, stop):
             if self._in_block(edge):
                 raise Gemma4Error(
+                    "input_unusable",
                     "The prompt cannot be cut here",
                     f"Token {edge} is inside a picture's block.",
                     "Cut where `Inputs.cuts` says.",
@@ -120,4 +121,4 @@ def places(ids: np.ndarray, token_id: int, sizes: list[int], name: str) -> list[
 
 def unusable(cause: str, remedy: str) -> Gemma4Error:
     """An error of the input's."""
-    return Gemma4Error("The input cannot be used", cause, remedy)
+    return Gemma4Error("input_unusable", "The input cannot be used", cause, remedy)

@@ -191,6 +191,7 @@ class Actions:
     def _mark(self, number: int) -> Mark:
         if number not in self._marks:
             raise Gemma4Error(
+                "mark_missing",
                 "There is no such mark",
                 f"Mark {number} was forgotten, or belongs to an earlier conversation.",
                 "Use a mark of this conversation.",
@@ -209,5 +210,8 @@ def load_noted(model: str | Path, force: bool) -> tuple[Gemma4, list[str]]:
 
 def _nothing_loaded() -> Gemma4Error:
     return Gemma4Error(
-        "No model is loaded", "The engine was not told to load one.", "Load a model first."
+        "model_not_loaded",
+        "No model is loaded",
+        "The engine was not told to load one.",
+        "Load a model first.",
     )

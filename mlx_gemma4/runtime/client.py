@@ -55,11 +55,14 @@ class Port(ABC):
         """
         with self._lock:
             if self._closing:
-                raise Gemma4Error("The engine is closed", "It was told to end.", _START)
+                raise Gemma4Error(
+                    "worker_closed", "The engine is closed", "It was told to end.", _START
+                )
             number = self._utterance if isinstance(command, Hear) else None
             if number is None:
                 if len(self._unanswered) >= UNANSWERED and not isinstance(command, Stop):
                     raise Gemma4Error(
+                        "worker_busy",
                         "The engine is busy",
                         f"{UNANSWERED} commands wait to be done.",
                         "Wait for the reports that they are finished.",
@@ -113,7 +116,7 @@ class Port(ABC):
             yield report
             if report.command == number and isinstance(report.event, Finished):
                 return
-        raise Gemma4Error("The engine is closed", "It was told to end.", _START)
+        raise Gemma4Error("worker_closed", "The engine is closed", "It was told to end.", _START)
 
     @abstractmethod
     def start(self) -> None:
@@ -156,7 +159,9 @@ class Port(ABC):
         with self._lock:
             self._closing = True
             for number in sorted(self._unanswered):
-                self._tell(Report(number, Failed("The engine is closed", cause, _START)))
+                self._tell(
+                    Report(number, Failed("worker_closed", "The engine is closed", cause, _START))
+                )
             self._tell(Report(None, Closed()))
 
     def _crash(self, crash: Crashed) -> None:
@@ -164,7 +169,7 @@ class Port(ABC):
         with self._lock:
             left, self._utterance = sorted(self._unanswered), None
         for number in left:
-            self._tell(Report(number, Failed(crash.title, crash.cause, crash.remedy)))
+            self._tell(Report(number, Failed(crash.code, crash.title, crash.cause, crash.remedy)))
         self._tell(Report(None, crash))
 
     def _check(self, command: Hear) -> None:
@@ -172,6 +177,7 @@ class Port(ABC):
         waiting = sum(self._waiting.values()) - sum(self._heard.values()) + len(command.frames)
         if waiting * FRAME / RATE > BUFFER_SECONDS:
             raise Gemma4Error(
+                "hearing_backlog",
                 "The engine cannot hear any more",
                 f"{BUFFER_SECONDS} s of sound wait to be heard.",
                 "Stop the recording, and wait until it is read.",

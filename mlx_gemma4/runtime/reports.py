@@ -114,12 +114,14 @@ class Failed:
     """A command could not be done; or, as a report of no command, the engine itself has ended.
 
     Attributes:
+        code: what failed, for programs (`Gemma4Error.code`).
         title: what failed, in a few words.
         cause: why.
         remedy: what to do next.
         details: for the log, where the program has a defect: its traceback.
     """
 
+    code: str
     title: str
     cause: str
     remedy: str
@@ -129,15 +131,15 @@ class Failed:
     def by(cls, error: Exception) -> "Failed":
         """Tell an error as it is, or that the program has a defect."""
         if isinstance(error, Gemma4Error):
-            return cls(error.title, error.cause, error.remedy)
+            return cls(error.code, error.title, error.cause, error.remedy)
         cause = f"{type(error).__name__}: {error}"
         details = "".join(traceback.format_exception(error))
         remedy = "Report it, with the log of the program."
-        return cls("The engine met a defect", cause, remedy, details)
+        return cls("internal_error", "The engine met a defect", cause, remedy, details)
 
     def error(self) -> Gemma4Error:
         """The same as an exception."""
-        return Gemma4Error(self.title, self.cause, self.remedy)
+        return Gemma4Error(self.code, self.title, self.cause, self.remedy)
 
 
 @dataclass(frozen=True)

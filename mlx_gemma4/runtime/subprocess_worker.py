@@ -76,7 +76,10 @@ class EngineProcess(Port):
         with self._lock:
             if self._process is None and not self._closing:
                 raise Gemma4Error(
-                    "The engine does not run", "Its process has ended.", "Start it again."
+                    "worker_not_running",
+                    "The engine does not run",
+                    "Its process has ended.",
+                    "Start it again.",
                 )
             return super().send(command)
 
@@ -143,4 +146,9 @@ def _crash(status: int, log: Path | None) -> Crashed:
         cause += " MLX does that when the memory is not enough."
     if log is not None:
         cause += f" {log} may have more."
-    return Crashed("The model's engine has stopped", cause, "Start it again and load the model.")
+    return Crashed(
+        "worker_crashed",
+        "The model's engine has stopped",
+        cause,
+        "Start it again and load the model.",
+    )

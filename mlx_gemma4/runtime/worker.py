@@ -68,6 +68,7 @@ class _Owner:
         with self._lock:
             if self._lent:
                 raise Gemma4Error(
+                    "worker_exists",
                     "There is an engine already",
                     "One thread of a process may use MLX, and another engine has it.",
                     "Close that engine, or use an EngineProcess.",

@@ -137,6 +137,7 @@ class Conversation:
         """Raise Gemma4Error if there is nothing to answer or, as far as that is known, no room."""
         if self.draft.is_empty:
             raise Gemma4Error(
+                "nothing_to_answer",
                 "There is nothing to answer",
                 "Nothing was added since the last reply.",
                 "Add text, a picture or sound first.",
@@ -279,6 +280,7 @@ class Conversation:
         room = self.rows - len(prompt.token_ids)
         if room < 1:
             raise Gemma4Error(
+                "context_full",
                 "The conversation is too long",
                 f"It has {len(prompt.token_ids):,} tokens, and the context of this model holds "
                 f"{self.rows:,}, the reply included.",

@@ -107,7 +107,10 @@ def checked(frames: ArrayLike) -> Frames:
     need_frames(clip)
     if not np.isfinite(clip).all():
         raise Gemma4Error(
-            "The frames are not usable", "Some are NaN or infinite.", "Look at what made them."
+            "frames_malformed",
+            "The frames are not usable",
+            "Some are NaN or infinite.",
+            "Look at what made them.",
         )
     return clip
 

@@ -79,6 +79,7 @@ def save(
     strange = [path.name for path in _files(folder) if not _OURS.fullmatch(path.name)]
     if strange and not (folder / _INDEX).is_file():
         raise Gemma4Error(
+            "save_failed",
             "The conversation cannot be saved",
             f"{folder} holds something else: {strange[0]}.",
             "Give another folder.",
@@ -129,7 +130,10 @@ def load(folder: Path, model: Gemma4) -> tuple[State, Rows | None]:
     index = folder / _INDEX
     if not index.is_file():
         raise Gemma4Error(
-            "There is no saved conversation", f"There is no file {index}.", "Check the path."
+            "saved_missing",
+            "There is no saved conversation",
+            f"There is no file {index}.",
+            "Check the path.",
         )
     try:
         written = json.loads(index.read_text("utf-8"))
@@ -141,12 +145,14 @@ def load(folder: Path, model: Gemma4) -> tuple[State, Rows | None]:
         raise _damaged(index, error) from error
     if not known:
         raise Gemma4Error(
+            "saved_unreadable",
             "The saved conversation cannot be read",
             f"Its format has version {version!r}, and this program reads version {VERSION}.",
             "Use the version of the program that saved it.",
         )
     if session["model"] != fingerprint(model):
         raise Gemma4Error(
+            "saved_of_other_model",
             "The saved conversation is another model's",
             f"{folder} was saved with other weights than those that are loaded now.",
             "Load the model that it was saved with.",
@@ -276,13 +282,17 @@ def _sync(folder: Path) -> None:
 def _files(folder: Path) -> list[Path]:
     if folder.exists() and not folder.is_dir():
         raise Gemma4Error(
-            "The conversation cannot be saved", f"{folder} is a file.", "Give a folder."
+            "save_failed",
+            "The conversation cannot be saved",
+            f"{folder} is a file.",
+            "Give a folder.",
         )
     return [path for path in folder.iterdir() if path.name != _INDEX] if folder.exists() else []
 
 
 def _damaged(path: Path, error: Exception) -> Gemma4Error:
     return Gemma4Error(
+        "saved_damaged",
         "The saved conversation is damaged",
         f"{path} cannot be read ({type(error).__name__}: {error}).",
         "Restore the folder from a backup, or start a new conversation.",

@@ -251,7 +251,10 @@ class Session:
         config = self._model.config
         if max_tokens is not None and max_tokens < 1:
             raise Gemma4Error(
-                "The setting max_tokens is out of range", f"It is {max_tokens}.", "Give 1 or more."
+                "setting_out_of_range",
+                "The setting max_tokens is out of range",
+                f"It is {max_tokens}.",
+                "Give 1 or more.",
             )
         sampler = Sampler(
             config.temperature if temperature is None else temperature,
@@ -283,6 +286,7 @@ class Session:
         self._interrupt()
         if mark.session is not self:
             raise Gemma4Error(
+                "rewind_impossible",
                 "The conversation cannot be rewound",
                 "The mark was made in another session.",
                 "Use a mark of this session.",
@@ -375,6 +379,7 @@ class Session:
     def _needs(self, medium: str, weights: object) -> None:
         if weights is None:
             raise Gemma4Error(
+                "medium_unsupported",
                 f"This model takes no {medium}",
                 f"Its folder has no weights for {medium}.",
                 "Use a folder that was converted with them (mlx-lm's converter leaves them out).",
@@ -385,6 +390,7 @@ def _tokenizer_of(model: Gemma4) -> Tokenizer:
     folder = getattr(model, "folder", None)
     if folder is None:
         raise Gemma4Error(
+            "tokenizer_missing",
             "There is no tokenizer",
             "The model was not read from a folder.",
             "Give the session a tokenizer.",
@@ -395,5 +401,8 @@ def _tokenizer_of(model: Gemma4) -> Tokenizer:
 def _check(name: str, value: str, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
         raise Gemma4Error(
-            f"The setting {name} is not known", f"It is {value!r}.", f"Use {', '.join(allowed)}."
+            "setting_unknown",
+            f"The setting {name} is not known",
+            f"It is {value!r}.",
+            f"Use {', '.join(allowed)}.",
         )

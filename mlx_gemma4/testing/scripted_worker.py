@@ -216,7 +216,12 @@ class FakeEngine(Port):
             self._inbox.clear()
             self._speech, self._frames, self._stops = None, 0, 0
         self._crash(
-            Crashed("The model's engine has stopped", "A test ended it.", "Start it again.")
+            Crashed(
+                "worker_crashed",
+                "The model's engine has stopped",
+                "A test ended it.",
+                "Start it again.",
+            )
         )
 
 

@@ -87,6 +87,7 @@ async def _listing(stage: Stage) -> None:
 async def _error(stage: Stage) -> None:
     stage.app.chat.problem(
         Problem(
+            "microphone_silent",
             "The microphone is silent",
             "Studio Microphone gives only zeros: it is muted, not connected, or not the one you "
             "speak into.",

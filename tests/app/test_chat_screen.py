@@ -84,7 +84,9 @@ async def test_up_brings_back_what_was_sent_and_down_what_was_being_written(
 
 @live
 async def test_a_failed_answer_is_a_card_with_cause_remedy_and_ways_out(tmp_path: Path) -> None:
-    error = Gemma4Error("No model is loaded", "It was not found.", "Load a model first.")
+    error = Gemma4Error(
+        "model_not_loaded", "No model is loaded", "It was not found.", "Load a model first."
+    )
     async with staged(tmp_path, [error]) as stage:
         await stage.ask("hello?")
         for words in ("No model is loaded", "It was not found.", "Load a model first."):

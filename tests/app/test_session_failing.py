@@ -10,7 +10,7 @@ from tests.app.table import SECOND, Make
 
 
 def test_an_answer_that_fails_is_a_turn_with_title_cause_and_remedy(table: Make) -> None:
-    one = table(Gemma4Error("Too long", "It has 9 tokens.", "Shorten it."), "Yes.")
+    one = table(Gemma4Error("context_full", "Too long", "It has 9 tokens.", "Shorten it."), "Yes.")
     one.talk.send("why?")
     one.settle()
     answer = one.turns()[1]
@@ -107,7 +107,9 @@ def test_a_memory_of_another_model_is_told_and_the_turns_are_known_to_lack(
 
     def refuse(number: int, command: do.Command) -> None:
         if isinstance(command, do.Restore):
-            raise Gemma4Error("Another model's", "It was saved with others.", "Load it.")
+            raise Gemma4Error(
+                "saved_of_other_model", "Another model's", "It was saved with others.", "Load it."
+            )
         original(number, command)
 
     monkeypatch.setattr(one.engine, "_do", refuse)

@@ -107,7 +107,9 @@ async def test_a_microphone_that_gives_only_zeros_is_told_and_goes_on(tmp_path: 
 @live
 async def test_a_microphone_that_cannot_be_opened_is_a_card(tmp_path: Path) -> None:
     world = World()
-    world.microphone.problem = Gemma4Error("There is no microphone", "None.", "See the settings.")
+    world.microphone.problem = Gemma4Error(
+        "microphone_missing", "There is no microphone", "None.", "See the settings."
+    )
     async with staged(tmp_path, world=world) as stage:
         await stage.press("f4")
         await stage.until(lambda: "There is no microphone" in stage.text)
@@ -124,7 +126,9 @@ async def test_a_microphone_that_goes_is_opened_again_and_the_recording_kept(
         await stage.press("f4")
         await stage.until(lambda: recorded(stage, 0.2))
         old, world.microphone = world.microphone, FakeMicrophone()
-        old.problem = Gemma4Error("The microphone has stopped", "Nothing came.", "Look at it.")
+        old.problem = Gemma4Error(
+            "microphone_stopped", "The microphone has stopped", "Nothing came.", "Look at it."
+        )
         await stage.until(lambda: "The microphone has stopped" in stage.text)
         await stage.until(lambda: recorded(stage, 0.6))
 
@@ -162,7 +166,11 @@ async def test_answers_are_still_read_aloud_after_another_voice_was_chosen(tmp_p
 
 @live
 async def test_a_computer_without_a_voice_says_so(tmp_path: Path) -> None:
-    world = World(voice=Gemma4Error("Answers cannot be read aloud", "No voice.", "Install one."))
+    world = World(
+        voice=Gemma4Error(
+            "voice_missing", "Answers cannot be read aloud", "No voice.", "Install one."
+        )
+    )
     async with staged(tmp_path, world=world) as stage:
         await stage.press("f8")
         await stage.until(lambda: "Answers cannot be read aloud" in stage.text)
@@ -191,7 +199,11 @@ async def test_a_watched_screen_has_a_red_mark_and_shows_the_newest_picture(
 
 @live
 async def test_a_screen_that_cannot_be_watched_is_a_card(tmp_path: Path) -> None:
-    world = World(screen=Gemma4Error("No picture of the screen was taken", "None.", "Do this."))
+    world = World(
+        screen=Gemma4Error(
+            "screenshot_failed", "No picture of the screen was taken", "None.", "Do this."
+        )
+    )
     async with staged(tmp_path, world=world) as stage:
         await stage.press("f9")
         await stage.until(lambda: "No picture of the screen was taken" in stage.text)

@@ -35,7 +35,9 @@ class Parrot:
             raise KeyboardInterrupt
         self.asked.append(asked.wanted)
         if asked.wanted in self.silent:
-            raise Gemma4Error("It is silent", f"{asked.wanted} cannot be said.", "Ask again.")
+            raise Gemma4Error(
+                "silent", "It is silent", f"{asked.wanted} cannot be said.", "Ask again."
+            )
         return "nothing" if asked.wanted in self.wrong else asked.wanted
 
     def close(self) -> None:

@@ -231,7 +231,7 @@ def test_an_utterance_that_cannot_be_heard_fails_and_the_next_is_heard(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object) -> None:
-        raise Gemma4Error("Full", "It is full.", "Stop.")
+        raise Gemma4Error("context_full", "Full", "It is full.", "Stop.")
 
     with monkeypatch.context() as patch:
         patch.setattr(Session, "hear", fail)
@@ -333,12 +333,15 @@ def test_deferred_work_that_fails_is_told_as_a_report_of_no_command(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object) -> bool:
-        raise Gemma4Error("Full", "It is full.", "Stop.")
+        raise Gemma4Error("context_full", "Full", "It is full.", "Stop.")
 
     monkeypatch.setattr(Session, "idle", fail)
     done(engine, do.Mark())
     report = first(engine, Failed)
-    assert (report.command, report.event) == (None, Failed("Full", "It is full.", "Stop."))
+    assert (report.command, report.event) == (
+        None,
+        Failed("context_full", "Full", "It is full.", "Stop."),
+    )
     done(engine, do.Mark())
 
 

@@ -58,7 +58,7 @@ def test_a_limit_of_tokens_ends_a_reply() -> None:
 
 
 def test_an_error_in_the_script_fails_the_reply_alone() -> None:
-    with FakeEngine([Gemma4Error("Bad", "It is.", "Mend it."), "Good."]) as engine:
+    with FakeEngine([Gemma4Error("bad", "Bad", "It is.", "Mend it."), "Good."]) as engine:
         with pytest.raises(Gemma4Error, match="Bad"):
             done(engine, do.Reply())
         assert answer(done(engine, do.Reply())) == "Good."

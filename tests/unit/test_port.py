@@ -51,7 +51,7 @@ def test_a_reply_ends_an_utterance() -> None:
 def test_frames_after_an_utterance_has_failed_begin_another() -> None:
     idler = Idler()
     first = idler.send(Hear(SECOND))
-    idler.tell(first, Failed("", "", ""))
+    idler.tell(first, Failed("none", "", "", ""))
     assert idler.send(Hear(SECOND)) != first
 
 
@@ -143,7 +143,7 @@ def test_waiting_for_a_command_gives_what_else_comes_and_raises_its_failure() ->
     idler.tell(first, Finished())
     assert [report.command for report in idler.until(first)] == [second, first]
     third = idler.send(AddText("c"))
-    idler.tell(third, Failed("It is so", "because.", "Do this."))
+    idler.tell(third, Failed("so", "It is so", "because.", "Do this."))
     with pytest.raises(Gemma4Error, match="It is so") as caught:
         list(idler.until(third))
     assert (caught.value.cause, caught.value.remedy) == ("because.", "Do this.")

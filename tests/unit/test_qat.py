@@ -6,7 +6,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from mlx_gemma4.checkpoint.load import load, load_folder
+from mlx_gemma4.checkpoint.load import load_folder, sanitize
 from mlx_gemma4.checkpoint.recipes import RECIPES
 from mlx_gemma4.convert.convert import convert
 from mlx_gemma4.hub.sources import Folder
@@ -20,7 +20,7 @@ def read(folder: Path) -> Tensors:
     tensors: Tensors = {}
     for file in folder.glob("*.safetensors"):
         tensors |= mx.load(str(file))
-    return load.sanitize(tensors)
+    return sanitize(tensors)
 
 
 @pytest.fixture

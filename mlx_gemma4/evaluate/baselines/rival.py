@@ -67,6 +67,7 @@ class Rival:
         base, _, self._choice = name.partition(":")
         if base not in KNOWN:
             raise Gemma4Error(
+                "baseline_unknown",
                 f"There is no baseline {base}",
                 "It is none that this program can run.",
                 f"Take {', '.join(KNOWN)}.",
@@ -114,7 +115,9 @@ class Rival:
             raise self._ended() from None
         told = self._read()
         if "failed" in told:
-            raise Gemma4Error(f"{self.name} failed", told["failed"], "See what it printed.")
+            raise Gemma4Error(
+                "baseline_failed", f"{self.name} failed", told["failed"], "See what it printed."
+            )
         return str(told["given"])
 
     def close(self) -> None:
@@ -137,6 +140,7 @@ class Rival:
             )
         except OSError as error:
             raise Gemma4Error(
+                "baseline_failed",
                 f"{self.name} cannot be started",
                 f"{self._python}: {error.strerror}.",
                 "Give the Python of its environment with --python.",
@@ -144,10 +148,17 @@ class Rival:
         about = self._read()
         if "absent" in about:
             self._end()
-            raise Gemma4Error(f"{self.name} is not there", about["absent"], about["remedy"])
+            raise Gemma4Error(
+                "baseline_missing", f"{self.name} is not there", about["absent"], about["remedy"]
+            )
         if "failed" in about:
             self._end()
-            raise Gemma4Error(f"{self.name} cannot begin", about["failed"], "See what it printed.")
+            raise Gemma4Error(
+                "baseline_failed",
+                f"{self.name} cannot begin",
+                about["failed"],
+                "See what it printed.",
+            )
         return about
 
     def _end(self) -> None:
@@ -169,6 +180,7 @@ class Rival:
             self._process.kill()  # nobody knows what else it would say
             self._process.wait()
             raise Gemma4Error(
+                "baseline_failed",
                 f"{self.name} is not understood",
                 f"Its process printed {line.strip()[:80]!r} where an answer was due.",
                 "Give the Python of its environment with --python.",
@@ -177,6 +189,7 @@ class Rival:
 
     def _ended(self) -> Gemma4Error:
         return Gemma4Error(
+            "baseline_failed",
             f"{self.name} has ended",
             f"Its process stopped with status {self._process.wait()}.",
             "See what it printed above.",

@@ -113,4 +113,6 @@ def _positive(height: Any) -> float:
 
 
 def _wrong(folder: Path, cause: str, remedy: str) -> Gemma4Error:
-    return Gemma4Error(f"The pictures of {folder.name} cannot be used", cause, remedy)
+    return Gemma4Error(
+        "folder_unusable", f"The pictures of {folder.name} cannot be used", cause, remedy
+    )

@@ -28,6 +28,7 @@ def topics() -> tuple[tuple[str, tuple[str, ...]], ...]:
         from pydoc_data.topics import topics as found
     except ImportError as error:
         raise Gemma4Error(
+            "text_missing",
             "There is no text to make pages of",
             "This Python came without pydoc_data, the language reference.",
             "Install Python's full standard library, or ask with --sets tiny.",

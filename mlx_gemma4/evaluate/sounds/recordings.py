@@ -63,6 +63,7 @@ def human(seed: int, count: int) -> list[Recording]:
         found += recordings[:count]
     if not found:
         raise Gemma4Error(
+            "recordings_missing",
             "There is no human speech on this machine",
             "It comes from Debian's packages asterisk-core-sounds-en-g722 and "
             "pocketsphinx-testdata, and neither is installed.",
@@ -82,6 +83,7 @@ def own(folder: Path) -> list[Recording]:
     """
     if not folder.is_dir():
         raise Gemma4Error(
+            "recordings_missing",
             "The folder of recordings is not there",
             f"There is no folder {folder}.",
             "Give the folder in which sounds and their texts lie.",
@@ -90,12 +92,14 @@ def own(folder: Path) -> list[Recording]:
     sounds = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SOUNDS)
     if not sounds:
         raise Gemma4Error(
+            "folder_empty",
             "The folder has no recordings",
             f"In {folder} is no file that ends in {', '.join(SOUNDS)}.",
             "Put sounds there, and beside each its text: talk.wav and talk.txt.",
         )
     if missing := [path for path in sounds if path.with_suffix("") not in texts]:
         raise Gemma4Error(
+            "recording_without_text",
             "A recording has no text",
             f"Beside {missing[0]} is no {missing[0].stem}.txt ({len(missing)} such recordings).",
             "Write down what is said in it; leave the file empty where nothing is said.",
@@ -114,7 +118,10 @@ def _texts(folder: Path) -> dict[Path, tuple[str, str]]:
             text = path.read_text("utf-8")
         except UnicodeDecodeError as error:
             raise Gemma4Error(
-                "A text cannot be read", f"{path} is not UTF-8.", "Save it as UTF-8."
+                "text_unreadable",
+                "A text cannot be read",
+                f"{path} is not UTF-8.",
+                "Save it as UTF-8.",
             ) from error
         name, _, ending = path.stem.rpartition(".")
         if ending == "trans":
@@ -156,6 +163,7 @@ def _g722(file: Path) -> Samples:
         import av
     except ModuleNotFoundError as error:
         raise Gemma4Error(
+            "sound_unreadable",
             f"The sound {file.name} cannot be read",
             "It is coded as G.722, which needs the Python package av.",
             "pip install 'mlx-gemma4[video]'",

@@ -134,6 +134,7 @@ def folder(maker: Maker) -> Iterator[Numbered]:
     """
     if maker.choice.folder is None:
         raise Gemma4Error(
+            "folder_empty",
             "There are no recordings of yours",
             "The set folder was asked for without a folder.",
             "Give one with --folder; docs/evaluate.md says what has to be in it.",

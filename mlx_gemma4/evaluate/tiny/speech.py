@@ -96,6 +96,7 @@ def with_espeak(speak: Callable[[], Made]) -> Made:
         return speak()
     except (OSError, ValueError) as error:
         raise Gemma4Error(
+            "voice_missing",
             "No voice can be made",
             f"The library of espeak-ng cannot be used: {error}.",
             "Install it: apt install espeak-ng, or brew install espeak-ng. Sounds of your own "
