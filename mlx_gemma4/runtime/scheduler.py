@@ -80,21 +80,21 @@ class Scheduler:
         failed: called with the conversation and the exception where its idle work fails.
     """
 
-    def __init__(self, failed: Callable[[str, Exception], None]) -> None:
+    def __init__(self, failed: Callable[[str | None, Exception], None]) -> None:
         self._failed = failed
-        self._lanes: dict[str, _Lane] = {}
+        self._lanes: dict[str | None, _Lane] = {}
 
     @property
     def busy(self) -> bool:
         """Whether any job has not ended; idle work does not count."""
         return any(lane.jobs for lane in self._lanes.values())
 
-    def waits(self, conversation: str) -> bool:
+    def waits(self, conversation: str | None) -> bool:
         """Whether a conversation has jobs that have not ended."""
         lane = self._lanes.get(conversation)
         return lane is not None and bool(lane.jobs)
 
-    def urgent(self, besides: str) -> bool:
+    def urgent(self, besides: str | None) -> bool:
         """Whether somebody speaks, or waits for a spoken reply, in another conversation."""
         return any(
             lane.priority <= Priority.SPOKEN
@@ -102,13 +102,13 @@ class Scheduler:
             if conversation != besides
         )
 
-    def add(self, conversation: str, job: Job) -> None:
+    def add(self, conversation: str | None, job: Job) -> None:
         """Queue a job. The conversation's idle work ends where it is."""
         lane = self._lanes.setdefault(conversation, _Lane())
         self._end_idle(lane)
         lane.jobs.append(job)
 
-    def idle(self, conversation: str, work: Work | None) -> None:
+    def idle(self, conversation: str | None, work: Work | None) -> None:
         """Set what is done while the conversation has no jobs; None: nothing."""
         lane = self._lanes.setdefault(conversation, _Lane())
         self._end_idle(lane)
@@ -140,12 +140,16 @@ class Scheduler:
         return True
 
     def close(self) -> None:
-        """End all work where it is; jobs are not reported as ended."""
-        for lane in self._lanes.values():
-            self._end_idle(lane)
-            for job in lane.jobs:
-                job.work.close()
+        """Run the jobs that are in the middle of their work to their end, and drop all others.
+
+        Whoever closes has them cancelled before, so that this takes a step or two each.
+        """
+        lanes = [*self._lanes.values()]
         self._lanes.clear()
+        for lane in lanes:
+            self._end_idle(lane)
+            while (job := lane.current) is not None:
+                self._step_job(lane, job)
 
     def _step_job(self, lane: _Lane, job: Job) -> None:
         error: Exception | None = None
@@ -161,7 +165,7 @@ class Scheduler:
         lane.current = None
         job.ended(error)
 
-    def _step_idle(self, conversation: str, lane: _Lane) -> None:
+    def _step_idle(self, conversation: str | None, lane: _Lane) -> None:
         work = lane.idle
         assert work is not None
         try:
