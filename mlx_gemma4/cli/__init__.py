@@ -111,7 +111,7 @@ def _ask(options: argparse.Namespace) -> None:
     question = _question(options)
     if options.model is None:
         tell("No --model given: this is the tiny demonstration model, not Gemma.")
-    from ..runtime.actions import load_noted
+    from ..runtime.slots import load_noted
 
     model, notes = load_noted(options.model or catalog.DEMONSTRATION, options.force)
     for note in notes:

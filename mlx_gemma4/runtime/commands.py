@@ -20,6 +20,9 @@ MAIN = "main"
 PARK_BYTES = 4 << 30
 """Bytes on disk that parked conversations may take together."""
 
+Pictures = str | Path | Pillow.Image | NDArray[np.generic]
+"""A picture: its file, or its pixels."""
+
 
 @dataclass(frozen=True)
 class SessionSettings:
@@ -76,7 +79,7 @@ class AddImage(InConversation):
         image_tokens: the most that this picture may take; None for what the settings have.
     """
 
-    image: str | Path | Pillow.Image | NDArray[np.generic]
+    image: Pictures
     image_tokens: int | None = None
 
 

@@ -125,6 +125,11 @@ class Live:
         self._closing = self._speaking = self._dropping = False
         self._thread = start_thread(self._run, "live", self._lost)
 
+    @property
+    def over(self) -> bool:
+        """Whether the loop has ended, and the observer was called for the last time."""
+        return not self._thread.is_alive()
+
     def close(self) -> None:
         """End, without waiting for the source. The worker is sent nothing after this returns."""
         with self._lock:
@@ -139,10 +144,6 @@ class Live:
         with self._lock:
             self._dropping = self._dropping or self._speaking
             self._speaking = False
-
-    def join(self, seconds: float | None = None) -> None:
-        """Wait for the end of the loop."""
-        self._thread.join(seconds)
 
     def _run(self) -> None:
         with closing(self._open_source()) as source:

@@ -9,8 +9,8 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from enum import IntEnum
 
-Work = Generator[object, None, object]
-"""Work in steps; what it yields and returns is not looked at."""
+Work = Generator[None]
+"""Work in steps."""
 
 
 class Priority(IntEnum):

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from ..errors import Gemma4Error
 from ..events import Event
 from .client import ENDS_SPEECH, Client
-from .commands import Command, EndSpeech, Hear, InConversation, Load, Reply, Stop
+from .commands import Command, EndSpeech, Hear, InConversation, Load, Stop
 from .pace import FRAME_SECONDS, LONGEST
 from .reports import Failed, FellBehind, Finished, Hearing, Idle, Report, WorkerEvent
 from .scheduler import Job, Priority, Scheduler, Work

@@ -14,7 +14,6 @@ from ..model.attention import MaskRule
 from ..model.config import FULL, SLIDING, Config
 from ..model.gemma4 import Gemma4
 from ..model.text import Layout
-# from .scripted_worker import FakeEngine as FakeEngine
 
 
 def tiny_config() -> Config:
