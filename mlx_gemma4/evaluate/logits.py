@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ..chat.messages import ImagePart, Part, SoundPart, TextPart, Turn
 from ..chat.render import Prompt, render
 from ..chat.tokenizer import Tokenizer
-from ..generation.prefill_decode import prefill
+from ..generation.prefill_decode import finish, prefill
 from ..media.audio import RATE, clips, frames, to_mono16k
 from ..media.images import patches
 from ..model.gemma4 import Gemma4
@@ -89,7 +89,7 @@ def answered(
     ids = [*tokenizer.encode(asked.wanted), tokenizer.token_id("<turn|>")][:most]
     inputs = model.embed(np.array(prompt.token_ids), prompt.images, audio=prompt.audio)
     cache = model.make_cache()
-    first = prefill(model, inputs, cache)
+    first = finish(prefill(model, inputs, cache))
     assert first is not None
     rows = [first]
     if len(ids) > 1:  # the last id is expected, and nothing after it

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..chat.messages import ImagePart, Turn, VideoPart
 from ..chat.render import Prompt
-from ..generation.prefill_decode import Cancelled, Progress, decode, prefill
+from ..generation.prefill_decode import Cancelled, Progress, decode, finish, prefill
 from ..generation.sampler import Sampler
 from ..model.cache import Cache
 from ..model.cache import Mark as CacheMark
@@ -196,13 +196,8 @@ class Timeline:
                 inputs = self._model.embed(
                     np.array(new.token_ids), new.images, new.videos, new.audio
                 )
-                logits = prefill(
-                    self._model,
-                    inputs,
-                    self._cache,
-                    progress=tell(at - start),
-                    cancelled=cancelled,
-                )
+                steps = prefill(self._model, inputs, self._cache)
+                logits = finish(steps, tell(at - start), cancelled)
                 if logits is None:
                     return None
             mx.eval(logits)
