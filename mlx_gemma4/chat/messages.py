@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from hashlib import blake2b
+from hashlib import blake2b, sha256
 from typing import Any, Literal
 
 import numpy as np
@@ -33,6 +33,11 @@ class SoundPart:
     """A clip: (n, 640) float32 frames of 40 ms."""
 
     frames: NDArray[np.float32]
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of all frames."""
+        return sha256(np.ascontiguousarray(self.frames).data).hexdigest()
 
     @cached_property
     def digests(self) -> tuple[bytes, ...]:

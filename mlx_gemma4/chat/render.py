@@ -23,7 +23,7 @@ from .checkpoint_template import template_text
 from .messages import ImagePart, Medium, Part, SoundPart, TextPart, ToolResult, Turn, VideoPart
 from .tokenizer import Tokenizer
 
-Patches = tuple[NDArray[np.float32], NDArray[np.int32]]
+Patches = tuple[NDArray[np.uint8], NDArray[np.int32]]
 
 _PLACEHOLDER = re.compile(r"<\|(?:image|audio|video)\|>")
 # Two private characters after a third: reversible whatever the text holds.

@@ -12,6 +12,7 @@ from mlx_gemma4 import load
 from mlx_gemma4.chat.messages import ImagePart, SoundPart, TextPart
 from mlx_gemma4.errors import Gemma4Error
 from mlx_gemma4.events import Done, Event, Heard, Moved, Token
+from mlx_gemma4.generation.prefill_decode import Steps, finish
 from mlx_gemma4.hub import catalog
 from mlx_gemma4.media.audio import frames, open_sound
 from mlx_gemma4.model.gemma4 import Gemma4
@@ -107,7 +108,9 @@ def test_beside_a_picture_the_question_is_written_down_after_the_answer(tiny: Ge
 def test_auto_hears_directly_while_the_sound_ends_before_the_safe_position(unsafe: Gemma4) -> None:
     session = Session(unsafe)
     session.add_text("listen")
-    start = session._talk.prompt().token_ids.index(5)  # the end of the turn: sound goes before it
+    start = session._conversation.prompt().prompt.token_ids.index(
+        5
+    )  # the end of the turn: sound goes before it
     session.hear(VOICE[: SAFE - start - 1])  # one row for what opens the sound
     assert session.notices() == []
     assert session.context[0] == SAFE
@@ -137,21 +140,22 @@ def test_the_relay_cuts_clips_so_that_they_end_before_the_safe_position(
 ) -> None:
     session = Session(unsafe, hearing="relay")
     written: list[int] = []
-    transcript = session._talk.relay.transcript
+    transcriber = session._conversation.transcriber
+    transcribe = transcriber.transcribe
 
-    def noted(clip: SoundPart, *rest: object) -> str | None:
+    def noted(clip: SoundPart) -> Steps[str]:
         written.append(len(clip.frames))
-        text = transcript(clip, *rest)  # type: ignore[arg-type]
-        assert len(session._talk.relay._timeline) < SAFE
+        text = yield from transcribe(clip)
+        assert len(transcriber._cache) < SAFE
         return text
 
-    monkeypatch.setattr(session._talk.relay, "transcript", noted)
+    monkeypatch.setattr(transcriber, "transcribe", noted)
     for start in range(0, 300, 20):
         session.hear(VOICE[start : start + 20])
-        assert len(session._talk.relay._timeline) <= SAFE
+        assert len(transcriber._cache) <= SAFE
     events_of(session)
     assert sum(written) == 300
-    assert max(written) <= session._talk.relay.limit < SAFE
+    assert max(written) <= transcriber.limit < SAFE
 
 
 def test_a_clip_past_the_limit_goes_on_as_a_further_one_cut_at_a_pause(model: Gemma4) -> None:
@@ -226,7 +230,7 @@ def test_a_picture_during_speech_waits_for_the_next_turn_where_that_would_take_t
 ) -> None:
     session = Session(model, image_tokens=70, hearing="direct")
     session.hear(VOICE[:100])
-    session._talk.timeline.rows_per_second = 10
+    session._conversation.cache.rows_per_second = 10
     session.add_image(NOISE)
     first = events_of(session)
     assert first[0] == Moved("picture", "next turn", 0)
@@ -284,10 +288,15 @@ def test_silence_in_the_relay_is_no_question(
     model: Gemma4, monkeypatch: pytest.MonkeyPatch, barge: bool
 ) -> None:
     session = Session(model, hearing="relay")
-    monkeypatch.setattr(session._talk.relay, "transcript", lambda *_: "")
+
+    def nothing(_: SoundPart) -> Steps[str]:
+        yield 1, 1
+        return ""
+
+    monkeypatch.setattr(session._conversation.transcriber, "transcribe", nothing)
     session.hear(VOICE[:30])
     reply = session.reply()
-    assert next(reply) == Heard("")
+    assert next(reply) == Heard("", relayed=True)
     if barge:
         reply.close()
     else:
@@ -301,8 +310,8 @@ def test_silence_in_the_relay_is_no_question(
 
 def test_the_side_context_gives_its_memory_back_after_the_reply(model: Gemma4) -> None:
     session = Session(model, hearing="relay")
-    relay = session._talk.relay
-    relay.prepare()
+    relay = session._conversation.transcriber
+    finish(relay.prepare())
     before = relay.nbytes
     session.hear(VOICE)
     assert relay.nbytes > before
@@ -319,6 +328,6 @@ def test_unknown_settings_are_refused_by_name(model: Gemma4) -> None:
 
 def test_a_model_that_cannot_hear_has_no_work_in_the_relay(model: Gemma4) -> None:
     deaf = Session(model, hearing="relay")
-    deaf._talk._model = Gemma4(replace(model.config, audio_config=None))
-    assert not deaf._talk._may_relay
+    deaf._conversation._model = Gemma4(replace(model.config, audio_config=None))
+    assert not deaf._conversation._may_relay
     assert transcriber.CLIP == 750

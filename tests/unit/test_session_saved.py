@@ -116,7 +116,7 @@ def test_every_kind_of_part_comes_back(model: Gemma4, tmp_path: Path) -> None:
         Turn("tool", (ToolResult("find", {"x": "y"}),)),
         Turn("model", (TextPart("so"),), interrupted=True, ids=(70, 71)),
     ]
-    session._talk.turns = turns
+    session._conversation.turns = turns
     session.save(tmp_path, cache=False)
     again = Session.restore(model, tmp_path).turns
     video = again[0].parts[0]
