@@ -1,1 +1,33 @@
-"""Limits that several parts share, as plain numbers."""
+"""Limits that several parts share, as plain numbers: how much one input may take.
+
+They are compared with what a header announces, before anything is decoded.
+"""
+
+PICTURE_PIXELS = 90_000_000
+"""Pixels of the largest picture: 360 MB when it is decoded."""
+PICTURE_SIDE = 65_535
+"""Pixels of its longest side, which is also the most that a JPEG can have."""
+SOUND_SECONDS = 3_600
+"""Seconds of the longest sound file: 230 MB at 16 kHz."""
+VIDEO_PIXELS = 36_000_000
+"""Pixels of a frame of the largest video (8K); 32 frames are looked at, one after another."""
+VIDEO_FRAMES = 2_000_000
+"""Frames of the longest video: nine hours at 60 a second."""
+HEADER_BYTES = 16 * 2**20
+"""Bytes of the header of a safetensors file; that of the 12B has 0.1 MB."""
+JSON_BYTES = 16 * 2**20
+"""Bytes of a JSON file of a model folder, and `JSON_DEPTH` is how deeply it may be nested."""
+JSON_DEPTH = 64
+TOKENIZER_BYTES = 256 * 2**20
+"""Bytes of tokenizer.json; that of Gemma 4 has 15 MB."""
+TEMPLATE_BYTES = 256 * 2**10
+"""Bytes of a chat template; the published ones have 16 kB."""
+TEMPLATE_STEPS = 1_000_000
+"""Steps that a chat template may take, beside those that a longer conversation adds."""
+TEMPLATE_CHARACTERS = 2**24
+"""Characters of a string that a chat template may make."""
+CONFIG_SIZE = 2**20
+"""The largest size that a config may ask for, where nothing else is known of it."""
+CONFIG_LAYERS = 1_024
+CONFIG_VOCABULARY = 2**22
+CONFIG_CONTEXT = 2**26

@@ -7,12 +7,17 @@ from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from mlx_gemma4.media.kinds import look
+from mlx_gemma4.media.sources import found
+
 from ..conversation.entries import Kind
 
-# what Pillow, libsndfile and FFmpeg read; the rest is text if it is UTF-8
-SUFFIXES: dict[str, Kind] = {
+# Of a file whose content is not known: it is damaged, and opening it says how.
+_SUFFIXES: dict[str, Kind] = {
     **dict.fromkeys((".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"), "image"),
+    **dict.fromkeys((".heic", ".heif", ".avif", ".jp2", ".ico"), "image"),
     **dict.fromkeys((".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif"), "sound"),
+    **dict.fromkeys((".m4a", ".aac", ".qta", ".caf", ".amr"), "sound"),
     **dict.fromkeys((".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v"), "video"),
 }
 TEXT_LIMIT = 256 * 1024
@@ -35,15 +40,18 @@ def pasted(text: str) -> list[Path]:
 
 
 def existing(names: Iterable[str]) -> list[Path]:
-    """Give those of the names that are files."""
-    return [path for name in names if (path := Path(name)).is_file()]
+    """Return those of the names that are files."""
+    paths = (found(Path(name)) for name in names)
+    return [path for path in paths if path is not None and path.is_file()]
 
 
 def kind(path: Path) -> Kind | None:
-    """Say what a file is; None where it is nothing that a model can be given."""
-    if (known := SUFFIXES.get(path.suffix.lower())) is not None:
-        return known
+    """Find what a file is, by its content; None where it is nothing that a model can be given."""
     try:
+        if (known := look(path)) is not None:
+            return known.kind
+        if (named := _SUFFIXES.get(path.suffix.lower())) is not None:
+            return named
         with path.open("rb") as file:
             beginning = file.read(4096)
         # not final: a character may be cut at the end
@@ -73,8 +81,8 @@ def _path(word: str) -> Path | None:
         if not spelling.startswith(("/", "~")):
             continue
         try:
-            path = Path(spelling).expanduser()
-            if path.is_file():
+            path = found(Path(spelling).expanduser())
+            if path is not None and path.is_file():
                 return path
         except (OSError, RuntimeError, ValueError):  # too long, no home, a null character
             continue

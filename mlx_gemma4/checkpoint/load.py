@@ -20,13 +20,13 @@ from typing import Any, cast
 import mlx.core as mx
 import mlx.nn as nn
 
-from ..errors import Gemma4Error
 from ..model.attention import MaskRule
 from ..model.config import Config, load_config
 from ..model.cpu_backend import by_column, second_stream, use_fast_projections
 from ..model.gemma4 import Gemma4
 from ..model.one_row import groups_allow, permute
 from ..model.text import Layout
+from .files import INDEX, weight_files, weight_map, weights_unusable
 from .safetensors import Tensor, read_header
 
 _RENAMES = (
@@ -52,7 +52,7 @@ def sanitize(weights: Mapping[str, Any]) -> dict[str, Any]:
             continue
         new = _rename(name)
         if new in result:
-            raise _unusable(
+            raise weights_unusable(
                 f"two tensors are both {new}.", "Keep one set of weights in the folder."
             )
         result[new] = value
@@ -127,6 +127,7 @@ def save_folder(model: Gemma4, folder: Path | str) -> None:
     generation = {
         "eos_token_id": list(config.eos_token_ids),
         "suppress_tokens": list(config.suppress_tokens),
+        "do_sample": config.temperature > 0,
         "temperature": config.temperature,
         "top_p": config.top_p,
         "top_k": config.top_k,
@@ -138,20 +139,30 @@ def save_folder(model: Gemma4, folder: Path | str) -> None:
 def _convert(weights: dict[str, mx.array], dtype: mx.Dtype | None, on_cpu: bool) -> None:
     """Read every tensor, in place, as `dtype` where it is not quantized."""
     waiting: list[mx.array] = []
+    finite: dict[str, mx.array] = {}
     largest_first = sorted(weights, key=lambda name: -weights[name].nbytes)  # less is held twice
     for number, name in enumerate(largest_first):
         value = weights[name]
         with mx.stream(second_stream() if on_cpu and number % 2 else mx.default_device()):
-            if dtype is not None and mx.issubdtype(value.dtype, mx.floating):
-                value = value.astype(dtype)
-            if on_cpu and name.endswith(".weight") and mx.issubdtype(value.dtype, mx.floating):
-                value = by_column(value)
+            if mx.issubdtype(value.dtype, mx.floating):
+                value = value if dtype is None else value.astype(dtype)
+                finite[name] = mx.isfinite(value).all()
+                if on_cpu and name.endswith(".weight"):
+                    value = by_column(value)
         weights[name] = value
         waiting.append(value)
         if sum(array.nbytes for array in waiting) > AT_ONCE:
-            mx.eval(waiting)
-            waiting.clear()
-    mx.eval(waiting)
+            _read_now(waiting, finite)
+    _read_now(waiting, finite)
+
+
+def _read_now(waiting: list[mx.array], finite: dict[str, mx.array]) -> None:
+    """Evaluate tensors, and refuse those that hold NaN or infinity."""
+    mx.eval(waiting, finite)
+    if bad := [name for name, flag in finite.items() if not flag.item()]:
+        raise weights_unusable(f"{len(bad)} tensors hold NaN or infinity ({_some(bad)}).")
+    waiting.clear()
+    finite.clear()
 
 
 def _rename(name: str) -> str:
@@ -160,36 +171,20 @@ def _rename(name: str) -> str:
     return name
 
 
-def _unusable(cause: str, remedy: str) -> Gemma4Error:
-    return Gemma4Error("weights_unusable", "The model's weights cannot be loaded", cause, remedy)
-
-
-_DOWNLOAD = "Download or convert the model again."
-
-
 def _read(folder: Path) -> dict[str, mx.array]:
     """All tensors of a folder's safetensors files, lazily."""
-    index = folder / "model.safetensors.index.json"
-    listed: dict[str, str] = {}
-    if index.is_file():
-        try:
-            listed = dict(json.loads(index.read_text(encoding="utf-8"))["weight_map"])
-        except (ValueError, KeyError, TypeError) as error:
-            raise _unusable(f"{index} is not an index of shards ({error!r}).", _DOWNLOAD) from error
-    names = sorted(set(listed.values())) or [f.name for f in sorted(folder.glob("*.safetensors"))]
-    if not names:
-        raise _unusable(f"{folder} holds no .safetensors file.", _DOWNLOAD)
     weights: dict[str, mx.array] = {}
-    for name in names:
-        path = folder / name
-        if not path.is_file():
-            raise _unusable(
-                f"{index.name} lists {len(names)} shards, and {name} is not there.", _DOWNLOAD
-            )
+    for path in weight_files(folder).values():
         read_header(path)  # refuse what is not whole, before MLX reads beyond its end
-        weights.update(cast(dict[str, mx.array], mx.load(str(path))))
-    if lost := sorted(set(listed) - set(weights)):
-        raise _unusable(f"the shards lack {_some(lost)}, which {index.name} lists.", _DOWNLOAD)
+        try:
+            found = cast(dict[str, mx.array], mx.load(str(path)))
+        except (RuntimeError, ValueError, OSError) as error:
+            raise weights_unusable(f"{path} cannot be read ({error}).") from error
+        if twice := sorted(set(found) & set(weights)):
+            raise weights_unusable(f"{path} holds {_some(twice)}, as another file does.")
+        weights.update(found)
+    if lost := sorted(set(weight_map(folder)) - set(weights)):
+        raise weights_unusable(f"the shards lack {_some(lost)}, which {INDEX} lists.")
     return weights
 
 
@@ -224,8 +219,8 @@ def _quantize_like(model: Gemma4, weights: Mapping[str, mx.array]) -> None:
         if f"{path}.scales" not in weights or not hasattr(module, "to_quantized"):
             return False
         if not default:
-            raise _unusable(
-                f"{path} is quantized, and config.json has no quantization settings.", _DOWNLOAD
+            raise weights_unusable(
+                f"{path} is quantized, and config.json has no quantization settings."
             )
         override = overrides.get(path)
         return {**default, **override} if isinstance(override, dict) else default
@@ -233,27 +228,41 @@ def _quantize_like(model: Gemma4, weights: Mapping[str, mx.array]) -> None:
     try:
         nn.quantize(model, class_predicate=chosen)
     except ValueError as error:
-        raise _unusable(f"its quantization settings do not fit ({error}).", _DOWNLOAD) from error
+        raise weights_unusable(f"its quantization settings do not fit ({error}).") from error
 
 
 def _check(model: Gemma4, weights: Mapping[str, mx.array], folder: Path) -> None:
-    """Every tensor used, none missing, every shape as the config says."""
-    expected = {name: tuple(value.shape) for name, value in model.tensors().items()}
-    given = {name: tuple(value.shape) for name, value in weights.items()}
+    """Every tensor used, none missing, every shape and type as the config says."""
+    expected = model.tensors()
     problems = []
-    if missing := sorted(set(expected) - set(given)):
+    if missing := sorted(set(expected) - set(weights)):
         problems.append(f"{len(missing)} tensors are missing ({_some(missing)})")
-    if unknown := sorted(set(given) - set(expected)):
+    if unknown := sorted(set(weights) - set(expected)):
         problems.append(f"{len(unknown)} tensors are unknown ({_some(unknown)})")
-    wrong = [
-        f"{name} is {given[name]} and should be {shape}"
-        for name, shape in sorted(expected.items())
-        if given.get(name, shape) != shape
+    both = sorted(set(expected) & set(weights))
+    shapes = [
+        f"{name} is {weights[name].shape} and should be {expected[name].shape}"
+        for name in both
+        if weights[name].shape != expected[name].shape
     ]
-    if wrong:
-        problems.append(f"{len(wrong)} have another shape ({_some(wrong)})")
+    if shapes:
+        problems.append(f"{len(shapes)} have another shape ({_some(shapes)})")
+    types = [
+        f"{name} is {weights[name].dtype} and should be {_kind(expected[name].dtype)}"
+        for name in both
+        if _kind(weights[name].dtype) != _kind(expected[name].dtype)
+    ]
+    if types:
+        problems.append(f"{len(types)} have another type ({_some(types)})")
     if problems:
-        raise _unusable(f"in {folder}, {'; '.join(problems)}.", _DOWNLOAD)
+        raise weights_unusable(f"in {folder}, {'; '.join(problems)}.")
+
+
+def _kind(dtype: mx.Dtype) -> str:
+    """The types of weights, which stand for each other, as one; any other by its own name."""
+    if dtype in (mx.bfloat16, mx.float16, mx.float32):
+        return "bfloat16, float16 or float32"
+    return str(dtype)
 
 
 def _headers(weights: Mapping[str, mx.array]) -> dict[str, Tensor]:

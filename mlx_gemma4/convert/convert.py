@@ -24,6 +24,7 @@ from ..hub import disk
 from ..hub.catalog import RECORD
 from ..hub.progress import Progress, Speed
 from ..hub.sources import Source
+from ..model.json_reader import Section, read_object
 from .plan import Plan, impossible, make_plan
 from .rewrite import Rewriter
 
@@ -110,22 +111,24 @@ def verify(folder: Path) -> dict[str, Any]:
     Raises:
         Gemma4Error: there is no record, or files are missing, damaged, or were put there later.
     """
-    record = folder / RECORD
-    if not record.is_file():
+    written = read_object(folder / RECORD)
+    if written is None:
         raise Gemma4Error(
             "folder_unverifiable",
             "The folder cannot be checked",
             f"{folder} has no {RECORD}: `gemma4 convert` did not make it.",
             "Convert the model with it.",
         )
-    written: dict[str, Any] = json.loads(record.read_text("utf-8"))
+    files = Section(written, RECORD).get("files", dict)
     wrong = []
-    for name, expected in written["files"].items():
+    for name, expected in files.items():
         if not (folder / name).is_file():
             wrong.append(f"{name} is missing")
         elif _measured(folder / name) != expected:
             wrong.append(f"{name} is damaged")
-    added = {path.name for path in folder.glob("*.safetensors")} - set(written["files"])
+    weights = (path.name for path in folder.glob("*.safetensors"))
+    # macOS keeps notes beside a file on other disks, as `._NAME`
+    added = {name for name in weights if not name.startswith(".")} - set(files)
     wrong += [f"{name} does not belong there" for name in sorted(added)]
     if wrong:
         raise Gemma4Error(
@@ -172,7 +175,8 @@ def _finish(
         places = {name: file.name for file in plan.files for name in file.tensors}
         index = {"metadata": {"total_size": plan.nbytes}, "weight_map": places}
         disk.write(folder / hub_cache.INDEX, _json(index))
-    names = sorted(path.name for path in folder.iterdir() if path.name != RECORD)
+    everything = sorted(path.name for path in folder.iterdir())
+    names = [name for name in everything if name != RECORD and not name.startswith(".")]
     record = {
         "program": f"mlx-gemma4 {__version__}",
         "source": source.name,

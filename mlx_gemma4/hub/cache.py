@@ -3,7 +3,6 @@
 Its layout: https://huggingface.co/docs/huggingface_hub/guides/manage-cache.
 """
 
-import json
 import os
 import re
 from collections.abc import Mapping
@@ -11,7 +10,10 @@ from pathlib import Path
 
 from huggingface_hub import constants
 
-INDEX = "model.safetensors.index.json"
+from ..checkpoint.files import INDEX as INDEX
+from ..checkpoint.files import weight_map
+from ..errors import Gemma4Error
+
 SETTINGS = (
     "config.json",
     "generation_config.json",
@@ -44,12 +46,10 @@ def installed(repo: str, revision: str = "main") -> Path | None:
 
 def is_whole(folder: Path) -> bool:
     """Whether a folder has a config, a tokenizer, and every file of weights that it lists."""
-    shards = {"model.safetensors"}
-    if (folder / INDEX).is_file():
-        try:
-            shards = set(json.loads((folder / INDEX).read_text("utf-8"))["weight_map"].values())
-        except (ValueError, KeyError, AttributeError):
-            return False
+    try:
+        shards = set(weight_map(folder).values()) or {"model.safetensors"}
+    except Gemma4Error:
+        return False
     return all((folder / name).is_file() for name in {"config.json", "tokenizer.json", *shards})
 
 

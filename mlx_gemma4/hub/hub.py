@@ -14,7 +14,7 @@ from pathlib import Path
 
 from huggingface_hub import HfApi, constants, errors, hf_hub_url
 
-from ..checkpoint.safetensors import Tensor
+from ..checkpoint.safetensors import Tensor, tensor
 from ..errors import Gemma4Error
 from . import cache as hub_cache
 from . import disk
@@ -195,4 +195,8 @@ def read_header(repository: Repository, name: str) -> dict[str, Tensor]:
                 "Choose another repository.",
             ) from error
     ordered = sorted(found.tensors.items(), key=lambda item: item[1].data_offsets)
-    return {name: Tensor(t.dtype, tuple(t.shape), t.data_offsets[0]) for name, t in ordered}
+    place = f"{repository.name}/{name}"
+    return {
+        tensor_name: tensor(place, tensor_name, t.dtype, t.shape, t.data_offsets[0])
+        for tensor_name, t in ordered
+    }

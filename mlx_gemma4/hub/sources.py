@@ -5,9 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
+from ..checkpoint.files import weight_files
 from ..checkpoint.safetensors import Tensor, read_header
-from ..errors import Gemma4Error
-from . import cache as hub_cache
 from . import hub
 
 Shards = Mapping[str, Mapping[str, Tensor]]
@@ -50,7 +49,7 @@ class Folder:
         self.settings, self.room = folder, 0
         self.name = name or folder.resolve().name
         self.commit = commit
-        paths = {name: folder / name for name in _shard_names(folder)}
+        paths = weight_files(folder)
         self.shards: Shards = {name: read_header(path) for name, path in paths.items()}
         states = {name: path.stat() for name, path in paths.items()}
         self.identity = commit or json.dumps(
@@ -101,29 +100,3 @@ class Stream:
     def release(self, shard: str) -> None:
         """Remove it."""
         (self.settings / shard).unlink(missing_ok=True)
-
-
-def _shard_names(folder: Path) -> list[str]:
-    """The files of weights: those of the index, or else all."""
-    index = folder / hub_cache.INDEX
-    if index.is_file():
-        try:
-            names = sorted(set(json.loads(index.read_text("utf-8"))["weight_map"].values()))
-        except (ValueError, KeyError, AttributeError) as error:
-            raise _unusable(f"{index} is not an index of shards ({error!r}).") from error
-    else:
-        names = sorted(path.name for path in folder.glob("*.safetensors"))
-    if not names:
-        raise _unusable(f"{folder} holds no .safetensors file.")
-    if lost := [name for name in names if not (folder / name).is_file()]:
-        raise _unusable(f"{index} lists {lost[0]}, which is not there.")
-    return names
-
-
-def _unusable(cause: str) -> Gemma4Error:
-    return Gemma4Error(
-        "weights_unusable",
-        "The model's weights cannot be read",
-        cause,
-        "Download the model again, or give its folder.",
-    )

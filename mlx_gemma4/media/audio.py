@@ -5,29 +5,24 @@ transformers 5.23 `models/gemma4_unified/feature_extraction_gemma4_unified.py`.
 """
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from ..errors import Gemma4Error
+from . import sound_files
+from .samples import FRAME as FRAME
+from .samples import RATE as RATE
+from .samples import Samples as Samples
+from .samples import bounded, mono, need_finite, need_rate
+from .sound_files import seconds_of as seconds_of
+from .sources import Source
 
-if TYPE_CHECKING:
-    from soundfile import SoundFile
-
-RATE = 16_000
-"""Samples a second that the model hears."""
-FRAME = 640
-"""Samples in a frame: 40 ms; one frame is one token."""
 LIMIT_SECONDS = 30.0
 """The longest clip the model was made for (model card): 750 frames."""
 
-_OPEN_LIMIT_SECONDS = 3600  # decoded whole, so a compressed file must not fill the memory
-_BLOCK = 1 << 16
 _QUIET = 5  # frames (200 ms) of a pause
-
-Samples = NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,8 +61,9 @@ def to_mono16k(samples: ArrayLike, rate: float) -> Samples:
         rate: samples a second, 1,000 to 768,000.
 
     Returns:
-        (m,) float32. Channels are averaged. Sound that goes beyond [-1, 1] is scaled down as a
-        whole: the model normalises every frame, so nothing is lost, as it would be by clipping.
+        (m,) float32. Channels are averaged; where they cancel each other out, the loudest is
+        kept. The few samples that go beyond [-1, 1] are clipped, and where many do, all are scaled
+        down: the model normalises every frame.
 
     Raises:
         Gemma4Error: if it is empty, not finite, of an unknown type or shape, or of an absurd rate.
@@ -78,126 +74,42 @@ def to_mono16k(samples: ArrayLike, rate: float) -> Samples:
             "sound_malformed",
             "The sound has a wrong shape",
             f"Its shape is {array.shape}.",
-            "Give one number a sample, or two dimensions: samples and channels.",
+            "Use one number a sample, or two dimensions: samples and channels.",
         )
-    if not 1_000 <= rate <= 768_000:
-        raise Gemma4Error(
-            "sample_rate_unusable",
-            "The sample rate is not usable",
-            f"It is {rate} samples a second.",
-            "Give the rate at which the sound was recorded, 1,000 to 768,000.",
-        )
-    mono = _scaled(array)
-    if mono.ndim == 2:
-        mono = mono.mean(axis=int(mono.shape[0] > mono.shape[1]), dtype=np.float32)
-    if not np.isfinite(mono).all():
-        raise Gemma4Error(
-            "sound_damaged",
-            "The sound is damaged",
-            "It holds values that are not numbers (NaN or infinity).",
-            "Record or export it again.",
-        )
-    if rate != RATE and mono.size:
+    need_rate(rate)
+    single = mono(array)
+    need_finite(single)
+    if rate != RATE and single.size:
         import soxr
 
-        mono = soxr.resample(mono, rate, RATE).astype(np.float32)
-    if mono.size == 0:
+        single = soxr.resample(single, rate, RATE).astype(np.float32)
+    if single.size == 0:
         raise Gemma4Error(
             "sound_empty",
             "The sound is empty",
             "It has no samples, or too few to make one at 16 kHz.",
-            "Give a recording that is not empty.",
+            "Use a recording that is not empty.",
         )
-    peak = float(np.abs(mono).max())
-    return mono / np.float32(peak) if peak > 1 else mono
+    return bounded(single)[0]
 
 
-def open_sound(path: str | Path) -> Samples:
-    """Open a sound file as mono float32 at 16 kHz: `read_sound` without its notes."""
-    return read_sound(path).samples
+def open_sound(source: Source) -> Samples:
+    """Open a sound as mono float32 at 16 kHz: `read_sound` without its notes."""
+    return read_sound(source).samples
 
 
-def read_sound(path: str | Path) -> Recording:
-    """Open a wav, flac, ogg, opus, mp3 or aiff file of any rate, depth and number of channels.
+def read_sound(source: Source) -> Recording:
+    """Open a sound of any rate, depth and number of channels: a path, or a file's bytes.
 
-    Of a damaged or unfinished file what can be decoded is used, and a note says so.
+    wav, flac, ogg, opus, mp3, aiff and caf are read everywhere; m4a, aac and others on a Mac, or
+    where PyAV or ffmpeg is installed. Files that were joined to one are read to the end. Of a
+    damaged or unfinished file what can be decoded is used, and a note says so.
 
     Raises:
         Gemma4Error: if the file is missing, empty, no sound or longer than an hour.
     """
-    from soundfile import SoundFileError
-
-    path = Path(path)
-    title = _title(path)
-    if not path.is_file():
-        raise Gemma4Error("sound_unreadable", title, f"There is no file {path}.", "Check the path.")
-    blocks: list[Samples] = []
-    broken = ""
-    with _opened(path) as file:
-        rate, announced = file.samplerate, file.frames / file.samplerate
-        if announced > _OPEN_LIMIT_SECONDS:
-            raise Gemma4Error(
-                "sound_unreadable",
-                title,
-                f"It lasts {announced / 60:.0f} minutes.",
-                "Give at most an hour.",
-            )
-        try:
-            while len(block := file.read(_BLOCK, dtype="float32", always_2d=True)):
-                blocks.append(block.mean(axis=1))
-        except SoundFileError as error:
-            broken = str(error)
-    if not blocks:
-        raise Gemma4Error(
-            "sound_unreadable",
-            title,
-            f"It holds no sound. {broken}".rstrip(),
-            "Record or export it again.",
-        )
-    mono = np.concatenate(blocks)
-    seconds = len(mono) / rate
-    notes: tuple[str, ...] = ()
-    if missing := _missing_bytes(path):
-        notes = (f"{path.name} is cut off: {missing:,} bytes are missing at its end.",)
-    elif broken or announced - seconds > 0.1:
-        notes = (f"{path.name} announces {announced:.1f} s, but only {seconds:.1f} s are there.",)
-    return Recording(to_mono16k(mono, rate), notes)
-
-
-def seconds_of(path: Path) -> float:
-    """How long a sound file says it is, in seconds; nothing of it is decoded.
-
-    Raises:
-        Gemma4Error: if it is empty or no sound.
-    """
-    with _opened(path) as file:
-        return float(file.frames / file.samplerate)
-
-
-def _opened(path: Path) -> "SoundFile":
-    import soundfile
-
-    try:
-        return soundfile.SoundFile(path)
-    except (soundfile.SoundFileError, TypeError) as error:  # TypeError: a headerless .raw file
-        raise Gemma4Error(
-            "sound_unreadable",
-            _title(path),
-            "It is empty, damaged or not in a known sound format.",
-            "Give a wav, flac, ogg or mp3 file; ffmpeg -i INPUT OUTPUT.wav makes one.",
-        ) from error
-
-
-def _title(path: Path) -> str:
-    return f"The sound {path.name} cannot be read"
-
-
-def _missing_bytes(path: Path) -> int:
-    """Bytes that a wav header announces and the file lacks; libsndfile says nothing of it."""
-    with path.open("rb") as file:
-        kind, size = file.read(4), int.from_bytes(file.read(4), "little")
-    unknown = size in (0, 2**32 - 1)  # written by programs that could not know the length
-    return 0 if kind != b"RIFF" or unknown else max(0, 8 + size - path.stat().st_size)
+    samples, notes = sound_files.read(source)
+    return Recording(samples, notes)
 
 
 def clips(
@@ -262,20 +174,3 @@ def need_frames(frames: ArrayLike) -> None:
             f"Their shape is {shape}.",
             f"Give (n, {FRAME}) with n of 1 or more; `sound.frames` makes them.",
         )
-
-
-def _scaled(array: NDArray[np.generic]) -> Samples:
-    """Bring integers to [-1, 1] by their type's range; floats stay as they are."""
-    if array.dtype == np.uint8:
-        return ((array.astype(np.float32) - 128) / 128).astype(np.float32)
-    if array.dtype in (np.int8, np.int16, np.int32):
-        full_scale = 1 << (8 * array.dtype.itemsize - 1)
-        return (array.astype(np.float64) / full_scale).astype(np.float32)
-    if array.dtype.kind == "f":
-        return array.astype(np.float32)
-    raise Gemma4Error(
-        "sound_malformed",
-        "The sound has a wrong type",
-        f"Its samples are {array.dtype}.",
-        "Give floats from -1 to 1, or int16, int32, int8 or uint8.",
-    )

@@ -7,16 +7,22 @@ merged 3x3 are the same as 48-pixel patches); transparency, rotation and depth f
 
 import math
 import warnings
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
-from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from .. import limits
 from ..errors import Gemma4Error
+from . import other_formats
+from .kinds import look_at
+from .sources import Source, Unreadable, name_of, opened, unreadable
 
 PATCH = 48
 """Side of a patch in pixels; one patch is one token."""
@@ -24,7 +30,18 @@ BUDGETS = (70, 140, 280, 560, 1120)
 """Token budgets the model was trained with (`_SUPPORTED_SOFT_TOKENS` in transformers)."""
 
 # MPO is a camera's photo with its preview inside: its second frame is nothing the user misses.
-_FRAMED_FORMATS = {"GIF": "frames", "WEBP": "frames", "PNG": "frames", "TIFF": "pages"}
+_FRAMED_FORMATS = {
+    **dict.fromkeys(("GIF", "WEBP", "PNG", "AVIF"), "frames"),
+    "TIFF": "pages",
+}
+# Rasters only, whatever a file is called: Pillow would run Ghostscript for an EPS.
+_FORMATS = (
+    *("PNG", "JPEG", "WEBP", "GIF", "TIFF", "AVIF", "BMP", "DIB"),
+    *("JPEG2000", "ICO", "ICNS", "PPM", "QOI", "PSD"),
+)
+
+
+_BAND = 256  # rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,12 +97,12 @@ def resized_size(height: int, width: int, budget: int) -> tuple[int, int]:
     return rows * PATCH, columns * PATCH
 
 
-def patches(image: Image.Image | str | Path | NDArray[np.generic], budget: int = 280) -> Picture:
+def patches(image: Image.Image | Source | NDArray[np.generic], budget: int = 280) -> Picture:
     """Make the patches of a picture.
 
     Args:
-        image: a Pillow image, a file, or an array (H, W), (H, W, 3) or (H, W, 4) of uint8, uint16,
-            bool, or floats in [0, 1].
+        image: a Pillow image, a path, a file's bytes, or an array (H, W), (H, W, 3) or (H, W, 4)
+            of uint8, uint16, bool, or floats in [0, 1].
         budget: the most patches to make, one of `BUDGETS`.
 
     Raises:
@@ -98,12 +115,12 @@ def patches(image: Image.Image | str | Path | NDArray[np.generic], budget: int =
             f"The model was trained with {', '.join(map(str, BUDGETS))} tokens, not with {budget}.",
             "Choose one of these.",
         )
-    if isinstance(image, str | Path):
-        upright, notes = _open(Path(image))
-    elif isinstance(image, np.ndarray):
+    if isinstance(image, np.ndarray):
         upright, notes = _rgb(_from_array(image))
+    elif isinstance(image, Image.Image):
+        upright, notes = _of_pillow(image)
     else:
-        upright, notes = _rgb(image)
+        upright, notes = _open(image)
     height, width = resized_size(upright.height, upright.width, budget)
     pixels = np.asarray(upright.resize((width, height), Image.Resampling.BICUBIC))
     rows, columns = height // PATCH, width // PATCH
@@ -120,56 +137,94 @@ def patches(image: Image.Image | str | Path | NDArray[np.generic], budget: int =
     )
 
 
-def open_image(path: str | Path) -> Image.Image:
-    """Open a picture file as upright 8-bit RGB; transparency is laid on white.
+def open_image(source: Source) -> Image.Image:
+    """Open a picture as upright 8-bit RGB; transparency is laid on white.
 
-    Of an animation the first frame is taken; `patches(path)` says so in its notes.
+    Of an animation the first frame is taken; `patches(source)` says so in its notes.
 
     Raises:
-        Gemma4Error: if the file is missing, damaged, too large or no picture.
+        Gemma4Error: if it is missing, damaged, too large or no picture.
     """
-    return _open(Path(path))[0]
+    return _open(source)[0]
 
 
-def _open(path: Path) -> tuple[Image.Image, tuple[str, ...]]:
-    title = f"The picture {path.name} cannot be read"
-    if not path.is_file():
-        raise Gemma4Error(
-            "picture_unreadable", title, f"There is no file {path}.", "Check the path."
-        )
-    if path.stat().st_size == 0:
-        raise Gemma4Error(
-            "picture_unreadable", title, "The file is empty (0 bytes).", "Save the picture again."
-        )
+def size_of(source: Source) -> tuple[int, int]:
+    """(width, height) in pixels as the file says, before it is turned upright; nothing is decoded.
+
+    Raises:
+        Gemma4Error: as `open_image`.
+    """
+    with _opened(source) as image:
+        return image.size
+
+
+def _open(source: Source) -> tuple[Image.Image, tuple[str, ...]]:
+    with _opened(source) as image:
+        return _rgb(image)
+
+
+@contextmanager
+def _opened(source: Source) -> Iterator[Image.Image]:
+    """Open a picture by its content, not its name, and check its size before it is decoded."""
+    fail = unreadable("picture", name_of(source))
+    with opened(source, fail) as file:
+        found = look_at(file)
+        try:
+            is_heic = found is not None and found.name == "HEIC"
+            with other_formats.heic(file, fail) if is_heic else _raster(file) as image:
+                _check_size(image, fail)
+                yield image
+        except Gemma4Error:
+            raise
+        except Image.DecompressionBombError as error:
+            raise fail(*_too_large("It")) from error
+        except UnidentifiedImageError as error:
+            what = "" if found is None or found.kind == "image" else f" It is a {found.kind}."
+            raise fail(
+                f"It is not in a picture format that is known here.{what}",
+                "Use a PNG, JPEG, WebP, GIF, TIFF, AVIF or BMP file.",
+            ) from error
+        except Exception as error:  # a damaged file makes Pillow's decoders raise nearly anything
+            raise fail(
+                f"The file is damaged or cut short ({error}).",
+                "Save or download the picture again.",
+            ) from error
+
+
+def _too_large(subject: str) -> tuple[str, str]:
+    return (
+        f"{subject} has more pixels than the limit of {limits.PICTURE_PIXELS:,}.",
+        "Scale it down, or crop the part that matters.",
+    )
+
+
+def _raster(file: BinaryIO) -> AbstractContextManager[Image.Image]:
+    with warnings.catch_warnings():
+        # a limit of Pillow's own, which only warns; ours follows
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        return Image.open(file, formats=_FORMATS)
+
+
+def _of_pillow(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
+    """Take a Pillow image, which may not be decoded yet."""
+    fail = unreadable("picture", "")
+    _check_size(image, fail)
     try:
-        with warnings.catch_warnings():
-            # Pillow only warns between one and two times its limit; for us the limit is the limit
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
-                return _rgb(image)
-    except Gemma4Error:
-        raise
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise Gemma4Error(
-            "picture_unreadable",
-            title,
-            f"It has more pixels than the limit of {Image.MAX_IMAGE_PIXELS:,}.",
-            "Scale it down, or crop the part that matters.",
-        ) from error
-    except UnidentifiedImageError as error:
-        raise Gemma4Error(
-            "picture_unreadable",
-            title,
-            "It is not in a picture format that Pillow knows.",
-            "Give a PNG, JPEG, WebP, GIF, TIFF or BMP file.",
-        ) from error
-    except Exception as error:  # a damaged file makes Pillow's decoders raise nearly anything
-        raise Gemma4Error(
-            "picture_unreadable",
-            title,
-            f"The file is damaged or cut short ({error}).",
-            "Save or download the picture again.",
-        ) from error
+        return _rgb(image)
+    except (OSError, ValueError, SyntaxError) as error:
+        raise fail(f"It cannot be decoded ({error}).", "Open and save it again.") from error
+
+
+def _check_size(image: Image.Image, fail: Unreadable) -> None:
+    """Refuse what would become too large; Pillow has read the header only."""
+    width, height = image.size
+    if width * height > limits.PICTURE_PIXELS:
+        raise fail(*_too_large(f"It is {width}x{height} and"))
+    if max(width, height) > limits.PICTURE_SIDE:
+        raise fail(
+            f"It is {width}x{height}, and a side may have {limits.PICTURE_SIDE:,} pixels.",
+            "Crop the part that matters.",
+        )
 
 
 def _rgb(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
@@ -182,11 +237,27 @@ def _rgb(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
     if upright.mode in ("I", "F") or upright.mode.startswith("I;16"):
         upright, note = _eight_bits(upright)
         notes.extend(note)
-    if upright.has_transparency_data:
+    if upright.mode == "LAB":
+        upright = _from_lab(upright)
+    if upright.mode == "La":  # Pillow undoes the premultiplied alpha only to this mode
+        upright = upright.convert("LA")
+    if upright.has_transparency_data or upright.mode in ("PA", "RGBa"):
         layer = upright.convert("RGBA")
         white = Image.new("RGBA", layer.size, (255, 255, 255, 255))
         upright = Image.alpha_composite(white, layer)
-    return upright.convert("RGB"), tuple(notes)
+    return upright if upright.mode == "RGB" else upright.convert("RGB"), tuple(notes)
+
+
+def _from_lab(image: Image.Image) -> Image.Image:
+    """CIELAB, as some TIFF files have it, which `convert` does not know."""
+    from PIL import ImageCms
+
+    to_srgb = ImageCms.buildTransform(
+        ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB"), "LAB", "RGB"
+    )
+    converted = ImageCms.applyTransform(image, to_srgb)
+    assert converted is not None  # it is not made in place
+    return converted
 
 
 def _eight_bits(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
@@ -195,15 +266,15 @@ def _eight_bits(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
     Modes "I" and "F" do not say what white is: it is the smallest of 1 (floats only), 255 and
     65535 that no pixel passes, and else the picture's own range is stretched.
     """
-    values = np.asarray(image, dtype=np.float64)
-    if values.size and not np.isfinite(values).all():
+    values = np.asarray(image)
+    low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
+    if not math.isfinite(low) or not math.isfinite(high):  # NaN becomes the smallest and largest
         raise Gemma4Error(
             "picture_unreadable",
             "The picture cannot be read",
             "It holds values that are not numbers (NaN or infinity).",
             "Save it as 8-bit or 16-bit integers.",
         )
-    low, high = (values.min(), values.max()) if values.size else (0.0, 0.0)
     known = (65535.0,) if image.mode.startswith("I;16") else (255.0, 65535.0)
     if image.mode == "F":
         known = (1.0, *known)
@@ -211,8 +282,12 @@ def _eight_bits(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
     notes: tuple[str, ...] = ()
     if white is None:
         notes = (f"Its values from {low:g} to {high:g} were stretched to black and white.",)
-        values, white = values - low, high - low
-    return Image.fromarray(np.round(values / white * 255).astype(np.uint8)), notes
+    black, span = (0.0, white) if white is not None else (low, high - low)
+    made = np.empty(values.shape, np.uint8)
+    for row in range(0, len(values), _BAND):  # a band at a time: these numbers have 8 bytes
+        band = values[row : row + _BAND].astype(np.float64)
+        made[row : row + _BAND] = np.round((band - black) / span * 255)
+    return Image.fromarray(made), notes
 
 
 def _from_array(array: NDArray[np.generic]) -> Image.Image:

@@ -5,22 +5,25 @@ Knows nothing of MLX. Of a file frames are chosen evenly by number, as in transf
 """
 
 import math
-from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from .. import limits
 from ..errors import Gemma4Error
+from .other_formats import DEMUXERS
+from .sources import Source, Unreadable, name_of, opened, unreadable
 
 FRAMES = 32
 """The most frames of a video that the model takes (transformers `num_frames`)."""
 FRAME_TOKENS = 70
 """The budget of patches for one frame (transformers `max_soft_tokens` of the video processor)."""
 
-Film = Sequence[tuple[float, Image.Image | str | Path | NDArray[np.generic]]]
+Film = Sequence[tuple[float, Image.Image | Source | NDArray[np.generic]]]
 """(seconds, picture) of each frame, in order; pictures are what `images.patches` takes."""
 
 _SEEK_FRAMES = 250  # the usual distance of key frames: nearer than that, decoding on is as fast
@@ -39,12 +42,22 @@ def timed(film: Film) -> Film:
             before the one that precedes it.
     """
     title = "The video is not usable"
+    pairs = isinstance(film, Sequence) and all(
+        isinstance(f, Sequence) and len(f) == 2 for f in film
+    )
+    if not pairs or not all(isinstance(seconds, int | float) for seconds, _ in film):
+        raise Gemma4Error(
+            "video_unreadable",
+            title,
+            f"It is a {type(film).__name__} that holds no pairs of seconds and a picture.",
+            "Use a path, the bytes of a video file, or such pairs.",
+        )
     if not 1 <= len(film) <= FRAMES:
         raise Gemma4Error(
             "video_unreadable",
             title,
             f"It has {len(film)} frames.",
-            f"Give 1 to {FRAMES}, spread over its length.",
+            f"Use 1 to {FRAMES}, spread over its length.",
         )
     before = 0.0
     for number, (seconds, _) in enumerate(film, 1):
@@ -53,64 +66,97 @@ def timed(film: Film) -> Film:
                 "video_unreadable",
                 title,
                 f"Frame {number} is at {seconds} s, and the time before it is {before} s.",
-                "Give seconds from 0 on, in order.",
+                "Use seconds from 0 on, in order.",
             )
         before = seconds
     return film
 
 
-def open_video(path: str | Path, frames: int = FRAMES) -> list[tuple[float, Image.Image]]:
-    """Pick frames of a video file evenly over its length.
+def film_of(video: Source | Film) -> Iterable[tuple[float, Any]]:
+    """Frames with their times, of a file or of what `timed` takes."""
+    if isinstance(video, Sequence) and not isinstance(video, str | bytes | bytearray | memoryview):
+        return timed(video)
+    return frames_of(video)
+
+
+def open_video(source: Source, frames: int = FRAMES) -> list[tuple[float, Image.Image]]:
+    """Pick frames of a video, as `frames_of`, and return all of them, each in its full size."""
+    return list(frames_of(source, frames))
+
+
+def frames_of(source: Source, frames: int = FRAMES) -> Iterator[tuple[float, Image.Image]]:
+    """Pick frames of a video evenly over its length, one at a time.
 
     Args:
-        path: any file that FFmpeg can decode; its sound is not used.
+        source: a path, or a file's bytes, of what FFmpeg can decode; its sound is not used.
         frames: the most frames to pick.
 
-    Returns:
+    Yields:
         (seconds since the first frame, upright RGB picture) of each, in order.
 
     Raises:
-        Gemma4Error: if PyAV is not installed, or the file is missing, damaged or no video.
+        Gemma4Error: if PyAV is not installed, or the file is missing, damaged, too large or no
+            video.
     """
-    path = Path(path)
-    title = f"The video {path.name} cannot be read"
+    fail = unreadable("video", name_of(source))
     try:
         import av
     except ImportError as error:
-        raise Gemma4Error(
-            "video_unreadable", title, "PyAV is not installed.", "Run pip install av."
-        ) from error
-    if not path.is_file():
-        raise Gemma4Error("video_unreadable", title, f"There is no file {path}.", "Check the path.")
-    try:
-        with av.open(str(path)) as container:  # packets alone tell the times, without decoding
-            packets = container.demux(container.streams.video[0])
-            times = sorted(packet.pts for packet in packets if packet.pts is not None)
-        count = min(frames, len(times))
-        wanted = [times[number * len(times) // count] for number in range(count)]
-        picked: list[tuple[float, Image.Image]] = []
-        with av.open(str(path)) as container:
-            stream = container.streams.video[0]
-            stream.thread_type = "AUTO"
-            coming: Iterator[Any] = container.decode(stream)
-            for target in wanted:
-                if len(times) > count * _SEEK_FRAMES:
-                    container.seek(target, stream=stream)
-                    coming = container.decode(stream)
-                frame = next((f for f in coming if f.pts is not None and f.pts >= target), None)
-                if frame is not None:
-                    seconds = float((frame.pts - times[0]) * stream.time_base)
-                    # `rotation` is what a player must turn it by, counter-clockwise
-                    picked.append((seconds, frame.to_image().rotate(frame.rotation, expand=True)))
-    except (av.FFmpegError, IndexError, ValueError) as error:
-        raise Gemma4Error(
-            "video_unreadable",
-            title,
-            f"It is damaged or holds no video ({error}).",
-            "Give an mp4, mov, mkv or webm file that plays to its end.",
-        ) from error
+        raise fail("PyAV is not installed.", "Run `python -m pip install av`.") from error
+    picked = 0
+    with opened(source, fail) as file:
+        try:
+            times = _times(av, file, fail)
+            count = min(frames, len(times))
+            wanted = [times[number * len(times) // count] for number in range(count)]
+            with _container(av, file) as container:
+                stream = container.streams.video[0]
+                stream.thread_type = "AUTO"
+                coming: Iterator[Any] = container.decode(stream)
+                for target in wanted:
+                    if len(times) > count * _SEEK_FRAMES:
+                        container.seek(target, stream=stream)
+                        coming = container.decode(stream)
+                    frame = next((f for f in coming if f.pts is not None and f.pts >= target), None)
+                    if frame is not None:
+                        picked += 1
+                        seconds = float((frame.pts - times[0]) * stream.time_base)
+                        # `rotation` is what a player must turn it by, counter-clockwise
+                        yield seconds, frame.to_image().rotate(frame.rotation, expand=True)
+        except (av.FFmpegError, IndexError, ValueError, TypeError, OverflowError) as error:
+            if not picked:
+                raise fail(
+                    f"It is damaged or holds no video ({error}).",
+                    "Use an mp4, mov, mkv or webm file that plays to its end.",
+                ) from error
     if not picked:
-        raise Gemma4Error(
-            "video_unreadable", title, "It holds no frames.", "Give a video that plays."
-        )
-    return picked
+        raise fail("It holds no frames.", "Use a video that plays.")
+
+
+def _times(av: Any, file: BinaryIO, fail: Unreadable) -> list[int]:
+    """When each frame is shown; packets alone tell it, without decoding. Bounds are checked."""
+    with _container(av, file) as container:
+        stream = container.streams.video[0]
+        width, height = stream.codec_context.width, stream.codec_context.height
+        if width * height > limits.VIDEO_PIXELS:
+            raise fail(
+                f"Its frames are {width}x{height}, more than {limits.VIDEO_PIXELS:,} pixels.",
+                "Scale it down.",
+            )
+        times = []
+        for packet in container.demux(stream):
+            if packet.pts is not None:
+                times.append(packet.pts)
+            if len(times) > limits.VIDEO_FRAMES:
+                raise fail(f"It has more than {limits.VIDEO_FRAMES:,} frames.", "Cut it.")
+    return sorted(times)
+
+
+@contextmanager
+def _container(av: Any, file: BinaryIO) -> Iterator[Any]:
+    file.seek(0)
+    with av.open(file, options={"format_whitelist": DEMUXERS}) as container:
+        for stream in container.streams.video:
+            # a header may say another size than the frames have
+            stream.codec_context.options = {"max_pixels": str(limits.VIDEO_PIXELS)}
+        yield container

@@ -1,19 +1,20 @@
 """config.json -> frozen dataclasses whose fields are its keys. Knows no tensors and imports no mlx.
 
 Both published forms are read: `global_head_dim` and `num_global_key_value_heads` (checkpoints and
-mlx-vlm), and `per_layer_config` (transformers >= 5.23). What is not built is refused here. Defaults
+mlx-vlm), and `per_layer_config` (transformers >= 5.15). What is not built is refused here. Defaults
 are those of transformers 5.23 `configuration_gemma4_unified.py` unless a comment says otherwise.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from .. import limits
 from ..errors import Gemma4Error
+from .json_reader import Section, read_object, short, unusable
 
 MODEL_TYPE = "gemma4_unified"
 SLIDING, FULL = "sliding_attention", "full_attention"
@@ -116,6 +117,7 @@ class Config:
         Args:
             config: config.json.
             generation: generation_config.json; its eos ids are added, its sampling values are kept.
+                `do_sample: false` is temperature 0.
             image_tokens: patches a picture may take when nobody asks for another number.
 
         Raises:
@@ -123,17 +125,19 @@ class Config:
         """
         kind = config.get("model_type")
         if kind != MODEL_TYPE:
-            raise _unusable(
-                f"its model_type is {kind!r}, and this library runs {MODEL_TYPE!r} only.",
+            raise unusable(
+                f"its model_type is {short(kind)}, and this library runs {MODEL_TYPE!r} only.",
                 "Choose a Gemma 4 12B folder (google/gemma-4-12B-it or a conversion of it).",
             )
-        top, text = _Reader(config, "config.json"), _section(config, "text_config")
+        top = Section(config, "config.json")
+        text = top.section("text_config")
         if text is None:
-            raise _unusable("config.json has no text_config.", _DOWNLOAD)
+            raise unusable("config.json has no text_config.")
         top.must_be("tie_word_embeddings", True)
-        vision, audio = _section(config, "vision_config"), _section(config, "audio_config")
-        chosen = _Reader(generation or {}, "generation_config.json")
+        vision, audio = top.section("vision_config"), top.section("audio_config")
+        chosen = Section(generation or {}, "generation_config.json")
         eos = {*top.ids("eos_token_id"), *text.ids("eos_token_id"), *chosen.ids("eos_token_id")}
+        greedy = not chosen.get("do_sample", bool, True)
         return cls(
             text_config=_text_config(text),
             vision_config=None if vision is None else _vision_config(vision),
@@ -150,10 +154,10 @@ class Config:
             eos_token_ids=tuple(sorted(eos or {1})),
             suppress_tokens=tuple(chosen.ids("suppress_tokens")),
             # The model card's sampling, where the folder says nothing.
-            temperature=chosen.number("temperature", 1.0),
-            top_p=chosen.number("top_p", 0.95),
+            temperature=0.0 if greedy else chosen.number("temperature", 1.0),
+            top_p=chosen.number("top_p", 0.95, most=1.0) or 1.0,  # 0 is how some turn it off
             top_k=chosen.integer("top_k", 64),
-            quantization=_quantization(config),
+            quantization=_quantization(top),
             image_tokens=image_tokens,
             raw=config,
         )
@@ -171,229 +175,161 @@ def load_config(folder: Path) -> Config:
             "folder_unreadable",
             "The model folder cannot be read",
             f"{folder} is {'a file' if folder.exists() else 'not there'}, and a model is a folder.",
-            "Give the folder that holds config.json and model.safetensors.",
+            "Use the folder that holds config.json and model.safetensors.",
         )
-    config = _read_json(folder / "config.json")
+    config = read_object(folder / "config.json")
     if config is None:
         raise Gemma4Error(
             "folder_unreadable",
             "The model folder cannot be read",
             f"{folder} has no config.json.",
-            _DOWNLOAD,
+            "Download or convert the model again.",
         )
-    return Config.from_dict(
-        config, _read_json(folder / "generation_config.json"), _image_tokens(folder)
-    )
-
-
-_DOWNLOAD = "Download or convert the model again."
-
-
-def _unusable(cause: str, remedy: str) -> Gemma4Error:
-    return Gemma4Error("config_unusable", "The model's config cannot be used", cause, remedy)
-
-
-def _read_json(path: Path) -> dict[str, Any] | None:
-    if not path.is_file():
-        return None
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise _unusable(f"{path} is not JSON ({error}).", _DOWNLOAD) from error
-    if not isinstance(content, dict):
-        raise _unusable(f"{path} holds a {type(content).__name__}, not an object.", _DOWNLOAD)
-    return content
+    generation = read_object(folder / "generation_config.json")
+    return Config.from_dict(config, generation, _image_tokens(folder))
 
 
 def _image_tokens(folder: Path) -> int:
     """The picture budget of transformers' processor files; 280 is the processor's own default."""
-    processor = _read_json(folder / "processor_config.json") or {}
-    image = (
-        processor.get("image_processor") or _read_json(folder / "preprocessor_config.json") or {}
+    processor = Section(
+        read_object(folder / "processor_config.json") or {}, "processor_config.json"
     )
-    budget = image.get("max_soft_tokens") or processor.get("image_seq_length") or 280
-    if not isinstance(budget, int):
-        raise _unusable(f"the picture budget is {budget!r}, not a number.", _DOWNLOAD)
-    return budget
+    name = "preprocessor_config.json"
+    image = processor.section("image_processor") or Section(read_object(folder / name) or {}, name)
+    budget = image.integer("max_soft_tokens", 0) or processor.integer("image_seq_length", 0)
+    return budget or 280
 
 
-class _Reader:
-    """Typed look-ups in one JSON object, with errors that name the key and the place."""
-
-    def __init__(self, data: Mapping[str, Any], place: str) -> None:
-        self.data = data
-        self.place = place
-
-    def get(self, key: str, kind: type | tuple[type, ...], default: Any) -> Any:
-        value = self.data.get(key)
-        if value is None:
-            value = default
-        if value is None:
-            raise _unusable(f"{self.place} has no {key}.", _DOWNLOAD)
-        # bool is an int in Python, and never what a size or an id should be.
-        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-            raise _unusable(f"{key} in {self.place} is {value!r}.", _DOWNLOAD)
-        return value
-
-    def integer(self, key: str, default: int | None = None) -> int:
-        return int(self.get(key, int, default))
-
-    def size(self, key: str, default: int | None = None) -> int:
-        value = self.integer(key, default)
-        if value < 1:
-            raise _unusable(f"{key} in {self.place} is {value}, and must be 1 or more.", _DOWNLOAD)
-        return value
-
-    def number(self, key: str, default: float | None = None) -> float:
-        return float(self.get(key, (int, float), default))
-
-    def ids(self, key: str) -> list[int]:
-        value = self.get(key, (int, list), [])
-        ids = value if isinstance(value, list) else [value]
-        if not all(isinstance(i, int) for i in ids):
-            raise _unusable(f"{key} in {self.place} is {value!r}.", _DOWNLOAD)
-        return ids
-
-    def must_be(self, key: str, *allowed: Any) -> None:
-        """Refuse a setting that changes what is computed; `allowed[0]` is also the default."""
-        value = self.data.get(key, allowed[0])
-        if value not in allowed:
-            raise _unusable(
-                f"{key} in {self.place} is {value!r}, and only {allowed[0]!r} is built.",
-                "Choose a Gemma 4 12B folder.",
-            )
-
-
-def _section(config: Mapping[str, Any], key: str) -> _Reader | None:
-    section = config.get(key)
-    if not section:
-        return None
-    if not isinstance(section, dict):
-        raise _unusable(f"{key} in config.json is {section!r}, not an object.", _DOWNLOAD)
-    return _Reader(section, key)
-
-
-def _text_config(text: _Reader) -> TextConfig:
+def _text_config(text: Section) -> TextConfig:
     text.must_be("attention_bias", False)
     text.must_be("hidden_activation", "gelu_pytorch_tanh")
     text.must_be("num_kv_shared_layers", 0)
     text.must_be("tie_word_embeddings", True)
     text.must_be("use_bidirectional_attention", "vision")
-    layers = text.size("num_hidden_layers")
+    layers = text.size("num_hidden_layers", most=limits.CONFIG_LAYERS)
     # 5 sliding layers, then a full one.
     pattern = [SLIDING if (n + 1) % 6 else FULL for n in range(layers)]
     layer_types = text.get("layer_types", list, pattern)
-    if len(layer_types) != layers or not set(layer_types) <= {SLIDING, FULL}:
-        raise _unusable(
-            f"layer_types has {len(layer_types)} entries {sorted(map(str, set(layer_types)))} "
-            f"for {layers} layers of {SLIDING} or {FULL}.",
-            _DOWNLOAD,
+    if len(layer_types) != layers or any(kind not in (SLIDING, FULL) for kind in layer_types):
+        others = [kind for kind in layer_types if kind not in (SLIDING, FULL)]
+        raise unusable(
+            f"layer_types has {len(layer_types)} entries for {layers} layers"
+            f"{f', {short(others[0])} among them' if others else ''}; "
+            f"each must be {SLIDING} or {FULL}."
         )
-    full = _full_overrides(text, layer_types)
+    full = _full_layers(text, layer_types)
     k_eq_v = text.get("attention_k_eq_v", bool, False)
     kv_heads = text.size("num_key_value_heads")
-    head_dim = text.size("head_dim")
     # transformers reads the full layers' own number of KV heads only with attention_k_eq_v.
+    full_kv_heads = full.size("num_global_key_value_heads", kv_heads) if k_eq_v else kv_heads
     result = TextConfig(
-        vocab_size=text.size("vocab_size"),
+        vocab_size=text.size("vocab_size", most=limits.CONFIG_VOCABULARY),
         hidden_size=text.size("hidden_size"),
         intermediate_size=text.size("intermediate_size"),
         num_hidden_layers=layers,
         num_attention_heads=text.size("num_attention_heads"),
         num_key_value_heads=kv_heads,
-        head_dim=head_dim,
+        head_dim=text.size("head_dim"),
         global_head_dim=full.size("global_head_dim", 512),
-        num_global_key_value_heads=full.size("num_global_key_value_heads", kv_heads)
-        if k_eq_v
-        else kv_heads,
+        num_global_key_value_heads=full_kv_heads,
         attention_k_eq_v=k_eq_v,
         sliding_window=text.size("sliding_window", 1024),
         layer_types=tuple(layer_types),
         rope_parameters=_rope_parameters(text),
         rms_norm_eps=text.number("rms_norm_eps", 1e-6),
         final_logit_softcapping=text.number("final_logit_softcapping", 0.0) or None,
-        max_position_embeddings=text.size("max_position_embeddings", 262144),
+        max_position_embeddings=text.size("max_position_embeddings", 262144, limits.CONFIG_CONTEXT),
     )
-    for kv, place in ((kv_heads, "sliding"), (result.num_global_key_value_heads, "full")):
+    for kv, place in ((kv_heads, "sliding"), (full_kv_heads, "full")):
         if result.num_attention_heads % kv:
-            raise _unusable(
+            raise unusable(
                 f"{result.num_attention_heads} query heads cannot share {kv} KV heads "
-                f"on the {place} layers.",
-                _DOWNLOAD,
+                f"on the {place} layers."
             )
-    if not 0 <= result.rotated_dims <= result.global_head_dim:
-        raise _unusable("partial_rotary_factor of the full layers is not in 0..1.", _DOWNLOAD)
     return result
 
 
-def _full_overrides(text: _Reader, layer_types: list[str]) -> _Reader:
+def _full_layers(text: Section, layer_types: list[str]) -> Section:
     """The full layers' head sizes, whichever form the config has, under the published names."""
-    per_layer = text.data.get("per_layer_config")
-    if not per_layer:
+    place = "per_layer_config"
+    names = {"head_dim": "global_head_dim", "num_key_value_heads": "num_global_key_value_heads"}
+    layers = text.section(place)
+    if layers is None:
         return text
-    full = [per_layer.get(str(n), per_layer.get(n, {})) for n in _indices(layer_types, FULL)]
-    sliding = [per_layer.get(str(n), per_layer.get(n, {})) for n in _indices(layer_types, SLIDING)]
-    if any(entry != full[0] for entry in full) or any(sliding):
-        raise _unusable(
-            f"per_layer_config is {per_layer!r}; all full layers must be alike, and no sliding "
-            "layer may have its own sizes.",
+    # What a layer does not set, or sets to the same, is that of the text_config itself.
+    own: list[dict[str, Any]] = [{} for _ in layer_types]
+    for key, entry in layers.data.items():
+        # transformers pads the numbers with zeros, "05", so that they sort
+        if not (isinstance(key, int) or key.isdecimal()) or int(key) >= len(layer_types):
+            raise unusable(f"{place} names a layer {short(key)} of {len(layer_types)}.")
+        if not isinstance(entry, dict):
+            raise layers.wrong(f"layer {key}", entry, ", not an object")
+        changed = {name: v for name, v in entry.items() if v != text.data.get(name)}
+        if own[int(key)] and own[int(key)] != changed:
+            raise unusable(f"{place} has two entries for layer {int(key)}.")
+        own[int(key)] = changed
+    full = [entry for entry, kind in zip(own, layer_types, strict=True) if kind == FULL]
+    sliding = [entry for entry, kind in zip(own, layer_types, strict=True) if kind == SLIDING]
+    sizes = full[0] if full else {}
+    if any(entry != sizes for entry in full) or any(sliding) or not set(sizes) <= set(names):
+        different = next((e for e in [*sliding, *full] if e and e != sizes), sizes)
+        raise unusable(
+            f"{place} sets {short(different)}; all full layers must be alike and set "
+            f"{' and '.join(names)} only, and no sliding layer may have its own sizes.",
             "Choose a Gemma 4 12B folder.",
         )
-    names = {"head_dim": "global_head_dim", "num_key_value_heads": "num_global_key_value_heads"}
-    if not set(full[0]) <= set(names):
-        raise _unusable(f"per_layer_config sets {sorted(full[0])}.", "Choose a Gemma 4 12B folder.")
-    # Layers without an entry have the sizes of the text_config itself.
-    sizes = {new: full[0].get(old, text.data.get(old)) for old, new in names.items()}
-    return _Reader(sizes, "per_layer_config")
+    return Section({new: sizes.get(old, text.data.get(old)) for old, new in names.items()}, place)
 
 
-def _indices(layer_types: list[str], kind: str) -> list[int]:
-    return [n for n, layer_type in enumerate(layer_types) if layer_type == kind]
-
-
-def _rope_parameters(text: _Reader) -> dict[str, RopeParameters]:
-    published = {
+def _rope_parameters(text: Section) -> dict[str, RopeParameters]:
+    published: dict[str, dict[str, Any]] = {
         SLIDING: {"rope_type": "default", "rope_theta": 1e4},
         FULL: {"rope_type": "proportional", "rope_theta": 1e6, "partial_rotary_factor": 0.25},
     }
-    given = text.get("rope_parameters", dict, published)
+    given = text.section("rope_parameters") or Section(published, "rope_parameters")
     result = {}
     for kind, default in published.items():
-        rope = _Reader(given.get(kind) or default, f"rope_parameters.{kind}")
+        rope = given.section(kind) or Section(default, f"rope_parameters.{kind}")
         rope.must_be("rope_type", default["rope_type"])
         rope.must_be("factor", 1.0)
-        share = rope.number("partial_rotary_factor", 1.0) if kind == FULL else 1.0
-        result[kind] = RopeParameters(rope.number("rope_theta"), share)
+        share = rope.number("partial_rotary_factor", 1.0, most=1.0) if kind == FULL else 1.0
+        result[kind] = RopeParameters(rope.number("rope_theta", least=1.0), share)
     return result
 
 
-def _vision_config(vision: _Reader) -> VisionConfig:
+def _vision_config(vision: Section) -> VisionConfig:
     width = vision.size("mm_embed_dim", 3840)
     vision.must_be("output_proj_dims", width)
     return VisionConfig(
-        patch_size=vision.size("patch_size", 16),
-        pooling_kernel_size=vision.size("pooling_kernel_size", 3),
+        patch_size=vision.size("patch_size", 16, 256),
+        pooling_kernel_size=vision.size("pooling_kernel_size", 3, 16),
         mm_embed_dim=width,
         mm_posemb_size=vision.size("mm_posemb_size", 1120),
         rms_norm_eps=vision.number("rms_norm_eps", 1e-6),
     )
 
 
-def _audio_config(audio: _Reader) -> AudioConfig:
+def _audio_config(audio: Section) -> AudioConfig:
     return AudioConfig(
         audio_embed_dim=audio.size("audio_embed_dim", 640),
         rms_norm_eps=audio.number("rms_norm_eps", 1e-6),
     )
 
 
-def _quantization(config: Mapping[str, Any]) -> Mapping[str, Any] | None:
+def _quantization(config: Section) -> Mapping[str, Any] | None:
     """MLX's settings; another library's scheme is refused, for its tensors mean something else."""
-    settings = config.get("quantization") or config.get("quantization_config")
-    if not settings:
+    settings = config.section("quantization") or config.section("quantization_config")
+    if settings is None:
         return None
-    if not isinstance(settings, dict) or not {"group_size", "bits"} <= set(settings):
-        raise _unusable(
-            f"its quantization is {settings!r}, which is not MLX's (group_size, bits).",
+    if not {"group_size", "bits"} <= set(settings.data):
+        raise unusable(
+            f"its quantization is {short(dict(settings.data))}, which is not MLX's "
+            "(group_size, bits).",
             "Convert the unquantized checkpoint with `gemma4 convert`.",
         )
-    return settings
+    own = [Section(v, f"quantization of {k}") for k, v in settings.data.items() if type(v) is dict]
+    for section in (settings, *own):  # a module's own settings may leave out what is the rule
+        section.size("group_size", 64)
+        section.size("bits", 4, 32)
+        section.get("mode", str, "affine")
+    return settings.data

@@ -19,7 +19,8 @@ from ..generation.prefill_decode import Cancelled, Progress, Steps, finish
 from ..generation.sampler import Sampler
 from ..media import audio
 from ..media.images import Picture, patches
-from ..media.video import FRAME_TOKENS, Film, open_video, timed
+from ..media.sources import Source
+from ..media.video import FRAME_TOKENS, Film, film_of
 from ..model.gemma4 import Gemma4
 from . import persistence
 from .conversation import Conversation, WhenFull, Work
@@ -155,7 +156,7 @@ class Session:
 
     def add_image(
         self,
-        image: Pillow.Image | str | Path | NDArray[np.generic],
+        image: Pillow.Image | Source | NDArray[np.generic],
         image_tokens: int | None = None,
     ) -> Picture:
         """Add a picture; give it as the model sees it.
@@ -196,16 +197,17 @@ class Session:
         for clip in clips:
             self._add(SoundPart(audio.frames(clip)))
 
-    def add_video(self, video: str | Path | Film) -> None:
+    def add_video(self, video: Source | Film) -> None:
         """Add, as `add_image`, a video file's pictures or at most 32 (seconds, picture) in order.
 
         Raises:
             Gemma4Error: if it cannot be read, or the model cannot see.
         """
         self._needs("pictures", self._model.config.vision_config)
-        film = open_video(video) if isinstance(video, str | Path) else timed(video)
         self._add(
-            VideoPart(tuple((seconds, patches(frame, FRAME_TOKENS)) for seconds, frame in film))
+            VideoPart(
+                tuple((seconds, patches(frame, FRAME_TOKENS)) for seconds, frame in film_of(video))
+            )
         )
 
     def add_tool_result(

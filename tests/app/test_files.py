@@ -8,7 +8,7 @@ from PIL import Image
 
 from app.conversation.attachments import file, shot
 from app.conversation.journal import Journal
-from app.devices.files import kind, pasted
+from app.devices.files import existing, kind, pasted
 from app.devices.screen import Shot
 from app.settings import DEFAULTS
 from mlx_gemma4.errors import Gemma4Error
@@ -126,3 +126,77 @@ def test_what_cannot_be_attached_is_told(tmp_path: Path, name: str, content: byt
     (tmp_path / name).write_bytes(content)
     with Journal(tmp_path / "talk") as journal, pytest.raises(Gemma4Error, match=name):
         file(journal, tmp_path / name, DEFAULTS)
+
+
+@pytest.mark.parametrize("blank", ["\u202f", "\u00a0", "\u2009"])
+def test_a_screenshot_is_found_by_a_name_with_plain_blanks(tmp_path: Path, blank: str) -> None:
+    folder = tmp_path / f"My{blank}Shots"
+    folder.mkdir()
+    shot = folder / f"Screenshot 2026-11-28 at 10.00.00{blank}AM.png"
+    shot.write_bytes(b"x")
+    plain = str(shot).replace(blank, " ")
+    for spelling in (plain, plain.replace(" ", "\\ "), f"'{plain}'", Path(plain).as_uri()):
+        assert pasted(spelling) == [shot]
+    assert existing([plain]) == [shot]
+
+
+def test_a_name_with_plain_blanks_that_fits_two_files_is_none_of_them(tmp_path: Path) -> None:
+    for blank in ("\u202f", "\u00a0"):
+        (tmp_path / f"at 10.00{blank}AM.png").write_bytes(b"x")
+    assert pasted(str(tmp_path / "at 10.00 AM.png")) == []
+    exact = tmp_path / "at 10.00 AM.png"
+    exact.write_bytes(b"x")
+    assert pasted(str(exact)) == [exact]
+
+
+def test_a_name_with_its_accents_apart_is_found(tmp_path: Path) -> None:
+    path = tmp_path / "Bildschirmfoto fu\u0308r dich.png"
+    path.write_bytes(b"x")
+    assert pasted(str(tmp_path / "Bildschirmfoto f\u00fcr dich.png")) == [path]
+
+
+def ftyp(brand: bytes, *tracks: bytes) -> bytes:
+    """The beginning of an ISO media file, with the handlers of its tracks."""
+    hdlr = b"".join(b"\0\0\0\x20hdlr" + bytes(8) + track + bytes(12) for track in tracks)
+    filler = b"\0\0\0\x10mdat" + bytes(8)
+    moov = (8 + len(hdlr)).to_bytes(4, "big") + b"moov" + hdlr
+    return b"\0\0\0\x10ftyp" + brand + bytes(4) + filler + moov
+
+
+CONTENT = {
+    "heic": (ftyp(b"heic"), "image"),
+    "heic of several": (ftyp(b"mif1"), "image"),
+    "avif": (ftyp(b"avif"), "image"),
+    "m4a": (ftyp(b"M4A "), "sound"),
+    "an mp4 with sound only": (ftyp(b"isom", b"soun"), "sound"),
+    "a qta": (ftyp(b"qt  ", b"soun"), "sound"),
+    "an mp4": (ftyp(b"isom", b"soun", b"vide"), "video"),
+    "a mov": (ftyp(b"qt  ", b"vide"), "video"),
+    "jp2": (b"\0\0\0\x0cjP  \r\n\x87\n" + bytes(20), "image"),
+    "ico": (b"\0\0\x01\0\x01\0" + bytes(20), "image"),
+    "ppm": (b"P6\n# made\n2 2\n255\n" + bytes(12), "image"),
+    "aifc": (b"FORM\0\0\0\x20AIFCFVER", "sound"),
+    "caf": (b"caff\0\x01\0\0desc", "sound"),
+    "aac": (b"\xff\xf1\x50\x80" + bytes(20), "sound"),
+    "mp3": (b"ID3\x04\0\0\0\0\0\0", "sound"),
+    "ogv": (b"OggS\0\x02" + bytes(22) + b"\x80theora", "video"),
+    "opus": (b"OggS\0\x02" + bytes(22) + b"OpusHead", "sound"),
+    "webm with sound only": (b"\x1a\x45\xdf\xa3" + bytes(20) + b"\x83\x81\x02", "sound"),
+    "webm": (b"\x1a\x45\xdf\xa3" + bytes(20) + b"\x83\x81\x01\x83\x81\x02", "video"),
+}
+
+
+@pytest.mark.parametrize("name", CONTENT)
+@pytest.mark.parametrize("called", ["file", "file.txt", "file.wav", "file.PNG", "file.mp4"])
+def test_a_files_kind_is_found_by_its_content(tmp_path: Path, name: str, called: str) -> None:
+    content, expected = CONTENT[name]
+    (tmp_path / called).write_bytes(content)
+    assert kind(tmp_path / called) == expected
+
+
+@pytest.mark.parametrize(
+    "text", ["BM is a car", "P1 is the goal", "GIF", "RIFF WAVE", "FORM AIFF", "ID3 tags", "fLaC"]
+)
+def test_text_that_begins_like_a_picture_or_a_sound_is_text(tmp_path: Path, text: str) -> None:
+    (tmp_path / "a").write_text(text)
+    assert kind(tmp_path / "a") == "text"

@@ -1,11 +1,14 @@
 import io
+import os
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageFile
 
 from mlx_gemma4.errors import Gemma4Error
 from mlx_gemma4.media.images import BUDGETS, open_image, patches, resized_size
@@ -214,3 +217,191 @@ def test_arrays_that_are_no_pictures_are_errors(array: np.ndarray) -> None:
 def test_a_budget_the_model_was_not_trained_with_is_an_error() -> None:
     with pytest.raises(Gemma4Error, match="70, 140, 280, 560, 1120"):
         patches(Image.new("RGB", (9, 9)), 100)
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.eps"])
+def test_a_program_in_a_picture_is_never_run(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pillow would have Ghostscript run it, whatever the file is called."""
+
+    def run(*_: object, **__: object) -> None:
+        raise AssertionError("a program was run")
+
+    monkeypatch.setattr("subprocess.Popen", run)
+    Path(name).write_bytes(
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n{} loop\n"
+    )
+    with pytest.raises(Gemma4Error, match="not in a picture format"):
+        open_image(name)
+
+
+@pytest.mark.parametrize("kind", ["TGA", "SPIDER", "PDF", "IM"])
+def test_what_is_no_raster_known_by_its_content_is_refused(kind: str) -> None:
+    image = Image.new("F" if kind == "SPIDER" else "RGB", (64, 64))
+    image.save("picture", kind)
+    with pytest.raises(Gemma4Error, match="not in a picture format"):
+        open_image("picture")
+
+
+@pytest.mark.parametrize(
+    "kind", ["PNG", "JPEG", "WEBP", "GIF", "TIFF", "AVIF", "BMP", "JPEG2000", "ICO", "PPM", "QOI"]
+)
+def test_pictures_of_every_kind_are_read_whatever_they_are_called(kind: str) -> None:
+    image = Image.new("RGB", (96, 96), (200, 100, 50))
+    image.save("picture.wav", kind)
+    opened = open_image("picture.wav")
+    assert opened.mode == "RGB"
+    assert np.abs(np.subtract(opened.getpixel((40, 40)), (200, 100, 50))).max() <= 10
+
+
+@pytest.mark.parametrize("kind, what", [("AVIF", "frames"), ("WEBP", "frames"), ("PNG", "frames")])
+def test_of_every_animation_the_first_frame_is_used_and_told(kind: str, what: str) -> None:
+    frames = [Image.new("RGB", (96, 96), (level, 0, 0)) for level in (250, 100, 10)]
+    frames[0].save("moving", kind, save_all=True, append_images=frames[1:], duration=100)
+    picture = patches("moving", 70)
+    assert picture.notes == (f"Only the first of 3 {what} is used.",)
+    assert abs(float(picture.patches[0, 0]) * 255 - 250) < 6
+
+
+@pytest.mark.parametrize("mode", ["La", "PA", "RGBa", "LA", "CMYK", "YCbCr", "HSV", "LAB", "RGBX"])
+def test_every_mode_of_pillow_is_converted(mode: str) -> None:
+    grey = Image.new("L", (96, 96), 100)
+    if mode == "LAB":
+        image = Image.new("LAB", (96, 96), (108, 128, 128))  # a neutral grey
+    else:
+        through = {"La": "LA", "PA": "P", "RGBa": "RGBA"}.get(mode, "RGB")
+        image = grey.convert(through).convert(mode)
+    picture = patches(image, 70)
+    assert np.abs(picture.patches * 255 - 100).max() <= 3
+
+
+def test_a_half_transparent_picture_is_laid_on_white_in_every_mode() -> None:
+    half = Image.merge("LA", [Image.new("L", (96, 96), 0), Image.new("L", (96, 96), 127)])
+    for image in (
+        half,
+        half.convert("La"),
+        half.convert("RGBA"),
+        half.convert("RGBA").convert("RGBa"),
+    ):
+        assert np.abs(patches(image, 70).patches * 255 - 128).max() <= 1
+
+
+def test_a_picture_may_be_a_path_its_bytes_or_an_open_file() -> None:
+    Image.radial_gradient("L").save("a.png")
+    content = Path("a.png").read_bytes()
+    expected = patches("a.png", 70).patches
+    with Path("a.png").open("rb") as file:
+        sources = (Path("a.png"), content, bytearray(content), memoryview(content), file)
+        for source in (*sources, io.BytesIO(content)):
+            assert np.array_equal(patches(source, 70).patches, expected)
+        assert not file.closed
+
+
+@pytest.mark.parametrize("source", [None, 7, ["a.png"], b"", b"no picture", io.StringIO("x")])
+def test_what_is_no_picture_at_all_is_an_error(source: object) -> None:
+    with pytest.raises(Gemma4Error) as caught:
+        patches(source, 70)  # type: ignore[arg-type]
+    assert caught.value.code == "picture_unreadable" and caught.value.remedy
+
+
+@pytest.mark.parametrize("given", ["path", "bytes", "image"])
+def test_a_picture_is_bounded_before_it_is_decoded(given: str) -> None:
+    """39 kB that would become 20 million pixels in one column."""
+    Image.new("1", (1, 20_000_000)).save("bomb.png")
+    assert Path("bomb.png").stat().st_size < 50_000
+    source = {
+        "path": "bomb.png",
+        "bytes": Path("bomb.png").read_bytes(),
+        "image": Image.open("bomb.png"),
+    }[given]
+    with pytest.raises(Gemma4Error, match="1x20000000, and a side may have 65,535 pixels"):
+        patches(source, 70)
+
+
+def test_the_longest_side_that_is_allowed_is_read() -> None:
+    Image.new("1", (1, 65_535)).save("long.png")
+    assert patches("long.png", 70).size == (48, 48 * 70)
+
+
+def test_a_file_that_may_not_be_read_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    Image.new("L", (9, 9)).save("a.png")
+
+    def denied(self: Path, *_: object) -> None:
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "open", denied)
+    with pytest.raises(Gemma4Error, match=r"a\.png: Permission denied"):
+        open_image("a.png")
+
+
+def test_a_pipe_is_not_waited_for() -> None:
+    os.mkfifo("pipe.png")
+    with pytest.raises(Gemma4Error, match="no ordinary file"):
+        open_image("pipe.png")
+
+
+HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(100)
+
+
+@pytest.fixture
+def mac(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder for stand-ins of a Mac's programs, the only one on the PATH."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", str(folder))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    return folder
+
+
+def stand_in(path: Path, script: str) -> None:
+    path.write_text(f"#!/bin/sh\nPATH=/usr/bin:/bin\n{script}\n")
+    path.chmod(0o755)
+
+
+def test_a_mac_opens_heic_by_its_own_sips(mac: Path, tmp_path: Path) -> None:
+    Image.new("RGB", (96, 48), (200, 100, 50)).save("answer.jpg")
+    answer = Path("answer.jpg").resolve()
+    stand_in(mac / "sips", f'echo "$@" > {tmp_path}/arguments; cp {answer} "$6"')
+    Path("IMG_0001.HEIC").write_bytes(HEIC)
+    image = open_image("IMG_0001.HEIC")
+    assert image.size == (96, 48)
+    assert np.abs(np.subtract(image.getpixel((9, 9)), (200, 100, 50))).max() <= 4
+    assert (tmp_path / "arguments").read_text().startswith("-s format jpeg /")
+    assert not list(tmp_path.glob("gemma4-*"))  # nothing is left
+
+
+def test_what_sips_cannot_open_is_named(mac: Path, tmp_path: Path) -> None:
+    stand_in(mac / "sips", "echo Error 13: an unknown error; exit 13")
+    with pytest.raises(Gemma4Error, match="sips cannot open it .Error 13: an unknown error"):
+        open_image(HEIC)
+    assert not list(tmp_path.glob("gemma4-*"))
+
+
+def test_without_sips_and_pillow_heif_the_command_is_named_that_helps(
+    mac: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    with pytest.raises(Gemma4Error) as caught:
+        open_image(HEIC)
+    assert "`python -m pip install pillow-heif`" in caught.value.remedy
+
+
+def test_pillow_heif_opens_heic_where_it_is_installed(
+    mac: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stand-in that registers what pillow-heif does, for a format that begins alike."""
+
+    class Opener(ImageFile.ImageFile):
+        format = "HEIF"
+
+        def _open(self) -> None:
+            self._size, self._mode = (96, 48), "L"
+            self.tile = []
+
+        def load(self) -> object:
+            self.im = Image.new("L", self.size, 77).im
+            return None
+
+    package = ModuleType("pillow_heif")
+    package.register_heif_opener = lambda: Image.register_open("HEIF", Opener)  # type: ignore
+    monkeypatch.setitem(sys.modules, "pillow_heif", package)
+    assert open_image(HEIC).getpixel((5, 5)) == (77, 77, 77)

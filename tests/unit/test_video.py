@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mlx_gemma4 import limits
 from mlx_gemma4.chat.messages import VideoPart
 from mlx_gemma4.chat.tokenizer import Tokenizer
 from mlx_gemma4.errors import Gemma4Error
 from mlx_gemma4.media.images import patches
-from mlx_gemma4.media.video import FRAME_TOKENS, FRAMES, label, open_video, timed
+from mlx_gemma4.media.video import FRAME_TOKENS, FRAMES, film_of, label, open_video, timed
 from mlx_gemma4.model.gemma4 import Gemma4
 from mlx_gemma4.session.session import Session
 
@@ -144,3 +145,37 @@ def test_without_pyav_the_error_says_what_to_install(
     monkeypatch.setitem(sys.modules, "av", None)
     with pytest.raises(Gemma4Error, match="pip install av"):
         open_video(tmp_path / "a.mp4")
+
+
+def test_a_video_may_be_its_bytes(tmp_path: Path) -> None:
+    path = film(tmp_path / "a.mp4", 5)
+    assert [s for s, _ in open_video(path.read_bytes())] == [s for s, _ in open_video(path)]
+
+
+@pytest.mark.parametrize("film", [None, 7, b"", [1, 2], [("now", NOTHING)], "nowhere.mp4"])
+def test_what_is_no_video_at_all_is_an_error(film: object) -> None:
+    with pytest.raises(Gemma4Error) as caught:
+        list(film_of(film))  # type: ignore[arg-type]
+    assert caught.value.code == "video_unreadable" and caught.value.remedy
+
+
+def test_the_frames_of_a_video_are_bounded_before_they_are_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = film(tmp_path / "a.mp4", 5)
+    monkeypatch.setattr(limits, "VIDEO_PIXELS", 64 * 48 - 1)
+    with pytest.raises(Gemma4Error, match="64x48, more than 3,071 pixels"):
+        open_video(path)
+    monkeypatch.setattr(limits, "VIDEO_PIXELS", 64 * 48)
+    monkeypatch.setattr(limits, "VIDEO_FRAMES", 4)
+    with pytest.raises(Gemma4Error, match="more than 4 frames"):
+        open_video(path)
+
+
+def test_a_playlist_leads_to_no_other_file(tmp_path: Path) -> None:
+    other = film(tmp_path / "a.mp4", 5)
+    path = tmp_path / "list.mp4"
+    for text in (f"ffconcat version 1.0\nfile {other}\n", f"#EXTM3U\n#EXTINF:1,\n{other}\n"):
+        path.write_text(text)
+        with pytest.raises(Gemma4Error, match="list.mp4 cannot be read"):
+            open_video(path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import struct
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,14 +16,19 @@ import mlx.nn as nn
 import numpy as np
 import pytest
 
+from mlx_gemma4.checkpoint.files import INDEX, weight_files
 from mlx_gemma4.checkpoint.load import load_folder, sanitize, save_folder
 from mlx_gemma4.checkpoint.quantize import RECIPES, quantize
+from mlx_gemma4.checkpoint.safetensors import read_header
 from mlx_gemma4.errors import Gemma4Error
+from mlx_gemma4.hub.cache import is_whole
+from mlx_gemma4.hub.sources import Folder
 from mlx_gemma4.model.config import Config
 from mlx_gemma4.model.cpu_backend import LargeLinear, ManyRowsLinear, use_fast_projections
 from mlx_gemma4.model.gemma4 import Gemma4
 from mlx_gemma4.model.one_row import head_order
 from mlx_gemma4.testing.doubles import tiny_config, tiny_model
+from tests.unit.checkpoints import publish
 
 IDS = np.arange(20, 60)
 PICTURE = (np.full((3, 6912), 0.5, np.float32), np.array([[0, 0], [1, 0], [2, 0]]))
@@ -355,3 +361,141 @@ def test_rows_through_a_fast_projection_are_the_same_numbers(
     for layer, result in zip(layers, expected, strict=False):
         for part in (rows, rows[:, :3]):
             assert mx.allclose(layer(part), result[:, : part.shape[1]], atol=1e-4)
+
+
+@pytest.mark.parametrize("shards", [0, 2])
+def test_files_that_begin_with_a_dot_are_no_weights(
+    copy: Path, tmp_path: Path, shards: int, expected: mx.array
+) -> None:
+    """As macOS leaves them on disks of other systems; `Folder` is what a conversion reads."""
+    if shards:
+        copy = tmp_path / "published"
+        publish(copy, shards)
+    names = [path.name for path in copy.glob("*.safetensors")]
+    for name in names:
+        (copy / f"._{name}").write_bytes(b"\x00\x05\x16\x07" + bytes(4_092))
+    assert set(weight_files(copy)) == set(Folder(copy).shards) == set(names)
+    if not shards:
+        assert mx.array_equal(logits_of(load_folder(copy)), expected)
+
+
+@pytest.mark.parametrize(
+    "name", ["../other.safetensors", "/etc/passwd", "a/b.safetensors", "..", "", "._a.safetensors"]
+)
+def test_an_index_leads_to_no_file_outside_its_folder(
+    copy: Path, tmp_path: Path, name: str
+) -> None:
+    shutil.copy(copy / "model.safetensors", tmp_path / "other.safetensors")
+    (copy / INDEX).write_text(json.dumps({"weight_map": {"x": name}}))
+    for read in (load_folder, Folder):
+        with pytest.raises(Gemma4Error, match="no name of a .safetensors file"):
+            read(copy)
+    assert not is_whole(copy)
+
+
+@pytest.mark.parametrize(
+    "content", ["[]", "{}", '{"weight_map": []}', '{"weight_map": {"x": [1]}}']
+)
+def test_an_index_that_is_none_is_named(copy: Path, content: str) -> None:
+    (copy / INDEX).write_text(content)
+    for read in (load_folder, Folder):
+        with pytest.raises(Gemma4Error, match=r"index\.json"):
+            read(copy)
+
+
+def raw_file(path: Path, entries: object, data: bytes = b"") -> Path:
+    text = json.dumps(entries).encode()
+    path.write_bytes(struct.pack("<Q", len(text)) + text + data)
+    return path
+
+
+@pytest.mark.parametrize("kind", ["F8_E4M3", "F8_E5M2", "F4", "C64"])
+def test_a_type_that_is_not_supported_is_named(copy: Path, kind: str) -> None:
+    entry = {"dtype": kind, "shape": [4], "data_offsets": [0, 4]}
+    raw_file(copy / "model.safetensors", {"lm.weight": entry}, bytes(4))
+    for read in (load_folder, Folder):
+        with pytest.raises(
+            Gemma4Error, match=f"lm.weight in .* has the type '{kind}', which is not"
+        ):
+            read(copy)
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        1,
+        {},
+        {"dtype": "F32", "shape": 4, "data_offsets": [0, 4]},
+        {"dtype": "F32", "shape": [-1], "data_offsets": [0, 4]},
+        {"dtype": "F32", "shape": [1.5], "data_offsets": [0, 4]},
+        {"dtype": "F32", "shape": [1], "data_offsets": [0]},
+        {"dtype": "F32", "shape": [1], "data_offsets": [0, 8]},
+        {"dtype": "F32", "shape": [1], "data_offsets": [4, 8]},
+        {"dtype": ["F32"], "shape": [1], "data_offsets": [0, 4]},
+    ],
+)
+def test_a_header_that_describes_no_tensor_is_named(tmp_path: Path, entry: object) -> None:
+    with pytest.raises(Gemma4Error, match="bad.safetensors"):
+        read_header(raw_file(tmp_path / "bad.safetensors", {"w": entry}, bytes(4)))
+
+
+def test_two_tensors_share_no_bytes(tmp_path: Path) -> None:
+    entry = {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}
+    with pytest.raises(Gemma4Error, match="has b at byte 0 and not at 4"):
+        read_header(raw_file(tmp_path / "bad.safetensors", {"a": entry, "b": entry}, bytes(4)))
+
+
+def test_a_header_is_bounded_before_it_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    with path.open("wb") as file:
+        file.write(struct.pack("<Q", 2**31))
+        file.truncate(2**32)  # holes: nothing is on the disk
+    with pytest.raises(Gemma4Error, match="header of 2,147,483,648 bytes; at most 16,777,216"):
+        read_header(path)
+
+
+@pytest.mark.parametrize("kind", [mx.int32, mx.uint32, mx.bool_])
+def test_types_are_checked_as_shapes_are(copy: Path, kind: mx.Dtype) -> None:
+    name = "language_model.model.layers.0.self_attn.q_proj.weight"
+    rewrite(copy, lambda tensors: {**tensors, name: tensors[name].astype(kind)})
+    with pytest.raises(Gemma4Error, match=f"1 have another type .{name} is .*should be bfloat16"):
+        load_folder(copy)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("name", ["embed_audio.embedding_projection.weight", "layer_scalar"])
+def test_weights_that_are_not_numbers_are_found(copy: Path, name: str, value: float) -> None:
+    def change(tensors: dict[str, mx.array]) -> dict[str, mx.array]:
+        full = next(key for key in tensors if key.endswith(name))
+        flat = mx.concatenate([mx.array([value]), tensors[full].reshape(-1)[1:]])
+        return {**tensors, full: flat.reshape(tensors[full].shape)}
+
+    rewrite(copy, change)
+    with pytest.raises(Gemma4Error, match=f"1 tensors hold NaN or infinity .*{name}"):
+        load_folder(copy)
+
+
+def test_scales_that_are_not_numbers_are_found(folder: Path, tmp_path: Path) -> None:
+    model = load_folder(folder)
+    quantize(model, RECIPES["4bit"])
+    save_folder(model, tmp_path)
+    name = "language_model.model.embed_tokens.scales"
+    rewrite(tmp_path, lambda tensors: {**tensors, name: tensors[name] * mx.nan})
+    with pytest.raises(Gemma4Error, match=f"NaN or infinity .*{name}"):
+        load_folder(tmp_path)
+
+
+def test_weights_that_may_not_be_read_are_named(copy: Path, monkeypatch: Any) -> None:
+    def denied(self: Path, *_: object) -> None:
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "open", denied)
+    with pytest.raises(Gemma4Error, match=r"model\.safetensors cannot be read .*Permission denied"):
+        read_header(copy / "model.safetensors")
+
+
+def test_a_folder_in_the_place_of_weights_is_named(copy: Path) -> None:
+    (copy / "model.safetensors").unlink()
+    (copy / "model.safetensors").mkdir()
+    with pytest.raises(Gemma4Error, match=r"model\.safetensors is not a file"):
+        load_folder(copy)

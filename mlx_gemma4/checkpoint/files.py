@@ -1,0 +1,75 @@
+"""The files of weights in a model folder: those that its index lists, or else all."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..errors import Gemma4Error
+from ..model.json_reader import read_object, short
+
+INDEX = "model.safetensors.index.json"
+
+
+def weight_map(folder: Path) -> dict[str, str]:
+    """Read which file holds which tensor; empty where the folder has no index.
+
+    Raises:
+        Gemma4Error: the index cannot be read, or names a file that is not in the folder itself.
+    """
+    written = read_object(folder / INDEX)
+    return {} if written is None else checked_map(written, folder / INDEX)
+
+
+def checked_map(written: Mapping[str, Any], place: object) -> dict[str, str]:
+    """Check the content of an index; errors as in `weight_map`."""
+    places = written.get("weight_map")
+    if not isinstance(places, dict) or not places:
+        raise weights_unusable(f"{place} is not an index of shards (it has no weight_map).")
+    for name in places.values():
+        # what an index says must not lead out of the folder
+        if not isinstance(name, str) or not _is_plain(name):
+            raise weights_unusable(
+                f"{place} lists {short(name)}, which is no name of a .safetensors file."
+            )
+    return places
+
+
+def weight_files(folder: Path) -> dict[str, Path]:
+    """Find a folder's files of weights by name, in the order of their names.
+
+    Raises:
+        Gemma4Error: there are none, or one that the index lists is missing.
+    """
+    listed = sorted(set(weight_map(folder).values()))
+    try:
+        names = listed or sorted(
+            path.name for path in folder.glob("*.safetensors") if _is_plain(path.name)
+        )
+        lost = [name for name in names if not (folder / name).is_file()]
+    except OSError as error:
+        raise weights_unusable(f"{folder} cannot be read ({error}).") from error
+    if not names:
+        raise weights_unusable(f"{folder} holds no .safetensors file.")
+    if lost:
+        raise weights_unusable(
+            f"{folder / INDEX} lists {len(names)} shards, and {lost[0]} is not there."
+            if listed
+            else f"{folder / lost[0]} is not a file."
+        )
+    return {name: folder / name for name in names}
+
+
+def weights_unusable(
+    cause: str, remedy: str = "Download or convert the model again."
+) -> Gemma4Error:
+    """Make the error of weights that cannot be loaded."""
+    return Gemma4Error("weights_unusable", "The model's weights cannot be loaded", cause, remedy)
+
+
+def _is_plain(name: str) -> bool:
+    """Whether it names a file of weights in the folder itself; macOS keeps notes in `._NAME`."""
+    return (
+        name.endswith(".safetensors")
+        and not name.startswith(".")
+        and not any(mark in name for mark in "/\\\0")
+    )

@@ -1,0 +1,151 @@
+"""Formats that Pillow and libsndfile do not know: HEIC pictures; m4a, aac, qta, amr, wma sound.
+
+A Mac opens them by its own programs (`mac.py`), any other machine by what is installed. Neither
+pillow-heif nor PyAV comes with us: both carry x265, which is under the GPL.
+"""
+
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from PIL import Image
+
+from .. import limits
+from . import mac
+from .samples import Samples
+from .sources import Unreadable
+
+DEMUXERS = "mov,matroska,avi,mpeg,mpegts,mpegvideo,flv,asf,ogg,aac,amr,mp3,flac,wav,caf,aiff"
+"""What FFmpeg may take a file for: no playlists, which lead to other files and addresses."""
+
+_FFMPEG = ("ffmpeg", "-v", "error", "-nostdin", "-format_whitelist", DEMUXERS)
+_SECONDS = 300.0
+
+
+@contextmanager
+def heic(file: BinaryIO, fail: Unreadable) -> Iterator[Image.Image]:
+    """Open a HEIC picture; errors are made by `fail`."""
+    if mac.has_sips():
+        with _converted(file, ".heic", ".jpg", mac.to_jpeg, fail) as made:
+            with Image.open(made, formats=["JPEG"]) as image:
+                yield image
+        return
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError as error:
+        raise fail(
+            "It is a HEIC picture, which this machine cannot open.",
+            "Run `python -m pip install pillow-heif`, or save it as JPEG or PNG.",
+        ) from error
+    register_heif_opener()
+    with Image.open(file, formats=["HEIF"]) as image:
+        yield image
+
+
+def sound_seconds(file: BinaryIO, fail: Unreadable) -> float | None:
+    """How long a sound says it is; None where that is known only when it is decoded."""
+    if mac.has_afconvert() or (av := _pyav()) is None:
+        return None
+    with _container(av, file, fail) as container:
+        return container.duration / av.time_base if container.duration else None
+
+
+def sound_blocks(file: BinaryIO, fail: Unreadable) -> Iterator[tuple[Samples, int]]:
+    """Decode a sound: blocks (n, channels) with their samples a second."""
+    if not mac.has_afconvert() and (av := _pyav()) is not None:
+        yield from _decoded(av, file, fail)
+        return
+    if mac.has_afconvert():
+        convert = mac.to_wav
+    elif shutil.which("ffmpeg"):
+        convert = _ffmpeg
+    else:
+        raise fail(
+            "It is damaged, or in a format that this machine cannot read.",
+            "Run `python -m pip install av`, or make a wav file of it: "
+            "`ffmpeg -i INPUT OUTPUT.wav`.",
+        )
+    import soundfile
+
+    with _converted(file, ".m4a", ".wav", convert, fail) as made:
+        with soundfile.SoundFile(made) as sound:
+            while len(block := sound.read(1 << 16, dtype="float32", always_2d=True)):
+                yield block, sound.samplerate
+
+
+def _decoded(av: Any, file: BinaryIO, fail: Unreadable) -> Iterator[tuple[Samples, int]]:
+    with _container(av, file, fail) as container:
+        planar = av.AudioResampler(format="fltp")  # numbers only: rate and channels stay
+        empty = True
+        try:
+            for frame in container.decode(container.streams.audio[0]):
+                for part in planar.resample(frame):
+                    empty = False
+                    yield np.ascontiguousarray(part.to_ndarray().T), part.sample_rate
+        except (av.FFmpegError, ValueError) as error:
+            if empty:
+                raise fail(f"It is damaged ({error}).", "Record or export it again.") from error
+
+
+@contextmanager
+def _container(av: Any, file: BinaryIO, fail: Unreadable) -> Iterator[Any]:
+    """Open a file with FFmpeg that holds sound."""
+    file.seek(0)
+    try:
+        container = av.open(file, options={"format_whitelist": DEMUXERS})
+    except (av.FFmpegError, ValueError) as error:
+        raise fail(
+            f"It is damaged or not in a known sound format ({error}).",
+            "Use a wav, flac, ogg, mp3 or m4a file; `ffmpeg -i INPUT OUTPUT.wav` makes one.",
+        ) from error
+    with container:
+        if not container.streams.audio:
+            raise fail("It holds no sound.", "Use a file with a sound track.")
+        yield container
+
+
+def goes_on() -> bool:
+    """Whether a damaged file can be decoded beyond its damage here."""
+    return _pyav() is not None
+
+
+def _pyav() -> Any:
+    try:
+        import av
+    except ImportError:
+        return None
+    return av
+
+
+def _ffmpeg(file: Path, made: Path, fail: Unreadable) -> None:
+    command = [*_FFMPEG, "-t", str(limits.SOUND_SECONDS + 1), "-i", str(file), str(made)]
+    try:
+        done = subprocess.run(command, capture_output=True, timeout=_SECONDS, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise fail(f"ffmpeg cannot open it ({error}).", "Record or export it again.") from error
+    if done.returncode or not made.is_file():
+        lines = done.stderr.decode(errors="replace").strip().splitlines() or ["no sound"]
+        raise fail(f"ffmpeg cannot open it ({lines[-1]}).", "Record or export it again.")
+
+
+@contextmanager
+def _converted(
+    file: BinaryIO,
+    suffix: str,
+    made_suffix: str,
+    convert: Callable[[Path, Path, Unreadable], None],
+    fail: Unreadable,
+) -> Iterator[Path]:
+    """Convert a file by another program, in a folder that only this user may read."""
+    with tempfile.TemporaryDirectory(prefix="gemma4-") as folder:
+        copy, made = Path(folder) / f"given{suffix}", Path(folder) / f"made{made_suffix}"
+        file.seek(0)
+        with copy.open("wb") as target:
+            shutil.copyfileobj(file, target)
+        convert(copy, made, fail)
+        yield made

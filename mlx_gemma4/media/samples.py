@@ -1,0 +1,120 @@
+"""Raw sound as numbers: scaled by their type, mixed down, kept within [-1, 1]."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import Gemma4Error
+
+RATE = 16_000
+"""Samples a second that the model hears."""
+FRAME = 640
+"""Samples in a frame: 40 ms; one frame is one token."""
+
+Samples = NDArray[np.float32]
+
+_LOUD = 0.01  # a sound of which more than this share is beyond full scale is too loud as a whole
+_NOTABLE = 1.25  # what a compressed file goes beyond full scale by, at most
+
+
+class Mixer:
+    """Mixes blocks of several channels down to one, and watches whether they cancel each other.
+
+    Args:
+        channel: to keep alone; None takes the mean of all.
+    """
+
+    def __init__(self, channel: int | None = None) -> None:
+        self._channel = channel
+        self._mixed = 0.0
+        self._energies: NDArray[np.float64] = np.zeros(1)
+
+    def add(self, block: Samples) -> Samples:
+        """Mix a block (n, channels) -> (n,)."""
+        if self._channel is not None or block.shape[1] == 1:
+            return block[:, self._channel or 0]
+        mono: Samples = block.mean(axis=1, dtype=np.float32)
+        self._mixed += float(np.square(mono, dtype=np.float64).sum())
+        self._energies = self._energies + np.square(block, dtype=np.float64).sum(axis=0)
+        return mono
+
+    @property
+    def cancelled(self) -> int | None:
+        """The first loud channel, where the mean of all is far below what they hold; else None.
+
+        Channels that have nothing in common leave 1 / channels of their mean energy.
+        """
+        count = len(self._energies)
+        if self._mixed >= 0.1 * float(self._energies.mean()) / count:
+            return None
+        return int(np.argmax(self._energies >= 0.8 * self._energies.max()))
+
+
+def mono(array: NDArray[np.generic]) -> Samples:
+    """Mix an array (n,), (n, channels) or (channels, n) down; the shorter side is the channels."""
+    samples = scaled(array)
+    if samples.ndim == 1:
+        return samples
+    if samples.shape[0] <= samples.shape[1]:
+        samples = samples.T
+    if not samples.size:
+        return samples.reshape(-1)
+    mixer = Mixer()
+    mixed = mixer.add(samples)
+    return mixed if mixer.cancelled is None else samples[:, mixer.cancelled]
+
+
+def bounded(samples: Samples) -> tuple[Samples, str]:
+    """Bring samples into [-1, 1], with a note where that can be heard.
+
+    A few that go beyond are clipped: scaled to a click, all else would become too quiet to be
+    understood. Where many do, all are scaled first.
+    """
+    size = np.abs(samples)
+    peak = float(size.max(initial=0.0))
+    if peak <= 1:
+        return samples, ""
+    if float((size > 1).mean()) <= _LOUD:
+        note = f"Samples up to {peak:.3g} were clipped to 1." if peak > _NOTABLE else ""
+        return np.clip(samples, -1, 1), note
+    level = max(1.0, float(np.quantile(size, 1 - _LOUD / 10)))
+    note = f"It is {level:.3g} times too loud and was scaled down." if level > _NOTABLE else ""
+    return np.clip(samples / np.float32(level), -1, 1), note
+
+
+def scaled(array: NDArray[np.generic]) -> Samples:
+    """Bring integers to [-1, 1] by their type's range; floats stay as they are."""
+    if array.dtype == np.uint8:
+        return ((array.astype(np.float32) - 128) / 128).astype(np.float32)
+    if array.dtype in (np.int8, np.int16, np.int32):
+        full_scale = 1 << (8 * array.dtype.itemsize - 1)
+        return (array.astype(np.float64) / full_scale).astype(np.float32)
+    if array.dtype.kind == "f":
+        return array.astype(np.float32)
+    raise Gemma4Error(
+        "sound_malformed",
+        "The sound has a wrong type",
+        f"Its samples are {array.dtype}.",
+        "Use floats from -1 to 1, or int16, int32, int8 or uint8.",
+    )
+
+
+def need_rate(rate: float) -> None:
+    """Raise Gemma4Error for a sample rate that cannot be."""
+    if not 1_000 <= rate <= 768_000:
+        raise Gemma4Error(
+            "sample_rate_unusable",
+            "The sample rate is not usable",
+            f"It is {rate} samples a second.",
+            "Use the rate at which the sound was recorded, 1,000 to 768,000.",
+        )
+
+
+def need_finite(samples: Samples) -> None:
+    """Raise Gemma4Error where samples are NaN or infinite."""
+    if not np.isfinite(samples).all():
+        raise Gemma4Error(
+            "sound_damaged",
+            "The sound is damaged",
+            "It holds values that are not numbers (NaN or infinity).",
+            "Record or export it again.",
+        )

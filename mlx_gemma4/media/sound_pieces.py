@@ -1,0 +1,203 @@
+"""A sound file as the pieces that one reader takes for a whole file each, with true sizes.
+
+libsndfile reads the first of several files that were joined, and believes the sizes in a header.
+Files are joined by `cat`, and sizes are wrong where a recorder wrote into a pipe or was killed.
+"""
+
+import io
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import BinaryIO, Literal
+
+_UNKNOWN = 0x7FFF0000  # sizes from here on are written by programs that cannot know them
+_SPARE = 4096  # bytes after the end that are not accounted for: tags, padding
+_SEARCH = 1 << 20
+
+_ORDERS: Mapping[bytes, tuple[Literal["little", "big"], bytes]] = {
+    b"RIFF": ("little", b"data"),
+    b"FORM": ("big", b"SSND"),
+}
+_FLAC = re.compile(rb"fLaC[\0\x80]\0\0\x22")
+# an MPEG frame's header and side information, then the mark that says how much follows
+_XING = re.compile(rb"\xff[\xe2-\xff][\0-\xef].(?:.{32}|.{17}|.{9})(?:Xing|Info)", re.DOTALL)
+_MPEG = re.compile(rb"ID3[\x02-\x04]|\xff[\xe2-\xff]")
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Part of a file that is a file of its own.
+
+    Attributes:
+        start, stop: in bytes.
+        head: stands for as many bytes at its beginning, where sizes there are wrong.
+        missing: bytes that its header announces and that are not there.
+        note: what is known to be wrong with it, or nothing.
+        endless: its header does not say how long it is.
+    """
+
+    start: int
+    stop: int
+    head: bytes = b""
+    missing: int = 0
+    note: str = ""
+    endless: bool = False
+
+
+class Window(io.RawIOBase):
+    """A piece, open for reading, as a file of its own."""
+
+    def __init__(self, file: BinaryIO, piece: Piece) -> None:
+        self._file, self._piece, self._at = file, piece, 0
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def seekable(self) -> bool:
+        """Return True."""
+        return True
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """Go to a place in the piece."""
+        size = self._piece.stop - self._piece.start
+        self._at = max(0, offset + (0, self._at, size)[whence])
+        return self._at
+
+    def tell(self) -> int:
+        """Return the place in the piece."""
+        return self._at
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # of any buffer
+        """Fill a buffer, as far as there is content."""
+        piece, at = self._piece, self._at
+        if at < len(piece.head):
+            data = piece.head[at : at + len(buffer)]
+        else:
+            self._file.seek(piece.start + at)
+            data = self._file.read(max(0, min(len(buffer), piece.stop - piece.start - at)))
+        buffer[: len(data)] = data
+        self._at += len(data)
+        return len(data)
+
+
+def pieces(file: BinaryIO) -> list[Piece]:
+    """Cut an open file into its pieces; one where nothing is known of its format."""
+    size = file.seek(0, io.SEEK_END)
+    head = _at(file, 0, 12)
+    if head[:4] in _ORDERS:
+        return list(_chunked(file, size))
+    if head[:4] == b"OggS":
+        return list(_ogg(file, size))
+    if head[:4] == b"fLaC":
+        starts = [0, *(at for at in _search(file, size, _FLAC, 8) if at)]
+        return [_flac(file, *part) for part in zip(starts, [*starts[1:], size], strict=True)]
+    if _MPEG.match(head):
+        return list(_mp3(file, size))
+    return [Piece(0, size)]
+
+
+def _chunked(file: BinaryIO, size: int) -> Iterator[Piece]:
+    """Wav and aiff: chunks with their sizes."""
+    start = 0
+    kind = _at(file, 0, 4)
+    order, data_name = _ORDERS[kind]
+
+    def number(at: int) -> int:
+        return int.from_bytes(_at(file, at, 4), order)
+
+    while start < size:
+        announced, at, data = number(start + 4), start + 12, 0
+        while at + 8 <= size and not data:
+            if _at(file, at, 4) == data_name:
+                data = at + 8
+            else:
+                length = number(at + 4)
+                at += 8 + length + length % 2
+        length = number(data - 4) if data else 0
+        end = start + 8 + announced + announced % 2
+        # a recorder that was killed leaves the sizes of an empty file
+        killed = not length and announced <= data - start - 8 and data < size
+        if data and (killed or length >= _UNKNOWN) and _at(file, data, 4) != kind:
+            head = bytearray(_at(file, start, data - start))
+            head[4:8] = min(size - start - 8, 2**32 - 1).to_bytes(4, order)
+            head[-4:] = min(size - data, 2**32 - 1).to_bytes(4, order)
+            yield Piece(start, size, bytes(head), endless=True)
+            return
+        if end >= size or _at(file, end, 4) != kind:
+            left = size - end
+            note = f"{left:,} bytes after its end are not used." if left > _SPARE else ""
+            yield Piece(start, size, missing=max(0, -left), note=note)
+            return
+        yield Piece(start, end)
+        start = end
+
+
+def _ogg(file: BinaryIO, size: int) -> Iterator[Piece]:
+    """Ogg: pages, of which the first and the last of a stream are marked."""
+    start = at = 0
+    opening = True
+    closed = damaged = False
+    while at < size:
+        head = _at(file, at, 27)
+        if head[:5] != b"OggS\0" or len(head) < 27:
+            damaged = True
+            at = next(_search(file, size, re.compile(rb"OggS\0"), 5, at + 1), size)
+            continue
+        first = bool(head[5] & 2)
+        if first and not opening:
+            yield _ogg_piece(start, at, closed, damaged)
+            start, damaged = at, False
+        opening, closed = first, bool(head[5] & 4)
+        at += 27 + head[26] + sum(_at(file, at + 27, head[26]))
+    yield _ogg_piece(start, size, closed and at == size, damaged)
+
+
+def _ogg_piece(start: int, stop: int, closed: bool, damaged: bool) -> Piece:
+    note = "It is damaged: a part of it cannot be read." if damaged else ""
+    return Piece(start, stop, note=note or ("" if closed else "It is cut off: its end is missing."))
+
+
+def _flac(file: BinaryIO, start: int, stop: int) -> Piece:
+    total = int.from_bytes(_at(file, start + 21, 5), "big") & (2**36 - 1)  # of STREAMINFO
+    return Piece(start, stop, endless=not total)
+
+
+def _mp3(file: BinaryIO, size: int) -> Iterator[Piece]:
+    """MP3: a frame at the beginning may say how many bytes of frames follow; then comes more."""
+    marks: list[int | None] = [*_search(file, size, _XING, 44)]
+    marks = marks or [None]
+    starts = [0, *(mark for mark in marks[1:] if mark is not None)]
+    for start, stop, mark in zip(starts, [*starts[1:], size], marks, strict=True):
+        end = stop if mark is None else _mp3_end(file, mark, stop)
+        yield Piece(start, end)
+        if end < stop:
+            yield Piece(end, stop)
+
+
+def _mp3_end(file: BinaryIO, mark: int, stop: int) -> int:
+    """Where the frames end that the first one counts, if other frames follow; else `stop`."""
+    head = _at(file, mark, 64)
+    at = max(head.find(b"Xing"), head.find(b"Info"))
+    flags = int.from_bytes(head[at + 4 : at + 8], "big")
+    if flags & 3 != 3:  # frames and bytes are counted
+        return stop
+    end = mark + int.from_bytes(head[at + 12 : at + 16], "big")
+    return end if stop - end > _SPARE and _MPEG.match(_at(file, end, 4)) else stop
+
+
+def _at(file: BinaryIO, at: int, count: int) -> bytes:
+    file.seek(at)
+    return file.read(count)
+
+
+def _search(
+    file: BinaryIO, size: int, pattern: re.Pattern[bytes], width: int, at: int = 0
+) -> Iterator[int]:
+    """Find where a pattern of at most `width` bytes begins, a part of the file at a time."""
+    while at < size:
+        block = _at(file, at, _SEARCH + width)
+        for match in pattern.finditer(block):
+            if match.start() < _SEARCH:
+                yield at + match.start()
+        at += _SEARCH

@@ -1,0 +1,154 @@
+"""JSON objects of a model folder, read with bounds, and their values with types.
+
+Every error is a `Gemma4Error` that names the file, and the key where there is one.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from .. import limits
+from ..errors import Gemma4Error
+
+_DOWNLOAD = "Download or convert the model again."
+
+
+def unusable(cause: str, remedy: str = _DOWNLOAD) -> Gemma4Error:
+    """Make the error of a config that cannot be used."""
+    return Gemma4Error("config_unusable", "The model's config cannot be used", cause, remedy)
+
+
+def short(value: object) -> str:
+    """Show a value in an error; a long one is cut."""
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def read_bytes(path: Path, most: int) -> bytes:
+    """Read a file of at most `most` bytes.
+
+    Raises:
+        Gemma4Error: it is larger, or cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            content = file.read(most + 1)
+    except OSError as error:
+        raise unusable(
+            f"{path} cannot be read ({error.strerror or error}).", "Check its permissions."
+        ) from error
+    if len(content) > most:
+        raise unusable(f"{path} has more than {most:,} bytes.")
+    return content
+
+
+def read_object(path: Path) -> dict[str, Any] | None:
+    """Read a file that holds one JSON object; None if it is not there.
+
+    Raises:
+        Gemma4Error: it cannot be read, is not JSON in UTF-8, no object, or exceeds a limit.
+    """
+    try:
+        content = json.loads(read_bytes(path, limits.JSON_BYTES)) if _is_there(path) else None
+    except (ValueError, RecursionError) as error:
+        raise unusable(f"{path} is not JSON ({error}).") from error
+    if content is not None and not isinstance(content, dict):
+        raise unusable(f"{path} holds a {type(content).__name__}, not an object.")
+    if _is_deep(content):
+        raise unusable(f"{path} is nested more than {limits.JSON_DEPTH} levels deep.")
+    return content
+
+
+class Section:
+    """Typed look-ups in one JSON object; `place` names it in errors."""
+
+    def __init__(self, data: Mapping[str, Any], place: str) -> None:
+        self.data = data
+        self.place = place
+
+    def section(self, key: str) -> "Section | None":
+        """Give an object inside this one; None where it is left out, null or empty."""
+        inner = self.data.get(key)
+        if not inner:
+            return None
+        if not isinstance(inner, dict):
+            raise unusable(f"{key} in {self.place} is {short(inner)}, not an object.")
+        return Section(inner, key)
+
+    def get(self, key: str, kind: type | tuple[type, ...], default: Any = None) -> Any:
+        """Give a value of a type; the default where it is left out or null."""
+        value = self.data.get(key)
+        if value is None:
+            value = default
+        if value is None:
+            raise unusable(f"{self.place} has no {key}.")
+        # bool is an int in Python, and never what a size or an id should be.
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+            raise self.wrong(key, value)
+        return value
+
+    def integer(
+        self, key: str, default: int | None = None, least: int = 0, most: int = 2**31 - 1
+    ) -> int:
+        """Give a whole number from `least` to `most`."""
+        value = int(self.get(key, int, default))
+        if not least <= value <= most:
+            raise self.wrong(key, value, f", and must be {least} or more and at most {most:,}")
+        return value
+
+    def size(self, key: str, default: int | None = None, most: int = limits.CONFIG_SIZE) -> int:
+        """Give a whole number above 0."""
+        return self.integer(key, default, 1, most)
+
+    def number(
+        self, key: str, default: float | None = None, least: float = 0.0, most: float = 1e30
+    ) -> float:
+        """Give a number from `least` to `most`."""
+        value = self.get(key, (int, float), default)
+        if not least <= value <= most:  # NaN fails this too
+            raise self.wrong(key, value, f", and must be from {least:g} to {most:g}")
+        return float(value)
+
+    def ids(self, key: str) -> list[int]:
+        """Give token ids: a list, or one number as a list; empty where they are left out."""
+        value = self.get(key, (int, list), [])
+        ids = value if isinstance(value, list) else [value]
+        if not all(type(i) is int and 0 <= i < 2**31 for i in ids):
+            raise self.wrong(key, value)
+        return ids
+
+    def must_be(self, key: str, *allowed: Any) -> None:
+        """Refuse a setting that changes what is computed; `allowed[0]` is also the default."""
+        value = self.data.get(key, allowed[0])
+        if value not in allowed:
+            raise unusable(
+                f"{key} in {self.place} is {short(value)}, and only {allowed[0]!r} is built.",
+                "Choose a Gemma 4 12B folder.",
+            )
+
+    def wrong(self, key: str, value: object, why: str = "") -> Gemma4Error:
+        """Make the error of a value that cannot be used."""
+        return unusable(f"{key} in {self.place} is {short(value)}{why}.")
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # of the folder: reading it says why
+        return True
+
+
+def _is_deep(value: object) -> bool:
+    """Whether it is nested too deeply; without recursion."""
+    level = [value]
+    for _ in range(limits.JSON_DEPTH):
+        level = [
+            inner
+            for outer in level
+            if isinstance(outer, dict | list)
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+        ]
+        if not level:
+            return False
+    return True

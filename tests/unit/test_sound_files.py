@@ -1,0 +1,342 @@
+"""Sound files that are joined, cut, of unknown length, or in formats of other programs."""
+
+import io
+import stat
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from mlx_gemma4 import limits
+from mlx_gemma4.errors import Gemma4Error
+from mlx_gemma4.media import other_formats
+from mlx_gemma4.media.audio import RATE, read_sound, seconds_of, to_mono16k
+
+KINDS = {
+    "wav": ("WAV", "PCM_16"),
+    "aiff": ("AIFF", "PCM_16"),
+    "flac": ("FLAC", "PCM_16"),
+    "ogg": ("OGG", "VORBIS"),
+    "opus": ("OGG", "OPUS"),
+    "mp3": ("MP3", "MPEG_LAYER_III"),
+}
+
+
+def tone(hertz: float, seconds: float = 3.0, rate: int = 48_000) -> np.ndarray:
+    noise = np.random.default_rng(int(hertz)).normal(0, 0.01, int(rate * seconds))
+    return 0.4 * np.sin(2 * np.pi * hertz * np.arange(int(rate * seconds)) / rate) + noise
+
+
+def encoded(samples: np.ndarray, kind: str, rate: int = 48_000) -> bytes:
+    stream = io.BytesIO()
+    name, subtype = KINDS[kind]
+    soundfile.write(stream, samples, rate, format=name, subtype=subtype)
+    return stream.getvalue()
+
+
+def pitch(samples: np.ndarray) -> float:
+    """The strongest frequency, in hertz."""
+    power = np.abs(np.fft.rfft(samples * np.hanning(len(samples))))
+    return float(np.argmax(power) * RATE / len(samples))
+
+
+@pytest.fixture
+def without_pyav(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(other_formats, "_pyav", lambda: None)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("rates", [(48_000, 48_000), (48_000, 24_000)])
+def test_files_that_were_joined_are_read_to_the_end(kind: str, rates: tuple[int, int]) -> None:
+    parts = [(440, 3.0, rates[0]), (880, 2.0, rates[1]), (660, 3.0, rates[0])]
+    sound = read_sound(b"".join(encoded(tone(*part), kind, part[2]) for part in parts))
+    assert abs(len(sound.samples) / RATE - 8) < 0.2
+    assert abs(pitch(sound.samples[: 2 * RATE]) - 440) < 2
+    assert abs(pitch(sound.samples[int(3.5 * RATE) : int(4.5 * RATE)]) - 880) < 2
+    assert abs(pitch(sound.samples[-2 * RATE :]) - 660) < 2
+    assert sound.notes == ()
+
+
+def test_mp3_frames_that_follow_the_counted_ones_are_read() -> None:
+    one, two = (encoded(tone(hertz), "mp3") for hertz in (440, 880))
+    start = 1440  # without the frame that counts the others, and the softer ones after it
+    assert two[start : start + 2] == two[:2] == b"\xff\xfb"
+    sound = read_sound(one + two[start:])
+    assert abs(len(sound.samples) / RATE - 6) < 0.2
+    assert abs(pitch(sound.samples[-2 * RATE :]) - 880) < 2
+
+
+def test_what_follows_a_wav_file_is_accounted_for() -> None:
+    sound = read_sound(encoded(tone(440), "wav") + b"x" * 10_000)
+    assert abs(len(sound.samples) - 3 * RATE) < 2
+    assert sound.notes == ("10,000 bytes after its end are not used.",)
+
+
+@pytest.mark.usefixtures("without_pyav")
+def test_a_flac_that_is_cut_is_read_to_its_last_whole_frame() -> None:
+    whole = encoded(tone(440), "flac")
+    sound = read_sound(whole[: len(whole) * 9 // 10])
+    assert 2.6 < len(sound.samples) / RATE < 2.7
+    assert sound.notes == (
+        f"The sound announces 3.0 s, but only {len(sound.samples) / RATE:.1f} s are there.",
+    )
+
+
+@pytest.mark.parametrize("kind", ["ogg", "opus", "mp3", "flac", "wav", "aiff"])
+@pytest.mark.parametrize("share", [0.5, 0.9])
+def test_of_a_file_that_is_cut_all_that_decodes_is_used_and_a_note_is_made(
+    kind: str, share: float
+) -> None:
+    whole = encoded(tone(440, 6), kind)
+    sound = read_sound(whole[: int(len(whole) * share)])
+    assert share * 6 - 1.2 < len(sound.samples) / RATE < share * 6 + 0.5
+    assert abs(pitch(sound.samples[RATE : 2 * RATE]) - 440) < 2
+    assert len(sound.notes) == 1
+
+
+def test_a_flac_that_is_damaged_in_the_middle_is_read_beyond_it() -> None:
+    pytest.importorskip("av")
+    data = bytearray(encoded(tone(440, 6), "flac"))
+    data[len(data) // 2 : len(data) // 2 + 20] = bytes(20)
+    sound = read_sound(bytes(data))
+    assert len(sound.samples) / RATE > 5.7
+    assert len(sound.notes) == 1
+
+
+@pytest.mark.parametrize(
+    "riff, data", [(0, 0), (36, 0), (0x7FFFFFFF, 0x7FFFFFDB), (2**32 - 1, 2**32 - 1)]
+)
+def test_a_wav_of_a_stream_or_a_killed_recorder_is_read_to_its_end(riff: int, data: int) -> None:
+    content = bytearray(encoded(tone(440), "wav"))
+    struct.pack_into("<I", content, 4, riff)
+    struct.pack_into("<I", content, 40, data)
+    sound = read_sound(bytes(content))
+    assert abs(len(sound.samples) - 3 * RATE) < 2
+    assert abs(pitch(sound.samples) - 440) < 2
+    assert sound.notes == ()
+
+
+def test_an_aiff_and_a_flac_of_a_stream_are_read_to_their_end() -> None:
+    aiff = bytearray(encoded(tone(440), "aiff"))
+    aiff[4:8] = aiff[22:26] = bytes(4)
+    at = aiff.index(b"SSND") + 4
+    aiff[at : at + 4] = bytes(4)
+    flac = bytearray(encoded(tone(440), "flac"))
+    flac[21] &= 0xF0  # the number of samples, 36 bits of STREAMINFO
+    flac[22:26] = bytes(4)
+    for content in (aiff, flac):
+        sound = read_sound(bytes(content))
+        assert abs(len(sound.samples) - 3 * RATE) < 100
+        assert sound.notes == ()
+
+
+@pytest.mark.parametrize("gain", [1.0, 0.95])
+def test_channels_that_cancel_each_other_are_not_mixed(gain: float) -> None:
+    left = tone(440, rate=RATE)
+    both = np.stack([left, -gain * left], axis=1)
+    sound = read_sound(encoded(both, "wav", RATE))
+    assert np.corrcoef(sound.samples, left)[0, 1] > 0.999
+    assert np.abs(sound.samples).max() > 0.3
+    assert sound.notes == ("Its channels cancel each other out: only channel 1 is used.",)
+    assert np.corrcoef(to_mono16k(both.astype(np.float32), RATE), left)[0, 1] > 0.999
+
+
+@pytest.mark.parametrize("other", ["silence", "another tone", "the same"])
+def test_channels_that_do_not_cancel_are_mixed(other: str) -> None:
+    left = tone(440, rate=RATE)
+    right = {"silence": 0 * left, "another tone": tone(660, rate=RATE), "the same": left}[other]
+    sound = read_sound(encoded(np.stack([left, right], axis=1), "wav", RATE))
+    assert np.allclose(sound.samples, (left + right) / 2, atol=1e-4)
+    assert sound.notes == ()
+
+
+def test_a_click_does_not_make_all_else_quiet(tmp_path: Path) -> None:
+    samples = tone(440, rate=RATE).astype(np.float32)
+    samples[1000] = 30.0
+    path = tmp_path / "click.wav"
+    soundfile.write(path, samples, RATE, subtype="FLOAT")
+    sound = read_sound(path)
+    assert sound.samples[1000] == 1
+    assert np.array_equal(np.delete(sound.samples, 1000), np.delete(samples, 1000))
+    assert sound.notes == ("Samples up to 30 were clipped to 1.",)
+    assert np.array_equal(to_mono16k(samples, RATE), sound.samples)
+
+
+def test_a_sound_that_is_too_loud_as_a_whole_is_scaled_and_it_is_noted(tmp_path: Path) -> None:
+    path = tmp_path / "loud.wav"
+    soundfile.write(path, tone(440, rate=RATE) * 1000, RATE, subtype="FLOAT")
+    sound = read_sound(path)
+    assert np.abs(sound.samples).max() == 1
+    assert np.corrcoef(sound.samples, tone(440, rate=RATE))[0, 1] > 0.999
+    assert "times too loud" in sound.notes[0]
+
+
+def test_a_sound_may_be_a_path_its_bytes_or_an_open_file(tmp_path: Path) -> None:
+    content = encoded(tone(440), "wav")
+    path = tmp_path / "a.wav"
+    path.write_bytes(content)
+    expected = read_sound(path).samples
+    with path.open("rb") as file:
+        for source in (str(path), content, bytearray(content), io.BytesIO(content), file):
+            assert np.array_equal(read_sound(source).samples, expected)
+        assert not file.closed
+    assert seconds_of(content) == 3
+
+
+@pytest.mark.parametrize("source", [None, 7, ["a.wav"], io.StringIO("x"), b"", b"nothing known"])
+def test_what_is_no_sound_at_all_is_an_error(source: object) -> None:
+    with pytest.raises(Gemma4Error) as caught:
+        read_sound(source)  # type: ignore[arg-type]
+    assert caught.value.code == "sound_unreadable" and caught.value.remedy
+
+
+def test_a_file_that_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    path = tmp_path / "a.wav"
+    path.write_bytes(encoded(tone(440), "wav"))
+
+    def denied(self: Path, *_: object) -> None:
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "open", denied)
+    with pytest.raises(Gemma4Error, match=r"a\.wav: Permission denied"):
+        read_sound(path)
+
+
+def test_a_sound_at_a_high_rate_is_never_whole_in_memory() -> None:
+    """5 minutes at 192 kHz are 230 MB of numbers, and 19 MB at 16 kHz."""
+    content = encoded(np.zeros(300 * 192_000, np.int16), "flac", 192_000)
+    assert len(content) < 400_000
+    script = (
+        "import sys, resource, soundfile, soxr, numpy; "
+        "from mlx_gemma4.media.audio import read_sound; content = sys.stdin.buffer.read(); "
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss; "
+        "n = len(read_sound(content).samples); "
+        "print(n, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], input=content, capture_output=True, check=True
+    )
+    samples, kilobytes = map(int, done.stdout.split())
+    assert samples == 300 * RATE
+    assert kilobytes < 120_000 * (1 if sys.platform == "linux" else 1024)
+
+
+def test_a_sound_that_does_not_say_how_long_it_is_is_bounded_while_it_is_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(limits, "SOUND_SECONDS", 2)
+    content = bytearray(encoded(tone(440), "wav"))
+    content[40:44] = content[4:8] = b"\xff" * 4
+    with pytest.raises(Gemma4Error, match="lasts more than 0 minutes"):
+        read_sound(bytes(content))
+
+
+# what other machines bring
+
+
+def m4a() -> bytes:
+    av = pytest.importorskip("av")
+    stream = io.BytesIO()
+    with av.open(stream, "w", format="mp4") as container:
+        track = container.add_stream("aac", rate=RATE, layout="stereo")
+        samples = np.stack([tone(440, rate=RATE)] * 2).astype(np.float32)
+        for at in range(0, samples.shape[1] - 1024, 1024):
+            frame = av.AudioFrame.from_ndarray(
+                np.ascontiguousarray(samples[:, at : at + 1024]), format="fltp", layout="stereo"
+            )
+            frame.sample_rate, frame.pts = RATE, at
+            container.mux(track.encode(frame))
+        container.mux(track.encode(None))
+    return stream.getvalue()
+
+
+def test_m4a_is_read_where_pyav_is_installed() -> None:
+    content = m4a()
+    sound = read_sound(content)
+    assert abs(len(sound.samples) / RATE - 3) < 0.2
+    assert abs(pitch(sound.samples) - 440) < 2
+    assert abs(seconds_of(content) - 3) < 0.2
+
+
+def stand_in(folder: Path, name: str, script: str) -> Path:
+    """A program of a Mac, as a shell script."""
+    path = folder / name
+    path.write_text(f"#!/bin/sh\nPATH=/usr/bin:/bin\n{script}\n")
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+    return path
+
+
+@pytest.fixture
+def mac(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", str(folder))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    return folder
+
+
+UNKNOWN = b"\0\0\0\x1cftypqt  \0\0\0\0qt  " + bytes(200)
+
+
+def test_a_mac_reads_it_by_its_own_afconvert(mac: Path, tmp_path: Path) -> None:
+    wav = tmp_path / "answer.wav"
+    wav.write_bytes(encoded(tone(440, rate=RATE), "wav", RATE))
+    stand_in(mac, "afconvert", f'echo "$@" > {tmp_path}/arguments; cp {wav} "$8"')
+    sound = read_sound(UNKNOWN)
+    assert len(sound.samples) == 3 * RATE and abs(pitch(sound.samples) - 440) < 2
+    assert (tmp_path / "arguments").read_text().startswith("-f WAVE -d LEI16@16000 -c 1 /")
+    assert not list(tmp_path.glob("gemma4-*"))  # nothing is left
+    assert seconds_of(UNKNOWN) == 3
+
+
+@pytest.mark.parametrize(
+    "script, words", [("echo no such codec >&2; exit 1", "no such codec"), ("true", "ended with 0")]
+)
+def test_what_afconvert_cannot_open_is_named(
+    mac: Path, tmp_path: Path, script: str, words: str
+) -> None:
+    stand_in(mac, "afconvert", script)
+    path = tmp_path / "memo.qta"
+    path.write_bytes(UNKNOWN)
+    with pytest.raises(Gemma4Error, match=f"memo.qta cannot be read: afconvert .*{words}"):
+        read_sound(path)
+    assert not list(tmp_path.glob("gemma4-*"))
+
+
+def test_a_program_that_does_not_end_is_ended(mac: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stand_in(mac, "afconvert", "exec sleep 60")
+    monkeypatch.setattr("mlx_gemma4.media.mac._SECONDS", 0.2)
+    with pytest.raises(Gemma4Error, match="did not end within 0.2 s"):
+        read_sound(UNKNOWN)
+
+
+@pytest.mark.usefixtures("without_pyav")
+def test_where_ffmpeg_is_installed_it_reads_it(mac: Path, tmp_path: Path) -> None:
+    wav = tmp_path / "answer.wav"
+    wav.write_bytes(encoded(tone(440), "wav"))
+    stand_in(mac, "ffmpeg", f'for last; do :; done; cp {wav} "$last"')
+    assert len(read_sound(UNKNOWN).samples) == 3 * RATE
+
+
+@pytest.mark.usefixtures("without_pyav")
+def test_elsewhere_the_command_is_named_that_helps(mac: Path) -> None:
+    with pytest.raises(Gemma4Error) as caught:
+        read_sound(UNKNOWN)
+    assert "`python -m pip install av`" in caught.value.remedy
+
+
+def test_a_playlist_leads_to_no_other_file(tmp_path: Path) -> None:
+    secret = tmp_path / "secret.wav"
+    secret.write_bytes(encoded(tone(440), "wav"))
+    for text in (
+        f"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\n{secret}\n#EXT-X-ENDLIST\n",
+        f"ffconcat version 1.0\nfile {secret}\n",
+    ):
+        (tmp_path / "list.m4a").write_text(text)
+        with pytest.raises(Gemma4Error):
+            read_sound(tmp_path / "list.m4a")
