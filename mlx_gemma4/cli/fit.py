@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import Gemma4Error
 from . import options as shared
-from .answer import tell
-from .options import Option, command
+from .options import Option, command, named
+from .streams import put, tell
 
 if TYPE_CHECKING:
     from ..footprint.estimate import Machine
@@ -42,6 +42,7 @@ def add(commands: "argparse._SubParsersAction[Any]") -> None:
         "models",
         nargs="*",
         metavar="MODEL",
+        type=named,
         help=f"a folder, a name of Package.toml, or owner/name on the Hub ({USUAL})",
     )
     command(
@@ -83,13 +84,13 @@ def _fit(options: argparse.Namespace) -> None:
         )
     place = device.this() if options.memory is None else estimate.mac(gigabytes(options.memory))
     kv = "as computed" if options.kv_bits is None else f"in {options.kv_bits} bits"
-    print(f"{place.name}: {place.budget / 1e9:.2f} GB for a model ({place.rule})")
+    put(f"{place.name}: {place.budget / 1e9:.2f} GB for a model ({place.rule})")
     for name in options.models or [USUAL]:
         found = summary.of(name)
-        print(f"\n{name}, known from {found.source}; rows of the full layers {kv}\n")
+        put(f"\n{name}, known from {found.source}; rows of the full layers {kv}\n")
         for line in _table(found, place, options.context, options.kv_bits):
-            print(line.rstrip())
-    print(
+            put(line.rstrip())
+    put(
         "\nGB of 10^9 bytes: weights, rows (KV) and working memory at their peak. ! does not fit.\n"
         "Weights and rows are exact. Working memory is computed"
         + (
@@ -135,11 +136,11 @@ def _doctor(options: argparse.Namespace) -> None:
     from .doctor import findings
 
     if options.json:
-        print(json.dumps([asdict(finding) for finding in findings()], ensure_ascii=False))
+        put(json.dumps([asdict(finding) for finding in findings()], ensure_ascii=False))
         return
     worst = {"ok": 0, "warning": 0, "problem": 0}
     for finding in findings():
         worst[finding.level] += 1
         remedy = f" -> {finding.remedy}" if finding.remedy else ""
-        print(f"{finding.level:8} {finding.name:12} {finding.said}{remedy}", flush=True)
+        put(f"{finding.level:8} {finding.name:12} {finding.said}{remedy}")
     tell(f"{worst['problem']} problems, {worst['warning']} warnings.")

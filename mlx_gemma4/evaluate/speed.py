@@ -108,6 +108,7 @@ def bench(
         what = f"round {number} of {rounds}, {context:,} tokens" if number else "warming up"
         progress(what, done, len(steps))
         for name, unit, value in measure(model, tokenizer, context, fitting, kv_bits):
+            progress(f"{what}, {name} measured", done, len(steps))
             if number:
                 figure = figures.setdefault((name, context), Figure(name, context, unit, []))
                 figure.values.append(value)

@@ -52,6 +52,23 @@ def test_the_report_goes_to_stdout_and_all_else_to_stderr(
     assert "out/eval/counting" in err and "results.jsonl" in err
 
 
+def test_the_question_may_follow_an_option_with_several_values(
+    run: Run, monkeypatch: pytest.MonkeyPatch, folder: Path
+) -> None:
+    answers(monkeypatch, Parrot())
+    assert cli.main(["eval", "--model", str(folder), "ocr"]) == 0
+    assert cli.main(["eval", "--model", str(folder)]) == 2
+    assert cli.main(["eval", "--model", "ocr"]) == 2
+
+
+def test_progress_in_a_pipe_names_the_item_that_is_measured(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers(monkeypatch, Parrot())
+    _, _, err = run()
+    assert err.splitlines()[0].startswith("counting, ") and "step 1 of 6" in err
+
+
 def test_after_ctrl_c_the_same_command_goes_on(
     run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

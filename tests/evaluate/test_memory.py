@@ -24,7 +24,7 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> list[Row]:
     patch.setattr(memory, "SMALL", (512,))
     patch.setattr(memory, "KV_BITS", ("none", "4"))
     try:
-        return run(Memory(), [Model(TINY)], choice, work, quiet=True)
+        return run(Memory(), [Model(TINY)], choice, work)
     finally:
         patch.undo()
 

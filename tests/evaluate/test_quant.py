@@ -22,7 +22,7 @@ HELD_OUT = {"picture": (0.898, 1.0), "sound": (0.848, 0.959)}
 
 def asked(work: Path, *recipes: str, limit: int = 6, sets: tuple[str, ...] = ()) -> list[Row]:
     choice = Choice(limit, 3, sets, recipes=recipes, work=work, tiny=True, models=(TINY,))
-    return run(Quant(), [Model(TINY)], choice, work, quiet=True)
+    return run(Quant(), [Model(TINY)], choice, work)
 
 
 @pytest.fixture(scope="module")

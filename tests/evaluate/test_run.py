@@ -23,7 +23,7 @@ from tests.evaluate.counting import Counting, Parrot
 
 
 def ask(folder: Path, *subjects: Parrot, choice: Choice = Choice()) -> list[Row]:  # noqa: B008
-    return run(Counting(), subjects, choice, folder, quiet=True)
+    return run(Counting(), subjects, choice, folder)
 
 
 def told(rows: Sequence[Row]) -> list[tuple[str, str, Any]]:

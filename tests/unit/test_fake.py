@@ -1,4 +1,3 @@
-import time
 from pathlib import Path
 
 import numpy as np
@@ -36,13 +35,21 @@ def test_answers_come_in_their_order_and_then_from_the_beginning() -> None:
         assert events[-1] == Finished()
 
 
-def test_it_is_as_slow_as_it_is_told_and_stops_within_a_token() -> None:
-    with FakeEngine(["word " * 1000], tokens_per_second=50) as engine:
-        began = time.monotonic()
+def test_it_is_as_slow_as_it_is_told_and_stops_within_a_token(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    waited, wait = [], FakeEngine._wait
+
+    def noted(engine: FakeEngine, seconds: float) -> bool:
+        waited.append(seconds)
+        return wait(engine, seconds)
+
+    monkeypatch.setattr(FakeEngine, "_wait", noted)
+    with FakeEngine(["word " * 1000], tokens_per_second=10) as engine:
         engine.send(do.Reply())
         for _ in range(5):
             first(engine, Token)
-        assert time.monotonic() - began > 0.08
+        assert set(waited) == {0.1} and len(waited) >= 4
         engine.send(do.Stop())
         end = first(engine, Done).event
         assert isinstance(end, Done)
