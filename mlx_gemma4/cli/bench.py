@@ -53,8 +53,8 @@ def _run(options: argparse.Namespace) -> None:
         _compare([Path(name) for name in options.compare])
         return
     from ..evaluate.models import Model
-    from ..evaluate.speed import bench
-    from ..evaluate.speed_result import about, save, table
+    from .speed import bench
+    from .speed_result import about, save, table
 
     if options.model is None:
         tell("No --model given: this measures the tiny demonstration model, not Gemma.")
@@ -70,7 +70,7 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def _compare(files: list[Path]) -> None:
-    from ..evaluate.speed_result import compared, differing, load
+    from .speed_result import compared, differing, load
 
     if len(files) != 2:
         raise Gemma4Error(

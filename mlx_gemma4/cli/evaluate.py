@@ -106,7 +106,7 @@ def _run(options: argparse.Namespace) -> None:
     if options.model == [] and options.against == []:
         tell("No --model given: this asks the tiny demonstration model, not Gemma.")
     rows = run(question, subjects, choice, folder, Progress().step)
-    parts = question.report([row for row in rows if not row.failed], choice)
+    parts = question.report([row for row in rows if not row.failed])
     path = report.write(question, rows, parts, folder)
     put(path.read_text("utf-8"))
     tell(f"The report is {path}, with its plots; every result is in {folder / RESULTS}.")

@@ -44,17 +44,14 @@ def score(wanted: str, given: str, normalize: Normalize = plain) -> dict[str, An
 
 
 def accuracy(rows: Sequence[Row]) -> Estimate:
-    """The share of answers that are exactly right."""
     return share([row.measured["exact"] for row in rows])
 
 
 def character_error_rate(rows: Sequence[Row]) -> Estimate:
-    """Edits over characters of the right answers."""
     return _rate(rows, "character_edits", "characters")
 
 
 def word_error_rate(rows: Sequence[Row]) -> Estimate:
-    """Edits over words of the right answers."""
     return _rate(rows, "word_edits", "words")
 
 
@@ -86,7 +83,6 @@ def groups(rows: Sequence[Row], *facts: str) -> dict[tuple[Any, ...], list[Row]]
 
 
 def subjects(rows: Sequence[Row]) -> list[str]:
-    """Who was asked, in order."""
     return list(dict.fromkeys(row.subject for row in rows))
 
 

@@ -136,7 +136,7 @@ def test_what_cannot_be_asked_is_told_before_anything_is(
     arguments: list[str], said: str, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     known = rival.KNOWN["tesseract"]
-    monkeypatch.setitem(rival.KNOWN, "tesseract", rival.Known("_there", known.takes, known.about))
+    monkeypatch.setitem(rival.KNOWN, "tesseract", rival.Known(("_there",), known.takes))
     monkeypatch.setattr(rival.Rival, "_start", started(rival.Rival._start))
     status, _, err = run(*arguments)
     assert status == 2 and said in err and "Remedy:" in err
@@ -147,7 +147,7 @@ def started(start: Callable[[rival.Rival], dict[str, object]]) -> Callable[..., 
     """Let the rival `_there` be there without a process."""
 
     def instead(self: rival.Rival) -> dict[str, object]:
-        if self.known.module == "_there":
+        if self.known.start == ("_there",):
             return {"revision": "1", "versions": {}}
         return start(self)
 

@@ -6,12 +6,12 @@ import pytest
 from mlx_gemma4.chat.messages import Image, Sound, Text, Turn
 from mlx_gemma4.chat.render import render
 from mlx_gemma4.evaluate import context, haystack, scores, small_haystack
+from mlx_gemma4.evaluate import context as told
 from mlx_gemma4.evaluate.context import Context
 from mlx_gemma4.evaluate.haystack import DEPTHS, Haystack
 from mlx_gemma4.evaluate.models import Model
 from mlx_gemma4.evaluate.parts import Plot, Table
 from mlx_gemma4.evaluate.question import Choice, Item, Row
-from mlx_gemma4.evaluate.reports import context as told
 from mlx_gemma4.evaluate.run import run
 from mlx_gemma4.footprint import device, estimate, summary
 from mlx_gemma4.hub import catalog

@@ -49,7 +49,7 @@ def ids(choice: Choice) -> list[str]:
 
 
 def tables(rows: Sequence[Row]) -> dict[str, list[Sequence[str]]]:
-    parts = QUESTION.report(rows, Choice())
+    parts = QUESTION.report(rows)
     return {p.title: list(p.rows) for p in parts if isinstance(p, Table) and "time" not in p.title}
 
 
@@ -235,7 +235,7 @@ def test_a_killed_run_that_goes_on_gives_the_same_tables(tmp_path: Path) -> None
 def test_the_report_has_errors_by_budget_and_height_and_its_plots(tmp_path: Path) -> None:
     choice = Choice(limit=2, sets=("tables",))
     rows = run(QUESTION, [Reader("good"), Reader("bad", ["?"])], choice, tmp_path)
-    parts = QUESTION.report(rows, choice)
+    parts = QUESTION.report(rows)
     text = report.write(QUESTION, rows, parts, tmp_path).read_text("utf-8")
     for plot in (part for part in parts if isinstance(part, Plot)):
         assert (tmp_path / f"{plot.file}.png").stat().st_size > 5_000

@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 
 from mlx_gemma4.checkpoint.recipes import RECIPES
+from mlx_gemma4.evaluate import quant as told
 from mlx_gemma4.evaluate import quant_items
 from mlx_gemma4.evaluate.logits import Answered, answered, distance, written
 from mlx_gemma4.evaluate.models import Model
 from mlx_gemma4.evaluate.quant import Quant
 from mlx_gemma4.evaluate.question import Choice, Row
-from mlx_gemma4.evaluate.reports import quant as told
 from mlx_gemma4.evaluate.run import run
 from mlx_gemma4.evaluate.tiny import tasks
 from mlx_gemma4.hub import catalog

@@ -106,5 +106,5 @@ def test_pocketsphinx_and_the_tiny_model_stand_in_one_table(tmp_path: Path) -> N
     assert not any(row.failed for row in rows)
     by = {name: {r.item for r in rows if r.model == name} for name in ("pocketsphinx", "tiny")}
     assert len(by["pocketsphinx"]) == 3 and by["pocketsphinx"] < by["tiny"]
-    overview = next(part for part in QUESTION.report(rows, choice) if hasattr(part, "rows"))
+    overview = next(part for part in QUESTION.report(rows) if hasattr(part, "rows"))
     assert [line[:2] for line in overview.rows] == [["tiny", "2"], ["position", "1"]]

@@ -87,9 +87,7 @@ def test_who_answers_at_random_scores_what_chance_does(tmp_path: Path, tiny: boo
     assert scores.word_error_rate(known).value == 0
     assert scores.word_error_rate(guessed).low > 0.6
     assert scores.accuracy(guessed).value < 0.3
-    table = next(
-        p for p in QUESTION.report(rows, choice) if isinstance(p, Table) and "who" in p.heads
-    )
+    table = next(p for p in QUESTION.report(rows) if isinstance(p, Table) and "who" in p.heads)
     for line in table.rows:  # the right answers too are worth nothing beside other items
         assert float(line[-1].rstrip("%")) > 60
 
@@ -143,7 +141,7 @@ def test_a_run_that_is_killed_goes_on_to_the_same_figures(tmp_path: Path) -> Non
         rest.rng.choice(pool)
     resumed = run(QUESTION, [rest], choice, tmp_path / "cut")
     assert len(rest.heard) == len(whole) - 5
-    assert QUESTION.report(whole, choice) == QUESTION.report(resumed, choice)
+    assert QUESTION.report(whole) == QUESTION.report(resumed)
 
 
 def test_digits_are_a_word_each_however_they_are_written() -> None:
@@ -195,7 +193,7 @@ def test_the_report_has_each_set_with_intervals_and_its_curve(tmp_path: Path) ->
         for item in items(choice)
         for name, given in (("one", "the door is open"), ("other", ""))
     ]
-    parts = QUESTION.report(rows, choice)
+    parts = QUESTION.report(rows)
     page = report.write(QUESTION, rows, parts, tmp_path).read_text("utf-8")
     plots = {part.file: part for part in parts if isinstance(part, Plot)}
     assert set(plots) == {f"words-{name}" for name in ("noise", "room", "speed", "two", "position")}

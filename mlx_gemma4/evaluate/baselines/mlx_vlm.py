@@ -46,7 +46,6 @@ TEMPLATE = """\
 
 
 def begin(model: str) -> tuple[Mapping[str, Any], Answer]:
-    """Load a model."""
     try:
         from mlx_vlm import apply_chat_template, generate, load
         from mlx_vlm.utils import get_model_path

@@ -43,13 +43,11 @@ def tiny(maker: Maker) -> Iterator[Numbered]:
 
 
 def clean(maker: Maker) -> Iterator[Numbered]:
-    """Speech alone."""
     for number, said in enumerate(maker.material):
         yield maker.item("clean", number, said, "", {}, partial(say, said))
 
 
 def noise(maker: Maker) -> Iterator[Numbered]:
-    """White noise and babble at several ratios."""
     for number, said in enumerate(maker.material):
         for kind in ("white", "babble"):
             seed = maker.seed(said.id, kind)
@@ -60,7 +58,6 @@ def noise(maker: Maker) -> Iterator[Numbered]:
 
 
 def room(maker: Maker) -> Iterator[Numbered]:
-    """Reverberation."""
     for number, said in enumerate(maker.material):
         for rt60 in ROOMS:
             speak = partial(_echoing, said, rt60, maker.seed(said.id, "room"))
@@ -68,7 +65,6 @@ def room(maker: Maker) -> Iterator[Numbered]:
 
 
 def speed(maker: Maker) -> Iterator[Numbered]:
-    """Slow and fast speakers."""
     for number, said in enumerate(maker.material):
         for value in SPEEDS:
             speak = partial(say, said.at(value))
@@ -122,7 +118,6 @@ def silence(maker: Maker) -> Iterator[Numbered]:
 
 
 def human(maker: Maker) -> Iterator[Numbered]:
-    """People, from packages of Debian."""
     return _recorded(maker, "human", recordings.human(maker.choice.seed, maker.count))
 
 

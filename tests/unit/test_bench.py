@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from mlx_gemma4 import cli
+from mlx_gemma4.cli import speed
+from mlx_gemma4.cli.speed import bench, first_token, never_end, noise, spoken, words
+from mlx_gemma4.cli.speed_result import Result, compared, differing, load, save, spread, table
 from mlx_gemma4.errors import Gemma4Error
-from mlx_gemma4.evaluate import report, speed
+from mlx_gemma4.evaluate import report
 from mlx_gemma4.evaluate.models import Model
-from mlx_gemma4.evaluate.speed import bench, first_token, never_end, noise, spoken, words
-from mlx_gemma4.evaluate.speed_result import Result, compared, differing, load, save, spread, table
 from mlx_gemma4.events import Done
 from mlx_gemma4.hub import catalog
 from mlx_gemma4.runtime.pace import SHORTEST

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import Gemma4Error
-from . import surroundings
-from .parts import Table
+from ..evaluate import surroundings
+from ..evaluate.parts import Table
 
 if TYPE_CHECKING:
     from ..model.gemma4 import Gemma4

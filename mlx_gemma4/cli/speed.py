@@ -19,13 +19,13 @@ from PIL import Image
 
 from ..chat.tokenizer import Tokenizer
 from ..errors import Gemma4Error
+from ..evaluate import surroundings
+from ..evaluate.models import Model
 from ..events import Done
 from ..media.audio import FRAME, RATE
 from ..model.gemma4 import Gemma4
 from ..runtime.pace import FRAME_SECONDS, SHORTEST
 from ..session.session import Session
-from . import surroundings
-from .models import Model
 from .speed_result import LIVE, MEMORY, SPEED, WAIT, Figure, Result, around
 
 CONTEXTS = (512, 2048, 8192)
