@@ -37,7 +37,7 @@ OPTIONS = (
     Option("--think", "let the model think first; its thought goes to stderr"),
     Option("--split-audio", "hear a longer sound as several clips"),
     shared.JSON,
-    Option("--stats", "say counts and speeds on stderr"),
+    Option("--stats", "print counts and speeds on stderr"),
     Option("--force", "load the model even if it does not fit into the memory"),
     shared.DEBUG,
 )

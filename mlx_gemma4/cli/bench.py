@@ -19,7 +19,7 @@ OPTIONS = (
     shared.MODEL,
     Option(
         "--contexts",
-        "tokens that stand before a question (512, 2048 and 8192; the tiny model: 512)",
+        "tokens before a question (512, 2048 and 8192; the tiny model: 512)",
         "N",
         int,
         many=True,
@@ -77,13 +77,13 @@ def _compare(files: list[Path]) -> None:
             "usage",
             "Two results are compared",
             f"--compare has {len(files)}.",
-            "Give it two files.",
+            "Name two files.",
         )
     one, other = map(load, files)
     lines = compared(one, other)
     put(f"A: {files[0]}\nB: {files[1]}\n\nWhat differs besides the figures\n")
     _print(differing(one, other))
-    put("\nMedians (least to most of the rounds); better only where no round says otherwise.\n")
+    put("\nMedians (least to most of the rounds); better only where all rounds agree.\n")
     _print(lines)
 
 

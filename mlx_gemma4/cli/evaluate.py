@@ -31,7 +31,7 @@ OPTIONS = (
     Option("--python", "the Python of the environment in which the rivals are", "FILE"),
     Option("--limit", "the most items of each kind", "N", int),
     Option("--sets", "sets of items; those that suit the models without it", "SET", many=True),
-    Option("--folder", "your own items; docs/evaluate.md says how they lie in it", "FOLDER"),
+    Option("--folder", "your own items; docs/evaluate.md describes its layout", "FOLDER"),
     Option("--recipes", "quant, memory: recipes to compare", "RECIPE", many=True),
     Option("--out", "a folder for results and report (out/eval/QUESTION)", "FOLDER"),
     Option("--seed", "other items of the same kinds", "N", int, default=20261124),
@@ -88,7 +88,7 @@ def _run(options: argparse.Namespace) -> None:
             "setting_out_of_range",
             "The limit is too small",
             f"It is {options.limit}.",
-            "Give 1 or more.",
+            "Set 1 or more.",
         )
     _known_sets(question, options.sets)
     folder = Path(options.out or Path("out", "eval", question.name))

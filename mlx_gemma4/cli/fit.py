@@ -32,8 +32,8 @@ def add(commands: "argparse._SubParsersAction[Any]") -> None:
     fit = command(
         commands,
         "fit",
-        "say which models fit into the memory",
-        "Say which models fit into the memory, in which recipes of `gemma4 convert`, and with how "
+        "show which models fit into the memory",
+        "Show which models fit into the memory, in which recipes of `gemma4 convert`, and with how "
         "long a conversation. Nothing is downloaded but, where needed, settings and headers.",
         FIT,
         _fit,
@@ -49,7 +49,7 @@ def add(commands: "argparse._SubParsersAction[Any]") -> None:
         commands,
         "doctor",
         "check this computer",
-        "Say what this computer has and lacks for running the model, and how to mend it.",
+        "Show what this computer has and lacks for running the model, and how to fix it.",
         DOCTOR,
         _doctor,
     )
@@ -66,7 +66,7 @@ def gigabytes(text: str) -> int:
         raise Gemma4Error(
             "usage",
             "The memory is not understood",
-            f"{text!r} is no size.",
+            f"{text!r} is not a size.",
             "Write it as --memory 16GB.",
         )
     return int(found[1])
@@ -79,7 +79,7 @@ def _fit(options: argparse.Namespace) -> None:
         raise Gemma4Error(
             "usage",
             "The context is not understood",
-            f"{options.context} tokens are no conversation.",
+            f"A conversation has at least 1 token, not {options.context}.",
             "Write it as --context 32768.",
         )
     place = device.this() if options.memory is None else estimate.mac(gigabytes(options.memory))

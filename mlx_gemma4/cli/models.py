@@ -109,7 +109,7 @@ def _recipe(options: argparse.Namespace) -> tuple[recipes.Recipe | None, str]:
             raise Gemma4Error(
                 "usage",
                 "The command is not understood",
-                "--budget says already how many bits there are.",
+                "--budget already sets how many bits there are.",
                 "Leave it out, or --recipe, --bits, --group-size and --mode.",
             )
         _bytes(options.budget)
@@ -122,7 +122,7 @@ def _recipe(options: argparse.Namespace) -> tuple[recipes.Recipe | None, str]:
         raise Gemma4Error(
             "usage",
             "The command is not understood",
-            "--recipe says already how many bits there are.",
+            "--recipe already sets how many bits there are.",
             "Leave it out, or --bits, --group-size and --mode.",
         )
     recipe = recipes.uniform(options.bits, options.group_size, options.mode or "affine")
@@ -139,7 +139,7 @@ def _bytes(text: str) -> int:
         raise Gemma4Error(
             "usage",
             "The budget is not understood",
-            f"{text!r} is no size.",
+            f"{text!r} is not a size.",
             "Write it as --budget 7.2GB.",
         )
     return round(float(found[1]) * {"M": 1e6, "G": 1e9}[found[2].upper()])
@@ -166,8 +166,8 @@ def _place(source: str, revision: str | None) -> Path | tuple[str, str]:
         raise Gemma4Error(
             "gguf_unsupported",
             "A GGUF file cannot be converted",
-            "It holds the words' part of a model alone, in llama.cpp's own formats, which would "
-            "lose anew here; pictures and sound lie in a second file.",
+            "It holds only the text part of a model, in formats of llama.cpp that would lose more "
+            "here; pictures and sound are in a second file.",
             "Start from the published checkpoint, as google/gemma-4-12B-it; of the one trained for "
             "4 bits, --recipe qat-4bit keeps what a Q4_0 file holds.",
         )

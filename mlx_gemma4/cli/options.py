@@ -118,8 +118,8 @@ IMAGE_TOKENS = Option(
 )
 MAX_TOKENS = Option("--max-tokens", "the most tokens to answer (1024)", "N", int, default=1024)
 TEMPERATURE = Option("--temperature", "0 for the likeliest answer, 1 for more variety", "T", float)
-SEED = Option("--seed", "the same seed gives the same answer", "N", int)
-SYSTEM = Option("--system", "an instruction that stands before the question", "TEXT")
+SEED = Option("--seed", "with the same seed the answer is the same", "N", int)
+SYSTEM = Option("--system", "an instruction before the question", "TEXT")
 ANSWER = (MODEL, IMAGE_TOKENS, MAX_TOKENS, TEMPERATURE, SEED, SYSTEM)
 """Who answers, and how."""
 JSON = Option("--json", "print one JSON object: answer, thought, tool calls, counts and speeds")

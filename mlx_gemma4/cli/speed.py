@@ -90,8 +90,8 @@ def bench(
         raise Gemma4Error(
             "nothing_measured",
             "There is nothing to measure",
-            f"{rounds} rounds are none.",
-            "Give 1.",
+            f"At least 1 round is needed, not {rounds}.",
+            "Set 1 or more.",
         )
     model, tokenizer = subject.model, subject.tokenizer
     chosen = _contexts(contexts, subject)
@@ -264,7 +264,7 @@ def _contexts(wanted: Sequence[int], subject: Model) -> list[int]:
                 "The context is out of range",
                 f"{context:,} tokens cannot be measured: this model has {longest:,}, of which "
                 f"{_SPARE} are needed for questions and answers.",
-                f"Give {least} to {most:,}.",
+                f"Choose {least} to {most:,}.",
             )
     usual = CONTEXTS[:1] if subject.is_tiny else CONTEXTS
     return sorted({*wanted}) or [n for n in usual if n <= most] or [most]

@@ -94,7 +94,7 @@ def load(file: Path) -> Result:
             "results_unreadable",
             "The result cannot be read",
             f"{file}: {error.strerror}.",
-            "Look for the file's name.",
+            "Check the file's name.",
         ) from error
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise Gemma4Error(

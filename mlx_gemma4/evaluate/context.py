@@ -43,7 +43,7 @@ class Context:
     name = "context"
     about = NAMES["context"]
     sets: Mapping[str, str] = {
-        "text": "numbers told in ten places of Python's documentation",
+        "text": "numbers in ten places of Python's documentation",
         "picture": "numbers on signs, within the same",
         "sound": "spoken numbers, within the same",
         "tiny-picture": "receipts among questions of the tiny model's world",
@@ -170,8 +170,8 @@ def _recall(rows: Sequence[Row]) -> list[Part]:
     parts: list[Part] = [
         Words(
             "Recall",
-            "Share of the numbers that are told rightly. Chance is the same answers, each beside "
-            "another question of the same kind and length.",
+            "Share of the numbers that are answered correctly. Chance is the same answers, each "
+            "beside another question of the same kind and length.",
         )
     ]
     heads = ["needle", "length", "tokens", "n", "recalled", "chance"]
@@ -187,8 +187,7 @@ def _recall(rows: Sequence[Row]) -> list[Part]:
                 tokens = fmean(row.measured["tokens"] for row in some)
                 cells = [f"{length:,}", f"{tokens:,.0f}", str(found.n), f"{found}"]
                 lines.append([name, *cells, f"{chance.value:.3f}"])
-                point = Point(length, found.value, found.low, found.high)
-                drawn.setdefault(name, []).append(point)
+                drawn.setdefault(name, []).append(scores.point(length, found))
     parts.append(Table("", heads, lines))
     title = "Recall by length of the conversation"
     parts.append(

@@ -44,7 +44,7 @@ class Memory:
                 "already_quantized",
                 "The model is quantized already",
                 f"{model.name} is stored as {model.recipe}, and recipes are for unquantized ones.",
-                "Leave --recipes out, or give the unquantized model.",
+                "Leave --recipes out, or use the unquantized model.",
             )
         recipes = [""]
         if config.quantization is None:

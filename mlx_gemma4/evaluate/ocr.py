@@ -28,7 +28,6 @@ from .pages.page import LINES, Maker, Page, Request
 from .parts import Part, Plot, Point, Table, Words
 from .question import Asked, Choice, Fact, Item, Row, Subject
 from .questions import NAMES
-from .statistics import Estimate
 
 PAGES = 24
 """Pages of each set, and receipts of each kind of the tiny model's, unless a limit is given."""
@@ -129,7 +128,7 @@ def _own(choice: Choice, subject: Subject) -> list[Item]:
             "folder_empty",
             "There are no pictures of yours",
             "The set folder was asked for without a folder.",
-            "Give one with --folder; docs/evaluate.md says what has to be in it.",
+            "Name one with --folder; docs/evaluate.md describes what it contains.",
         )
     found: list[Item] = []
     for entry in own.read(choice.folder)[: choice.limit]:
@@ -193,8 +192,8 @@ _METHOD = (
     "resized to the budget."
 )
 _BESIDE = (
-    "A model gets each picture resized to its budget; a rival (marked `as drawn`) is given it in "
-    "its full size. A recognizer is told whether the page is one block or has columns, and cannot "
+    "A model gets each picture resized to its budget; a rival (marked `as drawn`) sees it in "
+    "its full size. A recognizer knows whether the page is one block or has columns, and cannot "
     "be asked for one thing on it, so that only whole pages are compared."
 )
 
@@ -222,20 +221,13 @@ def _by_budget(rows: Sequence[Row]) -> Table:
     for (kind,), of_kind in scores.groups(rows, "kind").items():
         for budget, group in _budgets(of_kind):
             mixed = scores.shuffled(group, normalizer(kind)) if len(group) > 1 else []
-            transcribed = kind == LINES
-            lines.append(
-                [
-                    str(kind),
-                    budget,
-                    str(len(group)),
-                    f"{scores.accuracy(group)}",
-                    f"{scores.accuracy(mixed).value:.3f}" if mixed else "",
-                    f"{scores.character_error_rate(group)}" if transcribed else "",
-                    f"{scores.character_error_rate(mixed).value:.2f}"
-                    if transcribed and mixed
-                    else "",
-                ]
-            )
+            chance = f"{scores.accuracy(mixed).value:.3f}" if mixed else ""
+            errors = ["", ""]
+            if kind == LINES:
+                errors[0] = f"{scores.character_error_rate(group)}"
+                errors[1] = f"{scores.character_error_rate(mixed).value:.2f}" if mixed else ""
+            exact = f"{scores.accuracy(group)}"
+            lines.append([str(kind), budget, str(len(group)), exact, chance, *errors])
     heads = ["kind", "budget", "n", "exact", "chance", "CER", "CER by chance"]
     return Table("By image budget, in tokens", heads, lines)
 
@@ -250,42 +242,29 @@ def _by_height(rows: Sequence[Row], file: str, title: str) -> list[Part]:
         inside = _between(known, low, high)
         if not inside:
             continue
-        pages = [row for row in inside if row.facts["kind"] == LINES]
-        values = [row for row in inside if row.facts["kind"] != LINES]
+        pages, values = _lines(inside), [row for row in inside if row.facts["kind"] != LINES]
         reach = f"{low:g} to {high:g}" if high < EDGES[-1] else f"{low:g} and more"
-        lines.append(
-            [
-                reach,
-                str(len(pages)),
-                f"{scores.character_error_rate(pages)}" if pages else "",
-                f"{scores.accuracy(pages)}" if pages else "",
-                str(len(values)),
-                f"{scores.accuracy(values)}" if values else "",
-            ]
-        )
+        errors = [scores.character_error_rate(pages), scores.accuracy(pages)] if pages else ["", ""]
+        exact = f"{scores.accuracy(values)}" if values else ""
+        lines.append([reach, str(len(pages)), *map(format, errors), str(len(values)), exact])
     heads = ["x-height, px", "n, lines", "CER, lines", "exact, lines", "n, others", "exact, others"]
     table = Table("By x-height after resizing, at all budgets together", heads, lines)
-    pages = [row for row in known if row.facts["kind"] == LINES]
     curves = {
-        f"{budget} tokens": _curve(group, scores.character_error_rate)
-        for (budget,), group in sorted(scores.groups(pages, "budget").items())
+        f"{budget} tokens": _curve(group)
+        for (budget,), group in sorted(scores.groups(_lines(known), "budget").items())
     }
     if len({point.x for curve in curves.values() for point in curve}) <= _FEW:
         return [table]
-    about = f"Characters read wrongly: {title}"
     axes = ("x-height after resizing in pixels", "character error rate")
-    plot = Plot(f"errors-{file}", about, *axes, curves)
-    return [table, plot]
+    return [table, Plot(f"errors-{file}", f"Characters read wrongly: {title}", *axes, curves)]
 
 
-def _curve(rows: Sequence[Row], figure: Callable[[Sequence[Row]], Estimate]) -> list[Point]:
-    points = []
-    for low, high in pairwise(EDGES):
-        if inside := _between(rows, low, high):
-            found = figure(inside)
-            x = fmean(_height_of(row) for row in inside)
-            points.append(Point(x, found.value, found.low, found.high))
-    return points
+def _curve(rows: Sequence[Row]) -> list[Point]:
+    bins = [inside for low, high in pairwise(EDGES) if (inside := _between(rows, low, high))]
+    return [
+        scores.point(fmean(map(_height_of, inside)), scores.character_error_rate(inside))
+        for inside in bins
+    ]
 
 
 def _over_budget(rows: Sequence[Row], number: int, subject: str) -> list[Part]:
@@ -293,41 +272,22 @@ def _over_budget(rows: Sequence[Row], number: int, subject: str) -> list[Part]:
     if len(scores.groups(rows, "budget")) < 2:
         return []
     several = len(scores.groups(rows, "set")) > 1
-
-    def curves(
-        wanted: Callable[[object], bool], figure: Callable[[Sequence[Row]], Estimate]
-    ) -> Mapping[str, Sequence[Point]]:
-        found: dict[str, list[Point]] = {}
-        for (name, kind, budget), group in scores.groups(rows, "set", "kind", "budget").items():
-            if wanted(kind):
-                value = figure(group)
-                point = Point(float(budget), value.value, value.low, value.high)
-                found.setdefault(f"{name}: {kind}" if several else str(kind), []).append(point)
-        return found
-
-    plots = (
-        ("exact", "share of exact answers", curves(lambda _: True, scores.accuracy), True),
-        (
-            "errors",
-            "character error rate",
-            curves(lambda kind: kind == LINES, scores.character_error_rate),
-            False,
-        ),
-    )
-    about = {"exact": "Exact answers", "errors": "Characters read wrongly on whole pages"}
-    return [
-        Plot(
-            f"{name}-over-budget-{number}",
-            f"{about[name]}: {subject}",
-            "image budget in tokens",
-            y,
-            lines,
-            logarithmic=True,
-            share=share,
-        )
-        for name, y, lines, share in plots
-        if lines
-    ]
+    exact: dict[str, list[Point]] = {}
+    errors: dict[str, list[Point]] = {}
+    for (name, kind, budget), group in scores.groups(rows, "set", "kind", "budget").items():
+        line, x = f"{name}: {kind}" if several else str(kind), float(budget)
+        exact.setdefault(line, []).append(scores.point(x, scores.accuracy(group)))
+        if kind == LINES:
+            point = scores.point(x, scores.character_error_rate(group))
+            errors.setdefault(line, []).append(point)
+    x_axis, wrong = "image budget in tokens", "Characters read wrongly on whole pages"
+    plots = [
+        Plot(f"exact-over-budget-{number}", f"Exact answers: {subject}", x_axis,
+             "share of exact answers", exact, logarithmic=True, share=True),
+        Plot(f"errors-over-budget-{number}", f"{wrong}: {subject}", x_axis,
+             "character error rate", errors, logarithmic=True),
+    ]  # fmt: skip
+    return [plot for plot in plots if plot.lines]
 
 
 def _seconds(rows: Sequence[Row]) -> Table:
@@ -348,7 +308,7 @@ def _budgets(rows: Sequence[Row]) -> list[tuple[str, list[Row]]]:
 
 def _beside(rows: Sequence[Row]) -> list[Part]:
     """Models at each budget and rivals, on the pages that all of them transcribed."""
-    pages = [row for row in rows if row.facts["kind"] == LINES and not row.failed]
+    pages = [row for row in _lines(rows) if not row.failed]
     if len({"budget" in row.facts for row in pages}) < 2:
         return []
     lines: list[list[str]] = []
@@ -381,19 +341,20 @@ def _readers(rows: Sequence[Row]) -> tuple[dict[str, list[Row]], dict[str, list[
     ours: dict[str, list[Row]] = {}
     rivals: dict[str, list[Row]] = {}
     for (subject, budget), by_page in read.items():
-        name = f"{subject}, {_WHOLE}" if budget is None else f"{subject}, {budget} tokens"
-        chosen = [
-            replace(row, item=page, model=name, recipe="")
-            for page, row in by_page.items()
-            if page in common
-        ]
-        if chosen:
-            (rivals if budget is None else ours)[name] = chosen
+        name = f"{subject}, {_WHOLE if budget is None else f'{budget} tokens'}"
+        shared = [page for page in by_page if page in common]
+        if shared:
+            named = [replace(by_page[page], item=page, model=name, recipe="") for page in shared]
+            (rivals if budget is None else ours)[name] = named
     return ours, rivals
 
 
 def _rate(measured: Mapping[str, Any]) -> float:
     return float(measured["character_edits"] / max(1, measured["characters"]))
+
+
+def _lines(rows: Sequence[Row]) -> list[Row]:
+    return [row for row in rows if row.facts["kind"] == LINES]
 
 
 def _between(rows: Sequence[Row], low: float, high: float) -> list[Row]:

@@ -114,7 +114,7 @@ def _recipes(choice: Choice, model: Model) -> list[str]:
             "already_quantized",
             "The model is quantized already",
             f"{model.name} is stored as {model.recipe}, and recipes are for unquantized ones.",
-            "Leave --recipes out, or give the unquantized model first.",
+            "Leave --recipes out, or name the unquantized model first.",
         )
     return []
 
@@ -203,7 +203,7 @@ def _distances(rows: Sequence[Row]) -> list[Plot]:
         for subject in scores.subjects(rows):
             of = _of(rows, subject, medium)
             if of and (found := divergence(of)).low > 0:
-                point = Point(_megabytes(rows, subject), found.value, found.low, found.high)
+                point = scores.point(_megabytes(rows, subject), found)
                 drawn.setdefault(medium, []).append(point)
     title = "What bits buy: each point a recipe"
     plot = Plot("divergence", title, "MB of weights", _KL, drawn, logarithmic_y=True)

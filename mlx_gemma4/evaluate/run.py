@@ -74,8 +74,8 @@ def read(file: Path) -> list[Row]:
         raise Gemma4Error(
             "results_unusable",
             "The results are not usable",
-            f"{file} holds a line that is none of ours: {error}.",
-            "Give another folder with --out, or remove that file.",
+            f"{file} has a line that `gemma4 eval` did not write: {error}.",
+            "Choose another folder with --out, or remove that file.",
         ) from error
 
 
@@ -109,7 +109,7 @@ def _check(known: Iterable[Row], subject: Subject, file: Path) -> None:
                 "The results are of other weights",
                 f"{file} has those of {row.model} at {row.revision}, and it is at "
                 f"{subject.revision} now.",
-                "Give another folder with --out, or remove that file.",
+                "Choose another folder with --out, or remove that file.",
             )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import jiwer
 
-from .parts import Table
+from .parts import Point, Table
 from .question import Row
 from .statistics import Estimate, paired, ratio, share
 
@@ -71,6 +71,11 @@ def shuffled(rows: Sequence[Row], normalize: Normalize = plain) -> list[Row]:
         replace(row, measured=score(row.measured["wanted"], given[place], normalize))
         for place, row in enumerate(rows)
     ]
+
+
+def point(x: float, found: Estimate) -> Point:
+    """An estimate as a point of a plot."""
+    return Point(x, found.value, found.low, found.high)
 
 
 def groups(rows: Sequence[Row], *facts: str) -> dict[tuple[Any, ...], list[Row]]:

@@ -18,7 +18,7 @@ from .questions import NAMES
 from .sounds import sets, transcripts
 from .sounds.items import Maker
 from .sounds.transcripts import compare, compare_two
-from .statistics import Estimate, ratio, share
+from .statistics import ratio, share
 
 _USUAL = ("clean", "noise", "room", "speed", "voices", "two", "position", "silence")
 _SMALL = ("tiny", "noise", "room", "speed", "voices", "position", "silence")  # it hears one person
@@ -78,8 +78,8 @@ _ABOUT = {
     "voices": "A voice with a language besides English is transcribed in that language.",
     "two": "By the better of the two assignments (cpWER). A recognizer writes one transcript, "
     "which counts as one person's.",
-    "position": "`before` is in tokens; the instruction stands between them and the sound. "
-    "`direct`: the sound lies in the conversation; `relay`: it is heard in a side context, where "
+    "position": "`before` is in tokens; the instruction is between them and the sound. "
+    "`direct`: the sound is in the conversation; `relay`: it is heard in a side context, where "
     "its position does not change. A recognizer has no context.",
 }
 _CONDITIONS = {
@@ -206,44 +206,30 @@ def _curves(name: str, rows: Sequence[Row], facts: Sequence[str]) -> Plot:
         for subject in scores.subjects(group):
             of = [row for row in group if row.subject == subject]
             line = ", ".join([subject, *map(str, values[:-1])])
-            lines.setdefault(line, []).append(_point(values[-1], scores.word_error_rate(of)))
+            point = scores.point(float(values[-1]), scores.word_error_rate(of))
+            lines.setdefault(line, []).append(point)
     return Plot(f"words-{name}", _TITLES[name], _AXES[over], "word error rate", lines)
-
-
-def _point(x: Any, found: Estimate) -> Point:
-    return Point(float(x), found.value, found.low, found.high)
 
 
 def _inventions(rows: Sequence[Row]) -> Table:
     lines = []
-    for (name,), cell in _sounds(rows).items():
+    own = [row for row in rows if "kind" not in row.facts]
+    by_sound = scores.groups(rows, "kind") | ({("folder",): own} if own else {})
+    for (name,), cell in by_sound.items():
         for subject in scores.subjects(cell):
             group = [row for row in cell if row.subject == subject]
             invented = [row.measured["invented"] for row in group]
             minutes = [float(row.facts.get("seconds") or 0) / 60 for row in group]
-            lines.append(
-                [
-                    str(name),
-                    subject,
-                    str(len(group)),
-                    f"{share([count > 0 for count in invented]):.2f}",
-                    f"{ratio(invented, minutes):.1f}" if all(minutes) else "",
-                    f"{share([row.measured['loops'] for row in group]):.2f}",
-                    _short(max((row.measured["given"] for row in group), key=len)),
-                ]
-            )
+            longest = max((row.measured["given"] for row in group), key=len)
+            figures = [
+                f"{share([count > 0 for count in invented]):.2f}",
+                f"{ratio(invented, minutes):.1f}" if all(minutes) else "",
+                f"{share([row.measured['loops'] for row in group]):.2f}",
+                longest if len(longest) <= _SHOWN else f"{longest[:_SHOWN]}...",
+            ]
+            lines.append([str(name), subject, str(len(group)), *figures])
     heads = ["sound", "who", "n", "with words", "words a minute", "loops", "the longest"]
     return Table("Answers that have words, where there are none", heads, lines)
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
-
-
-def _sounds(rows: Sequence[Row]) -> dict[tuple[Any, ...], list[Row]]:
-    made = scores.groups(rows, "kind")
-    own = [row for row in rows if "kind" not in row.facts]
-    return made | ({("folder",): own} if own else {})
 
 
 QUESTION = Speech()

@@ -67,8 +67,8 @@ class Rival:
             raise Gemma4Error(
                 "baseline_unknown",
                 f"There is no baseline {base}",
-                "It is none that this program can run.",
-                f"Take {', '.join(KNOWN)}.",
+                "This program cannot run it.",
+                f"Choose one of {', '.join(KNOWN)}.",
             )
         self.name, self.known = name, KNOWN[base]
         self.takes = self.known.takes
@@ -140,7 +140,7 @@ class Rival:
                 "baseline_failed",
                 f"{self.name} cannot be started",
                 f"{self._python}: {error.strerror}.",
-                "Give the Python of its environment with --python.",
+                "Name the Python of its environment with --python.",
             ) from error
         about = self._read()
         if "absent" in about:
@@ -152,7 +152,7 @@ class Rival:
             self._end()
             raise Gemma4Error(
                 "baseline_failed",
-                f"{self.name} cannot begin",
+                f"{self.name} cannot start",
                 about["failed"],
                 "See what it printed.",
             )
@@ -180,7 +180,7 @@ class Rival:
                 "baseline_failed",
                 f"{self.name} is not understood",
                 f"Its process printed {line.strip()[:80]!r} where an answer was due.",
-                "Give the Python of its environment with --python.",
+                "Name the Python of its environment with --python.",
             )
         return told
 
