@@ -17,7 +17,7 @@ import checkpoint
 import processes
 from processes import Worker, progress
 
-from mlx_gemma4.evaluate.speed_result import spread
+from mlx_gemma4.cli.speed_result import spread
 
 FRAMES_A_SECOND = 25
 

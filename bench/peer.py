@@ -20,7 +20,7 @@ import numpy as np
 import processes
 from processes import Worker, progress, use_openblas
 
-from mlx_gemma4.evaluate.speed_result import spread
+from mlx_gemma4.cli.speed_result import spread
 
 GIB = 2**30
 PICTURE = 280  # patches: the model's default budget

@@ -13,7 +13,7 @@ from speech import random_frames
 from mlx_gemma4.chat.messages import SoundPart, Turn
 from mlx_gemma4.chat.render import render
 from mlx_gemma4.checkpoint.load import load_folder
-from mlx_gemma4.evaluate.speed import spoken
+from mlx_gemma4.cli.speed import spoken
 from mlx_gemma4.events import Token
 from mlx_gemma4.generation.prefill_decode import CHUNK, decode, finish, prefill
 from mlx_gemma4.generation.sampler import Sampler

@@ -6,19 +6,21 @@ The answer goes to stdout, everything else to stderr. Nothing heavy is imported 
 
 import argparse
 import importlib.util
-import os
+import re
 import sys
 import traceback
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from .. import __version__
 from ..errors import Gemma4Error
 from ..hub import catalog
-from . import bench, evaluate, fit, listen, live, models
+from . import bench, evaluate, fit, listen, live, models, streams
 from . import options as shared
-from .answer import print_json, print_text, stats_line, tell
-from .options import Option
+from .answer import print_json, print_text, stats_line
+from .options import Option, swallowed
+from .streams import tell
 
 if TYPE_CHECKING:
     from ..model.gemma4 import Gemma4
@@ -35,7 +37,7 @@ OPTIONS = (
     Option("--think", "let the model think first; its thought goes to stderr"),
     Option("--split-audio", "hear a longer sound as several clips"),
     shared.JSON,
-    Option("--stats", "say counts and speeds on stderr"),
+    Option("--stats", "print counts and speeds on stderr"),
     Option("--force", "load the model even if it does not fit into the memory"),
     shared.DEBUG,
 )
@@ -48,18 +50,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit status: 0, 2 after an error, 130 after Ctrl-C, 141 where stdout was closed.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
-    if not arguments and sys.stdin.isatty() and sys.stdout.isatty():
-        return _program()
     try:
-        options = _parser().parse_args(arguments)
+        streams.prepare()
+        if not arguments and sys.stdin.isatty() and sys.stdout.isatty():
+            return _program()
+        try:
+            options = _parser().parse_args(arguments)
+        except SystemExit:  # the help or the version is printed
+            streams.finish()
+            raise
         options.run(options)
-        sys.stdout.flush()
+        streams.finish()
     except KeyboardInterrupt:
         tell("")
         return 130
     except BrokenPipeError:
-        # the reader has gone; without this Python would complain when it flushes at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        streams.drop_output()
         return 141
     except Exception as error:
         if "--debug" in arguments:
@@ -77,6 +83,9 @@ def _program() -> int:
 
 
 class _Parser(argparse.ArgumentParser):
+    def _print_message(self, message: str, file: object = None) -> None:
+        streams.put(message, end="")  # argparse itself would not notice that nothing was written
+
     def error(self, message: str) -> NoReturn:
         raise Gemma4Error(
             "usage", "The command is not understood", f"{message}.", f"See {self.prog} --help."
@@ -108,6 +117,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _ask(options: argparse.Namespace) -> None:
+    if options.question is None:
+        options.question = swallowed(options, lambda value: not _is_file(value))
     question = _question(options)
     if options.model is None:
         tell("No --model given: this is the tiny demonstration model, not Gemma.")
@@ -131,8 +142,16 @@ def _ask(options: argparse.Namespace) -> None:
         tell(stats_line(done))
 
 
+def _is_file(value: str) -> bool:
+    """Whether a value is a file, or is written as the path of one: a word with / or an ending.
+
+    A file whose name is misspelt is an error, and never becomes the question.
+    """
+    return Path(value).is_file() or re.fullmatch(r"\S*(/\S*|\.\w+)", value) is not None
+
+
 def _question(options: argparse.Namespace) -> str:
-    """Give the question, from the command or from stdin; nothing where a sound asks."""
+    """Return the question, from the command or from stdin; nothing where a sound asks."""
     text: str = options.question or ""
     try:
         piped = options.question is None and not options.audio and not sys.stdin.isatty()
@@ -146,12 +165,19 @@ def _question(options: argparse.Namespace) -> str:
             "It holds bytes that are not UTF-8.",
             "Save it as UTF-8.",
         ) from error
+    except OSError as error:
+        raise Gemma4Error(
+            "question_unreadable",
+            "The question cannot be read",
+            f"Standard input: {error.strerror}.",
+            'Write it into the command: gemma4 ask "what is this?" --image FILE.',
+        ) from error
     if not text.strip() and not options.audio:
         raise Gemma4Error(
             "question_missing",
             "There is no question",
             "Neither the command nor stdin has one, and no sound asks it.",
-            'Put it before the options: gemma4 ask "what is this?" --image FILE.',
+            'Write one: gemma4 ask "what is this?" --image FILE.',
         )
     return text
 
@@ -182,7 +208,7 @@ def _show_progress(fed: int, total: int) -> None:
     """Keep one line on the terminal while a long prompt is read; it is gone when that is done."""
     if total >= LONG_PROMPT:
         line = f"Reading the prompt: {fed:,} of {total:,} tokens" if fed < total else ""
-        print(f"\r\x1b[K{line}", end="", file=sys.stderr, flush=True)
+        tell(f"\r\x1b[K{line}", end="")
 
 
 def _print_error(error: Exception) -> None:

@@ -1,9 +1,11 @@
 """How the commands tell an answer: its text or one JSON object on stdout, all else on stderr."""
 
 import json
-import sys
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
+
+from .streams import put
+from .streams import tell as tell
 
 if TYPE_CHECKING:
     from ..events import Done, Event
@@ -31,13 +33,13 @@ class Printer:
 
         if isinstance(event, Token):
             self._begin("answer")
-            print(event.text, end="", flush=True)
+            put(event.text, end="")
         elif isinstance(event, Thought):
             self._begin("thought")
-            print(event.text, end="", file=sys.stderr, flush=True)
+            tell(event.text, end="")
         elif isinstance(event, Done):
             if self._open != "ended":
-                print(flush=True)
+                put()
             self._open = None
             if event.reason == "silence":
                 tell("Nothing was understood in the sound.")
@@ -55,7 +57,7 @@ class Printer:
 
     def _tell(self, line: str) -> None:
         if self._open == "answer":
-            print(flush=True)
+            put()
             self._open = "ended"
         tell(line)
 
@@ -97,7 +99,7 @@ def print_json(events: "Iterable[Event]", more: Mapping[str, Any] | None = None)
         **{name: done.stats.get(name) for name in STATS},
         **(more or {}),
     }
-    print(json.dumps(result, ensure_ascii=False))
+    put(json.dumps(result, ensure_ascii=False))
     return done
 
 
@@ -107,8 +109,3 @@ def stats_line(done: "Done") -> str:
         f"{name.replace('_', ' ')} {done.stats[name]:.4g}" for name in STATS if name in done.stats
     ]
     return "; ".join(told)
-
-
-def tell(text: str) -> None:
-    """Say something on stderr."""
-    print(text, file=sys.stderr, flush=True)

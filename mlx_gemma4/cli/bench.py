@@ -3,15 +3,14 @@
 import argparse
 import datetime
 import re
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import Gemma4Error
 from ..hub import catalog
 from . import options as shared
-from .answer import tell
 from .options import Option, command
+from .streams import Progress, put, tell
 
 if TYPE_CHECKING:
     from ..evaluate.parts import Table
@@ -20,7 +19,7 @@ OPTIONS = (
     shared.MODEL,
     Option(
         "--contexts",
-        "tokens that stand before a question (512, 2048 and 8192; the tiny model: 512)",
+        "tokens before a question (512, 2048 and 8192; the tiny model: 512)",
         "N",
         int,
         many=True,
@@ -54,37 +53,37 @@ def _run(options: argparse.Namespace) -> None:
         _compare([Path(name) for name in options.compare])
         return
     from ..evaluate.models import Model
-    from ..evaluate.speed import bench
-    from ..evaluate.speed_result import about, save, table
+    from .speed import bench
+    from .speed_result import about, save, table
 
     if options.model is None:
         tell("No --model given: this measures the tiny demonstration model, not Gemma.")
     model = Model(options.model or catalog.DEMONSTRATION, options.force)
-    result = bench(model, options.contexts, options.rounds, options.kv_bits, _show_progress)
-    for line in about(result):
-        print(line)
-    print("\nMedian of the rounds (least to most).\n")
-    _print(table(result))
+    result = bench(model, options.contexts, options.rounds, options.kv_bits, Progress().step)
     file = Path(options.json or _file(result.model))
     save(result, file)
+    for line in about(result):
+        put(line)
+    put("\nMedian of the rounds (least to most).\n")
+    _print(table(result))
     tell(f"The result is {file}: gemma4 bench --compare {file} OTHER.json")
 
 
 def _compare(files: list[Path]) -> None:
-    from ..evaluate.speed_result import compared, differing, load
+    from .speed_result import compared, differing, load
 
     if len(files) != 2:
         raise Gemma4Error(
             "usage",
             "Two results are compared",
             f"--compare has {len(files)}.",
-            "Give it two files.",
+            "Name two files.",
         )
     one, other = map(load, files)
     lines = compared(one, other)
-    print(f"A: {files[0]}\nB: {files[1]}\n\nWhat differs besides the figures\n")
+    put(f"A: {files[0]}\nB: {files[1]}\n\nWhat differs besides the figures\n")
     _print(differing(one, other))
-    print("\nMedians (least to most of the rounds); better only where no round says otherwise.\n")
+    put("\nMedians (least to most of the rounds); better only where all rounds agree.\n")
     _print(lines)
 
 
@@ -92,14 +91,7 @@ def _print(table: "Table") -> None:
     from ..evaluate.report import table as lines
 
     for line in lines(table):
-        print(line)
-
-
-def _show_progress(what: str, done: int, total: int) -> None:
-    """Keep one line on the terminal; it is gone when the last step is done."""
-    if sys.stderr.isatty():
-        line = f"{what}: step {done + 1} of {total}" if done < total else ""
-        print(f"\r\x1b[K{line}", end="", file=sys.stderr, flush=True)
+        put(line)
 
 
 def _file(model: str) -> Path:

@@ -119,7 +119,7 @@ def _wired() -> Iterator[Finding]:
         return
     limit, memory = device.wired_limit(), device.memory_of_mac()
     if limit is None or memory is None:
-        yield Finding("warning", "wired limit", "macOS does not tell it", "Nothing need be done.")
+        yield Finding("warning", "wired limit", "macOS does not report it", "No action is needed.")
     elif limit == 0:
         yield Finding("ok", "wired limit", "as macOS chooses (iogpu.wired_limit_mb=0)")
     elif limit > 0.9 * memory:
@@ -139,13 +139,13 @@ def _microphone() -> Iterator[Finding]:
         sounddevice = importlib.import_module("sounddevice")
     except OSError:  # its package on Linux brings no PortAudio
         remedy = "Install it: apt install libportaudio2, dnf install portaudio."
-        yield Finding("warning", "microphone", "the library PortAudio is not there", remedy)
+        yield Finding("warning", "microphone", "the library PortAudio is not installed", remedy)
         return
     try:
         name = sounddevice.query_devices(kind="input")["name"]
     except Exception as error:  # what PortAudio raises, sounddevice hands on in several types
         remedy = "Plug one in; on a Mac look at System Settings, Sound, Input."
-        yield Finding("warning", "microphone", f"there is none ({error})", remedy)
+        yield Finding("warning", "microphone", f"none was found ({error})", remedy)
         return
     yield Finding("ok", "microphone", str(name))
 

@@ -8,8 +8,8 @@ from ..errors import Gemma4Error
 from ..evaluate.questions import NAMES
 from ..hub import catalog
 from . import options as shared
-from .answer import tell
-from .options import Option, command
+from .options import Option, command, swallowed
+from .streams import Progress, put, tell
 
 if TYPE_CHECKING:
     from ..evaluate.question import Question, Subject
@@ -31,7 +31,7 @@ OPTIONS = (
     Option("--python", "the Python of the environment in which the rivals are", "FILE"),
     Option("--limit", "the most items of each kind", "N", int),
     Option("--sets", "sets of items; those that suit the models without it", "SET", many=True),
-    Option("--folder", "your own items; docs/evaluate.md says how they lie in it", "FOLDER"),
+    Option("--folder", "your own items; docs/evaluate.md describes its layout", "FOLDER"),
     Option("--recipes", "quant, memory: recipes to compare", "RECIPE", many=True),
     Option("--out", "a folder for results and report (out/eval/QUESTION)", "FOLDER"),
     Option("--seed", "other items of the same kinds", "N", int, default=20261124),
@@ -52,10 +52,20 @@ def add(commands: "argparse._SubParsersAction[Any]") -> None:
         OPTIONS,
         _run,
     )
-    parser.add_argument("question", metavar="QUESTION", choices=list(NAMES), help=", ".join(NAMES))
+    parser.add_argument(
+        "question", nargs="?", metavar="QUESTION", choices=list(NAMES), help=", ".join(NAMES)
+    )
 
 
 def _run(options: argparse.Namespace) -> None:
+    chosen = options.question or swallowed(options, lambda value: value in NAMES)
+    if chosen is None:
+        raise Gemma4Error(
+            "usage",
+            "The command is not understood",
+            "It does not name a question.",
+            f"Name one of {', '.join(NAMES)}: gemma4 eval ocr.",
+        )
     try:
         import matplotlib  # noqa: F401
         import scipy  # noqa: F401
@@ -65,7 +75,7 @@ def _run(options: argparse.Namespace) -> None:
         from ..evaluate.questions import named
         from ..evaluate.run import RESULTS, run
 
-        question = named(options.question)
+        question = named(chosen)
     except ModuleNotFoundError as error:
         raise Gemma4Error(
             "evaluation_unavailable",
@@ -78,7 +88,7 @@ def _run(options: argparse.Namespace) -> None:
             "setting_out_of_range",
             "The limit is too small",
             f"It is {options.limit}.",
-            "Give 1 or more.",
+            "Set 1 or more.",
         )
     _known_sets(question, options.sets)
     folder = Path(options.out or Path("out", "eval", question.name))
@@ -95,10 +105,10 @@ def _run(options: argparse.Namespace) -> None:
     )
     if options.model == [] and options.against == []:
         tell("No --model given: this asks the tiny demonstration model, not Gemma.")
-    rows = run(question, subjects, choice, folder)
-    parts = question.report([row for row in rows if not row.failed], choice)
+    rows = run(question, subjects, choice, folder, Progress().step)
+    parts = question.report([row for row in rows if not row.failed])
     path = report.write(question, rows, parts, folder)
-    print(path.read_text("utf-8"))
+    put(path.read_text("utf-8"))
     tell(f"The report is {path}, with its plots; every result is in {folder / RESULTS}.")
     if all(row.failed for row in rows):
         raise Gemma4Error(

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import Gemma4Error
 from . import options as shared
-from .answer import tell
-from .options import Option, command
+from .options import Option, command, named
+from .streams import put, tell
 
 if TYPE_CHECKING:
     from ..footprint.estimate import Machine
@@ -32,8 +32,8 @@ def add(commands: "argparse._SubParsersAction[Any]") -> None:
     fit = command(
         commands,
         "fit",
-        "say which models fit into the memory",
-        "Say which models fit into the memory, in which recipes of `gemma4 convert`, and with how "
+        "show which models fit into the memory",
+        "Show which models fit into the memory, in which recipes of `gemma4 convert`, and with how "
         "long a conversation. Nothing is downloaded but, where needed, settings and headers.",
         FIT,
         _fit,
@@ -42,13 +42,14 @@ def add(commands: "argparse._SubParsersAction[Any]") -> None:
         "models",
         nargs="*",
         metavar="MODEL",
+        type=named,
         help=f"a folder, a name of Package.toml, or owner/name on the Hub ({USUAL})",
     )
     command(
         commands,
         "doctor",
         "check this computer",
-        "Say what this computer has and lacks for running the model, and how to mend it.",
+        "Show what this computer has and lacks for running the model, and how to fix it.",
         DOCTOR,
         _doctor,
     )
@@ -65,7 +66,7 @@ def gigabytes(text: str) -> int:
         raise Gemma4Error(
             "usage",
             "The memory is not understood",
-            f"{text!r} is no size.",
+            f"{text!r} is not a size.",
             "Write it as --memory 16GB.",
         )
     return int(found[1])
@@ -78,18 +79,18 @@ def _fit(options: argparse.Namespace) -> None:
         raise Gemma4Error(
             "usage",
             "The context is not understood",
-            f"{options.context} tokens are no conversation.",
+            f"A conversation has at least 1 token, not {options.context}.",
             "Write it as --context 32768.",
         )
     place = device.this() if options.memory is None else estimate.mac(gigabytes(options.memory))
     kv = "as computed" if options.kv_bits is None else f"in {options.kv_bits} bits"
-    print(f"{place.name}: {place.budget / 1e9:.2f} GB for a model ({place.rule})")
+    put(f"{place.name}: {place.budget / 1e9:.2f} GB for a model ({place.rule})")
     for name in options.models or [USUAL]:
         found = summary.of(name)
-        print(f"\n{name}, known from {found.source}; rows of the full layers {kv}\n")
+        put(f"\n{name}, known from {found.source}; rows of the full layers {kv}\n")
         for line in _table(found, place, options.context, options.kv_bits):
-            print(line.rstrip())
-    print(
+            put(line.rstrip())
+    put(
         "\nGB of 10^9 bytes: weights, rows (KV) and working memory at their peak. ! does not fit.\n"
         "Weights and rows are exact. Working memory is computed"
         + (
@@ -135,11 +136,11 @@ def _doctor(options: argparse.Namespace) -> None:
     from .doctor import findings
 
     if options.json:
-        print(json.dumps([asdict(finding) for finding in findings()], ensure_ascii=False))
+        put(json.dumps([asdict(finding) for finding in findings()], ensure_ascii=False))
         return
     worst = {"ok": 0, "warning": 0, "problem": 0}
     for finding in findings():
         worst[finding.level] += 1
         remedy = f" -> {finding.remedy}" if finding.remedy else ""
-        print(f"{finding.level:8} {finding.name:12} {finding.said}{remedy}", flush=True)
+        put(f"{finding.level:8} {finding.name:12} {finding.said}{remedy}")
     tell(f"{worst['problem']} problems, {worst['warning']} warnings.")

@@ -4,9 +4,10 @@ What a command made goes to stdout, everything else to stderr.
 """
 
 import argparse
+import contextlib
 import re
-import sys
 from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,9 @@ from ..convert import pin
 from ..errors import Gemma4Error
 from ..hub import catalog
 from ..hub.progress import Progress
-from .options import DEBUG, Option, command
+from .options import DEBUG, Option, command, named
+from .streams import Progress as Line
+from .streams import put, tell
 
 if TYPE_CHECKING:
     from ..hub.sources import Source
@@ -58,6 +61,7 @@ def add(commands: "argparse._SubParsersAction[Any]") -> None:
     convert.add_argument(
         "source",
         metavar="SOURCE",
+        type=named,
         help="a folder, a name of Package.toml, or owner/name of a repository on the Hub",
     )
     verify = command(
@@ -68,7 +72,7 @@ def add(commands: "argparse._SubParsersAction[Any]") -> None:
         VERIFY,
         _verify,
     )
-    verify.add_argument("folder", metavar="FOLDER", type=Path)
+    verify.add_argument("folder", metavar="FOLDER", type=named)
 
 
 def _convert(options: argparse.Namespace) -> None:
@@ -84,18 +88,17 @@ def _convert(options: argparse.Namespace) -> None:
     source = _source(place, target, options.low_disk)
     if recipe is None:
         if options.low_disk:
-            _note("Its files come twice: once to be measured, once to be converted.")
+            tell("Its files come twice: once to be measured, once to be converted.")
         recipe = _within(source, _bytes(options.budget), target)
-    show = _Line("Converted")
-    convert(source, target, recipe, show)
-    show.clear()
+    with _shown("Converted") as show:
+        convert(source, target, recipe, show)
     size = sum(file.stat().st_size for file in target.iterdir())
-    _note(f"{size / 1e9:.2f} GB, with every file's hash in {catalog.RECORD}.")
+    tell(f"{size / 1e9:.2f} GB, with every file's hash in {catalog.RECORD}.")
     if options.pin:
         assert source.commit is not None, "a package of the Hub has one"
         changed = pin.pin(options.source, source.commit)
-        _note(f"{options.source} is pinned to {source.commit} in {changed}.")
-    print(target)
+        tell(f"{options.source} is pinned to {source.commit} in {changed}.")
+    put(str(target))
 
 
 def _recipe(options: argparse.Namespace) -> tuple[recipes.Recipe | None, str]:
@@ -106,7 +109,7 @@ def _recipe(options: argparse.Namespace) -> tuple[recipes.Recipe | None, str]:
             raise Gemma4Error(
                 "usage",
                 "The command is not understood",
-                "--budget says already how many bits there are.",
+                "--budget already sets how many bits there are.",
                 "Leave it out, or --recipe, --bits, --group-size and --mode.",
             )
         _bytes(options.budget)
@@ -119,7 +122,7 @@ def _recipe(options: argparse.Namespace) -> tuple[recipes.Recipe | None, str]:
         raise Gemma4Error(
             "usage",
             "The command is not understood",
-            "--recipe says already how many bits there are.",
+            "--recipe already sets how many bits there are.",
             "Leave it out, or --bits, --group-size and --mode.",
         )
     recipe = recipes.uniform(options.bits, options.group_size, options.mode or "affine")
@@ -136,7 +139,7 @@ def _bytes(text: str) -> int:
         raise Gemma4Error(
             "usage",
             "The budget is not understood",
-            f"{text!r} is no size.",
+            f"{text!r} is not a size.",
             "Write it as --budget 7.2GB.",
         )
     return round(float(found[1]) * {"M": 1e6, "G": 1e9}[found[2].upper()])
@@ -147,14 +150,13 @@ def _within(source: "Source", size: int, target: Path) -> recipes.Recipe:
     from ..convert import budget
     from ..convert.convert import partial
 
-    show = _Line("Measured")
-    recipe = budget.within(source, size, partial(target) / "losses.json", show)
-    show.clear()
+    with _shown("Measured") as show:
+        recipe = budget.within(source, size, partial(target) / "losses.json", show)
     assert recipe is not None, "nothing cancels it"
     bits = Counter(storage.bits for storage in recipe.own.values())
     others = ", ".join(f"{count} get {n}" for n, count in sorted(bits.items()))
     assert recipe.matrices is not None
-    _note(f"Most matrices get {recipe.matrices.bits} bits{others and '; ' + others}.")
+    tell(f"Most matrices get {recipe.matrices.bits} bits{others and '; ' + others}.")
     return recipe
 
 
@@ -164,8 +166,8 @@ def _place(source: str, revision: str | None) -> Path | tuple[str, str]:
         raise Gemma4Error(
             "gguf_unsupported",
             "A GGUF file cannot be converted",
-            "It holds the words' part of a model alone, in llama.cpp's own formats, which would "
-            "lose anew here; pictures and sound lie in a second file.",
+            "It holds only the text part of a model, in formats of llama.cpp that would lose more "
+            "here; pictures and sound are in a second file.",
             "Start from the published checkpoint, as google/gemma-4-12B-it; of the one trained for "
             "4 bits, --recipe qat-4bit keeps what a Q4_0 file holds.",
         )
@@ -206,12 +208,16 @@ def _source(place: Path | tuple[str, str], target: Path, low_disk: bool) -> "Sou
     if hub_cache.is_offline() and (folder := hub_cache.installed(repo, revision)):
         return Folder(folder, repo, folder.name)
     repository = hub.look_up(repo, revision)
-    _note(f"{repo} at {repository.commit[:12]}: {repository.size / 1e9:.2f} GB.")
-    show = _Line("Downloaded")
+    tell(f"{repo} at {repository.commit[:12]}: {repository.size / 1e9:.2f} GB.")
     if low_disk:
-        return Stream(repository, partial(target) / "source", show)
-    downloaded = hub.download(repository, revision, show)
-    show.clear()
+        line = Line()
+        return Stream(
+            repository,
+            partial(target) / "source",
+            lambda progress: line.show(f"Downloaded {progress.told}"),
+        )
+    with _shown("Downloaded") as show:
+        downloaded = hub.download(repository, revision, show)
     assert downloaded is not None, "nothing cancels it"
     return Folder(downloaded, repo, repository.commit)
 
@@ -219,33 +225,18 @@ def _source(place: Path | tuple[str, str], target: Path, low_disk: bool) -> "Sou
 def _verify(options: argparse.Namespace) -> None:
     from ..convert.convert import verify
 
-    record = verify(options.folder)
+    record = verify(Path(options.folder))
     size = sum(file["bytes"] for file in record["files"].values())
     commit = f" at {record['commit'][:12]}" if record["commit"] else ""
-    print(
+    put(
         f"{options.folder}: {len(record['files'])} files, {size / 1e9:.2f} GB, "
         f"as they were made of {record['source']}{commit}."
     )
 
 
-class _Line:
-    """A line on the terminal that tells how far something is; nothing in a pipe."""
-
-    def __init__(self, done: str) -> None:
-        self._done = done
-        self._shown = ""
-
-    def __call__(self, progress: Progress) -> None:
-        line = f"{self._done} {progress.told}"
-        if sys.stderr.isatty() and line != self._shown:
-            print(f"\r\x1b[K{line}", end="", file=sys.stderr, flush=True)
-            self._shown = line
-
-    def clear(self) -> None:
-        """Remove it."""
-        if self._shown:
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
-
-
-def _note(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+@contextlib.contextmanager
+def _shown(done: str) -> Iterator[Callable[[Progress], None]]:
+    """Show how far something is, on a line that is gone at the end."""
+    line = Line()
+    yield lambda progress: line.show(f"{done} {progress.told}")
+    line.clear()

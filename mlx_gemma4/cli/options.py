@@ -8,7 +8,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Option:
-    """One option of a command.
+    """One option of a command; an empty value is an error, but of TEXT.
 
     Attributes:
         metavar: what stands for its value; empty where the option takes none.
@@ -34,13 +34,54 @@ class Option:
             self.flag,
             help=self.help,
             metavar=self.metavar,
-            type=self.type,
+            type=named if self.type is str and self.metavar != "TEXT" else self.type,
             choices=self.choices,
             default=[] if self.many else self.default,
             nargs="+" if self.many else None,
-            action="extend" if self.many else "store",
+            action=_Several if self.many else "store",
             required=self.required,
         )
+
+
+class _Several(argparse.Action):
+    """Collects an option's values, and keeps which of them were given together."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        given = list(values)
+        groups = getattr(namespace, "groups", [])
+        namespace.groups = [*groups, (self.dest, given)]
+        setattr(namespace, self.dest, [*getattr(namespace, self.dest), *given])
+
+
+def named(value: str) -> str:
+    """Take a name or path as it is, unless it is empty."""
+    if not value.strip():
+        raise argparse.ArgumentTypeError("its value is empty")
+    return value
+
+
+def swallowed(options: argparse.Namespace, fits: Callable[[str], bool]) -> str | None:
+    """Take back a positional value that an option with several values has taken as its last one.
+
+    argparse gives `--image a.png "what is this?"` two pictures. An option's first value is always
+    its own.
+
+    Args:
+        fits: whether a value may be the positional one.
+    """
+    for name, given in getattr(options, "groups", ()):
+        if len(given) > 1 and fits(given[-1]):
+            value: str = given.pop()
+            kept = [one for dest, values in options.groups if dest == name for one in values]
+            setattr(options, name, kept)
+            return value
+    return None
 
 
 def command(
@@ -77,8 +118,8 @@ IMAGE_TOKENS = Option(
 )
 MAX_TOKENS = Option("--max-tokens", "the most tokens to answer (1024)", "N", int, default=1024)
 TEMPERATURE = Option("--temperature", "0 for the likeliest answer, 1 for more variety", "T", float)
-SEED = Option("--seed", "the same seed gives the same answer", "N", int)
-SYSTEM = Option("--system", "an instruction that stands before the question", "TEXT")
+SEED = Option("--seed", "with the same seed the answer is the same", "N", int)
+SYSTEM = Option("--system", "an instruction before the question", "TEXT")
 ANSWER = (MODEL, IMAGE_TOKENS, MAX_TOKENS, TEMPERATURE, SEED, SYSTEM)
 """Who answers, and how."""
 JSON = Option("--json", "print one JSON object: answer, thought, tool calls, counts and speeds")

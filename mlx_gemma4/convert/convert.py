@@ -94,7 +94,7 @@ def refuse_old(folder: Path) -> None:
     """Raise Gemma4Error if a folder is there which a conversion did not just finish."""
     work = partial(folder)
     if folder.exists() and ((work / "model").exists() or not (work / _BEGUN).exists()):
-        raise impossible(f"{folder} is there already.", "Give another folder (-o), or remove it.")
+        raise impossible(f"{folder} is there already.", "Choose another folder (-o), or remove it.")
 
 
 def partial(folder: Path) -> Path:
@@ -154,7 +154,7 @@ def _is_begun(work: Path, begun: str) -> bool:
     if path.exists() and path.read_text("utf-8") != begun:
         raise impossible(
             f"{work} is a conversion of another source, by another recipe or program.",
-            "Finish that one, remove it, or give another folder (-o).",
+            "Finish that one, remove it, or choose another folder (-o).",
         )
     return path.exists()
 

@@ -89,7 +89,6 @@ def check(folder: Path, context: int, kv_bits: int | None = None, loaded: bool =
 
 
 def _measure(folder: Path, context: int, kv_bits: int | None, force: bool) -> dict[str, Any]:
-    """Do it, in this process."""
     import mlx.core as mx
     import numpy as np
 

@@ -43,12 +43,10 @@ class Needle:
 
     @property
     def sentence(self) -> str:
-        """It, as a sentence."""
         return f"The code of the {self.colour} locker is {self.number}."
 
     @property
     def question(self) -> str:
-        """What is asked."""
         return f"What is the code of the {self.colour} locker? Answer with the number only."
 
     def parts(self, kind: str) -> tuple[Part, ...]:
@@ -60,7 +58,6 @@ class Needle:
         return (TextPart("Here is a message."), SoundPart(frames(self.sound())))
 
     def picture(self) -> Pillow.Image:
-        """A sign: 384x384 pixels."""
         image = Pillow.new("RGB", (384, 384), "white")
         pen, font = ImageDraw.Draw(image), _font(64)
         for line, text in enumerate((self.colour.upper(), "LOCKER", self.number)):

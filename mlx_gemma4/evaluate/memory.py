@@ -15,12 +15,11 @@ from ..convert.convert import convert
 from ..errors import Gemma4Error
 from ..hub.sources import Folder
 from ..model.config import load_config
-from . import footprint
+from . import footprint, scores
 from .models import Model, ours
-from .parts import Part
+from .parts import Part, Plot, Point, Table, Words
 from .question import Choice, Fact, Item, Row, Subject
 from .questions import NAMES
-from .reports import memory as told
 
 CONTEXTS, LONG = (1024, 8192, 32768), (131_072,)
 SMALL, SMALL_RECIPES = (1024, 4096), ("8bit", "4bit")
@@ -28,8 +27,6 @@ KV_BITS = ("none", "8", "4")
 
 
 class Memory:
-    """Measures peaks."""
-
     name = "memory"
     about = NAMES["memory"]
     sets: Mapping[str, str] = {"long": "also 131,072 tokens"}
@@ -39,7 +36,6 @@ class Memory:
         self._work = Path()
 
     def items(self, choice: Choice, subject: Subject) -> Sequence[Item]:
-        """List every combination; a limit takes the shortest conversations."""
         model = ours(subject)
         self._work = choice.work / "recipes" / model.revision
         config = load_config(model.folder)
@@ -48,7 +44,7 @@ class Memory:
                 "already_quantized",
                 "The model is quantized already",
                 f"{model.name} is stored as {model.recipe}, and recipes are for unquantized ones.",
-                "Leave --recipes out, or give the unquantized model.",
+                "Leave --recipes out, or use the unquantized model.",
             )
         recipes = [""]
         if config.quantization is None:
@@ -65,7 +61,6 @@ class Memory:
         return found
 
     def measure(self, subject: Subject, item: Item) -> Mapping[str, Any]:
-        """Measure one combination."""
         model = ours(subject)
         model.close()
         bits = item.facts["kv_bits"]
@@ -74,9 +69,8 @@ class Memory:
         folder = self._folder(model, item.recipe)
         return footprint.measure(folder, length, kv_bits, model.force)
 
-    def report(self, rows: Sequence[Row], choice: Choice) -> Sequence[Part]:
-        """Peaks by recipe, bits and length, beside the prediction."""
-        return told.report(rows)
+    def report(self, rows: Sequence[Row]) -> Sequence[Part]:
+        return report(rows)
 
     def _folder(self, model: Model, recipe: str) -> Path:
         """The model's folder, or that of its conversion; one that was cut off goes on."""
@@ -86,6 +80,41 @@ class Memory:
         if not folder.is_dir():  # it gets its name when all is done
             convert(Folder(model.folder), folder, named(recipe))
         return folder
+
+
+_STEPS = ("load", "prefill", "decode")
+
+
+def report(rows: Sequence[Row]) -> list[Part]:
+    parts: list[Part] = [
+        Words(
+            "Peaks",
+            "GB of 10^9 bytes: MLX's peak in each step, and how far `gemma4 fit` is from it, which "
+            "counts the weights alone as loading. Resident is the peak of the process, with Python "
+            "and libraries. One measurement each, in a process of its own: no interval.",
+        )
+    ]
+    heads = ["KV bits", "tokens", "rows"]
+    for step in _STEPS:
+        heads += [step, "fit"]
+    for number, subject in enumerate(scores.subjects(rows), 1):
+        lines, drawn = [], dict[str, list[Point]]()
+        for row in (row for row in rows if row.subject == subject):
+            m, length = row.measured, int(str(row.facts["length"]))
+            cells = [str(row.facts["kv_bits"]), f"{length:,}", f"{m['rows'] / 1e9:.3f}"]
+            for step in _STEPS:
+                said = m[f"predicted_{step}"]
+                cells += [f"{m[step] / 1e9:.3f}", f"{100 * (said / m[step] - 1):+.1f} %"]
+            lines.append([*cells, f"{m['resident'] / 1e9:.3f}"])
+            y = max(m["prefill"], m["decode"]) / 1e9
+            name = {"none": "rows as computed"}.get(
+                bits := str(row.facts["kv_bits"]), f"{bits} bits"
+            )
+            drawn.setdefault(name, []).append(Point(length, y, y, y))
+        parts.append(Table(subject, [*heads, "resident"], lines))
+        title, x = f"Peak memory, {subject}", "tokens of the conversation"
+        parts.append(Plot(f"peak-{number}", title, x, "GB", drawn, logarithmic=True))
+    return parts
 
 
 QUESTION = Memory()

@@ -53,14 +53,12 @@ class Model:
 
     @property
     def takes(self) -> frozenset[str]:
-        """What it understands."""
         config = self.model.config
         seen, heard = config.vision_config is not None, config.audio_config is not None
         return frozenset({"text", *(["image"] * seen), *(["sound"] * heard)})
 
     @property
     def model(self) -> Gemma4:
-        """The model itself."""
         if self._model is None:
             model = load(self.folder, force=self.force)
             if self._quantized is not None:
@@ -72,18 +70,15 @@ class Model:
 
     @property
     def is_loaded(self) -> bool:
-        """Whether it is in the memory."""
         return self._model is not None
 
     @property
     def tokenizer(self) -> Tokenizer:
-        """Its tokenizer, read once."""
         if self._tokenizer is None:
             self._tokenizer = Tokenizer.from_folder(self.folder)
         return self._tokenizer
 
     def session(self, asked: Asked) -> Session:
-        """Begin a conversation, with everything added that is asked."""
         session = Session(
             self.model,
             asked.before or None,

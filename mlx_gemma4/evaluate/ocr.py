@@ -13,6 +13,9 @@ about an hour where 300 tokens a second are read and 36 written (an M3 Max with 
 import re
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import pairwise, product
+from statistics import fmean
 from typing import Any
 
 from ..errors import Gemma4Error
@@ -22,10 +25,9 @@ from .baselines.rival import Rival
 from .pages import columns, receipts, screens, small_world, tables
 from .pages import folder as own
 from .pages.page import LINES, Maker, Page, Request
-from .parts import Part
+from .parts import Part, Plot, Point, Table, Words
 from .question import Asked, Choice, Fact, Item, Row, Subject
 from .questions import NAMES
-from .reports import ocr as told
 
 PAGES = 24
 """Pages of each set, and receipts of each kind of the tiny model's, unless a limit is given."""
@@ -64,8 +66,6 @@ def normalizer(kind: object) -> Callable[[str], str]:
 
 
 class Ocr:
-    """Reads pages at every image budget."""
-
     name = "ocr"
     about = NAMES["ocr"]
     sets: Mapping[str, str] = {
@@ -92,15 +92,13 @@ class Ocr:
         return found
 
     def measure(self, subject: Subject, item: Item) -> Mapping[str, Any]:
-        """Ask, and compare the answer."""
         assert item.make is not None
         asked = item.make()
         given = subject.answer(asked)
         return scores.score(asked.wanted, given, normalizer(item.facts["kind"]))
 
-    def report(self, rows: Sequence[Row], choice: Choice) -> Sequence[Part]:
-        """Errors by budget and by the height of print; recognizers on the same pages."""
-        return told.report(rows, normalizer)
+    def report(self, rows: Sequence[Row]) -> Sequence[Part]:
+        return report(rows)
 
 
 def budgets(name: str, subject: Subject) -> Sequence[int | None]:
@@ -130,7 +128,7 @@ def _own(choice: Choice, subject: Subject) -> list[Item]:
             "folder_empty",
             "There are no pictures of yours",
             "The set folder was asked for without a folder.",
-            "Give one with --folder; docs/evaluate.md says what has to be in it.",
+            "Name one with --folder; docs/evaluate.md describes what it contains.",
         )
     found: list[Item] = []
     for entry in own.read(choice.folder)[: choice.limit]:
@@ -163,7 +161,6 @@ def _items(
 
 
 def _height(page: Page, budget: int) -> dict[str, Fact]:
-    """Height of the small x after resizing to a budget, in pixels."""
     if page.x_height is None:
         return {}
     height, _ = images.resized_size(page.image.height, page.image.width, budget)
@@ -180,6 +177,194 @@ def _asked(page: Page, request: Request, budget: int | None) -> Asked:
         most=len(request.answer) + 64,
         layout=page.layout,
     )
+
+
+EDGES = (0.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 14.0, 20.0, float("inf"))
+"""Bins of x-height in pixels: narrow where print begins to be readable."""
+_FEW = 2  # heights that are no curve: the tiny model's receipts have one at each budget
+_WHOLE = "as drawn"
+_METHOD = (
+    "`lines` are whole pages, transcribed: `CER` is the character error rate, edits over "
+    "characters of the right text. Other kinds ask for one thing on a page. `exact` is the share "
+    "of answers without any error. `chance` is what the same answers score beside the right "
+    "answers of other items. White space, typographic quotes and Markdown around an answer do not "
+    "count. An x-height is that of the body text's small x, in pixels after the picture was "
+    "resized to the budget."
+)
+_BESIDE = (
+    "A model gets each picture resized to its budget; a rival (marked `as drawn`) sees it in "
+    "its full size. A recognizer knows whether the page is one block or has columns, and cannot "
+    "be asked for one thing on it, so that only whole pages are compared."
+)
+
+
+def report(rows: Sequence[Row]) -> list[Part]:
+    """Errors by budget and by the height of print; recognizers on the same pages."""
+    parts: list[Part] = [Words("", _METHOD)]
+    for number, subject in enumerate(scores.subjects(rows)):
+        of = [row for row in rows if row.subject == subject]
+        for (name,), group in scores.groups(of, "set").items():
+            parts += [Words(f"The set {name}, read by {subject}"), _by_budget(group)]
+            parts += _by_height(group, f"{name}-{number}", f"{name}, {subject}")
+        parts += [*_over_budget(of, number, subject), _seconds(of)]
+    if compared := _beside(rows):
+        parts += [Words("The same pages, transcribed", _BESIDE), *compared]
+    ours = [row for row in rows if "budget" in row.facts]
+    title = "Exact answers, each subject less another, on the same items"
+    if table := scores.differences(ours, title, lambda measured: measured["exact"]):
+        parts += [Words("Differences"), table]
+    return parts
+
+
+def _by_budget(rows: Sequence[Row]) -> Table:
+    lines = []
+    for (kind,), of_kind in scores.groups(rows, "kind").items():
+        for budget, group in _budgets(of_kind):
+            mixed = scores.shuffled(group, normalizer(kind)) if len(group) > 1 else []
+            chance = f"{scores.accuracy(mixed).value:.3f}" if mixed else ""
+            errors = ["", ""]
+            if kind == LINES:
+                errors[0] = f"{scores.character_error_rate(group)}"
+                errors[1] = f"{scores.character_error_rate(mixed).value:.2f}" if mixed else ""
+            exact = f"{scores.accuracy(group)}"
+            lines.append([str(kind), budget, str(len(group)), exact, chance, *errors])
+    heads = ["kind", "budget", "n", "exact", "chance", "CER", "CER by chance"]
+    return Table("By image budget, in tokens", heads, lines)
+
+
+def _by_height(rows: Sequence[Row], file: str, title: str) -> list[Part]:
+    """A table by height, and errors over height with a line for each budget."""
+    known = [row for row in rows if "height" in row.facts and not row.failed]
+    if not known:
+        return []
+    lines = []
+    for low, high in pairwise(EDGES):
+        inside = _between(known, low, high)
+        if not inside:
+            continue
+        pages, values = _lines(inside), [row for row in inside if row.facts["kind"] != LINES]
+        reach = f"{low:g} to {high:g}" if high < EDGES[-1] else f"{low:g} and more"
+        errors = [scores.character_error_rate(pages), scores.accuracy(pages)] if pages else ["", ""]
+        exact = f"{scores.accuracy(values)}" if values else ""
+        lines.append([reach, str(len(pages)), *map(format, errors), str(len(values)), exact])
+    heads = ["x-height, px", "n, lines", "CER, lines", "exact, lines", "n, others", "exact, others"]
+    table = Table("By x-height after resizing, at all budgets together", heads, lines)
+    curves = {
+        f"{budget} tokens": _curve(group)
+        for (budget,), group in sorted(scores.groups(_lines(known), "budget").items())
+    }
+    if len({point.x for curve in curves.values() for point in curve}) <= _FEW:
+        return [table]
+    axes = ("x-height after resizing in pixels", "character error rate")
+    return [table, Plot(f"errors-{file}", f"Characters read wrongly: {title}", *axes, curves)]
+
+
+def _curve(rows: Sequence[Row]) -> list[Point]:
+    bins = [inside for low, high in pairwise(EDGES) if (inside := _between(rows, low, high))]
+    return [
+        scores.point(fmean(map(_height_of, inside)), scores.character_error_rate(inside))
+        for inside in bins
+    ]
+
+
+def _over_budget(rows: Sequence[Row], number: int, subject: str) -> list[Part]:
+    """What more tokens buy: exact answers of each kind, and errors of whole pages."""
+    if len(scores.groups(rows, "budget")) < 2:
+        return []
+    several = len(scores.groups(rows, "set")) > 1
+    exact: dict[str, list[Point]] = {}
+    errors: dict[str, list[Point]] = {}
+    for (name, kind, budget), group in scores.groups(rows, "set", "kind", "budget").items():
+        line, x = f"{name}: {kind}" if several else str(kind), float(budget)
+        exact.setdefault(line, []).append(scores.point(x, scores.accuracy(group)))
+        if kind == LINES:
+            point = scores.point(x, scores.character_error_rate(group))
+            errors.setdefault(line, []).append(point)
+    x_axis, wrong = "image budget in tokens", "Characters read wrongly on whole pages"
+    plots = [
+        Plot(f"exact-over-budget-{number}", f"Exact answers: {subject}", x_axis,
+             "share of exact answers", exact, logarithmic=True, share=True),
+        Plot(f"errors-over-budget-{number}", f"{wrong}: {subject}", x_axis,
+             "character error rate", errors, logarithmic=True),
+    ]  # fmt: skip
+    return [plot for plot in plots if plot.lines]
+
+
+def _seconds(rows: Sequence[Row]) -> Table:
+    """What more tokens cost; apart from the other tables, since no two runs take the same time."""
+    lines = [
+        [str(budget), str(kind), str(len(group)), f"{fmean(row.seconds for row in group):.2f}"]
+        for budget, kinds in _budgets(rows)
+        for (kind,), group in scores.groups(kinds, "kind").items()
+    ]
+    return Table("Mean time of an answer", ["budget", "kind", "n", "seconds"], lines)
+
+
+def _budgets(rows: Sequence[Row]) -> list[tuple[str, list[Row]]]:
+    """Rows by their budget, smallest first; those that have none are all together."""
+    by = scores.groups(rows, "budget") or {(_WHOLE,): list(rows)}
+    return [(str(budget), group) for (budget,), group in sorted(by.items())]
+
+
+def _beside(rows: Sequence[Row]) -> list[Part]:
+    """Models at each budget and rivals, on the pages that all of them transcribed."""
+    pages = [row for row in _lines(rows) if not row.failed]
+    if len({"budget" in row.facts for row in pages}) < 2:
+        return []
+    lines: list[list[str]] = []
+    pairs: list[list[str]] = []
+    heads: list[str] = []
+    for (name,), of_set in scores.groups(pages, "set").items():
+        ours, rivals = _readers(of_set)
+        for reader, group in (ours | rivals).items():
+            figures = (scores.character_error_rate(group), scores.accuracy(group))
+            lines.append([str(name), reader, str(len(group)), *map(format, figures)])
+        for one, other in product(ours.values(), rivals.values()):
+            if table := scores.differences([*one, *other], "", _rate):
+                heads = ["set", *table.heads]
+                pairs += [[str(name), *line] for line in table.rows]
+    title = "Mean character error rate of a page: differences on the same pages"
+    heads_ = ["set", "reader", "pages", "CER", "exact"]
+    return [Table("", heads_, lines), Table(title, heads, pairs)] if lines else []
+
+
+def _readers(rows: Sequence[Row]) -> tuple[dict[str, list[Row]], dict[str, list[Row]]]:
+    """Models at their budgets, and rivals: the rows of each on the pages that all have read.
+
+    A row is named by its page, so that they can be paired.
+    """
+    read: dict[tuple[str, Any], dict[str, Row]] = {}
+    for row in rows:
+        by_page = read.setdefault((row.subject, row.facts.get("budget")), {})
+        by_page[str(row.facts["page"])] = row
+    common = set.intersection(*map(set, read.values()))
+    ours: dict[str, list[Row]] = {}
+    rivals: dict[str, list[Row]] = {}
+    for (subject, budget), by_page in read.items():
+        name = f"{subject}, {_WHOLE if budget is None else f'{budget} tokens'}"
+        shared = [page for page in by_page if page in common]
+        if shared:
+            named = [replace(by_page[page], item=page, model=name, recipe="") for page in shared]
+            (rivals if budget is None else ours)[name] = named
+    return ours, rivals
+
+
+def _rate(measured: Mapping[str, Any]) -> float:
+    return float(measured["character_edits"] / max(1, measured["characters"]))
+
+
+def _lines(rows: Sequence[Row]) -> list[Row]:
+    return [row for row in rows if row.facts["kind"] == LINES]
+
+
+def _between(rows: Sequence[Row], low: float, high: float) -> list[Row]:
+    return [row for row in rows if low <= _height_of(row) < high]
+
+
+def _height_of(row: Row) -> float:
+    height = row.facts["height"]
+    assert isinstance(height, int | float)
+    return height
 
 
 QUESTION = Ocr()

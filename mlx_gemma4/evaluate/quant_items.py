@@ -128,7 +128,7 @@ SETS = {
     "tiny-picture": "receipts of its world, held out",
     "tiny-sound": "digits and commands of its world, held out",
     "text": "passages of Python's documentation: how likely is what follows?",
-    "facts": "a number told within such a passage",
+    "facts": "a number within such a passage",
     "picture": "some pages of the question ocr",
     "sound": "some clips of the question speech",
 }

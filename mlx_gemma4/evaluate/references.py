@@ -60,7 +60,6 @@ class References:
         return replace(asked, sounds=sounds)
 
     def logs(self, item: Item) -> Logs:
-        """What the reference expected."""
         with np.load(self._file(item)) as held:
             logs: Logs = held["logs"]
             return logs

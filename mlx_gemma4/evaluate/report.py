@@ -30,7 +30,6 @@ def write(question: Question, rows: Sequence[Row], parts: Sequence[Part], folder
 
 
 def text(part: Part) -> list[str]:
-    """A part as lines of Markdown."""
     if isinstance(part, Words):
         heading = [f"## {part.heading}", ""] if part.heading else []
         return heading + ([part.text] if part.text else [])

@@ -5,11 +5,9 @@ A run that was killed goes on where it was: an item that has a result is not mea
 
 import json
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-
-from tqdm import tqdm
 
 from ..errors import Gemma4Error
 from . import surroundings
@@ -23,13 +21,13 @@ def run(
     subjects: Iterable[Subject],
     choice: Choice,
     folder: Path,
-    quiet: bool = False,
+    progress: Callable[[str, int, int], None] = lambda what, done, total: None,
 ) -> list[Row]:
     """Measure whatever has no result yet.
 
     Args:
         folder: where results.jsonl is, or will be.
-        quiet: show no progress on stderr.
+        progress: called before each item with what it is, its place among all, and their number.
 
     Returns:
         The results of all items and subjects, in their order; what failed is among them.
@@ -48,21 +46,14 @@ def run(
             _check(known.values(), subject, file)
             keys = [(subject.name, item.recipe or subject.recipe, item.id) for item in items]
             found = {key: known[key] for key in keys if key in known}
-            missing = [
-                (item, key) for item, key in zip(items, keys, strict=True) if key not in found
-            ]
-            with tqdm(
-                missing,
-                desc=f"{question.name}, {subject.name}",
-                total=len(items),
-                initial=len(found),
-                unit="item",
-                disable=quiet or None,
-            ) as waiting:
-                for item, key in waiting:
-                    row = _measure(question, subject, item, machine)
-                    print(json.dumps(asdict(row), ensure_ascii=False), file=results, flush=True)
-                    found[key] = row
+            for item, key in zip(items, keys, strict=True):
+                if key in found:
+                    continue
+                progress(f"{question.name}, {subject.name}, {item.id}", len(found), len(items))
+                row = _measure(question, subject, item, machine)
+                print(json.dumps(asdict(row), ensure_ascii=False), file=results, flush=True)
+                found[key] = row
+            progress("", len(items), len(items))
             rows += [found[key] for key in keys]
             subject.close()
     return rows
@@ -83,8 +74,8 @@ def read(file: Path) -> list[Row]:
         raise Gemma4Error(
             "results_unusable",
             "The results are not usable",
-            f"{file} holds a line that is none of ours: {error}.",
-            "Give another folder with --out, or remove that file.",
+            f"{file} has a line that `gemma4 eval` did not write: {error}.",
+            "Choose another folder with --out, or remove that file.",
         ) from error
 
 
@@ -118,7 +109,7 @@ def _check(known: Iterable[Row], subject: Subject, file: Path) -> None:
                 "The results are of other weights",
                 f"{file} has those of {row.model} at {row.revision}, and it is at "
                 f"{subject.revision} now.",
-                "Give another folder with --out, or remove that file.",
+                "Choose another folder with --out, or remove that file.",
             )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import jiwer
 
-from .parts import Table
+from .parts import Point, Table
 from .question import Row
 from .statistics import Estimate, paired, ratio, share
 
@@ -44,17 +44,14 @@ def score(wanted: str, given: str, normalize: Normalize = plain) -> dict[str, An
 
 
 def accuracy(rows: Sequence[Row]) -> Estimate:
-    """The share of answers that are exactly right."""
     return share([row.measured["exact"] for row in rows])
 
 
 def character_error_rate(rows: Sequence[Row]) -> Estimate:
-    """Edits over characters of the right answers."""
     return _rate(rows, "character_edits", "characters")
 
 
 def word_error_rate(rows: Sequence[Row]) -> Estimate:
-    """Edits over words of the right answers."""
     return _rate(rows, "word_edits", "words")
 
 
@@ -76,6 +73,11 @@ def shuffled(rows: Sequence[Row], normalize: Normalize = plain) -> list[Row]:
     ]
 
 
+def point(x: float, found: Estimate) -> Point:
+    """An estimate as a point of a plot."""
+    return Point(x, found.value, found.low, found.high)
+
+
 def groups(rows: Sequence[Row], *facts: str) -> dict[tuple[Any, ...], list[Row]]:
     """The rows that were measured, by what they have of these facts, in the order they came."""
     found: dict[tuple[Any, ...], list[Row]] = {}
@@ -86,7 +88,6 @@ def groups(rows: Sequence[Row], *facts: str) -> dict[tuple[Any, ...], list[Row]]
 
 
 def subjects(rows: Sequence[Row]) -> list[str]:
-    """Who was asked, in order."""
     return list(dict.fromkeys(row.subject for row in rows))
 
 

@@ -73,7 +73,6 @@ def _receipt(tasks: Tasks, asks: str) -> tuple[list[Turn], str, str, list[Turn]]
 
 
 def _before(kind: str, rng: random.Random) -> list[Turn]:
-    """What may be said before anything is shown."""
     if kind == "picture":
         return _said(receipts.QUESTIONS[rng.choice(receipts.KINDS)][0], BLIND)
     return _said(rng.choice(GREETINGS), INTRODUCTION)

@@ -29,7 +29,6 @@ def machine() -> str:
 
 
 def processor() -> str:
-    """The name of the processor."""
     if platform.system() == "Darwin" and (sysctl := shutil.which("sysctl")):
         name = subprocess.check_output([sysctl, "-n", "machdep.cpu.brand_string"], text=True)
         return name.strip()
@@ -52,7 +51,6 @@ def versions(packages: tuple[str, ...] = OURS) -> dict[str, str]:
 
 
 def environment() -> dict[str, str]:
-    """Those of SETTINGS that are set."""
     return {name: os.environ[name] for name in SETTINGS if name in os.environ}
 
 

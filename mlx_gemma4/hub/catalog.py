@@ -162,7 +162,7 @@ def need_model(package: Package) -> None:
         raise Gemma4Error(
             "not_a_model",
             f"{package.name} is not a model",
-            f"It is a {package.kind}: it only proposes what a model may say next.",
+            f"It is a {package.kind}: it only proposes the next tokens of a model.",
             "Choose a model of the catalogue, like google/gemma-4-12B-it.",
         )
 
@@ -208,7 +208,7 @@ def _downloaded(repo: str, revision: str) -> Path:
             "model_missing",
             f"The model {repo} is not on this machine",
             "It is neither a folder here nor complete in the Hugging Face cache.",
-            f"Download it with `hf download {repo}`, or give the folder where it lies.",
+            f"Download it with `hf download {repo}`, or use the path of its folder.",
         )
     return folder
 
@@ -263,5 +263,5 @@ def _wrong(path: Path, cause: str) -> Gemma4Error:
         "catalog_unusable",
         f"The catalogue {path.name} is not usable",
         cause,
-        f"Mend {path}; its head explains the keys.",
+        f"Correct {path}; its head explains the keys.",
     )

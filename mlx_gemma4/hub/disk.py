@@ -56,6 +56,6 @@ def explained() -> Iterator[None]:
         raise Gemma4Error(
             "disk_full",
             "The disk is full",
-            "It takes no more, though there was room when this began.",
+            "It takes no more, though there was room at the start.",
             "Make room, and run it again: what is done is kept.",
         ) from error

@@ -76,7 +76,7 @@ def receive(
             raise Gemma4Error(
                 "download_damaged",
                 "The download is damaged",
-                f"{url} does not have the hash that the Hub says ({oid}).",
+                f"{url} does not have the hash that the Hub lists ({oid}).",
                 "Run it again. If that does not help, something on the way changes it (a proxy?).",
             )
         file.flush()
@@ -184,7 +184,7 @@ def explained(repo: str, revision: str) -> Iterator[None]:
             "repository_name",
             f"{repo} is no name of a repository",
             f"{error}",
-            "Give it as owner/name.",
+            "Write it as owner/name.",
         ) from error
     except errors.HfHubHTTPError as error:
         raise _refused(error, repo, page) from error
@@ -209,7 +209,7 @@ def _refused(error: errors.HfHubHTTPError, repo: str, page: str) -> Gemma4Error:
         )
     return Gemma4Error(
         "hub_refused",
-        f"The Hub does not give {repo}",
+        f"The Hub does not serve {repo}",
         f"It answered {status} ({said}) to {error.response.url}.",
         "Try again later: what came so far is kept.",
     )

@@ -71,7 +71,7 @@ class Counting:
         asked = item.make()
         return score(asked.wanted, subject.answer(asked))
 
-    def report(self, rows: Sequence[Row], choice: Choice) -> Sequence[Part]:
+    def report(self, rows: Sequence[Row]) -> Sequence[Part]:
         """A table of accuracies."""
         lines = []
         for name in subjects(rows):

@@ -52,6 +52,23 @@ def test_the_report_goes_to_stdout_and_all_else_to_stderr(
     assert "out/eval/counting" in err and "results.jsonl" in err
 
 
+def test_the_question_may_follow_an_option_with_several_values(
+    run: Run, monkeypatch: pytest.MonkeyPatch, folder: Path
+) -> None:
+    answers(monkeypatch, Parrot())
+    assert cli.main(["eval", "--model", str(folder), "ocr"]) == 0
+    assert cli.main(["eval", "--model", str(folder)]) == 2
+    assert cli.main(["eval", "--model", "ocr"]) == 2
+
+
+def test_progress_in_a_pipe_names_the_item_that_is_measured(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers(monkeypatch, Parrot())
+    _, _, err = run()
+    assert err.splitlines()[0].startswith("counting, ") and "step 1 of 6" in err
+
+
 def test_after_ctrl_c_the_same_command_goes_on(
     run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -119,7 +136,7 @@ def test_what_cannot_be_asked_is_told_before_anything_is(
     arguments: list[str], said: str, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     known = rival.KNOWN["tesseract"]
-    monkeypatch.setitem(rival.KNOWN, "tesseract", rival.Known("_there", known.takes, known.about))
+    monkeypatch.setitem(rival.KNOWN, "tesseract", rival.Known(("_there",), known.takes))
     monkeypatch.setattr(rival.Rival, "_start", started(rival.Rival._start))
     status, _, err = run(*arguments)
     assert status == 2 and said in err and "Remedy:" in err
@@ -130,7 +147,7 @@ def started(start: Callable[[rival.Rival], dict[str, object]]) -> Callable[..., 
     """Let the rival `_there` be there without a process."""
 
     def instead(self: rival.Rival) -> dict[str, object]:
-        if self.known.module == "_there":
+        if self.known.start == ("_there",):
             return {"revision": "1", "versions": {}}
         return start(self)
 

@@ -6,12 +6,12 @@ import pytest
 from mlx_gemma4.chat.messages import ImagePart, SoundPart, TextPart, Turn
 from mlx_gemma4.chat.render import render
 from mlx_gemma4.evaluate import context, haystack, scores, small_haystack
+from mlx_gemma4.evaluate import context as told
 from mlx_gemma4.evaluate.context import Context
 from mlx_gemma4.evaluate.haystack import DEPTHS, Haystack
 from mlx_gemma4.evaluate.models import Model
 from mlx_gemma4.evaluate.parts import Plot, Table
 from mlx_gemma4.evaluate.question import Choice, Item, Row
-from mlx_gemma4.evaluate.reports import context as told
 from mlx_gemma4.evaluate.run import run
 from mlx_gemma4.footprint import device, estimate, summary
 from mlx_gemma4.hub import catalog
@@ -39,7 +39,7 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> list[Row]:
     patch.setattr(context, "DEPTHS", 5)
     choice = Choice(1, 3, ("tiny-picture",), work=work, tiny=True)
     try:
-        return run(Context(), [Model(TINY)], choice, work, quiet=True)
+        return run(Context(), [Model(TINY)], choice, work)
     finally:
         patch.undo()
 
@@ -130,7 +130,7 @@ def test_memory_at_a_length_is_what_fit_says_and_stands_in_the_report(
     tmp_path: Path, model: Model
 ) -> None:
     choice = Choice(1, 3, ("memory",), work=tmp_path)
-    rows = run(Context(), [Model(TINY)], choice, tmp_path, quiet=True)
+    rows = run(Context(), [Model(TINY)], choice, tmp_path)
     assert [row.facts["length"] for row in rows] == [1024]
     measured = rows[0].measured
     need = estimate.need(summary.of_folder(model.folder).model, device.this(), 1024 - 8)
@@ -155,7 +155,7 @@ def test_what_does_not_fit_is_said_and_not_tried(
         device, "this", lambda: estimate.Machine("a watch", 10**6, "a guess", "cpu", 4)
     )
     choice = Choice(1, 3, ("memory",), work=tmp_path)
-    rows = run(Context(), [Model(TINY)], choice, tmp_path, quiet=True)
+    rows = run(Context(), [Model(TINY)], choice, tmp_path)
     assert rows[0].failed
     assert "does not fit" in rows[0].measured["failed"]
 

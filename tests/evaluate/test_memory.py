@@ -5,11 +5,11 @@ import pytest
 from mlx_gemma4.checkpoint import load
 from mlx_gemma4.errors import Gemma4Error
 from mlx_gemma4.evaluate import footprint, memory
+from mlx_gemma4.evaluate import memory as told
 from mlx_gemma4.evaluate.memory import Memory
 from mlx_gemma4.evaluate.models import Model
 from mlx_gemma4.evaluate.parts import Plot, Table
 from mlx_gemma4.evaluate.question import Choice, Row
-from mlx_gemma4.evaluate.reports import memory as told
 from mlx_gemma4.evaluate.run import run
 from mlx_gemma4.hub import catalog
 
@@ -24,7 +24,7 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> list[Row]:
     patch.setattr(memory, "SMALL", (512,))
     patch.setattr(memory, "KV_BITS", ("none", "4"))
     try:
-        return run(Memory(), [Model(TINY)], choice, work, quiet=True)
+        return run(Memory(), [Model(TINY)], choice, work)
     finally:
         patch.undo()
 

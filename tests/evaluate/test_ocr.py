@@ -49,7 +49,7 @@ def ids(choice: Choice) -> list[str]:
 
 
 def tables(rows: Sequence[Row]) -> dict[str, list[Sequence[str]]]:
-    parts = QUESTION.report(rows, Choice())
+    parts = QUESTION.report(rows)
     return {p.title: list(p.rows) for p in parts if isinstance(p, Table) and "time" not in p.title}
 
 
@@ -65,7 +65,7 @@ def held_out() -> dict[str, tuple[float, float]]:
 
 
 def test_the_tiny_model_scores_what_its_own_table_says(tmp_path: Path) -> None:
-    rows = run(QUESTION, [Model("tiny")], Choice(limit=2, tiny=True), tmp_path, quiet=True)
+    rows = run(QUESTION, [Model("tiny")], Choice(limit=2, tiny=True), tmp_path)
     by_kind = scores.groups(rows, "kind")
     assert {row.facts["budget"] for row in rows} == {70, 140}
     for (kind,), group in by_kind.items():
@@ -98,7 +98,7 @@ def test_who_answers_at_random_scores_what_chance_does(sets: tuple[str, ...]) ->
 def test_who_reads_everything_scores_all_and_shuffled_answers_fall_to_chance(
     tmp_path: Path,
 ) -> None:
-    rows = run(QUESTION, [Reader("good")], Choice(limit=3, sets=DRAWN), tmp_path, quiet=True)
+    rows = run(QUESTION, [Reader("good")], Choice(limit=3, sets=DRAWN), tmp_path)
     assert scores.accuracy(rows).value == 1
     whole = [row for row in rows if row.facts["kind"] == "lines"]
     assert scores.character_error_rate(whole).value == 0
@@ -224,18 +224,18 @@ def test_the_set_folder_without_a_folder_asks_for_one() -> None:
 
 def test_a_killed_run_that_goes_on_gives_the_same_tables(tmp_path: Path) -> None:
     choice = Choice(limit=2, sets=("receipts", "columns"))
-    whole = run(QUESTION, [Reader("good")], choice, tmp_path / "one", quiet=True)
+    whole = run(QUESTION, [Reader("good")], choice, tmp_path / "one")
     lines = (tmp_path / "one" / "results.jsonl").read_text("utf-8").splitlines(keepends=True)
     (tmp_path / "two").mkdir()
     (tmp_path / "two" / "results.jsonl").write_text("".join(lines[:7]) + lines[7][:40], "utf-8")
-    resumed = run(QUESTION, [Reader("good")], choice, tmp_path / "two", quiet=True)
+    resumed = run(QUESTION, [Reader("good")], choice, tmp_path / "two")
     assert tables(resumed) == tables(whole)
 
 
 def test_the_report_has_errors_by_budget_and_height_and_its_plots(tmp_path: Path) -> None:
     choice = Choice(limit=2, sets=("tables",))
-    rows = run(QUESTION, [Reader("good"), Reader("bad", ["?"])], choice, tmp_path, quiet=True)
-    parts = QUESTION.report(rows, choice)
+    rows = run(QUESTION, [Reader("good"), Reader("bad", ["?"])], choice, tmp_path)
+    parts = QUESTION.report(rows)
     text = report.write(QUESTION, rows, parts, tmp_path).read_text("utf-8")
     for plot in (part for part in parts if isinstance(part, Plot)):
         assert (tmp_path / f"{plot.file}.png").stat().st_size > 5_000
@@ -267,7 +267,7 @@ def test_a_language_that_tesseract_has_not_is_told() -> None:
 def test_tesseract_stands_beside_a_model_on_the_same_pages_in_one_table(tmp_path: Path) -> None:
     choice = Choice(limit=1, sets=DRAWN)
     subjects = [Reader("good"), Rival("tesseract")]
-    rows = run(QUESTION, subjects, choice, tmp_path, quiet=True)
+    rows = run(QUESTION, subjects, choice, tmp_path)
     theirs = [row for row in rows if row.model == "tesseract"]
     assert {row.facts["kind"] for row in theirs} == {"lines"} and len(theirs) == 4
     assert scores.character_error_rate(theirs).value < 0.2  # so the pages can be read

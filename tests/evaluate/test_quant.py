@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 
 from mlx_gemma4.checkpoint.recipes import RECIPES
+from mlx_gemma4.evaluate import quant as told
 from mlx_gemma4.evaluate import quant_items
 from mlx_gemma4.evaluate.logits import Answered, answered, distance, written
 from mlx_gemma4.evaluate.models import Model
 from mlx_gemma4.evaluate.quant import Quant
 from mlx_gemma4.evaluate.question import Choice, Row
-from mlx_gemma4.evaluate.reports import quant as told
 from mlx_gemma4.evaluate.run import run
 from mlx_gemma4.evaluate.tiny import tasks
 from mlx_gemma4.hub import catalog
@@ -22,7 +22,7 @@ HELD_OUT = {"picture": (0.898, 1.0), "sound": (0.848, 0.959)}
 
 def asked(work: Path, *recipes: str, limit: int = 6, sets: tuple[str, ...] = ()) -> list[Row]:
     choice = Choice(limit, 3, sets, recipes=recipes, work=work, tiny=True, models=(TINY,))
-    return run(Quant(), [Model(TINY)], choice, work, quiet=True)
+    return run(Quant(), [Model(TINY)], choice, work)
 
 
 @pytest.fixture(scope="module")

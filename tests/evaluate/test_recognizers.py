@@ -102,9 +102,9 @@ def test_a_recognizer_that_is_not_installed_is_told_with_its_extra(
 )
 def test_pocketsphinx_and_the_tiny_model_stand_in_one_table(tmp_path: Path) -> None:
     choice = Choice(limit=1, sets=("tiny", "position"), tiny=True, work=tmp_path)
-    rows = run(QUESTION, [Rival("pocketsphinx"), Model("tiny")], choice, tmp_path, quiet=True)
+    rows = run(QUESTION, [Rival("pocketsphinx"), Model("tiny")], choice, tmp_path)
     assert not any(row.failed for row in rows)
     by = {name: {r.item for r in rows if r.model == name} for name in ("pocketsphinx", "tiny")}
     assert len(by["pocketsphinx"]) == 3 and by["pocketsphinx"] < by["tiny"]
-    overview = next(part for part in QUESTION.report(rows, choice) if hasattr(part, "rows"))
+    overview = next(part for part in QUESTION.report(rows) if hasattr(part, "rows"))
     assert [line[:2] for line in overview.rows] == [["tiny", "2"], ["position", "1"]]

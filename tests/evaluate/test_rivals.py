@@ -155,7 +155,7 @@ def test_a_rival_that_crashes_is_started_again_for_the_next_question(rival: Riva
 def test_a_crash_in_a_run_costs_one_item(rival: Rival, tmp_path: Path) -> None:
     words = ["one", "crash", "two"]
     items = [Item(word, {}, lambda word=word: Asked("", word)) for word in words]  # type: ignore[misc]
-    rows = run(Counting(items), [rival], Choice(), tmp_path, quiet=True)
+    rows = run(Counting(items), [rival], Choice(), tmp_path)
     assert [row.failed for row in rows] == [False, True, False]
 
 

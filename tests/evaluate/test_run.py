@@ -23,7 +23,7 @@ from tests.evaluate.counting import Counting, Parrot
 
 
 def ask(folder: Path, *subjects: Parrot, choice: Choice = Choice()) -> list[Row]:  # noqa: B008
-    return run(Counting(), subjects, choice, folder, quiet=True)
+    return run(Counting(), subjects, choice, folder)
 
 
 def told(rows: Sequence[Row]) -> list[tuple[str, str, Any]]:
@@ -128,7 +128,7 @@ def test_what_failed_is_told_and_asked_again_by_the_next_run(tmp_path: Path) -> 
         "parrot: It is silent: number 2 cannot be said. (1 items)",
         "parrot: It is silent: number 4 cannot be said. (1 items)",
     ]
-    path = report.write(Counting(), rows, Counting().report(good(rows), Choice()), tmp_path)
+    path = report.write(Counting(), rows, Counting().report(good(rows)), tmp_path)
     assert "What could not be measured" in path.read_text()
     assert "number 2 cannot be said" in path.read_text()
     later = Parrot()

@@ -68,7 +68,7 @@ def held_out() -> dict[str, tuple[float, float]]:
 
 def test_the_tiny_model_scores_what_its_own_table_says(tmp_path: Path) -> None:
     choice = Choice(limit=24, sets=("tiny",), tiny=True, work=tmp_path)
-    rows = run(QUESTION, [Model("tiny")], choice, tmp_path, quiet=True)
+    rows = run(QUESTION, [Model("tiny")], choice, tmp_path)
     by_kind = scores.groups(rows, "kind")
     assert len(by_kind) == 2
     for (kind,), group in by_kind.items():
@@ -82,14 +82,12 @@ def test_who_answers_at_random_scores_what_chance_does(tmp_path: Path, tiny: boo
     choice = Choice(limit=12, sets=("clean",), tiny=tiny, work=tmp_path)
     pool = [asked(item).wanted for item in items(choice)]
     guesser, knower = Listener("guesser", pool), Listener("knower")
-    rows = run(QUESTION, [guesser, knower], choice, tmp_path, quiet=True)
+    rows = run(QUESTION, [guesser, knower], choice, tmp_path)
     guessed, known = ([row for row in rows if row.model == name] for name in ("guesser", "knower"))
     assert scores.word_error_rate(known).value == 0
     assert scores.word_error_rate(guessed).low > 0.6
     assert scores.accuracy(guessed).value < 0.3
-    table = next(
-        p for p in QUESTION.report(rows, choice) if isinstance(p, Table) and "who" in p.heads
-    )
+    table = next(p for p in QUESTION.report(rows) if isinstance(p, Table) and "who" in p.heads)
     for line in table.rows:  # the right answers too are worth nothing beside other items
         assert float(line[-1].rstrip("%")) > 60
 
@@ -113,7 +111,7 @@ def test_sounds_after_text_are_lost_to_the_tiny_model_and_the_relay_keeps_them(
 def test_all_who_are_asked_hear_the_same_samples(tmp_path: Path) -> None:
     choice = Choice(limit=1, sets=("noise", "two", "tiny"), work=tmp_path)
     one, other = Listener("one"), Listener("other")
-    run(QUESTION, [one, other], choice, tmp_path, quiet=True)
+    run(QUESTION, [one, other], choice, tmp_path)
     assert len(one.heard) == len(other.heard) > 7
     for mine, yours in zip(one.heard, other.heard, strict=True):
         np.testing.assert_array_equal(mine.sounds[0], yours.sounds[0])
@@ -134,16 +132,16 @@ def test_items_are_named_by_set_seed_text_voice_and_condition() -> None:
 def test_a_run_that_is_killed_goes_on_to_the_same_figures(tmp_path: Path) -> None:
     choice = Choice(limit=2, sets=("speed", "silence"), tiny=True, work=tmp_path)
     pool = ["call tom", ""]
-    whole = run(QUESTION, [Listener("it", pool)], choice, tmp_path / "whole", quiet=True)
+    whole = run(QUESTION, [Listener("it", pool)], choice, tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
-        run(QUESTION, [Listener("it", pool, stop_at=5)], choice, tmp_path / "cut", quiet=True)
+        run(QUESTION, [Listener("it", pool, stop_at=5)], choice, tmp_path / "cut")
     rest = Listener("it", pool)
     rest.rng = random.Random(5)
     for _ in range(5):
         rest.rng.choice(pool)
-    resumed = run(QUESTION, [rest], choice, tmp_path / "cut", quiet=True)
+    resumed = run(QUESTION, [rest], choice, tmp_path / "cut")
     assert len(rest.heard) == len(whole) - 5
-    assert QUESTION.report(whole, choice) == QUESTION.report(resumed, choice)
+    assert QUESTION.report(whole) == QUESTION.report(resumed)
 
 
 def test_digits_are_a_word_each_however_they_are_written() -> None:
@@ -195,7 +193,7 @@ def test_the_report_has_each_set_with_intervals_and_its_curve(tmp_path: Path) ->
         for item in items(choice)
         for name, given in (("one", "the door is open"), ("other", ""))
     ]
-    parts = QUESTION.report(rows, choice)
+    parts = QUESTION.report(rows)
     page = report.write(QUESTION, rows, parts, tmp_path).read_text("utf-8")
     plots = {part.file: part for part in parts if isinstance(part, Plot)}
     assert set(plots) == {f"words-{name}" for name in ("noise", "room", "speed", "two", "position")}

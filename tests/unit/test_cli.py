@@ -96,6 +96,42 @@ def test_several_pictures_may_follow_one_option(run: Run, tmp_path: Path) -> Non
     assert tokens[2] - tokens[0] == 3 * (tokens[1] - tokens[0]) > 3 * 60
 
 
+@pytest.mark.parametrize("question", ["what is this?", "hello", "Is it 3.5 or 4.5?", "why? "])
+def test_a_question_after_a_picture_is_the_question(
+    run: Run, tmp_path: Path, question: str
+) -> None:
+    files = [str(tmp_path / name) for name in ("a.png", "b.png")]
+    for file in files:
+        Image.new("RGB", (96, 96), "white").save(file)
+    budget = ("--image-tokens", "70", "--json")
+    for given in (files[:1], files):
+        before = json.loads(run(question, "--image", *given, *budget)[1])
+        after = json.loads(run("--image", *given, question, *budget)[1])
+        assert after["prompt_tokens"] == before["prompt_tokens"]
+
+
+def test_a_dash_after_a_picture_reads_the_question_from_the_pipe(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    Image.new("RGB", (96, 96), "white").save(file := str(tmp_path / "a.png"))
+    pipe(monkeypatch, b"hello")
+    after = json.loads(run("--image", file, "-", "--json")[1])
+    assert (
+        after["prompt_tokens"]
+        == json.loads(run("hello", "--image", file, "--json")[1])["prompt_tokens"]
+    )
+
+
+@pytest.mark.parametrize("missing", ["b.pgn", "folder/b", "/no/such/file"])
+def test_a_picture_that_is_misspelt_is_an_error_and_no_question(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, missing: str
+) -> None:
+    Image.new("RGB", (96, 96), "white").save(file := str(tmp_path / "a.png"))
+    pipe(monkeypatch, b"hello")
+    status, _, err = run("--image", file, missing)
+    assert (status, missing in err) == (2, True)
+
+
 def test_the_system_text_and_thinking_stand_in_the_prompt(run: Run) -> None:
     plain, told, thinking = (
         json.loads(run("hello", "--json", *more)[1])["prompt_tokens"]

@@ -46,7 +46,6 @@ TEMPLATE = """\
 
 
 def begin(model: str) -> tuple[Mapping[str, Any], Answer]:
-    """Load a model."""
     try:
         from mlx_vlm import apply_chat_template, generate, load
         from mlx_vlm.utils import get_model_path
@@ -54,12 +53,12 @@ def begin(model: str) -> tuple[Mapping[str, Any], Answer]:
         raise Absent(
             f"The Python package {error.name} is not installed.",
             "pip install 'mlx-gemma4[mlx-vlm]', or mlx-vlm into an environment of its own, whose "
-            "Python is given with --python.",
+            "Python is named with --python.",
         ) from error
     if not model:
-        raise Absent("It was not told which model.", "Write mlx-vlm:MODEL.")
+        raise Absent("No model is named.", "Write mlx-vlm:MODEL.")
     if model.startswith((".", "/", "~")) and not Path(model).expanduser().is_dir():
-        raise Absent(f"There is no folder {model}.", "Look for its name.")
+        raise Absent(f"There is no folder {model}.", "Check the path.")
     folder = Path(get_model_path(model))
     with tempfile.TemporaryDirectory() as place:
         loaded, processor = load(str(completed(folder, Path(place))))

@@ -25,28 +25,26 @@ class Known:
     """A rival that the program knows.
 
     Attributes:
-        module: of this folder; it runs as a process.
+        start: a module of this folder that runs as its process, and which of the rivals in it.
         takes: what it understands.
-        about: a sentence for --help.
         instructed: whether it reads the question's words; a recognizer only writes down.
     """
 
-    module: str
+    start: tuple[str, ...]
     takes: frozenset[str]
-    about: str
     instructed: bool = False
 
 
+def _recognizer(name: str, takes: str) -> Known:
+    return Known(("recognizers", name), frozenset({takes}))
+
+
 KNOWN = {
-    "tesseract": Known("tesseract", frozenset({"image"}), "Tesseract's text recognition"),
-    "pocketsphinx": Known("pocketsphinx", frozenset({"sound"}), "CMU's small speech recognizer"),
-    "mlx-whisper": Known("mlx_whisper", frozenset({"sound"}), "OpenAI's Whisper on MLX"),
-    "faster-whisper": Known(
-        "faster_whisper", frozenset({"sound"}), "OpenAI's Whisper on CTranslate2"
-    ),
-    "mlx-vlm": Known(
-        "mlx_vlm", frozenset({"text", "image", "sound"}), "any model that mlx-vlm runs", True
-    ),
+    "tesseract": _recognizer("tesseract", "image"),
+    "pocketsphinx": _recognizer("pocketsphinx", "sound"),
+    "mlx-whisper": _recognizer("mlx_whisper", "sound"),
+    "faster-whisper": _recognizer("faster_whisper", "sound"),
+    "mlx-vlm": Known(("mlx_vlm",), frozenset({"text", "image", "sound"}), True),
 }
 
 
@@ -69,8 +67,8 @@ class Rival:
             raise Gemma4Error(
                 "baseline_unknown",
                 f"There is no baseline {base}",
-                "It is none that this program can run.",
-                f"Take {', '.join(KNOWN)}.",
+                "This program cannot run it.",
+                f"Choose one of {', '.join(KNOWN)}.",
             )
         self.name, self.known = name, KNOWN[base]
         self.takes = self.known.takes
@@ -121,16 +119,15 @@ class Rival:
         return str(told["given"])
 
     def close(self) -> None:
-        """End its process."""
         self._end()
         self._folder.cleanup()
 
     def _start(self) -> dict[str, Any]:
         """Start its process; give what it says of itself."""
-        package = __package__ or ""
+        module, *which = self.known.start
         try:
             self._process = subprocess.Popen(
-                [self._python, "-m", f"{package}.{self.known.module}", self._choice],
+                [self._python, "-m", f"{__package__}.{module}", *which, self._choice],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,
@@ -143,7 +140,7 @@ class Rival:
                 "baseline_failed",
                 f"{self.name} cannot be started",
                 f"{self._python}: {error.strerror}.",
-                "Give the Python of its environment with --python.",
+                "Name the Python of its environment with --python.",
             ) from error
         about = self._read()
         if "absent" in about:
@@ -155,7 +152,7 @@ class Rival:
             self._end()
             raise Gemma4Error(
                 "baseline_failed",
-                f"{self.name} cannot begin",
+                f"{self.name} cannot start",
                 about["failed"],
                 "See what it printed.",
             )
@@ -183,7 +180,7 @@ class Rival:
                 "baseline_failed",
                 f"{self.name} is not understood",
                 f"Its process printed {line.strip()[:80]!r} where an answer was due.",
-                "Give the Python of its environment with --python.",
+                "Name the Python of its environment with --python.",
             )
         return told
 

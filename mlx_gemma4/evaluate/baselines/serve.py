@@ -28,7 +28,7 @@ class Absent(Exception):
         """A Python package is not there, which an extra of ours would bring."""
         return cls(
             f"The Python package {error.name} is not installed.",
-            f"pip install 'mlx-gemma4[{extra}]', or give the Python that has it with --python.",
+            f"pip install 'mlx-gemma4[{extra}]', or name the Python that has it with --python.",
         )
 
 

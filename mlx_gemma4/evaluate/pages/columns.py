@@ -21,7 +21,6 @@ _THEMES: dict[str, tuple[Colour, Colour]] = {
 
 
 def make(seed: int, number: int) -> Sequence[Page]:
-    """One page, asked for all its text."""
     rng = source("columns", seed, number)
     name, paragraphs = texts.passage(rng, _LONGEST)
     face, em = choose(rng, "serif", "sans"), size(rng, 9, 24)

@@ -94,8 +94,8 @@ def _entry(folder: Path, place: str, told: Mapping[str, Any]) -> Entry:
     except (TypeError, ValueError):
         raise _wrong(
             folder,
-            f"{place}: the height {height} is no number above 0.",
-            "Give pixels, or leave it out.",
+            f"{place}: the height {height} is not a number above 0.",
+            "Set pixels, or leave it out.",
         ) from None
     if not isinstance(question, str):
         raise _wrong(folder, f"{place}: the question is not text.", _FORM)

@@ -37,7 +37,6 @@ class Face:
     file: str
 
     def at(self, size: int) -> ImageFont.FreeTypeFont:
-        """The font at a size: pixels an em."""
         return _open(self.file, size)
 
     @property
@@ -69,7 +68,6 @@ def faces(shape: str) -> tuple[Face, ...]:
 
 
 def choose(rng: random.Random, *shapes: str) -> Face:
-    """A face of any of these shapes."""
     return rng.choice(faces(rng.choice(shapes)))
 
 

@@ -64,5 +64,4 @@ Maker = Callable[[int, int], Sequence[Page]]
 
 
 def transcribe(lines: Sequence[str]) -> Request:
-    """Ask for all lines."""
     return Request(LINES, TRANSCRIBE, "\n".join(" ".join(line.split()) for line in lines))

@@ -60,7 +60,6 @@ def make(seed: int, number: int) -> Sequence[Page]:
 
 
 def _terminal(rng: random.Random, window: _Window) -> list[str]:
-    """A command, and what it printed."""
     pen, em, colours = window.pen, window.em, window.colours
     name, paragraphs = texts.passage(rng, _LONGEST)
     font, pitch = window.face.at(em), round(em * 1.25)
@@ -106,7 +105,6 @@ def _web(rng: random.Random, window: _Window) -> list[str]:
 
 
 def _colour(found: re.Match[str]) -> int:
-    """The place of a word's colour in its theme."""
     if found["note"] or found["string"]:
         return 4
     if found["word"] and keyword.iskeyword(found["word"]):

@@ -36,7 +36,6 @@ _THEMES: dict[str, tuple[Colour, Colour, Colour, Colour]] = {
 
 
 def make(seed: int, number: int) -> Sequence[Page]:
-    """One table, asked for all its text and for one cell."""
     rng = source("tables", seed, number)
     heads = ["City", *rng.sample(list(_COLUMNS), rng.randint(3, 6))]
     names = sorted(rng.sample(_NAMES, rng.randint(8, 16)))

@@ -36,7 +36,6 @@ class Maker:
 
     @property
     def count(self) -> int:
-        """Items of each kind."""
         return self.choice.limit or COUNT
 
     @property
@@ -56,7 +55,6 @@ class Maker:
 
     @property
     def has_relay(self) -> bool:
-        """Whether it can hear in a side context."""
         return isinstance(self.subject, Model)
 
     def item(
@@ -123,7 +121,6 @@ class Maker:
         return voices.kept(Path(self.choice.work, "sounds", f"{name}.flac"), make)
 
     def seed(self, *names: str) -> int:
-        """A seed of what is drawn for something of this run."""
         return zlib.crc32(" ".join((str(self.choice.seed), *names)).encode())
 
     def _id(self, name: str, number: int, said: Utterance, condition: str) -> str:
@@ -146,5 +143,4 @@ class Maker:
 
 @cache
 def _manual() -> str:
-    """The topics of Python's `help`, as words."""
     return re.sub(r"\s+", " ", haystack.text())

@@ -67,7 +67,7 @@ def human(seed: int, count: int) -> list[Recording]:
             "There is no human speech on this machine",
             "It comes from Debian's packages asterisk-core-sounds-en-g722 and "
             "pocketsphinx-testdata, and neither is installed.",
-            "Install them with apt, or give recordings of your own with --folder.",
+            "Install them with apt, or use recordings of your own with --folder.",
         )
     return found
 
@@ -86,7 +86,7 @@ def own(folder: Path) -> list[Recording]:
             "recordings_missing",
             "The folder of recordings is not there",
             f"There is no folder {folder}.",
-            "Give the folder in which sounds and their texts lie.",
+            "Name the folder that holds sounds and their texts.",
         )
     texts = _texts(folder)
     sounds = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SOUNDS)

@@ -4,6 +4,7 @@ import random
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from itertools import product
 
 import numpy as np
 
@@ -25,12 +26,16 @@ BEFORE = (0, 250, 500, 1000, 4000)
 BEFORE_SMALL = (0, 30, 60, 125, 250)
 """Tokens before a sound for the tiny model, which had little before one in its training."""
 ACCENTS = ("en-us", "en-us+f3", "en-us+m7", "en-gb-x-rp", "en-gb-scotland", "en-029")
-NOBODY = ("silence", "white", "hum")
 TWO = (
     "Two people speak, and they may speak at the same time. Write down what each of them says, in "
     "its original language: one line for each person, with nothing but what that person says."
 )
-_QUIET = 0.05  # amplitude of what is no speech: as loud as a fan
+_QUIET = np.float32(0.05)  # amplitude of what is no speech: as loud as a fan
+_NOBODY: Mapping[str, Callable[[int, np.random.Generator], Samples]] = {
+    "silence": lambda count, rng: np.zeros(count, np.float32),
+    "white": mixing.white,
+    "hum": mixing.hum,
+}
 
 
 def tiny(maker: Maker) -> Iterator[Numbered]:
@@ -42,37 +47,38 @@ def tiny(maker: Maker) -> Iterator[Numbered]:
             yield number, Item(id_, facts, partial(_examined, maker, id_, kind))
 
 
-def clean(maker: Maker) -> Iterator[Numbered]:
-    """Speech alone."""
+def spoken(maker: Maker, name: str) -> Iterator[Numbered]:
+    """Each utterance under every condition of a set."""
     for number, said in enumerate(maker.material):
-        yield maker.item("clean", number, said, "", {}, partial(say, said))
+        for condition, facts, speak in _CONDITIONS[name](maker, said):
+            yield maker.item(name, number, said, condition, facts, speak)
 
 
-def noise(maker: Maker) -> Iterator[Numbered]:
-    """White noise and babble at several ratios."""
-    for number, said in enumerate(maker.material):
-        for kind in ("white", "babble"):
-            seed = maker.seed(said.id, kind)
-            for snr in SNRS:
-                speak = partial(_noisy, said, kind, snr, seed)
-                facts: Facts = {"noise": kind, "snr": snr}
-                yield maker.item("noise", number, said, f"{kind}-{snr}", facts, speak)
+Conditions = Iterator[tuple[str, Facts, Callable[[], Samples]]]
 
 
-def room(maker: Maker) -> Iterator[Numbered]:
-    """Reverberation."""
-    for number, said in enumerate(maker.material):
-        for rt60 in ROOMS:
-            speak = partial(_echoing, said, rt60, maker.seed(said.id, "room"))
-            yield maker.item("room", number, said, f"{rt60}", {"rt60": rt60}, speak)
+def _clean(maker: Maker, said: Utterance) -> Conditions:
+    yield "", {}, partial(say, said)
 
 
-def speed(maker: Maker) -> Iterator[Numbered]:
-    """Slow and fast speakers."""
-    for number, said in enumerate(maker.material):
-        for value in SPEEDS:
-            speak = partial(say, said.at(value))
-            yield maker.item("speed", number, said, f"{value}", {"speed": value}, speak)
+def _noise(maker: Maker, said: Utterance) -> Conditions:
+    for kind, snr in product(("white", "babble"), SNRS):
+        speak = partial(_noisy, said, kind, snr, maker.seed(said.id, kind))
+        yield f"{kind}-{snr}", {"noise": kind, "snr": snr}, speak
+
+
+def _room(maker: Maker, said: Utterance) -> Conditions:
+    for rt60 in ROOMS:
+        speak = partial(_echoing, said, rt60, maker.seed(said.id, "room"))
+        yield f"{rt60}", {"rt60": rt60}, speak
+
+
+def _speed(maker: Maker, said: Utterance) -> Conditions:
+    for value in SPEEDS:
+        yield f"{value}", {"speed": value}, partial(say, said.at(value))
+
+
+_CONDITIONS = {"clean": _clean, "noise": _noise, "room": _room, "speed": _speed}
 
 
 def voices_(maker: Maker) -> Iterator[Numbered]:
@@ -89,9 +95,7 @@ def voices_(maker: Maker) -> Iterator[Numbered]:
 def two(maker: Maker) -> Iterator[Numbered]:
     """Two people, of whom the second begins while the first still speaks."""
     material = maker.material
-    if len(material) < 2:
-        return
-    for number, said in enumerate(material):
+    for number, said in enumerate(material if len(material) > 1 else ()):
         one = said.by("en-us")
         other = material[(number + 1) % len(material)].by("en-gb-x-rp+f2")
         both = Utterance(f"{one.text}\n{other.text}", "en", one.delivery)
@@ -105,9 +109,8 @@ def position(maker: Maker) -> Iterator[Numbered]:
     places = BEFORE_SMALL if maker.choice.tiny else BEFORE
     ways: tuple[Hearing, ...] = ("direct", "relay") if maker.has_relay else ("direct",)
     for number, said in enumerate(maker.material):
-        for before in places if maker.has_context else (0,):
-            for hearing in ways:
-                yield maker.placed(number, said, before, hearing)
+        for before, hearing in product(places if maker.has_context else (0,), ways):
+            yield maker.placed(number, said, before, hearing)
 
 
 def silence(maker: Maker) -> Iterator[Numbered]:
@@ -115,14 +118,13 @@ def silence(maker: Maker) -> Iterator[Numbered]:
     rng = random.Random(maker.choice.seed)
     for number in range(maker.count):
         seconds = rng.randint(2, 15)
-        for kind in NOBODY:
+        for kind in _NOBODY:
             id_ = f"silence-{maker.choice.seed}-{number:04d}-{kind}"
             facts: Facts = {"set": "silence", "kind": kind, "seconds": seconds}
             yield number, Item(id_, facts, partial(_unspoken, maker, id_, kind, seconds))
 
 
 def human(maker: Maker) -> Iterator[Numbered]:
-    """People, from packages of Debian."""
     return _recorded(maker, "human", recordings.human(maker.choice.seed, maker.count))
 
 
@@ -137,17 +139,14 @@ def folder(maker: Maker) -> Iterator[Numbered]:
             "folder_empty",
             "There are no recordings of yours",
             "The set folder was asked for without a folder.",
-            "Give one with --folder; docs/evaluate.md says what has to be in it.",
+            "Name one with --folder; docs/evaluate.md describes what it contains.",
         )
     return _recorded(maker, "folder", recordings.own(maker.choice.folder)[: maker.choice.limit])
 
 
 MAKERS: Mapping[str, Callable[[Maker], Iterator[Numbered]]] = {
     "tiny": tiny,
-    "clean": clean,
-    "noise": noise,
-    "room": room,
-    "speed": speed,
+    **{name: partial(spoken, name=name) for name in _CONDITIONS},
     "voices": voices_,
     "two": two,
     "position": position,
@@ -186,21 +185,14 @@ def _echoing(said: Utterance, rt60: float, seed: int) -> Samples:
 
 def _unspoken(maker: Maker, id_: str, kind: str, seconds: int) -> Asked:
     rng, count = np.random.default_rng(zlib.crc32(id_.encode())), seconds * RATE
-    makers: Mapping[str, Callable[[], Samples]] = {
-        "silence": lambda: np.zeros(count, np.float32),
-        "white": lambda: np.float32(_QUIET) * mixing.white(count, rng),
-        "hum": lambda: np.float32(_QUIET) * mixing.hum(count, rng),
-    }
-    return maker.asked("", maker.kept(id_, makers[kind]))
+    return maker.asked("", maker.kept(id_, lambda: _QUIET * _NOBODY[kind](count, rng)))
 
 
 def _recorded(maker: Maker, name: str, found: list[recordings.Recording]) -> Iterator[Numbered]:
     for number, recording in enumerate(found):
         facts: Facts = {
-            "set": name,
-            "source": recording.source,
-            "language": recording.language,
-        }
+            "set": name, "source": recording.source, "language": recording.language,
+        }  # fmt: skip
         id_ = f"{name}-{recording.id}-{zlib.crc32(recording.text.encode()):08x}"
         yield number, Item(id_, facts, partial(_played, maker, recording))
 

@@ -38,11 +38,9 @@ class Utterance:
 
     @property
     def id(self) -> str:
-        """Names text and voice."""
         return f"{zlib.crc32(self.text.encode()):08x}-{self.delivery.voice}"
 
     def by(self, voice: str) -> "Utterance":
-        """The same in another voice."""
         return replace(self, delivery=replace(self.delivery, voice=voice))
 
     def at(self, speed: float) -> "Utterance":
@@ -51,7 +49,6 @@ class Utterance:
 
 
 def sentences(language: str) -> list[str]:
-    """The sentences of a language."""
     return list(_sentences()[language])
 
 

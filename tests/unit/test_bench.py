@@ -1,3 +1,4 @@
+import itertools
 import json
 import time
 from collections.abc import Iterator
@@ -12,11 +13,12 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from mlx_gemma4 import cli
+from mlx_gemma4.cli import speed
+from mlx_gemma4.cli.speed import bench, first_token, never_end, noise, spoken, words
+from mlx_gemma4.cli.speed_result import Result, compared, differing, load, save, spread, table
 from mlx_gemma4.errors import Gemma4Error
-from mlx_gemma4.evaluate import report, speed
+from mlx_gemma4.evaluate import report
 from mlx_gemma4.evaluate.models import Model
-from mlx_gemma4.evaluate.speed import bench, first_token, never_end, noise, spoken, words
-from mlx_gemma4.evaluate.speed_result import Result, compared, differing, load, save, spread, table
 from mlx_gemma4.events import Done
 from mlx_gemma4.hub import catalog
 from mlx_gemma4.runtime.pace import SHORTEST
@@ -170,14 +172,18 @@ def test_what_was_heard_while_it_was_spoken_is_not_read_again(demonstration: Mod
     assert done.stats["new_prompt_tokens"] < 2 * SHORTEST
 
 
-def test_the_time_to_the_first_token_counts_what_giving_takes(demonstration: Model) -> None:
+def test_the_time_to_the_first_token_counts_what_giving_takes(
+    demonstration: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ticks, late = itertools.count(), [0.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: next(ticks) / 1000 + late[0])
     session = Session(demonstration.model, tokenizer=demonstration.tokenizer)
 
     def slowly(session: Session) -> None:
         session.add_text("hello")
-        time.sleep(0.3)
+        late[0] += 100
 
-    assert first_token(session, slowly) > 0.3
+    assert 100 < first_token(session, slowly) < 110
 
 
 def test_a_result_is_read_as_it_was_written(result: Result, tmp_path: Path) -> None:
@@ -200,6 +206,9 @@ def test_a_result_beside_itself_is_neither_better_nor_worse(result: Result) -> N
 
 
 def test_a_machine_that_is_ten_times_as_fast_is_better_in_everything(result: Result) -> None:
+    # its own rounds may be further apart than that on a busy machine
+    figures = [replace(figure, values=[1.0, 1.1]) for figure in result.figures]
+    result = replace(result, figures=figures)
     beside = faster(result, 10, around={**result.around, "machine": "another"})
     lines = compared(result, beside).rows
     assert {line[-1] for line in lines} == {"B"}

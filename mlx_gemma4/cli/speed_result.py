@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import Gemma4Error
-from . import surroundings
-from .parts import Table
+from ..evaluate import surroundings
+from ..evaluate.parts import Table
 
 if TYPE_CHECKING:
     from ..model.gemma4 import Gemma4
@@ -94,7 +94,7 @@ def load(file: Path) -> Result:
             "results_unreadable",
             "The result cannot be read",
             f"{file}: {error.strerror}.",
-            "Look for the file's name.",
+            "Check the file's name.",
         ) from error
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise Gemma4Error(

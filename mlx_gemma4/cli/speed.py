@@ -19,13 +19,13 @@ from PIL import Image
 
 from ..chat.tokenizer import Tokenizer
 from ..errors import Gemma4Error
+from ..evaluate import surroundings
+from ..evaluate.models import Model
 from ..events import Done
 from ..media.audio import FRAME, RATE
 from ..model.gemma4 import Gemma4
 from ..runtime.pace import FRAME_SECONDS, SHORTEST
 from ..session.session import Session
-from . import surroundings
-from .models import Model
 from .speed_result import LIVE, MEMORY, SPEED, WAIT, Figure, Result, around
 
 CONTEXTS = (512, 2048, 8192)
@@ -90,8 +90,8 @@ def bench(
         raise Gemma4Error(
             "nothing_measured",
             "There is nothing to measure",
-            f"{rounds} rounds are none.",
-            "Give 1.",
+            f"At least 1 round is needed, not {rounds}.",
+            "Set 1 or more.",
         )
     model, tokenizer = subject.model, subject.tokenizer
     chosen = _contexts(contexts, subject)
@@ -108,6 +108,7 @@ def bench(
         what = f"round {number} of {rounds}, {context:,} tokens" if number else "warming up"
         progress(what, done, len(steps))
         for name, unit, value in measure(model, tokenizer, context, fitting, kv_bits):
+            progress(f"{what}, {name} measured", done, len(steps))
             if number:
                 figure = figures.setdefault((name, context), Figure(name, context, unit, []))
                 figure.values.append(value)
@@ -263,7 +264,7 @@ def _contexts(wanted: Sequence[int], subject: Model) -> list[int]:
                 "The context is out of range",
                 f"{context:,} tokens cannot be measured: this model has {longest:,}, of which "
                 f"{_SPARE} are needed for questions and answers.",
-                f"Give {least} to {most:,}.",
+                f"Choose {least} to {most:,}.",
             )
     usual = CONTEXTS[:1] if subject.is_tiny else CONTEXTS
     return sorted({*wanted}) or [n for n in usual if n <= most] or [most]

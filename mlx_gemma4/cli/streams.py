@@ -1,0 +1,130 @@
+"""Standard input, output and error of the commands, closed, full or broken as they may be.
+
+What a command was asked for goes to stdout, everything else to stderr.
+"""
+
+import os
+import sys
+import time
+
+from ..errors import Gemma4Error
+
+EVERY = 10.0  # seconds between two lines of progress where stderr is no terminal
+_lost: list[OSError] = []  # why stdout takes no more
+
+
+def prepare() -> None:
+    """Make all three streams usable; one that was closed becomes the null device.
+
+    Raises:
+        Gemma4Error: stdout is closed, so nothing that is asked for could be printed.
+    """
+    _lost.clear()
+    closed = [name for name in ("stdin", "stdout", "stderr") if getattr(sys, name) is None]
+    for name in closed:  # each takes the lowest free descriptor, which is its own
+        mode = "r" if name == "stdin" else "w"
+        setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115, PTH123
+    if hasattr(sys.stdout, "reconfigure"):  # a letter that the encoding lacks ends no answer
+        sys.stdout.reconfigure(errors="backslashreplace")
+    if "stdout" in closed:
+        raise Gemma4Error(
+            "output_closed",
+            "There is nowhere to print",
+            "Standard output is closed.",
+            "Redirect it to a file, or to /dev/null where it is not needed.",
+        )
+
+
+def put(text: str = "", end: str = "\n") -> None:
+    """Print on stdout, at once; where that takes no more, on stderr, so that it is not lost.
+
+    Raises:
+        BrokenPipeError: its reader has gone.
+    """
+    if not _lost:
+        try:
+            print(text, end=end, flush=True)
+            return
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            _give_up(error)
+    tell(text, end)
+
+
+def tell(text: str, end: str = "\n") -> None:
+    """Print on stderr, at once; an answer does not fail because nobody reads that."""
+    try:
+        print(text, end=end, file=sys.stderr, flush=True)
+    except OSError:
+        _silence(2)
+
+
+def finish() -> None:
+    """Print what is still held back.
+
+    Raises:
+        BrokenPipeError: the reader of stdout has gone.
+        Gemma4Error: stdout took not all; the rest went to stderr.
+    """
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        _give_up(error)
+    if _lost:
+        raise Gemma4Error(
+            "output_failed",
+            "The output could not be written",
+            f"Standard output: {_lost[0].strerror}.",
+            "Make room or redirect it elsewhere. What it did not take was printed on stderr.",
+        )
+
+
+def drop_output() -> None:
+    """Send what Python still holds back to the null device, or it would complain at its exit."""
+    _silence(1)
+
+
+def _give_up(error: OSError) -> None:
+    _lost.append(error)
+    _silence(1)
+
+
+def _silence(descriptor: int) -> None:
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, descriptor)
+    os.close(null)
+
+
+class Progress:
+    """How far a long piece of work is: one line on a terminal, one every ten seconds in a pipe."""
+
+    def __init__(self) -> None:
+        self._shown = ""
+        self._next = 0.0
+
+    def show(self, line: str) -> None:
+        """Show a line in place of the one before."""
+        if line == self._shown:
+            return
+        if sys.stderr.isatty():
+            tell(f"\r\x1b[K{line}", end="")
+            self._shown = line
+        elif (now := time.monotonic()) >= self._next:
+            tell(line)
+            self._shown, self._next = line, now + EVERY
+
+    def step(self, what: str, done: int, total: int) -> None:
+        """Show what comes next, after `done` of `total` steps; clear the line after the last."""
+        if done < total:
+            self.show(f"{what}: step {done + 1:,} of {total:,}")
+        else:
+            self.clear()
+
+    def clear(self) -> None:
+        """Remove the line from a terminal."""
+        if self._shown and sys.stderr.isatty():
+            tell("\r\x1b[K", end="")
+        self._shown = ""

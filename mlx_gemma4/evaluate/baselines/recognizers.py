@@ -1,0 +1,158 @@
+"""Recognizers as rivals, each as its own command works; a process of its own has one of them.
+
+`tesseract:LANGUAGE` reads a whole picture at the size it was drawn: small print would be read
+better if it were enlarged first, and the command does not do that. `pocketsphinx` is CMU's
+recognizer of 2006 with the US English model inside its package, and without an energy gate, as is
+its default. `mlx-whisper:MODEL` and `faster-whisper:MODEL` are OpenAI's Whisper on MLX, and on
+CTranslate2 on the CPU; MODEL is a folder or what was fetched from the Hub before, else small.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import wave
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..surroundings import revision, versions
+from .serve import Absent, Answer, serve
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+About = Mapping[str, Any]
+# How a page is cut up (tesseract --help-psm): 6 one block of text, 3 whatever it finds. The best of
+# 3, 4 and 6 on 12 pages of each set (seed 7, tesseract 5.3.0): with 3 the error rate of tables was
+# 0.54 instead of 0.07, with 6 that of columns 0.67 instead of 0.06.
+_MODES = {"block": "6", "page": "3"}
+
+
+def tesseract(language: str) -> tuple[About, Answer]:
+    """Find the command and its language, English unless another is named."""
+    command = shutil.which("tesseract")
+    if command is None:
+        raise Absent(
+            "The command tesseract was not found.",
+            "Mac: brew install tesseract. Debian, Ubuntu: apt install tesseract-ocr.",
+        )
+    language = language or "eng"
+    known = _run(command, "--list-langs").split()
+    if missing := [part for part in language.split("+") if part not in known]:
+        raise Absent(
+            f"Tesseract is there without its data for {missing[0]}.",
+            "Mac: brew install tesseract-lang. Debian, Ubuntu: apt install "
+            f"tesseract-ocr-{missing[0].replace('_', '-')}.",
+        )
+
+    def answer(asked: Mapping[str, Any]) -> str:
+        options = ("stdout", "-l", language, "--psm", _MODES[asked["layout"] or "page"])
+        return "\n".join(_run(command, image, *options) for image in asked["images"]).strip()
+
+    version = _run(command, "--version").split()[1]
+    return {"revision": language, "versions": {"tesseract": version}}, answer
+
+
+def _run(*command: str) -> str:
+    # one thread: with more, a page took three to four times as long on two busy cores
+    alone = {**os.environ, "OMP_THREAD_LIMIT": "1"}
+    done = subprocess.run(command, env=alone, capture_output=True, text=True, encoding="utf-8")
+    if done.returncode:
+        raise RuntimeError(done.stderr.strip().rpartition("\n")[2] or f"status {done.returncode}")
+    return done.stdout
+
+
+def pocketsphinx(_: str) -> tuple[About, Answer]:
+    """Load its own model, of English with a large vocabulary."""
+    try:
+        from pocketsphinx import Decoder
+    except ModuleNotFoundError as error:
+        raise Absent.package(error, "pocketsphinx") from error
+    decoder = Decoder(loglevel="FATAL")
+
+    def hear(file: str) -> str:
+        decoder.start_utt()
+        decoder.process_raw(_pcm(file), full_utt=True)  # levelled by itself, not by what was before
+        decoder.end_utt()
+        hypothesis = decoder.hyp()
+        return hypothesis.hypstr if hypothesis else ""
+
+    installed = versions(("pocketsphinx",))
+    return {"revision": installed["pocketsphinx"], "versions": installed}, _each(hear)
+
+
+def mlx_whisper(model: str) -> tuple[About, Answer]:
+    try:
+        import mlx_whisper as library
+    except ModuleNotFoundError as error:
+        raise Absent.package(error, "mlx-whisper") from error
+    from huggingface_hub import snapshot_download
+
+    name = "mlx-community/whisper-small-mlx"
+    folder = _fetched(model or name, snapshot_download, "mlx-whisper", name)
+
+    def hear(file: str) -> str:
+        heard = library.transcribe(_samples(file), path_or_hf_repo=str(folder))
+        return str(heard["text"]).strip()
+
+    about = {"revision": revision(folder), "versions": versions(("mlx-whisper", "mlx"))}
+    return about, _each(hear)
+
+
+def faster_whisper(model: str) -> tuple[About, Answer]:
+    """Load a model; its weights are rounded to 8 bits, as its authors advise for a CPU."""
+    try:
+        import faster_whisper as library
+    except ModuleNotFoundError as error:
+        raise Absent.package(error, "faster-whisper") from error
+    small = "Systran/faster-whisper-small"
+    folder = _fetched(model or "small", library.download_model, "faster-whisper", small)
+    whisper = library.WhisperModel(str(folder), device="cpu", compute_type="int8")
+
+    def hear(file: str) -> str:
+        segments, _ = whisper.transcribe(_samples(file))
+        return " ".join(segment.text.strip() for segment in segments)
+
+    known = versions(("faster-whisper", "ctranslate2"))
+    return {"revision": revision(folder), "versions": known}, _each(hear)
+
+
+def _fetched(model: str, find: Callable[..., object], rival: str, small: str) -> Path:
+    """Find a model on this machine; nothing is fetched in the middle of a run."""
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    if Path(model).is_dir():
+        return Path(model)
+    try:
+        return Path(str(find(model, local_files_only=True)))
+    except (ValueError, HFValidationError, HfHubHTTPError, LocalEntryNotFoundError) as error:
+        raise Absent(
+            f"There is no Whisper {model} on this machine.",
+            f"hf download {small}, or name a folder: --against {rival}:FOLDER.",
+        ) from error
+
+
+def _each(hear: Callable[[str], str]) -> Answer:
+    """Answer with what is heard in each sound."""
+    return lambda asked: " ".join(filter(None, map(hear, asked["sounds"])))
+
+
+def _pcm(file: str) -> bytes:
+    """The samples of a WAV file that `rival.py` wrote: 16 kHz, mono, int16, little-endian."""
+    with wave.open(file) as sound:
+        samples: bytes = sound.readframes(sound.getnframes())
+    return samples
+
+
+def _samples(file: str) -> "NDArray[np.float32]":
+    """The same as (n,) numbers in [-1, 1), for a rival that has numpy."""
+    import numpy as np
+
+    return np.frombuffer(_pcm(file), "<i2").astype(np.float32) / np.float32(32768)
+
+
+if __name__ == "__main__":
+    of = {"tesseract": tesseract, "pocketsphinx": pocketsphinx}
+    serve((of | {"mlx_whisper": mlx_whisper, "faster_whisper": faster_whisper})[sys.argv.pop(1)])
