@@ -87,8 +87,9 @@ class Turn:
 
     Attributes:
         interrupted: somebody stopped the model before it had ended.
-        ids: of a model's turn, the tokens of its text as they were drawn, where the text alone may
-            be tokenized otherwise; empty if they are not known.
+        ids: of a model's turn, its tokens as they were drawn, since its text and calls alone may be
+            tokenized otherwise: without what ends the turn, without its thought (but where it calls
+            tools), after an empty thought that the prompt opened it with. Empty if not known.
 
     Raises:
         Gemma4Error: if the role is unknown or cannot hold such a part.

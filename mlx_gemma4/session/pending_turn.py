@@ -140,12 +140,12 @@ def held_once(part: Part) -> Part:
         return picture if patches is picture.patches else replace(picture, patches=patches)
 
     match part:
-        case ImagePart(picture):
-            return ImagePart(once(picture))
+        case ImagePart(picture) if (held := once(picture)) is not picture:
+            return ImagePart(held)
         case VideoPart(frames):
             return VideoPart(tuple((seconds, once(picture)) for seconds, picture in frames))
-        case SoundPart(frames):
-            return SoundPart(_HELD.setdefault(part.digest, frames))
+        case SoundPart(frames) if (known := _HELD.setdefault(part.digest, frames)) is not frames:
+            return SoundPart(known)
     return part
 
 

@@ -36,6 +36,7 @@ from .rows import Row, common
 _INDEX = re.compile(r"([0-9a-f]{16})-([0-9a-f]{48})\.json")
 _OWNER = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,99}")
 _NEW = "new-"  # how the names of unfinished files begin
+_WORTH = 64  # rows: to read fewer takes no longer than to load a file that goes on differently
 _SAMPLE = 16  # values of each tensor, which distinguish models of one shape
 _DIGESTS: WeakKeyDictionary[PrefixCache, tuple[Sequence[Row], str]] = WeakKeyDictionary()
 
@@ -108,9 +109,10 @@ class PrefixStore:
         held, found = common(rows, cache.rows), []
         for index in self._folder.glob(f"*/{kind}-*.json"):
             parked = self._read(index)
-            if parked is not None and (count := common(rows, parked.rows)) > held:
-                if count >= parked.earliest:
-                    found.append((count, index, parked))
+            if parked is None or (count := common(rows, parked.rows)) < parked.earliest:
+                continue
+            if count >= held + _WORTH or count == len(parked.rows) > held:
+                found.append((count, index, parked))
         for count, index, parked in sorted(found, key=lambda one: -one[0]):
             path = index.with_suffix(".safetensors")
             try:

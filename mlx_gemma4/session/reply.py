@@ -46,7 +46,8 @@ class DrawnReply:
     @property
     def ended(self) -> bool:
         """Whether the model ended its turn."""
-        return bool(self.ids) and self.ids[-1] in self._config.eos_token_ids
+        ends = {*self._config.eos_token_ids, self._tokenizer.controls.get("<|tool_response>")}
+        return bool(self.ids) and self.ids[-1] in ends
 
     def turn(self, interrupted: bool) -> Turn:
         """What was yielded so far, as a turn of the model's."""
