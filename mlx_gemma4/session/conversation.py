@@ -7,30 +7,27 @@ whoever drives it may do other work between two steps.
 
 import operator
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 from ..chat.messages import ImagePart, Part, SoundPart, Turn, VideoPart
 from ..chat.render import Prompt, render, unfinished
 from ..chat.tokenizer import Tokenizer
 from ..errors import Gemma4Error
-from ..events import ContextLow, Done, Dropped, Event, Heard, Moved, Notice, ToolCall
+from ..events import ContextLow, Done, Dropped, Heard, Moved, Notice, ToolCall
 from ..generation.prefill_decode import Cancelled, Steps
 from ..generation.sampler import Sampler
 from ..model.gemma4 import Gemma4
 from .pending_turn import PendingTurn, cut, held_once, medium_name, without_oldest
 from .prefix_cache import PrefixCache
 from .prefix_store import PrefixStore
-from .reply import DrawnReplies, DrawnReply
+from .reply import DrawnReplies, DrawnReply, Work, unless
 from .rows import PromptRows, with_rows
 from .transcriber import CLIP, INSTRUCTION, Hearing, Transcriber
 
 WhenFull = Literal["stop", "drop"]
-Result = TypeVar("Result")
-Work = Generator[Event | tuple[int, int] | None, None, Result]
-"""Yields events; (tokens fed, tokens to feed) after a chunk of the prompt; None after any other."""
 
 PATIENCE = 5.0
 """Seconds that hearing a sound again may take for a picture that is given while it is spoken."""
@@ -197,7 +194,7 @@ class Conversation:
         self._choose()
         if self.pending.relayed:
             self.pending = self.pending.closed()
-            done = yield from _unless(cancelled, self._transcribe_pending(), quiet=True)
+            done = yield from unless(cancelled, self._transcribe_pending(), quiet=True)
             if done is None:
                 yield Done("cancelled")
                 return
@@ -218,7 +215,7 @@ class Conversation:
         began_prompt = time.perf_counter()
         self._fill_from_store(prompt)
         header, opening = self._opening(prompt.prompt)
-        fed = yield from _unless(cancelled, self.cache.feed(prompt, header), quiet=False)
+        fed = yield from unless(cancelled, self.cache.feed(prompt, header), quiet=False)
         if fed is None:
             yield Done("cancelled")
             return
@@ -240,7 +237,7 @@ class Conversation:
         yield from self.take_notices()
         if clips and not interrupted:
             # beside a picture the model would answer what is said instead of transcribing it
-            said = yield from _unless(cancelled, self.transcriber.transcribe_all(clips), quiet=True)
+            said = yield from unless(cancelled, self.transcriber.transcribe_all(clips), quiet=True)
             if said is not None:
                 yield Heard(said)
             self.transcriber.reset()
@@ -389,21 +386,3 @@ class Conversation:
         rendered = with_rows(prompt, turns, config)
         self._rendered[open_reply] = turns, rendered
         return rendered
-
-
-def _unless(cancelled: Cancelled | None, steps: Steps[Result], quiet: bool) -> Work[Result | None]:
-    """Drive steps unless cancelled, and yield each, or None if `quiet`; None where cancelled.
-
-    After the last of them there is nothing left to cancel.
-    """
-    left = 1
-    with closing(steps):
-        while not left or cancelled is None or not cancelled():
-            try:
-                done, total = next(steps)
-            except StopIteration as end:
-                result: Result = end.value
-                return result
-            left = total - done
-            yield None if quiet else (done, total)
-    return None

@@ -3,13 +3,20 @@
 import json
 import time
 from collections.abc import Generator, Iterable, Sequence
+from contextlib import closing
 from dataclasses import replace
+from typing import TypeVar
 
 from ..chat.messages import Part, TextPart, Turn
 from ..chat.parser import ReplyParser
 from ..chat.tokenizer import Tokenizer
 from ..events import Event, Thought, Token, ToolCall
+from ..generation.prefill_decode import Cancelled, Steps
 from ..model.config import Config
+
+Result = TypeVar("Result")
+Work = Generator[Event | tuple[int, int] | None, None, Result]
+"""Yields events; (tokens fed, tokens to feed) after a chunk of the prompt; None after any other."""
 
 _MOST = 1000  # replies whose ids are remembered
 
@@ -128,6 +135,24 @@ class DrawnReplies:
         thoughts = tuple(part for part in known.parts if isinstance(part, Thought))
         rest = tuple(part for part in turn.parts if not isinstance(part, Thought))
         return replace(turn, parts=(*thoughts, *rest), ids=known.ids)
+
+
+def unless(cancelled: Cancelled | None, steps: Steps[Result], quiet: bool) -> Work[Result | None]:
+    """Drive steps unless cancelled, and yield each, or None if `quiet`; None where cancelled.
+
+    After the last of them there is nothing left to cancel.
+    """
+    left = 1
+    with closing(steps):
+        while not left or cancelled is None or not cancelled():
+            try:
+                done, total = next(steps)
+            except StopIteration as end:
+                result: Result = end.value
+                return result
+            left = total - done
+            yield None if quiet else (done, total)
+    return None
 
 
 def _content(turn: Turn) -> str:
