@@ -18,7 +18,7 @@ from ..chat.messages import Text, Turn
 from ..chat.render import render
 from ..events import Token
 from ..generation.sampler import Sampler
-from ..model.cache import STEP
+from ..limits import STEP
 from ..model.config import Config, load_config
 from ..session.prefix_cache import Timeline
 from ..session.reply import Answer

@@ -17,13 +17,11 @@ from ..chat.messages import Image, Turn, Video
 from ..chat.render import Prompt
 from ..generation.prefill_decode import Cancelled, Progress, decode, finish, prefill
 from ..generation.sampler import Sampler
+from ..limits import SEGMENT
 from ..model.cache import Cache
 from ..model.cache import Mark as CacheMark
 from ..model.gemma4 import Gemma4
 from .rows import Row, between, common, rows_of
-
-SEGMENT = 8192
-"""Tokens that are embedded at a time: 63 MB of the 12B's embeddings in bfloat16."""
 
 _FEW = 64  # rows: feeding fewer in a step of their own would cost more than it saves
 
