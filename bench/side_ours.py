@@ -10,7 +10,7 @@ from items import read
 from mlx.utils import tree_flatten
 from speech import random_frames
 
-from mlx_gemma4.chat.messages import Sound, Turn
+from mlx_gemma4.chat.messages import SoundPart, Turn
 from mlx_gemma4.chat.render import render
 from mlx_gemma4.checkpoint.load import load_folder
 from mlx_gemma4.evaluate.speed import spoken
@@ -109,7 +109,7 @@ class Side:
         session.hold(rest)
         token = next(event.id for event in session.reply(1, 0.0) if isinstance(event, Token))
         after_speech = time.perf_counter() - began
-        turns = [Turn("user", (Sound(sound),))]
+        turns = [Turn("user", (SoundPart(sound),))]
         ids = render(turns, tokenizer, config).token_ids
         return {"chunks": chunks, "after_speech": after_speech, "token": token, "ids": ids}
 

@@ -15,21 +15,21 @@ from ..media.images import Picture
 
 
 @dataclass(frozen=True)
-class Text:
+class TextPart:
     """Words; never read for control tokens."""
 
     text: str
 
 
 @dataclass(frozen=True, eq=False)
-class Image:
+class ImagePart:
     """A picture, cut into patches."""
 
     picture: Picture
 
 
 @dataclass(frozen=True, eq=False)
-class Sound:
+class SoundPart:
     """A clip: (n, 640) float32 frames of 40 ms."""
 
     frames: NDArray[np.float32]
@@ -41,7 +41,7 @@ class Sound:
 
 
 @dataclass(frozen=True, eq=False)
-class Video:
+class VideoPart:
     """Pictures of a film, each with its time in seconds from the start."""
 
     frames: tuple[tuple[float, Picture], ...]
@@ -49,20 +49,27 @@ class Video:
 
 @dataclass(frozen=True)
 class ToolResult:
-    """What a tool answered: its name and a str, number, bool, None, list or dict."""
+    """What a tool returned.
+
+    Attributes:
+        name: the tool's name.
+        response: a str, number, bool, None, list or dict.
+        id: of the call (`ToolCall.id`); empty where it is not known.
+    """
 
     name: str
     response: Any
+    id: str = field(default="", compare=False)
 
 
-Medium = Image | Sound | Video
-Part = Text | Medium | Thought | ToolCall | ToolResult
+Medium = ImagePart | SoundPart | VideoPart
+Part = TextPart | Medium | Thought | ToolCall | ToolResult
 Role = Literal["system", "user", "model", "tool"]
 
 _ALLOWED: Mapping[str, tuple[type, ...]] = {
-    "system": (Text,),
-    "user": (Text, Image, Video, Sound),
-    "model": (Thought, Text, ToolCall),
+    "system": (TextPart,),
+    "user": (TextPart, ImagePart, VideoPart, SoundPart),
+    "model": (Thought, TextPart, ToolCall),
     "tool": (ToolResult,),
 }
 

@@ -14,7 +14,7 @@ of `long` two hours.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..chat.messages import Text, Turn
+from ..chat.messages import TextPart, Turn
 from ..chat.render import render
 from ..events import Token
 from ..generation.sampler import Sampler
@@ -88,7 +88,7 @@ class Context:
         hay, timeline = self._read(model, item)
         place = int(str(facts["place"])) if len(hay.asked) > 1 else 0
         question, wanted = list(hay.asked.items())[place]
-        turns = [*hay.turns, Turn("user", (Text(question),))]
+        turns = [*hay.turns, Turn("user", (TextPart(question),))]
         prompt = render(turns, model.tokenizer, model.model.config)
         logits, _ = timeline.feed(prompt, turns)
         assert logits is not None

@@ -10,7 +10,7 @@ import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
-from ..chat.messages import Image, Part, Sound, Text, Turn
+from ..chat.messages import ImagePart, Part, SoundPart, TextPart, Turn
 from ..chat.render import Prompt, render
 from ..chat.tokenizer import Tokenizer
 from ..generation.prefill_decode import finish, prefill
@@ -103,11 +103,11 @@ def written(model: Gemma4, tokenizer: Tokenizer, asked: Asked) -> Prompt:
     """Write a question as `Session` does, up to where the answer begins."""
     config = model.config
     tokens = asked.image_tokens or config.image_tokens
-    parts: list[Part] = [Image(patches(image, tokens)) for image in asked.images]
-    parts += [Text(asked.text)] if asked.text else []
+    parts: list[Part] = [ImagePart(patches(image, tokens)) for image in asked.images]
+    parts += [TextPart(asked.text)] if asked.text else []
     for samples in asked.sounds:
         cut = clips(to_mono16k(samples, RATE), long="split")
-        parts += [Sound(frames(clip)) for clip in cut]
-    system = [Turn("system", (Text(asked.before),))] if asked.before else []
+        parts += [SoundPart(frames(clip)) for clip in cut]
+    system = [Turn("system", (TextPart(asked.before),))] if asked.before else []
     turns = [*system, Turn("user", tuple(parts))]
     return render(turns, tokenizer, config)

@@ -10,7 +10,7 @@ from contextlib import closing
 from dataclasses import replace
 from typing import Literal
 
-from ..chat.messages import Image, Part, Sound, Turn, Video
+from ..chat.messages import ImagePart, Part, SoundPart, Turn, VideoPart
 from ..chat.render import Prompt, render, unfinished
 from ..chat.tokenizer import Tokenizer
 from ..errors import Gemma4Error
@@ -95,11 +95,11 @@ class Conversation:
         """Add a part; one that is given while a sound is heard goes where the model expects it."""
         before, after = self.draft, self.draft.add(part)
         self.draft = after
-        if isinstance(part, Sound) or before.relayed or not before.sounds:
+        if isinstance(part, SoundPart) or before.relayed or not before.sounds:
             return
         lost = len(self.timeline) - self.timeline.shared(*self.settled())
         speed = self.timeline.rows_per_second
-        if isinstance(part, Image | Video) and speed and lost / speed > PATIENCE:
+        if isinstance(part, ImagePart | VideoPart) and speed and lost / speed > PATIENCE:
             self.draft = replace(before, waiting=(*before.waiting, part))
             self.notices.append(Moved(medium_name(part), "next turn", 0))
         elif lost:
@@ -111,7 +111,7 @@ class Conversation:
         if self.draft.relayed:
             self._write_down()
             if len(self.draft.live):
-                self.relay.hear(Sound(self.draft.live))
+                self.relay.hear(SoundPart(self.draft.live))
         else:
             self._make_room()
             self.timeline.prepare(*self.settled())
@@ -251,8 +251,8 @@ class Conversation:
 
     def _write_down(self, cancelled: Cancelled | None = None) -> bool:
         """Write down, in the relay, the clips that are finished; False if cancelled."""
-        while clip := next((p for p in self.draft.parts if isinstance(p, Sound)), None):
-            first, *rest = map(Sound, cut(clip.frames, self.relay.limit))
+        while clip := next((p for p in self.draft.parts if isinstance(p, SoundPart)), None):
+            first, *rest = map(SoundPart, cut(clip.frames, self.relay.limit))
             text = self.relay.transcript(first, cancelled)
             if text is None:
                 return False
@@ -261,14 +261,14 @@ class Conversation:
             self.draft = replace(self.draft, parts=parts, heard=_joined(self.draft.heard, text))
         return True
 
-    def _transcript(self, clips: Sequence[Sound], cancelled: Cancelled | None) -> str | None:
+    def _transcript(self, clips: Sequence[SoundPart], cancelled: Cancelled | None) -> str | None:
         """Write down sound that lies in the conversation, in the relay; None if cancelled.
 
         Beside a picture the model would answer what is said instead of writing it down.
         """
         said = ""
         for frames in (part for clip in clips for part in cut(clip.frames, self.relay.limit)):
-            text = self.relay.transcript(Sound(frames), cancelled)
+            text = self.relay.transcript(SoundPart(frames), cancelled)
             if text is None:
                 self.relay.rest()
                 return None

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..chat.messages import Image, Part, Sound, Text, Turn, Video
+from ..chat.messages import ImagePart, Part, SoundPart, TextPart, Turn, VideoPart
 from ..errors import Gemma4Error
 from ..media.audio import FRAME, RATE, need_frames, pause
 
@@ -56,10 +56,10 @@ class Draft:
         return self.frames * FRAME / RATE
 
     @property
-    def sounds(self) -> tuple[Sound, ...]:
+    def sounds(self) -> tuple[SoundPart, ...]:
         """The clips that are not yet text, but for the frames that are held."""
-        whole = tuple(part for part in self.parts if isinstance(part, Sound))
-        return (*whole, Sound(self.live)) if len(self.live) else whole
+        whole = tuple(part for part in self.parts if isinstance(part, SoundPart))
+        return (*whole, SoundPart(self.live)) if len(self.live) else whole
 
     @property
     def is_empty(self) -> bool:
@@ -68,7 +68,7 @@ class Draft:
 
     def add(self, part: Part) -> Draft:
         """Add a part. A sound ends the clip that is being heard."""
-        if not isinstance(part, Sound):
+        if not isinstance(part, SoundPart):
             return replace(self, parts=(*self.parts, part))
         frames = self.frames + len(part.frames)
         return replace(self.closed(), parts=(*self.closed().parts, part), frames=frames)
@@ -81,23 +81,23 @@ class Draft:
     def hear(self, limit: int) -> Draft:
         """Hear what is held; a clip that passes `limit` frames is cut at a pause."""
         *whole, live = cut(np.concatenate([self.live, self.held]), limit)
-        parts = (*self.parts, *map(Sound, whole))
+        parts = (*self.parts, *map(SoundPart, whole))
         return replace(self, parts=parts, live=live, held=_none())
 
     def closed(self) -> Draft:
         """End the clip that is being heard."""
         clip = np.concatenate([self.live, self.held])
-        ended = (Sound(clip),) if len(clip) else ()
+        ended = (SoundPart(clip),) if len(clip) else ()
         return replace(self, parts=(*self.parts, *ended), live=_none(), held=_none())
 
     def turn(self) -> Turn | None:
         """The user's turn as far as the conversation has it; None if that is nothing."""
         parts = self.parts
         if self.relayed:
-            parts = tuple(part for part in parts if not isinstance(part, Sound))
-            parts = (*parts, Text(self.heard)) if self.heard else parts
+            parts = tuple(part for part in parts if not isinstance(part, SoundPart))
+            parts = (*parts, TextPart(self.heard)) if self.heard else parts
         elif len(self.live):
-            parts = (*parts, Sound(self.live))
+            parts = (*parts, SoundPart(self.live))
         return Turn("user", parts) if parts else None
 
 
@@ -140,5 +140,5 @@ def without_oldest(turns: Sequence[Turn]) -> list[Turn]:
 
 def medium_name(part: Part) -> str:
     """What a person calls it."""
-    names = {Image: "picture", Video: "video", Sound: "sound"}
+    names = {ImagePart: "picture", VideoPart: "video", SoundPart: "sound"}
     return names.get(type(part), "text")

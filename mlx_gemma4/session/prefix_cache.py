@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import mlx.core as mx
 import numpy as np
 
-from ..chat.messages import Image, Turn, Video
+from ..chat.messages import ImagePart, Turn, VideoPart
 from ..chat.render import Prompt
 from ..generation.prefill_decode import Cancelled, Progress, decode, finish, prefill
 from ..generation.sampler import Sampler
@@ -222,6 +222,8 @@ class Timeline:
 def _segment(rows: Sequence[Row], start: int, stop: int) -> int:
     """Where to end a segment that begins at a row: not inside a picture."""
     end = min(start + SEGMENT, stop)
-    while end < stop and isinstance(rows[end], Image | Video) and rows[end] == rows[end - 1]:
+    while (
+        end < stop and isinstance(rows[end], ImagePart | VideoPart) and rows[end] == rows[end - 1]
+    ):
         end += 1
     return end

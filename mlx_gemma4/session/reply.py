@@ -3,7 +3,7 @@
 import time
 from collections.abc import Generator, Iterable
 
-from ..chat.messages import Part, Text, Turn
+from ..chat.messages import Part, TextPart, Turn
 from ..chat.parser import ReplyParser
 from ..chat.tokenizer import Tokenizer
 from ..events import Event, Thought, Token, ToolCall
@@ -49,7 +49,7 @@ class Answer:
         calls = [event for event in self._said if isinstance(event, ToolCall)]
         parts: tuple[Part, ...] = (Thought(thought),) if thought else ()
         if text:
-            parts = (*parts, Text(text))
+            parts = (*parts, TextPart(text))
         return Turn("model", (*parts, *calls), interrupted, self._text_ids() if text else ())
 
     def stats(self, began: float) -> dict[str, float]:

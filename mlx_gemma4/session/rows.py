@@ -6,7 +6,7 @@ Knows nothing of MLX. One row is one token.
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 
 from ..chat.builtin_template import shown
-from ..chat.messages import Image, Part, Sound, Turn, Video
+from ..chat.messages import ImagePart, Part, SoundPart, Turn, VideoPart
 from ..chat.render import Prompt
 from ..model.config import Config
 
@@ -69,9 +69,9 @@ def _first_left(sizes: Iterable[int], seen: int) -> tuple[int, int]:
 
 def _rows_of_part(part: Part) -> Iterator[Row]:
     match part:
-        case Image(picture):
+        case ImagePart(picture):
             yield from [part] * len(picture.patches)
-        case Video(frames):
+        case VideoPart(frames):
             yield from [part] * sum(len(picture.patches) for _, picture in frames)
-        case Sound():
+        case SoundPart():
             yield from part.digests

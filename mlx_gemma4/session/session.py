@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image as Pillow
 
-from ..chat.messages import Image, Part, Sound, Text, Turn, Video
+from ..chat.messages import ImagePart, Part, SoundPart, TextPart, Turn, VideoPart
 from ..chat.tokenizer import Tokenizer
 from ..errors import Gemma4Error
 from ..events import Event, Notice
@@ -78,7 +78,7 @@ class Session:
         self._talk = Conversation(
             model,
             tokenizer or _tokenizer_of(model),
-            [Turn("system", (Text(system),))] if system else [],
+            [Turn("system", (TextPart(system),))] if system else [],
             hearing,
             kv_bits,
             thinking,
@@ -112,7 +112,7 @@ class Session:
 
     def add_text(self, text: str) -> None:
         """Add words. Control tokens spelled in them stay plain text."""
-        self._add(Text(text))
+        self._add(TextPart(text))
 
     def add_image(
         self,
@@ -133,7 +133,7 @@ class Session:
         """
         self._needs("pictures", self._model.config.vision_config)
         picture = patches(image, image_tokens or self._image_tokens)
-        self._add(Image(picture))
+        self._add(ImagePart(picture))
         return picture
 
     def add_audio(
@@ -154,7 +154,7 @@ class Session:
         self._interrupt()
         self._talk.draft = self._talk.draft.hear(self._talk.limit)  # what is held comes before
         for clip in clips:
-            self._add(Sound(audio.frames(clip)))
+            self._add(SoundPart(audio.frames(clip)))
 
     def add_video(self, video: str | Path | Film) -> None:
         """Add, as `add_image`, a video file's pictures or at most 32 (seconds, picture) in order.
@@ -164,7 +164,9 @@ class Session:
         """
         self._needs("pictures", self._model.config.vision_config)
         film = open_video(video) if isinstance(video, str | Path) else timed(video)
-        self._add(Video(tuple((seconds, patches(frame, FRAME_TOKENS)) for seconds, frame in film)))
+        self._add(
+            VideoPart(tuple((seconds, patches(frame, FRAME_TOKENS)) for seconds, frame in film))
+        )
 
     def hear(self, frames: ArrayLike) -> None:
         """Listen live: feed frames to the model now, and those that were held before them.

@@ -9,7 +9,7 @@ asked for.
 
 from typing import Literal
 
-from ..chat.messages import Sound, Text, Turn
+from ..chat.messages import SoundPart, TextPart, Turn
 from ..chat.parser import ReplyParser
 from ..chat.render import Prompt, render, unfinished
 from ..chat.tokenizer import Tokenizer
@@ -55,7 +55,7 @@ class Relay:
     ) -> None:
         self._model = model
         self._tokenizer = tokenizer
-        self._words = Text(instruction)
+        self._words = TextPart(instruction)
         self._timeline = Timeline(model)
         self._start: Mark | None = None
         head = self._beginning()
@@ -75,7 +75,7 @@ class Relay:
         self._start = self._timeline.mark()
         return fed
 
-    def hear(self, clip: Sound) -> int:
+    def hear(self, clip: SoundPart) -> int:
         """Make the side context hold a clip as far as it was spoken; feeds only what is new.
 
         Returns:
@@ -85,7 +85,7 @@ class Relay:
         turns = [Turn("user", (self._words, clip))]
         return self._timeline.prepare(self._open(turns), turns)
 
-    def transcript(self, clip: Sound, cancelled: Cancelled | None = None) -> str | None:
+    def transcript(self, clip: SoundPart, cancelled: Cancelled | None = None) -> str | None:
         """Write down a whole clip, and forget it; None if cancelled, with the clip still held.
 
         It is the likeliest text, empty if the context has no room for it. A model that runs on is

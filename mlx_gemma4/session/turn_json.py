@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..chat.messages import Image, Part, Sound, Text, ToolResult, Turn, Video
+from ..chat.messages import ImagePart, Part, SoundPart, TextPart, ToolResult, Turn, VideoPart
 from ..events import Thought, ToolCall
 from ..media.images import Picture
 from .pending_turn import Draft
@@ -62,38 +62,38 @@ def draft_from_json(value: dict[str, Any], get: Get) -> Draft:
 
 def _to_json(part: Part, put: Put) -> dict[str, Any]:
     match part:
-        case Text(text):
+        case TextPart(text):
             return {"text": text}
         case Thought(text):
             return {"thought": text}
-        case ToolCall(name, arguments):
-            return {"call": name, "arguments": arguments}
-        case ToolResult(name, response):
-            return {"result": name, "response": response}
-        case Sound(frames):
+        case ToolCall(call_id, name, arguments):
+            return {"call": name, "arguments": arguments, "id": call_id}
+        case ToolResult(name, response, call_id):
+            return {"result": name, "response": response, "id": call_id}
+        case SoundPart(frames):
             return {"sound": put(frames)}
-        case Image(picture):
+        case ImagePart(picture):
             return {"image": _picture_to_json(picture, put)}
-        case Video(frames):
+        case VideoPart(frames):
             return {"video": [[at, _picture_to_json(picture, put)] for at, picture in frames]}
 
 
 def _from_json(value: dict[str, Any], get: Get) -> Part:
     match value:
         case {"text": str(text)}:
-            return Text(text)
+            return TextPart(text)
         case {"thought": str(text)}:
             return Thought(text)
         case {"call": str(name), "arguments": dict(arguments)}:
-            return ToolCall(name, arguments)
+            return ToolCall(str(value.get("id", "")), name, arguments)
         case {"result": str(name), "response": response}:
-            return ToolResult(name, response)
+            return ToolResult(name, response, str(value.get("id", "")))
         case {"sound": str(name)}:
-            return Sound(get(name))
+            return SoundPart(get(name))
         case {"image": dict(picture)}:
-            return Image(_picture_from_json(picture, get))
+            return ImagePart(_picture_from_json(picture, get))
         case {"video": list(frames)}:
-            return Video(tuple((float(at), _picture_from_json(one, get)) for at, one in frames))
+            return VideoPart(tuple((float(at), _picture_from_json(one, get)) for at, one in frames))
     raise ValueError(f"no part of a turn: {value}")
 
 

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlx_gemma4.chat.messages import Sound, Turn
+from mlx_gemma4.chat.messages import SoundPart, Turn
 from mlx_gemma4.chat.render import Prompt
 from mlx_gemma4.chat.tokenizer import Tokenizer
 from mlx_gemma4.errors import Gemma4Error
@@ -87,7 +87,7 @@ class Talk:
         relay = self.session._talk.relay
         transcript = relay.transcript
 
-        def noted(clip: Sound, cancelled: object = None) -> str | None:
+        def noted(clip: SoundPart, cancelled: object = None) -> str | None:
             assert len(clip.frames) <= relay.limit
             if self.session._talk.draft.relayed:  # else the sound stays in the conversation
                 self.written.append(clip.frames)
@@ -142,7 +142,7 @@ class Talk:
                 reply.close()
         turn = self.session.turns[-2] if self.session.turns[-1].role == "model" else None
         if isinstance(told[-1], Done) and told[-1].reason != "silence" and turn:
-            clips = [part.frames for part in turn.parts if isinstance(part, Sound)]
+            clips = [part.frames for part in turn.parts if isinstance(part, SoundPart)]
             assert_same_sound(self.written + clips, self.given)
             wanted = step == "asked" or bool(self.written)
             assert any(isinstance(event, Heard) for event in told) == (wanted and bool(self.given))
@@ -178,7 +178,7 @@ class Talk:
         assert_as_fresh(self.model, talk.timeline, talk.prompt(), talk.all_turns)
         relay = talk.relay
         if state.relayed and len(state.live):
-            turns = [Turn("user", (relay._words, Sound(state.live)))]
+            turns = [Turn("user", (relay._words, SoundPart(state.live)))]
             assert_as_fresh(self.model, relay._timeline, relay._render(turns, True), turns)
 
 

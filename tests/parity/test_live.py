@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlx_gemma4.chat.messages import Image, Sound, Turn
+from mlx_gemma4.chat.messages import ImagePart, SoundPart, Turn
 from mlx_gemma4.chat.render import Prompt
 from mlx_gemma4.media.images import Picture
 from mlx_gemma4.model.gemma4 import Gemma4
@@ -23,8 +23,8 @@ HEARD = ["audio", "audio2_padded", "image_audio"]
 
 def prompt_of(case: Case) -> tuple[Prompt, list[Turn]]:
     """A case as a session feeds it: ids with media, and turns that hold the same media."""
-    pictures = [Image(Picture(*pair, (0, 0), (0, 0))) for pair in case.images]
-    sounds = [Sound(clip) for clip in case.audio]
+    pictures = [ImagePart(Picture(*pair, (0, 0), (0, 0))) for pair in case.images]
+    sounds = [SoundPart(clip) for clip in case.audio]
     prompt = Prompt(case.ids.tolist(), case.images, [], case.audio)
     return prompt, [Turn("user", (*pictures, *sounds))]
 
@@ -76,7 +76,7 @@ def test_another_clip_heard_before_from_the_same_mark_changes_nothing(
     mark = line.mark()
     noise = [-clip for clip in case.audio]
     other = replace(prompt, audio=noise)
-    line.feed(other, [replace(turns[0], parts=(*turns[0].parts[:-1], Sound(noise[-1])))])
+    line.feed(other, [replace(turns[0], parts=(*turns[0].parts[:-1], SoundPart(noise[-1])))])
     line.rewind(mark)
     assert len(line) == start
     assert_ends_as_the_case(line, case)

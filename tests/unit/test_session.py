@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from mlx_gemma4.chat.messages import Sound, Text, Turn
+from mlx_gemma4.chat.messages import SoundPart, TextPart, Turn
 from mlx_gemma4.chat.tokenizer import Tokenizer
 from mlx_gemma4.errors import Gemma4Error
 from mlx_gemma4.events import Done, Event, Thought, Token
@@ -69,8 +69,8 @@ def test_a_reply_is_one_turn_of_tokens_and_one_done(session: Session) -> None:
     session.add_text("hello")
     *events, done = session.reply(max_tokens=5, temperature=1, seed=1)
     assert isinstance(done, Done)
-    assert session.turns[0] == Turn("user", (Text("hello"),))
-    assert session.turns[1] == Turn("model", (Text(said(events)),))
+    assert session.turns[0] == Turn("user", (TextPart("hello"),))
+    assert session.turns[1] == Turn("model", (TextPart(said(events)),))
     assert done.stats["reply_tokens"] == 5
     assert done.reason == "length"
 
@@ -159,7 +159,7 @@ def test_a_closed_reply_stays_as_far_as_it_was_said(session: Session) -> None:
     reply = session.reply(max_tokens=50, temperature=1, seed=1)
     first = [next(reply), next(reply), next(reply)]
     reply.close()
-    assert session.turns[1] == Turn("model", (Text(said(first)),), interrupted=True)
+    assert session.turns[1] == Turn("model", (TextPart(said(first)),), interrupted=True)
     ask(session, "go on")
     assert_cache_is_as_a_fresh_one(session)
 
@@ -198,7 +198,7 @@ def test_a_cancel_while_answering_keeps_what_was_said(session: Session) -> None:
     *events, done = session.reply(temperature=1, seed=1, cancelled=lambda: next(answers))
     assert isinstance(done, Done) and done.reason == "cancelled"
     assert done.stats["reply_tokens"] == 3
-    assert session.turns[1] == Turn("model", (Text(said(events)),), interrupted=True)
+    assert session.turns[1] == Turn("model", (TextPart(said(events)),), interrupted=True)
 
 
 def test_a_past_thought_is_left_out_of_the_history(
@@ -323,7 +323,7 @@ def test_frames_that_could_not_be_read_are_not_part_of_the_turn(session: Session
         session.hear(np.full((2, 640), np.nan, np.float32))
     finished(session)
     (heard,) = session.turns[0].parts
-    assert isinstance(heard, Sound) and np.array_equal(heard.frames, CLIP)
+    assert isinstance(heard, SoundPart) and np.array_equal(heard.frames, CLIP)
 
 
 def test_long_sound_is_refused_or_split_as_chosen(session: Session) -> None:

@@ -11,7 +11,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from mlx_gemma4.chat.messages import Text
+from mlx_gemma4.chat.messages import TextPart
 from mlx_gemma4.chat.tokenizer import Tokenizer
 from mlx_gemma4.errors import Gemma4Error
 from mlx_gemma4.events import ContextLow, Done, Dropped, Event, Heard, Thought
@@ -64,7 +64,7 @@ def test_an_answer_is_never_read_again_even_if_its_text_is_tokenized_otherwise(
     say(monkeypatch, [*ids, tokenizer.token_id("<turn|>")])
     session = Session(model)
     events = ask(session)
-    assert session.turns[1].parts == (Text(" user "),)
+    assert session.turns[1].parts == (TextPart(" user "),)
     assert session.turns[1].ids == tuple(ids)
     assert fed_after(session, events) == 0
 
@@ -190,7 +190,7 @@ def test_the_oldest_turns_are_dropped_while_idle_where_that_is_wanted(short: Gem
         assert session.context[0] <= 400 * 7 / 8
     assert dropped > 0
     assert len(session.turns) == 1 + 48 - dropped
-    assert session.turns[0].parts == (Text("be brief"),)
+    assert session.turns[0].parts == (TextPart("be brief"),)
     assert session.turns[1].role == "user"
 
 

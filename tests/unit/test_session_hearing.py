@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mlx_gemma4 import load
-from mlx_gemma4.chat.messages import Image, Sound, Text
+from mlx_gemma4.chat.messages import ImagePart, SoundPart, TextPart
 from mlx_gemma4.errors import Gemma4Error
 from mlx_gemma4.events import Done, Event, Heard, Moved, Token
 from mlx_gemma4.hub import catalog
@@ -67,7 +67,7 @@ def test_the_relay_writes_down_what_is_spoken_and_answers_the_text(
     session = Session(tiny, hearing="relay")
     speak(session, name)
     assert heard_in(events_of(session)) == [said]
-    assert session.turns[0].parts == (Text(said),)
+    assert session.turns[0].parts == (TextPart(said),)
 
 
 def test_a_picture_and_a_question_through_the_relay_are_answered_right(tiny: Gemma4) -> None:
@@ -89,7 +89,7 @@ def test_in_direct_a_transcript_is_given_where_it_is_asked_for_and_leaves_no_tra
     assert heard_in(with_line) == ["turn on the heater in the office"]
     assert heard_in(without) == []
     assert answer_in(with_line) == answer_in(without)
-    assert isinstance(asked.turns[0].parts[0], Sound)
+    assert isinstance(asked.turns[0].parts[0], SoundPart)
     done, other = with_line[-1], without[-1]
     assert isinstance(done, Done) and isinstance(other, Done)
     assert done.stats["new_prompt_tokens"] == other.stats["new_prompt_tokens"]
@@ -129,7 +129,7 @@ def test_a_sound_file_goes_to_the_relay_too_where_it_ends_too_late(unsafe: Gemma
     events = events_of(session)
     assert [event.where for event in events if isinstance(event, Moved)] == ["relay"]
     assert len(heard_in(events)) == 1
-    assert all(isinstance(part, Text) for part in session.turns[0].parts)
+    assert all(isinstance(part, TextPart) for part in session.turns[0].parts)
 
 
 def test_the_relay_cuts_clips_so_that_they_end_before_the_safe_position(
@@ -139,7 +139,7 @@ def test_the_relay_cuts_clips_so_that_they_end_before_the_safe_position(
     written: list[int] = []
     transcript = session._talk.relay.transcript
 
-    def noted(clip: Sound, *rest: object) -> str | None:
+    def noted(clip: SoundPart, *rest: object) -> str | None:
         written.append(len(clip.frames))
         text = transcript(clip, *rest)  # type: ignore[arg-type]
         assert len(session._talk.relay._timeline) < SAFE
@@ -161,7 +161,7 @@ def test_a_clip_past_the_limit_goes_on_as_a_further_one_cut_at_a_pause(model: Ge
     for start in range(0, len(clip), 50):
         session.hear(clip[start : start + 50])
     events_of(session)
-    clips = [part.frames for part in session.turns[0].parts if isinstance(part, Sound)]
+    clips = [part.frames for part in session.turns[0].parts if isinstance(part, SoundPart)]
     assert [len(one) for one in clips] == [707, 93]  # the last silent 200 ms, in their middle
     assert np.array_equal(np.concatenate(clips), clip)
 
@@ -195,7 +195,7 @@ def test_held_frames_are_fed_in_one_go_by_the_next_frames_or_the_reply(model: Ge
     session.hold(VOICE[22:40])
     events_of(session)
     (heard,) = session.turns[0].parts
-    assert isinstance(heard, Sound) and np.array_equal(heard.frames, VOICE[:40])
+    assert isinstance(heard, SoundPart) and np.array_equal(heard.frames, VOICE[:40])
     assert session.heard_seconds == 0
 
 
@@ -204,7 +204,7 @@ def test_frames_that_were_only_held_are_answered(model: Gemma4) -> None:
     session.hold(VOICE[:20])
     assert isinstance(events_of(session)[-1], Done)
     (heard,) = session.turns[0].parts
-    assert isinstance(heard, Sound) and np.array_equal(heard.frames, VOICE[:20])
+    assert isinstance(heard, SoundPart) and np.array_equal(heard.frames, VOICE[:20])
 
 
 def test_a_picture_during_speech_goes_before_it_where_hearing_it_again_is_cheap(
@@ -218,7 +218,7 @@ def test_a_picture_during_speech_goes_before_it_where_hearing_it_again_is_cheap(
     assert (moved.what, moved.where) == ("picture", "before the sound")
     assert 40 <= moved.rows < 50
     events_of(session)
-    assert [type(part) for part in session.turns[0].parts] == [Image, Sound]
+    assert [type(part) for part in session.turns[0].parts] == [ImagePart, SoundPart]
 
 
 def test_a_picture_during_speech_waits_for_the_next_turn_where_that_would_take_too_long(
@@ -230,10 +230,10 @@ def test_a_picture_during_speech_waits_for_the_next_turn_where_that_would_take_t
     session.add_image(NOISE)
     first = events_of(session)
     assert first[0] == Moved("picture", "next turn", 0)
-    assert [type(part) for part in session.turns[0].parts] == [Sound]
+    assert [type(part) for part in session.turns[0].parts] == [SoundPart]
     session.add_text("and this?")
     events_of(session)
-    assert [type(part) for part in session.turns[2].parts] == [Image, Text]
+    assert [type(part) for part in session.turns[2].parts] == [ImagePart, TextPart]
 
 
 def test_in_the_relay_a_picture_moves_nothing(model: Gemma4) -> None:
@@ -296,7 +296,7 @@ def test_silence_in_the_relay_is_no_question(
     session.hear(VOICE[:5])
     session.add_text("and now?")
     assert isinstance(events_of(session)[-1], Done)
-    assert session.turns[0].parts == (Text("and now?"),)
+    assert session.turns[0].parts == (TextPart("and now?"),)
 
 
 def test_the_side_context_gives_its_memory_back_after_the_reply(model: Gemma4) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mlx_gemma4.chat.messages import Video
+from mlx_gemma4.chat.messages import VideoPart
 from mlx_gemma4.chat.tokenizer import Tokenizer
 from mlx_gemma4.errors import Gemma4Error
 from mlx_gemma4.media.images import patches
@@ -99,7 +99,7 @@ def test_frames_that_come_with_their_times_are_a_video(
     session = Session(model)
     session.add_video([(0, grey), (61.5, Image.fromarray(grey)), (125.0, path)])
     (video,) = session._talk.draft.parts
-    assert isinstance(video, Video)
+    assert isinstance(video, VideoPart)
     assert [seconds for seconds, _ in video.frames] == [0, 61.5, 125.0]
     (count,) = {len(picture.patches) for _, picture in video.frames}
     assert count == len(patches(grey, FRAME_TOKENS).patches)
