@@ -15,12 +15,10 @@ import numpy as np
 
 from ..generation.prefill_decode import Cancelled, Steps, decode, prefill
 from ..generation.sampler import Sampler
+from ..limits import SEGMENT
 from ..model import cache as kv
 from ..model.gemma4 import Gemma4
 from .rows import PromptRows, Row, common
-
-SEGMENT = 8192
-"""Tokens that are embedded at a time: 63 MB of the 12B's embeddings in bfloat16."""
 
 _FEW = 64  # rows: feeding fewer in a step of their own would cost more than it saves
 
