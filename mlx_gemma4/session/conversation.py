@@ -1,4 +1,4 @@
-"""What was said and added, and the caches that hold it: what a `Session` works on.
+"""The turns, what was added, and the caches that hold it: what a `Session` works on.
 
 State is plain data (the turns, a pending turn) that is rendered as a whole at each step. The caches
 follow it: what of a step they hold already is not fed again. Work that takes long is a generator:
@@ -30,16 +30,16 @@ from .transcriber import CLIP, INSTRUCTION, Hearing, Transcriber
 WhenFull = Literal["stop", "drop"]
 
 PATIENCE = 5.0
-"""Seconds that hearing a sound again may take for a picture that is given while it is spoken."""
+"""Seconds that hearing a sound again may take for a picture that is added while it is spoken."""
 _LOW = 8  # the context is low when less than one in so many of its rows is free,
-_TIGHT = 16  # and then nobody can wait until there is time to drop turns
+_TIGHT = 16  # and then turns are dropped at once, not when there is time
 
 
 class Conversation:
     """Arguments are those of `Session`.
 
     Attributes:
-        turns: what was said.
+        turns: the conversation so far.
         pending: what was added since the last reply.
         notices: what was not yet reported.
         cache: of all this.
@@ -105,7 +105,7 @@ class Conversation:
         self.transcriber.reset()
 
     def prompt(self) -> PromptRows:
-        """Render everything up to where the reply begins."""
+        """Render everything up to where the reply starts."""
         return self._render(True)
 
     def settled(self) -> PromptRows:
@@ -119,7 +119,7 @@ class Conversation:
         return len(settled) - self.cache.shared(settled)
 
     def add(self, part: Part) -> None:
-        """Add a part; one that is given while a sound is heard goes where the model expects it."""
+        """Add a part; one that is added while a sound is heard goes where the model expects it."""
         before, after = self.pending, self.pending.add(held_once(part))
         self.pending = after
         if isinstance(part, SoundPart) or before.relayed or not before.sounds:
@@ -154,7 +154,7 @@ class Conversation:
         dropped = self._make_room(_LOW)
         fed = yield from self._prepare()
         if self.pending.is_empty:
-            self.cache.keep()  # the next turn begins here
+            self.cache.keep()  # the next turn starts here
         if not fed and self._may_relay:
             fed = yield from self.transcriber.prepare()
         self.watch_context()
@@ -236,10 +236,11 @@ class Conversation:
         self.watch_context()
         yield from self.take_notices()
         if clips and not interrupted:
-            # beside a picture the model would answer what is said instead of transcribing it
-            said = yield from unless(cancelled, self.transcriber.transcribe_all(clips), quiet=True)
-            if said is not None:
-                yield Heard(said)
+            # beside a picture the model would answer the sound instead of transcribing it
+            steps = self.transcriber.transcribe_all(clips)
+            transcript = yield from unless(cancelled, steps, quiet=True)
+            if transcript is not None:
+                yield Heard(transcript)
             self.transcriber.reset()
         stats = {
             "prompt_tokens": len(prompt),
@@ -320,9 +321,9 @@ class Conversation:
         self._look_in_store = False
 
     def _opening(self, prompt: Prompt) -> tuple[int, tuple[int, ...]]:
-        """The row at which the last turn begins, and the ids after its header (an empty thought).
+        """The row at which the last turn starts, and the ids after its header (an empty thought).
 
-        Where a reply goes on after a tool's result there is no new turn.
+        Where a reply continues after a tool's result there is no new turn.
         """
         ids = prompt.token_ids
         header = self._tokenizer.encode("<|turn>model\n", special=True)
@@ -340,7 +341,7 @@ class Conversation:
                 "The conversation is too long",
                 f"It has {len(prompt):,} tokens, and the context of this model holds "
                 f"{self.rows:,}, the reply included.",
-                "Shorten it, give fewer pictures or fewer tokens a picture, or start a new one.",
+                "Shorten it, use fewer pictures or fewer tokens a picture, or start a new one.",
             )
         return room
 

@@ -48,11 +48,11 @@ class SessionInput:
         image: Pillow.Image | str | Path | NDArray[np.generic],
         image_tokens: int | None = None,
     ) -> Picture:
-        """Add a picture; give it as the model sees it.
+        """Add a picture; return it as the model sees it.
 
         While a sound is heard, the picture goes before it, as the model expects: the sound is heard
         again after it, unless that would take more than PATIENCE seconds. Then the picture is part
-        of the next turn. A notice (`Moved`) says which.
+        of the next turn. A notice (`Moved`) reports which.
 
         Args:
             image_tokens: the most that this picture may take; None for the session's.
@@ -101,7 +101,7 @@ class SessionInput:
     def add_tool_result(
         self, call_id: str, content: str | Mapping[str, Any] | Sequence[Any]
     ) -> tuple[Picture, ...]:
-        """Add what a tool returned; the model goes on with it in the next reply.
+        """Add what a tool returned; the model continues with it in the next reply.
 
         Args:
             call_id: `ToolCall.id` of a call in the last reply.
@@ -137,8 +137,8 @@ class SessionInput:
         """Listen live: feed frames to the model now, and those that were held before them.
 
         Frames of one turn make one clip, however many calls bring them, until it is as long as the
-        model can hear: then it is cut at a pause and goes on as a further clip. In the side context
-        the finished one is transcribed at once, which takes as long as a short reply.
+        model can hear: then it is cut at a pause and continues as a further clip. In the side
+        context the finished one is transcribed at once, which takes as long as a short reply.
 
         Args:
             frames: (n, 640) samples of 16 kHz mono sound in [-1, 1].

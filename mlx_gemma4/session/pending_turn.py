@@ -36,7 +36,7 @@ Frames = NDArray[np.float32]
 REACH = 125
 """Frames (5 s) before the end of a clip that is full, in which the pause is looked for.
 
-Well below the rows that a cache can always drop for free: what lies after the pause goes back.
+Well below the rows that a cache can always drop for free: what comes after the pause goes back.
 """
 
 

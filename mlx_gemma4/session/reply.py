@@ -68,7 +68,7 @@ class DrawnReply:
         return Turn("model", (*parts, *calls), interrupted, ids)
 
     def stats(self, began: float) -> dict[str, float]:
-        """The numbers of this reply, whose work began at a `time.perf_counter`."""
+        """The numbers of this reply, whose work started at a `time.perf_counter`."""
         stats: dict[str, float] = {"reply_tokens": len(self.ids)}
         if self.ids:
             stats["seconds_to_first_token"] = self._times[0] - began

@@ -38,25 +38,25 @@ class Session(SessionInput):
     """A conversation with a model.
 
     Text, pictures and sound are added in any order; `reply` answers what was added since the last
-    reply. While a reply is being read, any other call ends it, and what was said stays; but no call
-    is possible from inside a callback. What takes long has a form in steps beside it (`replying`,
-    `listening`, `reading`), so that one thread can serve several sessions.
+    reply. While a reply is being read, any other call ends it, and what was drawn stays; but no
+    call is possible from inside a callback. What takes long has a form in steps beside it
+    (`replying`, `listening`, `reading`), so that one thread can serve several sessions.
 
     Args:
         model: from `load`.
         system: an instruction before the conversation.
-        turns: what was said before, as `turns` returns it. It is read with the first reply, or
+        turns: the conversation so far, as `turns` returns it. It is read with the first reply, or
             by `reading`; what `store` holds of it is not read again.
         tools: what the model may call, as in OpenAI's chat completions: {"type": "function",
             "function": {"name", "description", "parameters"}}.
         image_tokens: the most tokens a picture may take; None for the model's own default.
-        hearing: "direct": sound lies in the conversation. "relay": it is heard in a side context,
+        hearing: "direct": sound is in the conversation. "relay": it is heard in a side context,
             and its transcript enters the conversation as text. "auto": direct where it ends before
             the model's `audio_safe_position` (Package.toml), else relay.
         kv_bits: 8 or 4 to quantize the full layers' cache.
         thinking: whether the model thinks before it answers.
         tokenizer: None for the one in the model's folder.
-        when_full: what to do when less than an eighth of the context is left: "stop" goes on until
+        when_full: what to do when less than an eighth of the context is left: "stop" does nothing until
             it is full, "drop" takes the oldest turns out until half of it is free.
         store: where `park` keeps rows on disk, and where those of `turns` are looked for.
 
@@ -105,10 +105,10 @@ class Session(SessionInput):
             tools: None for those that it has.
         """
         self._interrupt()
-        said = [turn for turn in turns if turn.role != "system" or self._system is None]
+        others = [turn for turn in turns if turn.role != "system" or self._system is None]
         system = [Turn("system", (TextPart(self._system),))] if self._system else []
         self._tools = self._tools if tools is None else tuple(tools)
-        self._conversation.open([*system, *said], self._tools)
+        self._conversation.open([*system, *others], self._tools)
 
     @property
     def unread(self) -> int:
@@ -127,7 +127,7 @@ class Session(SessionInput):
         return self._conversation.cache.nbytes + self._conversation.transcriber.nbytes
 
     def notices(self) -> list[Notice]:
-        """Take what happened unasked since the last call; `reply` gives what was not taken."""
+        """Take what happened unasked since the last call; `reply` yields what was not taken."""
         return self._conversation.take_notices()
 
     def reply(
@@ -143,7 +143,7 @@ class Session(SessionInput):
     ) -> Generator[Event]:
         """Answer what was added since the last reply; the work is done while the events are read.
 
-        Closing the iterator stops the model; what it said until then stays in the conversation, as
+        Closing the iterator stops the model; what it drew until then stays in the conversation, as
         a turn that is `interrupted`. A cancel before the first token leaves the question open.
 
         Args:
@@ -154,14 +154,14 @@ class Session(SessionInput):
             seed: the same seed gives the same reply; None for a new one each time.
             progress: called with (tokens fed, tokens to feed) while the prompt is read.
             cancelled: asked between chunks and tokens whether to stop.
-            heard: ask for a transcript of sound that lies in the conversation, too. It is drawn
+            heard: ask for a transcript of sound that is part of the conversation, too. It is drawn
                 after the answer, which need not wait for it, and in the side context.
 
         Returns:
-            Notices that were not taken; Heard where sound was written down; Token, Thought and
+            Notices that were not taken; Heard where sound was transcribed; Token, Thought and
             ToolCall events; then one Done. Its reason is "stop" (the model ended), "length"
-            (max_tokens), "context" (no room left), "cancelled" or "silence" (the relay understood
-            nothing, and there is nothing else to answer). Its stats are prompt_tokens,
+            (max_tokens), "context" (no room left), "cancelled" or "silence" (nothing was
+            understood, and there is nothing else to answer). Its stats are prompt_tokens,
             new_prompt_tokens (what the cache did not hold), reply_tokens, prompt_tokens_per_second
             and, where there were enough tokens to measure it, seconds_to_first_token (since this
             reply was begun) and tokens_per_second.
@@ -213,7 +213,7 @@ class Session(SessionInput):
         """Remember this place, for `rewind`. It holds on to the cache's buffers while it lives.
 
         Undo: mark before a question is added, and rewind to it. Edit the last question: the same,
-        and add it anew. Regenerate: mark before `reply`, rewind, and reply with another seed.
+        and add another. Regenerate: mark before `reply`, rewind, and reply with another seed.
         """
         self._interrupt()
         talk = self._conversation
