@@ -56,8 +56,8 @@ class Session(SessionInput):
         kv_bits: 8 or 4 to quantize the full layers' cache.
         thinking: whether the model thinks before it answers.
         tokenizer: None for the one in the model's folder.
-        when_full: what to do when less than an eighth of the context is left: "stop" does nothing until
-            it is full, "drop" takes the oldest turns out until half of it is free.
+        when_full: what to do when less than an eighth of the context is left: "stop" waits until it
+            is full, "drop" takes the oldest turns out until half of it is free.
         store: where `park` keeps rows on disk, and where those of `turns` are looked for.
 
     Raises:
