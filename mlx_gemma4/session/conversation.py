@@ -68,7 +68,7 @@ class Conversation:
         self._when_full = when_full
         self._store = store
         self._look_in_store = False
-        self._drawn = DrawnReplies()
+        self._drawn = DrawnReplies(tokenizer, model.config)
         self._rendered: dict[bool, tuple[list[Turn], PromptRows]] = {}
         package = getattr(model, "package", None)
         self._safe: int | None = package.audio_safe_position if package else None
