@@ -16,7 +16,8 @@ from ..errors import Gemma4Error
 from ..events import Event
 from ..media.audio import RATE, read_sound
 from ..model.gemma4 import Gemma4
-from ..session.session import Mark, Session
+from ..session.session import Session
+from ..session.session import SessionMark as Mark
 from . import commands as do
 from .reports import EngineEvent, Figures, ImageAdded, Loaded, Marked, Noted, Reading
 

@@ -25,7 +25,7 @@ from .prefix_cache import PrefixCache
 from .prefix_store import PrefixStore
 from .reply import DrawnReplies, DrawnReply, Work, unless
 from .rows import PromptRows, with_rows
-from .transcriber import CLIP, INSTRUCTION, Hearing, Transcriber
+from .transcriber import CLIP, INSTRUCTION, HearingMode, Transcriber
 
 WhenFull = Literal["stop", "drop"]
 
@@ -50,7 +50,7 @@ class Conversation:
         self,
         model: Gemma4,
         tokenizer: Tokenizer,
-        hearing: Hearing,
+        hearing: HearingMode,
         kv_bits: int | None,
         thinking: bool,
         when_full: WhenFull,
