@@ -12,7 +12,7 @@ from PIL import Image
 from .parts import Part
 
 if TYPE_CHECKING:
-    from ..session.transcriber import Hearing
+    from ..session.transcriber import HearingMode
 
 Fact = str | int | float | bool | None
 Facts = Mapping[str, Fact]
@@ -42,7 +42,7 @@ class Asked:
     before: str = ""  # a system turn before all this
     most: int = 256  # tokens of an answer
     layout: str = ""  # of the pictures, for recognizers: `pages.page.Page.layout`
-    hearing: "Hearing" = "auto"  # where a model of ours hears the sounds, as in `Session`
+    hearing: "HearingMode" = "auto"  # where a model of ours hears the sounds, as in `Session`
 
 
 @dataclass(frozen=True, eq=False)

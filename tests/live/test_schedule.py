@@ -25,8 +25,9 @@ from mlx_gemma4.model import cache as kv
 from mlx_gemma4.model.gemma4 import Gemma4
 from mlx_gemma4.session import conversation, pending_turn, prefix_cache, transcriber
 from mlx_gemma4.session.prefix_cache import PrefixCache
+from mlx_gemma4.session.prefix_store import PrefixStore
 from mlx_gemma4.session.rows import PromptRows
-from mlx_gemma4.session.session import Mark, Session
+from mlx_gemma4.session.session import Session, SessionMark
 
 RNG = np.random.default_rng(4)
 PICTURES = RNG.integers(0, 256, (3, 48, 96, 3)).astype(np.uint8)
@@ -62,7 +63,10 @@ class Talk:
     """A session, beside a plain account of the sound that it was given."""
 
     def __init__(
-        self, model: Gemma4, mode: transcriber.Hearing, when_full: conversation.WhenFull = "stop"
+        self,
+        model: Gemma4,
+        mode: transcriber.HearingMode,
+        when_full: conversation.WhenFull = "stop",
     ) -> None:
         self.model, self.mode = model, mode
         # the published template opens a reply with what is not in the history afterwards
@@ -80,7 +84,7 @@ class Talk:
         self.spoken = 0  # frames of VOICE that were used up
         self.given: list[np.ndarray] = []  # the clips of this turn, but for their cuts,
         self.written: list[np.ndarray] = []  # and those that the relay has transcribed
-        self.marks: list[tuple[Mark, list[np.ndarray], list[np.ndarray]]] = []
+        self.marks: list[tuple[SessionMark, list[np.ndarray], list[np.ndarray]]] = []
         self.watch()
 
     def watch(self) -> None:
@@ -131,6 +135,11 @@ class Talk:
                 pass
         elif step == "save":
             self.save(cache=number % 3 > 0)
+        elif step == "open":
+            session.open(session.turns[: 1 + number % len(session.turns)])
+            self.given, self.written = [], []
+        elif step == "park":
+            self.park(number)
         elif step in ("reply", "barge", "asked"):
             self.reply(step, number)
 
@@ -168,6 +177,27 @@ class Talk:
         assert self.session.context[0] == (held if cache else 0)
         assert self.session.heard_seconds == before.heard_seconds
         self.marks = []  # they are the other session's
+
+    def park(self, number: int) -> None:
+        """Park the rows, and open the turns, or the first of them, in another session."""
+        with tempfile.TemporaryDirectory() as folder:
+            store = PrefixStore(folder)
+            self.session._conversation._store = store
+            self.session.park("owner")
+            turns = self.session.turns[1 : 1 + max(1, len(self.session.turns) - number % 3)]
+            self.session = Session(
+                self.model,
+                "be brief",
+                turns=turns,
+                image_tokens=70,
+                hearing=self.mode,
+                tokenizer=self.tokenizer,
+                when_full=self.when_full,
+                store=store,
+            )
+            assert self.session.unread >= 0  # the store is looked into now
+        self.watch()
+        self.given, self.written, self.marks = [], [], []
 
     def check(self) -> None:
         """All sound is there, and both caches are as fresh ones."""
@@ -212,7 +242,7 @@ def assert_as_fresh(model: Gemma4, line: PrefixCache, new: PromptRows) -> None:
 
 STEPS = (
     "text", "picture", "sound", "hear", "hear", "hear", "hold", "reply", "barge", "asked",
-    "mark", "mark", "rewind", "rewind", "discard", "idle", "save",
+    "mark", "mark", "rewind", "rewind", "discard", "idle", "save", "open", "park",
 )  # fmt: skip
 
 
@@ -223,7 +253,7 @@ SCHEDULES = st.lists(st.tuples(st.sampled_from(STEPS), st.integers(0, 99)), min_
 @settings(max_examples=15, deadline=None)
 @given(steps=SCHEDULES)
 def test_after_any_schedule_the_caches_are_as_fresh_ones(
-    model: Gemma4, mode: transcriber.Hearing, steps: list[tuple[str, int]]
+    model: Gemma4, mode: transcriber.HearingMode, steps: list[tuple[str, int]]
 ) -> None:
     talk = Talk(model, mode)
     for step, number in steps:
@@ -265,7 +295,7 @@ def test_so_they_are_where_turns_are_dropped_and_what_does_not_fit_is_refused(
         talk.check()
 
 
-def memory(model: Gemma4, session: Session, empty: Mark) -> int:
+def memory(model: Gemma4, session: Session, empty: SessionMark) -> int:
     """Bytes in use when the conversation is at its beginning again."""
     session.rewind(empty)
     session.notices()
@@ -283,7 +313,7 @@ def test_memory_stays_flat_over_two_hundred_turns(model: Gemma4) -> None:
     empty = session.mark()
     used: list[int] = []
     turns = 0
-    steps = [step for step in STEPS if step not in ("save", "mark", "rewind")]
+    steps = [step for step in STEPS if step not in ("save", "mark", "rewind", "open", "park")]
     while turns < 200:
         step = rng.choice(steps)
         answers = step in ("reply", "barge", "asked")
