@@ -10,6 +10,7 @@ from typing import TypeVar, cast
 import mlx.core as mx
 import numpy as np
 
+from ..limits import CHUNKS
 from ..model.cache import Cache
 from ..model.gemma4 import Gemma4
 from ..model.inputs import Inputs
@@ -20,9 +21,7 @@ Progress = Callable[[int, int], None]
 Cancelled = Callable[[], bool]
 """Asked between chunks and between tokens whether to stop."""
 
-# From 1,024 queries on, Metal's causal kernel for full layers holds no scores (`attention.py`).
-CHUNK = 1024 if mx.metal.is_available() else 512
-"""Tokens in a chunk of prefill; a cancel waits for the end of one."""
+CHUNK = CHUNKS["metal" if mx.metal.is_available() else "cpu"]
 
 
 Result = TypeVar("Result")

@@ -11,7 +11,8 @@ from numpy.typing import ArrayLike
 
 from ..errors import Gemma4Error
 
-Patches: TypeAlias = tuple[ArrayLike, ArrayLike]  # patches (n, 6912), positions (n, 2) as (x, y)
+Patches: TypeAlias = tuple[ArrayLike, ArrayLike]
+"""Patches (n, 6912), uint8 levels or floats in [0, 1], and positions (n, 2) as (x, y)."""
 
 
 @dataclass(frozen=True)
@@ -75,8 +76,10 @@ def checked_ids(token_ids: ArrayLike) -> np.ndarray:
 
 
 def checked_numbers(values: ArrayLike, width: int, name: str) -> np.ndarray:
-    """(n, width) finite float32, n of 1 or more; `name` is for the error."""
-    array = np.asarray(values, np.float32)
+    """(n, width) finite float32, or uint8 as it is, n of 1 or more; `name` is for the error."""
+    array = np.asarray(values)
+    if array.dtype != np.uint8:
+        array = array.astype(np.float32, copy=False)
     if array.ndim != 2 or array.shape[1] != width or not len(array):
         raise unusable(
             f"The {name} have shape {array.shape}.", f"Give shape (n, {width}) with n of 1 or more."

@@ -15,12 +15,10 @@ import numpy as np
 
 from ..generation.prefill_decode import CHUNK, Cancelled, Steps, decode, prefill
 from ..generation.sampler import Sampler
+from ..limits import SEGMENT
 from ..model import cache as kv
 from ..model.gemma4 import Gemma4
 from .rows import PromptRows, Row, common
-
-SEGMENT = 8192
-"""Tokens that are embedded at a time: 63 MB of the 12B's embeddings in bfloat16."""
 
 _FEW = 64  # rows: feeding fewer in a step of their own would cost more than it saves
 
@@ -71,7 +69,7 @@ class PrefixCache:
     def feed(self, new: PromptRows, keep: int | None = None) -> Steps[tuple[mx.array, int]]:
         """Make the cache hold a prompt, and nothing else.
 
-        Where it is closed early or fails, what is held is the beginning of the prompt.
+        Where it is closed early or fails, what is held is a prefix of the prompt.
 
         Args:
             new: what to hold.
@@ -152,7 +150,7 @@ class PrefixCache:
             self._cache.rewind(kept)
         else:
             self._cache, kept = self.model.make_cache(self.kv_bits), None
-        # a mark that lies ahead would keep the buffers of its time
+        # a mark that is ahead would keep the buffers of its time
         self._kept = kept if kept is not None and kept.offset <= len(self) else None
         if len(self) < len(self.rows):
             self.rows = self.rows[: len(self)]

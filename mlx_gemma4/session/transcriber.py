@@ -95,8 +95,8 @@ class Transcriber:
     def transcribe(self, clip: SoundPart) -> Steps[str]:
         """Transcribe a whole clip, and forget it; where it is closed early, the clip is still held.
 
-        The text is the likeliest, empty if the context has no room for it. A model that goes on is
-        stopped at 12.5 tokens a second of sound, three times as many as the fastest speech takes.
+        The text is the likeliest, empty if the context has no room for it. A model that never ends
+        is stopped at 12.5 tokens a second of sound, three times what the fastest speech takes.
         """
         config = self._model.config
         prompt = self._prompt([Turn("user", (self._instruction, clip))], True)
