@@ -209,8 +209,9 @@ class Worker(Client):
             if conversation is not None:
                 if conversation in self._speech:
                     self._speech[conversation].alone = False
-                if not (stops and self._slots.rereads(conversation)):
-                    self._scheduler.idle(conversation, self._idle_work(conversation))
+                puts_off = stops and self._slots.rereads(conversation)
+                idle = None if puts_off else self._idle_work(conversation)
+                self._scheduler.idle(conversation, idle)
             self._report(Report(number, event, conversation))
 
         job = Job(reporting(), priority, ended)

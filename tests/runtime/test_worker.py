@@ -321,9 +321,9 @@ def test_a_stop_puts_the_reading_of_turns_off_until_the_next_reply(worker: Worke
     while not isinstance((report := read(worker)).event, Idle):
         reports.append(report)
     assert any(isinstance(r.event, Rereading) for r in reports)
-    assert not any(isinstance(r.event, Reading) for r in reports)
+    assert not any(isinstance(r.event, Reading) and r.event.done == r.event.total for r in reports)
     done(worker, commands.AddText("and"))
-    assert end_of(done(worker, commands.Reply(2, 0.0))).stats["new_prompt_tokens"] > 512
+    assert end_of(done(worker, commands.Reply(2, 0.0))).stats["new_prompt_tokens"] > 64
 
 
 def test_a_conversation_that_was_parked_is_not_read_again(worker: Worker, tmp_path: Path) -> None:
