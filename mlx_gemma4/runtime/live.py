@@ -82,7 +82,10 @@ class LiveObserver:
         """Somebody begins to speak; the worker has not been sent anything of it yet."""
 
     def heard(self, frames: Frames) -> None:
-        """The worker is being sent these frames. Must not call the `Live`."""
+        """The worker is being sent these frames.
+
+        Must neither call the `Live` nor wait for a thread that does.
+        """
 
     def ended(self) -> None:
         """The utterance is over, and `EndSpeech` was sent: the reply may be asked for."""
