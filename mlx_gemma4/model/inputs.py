@@ -41,16 +41,21 @@ class Inputs:
         """(start, stop) of consecutive chunks of at most `chunk` tokens, or of one longer block."""
         result, start = [], 0
         while start < len(self):
-            stop = limit = min(start + chunk, len(self))
-            while stop > start and self._in_block(stop):
-                stop -= 1
-            if stop == start:
-                stop = limit
-                while self._in_block(stop):
-                    stop += 1
+            stop = self.cut(start, chunk)
             result.append((start, stop))
             start = stop
         return result
+
+    def cut(self, start: int, chunk: int) -> int:
+        """Where a chunk that begins at `start` ends, see `cuts`."""
+        stop = limit = min(start + chunk, len(self))
+        while stop > start and self._in_block(stop):
+            stop -= 1
+        if stop == start:
+            stop = limit
+            while self._in_block(stop):
+                stop += 1
+        return stop
 
     def _in_block(self, edge: int) -> bool:
         """Whether the tokens before and after `edge` are of one block."""

@@ -6,14 +6,14 @@ left out of the history needs no code of its own.
 """
 
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
 import mlx.core as mx
 import numpy as np
 
-from ..generation.prefill_decode import Cancelled, Steps, decode, prefill
+from ..generation.prefill_decode import CHUNK, Cancelled, Steps, decode, prefill
 from ..generation.sampler import Sampler
 from ..limits import SEGMENT
 from ..model import cache as kv
@@ -45,6 +45,7 @@ class PrefixCache:
         kv_bits: as passed.
         rows: what its rows hold.
         rows_per_second: how fast the last rows were fed; None until some were.
+        chunk: is asked for the tokens in a chunk before each.
     """
 
     def __init__(self, model: Gemma4, kv_bits: int | None = None) -> None:
@@ -52,6 +53,7 @@ class PrefixCache:
         self.kv_bits = kv_bits
         self.rows: Sequence[Row] = []
         self.rows_per_second: float | None = None
+        self.chunk: Callable[[], int] = lambda: CHUNK
         self._cache = model.make_cache(kv_bits)
         self._kept: kv.Mark | None = None
 
@@ -181,7 +183,7 @@ class PrefixCache:
                 part = new.between(at, new.segment(at, stop, SEGMENT))
                 ids = np.array(part.token_ids)
                 inputs = self.model.embed(ids, part.images, part.videos, part.audio)
-                with closing(prefill(self.model, inputs, self._cache)) as steps:
+                with closing(prefill(self.model, inputs, self._cache, self.chunk)) as steps:
                     while True:
                         try:
                             done, _ = next(steps)

@@ -1,7 +1,7 @@
 """A conversation: turns are added, replies come as events, and nothing is read twice."""
 
 import secrets
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,6 +109,14 @@ class Session(SessionInput):
         system = [Turn("system", (TextPart(self._system),))] if self._system else []
         self._tools = self._tools if tools is None else tuple(tools)
         self._conversation.open([*system, *others], self._tools)
+
+    def set_chunk(self, chunk: Callable[[], int]) -> None:
+        """Have a function asked for the tokens in each chunk of prefill, instead of CHUNK.
+
+        Shorter chunks let others on the same thread work sooner.
+        """
+        self._conversation.cache.chunk = chunk
+        self._conversation.transcriber.cache.chunk = chunk
 
     @property
     def unread(self) -> int:
