@@ -149,7 +149,7 @@ def _compiled(source: str) -> "Template":
                 raise ValueError("a format is too wide")
             return _paid(super().call_binop(context, operator, left, right))
 
-        def call(self, context: Any, called: Any, *arguments: Any, **options: Any) -> Any:  # type: ignore[override]
+        def call(self, context: Any, called: Any, *arguments: Any, **options: Any) -> Any:
             name = getattr(called, "__name__", "a call")
             subject = getattr(called, "__self__", None)
             _spend(_CALL)
@@ -177,7 +177,7 @@ def _compiled(source: str) -> "Template":
     environment.filters["counted"], environment.filters["paid"] = _counted, _paid
     tree = environment.parse(source)
 
-    def through(name: str, node: nodes.Expr) -> nodes.Filter:
+    def through(name: str, node: Any) -> nodes.Filter:
         return nodes.Filter(node, name, [], [], None, None, lineno=node.lineno)
 
     for joined in list(tree.find_all(nodes.Concat)):

@@ -27,9 +27,12 @@ def _is_schema(schema: Any) -> bool:
     if not isinstance(schema, Mapping) or not all(isinstance(key, str) for key in schema):
         return False
     properties = schema.get("properties") or {}
-    inner = [*properties.values()] if isinstance(properties, Mapping) else [None]
+    if not isinstance(properties, Mapping) or not all(isinstance(key, str) for key in properties):
+        return False
     items = schema.get("items")
-    return all(map(_is_schema, [*inner, *([items] if isinstance(items, Mapping) else [])]))
+    return all(
+        map(_is_schema, [*properties.values(), *([items] if isinstance(items, Mapping) else [])])
+    )
 
 
 def declaration(tool: Schema) -> str:

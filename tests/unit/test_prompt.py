@@ -341,7 +341,8 @@ def test_a_history_begins_with_the_prompt_that_its_last_reply_followed(
 
 
 ENDLESS = {
-    "nested loops": "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
+    "nested loops": "{% for a in range(99999) %}{% for b in range(99999) %}"
+    "{% endfor %}{% endfor %}",
     "doubling by ~": "{% set n = namespace(x='a') %}{% for a in range(60) %}"
     "{% set n.x = n.x ~ n.x %}{% endfor %}",
     "doubling by +": "{% set n = namespace(x='a') %}{% for a in range(60) %}"
