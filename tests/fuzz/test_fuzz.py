@@ -128,7 +128,7 @@ def use_saved(folder: Path) -> None:
 def use_journal(folder: Path) -> None:
     store = Store(folder)
     for one in store.list():
-        with store.open(one.name) as opened:
+        with store.open(one.id) as opened:
             History(opened.entries())
 
 
