@@ -230,6 +230,8 @@ def test_whatever_a_file_holds_is_an_answer_or_an_error_that_names_it(
         except Gemma4Error as error:
             if not (error.title and error.cause and error.remedy and error.code):
                 raw.append(f"{number} {file.name}: says too little: {error}")
+            if name in ("picture", "sound", "video") and "damaged" not in error.title:
+                raw.append(f"{number} {file.name}: does not name the file: {error}")
         except Exception as error:  # noqa: BLE001
             raw.append(f"{number} {file.name}: {type(error).__name__}: {error}"[:300])
         shutil.rmtree(folder)
