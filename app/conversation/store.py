@@ -112,7 +112,7 @@ def _saved(folder: Path) -> Saved:
     for number, line in enumerate(_first_lines(events)):
         if number == 0 and "version" in head(line):
             at = head(line).get("at")
-            created = float(at) if type(at) in (int, float) else updated
+            created = float(at) if isinstance(at, int | float) else updated
         elif not title:
             title = _title_in(line)
         if title:
