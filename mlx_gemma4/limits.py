@@ -49,7 +49,7 @@ TOKENIZER_BYTES = 256 * 2**20
 """Bytes of tokenizer.json; that of Gemma 4 has 15 MB."""
 TEMPLATE_BYTES = 256 * 2**10
 """Bytes of a chat template; the published ones have 16 kB."""
-TEMPLATE_STEPS = 1_000_000
+TEMPLATE_STEPS = 300_000
 """Steps that a chat template may take, beside those that a longer conversation adds."""
 TEMPLATE_CHARACTERS = 2**24
 """Characters of a string that a chat template may make."""

@@ -200,7 +200,7 @@ class Journal:
         for line in content[:whole].splitlines():
             try:
                 lines.append(json.loads(line))
-            except ValueError:
+            except (ValueError, RecursionError):
                 self.damaged += 1
         version = head(lines[0]).get("version", VERSION) if lines else VERSION
         if lines and "version" in head(lines[0]):

@@ -111,7 +111,8 @@ def _saved(folder: Path) -> Saved:
         title = (folder / _TITLE).read_text(encoding="utf-8", errors="replace").strip()
     for number, line in enumerate(_first_lines(events)):
         if number == 0 and "version" in head(line):
-            created = float(head(line).get("at", updated))
+            at = head(line).get("at")
+            created = float(at) if isinstance(at, int | float) else updated
         elif not title:
             title = _title_in(line)
         if title:
@@ -124,7 +125,7 @@ def _first_lines(path: Path) -> Iterator[object]:
         for _, line in zip(range(_LINES), file, strict=False):
             try:
                 yield json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 continue
 
 

@@ -11,12 +11,15 @@ from ..events import Thought, ToolCall
 from . import tools as tool_text
 from .messages import ImagePart, Part, SoundPart, TextPart, ToolResult, Turn, VideoPart
 
+EMPTY_THOUGHT = "<|channel>thought\n<channel|>"
+
 
 def chat_text(
     turns: Sequence[Turn],
     tools: Sequence[tool_text.Schema] = (),
     thinking: bool = False,
     open_reply: bool = True,
+    empty_thought: bool = False,
 ) -> str:
     """Write a conversation; a picture, clip or video is one `<|image|>`, `<|audio|>`, `<|video|>`.
 
@@ -25,7 +28,10 @@ def chat_text(
         tools: as `tools.declaration` takes them.
         thinking: ask the model to think before it answers.
         open_reply: end where the model's reply begins.
+        empty_thought: begin every reply that does not think with an empty thought, also those of
+            the history, so that they stay as they were when they were drawn.
     """
+    no_thought = EMPTY_THOUGHT if empty_thought and not thinking else ""
     system = turns[0] if turns and turns[0].role == "system" else None
     text = "<bos>"
     if system or thinking or tools:
@@ -39,8 +45,10 @@ def chat_text(
         # after a tool's answer the model goes on in the turn that called it
         if turn.role != "tool" and (turn.role, before) != ("model", "tool"):
             text += f"<|turn>{turn.role}\n"
+            text += no_thought if turn.role == "model" else ""
         thought = thoughts(turn)
         if thought and _calls(turn) and index > last_user:  # kept only while its tools are at work
+            text = text.removesuffix(no_thought)
             text += f"<|channel>thought\n{thought}\n<channel|>"
         text += _shown(turn)
         if _calls(turn):
@@ -50,7 +58,7 @@ def chat_text(
             text += "<turn|>\n"
         before = turn.role
     waiting = before == "tool" or (bool(rest) and _calls(rest[-1]))
-    return text + ("<|turn>model\n" if open_reply and not waiting else "")
+    return text + (f"<|turn>model\n{no_thought}" if open_reply and not waiting else "")
 
 
 def shown(turn: Turn) -> list[Part]:

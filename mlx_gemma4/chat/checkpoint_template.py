@@ -2,22 +2,20 @@
 
 Same task as `chat.chat_text`, for checkpoints that bring their template. The variables are
 those that transformers passes (`utils/chat_template_utils.py`): messages, tools, bos_token,
-add_generation_prompt, enable_thinking. jinja2 is imported only here, and only when it is used.
+add_generation_prompt, enable_thinking. `template_sandbox.py` runs it.
 """
 
-import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..errors import Gemma4Error
 from ..events import ToolCall
-from .builtin_template import shown, thoughts
+from .builtin_template import EMPTY_THOUGHT, shown, thoughts
 from .messages import ImagePart, Part, SoundPart, TextPart, ToolResult, Turn, VideoPart
+from .template_sandbox import run
 from .tools import Schema
-
-if TYPE_CHECKING:
-    from jinja2 import Template
 
 
 def template_text(
@@ -33,8 +31,9 @@ def template_text(
         Gemma4Error: if the template fails, or is not made for Gemma 4.
     """
     try:
-        text = _compiled(source).render(
-            messages=_messages(turns),
+        text = run(
+            source,
+            _messages(turns),
             tools=list(tools) or None,
             bos_token="<bos>",
             add_generation_prompt=open_reply,
@@ -44,7 +43,7 @@ def template_text(
         raise Gemma4Error(
             "template_failed",
             "The checkpoint's chat template fails",
-            f"{type(error).__name__}: {error}.",
+            f"{type(error).__name__}: {str(error)[:300]}.",
             "Use the template of the original checkpoint, or remove it for the built-in one.",
         ) from error
     if "<|turn>" not in text:
@@ -94,20 +93,72 @@ def _content(part: Part) -> dict[str, str]:
     return {"type": kinds[type(part)]}
 
 
-@lru_cache(maxsize=4)
-def _compiled(source: str) -> "Template":
-    from jinja2 import TemplateError
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
+@dataclass(frozen=True)
+class Findings:
+    """What probe conversations show of a template.
 
-    def raise_exception(message: str) -> None:
-        raise TemplateError(message)
+    Attributes:
+        faults: what it loses, one sentence each; where there are any, the built-in format is used.
+        empty_thought: it opens a reply without thinking by an empty thought, as the model was
+            trained to expect it.
+    """
 
-    def tojson(value: object, indent: int | None = None) -> str:
-        return json.dumps(value, ensure_ascii=False, indent=indent)  # jinja's own escapes for HTML
+    faults: tuple[str, ...] = ()
+    empty_thought: bool = False
 
-    environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
-    )
-    environment.globals["raise_exception"] = raise_exception
-    environment.filters["tojson"] = tojson
-    return environment.from_string(source)
+
+@lru_cache(maxsize=16)
+def findings(source: str) -> Findings:
+    """Try a template on conversations whose right form is known.
+
+    A template that fails on a plain question is not judged: using it says what is wrong with it.
+    """
+    question = Turn("user", (TextPart("probe question"),))
+    answer = Turn("model", (TextPart("probe answer"),))
+    try:
+        opened = template_text(source, [question])
+        answered = template_text(source, [question, answer], open_reply=False)
+    except Gemma4Error:
+        return Findings()
+    empty = opened.endswith(EMPTY_THOUGHT)
+    faults = []
+    if not answered.startswith(opened):
+        faults.append("A reply in the history begins otherwise than it was opened.")
+    call = ToolCall("probe", "probe_tool", {"city": "probe value"})
+    called = Turn("model", (TextPart("probe text"), call))
+    result = Turn("tool", (ToolResult("probe_tool", {"sky": "probe result"}),))
+    try:
+        declared = template_text(source, [question], [_PROBE_TOOL])
+        history = [question, called, result]
+        going_on = template_text(source, history, [_PROBE_TOOL])
+        over = template_text(source, [*history, answer], [_PROBE_TOOL], open_reply=False)
+    except Gemma4Error:
+        return Findings((*faults, "It fails on a conversation with tools."), empty)
+    if lost := [name for name in _PROBED if f"probe {name}" not in declared]:
+        faults.append(f"It loses parameters named {', '.join(lost)}.")
+    if "call:probe_tool" not in going_on or "probe value" not in going_on:
+        faults.append("It loses calls.")
+    if "probe result" not in going_on:
+        faults.append("It loses what a tool returned.")
+    after = going_on.rpartition("probe result")[2]
+    if after.endswith("<turn|>\n") or ("<turn|>" in after and "<|turn>model" not in after):
+        faults.append("After a text, a call and its result the model's turn is closed.")
+    elif not over.startswith(going_on):
+        faults.append("What follows a tool's result is not where the model went on.")
+    return Findings(tuple(faults), empty)
+
+
+# names of parameters that a template may take for the words of a schema
+_PROBED = ("city", "description", "type", "properties", "required", "nullable")
+_PROBE_TOOL: Schema = {
+    "type": "function",
+    "function": {
+        "name": "probe_tool",
+        "description": "probe tool",
+        "parameters": {
+            "type": "object",
+            "properties": {n: {"type": "string", "description": f"probe {n}"} for n in _PROBED},
+            "required": ["city"],
+        },
+    },
+}

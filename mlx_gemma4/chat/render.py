@@ -19,9 +19,10 @@ from ..events import Thought, ToolCall
 from ..media.video import label
 from ..model.config import Config
 from .builtin_template import chat_text, shown, thoughts
-from .checkpoint_template import template_text
+from .checkpoint_template import Findings, findings, template_text
 from .messages import ImagePart, Medium, Part, SoundPart, TextPart, ToolResult, Turn, VideoPart
 from .tokenizer import Tokenizer
+from .tools import is_tool
 
 Patches = tuple[NDArray[np.uint8], NDArray[np.int32]]
 
@@ -71,9 +72,10 @@ def render(
 
     Args:
         turns: the conversation so far; a system turn may come first.
-        tokenizer: its own chat template is used where it has one, else the built-in format.
+        tokenizer: its own chat template is used where it has one that loses nothing (`findings`),
+            else the built-in format.
         config: for the ids of the media tokens.
-        template: another chat template to use (jinja source).
+        template: another chat template to use (jinja source), whatever it loses.
         thinking: ask the model to think before it answers.
         tools: function declarations as in the OpenAI API.
         open_reply: end where the model's reply begins.
@@ -86,11 +88,12 @@ def render(
     escaped = [_escape_turn(number, turn) for number, turn in enumerate(turns)]
     turns = _without_past_thoughts(turns, tokenizer)
     declared = [_escape(tool) for tool in tools]
-    source = template or tokenizer.template
+    own = findings(tokenizer.template) if tokenizer.template else Findings()
+    source = template or (None if own.faults else tokenizer.template)
     if source:
         text = template_text(source, escaped, declared, thinking, open_reply)
     else:
-        text = chat_text(escaped, declared, thinking, open_reply)
+        text = chat_text(escaped, declared, thinking, open_reply, own.empty_thought)
 
     text = _DRAWN_CALL.sub(lambda found: found[1] or "", text)
     media = [p for turn in turns for p in shown(turn) if isinstance(p, Medium)]
@@ -150,11 +153,11 @@ def _check(turns: Sequence[Turn], tools: Sequence[Mapping[str, Any]]) -> None:
                 "Put the tool turn after the model turn that holds the call.",
             )
     for tool in tools:
-        if "name" not in tool.get("function", {}):
+        if not is_tool(tool):
             raise Gemma4Error(
                 "tool_malformed",
                 "The tool is malformed",
-                f"It has no function with a name: {tool}.",
+                f"It is no function with a name and a schema of its parameters: {tool!r:.200}.",
                 'Give {"type": "function", "function": {"name": ..., "description": ...}}.',
             )
 

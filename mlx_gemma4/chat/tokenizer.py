@@ -6,7 +6,6 @@ characters: `stream` holds the bytes of an unfinished one back.
 """
 
 import codecs
-import json
 import re
 from collections.abc import Iterable, Mapping
 from functools import cached_property, lru_cache
@@ -15,7 +14,9 @@ from pathlib import Path
 from tokenizers import AddedToken
 from tokenizers import Tokenizer as Backend
 
+from .. import limits
 from ..errors import Gemma4Error
+from ..model.json_reader import read_bytes, read_object, short, unusable
 
 CONTROLS = (
     "<pad>", "<eos>", "<bos>", "<unk>", "<mask>", "<|turn>", "<turn|>",
@@ -83,6 +84,8 @@ class Tokenizer:
                 "Copy tokenizer.json from the original checkpoint into the folder.",
             )
         try:
+            if path.stat().st_size > limits.TOKENIZER_BYTES:
+                raise ValueError(f"it has more than {limits.TOKENIZER_BYTES:,} bytes")
             backend = Backend.from_file(str(path))
         except Exception as error:  # the package raises bare Exception for every damaged file
             raise Gemma4Error(
@@ -180,23 +183,28 @@ class TextStream:
 def _chat_template(folder: Path) -> str | None:
     """Find the template where transformers puts it: a file of its own, or in the config."""
     file = folder / "chat_template.jinja"
-    if file.is_file():
-        return file.read_text(encoding="utf-8")
-    for name in ("chat_template.json", "tokenizer_config.json"):
-        try:
-            settings = json.loads((folder / name).read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            continue
-        except ValueError as error:
-            raise Gemma4Error(
-                "template_unreadable",
-                "The chat template cannot be read",
-                f"{folder / name} is not valid JSON ({error}).",
-                "Copy the file from the original checkpoint again.",
-            ) from error
-        template = settings.get("chat_template")
-        if isinstance(template, list):  # several, each {"name": ..., "template": ...}
-            template = {entry["name"]: entry["template"] for entry in template}.get("default")
-        if template:
-            return str(template)
+    try:
+        if file.exists():
+            return read_bytes(file, limits.TEMPLATE_BYTES).decode("utf-8")
+        for name in ("chat_template.json", "tokenizer_config.json"):
+            file = folder / name
+            template = (read_object(file) or {}).get("chat_template")
+            if isinstance(template, list):  # several, each {"name": ..., "template": ...}
+                named = [entry for entry in template if isinstance(entry, dict)]
+                template = next(
+                    (entry.get("template") for entry in named if entry.get("name") == "default"),
+                    None,
+                )
+            if template is not None and not isinstance(template, str):
+                raise unusable(f"chat_template in {file} is {short(template)}, not a text.")
+            if template:
+                return str(template)
+    except (OSError, UnicodeDecodeError, Gemma4Error) as error:
+        cause = error.cause if isinstance(error, Gemma4Error) else f"{file}: {error}."
+        raise Gemma4Error(
+            "template_unreadable",
+            "The chat template cannot be read",
+            cause,
+            "Copy the file from the original checkpoint again.",
+        ) from error
     return None

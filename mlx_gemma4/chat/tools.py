@@ -14,6 +14,27 @@ from .messages import ToolResult
 Schema = Mapping[str, Any]
 
 
+def is_tool(tool: Any) -> bool:
+    """Whether `declaration` can write it: a function with a name, and schemas where they belong."""
+    function = tool.get("function") if isinstance(tool, Mapping) else None
+    if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
+        return False
+    parameters = function.get("parameters")
+    return parameters is None or (isinstance(parameters, Mapping) and _is_schema(parameters))
+
+
+def _is_schema(schema: Any) -> bool:
+    if not isinstance(schema, Mapping) or not all(isinstance(key, str) for key in schema):
+        return False
+    properties = schema.get("properties") or {}
+    if not isinstance(properties, Mapping) or not all(isinstance(key, str) for key in properties):
+        return False
+    items = schema.get("items")
+    return all(
+        map(_is_schema, [*properties.values(), *([items] if isinstance(items, Mapping) else [])])
+    )
+
+
 def declaration(tool: Schema) -> str:
     """Give the declaration of a tool.
 
@@ -22,7 +43,7 @@ def declaration(tool: Schema) -> str:
             "parameters": a JSON schema of type object}}.
     """
     function = tool["function"]
-    fields = [f"description:{_quote(function.get('description', ''))}"]
+    fields = [f"description:{_quote(str(function.get('description') or ''))}"]
     if parameters := function.get("parameters"):
         inner = []
         if parameters.get("properties"):
@@ -70,7 +91,10 @@ def _sorted(item: Schema) -> list[tuple[str, Any]]:
 
 
 def _type(schema: Schema) -> str:
-    return _quote(str(schema.get("type", "")).upper())
+    kind = schema.get("type", "")
+    if isinstance(kind, list | tuple):  # one of several, as ["string", "null"]
+        return value([str(one).upper() for one in kind])
+    return _quote(str(kind).upper())
 
 
 def _properties(properties: Schema) -> str:
@@ -82,15 +106,15 @@ def _property(schema: Schema) -> str:
     kind = str(schema.get("type", "")).upper()
     fields = []
     if schema.get("description"):
-        fields.append(f"description:{_quote(schema['description'])}")
+        fields.append(f"description:{_quote(str(schema['description']))}")
     if kind == "STRING" and schema.get("enum"):
         fields.append(f"enum:{value(schema['enum'])}")
-    if kind == "ARRAY" and schema.get("items"):
+    if kind == "ARRAY" and isinstance(schema.get("items"), Mapping) and schema["items"]:
         fields.append(f"items:{_items(schema['items'])}")
     if schema.get("nullable"):
         fields.append("nullable:true")
     if kind == "OBJECT":
-        fields.append(f"properties:{_properties(schema.get('properties', {}))}")
+        fields.append(f"properties:{_properties(schema.get('properties') or {})}")
         if schema.get("required"):
             fields.append(f"required:{value(schema['required'])}")
     fields.append(f"type:{_type(schema)}")
@@ -101,7 +125,7 @@ def _items(schema: Schema) -> str:
     """Describe what a list holds: here all keys of the schema, sorted."""
     fields = []
     for key, inner in _sorted(schema):
-        if key == "properties":
+        if key == "properties" and isinstance(inner, Mapping):
             fields.append(f"properties:{_properties(inner)}")
         elif key == "type":
             fields.append(f"type:{_type(schema)}")

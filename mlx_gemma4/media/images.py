@@ -174,8 +174,8 @@ def _opened(source: Source) -> Iterator[Image.Image]:
             with other_formats.heic(file, fail) if is_heic else _raster(file) as image:
                 _check_size(image, fail)
                 yield image
-        except Gemma4Error:
-            raise
+        except Gemma4Error as error:  # with the name of the file
+            raise fail(error.cause, error.remedy) from error
         except Image.DecompressionBombError as error:
             raise fail(*_too_large("It")) from error
         except UnidentifiedImageError as error:

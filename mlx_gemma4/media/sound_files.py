@@ -115,9 +115,12 @@ class _Sound:
         done: list[Samples] = [np.zeros(0, np.float32)]
         resampler, count = None, 0
         for block, rate in self._blocks():
-            need_rate(rate)
-            mono = mixer.add(block)
-            need_finite(mono)
+            try:
+                need_rate(rate)
+                mono = mixer.add(block)
+                need_finite(mono)
+            except Gemma4Error as error:  # with the name of the file
+                raise self._fail(error.cause, error.remedy) from error
             count += len(mono)
             if count > limits.SOUND_SECONDS * rate:
                 raise self._fail(

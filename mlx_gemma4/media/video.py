@@ -157,6 +157,8 @@ def _container(av: Any, file: BinaryIO) -> Iterator[Any]:
     file.seek(0)
     with av.open(file, options={"format_whitelist": DEMUXERS}) as container:
         for stream in container.streams.video:
+            if stream.codec_context is None:
+                raise ValueError("its codec is not known")
             # a header may say another size than the frames have
             stream.codec_context.options = {"max_pixels": str(limits.VIDEO_PIXELS)}
         yield container

@@ -106,3 +106,30 @@ def test_a_missing_or_damaged_tokenizer_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "tokenizer_config.json").write_text("{")
     with pytest.raises(Gemma4Error, match="The chat template cannot be read"):
         Tokenizer.from_folder(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "file, content",
+    [
+        ("chat_template.jinja", b"\xff\xfe<|turn>"),
+        ("chat_template.jinja", b"x" * 300_000),
+        ("chat_template.json", b"[1]"),
+        ("chat_template.json", b"{"),
+        ("tokenizer_config.json", b'{"chat_template": 7}'),
+        ("tokenizer_config.json", b"\xff"),
+        ("tokenizer_config.json", b"[" * 100_000),
+    ],
+)
+def test_a_template_that_cannot_be_read_is_named(tmp_path: Path, file: str, content: bytes) -> None:
+    small_backend().save(str(tmp_path / "tokenizer.json"))
+    (tmp_path / file).write_bytes(content)
+    with pytest.raises(Gemma4Error) as caught:
+        Tokenizer.from_folder(tmp_path)
+    assert caught.value.code == "template_unreadable" and file in caught.value.cause
+
+
+def test_a_folder_in_the_place_of_a_template_is_named(tmp_path: Path) -> None:
+    small_backend().save(str(tmp_path / "tokenizer.json"))
+    (tmp_path / "chat_template.jinja").mkdir()
+    with pytest.raises(Gemma4Error, match=r"chat_template\.jinja cannot be read"):
+        Tokenizer.from_folder(tmp_path)
