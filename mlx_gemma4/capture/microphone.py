@@ -160,7 +160,10 @@ def silent(name: str) -> Gemma4Error:
         cause = "It is muted, or nothing is connected to the default input."
         remedy = "See the sound settings of the system (pavucontrol, or alsamixer)."
     return Gemma4Error(
-        "microphone_silent", "The microphone is silent", f"{name} gives only zeros. {cause}", remedy
+        "microphone_silent",
+        "The microphone is silent",
+        f"{name} delivers only zeros. {cause}",
+        remedy,
     )
 
 
