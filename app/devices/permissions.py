@@ -78,7 +78,7 @@ def microphone(device: str) -> Gemma4Error:
         f"{device} delivers only zeros: {name} may not use the microphone, or it is muted, or not "
         "the one you speak into.",
         f"Allow {name} under System Settings > Privacy & Security > Microphone, quit {name} and "
-        "open it anew. Else look at the input level under System Settings > Sound > Input, at a "
+        "open it again. Else look at the input level under System Settings > Sound > Input, at a "
         f"mute switch on the device, or choose another microphone in the settings (F3). {working}",
         MICROPHONE_PANE,
     )

@@ -154,7 +154,7 @@ def silent(name: str) -> Gemma4Error:
         cause = f"It is muted, or {program} may not use the microphone."
         remedy = (
             f"Allow {program} under System Settings > Privacy & Security > Microphone and open it "
-            "anew; see System Settings > Sound > Input too."
+            "again; see System Settings > Sound > Input too."
         )
     else:
         cause = "It is muted, or nothing is connected to the default input."

@@ -121,21 +121,13 @@ class Context:
 
 
 def _needles(name: str, seed: int, length: int, turn: int) -> list[Item]:
-    return [
-        Item(
-            f"{name}-{seed}-{length}-{turn}-{place}",
-            {
-                "kind": "needle",
-                "needle": name,
-                "length": length,
-                "depth": round(100 * place / (DEPTHS - 1)),
-                "place": place,
-                "seed": seed,
-                "turn": turn,
-            },
-        )
-        for place in range(DEPTHS)
-    ]
+    found = []
+    for place in range(DEPTHS):
+        facts: dict[str, Fact] = {"kind": "needle", "needle": name, "length": length}
+        facts |= {"depth": round(100 * place / (DEPTHS - 1)), "place": place}
+        facts |= {"seed": seed, "turn": turn}
+        found.append(Item(f"{name}-{seed}-{length}-{turn}-{place}", facts))
+    return found
 
 
 def _usual(choice: Choice, config: Config) -> list[str]:

@@ -45,15 +45,12 @@ class Answered:
 class Distance:
     """How far a model is from a reference on the same rows.
 
-    Attributes:
-        divergence: Kullback-Leibler divergence of the model from the reference in nats, the mean
-            over the rows (S. Kullback, R. A. Leibler, 1951,
-            https://doi.org/10.1214/aoms/1177729694).
-        agreement: share of the rows at which both find the same id the likeliest.
+    The divergence is that of S. Kullback and R. A. Leibler (1951,
+    https://doi.org/10.1214/aoms/1177729694).
     """
 
-    divergence: float
-    agreement: float
+    divergence: float  # of the model from the reference in nats, the mean over the rows
+    agreement: float  # share of the rows at which both find the same id the likeliest
 
 
 def distance(reference: Logs, logs: Logs) -> Distance:
@@ -74,16 +71,9 @@ def _normalized(logs: Logs) -> NDArray[np.float64]:
 def answered(
     model: Gemma4, tokenizer: Tokenizer, asked: Asked, most: int | None = None
 ) -> Answered:
-    """Feed a question with its right answer.
+    """Feed a question with its right answer: `most` rows of it, or all with the end of the turn.
 
-    Args:
-        model: who is asked.
-        tokenizer: its own.
-        asked: the question.
-        most: the most rows of the answer; None for all, with the token that ends the turn.
-
-    Raises:
-        Gemma4Error: the question is longer than the context, or not usable.
+    Raises Gemma4Error where the question is longer than the context, or not usable.
     """
     prompt = written(model, tokenizer, asked)
     ids = [*tokenizer.encode(asked.wanted), tokenizer.token_id("<turn|>")][:most]

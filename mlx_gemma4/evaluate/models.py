@@ -4,6 +4,7 @@ import gc
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import mlx.core as mx
 
@@ -79,13 +80,8 @@ class Model:
         return self._tokenizer
 
     def session(self, asked: Asked) -> Session:
-        session = Session(
-            self.model,
-            asked.before or None,
-            asked.image_tokens,
-            asked.hearing,
-            tokenizer=self.tokenizer,
-        )
+        chosen: dict[str, Any] = {"image_tokens": asked.image_tokens, "hearing": asked.hearing}
+        session = Session(self.model, asked.before or None, tokenizer=self.tokenizer, **chosen)
         for image in asked.images:
             session.add_image(image)
         if asked.text:

@@ -1,8 +1,8 @@
 """What is known of a model without its weights: its settings, and every tensor's type and shape.
 
 From the files' headers where it is on this machine; from its architecture
-(`checkpoint/architectures.py`) where the catalogue names one; else from the Hub, of which only settings
-and headers are read.
+(`checkpoint/architectures.py`) where the catalogue names one; else from the Hub, of which only
+settings and headers are read.
 """
 
 from dataclasses import dataclass

@@ -35,20 +35,17 @@ class Page:
     """A page.
 
     Attributes:
-        image: RGB.
-        requests: what is asked about it.
         x_height: height of its text's small x in pixels of `image`, headings aside; None where
             nobody knows.
         layout: "block" (one block of lines, read from left to right), or "page" (several columns,
-            or nobody knows): what a recognizer is told.
-        facts: its font, size and theme.
+            or nobody knows): for a recognizer.
     """
 
-    image: Image.Image
+    image: Image.Image  # RGB
     requests: tuple[Request, ...]
     x_height: float | None
     layout: str = "page"
-    facts: Facts = field(default_factory=dict)
+    facts: Facts = field(default_factory=dict)  # its font, size and theme
 
     @property
     def digest(self) -> str:

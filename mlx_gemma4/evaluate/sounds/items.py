@@ -40,11 +40,7 @@ class Maker:
 
     @property
     def material(self) -> list[Utterance]:
-        """What is said under each condition.
-
-        The demonstration model knows a small world only: where it alone is asked, every condition
-        is laid on what is said there.
-        """
+        """What is said under each condition: where only the tiny model is asked, of its world."""
         make = voices.small_world if self.choice.tiny else voices.spoken
         return make(self.choice.seed, self.count)
 
@@ -67,13 +63,7 @@ class Maker:
         speak: Callable[[], Samples],
         text: str | None = None,
     ) -> Numbered:
-        """An item whose sound is made when its turn comes.
-
-        Args:
-            name: of the set.
-            condition: names it among those of the set with this utterance.
-            text: what is asked; None for the subject's own words for a transcript.
-        """
+        """An item whose sound is made when its turn comes; its condition names it in the set."""
         id_ = self._id(name, number, said, condition)
         about: Facts = {"set": name, "language": said.language, **facts}
         return number, Item(id_, about, lambda: self.asked(said.text, self.kept(id_, speak), text))
@@ -81,12 +71,8 @@ class Maker:
     def placed(self, number: int, said: Utterance, before: int, hearing: Hearing) -> Numbered:
         """An item of the set position: the same sound after so many tokens of text."""
         sound = self._id("position", number, said, "")
-        facts: Facts = {
-            "set": "position",
-            "language": said.language,
-            "before": before,
-            "hearing": hearing,
-        }
+        about: Facts = {"set": "position", "language": said.language}
+        facts: Facts = {**about, "before": before, "hearing": hearing}
 
         def make() -> Asked:
             samples = self.kept(sound, lambda: voices.say(said))
@@ -102,7 +88,7 @@ class Maker:
         before: str = "",
         hearing: Hearing = "direct",
     ) -> Asked:
-        """Ask for a transcript; an answer may be as long as the relay's."""
+        """Ask for a transcript, in the subject's own words unless others are chosen."""
         # a rival that runs the tiny model is asked with the words that it was trained on
         tiny = catalog.packages()[catalog.DEMONSTRATION] if self.choice.tiny else None
         package = getattr(self.subject, "package", tiny)

@@ -188,7 +188,7 @@ def _unspoken(maker: Maker, id_: str, kind: str, seconds: int) -> Asked:
     return maker.asked("", maker.kept(id_, lambda: _QUIET * _NOBODY[kind](count, rng)))
 
 
-def _recorded(maker: Maker, name: str, found: list[recordings.Recording]) -> Iterator[Numbered]:
+def _recorded(maker: Maker, name: str, found: list[recordings.LabelledSound]) -> Iterator[Numbered]:
     for number, recording in enumerate(found):
         facts: Facts = {
             "set": name, "source": recording.source, "language": recording.language,
@@ -197,5 +197,5 @@ def _recorded(maker: Maker, name: str, found: list[recordings.Recording]) -> Ite
         yield number, Item(id_, facts, partial(_played, maker, recording))
 
 
-def _played(maker: Maker, recording: recordings.Recording) -> Asked:
+def _played(maker: Maker, recording: recordings.LabelledSound) -> Asked:
     return maker.asked(recording.text, recording.read())

@@ -24,16 +24,10 @@ _PLAIN = Delivery("", PACE, 50, 0.1, 0.7, 0.0)
 
 @dataclass(frozen=True)
 class Utterance:
-    """A text and how it is spoken.
+    """A text and how it is spoken."""
 
-    Attributes:
-        text: as it is written down.
-        language: of two letters.
-        delivery: with the voice.
-    """
-
-    text: str
-    language: str
+    text: str  # as it is written down
+    language: str  # of two letters
     delivery: Delivery
 
     @property
@@ -77,11 +71,7 @@ def small_world(seed: int, count: int) -> list[Utterance]:
 
 
 def say(utterance: Utterance) -> Samples:
-    """Speak: (n,) float32 at 16 kHz.
-
-    Raises:
-        Gemma4Error: espeak-ng is not installed, or lacks the voice.
-    """
+    """Speak: (n,) float32 at 16 kHz; raises Gemma4Error without espeak-ng or the voice."""
     text = " ".join(utterance.text) if utterance.text.isdigit() else utterance.text
     return with_espeak(lambda: speaker().say(text, utterance.delivery, random.Random(0)))
 
