@@ -20,7 +20,7 @@ from PIL import Image
 from ..chat.tokenizer import Tokenizer
 from ..errors import Gemma4Error
 from ..evaluate import surroundings
-from ..evaluate.models import Model
+from ..evaluate.models import OurModel
 from ..events import Done
 from ..media.audio import FRAME, RATE
 from ..model.gemma4 import Gemma4
@@ -66,7 +66,7 @@ class Spoken:
 
 
 def bench(
-    subject: Model,
+    subject: OurModel,
     contexts: Sequence[int] = (),
     rounds: int = 3,
     kv_bits: int | None = None,
@@ -253,7 +253,7 @@ def _show(picture: Image.Image, question: str, session: Session, budget: int) ->
     session.add_text(question)
 
 
-def _contexts(wanted: Sequence[int], subject: Model) -> list[int]:
+def _contexts(wanted: Sequence[int], subject: OurModel) -> list[int]:
     """The contexts to measure, the shortest first."""
     longest = subject.model.config.text_config.max_position_embeddings
     least, most = 2 * _TEMPLATE, longest - _SPARE

@@ -26,7 +26,7 @@ from ..session.prefix_cache import Timeline
 from ..session.reply import Answer
 from . import footprint, haystack, scores, small_haystack
 from .haystack import DEPTHS, Haystack
-from .models import Model, ours
+from .models import OurModel, ours
 from .parts import Part, Plot, Point, Table, Words
 from .question import Choice, Fact, Item, Row, Subject
 from .questions import NAMES
@@ -100,7 +100,7 @@ class Context:
     def report(self, rows: Sequence[Row]) -> Sequence[Part]:
         return report(rows)
 
-    def _read(self, model: Model, item: Item) -> tuple[Haystack, Timeline]:
+    def _read(self, model: OurModel, item: Item) -> tuple[Haystack, Timeline]:
         """The item's conversation, and the cache in which it has been read."""
         facts, config = item.facts, load_config(model.folder)
         name, length = str(facts["needle"]), int(str(facts["length"]))
@@ -170,8 +170,8 @@ def _recall(rows: Sequence[Row]) -> list[Part]:
     lines: list[list[str]] = []
     drawn: dict[str, list[Point]] = {}
     several = len(scores.subjects(rows)) > 1
-    for subject in scores.subjects(rows):
-        for (needle,), of in scores.groups(_of(rows, subject), "needle").items():
+    for subject, asked in scores.by_subject(rows).items():
+        for (needle,), of in scores.groups(asked, "needle").items():
             name = f"{_NAMES[needle]}, {subject}" if several else _NAMES[needle]
             for (length,), some in scores.groups(of, "length").items():
                 found = scores.accuracy(some)
@@ -185,8 +185,8 @@ def _recall(rows: Sequence[Row]) -> list[Part]:
     parts.append(
         Plot("recall", title, "tokens", "share recalled", drawn, logarithmic=True, share=True)
     )
-    for subject in scores.subjects(rows):
-        for (needle,), of in scores.groups(_of(rows, subject), "needle").items():
+    for subject, asked in scores.by_subject(rows).items():
+        for (needle,), of in scores.groups(asked, "needle").items():
             who = f", {subject}" if several else ""
             parts.append(_depths(f"{_NAMES[needle].capitalize()}{who}: by length and depth", of))
     if several:
@@ -225,10 +225,10 @@ def _memory(rows: Sequence[Row]) -> list[Part]:
     drawn: dict[str, list[Point]] = {}
     read: dict[str, list[Point]] = {}
     written: dict[str, list[Point]] = {}
-    for subject in scores.subjects(rows):
+    for subject, measured in scores.by_subject(rows).items():
         lines = []
         who = f", {subject}" if several else ""
-        for row in _of(rows, subject):
+        for row in measured:
             m, length = row.measured, int(str(row.facts["length"]))
             peak, said = max(m["prefill"], m["decode"]), predicted(row)
             sizes = (m["rows"], m["predicted_rows"], peak, said)
@@ -254,10 +254,6 @@ def _memory(rows: Sequence[Row]) -> list[Part]:
 def predicted(row: Row) -> int:
     """Bytes of the peak, as they are predicted."""
     return int(max(row.measured["predicted_prefill"], row.measured["predicted_decode"]))
-
-
-def _of(rows: Sequence[Row], subject: str) -> list[Row]:
-    return [row for row in rows if row.subject == subject]
 
 
 def _point(x: float, y: float) -> Point:

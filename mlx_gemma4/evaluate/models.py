@@ -21,7 +21,7 @@ from .dense import spread
 from .question import Asked, Subject
 
 
-class Model:
+class OurModel:
     """A model, asked through `Session` as anybody would.
 
     Args:
@@ -107,9 +107,9 @@ class Model:
         mx.clear_cache()
 
 
-def ours(subject: Subject) -> Model:
+def ours(subject: Subject) -> OurModel:
     """Take a subject for a model of ours, for what rivals are never asked."""
-    assert isinstance(subject, Model), f"{subject.name} is a rival"
+    assert isinstance(subject, OurModel), f"{subject.name} is a rival"
     return subject
 
 

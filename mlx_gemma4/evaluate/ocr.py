@@ -201,8 +201,7 @@ _BESIDE = (
 def report(rows: Sequence[Row]) -> list[Part]:
     """Errors by budget and by the height of print; recognizers on the same pages."""
     parts: list[Part] = [Words("", _METHOD)]
-    for number, subject in enumerate(scores.subjects(rows)):
-        of = [row for row in rows if row.subject == subject]
+    for number, (subject, of) in enumerate(scores.by_subject(rows).items()):
         for (name,), group in scores.groups(of, "set").items():
             parts += [Words(f"The set {name}, read by {subject}"), _by_budget(group)]
             parts += _by_height(group, f"{name}-{number}", f"{name}, {subject}")

@@ -13,11 +13,11 @@ from ...media.audio import FRAME, Samples
 from ...session.transcriber import INSTRUCTION, Hearing
 from .. import haystack
 from ..baselines.rival import Rival
-from ..models import Model
+from ..models import OurModel
 from ..question import Asked, Choice, Facts, Item, Subject
 from ..tiny import words
 from . import voices
-from .voices import Utterance
+from .voices import SpokenText
 
 COUNT = 20
 """Items of each kind, unless a limit is given."""
@@ -39,7 +39,7 @@ class Maker:
         return self.choice.limit or COUNT
 
     @property
-    def material(self) -> list[Utterance]:
+    def material(self) -> list[SpokenText]:
         """What is said under each condition: where only the tiny model is asked, of its world."""
         make = voices.small_world if self.choice.tiny else voices.spoken
         return make(self.choice.seed, self.count)
@@ -51,13 +51,13 @@ class Maker:
 
     @property
     def has_relay(self) -> bool:
-        return isinstance(self.subject, Model)
+        return isinstance(self.subject, OurModel)
 
     def item(
         self,
         name: str,
         number: int,
-        said: Utterance,
+        said: SpokenText,
         condition: str,
         facts: Facts,
         speak: Callable[[], Samples],
@@ -68,7 +68,7 @@ class Maker:
         about: Facts = {"set": name, "language": said.language, **facts}
         return number, Item(id_, about, lambda: self.asked(said.text, self.kept(id_, speak), text))
 
-    def placed(self, number: int, said: Utterance, before: int, hearing: Hearing) -> Numbered:
+    def placed(self, number: int, said: SpokenText, before: int, hearing: Hearing) -> Numbered:
         """An item of the set position: the same sound after so many tokens of text."""
         sound = self._id("position", number, said, "")
         about: Facts = {"set": "position", "language": said.language}
@@ -109,7 +109,7 @@ class Maker:
     def seed(self, *names: str) -> int:
         return zlib.crc32(" ".join((str(self.choice.seed), *names)).encode())
 
-    def _id(self, name: str, number: int, said: Utterance, condition: str) -> str:
+    def _id(self, name: str, number: int, said: SpokenText, condition: str) -> str:
         id_ = f"{name}-{self.choice.seed}-{number:04d}-{said.id}"
         return f"{id_}-{condition}" if condition else id_
 
@@ -121,7 +121,7 @@ class Maker:
         else:
             start = rng.randrange(len(_manual()) // 2)
             text = _manual()[start : start + 12 * count]
-        if not isinstance(self.subject, Model):
+        if not isinstance(self.subject, OurModel):
             return text[: round(_TOKEN * count)]
         tokenizer = self.subject.tokenizer
         return tokenizer.decode(tokenizer.encode(text)[:count])

@@ -6,7 +6,7 @@ import numpy as np
 from scipy.signal import fftconvolve
 
 from ...media.audio import RATE, Samples
-from .voices import Utterance, say, spoken
+from .voices import SpokenText, say, spoken
 
 TALKERS = 6
 """Voices of a babble: few enough to be speech, too many to follow one."""
@@ -82,7 +82,7 @@ def reverberant(speech: Samples, rt60: float, rng: np.random.Generator) -> Sampl
     return _scaled(fftconvolve(speech, tail).astype(np.float32))
 
 
-def together(one: Utterance, other: Utterance, overlap: float) -> Samples:
+def together(one: SpokenText, other: SpokenText, overlap: float) -> Samples:
     """Two people, equally loud, who both speak for this share of the shorter one.
 
     Raises Gemma4Error where espeak-ng is not installed.
