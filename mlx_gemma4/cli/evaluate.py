@@ -100,7 +100,7 @@ def _run(options: argparse.Namespace) -> None:
         Path(options.folder) if options.folder else None,
         tuple(options.recipes),
         folder,
-        all(getattr(subject, "is_tiny", True) for subject in subjects),  # rivals have no say
+        all(getattr(subject, "is_tiny", True) for subject in subjects),  # rivals do not count
         tuple(subject.name for subject in subjects if hasattr(subject, "is_tiny")),
     )
     if options.model == [] and options.against == []:
@@ -123,7 +123,7 @@ def _subjects(question: "Question", options: argparse.Namespace) -> "list[Subjec
     from ..evaluate.baselines.rival import Rival
     from ..evaluate.models import OurModel
 
-    # rivals first: one that is not there is told before anything is measured
+    # rivals first: one that is not there is reported before anything is measured
     rivals: list[Subject] = []
     for name in options.against:
         rival = Rival(name, *([options.python] if options.python else []))

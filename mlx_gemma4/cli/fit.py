@@ -1,4 +1,4 @@
-"""The commands about this computer, `gemma4 fit` and `gemma4 doctor`; both tell on stdout."""
+"""The commands about this computer, `gemma4 fit` and `gemma4 doctor`; both print on stdout."""
 
 import argparse
 import json

@@ -1,7 +1,7 @@
 """What is recalled from how far back, and is memory what `gemma4 fit` said?
 
-Ten numbers lie in a long conversation, from its beginning to its end: as sentences, as pictures or
-spoken, one kind at a time. It is read once, and asked ten times. Sound lies in the conversation as
+Ten numbers are in a long conversation, from its beginning to its end: as sentences, as pictures or
+spoken, one kind at a time. It is read once, and asked ten times. Sound is in the conversation as
 sound, wherever it ends: nothing is written down in between, as a `Session` would for a model that
 hears badly far back. Lengths go from 1,024 to 32,768 tokens; the set `long` adds 65,536 to 262,144.
 Memory and speed are measured at the same lengths with random tokens, in processes of their own. A

@@ -2,7 +2,7 @@
 
     python -m mlx_gemma4.evaluate.footprint FOLDER CONTEXT KV_BITS FORCE
 
-A process that begins anew has a peak of its own. It loads the model, reads a prompt of random ids
+A new process has a peak of its own. It loads the model, reads a prompt of random ids
 as `Timeline` does, and draws some more; memory depends on their number alone. The last ids pass a
 place at which the cache's buffers grow, which is when most is held.
 """

@@ -104,7 +104,7 @@ class Quant:
 
 
 def _recipes(choice: Choice, model: OurModel) -> list[str]:
-    """The recipes beside the model as it is, which is what `bf16` gives."""
+    """The recipes beside the model as it is, which is what `bf16` makes."""
     if load_config(model.folder).quantization is None:
         alone = len(choice.models) < 2
         usual = [name for name in RECIPES if alone and name != "bf16"]
@@ -197,7 +197,7 @@ def _table(title: str, rows: Sequence[Row], figure: Figure, form: str) -> Table:
 
 
 def _distances(rows: Sequence[Row]) -> list[Plot]:
-    """Divergence over size, of those that have one: the first row itself lies at 0."""
+    """Divergence over size, of those that have one: the first row itself is at 0."""
     drawn: dict[str, list[Point]] = {}
     for medium in media(rows):
         for subject in scores.subjects(rows):

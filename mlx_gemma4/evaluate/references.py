@@ -46,7 +46,7 @@ class References:
             try:
                 asked = item.make()
             except Gemma4Error:
-                continue  # it says so when it is measured, and the others go on
+                continue  # it is reported when it is measured, and the others go on
             self._save(
                 item, asked, answered(reference.model, reference.tokenizer, asked, ROWS).logs
             )

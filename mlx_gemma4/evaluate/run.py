@@ -1,4 +1,4 @@
-"""Asks a question: items by subjects, each result on the disk before the next item is begun.
+"""Asks a question: items by subjects, each result on the disk before the next item starts.
 
 A run that was killed goes on where it was: an item that has a result is not measured again.
 """
@@ -103,7 +103,7 @@ def _check(known: Iterable[Row], subject: Subject, file: Path) -> None:
 
 
 def failures(rows: Sequence[Row]) -> list[str]:
-    """Say what could not be measured, each reason once, with how often."""
+    """Report what could not be measured, each reason once, with how often."""
     reasons: dict[str, int] = {}
     for row in rows:
         if row.failed:

@@ -58,8 +58,8 @@ def word_error_rate(rows: Sequence[Row]) -> Estimate:
 def shuffled(rows: Sequence[Row], normalize: Normalize = plain) -> list[Row]:
     """The same answers, each beside the right answer of another item: what chance would score.
 
-    Where two right answers are the same, chance is right too; so it is for a model that always says
-    the most common one.
+    Where two right answers are the same, chance is right too; so it is for a model that always
+    answers the most common one.
     """
     places = list(range(len(rows)))
     random.Random(0).shuffle(places)
@@ -144,7 +144,7 @@ def _rate(rows: Sequence[Row], edits: str, length: str) -> Estimate:
     found = ratio([row.measured[edits] for row in rows], [row.measured[length] for row in rows])
     if found.value > 0:
         return found
-    # drawn anew, no error stays no error: bounded as if an item were all right or all wrong
+    # drawn again, no error stays no error: bounded as if an item were all right or all wrong
     return replace(found, high=share([False] * len(rows)).high)
 
 

@@ -1,7 +1,7 @@
 """Figures with 95 % intervals, and tests of the difference between two models on the same items.
 
-The intervals say how far a figure would move with other items of the same kind; they know nothing
-of how well the items stand for the world.
+The intervals show how far a figure would move with other items of the same kind; they know nothing
+of how well the items represent the world.
 """
 
 from collections.abc import Sequence
@@ -44,7 +44,7 @@ class Difference:
 def share(hits: Sequence[bool]) -> Estimate:
     """A share of hits (E. B. Wilson, 1927, https://doi.org/10.2307/2276774).
 
-    The bootstrap would say that all right means certainly right.
+    The bootstrap would claim that all right means certainly right.
     """
     n, count = len(hits), int(np.sum(hits))
     from scipy import stats  # takes a second to import

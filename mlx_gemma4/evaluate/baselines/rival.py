@@ -115,7 +115,7 @@ class Rival:
         self._folder.cleanup()
 
     def _start(self) -> dict[str, Any]:
-        """Start its process; give what it says of itself."""
+        """Start its process; return what it reports of itself."""
         module, *which = self.known.start
         try:
             self._process = subprocess.Popen(
@@ -157,7 +157,7 @@ class Rival:
         except ValueError:
             told = None
         if not isinstance(told, dict):
-            self._process.kill()  # nobody knows what else it would say
+            self._process.kill()  # nobody knows what else it would print
             self._process.wait()
             printed = f"Its process printed {line.strip()[:80]!r} where an answer was due."
             raise self._failed("is not understood", printed, _PYTHON)

@@ -1,4 +1,4 @@
-"""The user's own pictures: a folder with a manifest that says what is right.
+"""The user's own pictures: a folder with a manifest with the right answers.
 
 `manifest.jsonl` has a line for each question, `answers.csv` a row under the heads:
 `picture` (a file in the folder), `answer`, and where it is not all the text that is asked for
@@ -60,7 +60,7 @@ def read(folder: Path) -> Sequence[Entry]:
 
 
 def _lines(manifest: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """What each line says, and where it stands."""
+    """What each line holds, and its place."""
     try:
         text = manifest.read_text("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -49,7 +49,7 @@ class Page:
 
     @property
     def digest(self) -> str:
-        """Eight digits that are others where a pixel or an answer is: another font gives others."""
+        """Eight digits that are others where a pixel or an answer is: another font makes others."""
         sum_ = zlib.crc32(self.image.tobytes(), self.image.width)
         for request in self.requests:
             sum_ = zlib.crc32(repr(request).encode(), sum_)
@@ -57,7 +57,7 @@ class Page:
 
 
 Maker = Callable[[int, int], Sequence[Page]]
-"""Makes the pages of a number, given seed and number: always the same on the same machine."""
+"""Makes the pages of a seed and a number: always the same on the same machine."""
 
 
 def transcribe(lines: Sequence[str]) -> Request:

@@ -20,7 +20,7 @@ from . import voices
 from .voices import SpokenText
 
 COUNT = 20
-"""Items of each kind, unless a limit is given."""
+"""Items of each kind, unless a limit is set."""
 _SPARE = 16  # tokens an answer may have besides one for each two frames, as the relay's
 _TOKEN = 4.5  # characters of English, for rivals whose tokenizer is not at hand
 

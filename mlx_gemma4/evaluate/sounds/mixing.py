@@ -1,4 +1,4 @@
-"""What lies between a mouth and an ear: noise, other voices, a room."""
+"""What is between a mouth and an ear: noise, other voices, a room."""
 
 import random
 

@@ -1,4 +1,4 @@
-"""The sets of `speech`: each lays conditions on what is said, and gives (number, item)."""
+"""The sets of `speech`: each puts what is spoken under conditions, and yields (number, item)."""
 
 import random
 import zlib
@@ -93,7 +93,7 @@ def voices_(maker: Maker) -> Iterator[Numbered]:
 
 
 def two(maker: Maker) -> Iterator[Numbered]:
-    """Two people, of whom the second begins while the first still speaks."""
+    """Two people, of whom the second starts while the first still speaks."""
     material = maker.material
     for number, said in enumerate(material if len(material) > 1 else ()):
         one = said.by("en-us")
@@ -132,7 +132,7 @@ def folder(maker: Maker) -> Iterator[Numbered]:
     """The user's recordings, all of them unless there is a limit.
 
     Raises:
-        Gemma4Error: no folder was given, or it is not usable.
+        Gemma4Error: no folder was named, or it is not usable.
     """
     if maker.choice.folder is None:
         raise Gemma4Error(

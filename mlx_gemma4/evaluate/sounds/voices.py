@@ -1,4 +1,4 @@
-"""Who says what: sentences and utterances of the small world, spoken by espeak-ng."""
+"""Who speaks what: sentences and utterances of the small world, spoken by espeak-ng."""
 
 import random
 import tomllib
