@@ -12,13 +12,13 @@ define ask
 @echo
 endef
 
-.PHONY: help demo test nightly lint check format bench score shots clean structure
+.PHONY: help demo test lint check wheel-smoke format bench score shots clean nightly structure
 
 help:
 	@echo "make demo    ask the tiny model about a picture, a sound, and both together"
 	@echo "make test    run the tests"
 	@echo "make nightly run what takes too long for every change (NIGHTLY=1 lengthens the schedules)"
-	@echo "make check   formatting, lint, types, import contracts, tests (what CI runs)"
+	@echo "make check   formatting, lint, types, import contracts, workflows, tests, the wheel (what CI runs)"
 	@echo "make bench   measure start-up, and speed and memory against mlx-vlm"
 	@echo "make shots   draw the pictures of the terminal program in docs/ again"
 	@echo "make score   examine the tiny model on pictures and sounds it never met (needs espeak-ng)"
@@ -43,8 +43,19 @@ lint: .venv/ready-dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.dependabot .github/dependabot.yml
+	$(BIN)/zizmor --offline --quiet .github
 
-check: lint test
+check: lint test wheel-smoke
+
+# the wheel in an empty environment, outside the clone
+wheel-smoke: .venv/bin/python
+	@rm -rf dist .venv-wheel
+	@$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
+	@$(PYTHON) -m venv .venv-wheel
+	@.venv-wheel/bin/python -m pip install --quiet --disable-pip-version-check dist/*.whl
+	@.venv-wheel/bin/python tools/wheel_smoke.py .venv-wheel/bin/gemma4
 
 format: .venv/ready-dev
 	$(BIN)/ruff format .
@@ -61,7 +72,7 @@ score: .venv/ready-evaluate
 	@$(BIN)/python -m tools.score_tiny
 
 clean:
-	rm -rf .venv .venv-peer dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-peer .venv-wheel dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 .venv/bin/python:
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or later was not found. Mac: brew install python@3.13." \

@@ -1,5 +1,7 @@
+import os
 from pathlib import Path
 
+import mlx.core as mx
 import pytest
 
 from mlx_gemma4.checkpoint.load import save_folder
@@ -14,6 +16,9 @@ CONTROLS = (
     "<|channel>", "<channel|>", "<|think|>", "<|tool>", "<tool|>", "<|tool_call>", "<tool_call|>",
     "<|tool_response>", "<tool_response|>", '<|"|>',
 )  # fmt: skip
+
+if device := os.environ.get("GEMMA4_TEST_DEVICE"):  # "gpu" or "cpu"; a GPU that is not there fails
+    mx.set_default_device({"gpu": mx.gpu, "cpu": mx.cpu}[device])
 
 
 @pytest.fixture(scope="session")
