@@ -94,7 +94,7 @@ def _entry(folder: Path, place: str, told: Mapping[str, Any]) -> Entry:
     except (TypeError, ValueError):
         raise _wrong(
             folder,
-            f"{place}: the height {height} is not a number above 0.",
+            f"{place}: the height {height} is no number above 0.",
             "Set pixels, or leave it out.",
         ) from None
     if not isinstance(question, str):
