@@ -138,7 +138,7 @@ def _bytes(text: str) -> int:
         raise Gemma4Error(
             "usage",
             "The budget is not understood",
-            f"{text!r} is not a size.",
+            f"{text!r} is no size.",
             "Write it as --budget 7.2GB.",
         )
     return round(float(found[1]) * {"M": 1e6, "G": 1e9}[found[2].upper()])
