@@ -12,14 +12,15 @@ define ask
 @echo
 endef
 
-.PHONY: help demo test lint check wheel-smoke format bench score shots clean
+.PHONY: help demo test lint check wheel-smoke format bench score shots clean nightly structure
 
 help:
 	@echo "make demo    ask the tiny model about a picture, a sound, and both together"
 	@echo "make test    run the tests"
+	@echo "make nightly run what takes too long for every change (NIGHTLY=1 lengthens the schedules)"
 	@echo "make check   formatting, lint, types, import contracts, workflows, tests, the wheel (what CI runs)"
 	@echo "make bench   measure start-up, and speed and memory against mlx-vlm"
-	@echo "make shots   draw the pictures of the terminal program in docs/ anew"
+	@echo "make shots   draw the pictures of the terminal program in docs/ again"
 	@echo "make score   examine the tiny model on pictures and sounds it never met (needs espeak-ng)"
 
 demo: .venv/ready
@@ -29,6 +30,13 @@ demo: .venv/ready
 
 test: .venv/ready-dev
 	@$(BIN)/python -m pytest
+
+# 10,000 random schedules instead of the usual few: hours on two cores
+nightly: .venv/ready-dev
+	@NIGHTLY=1 $(BIN)/python -m pytest tests/parity tests/live tests/unit/test_cache.py
+
+structure: .venv/ready-dev
+	@$(BIN)/python -m tools.structure
 
 lint: .venv/ready-dev
 	$(BIN)/ruff format --check .

@@ -109,7 +109,7 @@ def _name(function: ast.AST) -> str:
 
 
 def _docstrings(tree: ast.AST) -> set[int]:
-    """The texts of a file that stand as statements of their own: nobody sees them."""
+    """The texts of a file that are statements of their own: nobody sees them."""
     statements = (node for node in ast.walk(tree) if isinstance(node, ast.Expr))
     return {id(part) for node in statements if isinstance(node.value, ast.Constant)
             for part in ast.walk(node)}  # fmt: skip

@@ -1,4 +1,4 @@
-"""Write the tables of the documentation anew from the program: `python -m docs.update`."""
+"""Write the tables of the documentation again from the program: `python -m docs.update`."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,7 +26,7 @@ BEGIN, END = "<!-- options of {}: made by docs/update.py -->\n", "<!-- end of op
 
 
 def updated(page: str) -> str:
-    """Give the page with the tables of options as they should be."""
+    """Return the page with the tables of options as they should be."""
     for command, options in COMMANDS.items():
         before, rest = page.split(BEGIN.format(command))
         _, after = rest.split(END, 1)
@@ -35,7 +35,7 @@ def updated(page: str) -> str:
 
 
 def table(options: Sequence[Option]) -> str:
-    """Give the table of a command's options."""
+    """Return the table of a command's options."""
     rows = ["| option | what it does |", "|---|---|"]
     for option in options:
         value = f" {option.metavar}{' ...' if option.many else ''}" if option.metavar else ""
@@ -46,7 +46,7 @@ def table(options: Sequence[Option]) -> str:
 
 
 def keys_updated(page: str) -> str:
-    """Give the page with the tables of keys as they should be."""
+    """Return the page with the tables of keys as they should be."""
     before, rest = page.split(KEYS_BEGIN)
     _, after = rest.split(KEYS_END)
     return before + KEYS_BEGIN + "\n" + commands.table() + KEYS_END + after

@@ -1,6 +1,6 @@
 """Every tensor of a model by name and shape, from its config alone. Knows no tensors and no MLX.
 
-The names are those of the module tree (`weights.py`).
+The names are those of the module tree (`load.py`).
 """
 
 from ..model.config import FULL, Config, TextConfig

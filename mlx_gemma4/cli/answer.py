@@ -1,4 +1,4 @@
-"""How the commands tell an answer: its text or one JSON object on stdout, all else on stderr."""
+"""How the commands print an answer: its text or one JSON object on stdout, all else on stderr."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -17,7 +17,7 @@ STATS = (
     "prompt_tokens_per_second",
     "tokens_per_second",
 )
-"""What is told of a reply's stats."""
+"""What is shown of a reply's stats."""
 
 
 class Printer:
@@ -104,7 +104,7 @@ def print_json(events: "Iterable[Event]", more: Mapping[str, Any] | None = None)
 
 
 def stats_line(done: "Done") -> str:
-    """Give the stats as one line."""
+    """Return the stats as one line."""
     told = [
         f"{name.replace('_', ' ')} {done.stats[name]:.4g}" for name in STATS if name in done.stats
     ]

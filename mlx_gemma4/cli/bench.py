@@ -10,7 +10,7 @@ from ..errors import Gemma4Error
 from ..hub import catalog
 from . import options as shared
 from .options import Option, command
-from .streams import Progress, put, tell
+from .streams import ProgressLine, put, tell
 
 if TYPE_CHECKING:
     from ..evaluate.parts import Table
@@ -52,14 +52,14 @@ def _run(options: argparse.Namespace) -> None:
     if options.compare:
         _compare([Path(name) for name in options.compare])
         return
-    from ..evaluate.models import Model
+    from ..evaluate.models import OurModel
     from .speed import bench
     from .speed_result import about, save, table
 
     if options.model is None:
         tell("No --model given: this measures the tiny demonstration model, not Gemma.")
-    model = Model(options.model or catalog.DEMONSTRATION, options.force)
-    result = bench(model, options.contexts, options.rounds, options.kv_bits, Progress().step)
+    model = OurModel(options.model or catalog.DEMONSTRATION, options.force)
+    result = bench(model, options.contexts, options.rounds, options.kv_bits, ProgressLine().step)
     file = Path(options.json or _file(result.model))
     save(result, file)
     for line in about(result):

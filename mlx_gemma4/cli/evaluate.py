@@ -9,7 +9,7 @@ from ..evaluate.questions import NAMES
 from ..hub import catalog
 from . import options as shared
 from .options import Option, command, swallowed
-from .streams import Progress, put, tell
+from .streams import ProgressLine, put, tell
 
 if TYPE_CHECKING:
     from ..evaluate.question import Question, Subject
@@ -100,12 +100,12 @@ def _run(options: argparse.Namespace) -> None:
         Path(options.folder) if options.folder else None,
         tuple(options.recipes),
         folder,
-        all(getattr(subject, "is_tiny", True) for subject in subjects),  # rivals have no say
+        all(getattr(subject, "is_tiny", True) for subject in subjects),  # rivals do not count
         tuple(subject.name for subject in subjects if hasattr(subject, "is_tiny")),
     )
     if options.model == [] and options.against == []:
         tell("No --model given: this asks the tiny demonstration model, not Gemma.")
-    rows = run(question, subjects, choice, folder, Progress().step)
+    rows = run(question, subjects, choice, folder, ProgressLine().step)
     parts = question.report([row for row in rows if not row.failed])
     path = report.write(question, rows, parts, folder)
     put(path.read_text("utf-8"))
@@ -121,9 +121,9 @@ def _run(options: argparse.Namespace) -> None:
 
 def _subjects(question: "Question", options: argparse.Namespace) -> "list[Subject]":
     from ..evaluate.baselines.rival import Rival
-    from ..evaluate.models import Model
+    from ..evaluate.models import OurModel
 
-    # rivals first: one that is not there is told before anything is measured
+    # rivals first: one that is not there is reported before anything is measured
     rivals: list[Subject] = []
     for name in options.against:
         rival = Rival(name, *([options.python] if options.python else []))
@@ -137,7 +137,7 @@ def _subjects(question: "Question", options: argparse.Namespace) -> "list[Subjec
             )
         rivals.append(rival)
     names = options.model or [catalog.DEMONSTRATION]
-    return [*(Model(name, options.force) for name in dict.fromkeys(names)), *rivals]
+    return [*(OurModel(name, options.force) for name in dict.fromkeys(names)), *rivals]
 
 
 def _known_sets(question: "Question", sets: list[str]) -> None:

@@ -1,4 +1,4 @@
-"""The commands about this computer, `gemma4 fit` and `gemma4 doctor`; both tell on stdout."""
+"""The commands about this computer, `gemma4 fit` and `gemma4 doctor`; both print on stdout."""
 
 import argparse
 import json
@@ -66,7 +66,7 @@ def gigabytes(text: str) -> int:
         raise Gemma4Error(
             "usage",
             "The memory is not understood",
-            f"{text!r} is not a size.",
+            f"{text!r} is no size.",
             "Write it as --memory 16GB.",
         )
     return int(found[1])

@@ -17,8 +17,7 @@ from ..errors import Gemma4Error
 from ..hub import catalog
 from ..hub.progress import Progress
 from .options import DEBUG, Option, command, named
-from .streams import Progress as Line
-from .streams import put, tell
+from .streams import ProgressLine, put, tell
 
 if TYPE_CHECKING:
     from ..hub.sources import Source
@@ -139,7 +138,7 @@ def _bytes(text: str) -> int:
         raise Gemma4Error(
             "usage",
             "The budget is not understood",
-            f"{text!r} is not a size.",
+            f"{text!r} is no size.",
             "Write it as --budget 7.2GB.",
         )
     return round(float(found[1]) * {"M": 1e6, "G": 1e9}[found[2].upper()])
@@ -210,7 +209,7 @@ def _source(place: Path | tuple[str, str], target: Path, low_disk: bool) -> "Sou
     repository = hub.look_up(repo, revision)
     tell(f"{repo} at {repository.commit[:12]}: {repository.size / 1e9:.2f} GB.")
     if low_disk:
-        line = Line()
+        line = ProgressLine()
         return Stream(
             repository,
             partial(target) / "source",
@@ -237,6 +236,6 @@ def _verify(options: argparse.Namespace) -> None:
 @contextlib.contextmanager
 def _shown(done: str) -> Iterator[Callable[[Progress], None]]:
     """Show how far something is, on a line that is gone at the end."""
-    line = Line()
+    line = ProgressLine()
     yield lambda progress: line.show(f"{done} {progress.told}")
     line.clear()

@@ -11,7 +11,7 @@ class Option:
     """One option of a command; an empty value is an error, but of TEXT.
 
     Attributes:
-        metavar: what stands for its value; empty where the option takes none.
+        metavar: the name of its value; empty where the option takes none.
         many: whether it takes several values and may be repeated.
         required: whether the command needs it.
     """
@@ -44,7 +44,7 @@ class Option:
 
 
 class _Several(argparse.Action):
-    """Collects an option's values, and keeps which of them were given together."""
+    """Collects an option's values, and keeps which of them were written together."""
 
     def __call__(
         self,
@@ -69,7 +69,7 @@ def named(value: str) -> str:
 def swallowed(options: argparse.Namespace, fits: Callable[[str], bool]) -> str | None:
     """Take back a positional value that an option with several values has taken as its last one.
 
-    argparse gives `--image a.png "what is this?"` two pictures. An option's first value is always
+    For argparse `--image a.png "what is this?"` are two pictures. An option's first value is always
     its own.
 
     Args:

@@ -1,7 +1,7 @@
-"""Measures this machine: prefill, decode, and how soon an answer begins after what was given.
+"""Measures this machine: prefill, decode, and how soon an answer starts after what was added.
 
-Everything goes through `Session`, as in a conversation. Nothing depends on what a model says: it is
-given random words, noise and pictures of noise, draws the likeliest id, and may not end its answer.
+Everything goes through `Session`, as in a conversation. Nothing depends on what a model answers: it
+reads random words, noise and pictures of noise, draws the likeliest id, and may not end its answer.
 """
 
 import gc
@@ -20,7 +20,7 @@ from PIL import Image
 from ..chat.tokenizer import Tokenizer
 from ..errors import Gemma4Error
 from ..evaluate import surroundings
-from ..evaluate.models import Model
+from ..evaluate.models import OurModel
 from ..events import Done
 from ..media.audio import FRAME, RATE
 from ..model.gemma4 import Gemma4
@@ -33,8 +33,8 @@ BUDGETS = (70, 140, 280, 560, 1120)  # tokens that a picture may take (model car
 SECONDS = (5, 30)  # of sound; 30 is the longest that the model was made for (model card)
 PICTURE = (1512, 982)  # pixels: the screen of a 14-inch MacBook Pro, which fills every budget
 QUESTION = 32  # tokens of a question
-DECODED = 64  # tokens of the answer whose speed is told
-_WARM = 125  # rows of what is given to warm up: one of each kind
+DECODED = 64  # tokens of the answer whose speed is measured
+_WARM = 125  # rows of what is added to warm up: one of each kind
 _TEMPLATE = 16  # tokens that a turn takes besides its words
 _SPARE = DECODED + QUESTION + 2 * _TEMPLATE  # tokens of context that a round needs besides
 
@@ -45,7 +45,7 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class Given:
-    """What is given at once, and takes so many rows of the context."""
+    """What is added at once, and takes so many rows of the context."""
 
     name: str
     rows: int
@@ -66,7 +66,7 @@ class Spoken:
 
 
 def bench(
-    subject: Model,
+    subject: OurModel,
     contexts: Sequence[int] = (),
     rounds: int = 3,
     kv_bits: int | None = None,
@@ -74,7 +74,7 @@ def bench(
 ) -> Result:
     """Measure a model, after some turns at the shortest context that are not counted.
 
-    Each round takes every context, and at each gives everything once, so that a machine that gets
+    Each round takes every context, and at each adds everything once, so that a machine that gets
     slower slows all figures alike.
 
     Args:
@@ -141,7 +141,7 @@ def measure(
     known: Sequence[Given | Spoken],
     kv_bits: int | None = None,
 ) -> Iterator[tuple[str, str, float]]:
-    """Read a context, answer, then give each thing at the place that was reached.
+    """Read a context, answer, then add each thing at the place that was reached.
 
     Yields:
         (name, unit, value) of each figure.
@@ -172,7 +172,7 @@ def measure(
 
 
 def givens(tokenizer: Tokenizer, takes: frozenset[str]) -> list[Given | Spoken]:
-    """List what is given to a model that takes these of "text", "image" and "sound"."""
+    """List what is added for a model that takes these of "text", "image" and "sound"."""
     question = words(tokenizer, QUESTION, seed=1)
     known: list[Given | Spoken] = [Given("after text", 0, partial(Session.add_text, text=question))]
     if "image" in takes:
@@ -191,7 +191,7 @@ def givens(tokenizer: Tokenizer, takes: frozenset[str]) -> list[Given | Spoken]:
 
 
 def first_token(session: Session, give: Callable[[Session], object]) -> float:
-    """Give something and ask for an answer: the seconds until its first token."""
+    """Add something and ask for an answer: the seconds until its first token."""
     began = time.perf_counter()
     give(session)
     given = time.perf_counter() - began
@@ -222,7 +222,7 @@ def noise(frames: int) -> Frames:
 
 
 def words(tokenizer: Tokenizer, tokens: int, seed: int = 0) -> str:
-    """Random words of a vocabulary that take so many tokens, give or take a few."""
+    """Random words of a vocabulary that take about so many tokens."""
     generator = random.Random(seed)
     known: list[str] = []
     while len(known) < 256:
@@ -253,7 +253,7 @@ def _show(picture: Image.Image, question: str, session: Session, budget: int) ->
     session.add_text(question)
 
 
-def _contexts(wanted: Sequence[int], subject: Model) -> list[int]:
+def _contexts(wanted: Sequence[int], subject: OurModel) -> list[int]:
     """The contexts to measure, the shortest first."""
     longest = subject.model.config.text_config.max_position_embeddings
     least, most = 2 * _TEMPLATE, longest - _SPARE

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ..model.gemma4 import Gemma4
 
 FORM = "gemma4 bench 1"
-"""Names the form of the file, so that an older or newer one is told apart."""
+"""Names the form of the file, so that an older or newer one is recognized."""
 SPEED, LIVE, WAIT, MEMORY = "tok/s", "x speech", "s", "GB"
 """Units: GB are 10^9 bytes, "x speech" is seconds of sound that are heard in a second."""
 _MORE_IS_BETTER = (SPEED, LIVE)
@@ -56,7 +56,7 @@ class Result:
 
 
 def around(model: "Gemma4") -> dict[str, Any]:
-    """Say what the figures of a loaded model depend on besides it, before they are measured."""
+    """Report what the figures of a loaded model depend on besides it, before they are measured."""
     import mlx.core as mx
 
     norm = model.language_model.model.norm.weight

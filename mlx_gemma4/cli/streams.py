@@ -98,7 +98,7 @@ def _silence(descriptor: int) -> None:
     os.close(null)
 
 
-class Progress:
+class ProgressLine:
     """How far a long piece of work is: one line on a terminal, one every ten seconds in a pipe."""
 
     def __init__(self) -> None:

@@ -42,7 +42,7 @@ def convert(
 
     Args:
         folder: that appears when all is done; until then there is `partial(folder)` beside it.
-        report: told the bytes of the source that are done, from the beginning again in each call.
+        report: called with the bytes of the source that are done, from 0 again in each call.
         cancelled: asked as often whether to stop.
 
     Returns:
@@ -50,7 +50,7 @@ def convert(
 
     Raises:
         Gemma4Error: see `make_plan`; or the folder is there already, the disk is too small, or
-            another conversion into the same folder was begun or is running.
+            another conversion into the same folder was started or is running.
     """
     plan = make_plan(source, recipe)
     begun = json.dumps({"source": source.identity, "recipe": asdict(recipe), "by": __version__})
@@ -149,7 +149,7 @@ def _held(folder: Path) -> Iterator[None]:
 
 
 def _is_begun(work: Path, begun: str) -> bool:
-    """Whether this conversion was begun there before; an error if another one was."""
+    """Whether this conversion was started there before; an error if another one was."""
     path = work / _BEGUN
     if path.exists() and path.read_text("utf-8") != begun:
         raise impossible(

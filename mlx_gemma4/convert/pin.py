@@ -1,4 +1,4 @@
-"""Write the commit of a package into the catalogue where it stands; all else in the file stays."""
+"""Write the commit of a package into the catalogue that lists it; all else in the file stays."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ def check(name: str) -> None:
     """Refuse what cannot be pinned.
 
     Raises:
-        Gemma4Error: it is no package of the Hub in the catalogue, or it stands in the catalogue of
+        Gemma4Error: it is no package of the Hub in the catalogue, or it is in the catalogue of
             an installed program, whose next version would bring it again.
     """
     package = catalog.packages().get(name)
@@ -29,7 +29,7 @@ def check(name: str) -> None:
 
 
 def pin(name: str, commit: str) -> Path:
-    """Make `commit` (40 hex digits) the revision of a package; give the file that was changed.
+    """Make `commit` (40 hex digits) the revision of a package; return the file that was changed.
 
     Raises:
         Gemma4Error: as `check`.

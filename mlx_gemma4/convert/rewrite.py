@@ -20,8 +20,8 @@ from ..checkpoint.encode import as_array, encode
 from ..checkpoint.safetensors import data_start, header
 from .plan import File, Part, impossible
 
-# Bytes that are read and quantized at once. The C library gives larger blocks back to the system
-# and gets them anew each time: with 32 MB half of a conversion's time went to the kernel.
+# Bytes that are read and quantized at once. The C library returns larger blocks to the system
+# and gets them again each time: with 32 MB half of a conversion's time went to the kernel.
 _ROWS = 4 * 1024**2
 _AHEAD = 8  # slabs that are read before they are needed
 _BEHIND = 256  # jobs of writing that may wait, most of 1 MB: as long as a disk takes to sync a file

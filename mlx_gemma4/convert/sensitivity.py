@@ -8,7 +8,7 @@ matrix's part of the loss (the KL divergence of the next token's distribution) i
 and a third of it for matrices that only decide where to look. For small errors the loss is
 quadratic in them and adds up over the matrices. Each branch, attention or MLP, ends in a norm, so a
 relative error of a matrix in it is one of what the branch adds to the residual stream, and the
-norm's weight says how much of the stream that is. The layers to come read that error and add their
+norm's weight shows how much of the stream that is. The layers to come read that error and add their
 own. The root and the third were measured on the tiny model; `bench/recipes.py`, part `budget`,
 prints how well the estimate ranks its matrices.
 """
@@ -82,9 +82,9 @@ def losses(
 
 
 def shares(config: TextConfig, power: Mapping[str, float]) -> dict[str, float]:
-    """Say what part of the last layer's output each branch has written, as squares.
+    """Report what part of the last layer's output each branch has written, as squares.
 
-    The stream begins with the scaled embeddings; a branch adds its norm's output, whose mean square
+    The stream starts with the scaled embeddings; a branch adds its norm's output, whose mean square
     is that of the norm's weight; and each layer multiplies all there is by its scalar.
 
     Args:
@@ -109,7 +109,7 @@ def shares(config: TextConfig, power: Mapping[str, float]) -> dict[str, float]:
 def looks(module: str, config: TextConfig) -> float:
     """A third for a matrix that only decides where to look, else one.
 
-    A full layer's k_proj makes the values too where `attention_k_eq_v` says so.
+    A full layer's k_proj makes the values too where `attention_k_eq_v` is set.
     """
     if module.endswith(".k_proj"):
         full = config.layer_types[_layer(module)] == FULL

@@ -1,7 +1,7 @@
 """What is recalled from how far back, and is memory what `gemma4 fit` said?
 
-Ten numbers lie in a long conversation, from its beginning to its end: as sentences, as pictures or
-spoken, one kind at a time. It is read once, and asked ten times. Sound lies in the conversation as
+Ten numbers are in a long conversation, from its beginning to its end: as sentences, as pictures or
+spoken, one kind at a time. It is read once, and asked ten times. Sound is in the conversation as
 sound, wherever it ends: nothing is written down in between, as a `Session` would for a model that
 hears badly far back. Lengths go from 1,024 to 32,768 tokens; the set `long` adds 65,536 to 262,144.
 Memory and speed are measured at the same lengths with random tokens, in processes of their own. A
@@ -28,7 +28,7 @@ from ..session.reply import DrawnReply
 from ..session.rows import with_rows
 from . import footprint, haystack, scores, small_haystack
 from .haystack import DEPTHS, Haystack
-from .models import Model, ours
+from .models import OurModel, ours
 from .parts import Part, Plot, Point, Table, Words
 from .question import Choice, Fact, Item, Row, Subject
 from .questions import NAMES
@@ -103,7 +103,7 @@ class Context:
     def report(self, rows: Sequence[Row]) -> Sequence[Part]:
         return report(rows)
 
-    def _read(self, model: Model, item: Item) -> tuple[Haystack, PrefixCache]:
+    def _read(self, model: OurModel, item: Item) -> tuple[Haystack, PrefixCache]:
         """The item's conversation, and the cache in which it has been read."""
         facts, config = item.facts, load_config(model.folder)
         name, length = str(facts["needle"]), int(str(facts["length"]))
@@ -124,21 +124,13 @@ class Context:
 
 
 def _needles(name: str, seed: int, length: int, turn: int) -> list[Item]:
-    return [
-        Item(
-            f"{name}-{seed}-{length}-{turn}-{place}",
-            {
-                "kind": "needle",
-                "needle": name,
-                "length": length,
-                "depth": round(100 * place / (DEPTHS - 1)),
-                "place": place,
-                "seed": seed,
-                "turn": turn,
-            },
-        )
-        for place in range(DEPTHS)
-    ]
+    found = []
+    for place in range(DEPTHS):
+        facts: dict[str, Fact] = {"kind": "needle", "needle": name, "length": length}
+        facts |= {"depth": round(100 * place / (DEPTHS - 1)), "place": place}
+        facts |= {"seed": seed, "turn": turn}
+        found.append(Item(f"{name}-{seed}-{length}-{turn}-{place}", facts))
+    return found
 
 
 def _usual(choice: Choice, config: Config) -> list[str]:
@@ -181,8 +173,8 @@ def _recall(rows: Sequence[Row]) -> list[Part]:
     lines: list[list[str]] = []
     drawn: dict[str, list[Point]] = {}
     several = len(scores.subjects(rows)) > 1
-    for subject in scores.subjects(rows):
-        for (needle,), of in scores.groups(_of(rows, subject), "needle").items():
+    for subject, asked in scores.by_subject(rows).items():
+        for (needle,), of in scores.groups(asked, "needle").items():
             name = f"{_NAMES[needle]}, {subject}" if several else _NAMES[needle]
             for (length,), some in scores.groups(of, "length").items():
                 found = scores.accuracy(some)
@@ -196,8 +188,8 @@ def _recall(rows: Sequence[Row]) -> list[Part]:
     parts.append(
         Plot("recall", title, "tokens", "share recalled", drawn, logarithmic=True, share=True)
     )
-    for subject in scores.subjects(rows):
-        for (needle,), of in scores.groups(_of(rows, subject), "needle").items():
+    for subject, asked in scores.by_subject(rows).items():
+        for (needle,), of in scores.groups(asked, "needle").items():
             who = f", {subject}" if several else ""
             parts.append(_depths(f"{_NAMES[needle].capitalize()}{who}: by length and depth", of))
     if several:
@@ -236,10 +228,10 @@ def _memory(rows: Sequence[Row]) -> list[Part]:
     drawn: dict[str, list[Point]] = {}
     read: dict[str, list[Point]] = {}
     written: dict[str, list[Point]] = {}
-    for subject in scores.subjects(rows):
+    for subject, measured in scores.by_subject(rows).items():
         lines = []
         who = f", {subject}" if several else ""
-        for row in _of(rows, subject):
+        for row in measured:
             m, length = row.measured, int(str(row.facts["length"]))
             peak, said = max(m["prefill"], m["decode"]), predicted(row)
             sizes = (m["rows"], m["predicted_rows"], peak, said)
@@ -265,10 +257,6 @@ def _memory(rows: Sequence[Row]) -> list[Part]:
 def predicted(row: Row) -> int:
     """Bytes of the peak, as they are predicted."""
     return int(max(row.measured["predicted_prefill"], row.measured["predicted_decode"]))
-
-
-def _of(rows: Sequence[Row], subject: str) -> list[Row]:
-    return [row for row in rows if row.subject == subject]
 
 
 def _point(x: float, y: float) -> Point:

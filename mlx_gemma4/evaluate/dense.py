@@ -1,4 +1,4 @@
-"""Quantized modules as the dense ones that they stand for: what MLX's CPU backend multiplies fast.
+"""Quantized modules as the dense ones that they represent: what MLX's CPU backend multiplies fast.
 
 Forty times faster than its quantized product, from four times the memory; logits agree to 1e-4.
 """
@@ -10,7 +10,7 @@ from ..model.gemma4 import Gemma4
 
 
 def spread(model: Gemma4) -> None:
-    """Replace every quantized module of a model, in place, by the float32 one it stands for."""
+    """Replace every quantized module of a model, in place, by the float32 one it represents."""
     dense = []
     for name, module in model.named_modules():
         if not isinstance(module, nn.QuantizedLinear | nn.QuantizedEmbedding):

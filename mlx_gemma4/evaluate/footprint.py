@@ -2,9 +2,9 @@
 
     python -m mlx_gemma4.evaluate.footprint FOLDER CONTEXT KV_BITS FORCE
 
-A process that begins anew has a peak of its own. It loads the model, reads a prompt of random ids
-as `PrefixCache` does, and draws some more; memory depends on their number alone. The last ids pass
-a place at which the cache's buffers grow, which is when most is held.
+A new process has a peak of its own. It loads the model, reads a prompt of random ids
+as `PrefixCache` does, and draws some more; memory depends on their number alone. The last ids pass a
+place at which the cache's buffers grow, which is when most is held.
 """
 
 import json
@@ -23,12 +23,10 @@ BEFORE, AFTER = 8, 24
 
 
 def measure(folder: Path, context: int, kv_bits: int | None, force: bool) -> dict[str, Any]:
-    """Measure a model whose memory nothing else may need now, and say what was predicted.
+    """Measure a model, while nothing else needs memory, beside what was predicted.
 
     Args:
         context: tokens of the conversation, a multiple of `cache.STEP`.
-        kv_bits: 8 or 4 where the full layers' rows are quantized.
-        force: measure it even if it does not fit.
 
     Returns:
         In bytes `load`, `prefill` and `decode` (MLX's peaks), `rows` (the caches' buffers after
@@ -65,15 +63,10 @@ def measure(folder: Path, context: int, kv_bits: int | None, force: bool) -> dic
 
 
 def check(folder: Path, context: int, kv_bits: int | None = None, loaded: bool = False) -> None:
-    """Refuse what does not fit, since Metal would end the program.
+    """Raise Gemma4Error for what does not fit, since Metal would end the program.
 
     Args:
-        context: tokens of the conversation.
-        kv_bits: 8 or 4 where the full layers' rows are quantized.
         loaded: whether the weights are in the memory already.
-
-    Raises:
-        Gemma4Error: it does not fit.
     """
     here = device.this()
     need = estimate.need(summary.of_folder(folder).model, here, context, kv_bits)

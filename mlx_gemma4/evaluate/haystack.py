@@ -1,7 +1,7 @@
 """Numbers hidden in long text at ten depths: as a sentence, on a picture, or spoken.
 
 The text is Python's own documentation (`pydoc_data.topics`), which every machine has. All ten
-numbers lie in one conversation, so that it is read once and asked ten times.
+numbers are in one conversation, so that it is read once and asked ten times.
 """
 
 import functools
@@ -50,7 +50,7 @@ class Needle:
         return f"What is the code of the {self.colour} locker? Answer with the number only."
 
     def parts(self, kind: str) -> tuple[Part, ...]:
-        """What a user gives: "text", "picture" or "sound"."""
+        """What a user adds: "text", "picture" or "sound"."""
         if kind == "text":
             return (TextPart(self.sentence),)
         if kind == "picture":
@@ -92,7 +92,7 @@ def needles(rng: random.Random) -> list[Needle]:
 def build(kind: str, length: int, name: str, tokenizer: Tokenizer, config: Config) -> Haystack:
     """Make a conversation of about `length` tokens with ten needles, the same for the same name.
 
-    The first needle stands at the beginning, the last just before the question, and between them is
+    The first needle is at the start, the last just before the question, and between them is
     filler of equal length, if there is room: the needles alone may be longer.
     """
     rng = random.Random(f"{name}-{kind}-{length}")

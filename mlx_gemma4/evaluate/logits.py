@@ -1,4 +1,4 @@
-"""What a model gives the right answer: log-probabilities at its rows, and how two models differ.
+"""What a model expects of the right answer, as log-probabilities, and how two models differ.
 
 The conversation is written as `Session` writes it (`prompt.render`), and the right answer follows
 as its ids would be drawn. So every model sees the same ids before each row.
@@ -20,7 +20,7 @@ from ..model.gemma4 import Gemma4
 from .question import Asked
 
 Logs = NDArray[np.float32]
-"""Log-probabilities (rows, vocabulary): row n says what was expected at the answer's id n."""
+"""Log-probabilities (rows, vocabulary): row n is what was expected at the answer's id n."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +37,7 @@ class Answered:
 
     @property
     def is_greedy(self) -> bool:
-        """Whether taking the likeliest id each time would give this answer."""
+        """Whether taking the likeliest id each time would draw this answer."""
         return bool((self.logs.argmax(-1) == self.ids).all())
 
 
@@ -45,19 +45,16 @@ class Answered:
 class Distance:
     """How far a model is from a reference on the same rows.
 
-    Attributes:
-        divergence: Kullback-Leibler divergence of the model from the reference in nats, the mean
-            over the rows (S. Kullback, R. A. Leibler, 1951,
-            https://doi.org/10.1214/aoms/1177729694).
-        agreement: share of the rows at which both find the same id the likeliest.
+    The divergence is that of S. Kullback and R. A. Leibler (1951,
+    https://doi.org/10.1214/aoms/1177729694).
     """
 
-    divergence: float
-    agreement: float
+    divergence: float  # of the model from the reference in nats, the mean over the rows
+    agreement: float  # share of the rows at which both find the same id the likeliest
 
 
 def distance(reference: Logs, logs: Logs) -> Distance:
-    """Compare a model with a reference; equal numbers give exactly 0 and 1."""
+    """Compare a model with a reference; equal numbers are exactly 0 and 1."""
     expected, found = _normalized(reference), _normalized(logs)
     rows = (np.exp(expected) * (expected - found)).sum(-1)
     same = expected.argmax(-1) == found.argmax(-1)
@@ -74,16 +71,9 @@ def _normalized(logs: Logs) -> NDArray[np.float64]:
 def answered(
     model: Gemma4, tokenizer: Tokenizer, asked: Asked, most: int | None = None
 ) -> Answered:
-    """Feed a question with its right answer.
+    """Feed a question with its right answer: `most` rows of it, or all with the end of the turn.
 
-    Args:
-        model: who is asked.
-        tokenizer: its own.
-        asked: the question.
-        most: the most rows of the answer; None for all, with the token that ends the turn.
-
-    Raises:
-        Gemma4Error: the question is longer than the context, or not usable.
+    Raises Gemma4Error where the question is longer than the context, or not usable.
     """
     prompt = written(model, tokenizer, asked)
     ids = [*tokenizer.encode(asked.wanted), tokenizer.token_id("<turn|>")][:most]
@@ -100,7 +90,7 @@ def answered(
 
 
 def written(model: Gemma4, tokenizer: Tokenizer, asked: Asked) -> Prompt:
-    """Write a question as `Session` does, up to where the answer begins."""
+    """Write a question as `Session` does, up to where the answer starts."""
     config = model.config
     tokens = asked.image_tokens or config.image_tokens
     parts: list[Part] = [ImagePart(patches(image, tokens)) for image in asked.images]

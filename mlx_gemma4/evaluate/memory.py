@@ -16,7 +16,7 @@ from ..errors import Gemma4Error
 from ..hub.sources import Folder
 from ..model.config import load_config
 from . import footprint, scores
-from .models import Model, ours
+from .models import OurModel, ours
 from .parts import Part, Plot, Point, Table, Words
 from .question import Choice, Fact, Item, Row, Subject
 from .questions import NAMES
@@ -72,7 +72,7 @@ class Memory:
     def report(self, rows: Sequence[Row]) -> Sequence[Part]:
         return report(rows)
 
-    def _folder(self, model: Model, recipe: str) -> Path:
+    def _folder(self, model: OurModel, recipe: str) -> Path:
         """The model's folder, or that of its conversion; one that was cut off goes on."""
         if not recipe:
             return model.folder
@@ -97,9 +97,9 @@ def report(rows: Sequence[Row]) -> list[Part]:
     heads = ["KV bits", "tokens", "rows"]
     for step in _STEPS:
         heads += [step, "fit"]
-    for number, subject in enumerate(scores.subjects(rows), 1):
+    for number, (subject, of) in enumerate(scores.by_subject(rows).items(), 1):
         lines, drawn = [], dict[str, list[Point]]()
-        for row in (row for row in rows if row.subject == subject):
+        for row in of:
             m, length = row.measured, int(str(row.facts["length"]))
             cells = [str(row.facts["kv_bits"]), f"{length:,}", f"{m['rows'] / 1e9:.3f}"]
             for step in _STEPS:

@@ -4,6 +4,7 @@ import gc
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import mlx.core as mx
 
@@ -20,7 +21,7 @@ from .dense import spread
 from .question import Asked, Subject
 
 
-class Model:
+class OurModel:
     """A model, asked through `Session` as anybody would.
 
     Args:
@@ -79,13 +80,8 @@ class Model:
         return self._tokenizer
 
     def session(self, asked: Asked) -> Session:
-        session = Session(
-            self.model,
-            asked.before or None,
-            image_tokens=asked.image_tokens,
-            hearing=asked.hearing,
-            tokenizer=self.tokenizer,
-        )
+        chosen: dict[str, Any] = {"image_tokens": asked.image_tokens, "hearing": asked.hearing}
+        session = Session(self.model, asked.before or None, tokenizer=self.tokenizer, **chosen)
         for image in asked.images:
             session.add_image(image)
         if asked.text:
@@ -111,9 +107,9 @@ class Model:
         mx.clear_cache()
 
 
-def ours(subject: Subject) -> Model:
+def ours(subject: Subject) -> OurModel:
     """Take a subject for a model of ours, for what rivals are never asked."""
-    assert isinstance(subject, Model), f"{subject.name} is a rival"
+    assert isinstance(subject, OurModel), f"{subject.name} is a rival"
     return subject
 
 

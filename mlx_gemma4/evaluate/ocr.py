@@ -30,7 +30,7 @@ from .question import Asked, Choice, Fact, Item, Row, Subject
 from .questions import NAMES
 
 PAGES = 24
-"""Pages of each set, and receipts of each kind of the tiny model's, unless a limit is given."""
+"""Pages of each set, and receipts of each kind of the tiny model's, unless a limit is set."""
 _MAKERS: Mapping[str, Maker] = {
     "tiny": small_world.make,
     "receipts": receipts.make,
@@ -56,7 +56,7 @@ def same(text: str) -> str:
 
 
 def same_value(text: str) -> str:
-    """A short answer as it is compared: what stands around it is taken off too."""
+    """A short answer as it is compared: what is around it is taken off too."""
     return same(text).strip(" \"'`*.$€£")
 
 
@@ -140,7 +140,7 @@ def _own(choice: Choice, subject: Subject) -> list[Item]:
 def _items(
     name: str, id_: str, page: Page, again: Callable[[], Page], subject: Subject
 ) -> Iterator[Item]:
-    """What is asked about a page; `again` makes it anew, since all together would fill memory."""
+    """What is asked about a page; `again` makes it again, since all together would fill memory."""
     for place, request in enumerate(page.requests):
         if isinstance(subject, Rival) and not subject.known.instructed and request.kind != LINES:
             continue  # a recognizer cannot be asked for one thing
@@ -180,7 +180,7 @@ def _asked(page: Page, request: Request, budget: int | None) -> Asked:
 
 
 EDGES = (0.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 14.0, 20.0, float("inf"))
-"""Bins of x-height in pixels: narrow where print begins to be readable."""
+"""Bins of x-height in pixels: narrow where print starts to be readable."""
 _FEW = 2  # heights that are no curve: the tiny model's receipts have one at each budget
 _WHOLE = "as drawn"
 _METHOD = (
@@ -201,8 +201,7 @@ _BESIDE = (
 def report(rows: Sequence[Row]) -> list[Part]:
     """Errors by budget and by the height of print; recognizers on the same pages."""
     parts: list[Part] = [Words("", _METHOD)]
-    for number, subject in enumerate(scores.subjects(rows)):
-        of = [row for row in rows if row.subject == subject]
+    for number, (subject, of) in enumerate(scores.by_subject(rows).items()):
         for (name,), group in scores.groups(of, "set").items():
             parts += [Words(f"The set {name}, read by {subject}"), _by_budget(group)]
             parts += _by_height(group, f"{name}-{number}", f"{name}, {subject}")

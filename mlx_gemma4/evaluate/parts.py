@@ -33,26 +33,16 @@ class Point:
 
 @dataclass(frozen=True)
 class Plot:
-    """Lines over a number.
+    """Lines over a number."""
 
-    Attributes:
-        file: name of its PNG, without the ending.
-        x: what the x axis is, with its unit.
-        y: what the y axis is, with its unit.
-        lines: the points of each line, by its name.
-        logarithmic: whether x is.
-        share: whether y is a share, from 0 to 1.
-        logarithmic_y: whether y is logarithmic; then no end of an interval may be 0.
-    """
-
-    file: str
+    file: str  # name of its PNG, without the ending
     title: str
-    x: str
+    x: str  # what the axis is, with its unit
     y: str
-    lines: Mapping[str, Sequence[Point]]
-    logarithmic: bool = False
-    share: bool = False
-    logarithmic_y: bool = False
+    lines: Mapping[str, Sequence[Point]]  # by name
+    logarithmic: bool = False  # whether x is
+    share: bool = False  # whether y is a share, from 0 to 1
+    logarithmic_y: bool = False  # then no end of an interval may be 0
 
 
 Part = Words | Table | Plot

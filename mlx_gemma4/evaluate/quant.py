@@ -23,12 +23,12 @@ from ..footprint import summary
 from ..model.config import load_config
 from . import quant_items, scores
 from .logits import answered, distance
-from .models import Model, ours
+from .models import OurModel, ours
 from .parts import Part, Plot, Point, Table, Words
 from .question import Choice, Item, Row, Subject
 from .questions import NAMES
 from .references import ROWS, References
-from .statistics import Estimate, mean, paired, ratio
+from .statistics import Estimate, mean, ratio
 
 
 class Quant:
@@ -40,14 +40,14 @@ class Quant:
     def __init__(self) -> None:
         self._items: list[Item] = []
         self._references: References | None = None
-        self._variant: Model | None = None
+        self._variant: OurModel | None = None
 
     def items(self, choice: Choice, subject: Subject) -> Sequence[Item]:
         """List the same items for each recipe, as it is first."""
         model = ours(subject)
         self._free()
         reference = choice.models[0] if choice.models else model.name
-        first = model if model.name == reference else Model(reference, model.force)
+        first = model if model.name == reference else OurModel(reference, model.force)
         self._references = References(first, choice.work)
         self._items = quant_items.items(choice, first)
         if model is not first:
@@ -85,7 +85,7 @@ class Quant:
     def report(self, rows: Sequence[Row]) -> Sequence[Part]:
         return report(rows)
 
-    def _model(self, subject: Model, recipe: str) -> Model:
+    def _model(self, subject: OurModel, recipe: str) -> OurModel:
         """The subject in a recipe; no other is in the memory then."""
         held = self._variant
         if held is not None and recipe == held.recipe:
@@ -94,7 +94,7 @@ class Quant:
         if not recipe:
             return subject
         subject.close()
-        self._variant = Model(subject.name, subject.force, recipe)
+        self._variant = OurModel(subject.name, subject.force, recipe)
         return self._variant
 
     def _free(self) -> None:
@@ -103,8 +103,8 @@ class Quant:
         self._variant = None
 
 
-def _recipes(choice: Choice, model: Model) -> list[str]:
-    """The recipes beside the model as it is, which is what `bf16` gives."""
+def _recipes(choice: Choice, model: OurModel) -> list[str]:
+    """The recipes beside the model as it is, which is what `bf16` makes."""
     if load_config(model.folder).quantization is None:
         alone = len(choice.models) < 2
         usual = [name for name in RECIPES if alone and name != "bf16"]
@@ -197,7 +197,7 @@ def _table(title: str, rows: Sequence[Row], figure: Figure, form: str) -> Table:
 
 
 def _distances(rows: Sequence[Row]) -> list[Plot]:
-    """Divergence over size, of those that have one: the first row itself lies at 0."""
+    """Divergence over size, of those that have one: the first row itself is at 0."""
     drawn: dict[str, list[Point]] = {}
     for medium in media(rows):
         for subject in scores.subjects(rows):
@@ -214,23 +214,11 @@ def _compared(rows: Sequence[Row], written: Sequence[Row]) -> Table:
     first, *others = scores.subjects(rows)
     lines = []
     for other in others:
-        cells = [f"{other} - {first}"]
-        for of, figure, form in (
-            (rows, lambda m: m["surprise"] / m["rows"], "+.4f"),
-            (written, lambda m: float(m["exact"]), "+.3f"),
-        ):
-            by = [
-                {row.item: figure(row.measured) for row in of if row.subject == who}
-                for who in (other, first)
-            ]
-            both = [item for item in by[0] if item in by[1]]
-            if not both:
-                cells += ["", "", ""]
-                continue
-            found = paired([by[0][i] for i in both], [by[1][i] for i in both])
-            p = "< 0.001" if found.p < 0.001 else f"{found.p:.3f}"
-            cells += [str(len(both)), f"{found.estimate:{form}}", p]
-        lines.append(cells)
+        surprise = scores.difference(
+            rows, other, first, lambda m: m["surprise"] / m["rows"], "+.4f"
+        )
+        exact = scores.difference(written, other, first, lambda m: float(m["exact"]))
+        lines.append([f"{other} - {first}", *(surprise or [""] * 3), *(exact or [""] * 3)])
     heads = ["pair", "n", "log-perplexity, nats a token", "p", "n", "exactly right", "p"]
     return Table("Item by item (p by permutation of signs)", heads, lines)
 

@@ -89,7 +89,7 @@ def _passage(id_: str) -> Asked:
 
 
 def _fact(id_: str) -> Asked:
-    """A number that stands somewhere in a passage."""
+    """A number somewhere in a passage."""
     rng = random.Random(id_)
     needle = haystack.needles(rng)[0]
     at = rng.randrange(len(haystack.text()) - _PASSAGE)

@@ -54,7 +54,7 @@ class Item:
 
 
 class Subject(Protocol):
-    """Who is asked: a model of ours (`models.Model`) or a rival program (`baselines`)."""
+    """Who is asked: a model of ours (`models.OurModel`) or a rival program (`baselines`)."""
 
     @property
     def name(self) -> str: ...

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..errors import Gemma4Error
 from .logits import Logs, answered
-from .models import Model
+from .models import OurModel
 from .question import Asked, Item
 
 ROWS = 64
@@ -28,11 +28,11 @@ class References:
         folder: where the files are, or will be.
     """
 
-    def __init__(self, reference: Model, folder: Path) -> None:
+    def __init__(self, reference: OurModel, folder: Path) -> None:
         self.reference = reference
         self._folder = folder / "reference" / reference.revision
 
-    def fill(self, items: Iterable[Item], others: Iterable[Model]) -> None:
+    def fill(self, items: Iterable[Item], others: Iterable[OurModel]) -> None:
         """Work out what is missing of these items, with no other model in the memory."""
         missing = [item for item in items if not self._file(item).is_file()]
         if not missing:
@@ -46,7 +46,7 @@ class References:
             try:
                 asked = item.make()
             except Gemma4Error:
-                continue  # it says so when it is measured, and the others go on
+                continue  # it is reported when it is measured, and the others go on
             self._save(
                 item, asked, answered(reference.model, reference.tokenizer, asked, ROWS).logs
             )

@@ -15,7 +15,7 @@ _MARKS = "osD^vP"
 
 
 def write(question: Question, rows: Sequence[Row], parts: Sequence[Part], folder: Path) -> Path:
-    """Write report.md and its plots; give its path."""
+    """Write report.md and its plots; return its path."""
     folder.mkdir(parents=True, exist_ok=True)
     lines = [f"# {question.name}: {question.about}", "", *_about(rows), ""]
     for part in parts:
@@ -95,7 +95,7 @@ def _short(value: float, _: Any = None) -> str:
 
 
 def _about(rows: Sequence[Row]) -> list[str]:
-    """Say who was asked, on what, and when."""
+    """Report who was asked, on what, and when."""
     lines = ["| model | recipe | revision | items | versions |", "|---|---|---|--:|---|"]
     for model, recipe, revision in dict.fromkeys((r.model, r.recipe, r.revision) for r in rows):
         of = [r for r in rows if (r.model, r.recipe, r.revision) == (model, recipe, revision)]

@@ -1,4 +1,4 @@
-"""Asks a question: items by subjects, each result on the disk before the next item is begun.
+"""Asks a question: items by subjects, each result on the disk before the next item starts.
 
 A run that was killed goes on where it was: an item that has a result is not measured again.
 """
@@ -23,10 +23,9 @@ def run(
     folder: Path,
     progress: Callable[[str, int, int], None] = lambda what, done, total: None,
 ) -> list[Row]:
-    """Measure whatever has no result yet.
+    """Measure whatever has no result yet in the folder's results.jsonl.
 
     Args:
-        folder: where results.jsonl is, or will be.
         progress: called before each item with what it is, its place among all, and their number.
 
     Returns:
@@ -85,19 +84,9 @@ def _measure(question: Question, subject: Subject, item: Item, machine: str) -> 
         measured = dict(question.measure(subject, item))
     except Gemma4Error as error:
         measured = {"failed": f"{error.title}: {error.cause}"}
-    return Row(
-        question.name,
-        item.id,
-        dict(item.facts),
-        subject.name,
-        item.recipe or subject.recipe,
-        subject.revision,
-        measured,
-        round(time.perf_counter() - began, 4),
-        round(time.time(), 1),
-        dict(subject.versions),
-        machine,
-    )
+    seconds, recipe = round(time.perf_counter() - began, 4), item.recipe or subject.recipe
+    about = (question.name, item.id, dict(item.facts), subject.name, recipe, subject.revision)
+    return Row(*about, measured, seconds, round(time.time(), 1), dict(subject.versions), machine)
 
 
 def _check(known: Iterable[Row], subject: Subject, file: Path) -> None:
@@ -114,7 +103,7 @@ def _check(known: Iterable[Row], subject: Subject, file: Path) -> None:
 
 
 def failures(rows: Sequence[Row]) -> list[str]:
-    """Say what could not be measured, each reason once, with how often."""
+    """Report what could not be measured, each reason once, with how often."""
     reasons: dict[str, int] = {}
     for row in rows:
         if row.failed:

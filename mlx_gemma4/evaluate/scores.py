@@ -58,8 +58,8 @@ def word_error_rate(rows: Sequence[Row]) -> Estimate:
 def shuffled(rows: Sequence[Row], normalize: Normalize = plain) -> list[Row]:
     """The same answers, each beside the right answer of another item: what chance would score.
 
-    Where two right answers are the same, chance is right too; so it is for a model that always says
-    the most common one.
+    Where two right answers are the same, chance is right too; so it is for a model that always
+    answers the most common one.
     """
     places = list(range(len(rows)))
     random.Random(0).shuffle(places)
@@ -87,6 +87,14 @@ def groups(rows: Sequence[Row], *facts: str) -> dict[tuple[Any, ...], list[Row]]
     return found
 
 
+def by_subject(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    """The rows of each who was asked, in order."""
+    found: dict[str, list[Row]] = {}
+    for row in rows:
+        found.setdefault(row.subject, []).append(row)
+    return found
+
+
 def subjects(rows: Sequence[Row]) -> list[str]:
     return list(dict.fromkeys(row.subject for row in rows))
 
@@ -95,28 +103,48 @@ def differences(
     rows: Sequence[Row], title: str, figure: Callable[[Mapping[str, Any]], float]
 ) -> Table | None:
     """Compare each two subjects on the items that both were asked; None where there is one only."""
-    by: dict[str, dict[str, float]] = {}
-    for row in rows:
-        if not row.failed:
-            by.setdefault(row.subject, {})[row.item] = figure(row.measured)
-    lines = []
-    for one, other in combinations(by, 2):
-        both = [item for item in by[one] if item in by[other]]
-        if not both:
-            continue
-        found = paired([by[one][i] for i in both], [by[other][i] for i in both])
-        p = "< 0.001" if found.p < 0.001 else f"{found.p:.3f}"
-        lines.append([f"{one} - {other}", str(len(both)), f"{found.estimate:+.3f}", p])
-    return (
-        Table(title, ["pair", "items", "difference", "p (permutation)"], lines) if lines else None
+    pairs = combinations(by_subject([row for row in rows if not row.failed]), 2)
+    compared = ((pair, difference(rows, *pair, figure)) for pair in pairs)
+    lines = [[f"{one} - {other}", *cells] for (one, other), cells in compared if cells]
+    heads = ["pair", "items", "difference", "p (permutation)"]
+    return Table(title, heads, lines) if lines else None
+
+
+def difference(
+    rows: Sequence[Row],
+    one: str,
+    other: str,
+    figure: Callable[[Mapping[str, Any]], float],
+    form: str = "+.3f",
+) -> list[str]:
+    """Cells with the number of items that both were asked, the mean difference, and p; or none."""
+    mine, theirs = (
+        {r.item: figure(r.measured) for r in rows if r.subject == who and not r.failed}
+        for who in (one, other)
     )
+    both = [item for item in mine if item in theirs]
+    if not both:
+        return []
+    found = paired([mine[i] for i in both], [theirs[i] for i in both])
+    p = "< 0.001" if found.p < 0.001 else f"{found.p:.3f}"
+    return [str(len(both)), f"{found.estimate:{form}}", p]
+
+
+def differences_by_set(
+    rows: Sequence[Row], title: str, figure: Callable[[Mapping[str, Any]], float]
+) -> Table | None:
+    """The same, set by set."""
+    tables = {str(name): differences(of, "", figure) for (name,), of in groups(rows, "set").items()}
+    found = {name: table for name, table in tables.items() if table is not None}
+    lines = [[name, *line] for name, table in found.items() for line in table.rows]
+    return Table(title, ["set", *next(iter(found.values())).heads], lines) if found else None
 
 
 def _rate(rows: Sequence[Row], edits: str, length: str) -> Estimate:
     found = ratio([row.measured[edits] for row in rows], [row.measured[length] for row in rows])
     if found.value > 0:
         return found
-    # drawn anew, no error stays no error: bounded as if an item were all right or all wrong
+    # drawn again, no error stays no error: bounded as if an item were all right or all wrong
     return replace(found, high=share([False] * len(rows)).high)
 
 

@@ -116,7 +116,8 @@ def report(rows: Sequence[Row]) -> list[Part]:
     if said:
         direct = [row for row in said if row.facts.get("hearing") != "relay"]
         parts += [Words("All sets"), _overview(direct)]
-        if table := _differences(said):
+        title = "Mean word error rate of an item, one less the other"
+        if table := scores.differences_by_set(said, title, lambda m: m["word_edits"] / m["words"]):
             parts += [Words("Differences, each on the same sounds"), table]
     for (name,), group in scores.groups(said, "set").items():
         facts = _CONDITIONS.get(str(name), ())
@@ -133,26 +134,22 @@ def _overview(rows: Sequence[Row]) -> Table:
     subjects = scores.subjects(rows)
     lines = []
     for (name,), group in scores.groups(rows, "set").items():
-        heard = [{row.item for row in group if row.subject == subject} for subject in subjects]
+        by = scores.by_subject(group)
+        heard = [{row.item for row in by.get(subject, [])} for subject in subjects]
         common = set.intersection(*heard)
-        cells = [
-            f"{scores.word_error_rate(of):.1%}" if (of := _of(group, subject, common)) else ""
-            for subject in subjects
-        ]
+        cells = [""] * len(subjects)
+        if common:
+            of_all = [[row for row in by[subject] if row.item in common] for subject in subjects]
+            cells = [f"{scores.word_error_rate(of):.1%}" for of in of_all]
         lines.append([str(name), str(len(common)), *cells])
     heads = ["set", "n", *(f"WER, {subject}" for subject in subjects)]
     return Table("Word error rate on the sounds that everybody heard", heads, lines)
 
 
-def _of(rows: Sequence[Row], subject: str, items: set[str]) -> list[Row]:
-    return [row for row in rows if row.subject == subject and row.item in items]
-
-
 def _by_condition(rows: Sequence[Row], facts: Sequence[str]) -> Table:
     lines = []
     for values, cell in scores.groups(rows, *facts).items():
-        for subject in scores.subjects(cell):
-            group = [row for row in cell if row.subject == subject]
+        for subject, group in scores.by_subject(cell).items():
             lines.append([" ".join(map(str, values)) or "all", subject, *_figures(group)])
     heads = ["n", "words", "WER", "CER", "exact", "inserted", "loops", "chance"]
     return Table("", [" ".join(facts) or "condition", "who", *heads], lines)
@@ -185,26 +182,13 @@ def _again(row: Row) -> Mapping[str, Any]:
     return count(row.measured["wanted"], row.measured["given"], row.facts["language"])
 
 
-def _differences(rows: Sequence[Row]) -> Table | None:
-    lines: list[list[str]] = []
-    heads: list[str] = []
-    for (name,), group in scores.groups(rows, "set").items():
-        table = scores.differences(group, "", lambda m: m["word_edits"] / m["words"])
-        if table is not None:
-            heads = ["set", *table.heads]
-            lines += [[str(name), *line] for line in table.rows]
-    title = "Mean word error rate of an item, one less the other"
-    return Table(title, heads, lines) if lines else None
-
-
 def _curves(name: str, rows: Sequence[Row], facts: Sequence[str]) -> Plot:
     """Errors over the set's number, with a line for each subject and each other condition."""
     over = next(fact for fact in facts if fact in _AXES)
     others = [fact for fact in facts if fact != over]
     lines: dict[str, list[Point]] = {}
     for values, group in scores.groups(rows, *others, over).items():
-        for subject in scores.subjects(group):
-            of = [row for row in group if row.subject == subject]
+        for subject, of in scores.by_subject(group).items():
             line = ", ".join([subject, *map(str, values[:-1])])
             point = scores.point(float(values[-1]), scores.word_error_rate(of))
             lines.setdefault(line, []).append(point)
@@ -216,8 +200,7 @@ def _inventions(rows: Sequence[Row]) -> Table:
     own = [row for row in rows if "kind" not in row.facts]
     by_sound = scores.groups(rows, "kind") | ({("folder",): own} if own else {})
     for (name,), cell in by_sound.items():
-        for subject in scores.subjects(cell):
-            group = [row for row in cell if row.subject == subject]
+        for subject, group in scores.by_subject(cell).items():
             invented = [row.measured["invented"] for row in group]
             minutes = [float(row.facts.get("seconds") or 0) / 60 for row in group]
             longest = max((row.measured["given"] for row in group), key=len)

@@ -1,7 +1,7 @@
 """Figures with 95 % intervals, and tests of the difference between two models on the same items.
 
-The intervals say how far a figure would move with other items of the same kind; they know nothing
-of how well the items stand for the world.
+The intervals show how far a figure would move with other items of the same kind; they know nothing
+of how well the items represent the world.
 """
 
 from collections.abc import Sequence
@@ -9,10 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
 DRAWS = 2000
-"""Times that items are drawn anew: enough for two digits of an interval."""
+"""Times that items are drawn again: enough for two digits of an interval."""
 
 
 @dataclass(frozen=True)
@@ -45,25 +44,29 @@ class Difference:
 def share(hits: Sequence[bool]) -> Estimate:
     """A share of hits (E. B. Wilson, 1927, https://doi.org/10.2307/2276774).
 
-    The bootstrap would say that all right means certainly right.
+    The bootstrap would claim that all right means certainly right.
     """
     n, count = len(hits), int(np.sum(hits))
+    from scipy import stats  # takes a second to import
+
     ends = stats.binomtest(count, n).proportion_ci(method="wilson")
     return Estimate(count / n, float(ends.low), float(ends.high), n)
 
 
 def mean(values: ArrayLike) -> Estimate:
-    """A mean; its interval by drawing items anew (B. Efron, 1979,
+    """A mean; its interval by drawing items again (B. Efron, 1979,
     https://doi.org/10.1214/aos/1176344552)."""
     return ratio(values, np.ones(len(np.asarray(values))))
 
 
 def ratio(tops: ArrayLike, bottoms: ArrayLike) -> Estimate:
-    """A sum over a sum, such as edits over characters; items are drawn anew in pairs."""
+    """A sum over a sum, such as edits over characters; items are drawn again in pairs."""
     top, bottom = _floats(tops), _floats(bottoms)
     value, n = float(top.sum() / bottom.sum()), len(top)
     if n < 2 or np.ptp(top / np.where(bottom, bottom, 1)) == 0:
         return Estimate(value, value, value, n)
+    from scipy import stats
+
     drawn = stats.bootstrap(
         (top, bottom),
         lambda a, b, axis: a.sum(axis) / b.sum(axis),
@@ -80,6 +83,8 @@ def paired(ours: ArrayLike, theirs: ArrayLike) -> Difference:
     gaps = _floats(ours) - _floats(theirs)
     if len(gaps) < 2 or not gaps.any():
         return Difference(mean(gaps), 1.0)
+    from scipy import stats
+
     test = stats.permutation_test(
         (gaps,),
         lambda values, axis: values.mean(axis),

@@ -17,7 +17,7 @@ from .. import __version__
 SETTINGS = ("LD_PRELOAD", "OPENBLAS_NUM_THREADS", "OPENBLAS_CORETYPE", "MLX_DISABLE_COMPILE")
 """Variables of the environment that change how fast MLX computes on a CPU."""
 WEIGHTS = (".safetensors", ".npz", ".bin")
-_BEGINNING = 2**20  # bytes of each file of weights that tell one revision from another
+_BEGINNING = 2**20  # bytes of each file of weights that distinguish one revision from another
 OURS = ("mlx-gemma4", "mlx", "numpy", "pillow", "tokenizers")
 
 
@@ -61,7 +61,7 @@ def peak_memory() -> int:
 
 
 def revision(folder: Path) -> str:
-    """Tell the weights of a folder: the Hub's commit, or twelve digits of a digest of them."""
+    """Identify the weights of a folder: the Hub's commit, or twelve digits of a digest of them."""
     if folder.parent.name == "snapshots":
         return folder.name[:12]
     digest = hashlib.sha256((folder / "config.json").read_bytes())

@@ -1,8 +1,8 @@
 """What is known of a model without its weights: its settings, and every tensor's type and shape.
 
 From the files' headers where it is on this machine; from its architecture
-(`checkpoint/published.py`) where the catalogue names one; else from the Hub, of which only settings
-and headers are read.
+(`checkpoint/architectures.py`) where the catalogue names one; else from the Hub, of which only
+settings and headers are read.
 """
 
 from dataclasses import dataclass
@@ -84,7 +84,7 @@ class Outline:
                         f"`gemma4 convert {self.name} --recipe {name}` makes a folder that fits "
                         f"with up to {most:,} tokens."
                     )
-        return "End other programs, or take fewer bits: `gemma4 fit` says which recipes fit."
+        return "Close other programs, or use fewer bits: `gemma4 fit` shows which recipes fit."
 
 
 def of(name: str) -> Outline:

@@ -1,4 +1,4 @@
-"""The cache that all programs of the Hugging Face Hub share: where a model lies in it, if whole.
+"""The cache that all programs of the Hugging Face Hub share: where a model is in it, if whole.
 
 Its layout: https://huggingface.co/docs/huggingface_hub/guides/manage-cache.
 """
@@ -91,7 +91,7 @@ def _store(repo: str) -> Path:
 
 
 def _link(target: Path, link: Path) -> None:
-    """Make or mend a relative link, so that at no time there is a wrong one."""
+    """Make or repair a relative link, so that at no time there is a wrong one."""
     if link.exists():
         return
     made = link.with_name(f".{link.name}.part")

@@ -22,7 +22,7 @@ DEMONSTRATION = "tiny"
 """The package that ships with the program."""
 
 RECORD = "conversion.json"
-"""The file of a converted folder that says what it was made of, and every file's size and hash."""
+"""The file of a converted folder that records its source, and every file's size and hash."""
 
 _HERE = Path(__file__).parents[1]
 
@@ -32,7 +32,7 @@ class Package:
     """One model package; the fields are the keys of Package.toml, which explains them.
 
     Attributes:
-        catalogue: the file where it stands.
+        catalogue: the file that lists it.
         kind: "model" or "drafter".
         path: a folder, as an absolute path; None for a package of the Hub.
         repo: `owner/name` on the Hub; None for a folder.
@@ -85,13 +85,13 @@ _SPOKEN = {str: "a text", int: "a whole number", list: "a list"}
 
 @functools.cache
 def packages() -> dict[str, Package]:
-    """Give the packages that the program knows, by name; the user's own win over the shipped."""
+    """Return the packages that the program knows, by name; the user's own win over the shipped."""
     own = user_file()
     return read(shipped("Package.toml")) | (read(own) if own.is_file() else {})
 
 
 def user_file() -> Path:
-    """Say where the user's own catalogue is, whether it is there or not."""
+    """Return where the user's own catalogue is, whether it is there or not."""
     return platformdirs.user_config_path("mlx-gemma4", appauthor=False) / "Package.toml"
 
 
@@ -169,7 +169,7 @@ def need_model(package: Package) -> None:
 
 def shipped(name: str) -> Path:
     """Find a file or folder that ships with the program, in a clone or in an installed wheel."""
-    # a wheel carries it inside the package; in a clone it lies beside the package
+    # a wheel carries it inside the package; in a clone it is beside the package
     inside = _HERE / name
     return inside if inside.exists() else _HERE.parent / name
 
@@ -249,7 +249,7 @@ def _package(path: Path, name: str, entry: Any) -> Package:
         license=entry["license"],
         catalogue=path,
         kind=kind,
-        # a folder is given from where the catalogue lies
+        # a folder is relative to the catalogue
         path=path.parent / Path(entry["path"]).expanduser() if "path" in entry else None,
         repo=entry.get("repo"),
         revision=entry.get("revision"),

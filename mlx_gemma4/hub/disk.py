@@ -47,7 +47,7 @@ def write(path: Path, content: bytes) -> None:
 
 @contextmanager
 def explained() -> Iterator[None]:
-    """Turn the error of a disk that becomes full while it is written into one that says so."""
+    """Turn the error of a disk that becomes full while it is written into one that reports so."""
     try:
         yield
     except OSError as error:

@@ -134,7 +134,7 @@ def fetch(
     report: Report | None = None,
     cancelled: Cancelled | None = None,
 ) -> bool:
-    """Download files to the given places, which are on one disk; what is there is left alone.
+    """Download files to these places, which are on one disk; what is there is left alone.
 
     Returns:
         Whether all are there; False if it was cancelled.

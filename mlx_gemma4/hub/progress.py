@@ -31,7 +31,7 @@ class Progress:
 
 
 class Speed:
-    """Counts bytes from several threads and tells the rate.
+    """Counts bytes from several threads and measures the rate.
 
     Args:
         total: bytes in all.
@@ -50,7 +50,7 @@ class Speed:
             self._done += count
 
     def progress(self) -> Progress:
-        """Say how far it is now."""
+        """Report how far it is now."""
         now, done = time.monotonic(), self._done
         while len(self._seen) > 1 and now - self._seen[1][0] > _WINDOW:
             self._seen.popleft()

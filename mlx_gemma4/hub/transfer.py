@@ -48,7 +48,7 @@ def receive(
         path: where it appears when all of it is there.
         size: in bytes.
         oid: SHA-256 of the content, or git's SHA-1 of it as a blob (40 digits).
-        count: told the bytes that come; those that were there before are not counted.
+        count: called with the bytes that come; those that were there before are not counted.
 
     Raises:
         Gemma4Error: the content has another hash, or another download of this file is running.
@@ -154,7 +154,7 @@ def _claim(file: BinaryIO, path: Path) -> None:
 
 @contextmanager
 def explained(repo: str, revision: str) -> Iterator[None]:
-    """Turn what the Hub's client raises into errors that say what to do."""
+    """Turn what the Hub's client raises into errors with a remedy."""
     page = f"{constants.ENDPOINT}/{repo}"
     try:
         yield

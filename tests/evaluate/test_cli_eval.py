@@ -11,7 +11,7 @@ import pytest
 from mlx_gemma4 import cli
 from mlx_gemma4.evaluate import questions
 from mlx_gemma4.evaluate.baselines import rival
-from mlx_gemma4.evaluate.models import Model
+from mlx_gemma4.evaluate.models import OurModel
 from tests.evaluate.counting import Counting, Parrot
 
 Run = Callable[..., tuple[int, str, str]]
@@ -37,7 +37,7 @@ def run(
 
 def answers(monkeypatch: pytest.MonkeyPatch, parrot: Parrot) -> None:
     """Let every model answer as a parrot does."""
-    monkeypatch.setattr(Model, "answer", lambda self, asked: parrot.answer(asked))
+    monkeypatch.setattr(OurModel, "answer", lambda self, asked: parrot.answer(asked))
 
 
 def test_the_report_goes_to_stdout_and_all_else_to_stderr(

@@ -9,7 +9,7 @@ from mlx_gemma4.evaluate import context, haystack, scores, small_haystack
 from mlx_gemma4.evaluate import context as told
 from mlx_gemma4.evaluate.context import Context
 from mlx_gemma4.evaluate.haystack import DEPTHS, Haystack
-from mlx_gemma4.evaluate.models import Model
+from mlx_gemma4.evaluate.models import OurModel
 from mlx_gemma4.evaluate.parts import Plot, Table
 from mlx_gemma4.evaluate.question import Choice, Item, Row
 from mlx_gemma4.evaluate.run import run
@@ -20,11 +20,11 @@ TINY = catalog.DEMONSTRATION
 
 
 @pytest.fixture(scope="module")
-def model() -> Model:
-    return Model(TINY)
+def model() -> OurModel:
+    return OurModel(TINY)
 
 
-def size(hay: Haystack, model: Model) -> int:
+def size(hay: Haystack, model: OurModel) -> int:
     question = Turn("user", (TextPart(next(iter(hay.asked))),))
     prompt = render([*hay.turns, question], model.tokenizer, model.model.config)
     return len(prompt.token_ids)
@@ -39,7 +39,7 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> list[Row]:
     patch.setattr(context, "DEPTHS", 5)
     choice = Choice(1, 3, ("tiny-picture",), work=work, tiny=True)
     try:
-        return run(Context(), [Model(TINY)], choice, work)
+        return run(Context(), [OurModel(TINY)], choice, work)
     finally:
         patch.undo()
 
@@ -71,7 +71,7 @@ def test_shuffled_needles_fall_to_chance(rows: list[Row]) -> None:
 @pytest.mark.parametrize("length", [128, 512])
 @pytest.mark.parametrize("kind", ["picture", "sound"])
 def test_small_conversations_are_as_long_as_asked_and_no_longer(
-    kind: str, length: int, model: Model
+    kind: str, length: int, model: OurModel
 ) -> None:
     config = model.model.config
     for depth in (0.0, 0.5, 1.0):
@@ -84,7 +84,9 @@ def test_small_conversations_are_as_long_as_asked_and_no_longer(
             assert abs(places[0] / (len(hay.turns) - 2) - depth) < 0.25
 
 
-def test_ten_needles_lie_at_equal_distances_in_a_conversation_of_the_length(model: Model) -> None:
+def test_ten_needles_lie_at_equal_distances_in_a_conversation_of_the_length(
+    model: OurModel,
+) -> None:
     hay = haystack.build("text", 4096, "x", model.tokenizer, model.model.config)
     assert len(hay.asked) == DEPTHS
     assert abs(size(hay, model) - 4096) < 60
@@ -98,7 +100,7 @@ def test_ten_needles_lie_at_equal_distances_in_a_conversation_of_the_length(mode
 
 
 @pytest.mark.parametrize("kind", ["picture", "sound"])
-def test_a_needle_can_be_a_sign_or_be_spoken(kind: str, model: Model) -> None:
+def test_a_needle_can_be_a_sign_or_be_spoken(kind: str, model: OurModel) -> None:
     needle = haystack.needles(random.Random(0))[0]
     medium = {"picture": ImagePart, "sound": SoundPart}[kind]
     parts = needle.parts(kind)
@@ -106,7 +108,7 @@ def test_a_needle_can_be_a_sign_or_be_spoken(kind: str, model: Model) -> None:
     assert not any(isinstance(p, TextPart) and needle.number in p.text for p in parts)
 
 
-def test_one_conversation_is_read_once_for_all_its_needles(model: Model) -> None:
+def test_one_conversation_is_read_once_for_all_its_needles(model: OurModel) -> None:
     question, choice = Context(), Choice(1, 3, ("text",))
     items = [item for item in question.items(choice, model) if item.facts["length"] == 1024]
     assert len(items) == DEPTHS
@@ -127,10 +129,10 @@ def test_only_digits_count_in_an_answer() -> None:
 
 
 def test_memory_at_a_length_is_what_fit_says_and_stands_in_the_report(
-    tmp_path: Path, model: Model
+    tmp_path: Path, model: OurModel
 ) -> None:
     choice = Choice(1, 3, ("memory",), work=tmp_path)
-    rows = run(Context(), [Model(TINY)], choice, tmp_path)
+    rows = run(Context(), [OurModel(TINY)], choice, tmp_path)
     assert [row.facts["length"] for row in rows] == [1024]
     measured = rows[0].measured
     need = estimate.need(summary.of_folder(model.folder).model, device.this(), 1024 - 8)
@@ -155,7 +157,7 @@ def test_what_does_not_fit_is_said_and_not_tried(
         device, "this", lambda: estimate.Machine("a watch", 10**6, "a guess", "cpu", 4)
     )
     choice = Choice(1, 3, ("memory",), work=tmp_path)
-    rows = run(Context(), [Model(TINY)], choice, tmp_path)
+    rows = run(Context(), [OurModel(TINY)], choice, tmp_path)
     assert rows[0].failed
     assert "does not fit" in rows[0].measured["failed"]
 
@@ -168,7 +170,7 @@ def test_the_depth_table_has_a_row_a_length_and_a_column_a_depth(rows: list[Row]
     assert all(len(row) == 6 for row in depths.rows)
 
 
-def test_lengths_end_with_the_models_context(model: Model) -> None:
+def test_lengths_end_with_the_models_context(model: OurModel) -> None:
     question = Context()
 
     def lengths(items: list[Item]) -> list[object]:

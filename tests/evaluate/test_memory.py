@@ -7,7 +7,7 @@ from mlx_gemma4.errors import Gemma4Error
 from mlx_gemma4.evaluate import footprint, memory
 from mlx_gemma4.evaluate import memory as told
 from mlx_gemma4.evaluate.memory import Memory
-from mlx_gemma4.evaluate.models import Model
+from mlx_gemma4.evaluate.models import OurModel
 from mlx_gemma4.evaluate.parts import Plot, Table
 from mlx_gemma4.evaluate.question import Choice, Row
 from mlx_gemma4.evaluate.run import run
@@ -24,7 +24,7 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> list[Row]:
     patch.setattr(memory, "SMALL", (512,))
     patch.setattr(memory, "KV_BITS", ("none", "4"))
     try:
-        return run(Memory(), [Model(TINY)], choice, work)
+        return run(Memory(), [OurModel(TINY)], choice, work)
     finally:
         patch.undo()
 
@@ -68,7 +68,7 @@ def test_the_report_has_a_table_of_each_recipe_and_a_plot(rows: list[Row]) -> No
 def test_a_process_that_ends_is_told_with_its_last_words(tmp_path: Path) -> None:
     folder = tmp_path / "broken"
     folder.mkdir()
-    for file in Model(TINY).folder.iterdir():
+    for file in OurModel(TINY).folder.iterdir():
         content = file.read_bytes()
         if file.name == "config.json":
             content = content.replace(b'"vocab_size": 704', b'"vocab_size": 705')
@@ -78,6 +78,6 @@ def test_a_process_that_ends_is_told_with_its_last_words(tmp_path: Path) -> None
 
 
 def test_recipes_are_for_unquantized_models() -> None:
-    four = Model(f"{TINY}-4bit")
+    four = OurModel(f"{TINY}-4bit")
     with pytest.raises(Gemma4Error, match="quantized already"):
         Memory().items(Choice(1, recipes=("8bit",), models=(four.name,)), four)

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw
 from mlx_gemma4.errors import Gemma4Error
 from mlx_gemma4.evaluate import report, scores
 from mlx_gemma4.evaluate.baselines.rival import Rival
-from mlx_gemma4.evaluate.models import Model
+from mlx_gemma4.evaluate.models import OurModel
 from mlx_gemma4.evaluate.ocr import QUESTION, same, same_value
 from mlx_gemma4.evaluate.pages import fonts
 from mlx_gemma4.evaluate.parts import Plot, Table
@@ -65,7 +65,7 @@ def held_out() -> dict[str, tuple[float, float]]:
 
 
 def test_the_tiny_model_scores_what_its_own_table_says(tmp_path: Path) -> None:
-    rows = run(QUESTION, [Model("tiny")], Choice(limit=2, tiny=True), tmp_path)
+    rows = run(QUESTION, [OurModel("tiny")], Choice(limit=2, tiny=True), tmp_path)
     by_kind = scores.groups(rows, "kind")
     assert {row.facts["budget"] for row in rows} == {70, 140}
     for (kind,), group in by_kind.items():

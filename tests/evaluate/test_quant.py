@@ -8,7 +8,7 @@ from mlx_gemma4.checkpoint.recipes import RECIPES
 from mlx_gemma4.evaluate import quant as told
 from mlx_gemma4.evaluate import quant_items
 from mlx_gemma4.evaluate.logits import Answered, answered, distance, written
-from mlx_gemma4.evaluate.models import Model
+from mlx_gemma4.evaluate.models import OurModel
 from mlx_gemma4.evaluate.quant import Quant
 from mlx_gemma4.evaluate.question import Choice, Row
 from mlx_gemma4.evaluate.run import run
@@ -22,7 +22,7 @@ HELD_OUT = {"picture": (0.898, 1.0), "sound": (0.848, 0.959)}
 
 def asked(work: Path, *recipes: str, limit: int = 6, sets: tuple[str, ...] = ()) -> list[Row]:
     choice = Choice(limit, 3, sets, recipes=recipes, work=work, tiny=True, models=(TINY,))
-    return run(Quant(), [Model(TINY)], choice, work)
+    return run(Quant(), [OurModel(TINY)], choice, work)
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +67,7 @@ def test_answers_beside_other_questions_fall_to_chance(rows: list[Row]) -> None:
 
 
 def test_a_model_of_random_weights_is_right_by_chance_and_as_far_as_can_be(folder: Path) -> None:
-    full, chance = Model(TINY), Model(str(folder))
+    full, chance = OurModel(TINY), OurModel(str(folder))
     for item in quant_items.tiny("picture", 3, 5):
         assert item.make is not None
         question = item.make()
@@ -81,7 +81,7 @@ def test_a_model_of_random_weights_is_right_by_chance_and_as_far_as_can_be(folde
 def test_the_recipes_of_a_model_alone_are_all_and_beside_another_none() -> None:
     def recipes(*names: str) -> set[str]:
         choice = Choice(1, 3, ("tiny-text",), tiny=True, models=names)
-        return {item.recipe for item in Quant().items(choice, Model(TINY))}
+        return {item.recipe for item in Quant().items(choice, OurModel(TINY))}
 
     assert recipes(TINY) == {"", *RECIPES} - {"bf16"}
     assert recipes(TINY, f"{TINY}-4bit") == {""}
@@ -99,7 +99,7 @@ def test_the_report_has_a_row_of_each_recipe_in_every_table(rows: list[Row]) -> 
 
 
 def test_what_is_fed_is_what_a_session_feeds() -> None:
-    model = Model(TINY)
+    model = OurModel(TINY)
     for medium in ("text", "picture", "sound"):
         for item in quant_items.tiny(medium, 2, 5):
             assert item.make is not None
@@ -112,7 +112,7 @@ def test_what_is_fed_is_what_a_session_feeds() -> None:
 
 
 def test_the_likeliest_ids_at_the_answers_rows_are_what_greedy_decoding_draws() -> None:
-    model, found = Model(TINY), []
+    model, found = OurModel(TINY), []
     for item in quant_items.tiny("picture", 4, 11):
         assert item.make is not None
         question = item.make()
@@ -139,7 +139,7 @@ def test_divergence_is_that_of_two_known_distributions() -> None:
 def test_the_reference_is_read_from_the_disk_and_never_beside_another_model(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first, second = Model(TINY), Model(f"{TINY}-4bit")
+    first, second = OurModel(TINY), OurModel(f"{TINY}-4bit")
     choice = Choice(2, 3, ("tiny-text",), work=tmp_path, tiny=True, models=(TINY, second.name))
     question = Quant()
     items = [item for item in question.items(choice, first) if not item.recipe]
@@ -161,7 +161,7 @@ def test_the_reference_is_read_from_the_disk_and_never_beside_another_model(
 
 def test_passages_and_facts_are_the_same_whenever_they_are_made() -> None:
     choice = Choice(2, 3, ("text", "facts"))
-    model = Model(TINY)
+    model = OurModel(TINY)
     made = [[i.make() for i in quant_items.items(choice, model) if i.make] for _ in range(2)]
     assert len(made[0]) == 4
     for one, other in zip(*made, strict=True):

@@ -12,7 +12,7 @@ import pytest
 
 from mlx_gemma4.errors import Gemma4Error
 from mlx_gemma4.evaluate.baselines.rival import Rival
-from mlx_gemma4.evaluate.models import Model
+from mlx_gemma4.evaluate.models import OurModel
 from mlx_gemma4.evaluate.question import Asked, Choice
 from mlx_gemma4.evaluate.run import run
 from mlx_gemma4.evaluate.speech import QUESTION
@@ -102,7 +102,7 @@ def test_a_recognizer_that_is_not_installed_is_told_with_its_extra(
 )
 def test_pocketsphinx_and_the_tiny_model_stand_in_one_table(tmp_path: Path) -> None:
     choice = Choice(limit=1, sets=("tiny", "position"), tiny=True, work=tmp_path)
-    rows = run(QUESTION, [Rival("pocketsphinx"), Model("tiny")], choice, tmp_path)
+    rows = run(QUESTION, [Rival("pocketsphinx"), OurModel("tiny")], choice, tmp_path)
     assert not any(row.failed for row in rows)
     by = {name: {r.item for r in rows if r.model == name} for name in ("pocketsphinx", "tiny")}
     assert len(by["pocketsphinx"]) == 3 and by["pocketsphinx"] < by["tiny"]

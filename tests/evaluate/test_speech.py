@@ -10,7 +10,7 @@ import pytest
 
 from mlx_gemma4.errors import Gemma4Error
 from mlx_gemma4.evaluate import report, scores
-from mlx_gemma4.evaluate.models import Model
+from mlx_gemma4.evaluate.models import OurModel
 from mlx_gemma4.evaluate.parts import Plot, Table
 from mlx_gemma4.evaluate.question import Asked, Choice, Item, Row
 from mlx_gemma4.evaluate.run import run
@@ -68,7 +68,7 @@ def held_out() -> dict[str, tuple[float, float]]:
 
 def test_the_tiny_model_scores_what_its_own_table_says(tmp_path: Path) -> None:
     choice = Choice(limit=24, sets=("tiny",), tiny=True, work=tmp_path)
-    rows = run(QUESTION, [Model("tiny")], choice, tmp_path)
+    rows = run(QUESTION, [OurModel("tiny")], choice, tmp_path)
     by_kind = scores.groups(rows, "kind")
     assert len(by_kind) == 2
     for (kind,), group in by_kind.items():
@@ -96,7 +96,7 @@ def test_sounds_after_text_are_lost_to_the_tiny_model_and_the_relay_keeps_them(
     tmp_path: Path,
 ) -> None:
     choice = Choice(limit=4, sets=("position",), tiny=True, work=tmp_path)
-    model = Model("tiny")
+    model = OurModel("tiny")
     chosen = [i for i in QUESTION.items(choice, model) if i.facts["before"] in (0, 125)]
     right = {(item.facts["hearing"], item.facts["before"]): [] for item in chosen}  # type: dict[tuple[object, object], list[bool]]
     for item in chosen:

@@ -18,7 +18,7 @@ from mlx_gemma4.cli.speed import bench, first_token, never_end, noise, spoken, w
 from mlx_gemma4.cli.speed_result import Result, compared, differing, load, save, spread, table
 from mlx_gemma4.errors import Gemma4Error
 from mlx_gemma4.evaluate import report
-from mlx_gemma4.evaluate.models import Model
+from mlx_gemma4.evaluate.models import OurModel
 from mlx_gemma4.events import Done
 from mlx_gemma4.hub import catalog
 from mlx_gemma4.runtime.pace import SHORTEST
@@ -44,12 +44,12 @@ def less() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def result(folder: Path) -> Result:
-    return bench(Model(str(folder)), [128, 64], rounds=2)
+    return bench(OurModel(str(folder)), [128, 64], rounds=2)
 
 
 @pytest.fixture(scope="module")
-def demonstration() -> Model:
-    return Model(catalog.DEMONSTRATION)
+def demonstration() -> OurModel:
+    return OurModel(catalog.DEMONSTRATION)
 
 
 def faster(result: Result, times: float, **changed: Any) -> Result:
@@ -70,14 +70,14 @@ def test_every_figure_is_measured_once_a_round_at_each_context(result: Result) -
 
 def test_the_result_says_what_it_depends_on(result: Result, folder: Path) -> None:
     assert (result.model, result.rounds) == (str(folder), 2)
-    assert result.revision == Model(str(folder)).revision
+    assert result.revision == OurModel(str(folder)).revision
     assert result.versions["mlx"] and "GB" in result.around["machine"]
     assert result.around["activations"] == "float32"
     assert result.around["weights, GB"] < result.around["process's peak, GB"]
 
 
 def test_what_has_no_room_after_a_context_is_left_out(folder: Path) -> None:
-    model = Model(str(folder))
+    model = OurModel(str(folder))
     config = model.model.config
     text = replace(config.text_config, max_position_embeddings=370)
     model.model.config = replace(config, text_config=text)
@@ -99,7 +99,7 @@ def test_the_conversations_keep_their_rows_as_was_asked(
             super().__init__(*arguments, **settings)
 
     monkeypatch.setattr(speed, "Session", Watched)
-    measured = bench(Model(str(folder)), [64], rounds=1, kv_bits=bits)
+    measured = bench(OurModel(str(folder)), [64], rounds=1, kv_bits=bits)
     assert measured.asked["kv_bits"] == bits
     assert asked == [bits, bits]  # once to warm up
 
@@ -107,15 +107,15 @@ def test_the_conversations_keep_their_rows_as_was_asked(
 @pytest.mark.parametrize("contexts", [[4096], [64, 10], [-1]])
 def test_a_context_that_the_model_has_not_is_an_error(folder: Path, contexts: list[int]) -> None:
     with pytest.raises(Gemma4Error, match="context is out of range"):
-        bench(Model(str(folder)), contexts)
+        bench(OurModel(str(folder)), contexts)
 
 
 def test_no_rounds_are_an_error(folder: Path) -> None:
     with pytest.raises(Gemma4Error, match="nothing to measure"):
-        bench(Model(str(folder)), [64], rounds=0)
+        bench(OurModel(str(folder)), [64], rounds=0)
 
 
-def test_an_answer_that_may_not_end_is_as_long_as_was_asked(demonstration: Model) -> None:
+def test_an_answer_that_may_not_end_is_as_long_as_was_asked(demonstration: OurModel) -> None:
     def reasons() -> list[str]:
         told = []
         for seed in range(3):
@@ -132,7 +132,7 @@ def test_an_answer_that_may_not_end_is_as_long_as_was_asked(demonstration: Model
 
 
 @pytest.mark.parametrize("count", [32, 500, 2000])
-def test_words_are_plain_text_of_about_so_many_tokens(demonstration: Model, count: int) -> None:
+def test_words_are_plain_text_of_about_so_many_tokens(demonstration: OurModel, count: int) -> None:
     text = words(demonstration.tokenizer, count)
     ids = demonstration.tokenizer.encode(text)
     assert abs(len(ids) - count) <= 2
@@ -162,7 +162,7 @@ def test_all_frames_are_heard_in_order_but_for_a_last_chunk(count: int) -> None:
     assert [len(chunk) for chunk in listener.heard[1:]] == [SHORTEST] * (len(chunks) - 1)
 
 
-def test_what_was_heard_while_it_was_spoken_is_not_read_again(demonstration: Model) -> None:
+def test_what_was_heard_while_it_was_spoken_is_not_read_again(demonstration: OurModel) -> None:
     session = Session(demonstration.model, tokenizer=demonstration.tokenizer)
     _, rest = spoken(session, noise(300))
     session.hold(rest)
@@ -173,7 +173,7 @@ def test_what_was_heard_while_it_was_spoken_is_not_read_again(demonstration: Mod
 
 
 def test_the_time_to_the_first_token_counts_what_giving_takes(
-    demonstration: Model, monkeypatch: pytest.MonkeyPatch
+    demonstration: OurModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ticks, late = itertools.count(), [0.0]
     monkeypatch.setattr(time, "perf_counter", lambda: next(ticks) / 1000 + late[0])

@@ -84,3 +84,19 @@ def test_what_cannot_be_meant_is_told(
 ) -> None:
     assert cli.main(["fit", *arguments]) == 2
     assert said in capsys.readouterr().err
+
+
+def test_the_readme_has_the_figures_that_fit_prints(capsys: pytest.CaptureFixture[str]) -> None:
+    readme = " ".join((Path(__file__).parents[2] / "README.md").read_text("utf-8").split())
+    claim = re.search(
+        r"A Mac with (\d+) GB takes the 4-bit folder with up to ([\d,]+) tokens of conversation, "
+        r"or all ([\d,]+) with their rows in 8 bits",
+        readme,
+    )
+    assert claim is not None
+    most = []
+    for more in ((), ("--kv-bits", "8")):
+        assert cli.main(["fit", "--memory", f"{claim[1]}GB", *more]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        most.append(next(line.split()[-1] for line in lines if line.startswith("4bit ")))
+    assert most == [claim[2], claim[3]]

@@ -6,7 +6,7 @@ import pytest
 
 from mlx_gemma4 import cli
 from mlx_gemma4.cli import streams
-from mlx_gemma4.cli.streams import Progress
+from mlx_gemma4.cli.streams import ProgressLine
 
 GEMMA4 = f"{sys.executable} -c 'import sys; from mlx_gemma4.cli import main; sys.exit(main())'"
 
@@ -129,7 +129,7 @@ def steps(monkeypatch: pytest.MonkeyPatch, terminal: bool) -> str:
     stderr, now = Terminal(terminal), [50.0]
     monkeypatch.setattr(sys, "stderr", stderr)
     monkeypatch.setattr(streams.time, "monotonic", lambda: now[0])
-    progress = Progress()
+    progress = ProgressLine()
     for done in range(60):
         progress.step("work", done, 60)
         now[0] += 1

@@ -94,7 +94,7 @@ def begin(model: str) -> tuple[Mapping[str, Any], Answer]:
 
 
 def completed(folder: Path, place: Path) -> Path:
-    """Give a folder that transformers can make a processor of: this one, or one in `place` with
+    """Return a folder that transformers can make a processor of: this one, or one in `place` with
     its files and the names and turns that it lacks."""
     if (folder / "tokenizer_config.json").is_file():
         return folder

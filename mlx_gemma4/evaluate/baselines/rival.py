@@ -18,6 +18,7 @@ from ...media.audio import RATE
 from ..question import Asked
 
 _ROOT = Path(__file__).parents[2]  # of our package
+_PYTHON = "Name the Python of its environment with --python."
 
 
 @dataclass(frozen=True)
@@ -89,23 +90,16 @@ class Rival:
         """Ask; raises Gemma4Error with the rival's own words where it fails."""
         if self._process.poll() is not None:
             self._start()
-        folder = Path(self._folder.name)
-        images, sounds = [], []
-        for number, image in enumerate(asked.images):
-            image.save(path := folder / f"{number}.png")
-            images.append(str(path))
-        for number, samples in enumerate(asked.sounds):
-            soundfile.write(path := folder / f"{number}.wav", samples, RATE)
-            sounds.append(str(path))
-        question = {
-            "before": asked.before,
-            "text": asked.text,
-            "images": images,
-            "image_tokens": asked.image_tokens,
-            "sounds": sounds,
-            "most": asked.most,
-            "layout": asked.layout,
-        }
+        folder = self._folder.name
+        images = [f"{folder}/{number}.png" for number in range(len(asked.images))]
+        sounds = [f"{folder}/{number}.wav" for number in range(len(asked.sounds))]
+        for path, image in zip(images, asked.images, strict=True):
+            image.save(path)
+        for path, samples in zip(sounds, asked.sounds, strict=True):
+            soundfile.write(path, samples, RATE)
+        same = ("before", "text", "image_tokens", "most", "layout")
+        question = {name: getattr(asked, name) for name in same}
+        question |= {"images": images, "sounds": sounds}
         assert self._process.stdin is not None
         try:
             print(json.dumps(question), file=self._process.stdin, flush=True)
@@ -113,9 +107,7 @@ class Rival:
             raise self._ended() from None
         told = self._read()
         if "failed" in told:
-            raise Gemma4Error(
-                "baseline_failed", f"{self.name} failed", told["failed"], "See what it printed."
-            )
+            raise self._failed("failed", told["failed"])
         return str(told["given"])
 
     def close(self) -> None:
@@ -123,7 +115,7 @@ class Rival:
         self._folder.cleanup()
 
     def _start(self) -> dict[str, Any]:
-        """Start its process; give what it says of itself."""
+        """Start its process; return what it reports of itself."""
         module, *which = self.known.start
         try:
             self._process = subprocess.Popen(
@@ -136,12 +128,8 @@ class Rival:
                 start_new_session=True,  # Ctrl-C is for us: a rival ends when its input does
             )
         except OSError as error:
-            raise Gemma4Error(
-                "baseline_failed",
-                f"{self.name} cannot be started",
-                f"{self._python}: {error.strerror}.",
-                "Name the Python of its environment with --python.",
-            ) from error
+            cause = f"{self._python}: {error.strerror}."
+            raise self._failed("cannot be started", cause, _PYTHON) from error
         about = self._read()
         if "absent" in about:
             self._end()
@@ -150,12 +138,7 @@ class Rival:
             )
         if "failed" in about:
             self._end()
-            raise Gemma4Error(
-                "baseline_failed",
-                f"{self.name} cannot start",
-                about["failed"],
-                "See what it printed.",
-            )
+            raise self._failed("cannot start", about["failed"])
         return about
 
     def _end(self) -> None:
@@ -174,20 +157,15 @@ class Rival:
         except ValueError:
             told = None
         if not isinstance(told, dict):
-            self._process.kill()  # nobody knows what else it would say
+            self._process.kill()  # nobody knows what else it would print
             self._process.wait()
-            raise Gemma4Error(
-                "baseline_failed",
-                f"{self.name} is not understood",
-                f"Its process printed {line.strip()[:80]!r} where an answer was due.",
-                "Name the Python of its environment with --python.",
-            )
+            printed = f"Its process printed {line.strip()[:80]!r} where an answer was due."
+            raise self._failed("is not understood", printed, _PYTHON)
         return told
 
     def _ended(self) -> Gemma4Error:
-        return Gemma4Error(
-            "baseline_failed",
-            f"{self.name} has ended",
-            f"Its process stopped with status {self._process.wait()}.",
-            "See what it printed above.",
-        )
+        status = self._process.wait()
+        return self._failed("has ended", f"Its process stopped with status {status}.")
+
+    def _failed(self, what: str, cause: str, remedy: str = "See what it printed.") -> Gemma4Error:
+        return Gemma4Error("baseline_failed", f"{self.name} {what}", cause, remedy)

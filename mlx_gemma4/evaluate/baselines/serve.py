@@ -1,4 +1,4 @@
-"""The process of a rival: says who it is, then answers one question a line, as JSON."""
+"""The process of a rival: reports what it is, then answers one question a line, as JSON."""
 
 import json
 import os
@@ -36,7 +36,7 @@ def serve(begin: Callable[[str], tuple[Mapping[str, Any], Answer]]) -> None:
     """Serve until stdin ends.
 
     Args:
-        begin: given the model's name (empty for the rival's own), gives what the rival is
+        begin: from the model's name (empty for the rival's own) makes what the rival is
             ({"revision", "versions", "budgets": whether it keeps to image_tokens; no if left out})
             and how it answers; raises Absent.
     """
@@ -55,7 +55,7 @@ def serve(begin: Callable[[str], tuple[Mapping[str, Any], Answer]]) -> None:
     for line in sys.stdin:
         try:
             told = {"given": answer(json.loads(line))}
-        except Exception as error:  # whatever a rival meets is a result, and is told
+        except Exception as error:  # whatever a rival meets is a result, and is reported
             told = {"failed": _said(error)}
         print(json.dumps(told), file=out, flush=True)
 

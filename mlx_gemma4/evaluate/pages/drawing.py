@@ -38,7 +38,7 @@ def write(
     pitch: float,
     ink: Colour,
 ) -> float:
-    """Write lines below one another from a corner; gives where the next would begin."""
+    """Write lines below one another from a corner; returns where the next would start."""
     x, y = corner
     for line in lines:
         pen.text((x, y), line, fill=ink, font=font)

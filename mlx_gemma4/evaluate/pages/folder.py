@@ -1,4 +1,4 @@
-"""The user's own pictures: a folder with a manifest that says what is right.
+"""The user's own pictures: a folder with a manifest with the right answers.
 
 `manifest.jsonl` has a line for each question, `answers.csv` a row under the heads:
 `picture` (a file in the folder), `answer`, and where it is not all the text that is asked for
@@ -60,7 +60,7 @@ def read(folder: Path) -> Sequence[Entry]:
 
 
 def _lines(manifest: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """What each line says, and where it stands."""
+    """What each line holds, and its place."""
     try:
         text = manifest.read_text("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -94,7 +94,7 @@ def _entry(folder: Path, place: str, told: Mapping[str, Any]) -> Entry:
     except (TypeError, ValueError):
         raise _wrong(
             folder,
-            f"{place}: the height {height} is not a number above 0.",
+            f"{place}: the height {height} is no number above 0.",
             "Set pixels, or leave it out.",
         ) from None
     if not isinstance(question, str):

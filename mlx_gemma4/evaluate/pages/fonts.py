@@ -9,7 +9,7 @@ import matplotlib
 from matplotlib import font_manager
 from PIL import ImageFont
 
-# Ordinary text fonts of Macs, Linux and Windows. A list, since a font file does not say whether its
+# Ordinary text fonts of Macs, Linux and Windows. A list, since no font file states whether its
 # letters are letters: Bodoni Ornaments claims the whole alphabet.
 FAMILIES = {
     "sans": (
@@ -43,7 +43,7 @@ class Face:
     def x_height(self) -> float:
         """Height of its small x in em.
 
-        Reading research gives the size of print so, since two fonts of the same em may differ by a
+        Reading research states the size of print so, since two fonts of the same em may differ by a
         fifth (G. E. Legge, C. A. Bigelow, 2011, https://doi.org/10.1167/11.5.8).
         """
         return -self.at(_LARGE).getbbox("x", anchor="ls")[1] / _LARGE

@@ -35,24 +35,21 @@ class Page:
     """A page.
 
     Attributes:
-        image: RGB.
-        requests: what is asked about it.
         x_height: height of its text's small x in pixels of `image`, headings aside; None where
             nobody knows.
         layout: "block" (one block of lines, read from left to right), or "page" (several columns,
-            or nobody knows): what a recognizer is told.
-        facts: its font, size and theme.
+            or nobody knows): for a recognizer.
     """
 
-    image: Image.Image
+    image: Image.Image  # RGB
     requests: tuple[Request, ...]
     x_height: float | None
     layout: str = "page"
-    facts: Facts = field(default_factory=dict)
+    facts: Facts = field(default_factory=dict)  # its font, size and theme
 
     @property
     def digest(self) -> str:
-        """Eight digits that are others where a pixel or an answer is: another font gives others."""
+        """Eight digits that are others where a pixel or an answer is: another font makes others."""
         sum_ = zlib.crc32(self.image.tobytes(), self.image.width)
         for request in self.requests:
             sum_ = zlib.crc32(repr(request).encode(), sum_)
@@ -60,7 +57,7 @@ class Page:
 
 
 Maker = Callable[[int, int], Sequence[Page]]
-"""Makes the pages of a number, given seed and number: always the same on the same machine."""
+"""Makes the pages of a seed and a number: always the same on the same machine."""
 
 
 def transcribe(lines: Sequence[str]) -> Request:

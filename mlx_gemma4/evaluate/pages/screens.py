@@ -17,7 +17,7 @@ from .page import Page, transcribe
 _LONGEST = 700  # characters
 _SCREENS = ((1512, 982), (1280, 800), (1024, 640))  # pixels: a laptop, and windows on it
 _BAR = 34  # pixels: the strip above a window's content
-# ink, paper, bar, and three colours of words that stand out
+# ink, paper, bar, and three colours of words that are marked
 _THEMES: dict[str, tuple[Colour, ...]] = {
     "light": (
         (36, 41, 47), (255, 255, 255), (234, 237, 240), (171, 39, 52), (17, 99, 41), (5, 80, 174),

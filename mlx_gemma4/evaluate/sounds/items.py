@@ -13,14 +13,14 @@ from ...media.audio import FRAME, Samples
 from ...session.transcriber import INSTRUCTION, HearingMode
 from .. import haystack
 from ..baselines.rival import Rival
-from ..models import Model
+from ..models import OurModel
 from ..question import Asked, Choice, Facts, Item, Subject
 from ..tiny import words
 from . import voices
-from .voices import Utterance
+from .voices import SpokenText
 
 COUNT = 20
-"""Items of each kind, unless a limit is given."""
+"""Items of each kind, unless a limit is set."""
 _SPARE = 16  # tokens an answer may have besides one for each two frames, as the relay's
 _TOKEN = 4.5  # characters of English, for rivals whose tokenizer is not at hand
 
@@ -39,12 +39,8 @@ class Maker:
         return self.choice.limit or COUNT
 
     @property
-    def material(self) -> list[Utterance]:
-        """What is said under each condition.
-
-        The demonstration model knows a small world only: where it alone is asked, every condition
-        is laid on what is said there.
-        """
+    def material(self) -> list[SpokenText]:
+        """What is said under each condition: where only the tiny model is asked, of its world."""
         make = voices.small_world if self.choice.tiny else voices.spoken
         return make(self.choice.seed, self.count)
 
@@ -55,38 +51,28 @@ class Maker:
 
     @property
     def has_relay(self) -> bool:
-        return isinstance(self.subject, Model)
+        return isinstance(self.subject, OurModel)
 
     def item(
         self,
         name: str,
         number: int,
-        said: Utterance,
+        said: SpokenText,
         condition: str,
         facts: Facts,
         speak: Callable[[], Samples],
         text: str | None = None,
     ) -> Numbered:
-        """An item whose sound is made when its turn comes.
-
-        Args:
-            name: of the set.
-            condition: names it among those of the set with this utterance.
-            text: what is asked; None for the subject's own words for a transcript.
-        """
+        """An item whose sound is made when its turn comes; its condition names it in the set."""
         id_ = self._id(name, number, said, condition)
         about: Facts = {"set": name, "language": said.language, **facts}
         return number, Item(id_, about, lambda: self.asked(said.text, self.kept(id_, speak), text))
 
-    def placed(self, number: int, said: Utterance, before: int, hearing: HearingMode) -> Numbered:
+    def placed(self, number: int, said: SpokenText, before: int, hearing: HearingMode) -> Numbered:
         """An item of the set position: the same sound after so many tokens of text."""
         sound = self._id("position", number, said, "")
-        facts: Facts = {
-            "set": "position",
-            "language": said.language,
-            "before": before,
-            "hearing": hearing,
-        }
+        about: Facts = {"set": "position", "language": said.language}
+        facts: Facts = {**about, "before": before, "hearing": hearing}
 
         def make() -> Asked:
             samples = self.kept(sound, lambda: voices.say(said))
@@ -102,7 +88,7 @@ class Maker:
         before: str = "",
         hearing: HearingMode = "direct",
     ) -> Asked:
-        """Ask for a transcript; an answer may be as long as the relay's."""
+        """Ask for a transcript, in the subject's own words unless others are chosen."""
         # a rival that runs the tiny model is asked with the words that it was trained on
         tiny = catalog.packages()[catalog.DEMONSTRATION] if self.choice.tiny else None
         package = getattr(self.subject, "package", tiny)
@@ -123,7 +109,7 @@ class Maker:
     def seed(self, *names: str) -> int:
         return zlib.crc32(" ".join((str(self.choice.seed), *names)).encode())
 
-    def _id(self, name: str, number: int, said: Utterance, condition: str) -> str:
+    def _id(self, name: str, number: int, said: SpokenText, condition: str) -> str:
         id_ = f"{name}-{self.choice.seed}-{number:04d}-{said.id}"
         return f"{id_}-{condition}" if condition else id_
 
@@ -135,7 +121,7 @@ class Maker:
         else:
             start = rng.randrange(len(_manual()) // 2)
             text = _manual()[start : start + 12 * count]
-        if not isinstance(self.subject, Model):
+        if not isinstance(self.subject, OurModel):
             return text[: round(_TOKEN * count)]
         tokenizer = self.subject.tokenizer
         return tokenizer.decode(tokenizer.encode(text)[:count])

@@ -1,4 +1,4 @@
-"""What lies between a mouth and an ear: noise, other voices, a room."""
+"""What is between a mouth and an ear: noise, other voices, a room."""
 
 import random
 
@@ -6,7 +6,7 @@ import numpy as np
 from scipy.signal import fftconvolve
 
 from ...media.audio import RATE, Samples
-from .voices import Utterance, say, spoken
+from .voices import SpokenText, say, spoken
 
 TALKERS = 6
 """Voices of a babble: few enough to be speech, too many to follow one."""
@@ -22,11 +22,7 @@ def white(count: int, rng: np.random.Generator) -> Samples:
 
 
 def babble(count: int, seed: int) -> Samples:
-    """Several people who talk without a pause: (count,), all equally loud, from English sentences.
-
-    Raises:
-        Gemma4Error: espeak-ng is not installed.
-    """
+    """Several people who talk without a pause, all equally loud: (count,)."""
     rng = random.Random(seed)
     sum_ = np.zeros(count, np.float32)
     lines = spoken(seed, 60)
@@ -64,14 +60,7 @@ def power(samples: Samples) -> float:
 
 
 def mix(speech: Samples, noise: Samples, snr: float) -> Samples:
-    """Speech in noise.
-
-    Args:
-        snr: power of the speech over that of the noise, in dB.
-
-    Returns:
-        (n,), scaled to a peak of 0.9 as a whole.
-    """
+    """Speech in noise `snr` dB below it: (n,), scaled to a peak of 0.9 as a whole."""
     wanted = power(speech) / 10 ** (snr / 10)
     noise = noise[: len(speech)] * np.sqrt(wanted / float(np.square(noise).mean()))
     return _scaled(speech + noise)
@@ -82,13 +71,8 @@ def reverberant(speech: Samples, rt60: float, rng: np.random.Generator) -> Sampl
 
     The response is J.-D. Polack's statistical model (La transmission de l'énergie sonore dans les
     salles, thesis, Le Mans 1988; also H. Kuttruff, Room Acoustics): white noise under an
-    exponential that falls by 60 dB in `rt60` seconds.
-
-    Args:
-        rt60: reverberation time in seconds: 0.3 is a living room, 1.0 a church hall.
-
-    Returns:
-        (n + rt60 * 16000,): the tail is heard to its end; peak 0.9.
+    exponential that falls by 60 dB in `rt60` seconds: 0.3 is a living room, 1.0 a church hall.
+    (n,) -> (n + rt60 * 16000,), with the tail to its end; peak 0.9.
     """
     time = np.arange(round(rt60 * RATE)) / RATE
     tail = rng.standard_normal(len(time)) * 10 ** (-3 * time / rt60)
@@ -98,14 +82,10 @@ def reverberant(speech: Samples, rt60: float, rng: np.random.Generator) -> Sampl
     return _scaled(fftconvolve(speech, tail).astype(np.float32))
 
 
-def together(one: Utterance, other: Utterance, overlap: float) -> Samples:
-    """Two people, equally loud: the second begins before the first has ended.
+def together(one: SpokenText, other: SpokenText, overlap: float) -> Samples:
+    """Two people, equally loud, who both speak for this share of the shorter one.
 
-    Args:
-        overlap: the share of the shorter one that both speak; 0 is one after the other.
-
-    Raises:
-        Gemma4Error: espeak-ng is not installed.
+    Raises Gemma4Error where espeak-ng is not installed.
     """
     first, second = (part / np.sqrt(power(part)) for part in map(say, (one, other)))
     start = len(first) - round(overlap * min(len(first), len(second)))

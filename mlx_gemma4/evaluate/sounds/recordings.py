@@ -22,32 +22,21 @@ _TAGS = re.compile(r"</?s>|\([^)]*\)")
 
 
 @dataclass(frozen=True)
-class Recording:
-    """A file and what is said in it.
-
-    Attributes:
-        id: names it.
-        source: where it comes from.
-        text: empty where nothing is said.
-        language: of two letters.
-    """
+class LabelledSound:
+    """A file and what is said in it: nothing where its text is empty."""
 
     id: str
     source: str
     file: Path
     text: str
-    language: str = "en"
+    language: str = "en"  # of two letters
 
     def read(self) -> Samples:
-        """Read it: (n,) float32 at 16 kHz.
-
-        Raises:
-            Gemma4Error: it cannot be read.
-        """
+        """Read it, (n,) float32 at 16 kHz; raises Gemma4Error where it cannot be read."""
         return _g722(self.file) if self.file.suffix == ".g722" else read_sound(self.file).samples
 
 
-def human(seed: int, count: int) -> list[Recording]:
+def human(seed: int, count: int) -> list[LabelledSound]:
     """Human speech of each package that is there: at most `count` of each, drawn by the seed.
 
     asterisk-core-sounds-en-g722: prompts of a telephone exchange by one speaker (CC-BY-SA-3.0).
@@ -57,55 +46,57 @@ def human(seed: int, count: int) -> list[Recording]:
         Gemma4Error: no such package is there.
     """
     sources = (list(_asterisk()), list(_sphinx("librivox")), list(_sphinx("cards")))
-    found: list[Recording] = []
     for recordings in sources:
         random.Random(seed).shuffle(recordings)
-        found += recordings[:count]
-    if not found:
-        raise Gemma4Error(
-            "recordings_missing",
-            "There is no human speech on this machine",
-            "It comes from Debian's packages asterisk-core-sounds-en-g722 and "
-            "pocketsphinx-testdata, and neither is installed.",
-            "Install them with apt, or use recordings of your own with --folder.",
-        )
-    return found
+    if found := [one for recordings in sources for one in recordings[:count]]:
+        return found
+    raise Gemma4Error(
+        "recordings_missing",
+        "There is no human speech on this machine",
+        "It comes from Debian's packages asterisk-core-sounds-en-g722 and pocketsphinx-testdata, "
+        "and neither is installed.",
+        "Install them with apt, or use recordings of your own with --folder.",
+    )
 
 
-def own(folder: Path) -> list[Recording]:
+def own(folder: Path) -> list[LabelledSound]:
     """The user's recordings, in the order of their names.
 
-    Beside each sound lies its text under the same name: talk.wav and talk.txt, or talk.de.txt for
+    Beside each sound is its text under the same name: talk.wav and talk.txt, or talk.de.txt for
     another language than English. Folders of LibriSpeech (*.trans.txt) are taken as they are.
 
     Raises:
         Gemma4Error: there is no folder, no recording, or a sound without a text.
     """
+    texts = _texts(folder)
+    sounds = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SOUNDS)
+    missing = [path for path in sounds if path.with_suffix("") not in texts]
+    wrong = None
     if not folder.is_dir():
-        raise Gemma4Error(
+        wrong = (
             "recordings_missing",
             "The folder of recordings is not there",
             f"There is no folder {folder}.",
             "Name the folder that holds sounds and their texts.",
         )
-    texts = _texts(folder)
-    sounds = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SOUNDS)
-    if not sounds:
-        raise Gemma4Error(
+    elif not sounds:
+        wrong = (
             "folder_empty",
             "The folder has no recordings",
             f"In {folder} is no file that ends in {', '.join(SOUNDS)}.",
             "Put sounds there, and beside each its text: talk.wav and talk.txt.",
         )
-    if missing := [path for path in sounds if path.with_suffix("") not in texts]:
-        raise Gemma4Error(
+    elif missing:
+        wrong = (
             "recording_without_text",
             "A recording has no text",
-            f"Beside {missing[0]} is no {missing[0].stem}.txt ({len(missing)} such recordings).",
+            f"Beside {missing[0]} is no {missing[0].stem}.txt ({len(missing)} such).",
             "Write down what is said in it; leave the file empty where nothing is said.",
         )
+    if wrong:
+        raise Gemma4Error(*wrong)
     return [
-        Recording(str(path.relative_to(folder)), "folder", path, *texts[path.with_suffix("")])
+        LabelledSound(str(path.relative_to(folder)), "folder", path, *texts[path.with_suffix("")])
         for path in sounds
     ]
 
@@ -117,11 +108,9 @@ def _texts(folder: Path) -> dict[Path, tuple[str, str]]:
         try:
             text = path.read_text("utf-8")
         except UnicodeDecodeError as error:
+            cause = f"{path} is not UTF-8."
             raise Gemma4Error(
-                "text_unreadable",
-                "A text cannot be read",
-                f"{path} is not UTF-8.",
-                "Save it as UTF-8.",
+                "text_unreadable", "A text cannot be read", cause, "Save it as UTF-8."
             ) from error
         name, _, ending = path.stem.rpartition(".")
         if ending == "trans":
@@ -135,7 +124,7 @@ def _texts(folder: Path) -> dict[Path, tuple[str, str]]:
     return found
 
 
-def _asterisk() -> Iterator[Recording]:
+def _asterisk() -> Iterator[LabelledSound]:
     if not ASTERISK_WORDS.is_file():
         return
     for line in gzip.decompress(ASTERISK_WORDS.read_bytes()).decode("utf-8").splitlines():
@@ -145,17 +134,17 @@ def _asterisk() -> Iterator[Recording]:
         if no_words or len(text.split()) < _SENTENCE:
             continue
         if file.is_file() and file.stat().st_size < LIMIT_SECONDS * _G722:
-            yield Recording(name, "asterisk", file, text.strip())
+            yield LabelledSound(name, "asterisk", file, text.strip())
 
 
-def _sphinx(name: str) -> Iterator[Recording]:
+def _sphinx(name: str) -> Iterator[LabelledSound]:
     words = SPHINX / name / ("transcription" if name == "librivox" else f"{name}.transcription")
     lines = words.read_text("utf-8").splitlines() if words.is_file() else []
     for line in lines:
         file = SPHINX / name / f"{line.rpartition('(')[2].rstrip(') ')}.wav"
         if file.is_file():
             text = " ".join(_TAGS.sub(" ", line).split())
-            yield Recording(f"{name}-{file.stem}", name, file, text)
+            yield LabelledSound(f"{name}-{file.stem}", name, file, text)
 
 
 def _g722(file: Path) -> Samples:

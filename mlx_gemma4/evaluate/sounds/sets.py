@@ -1,4 +1,4 @@
-"""The sets of `speech`: each lays conditions on what is said, and gives (number, item)."""
+"""The sets of `speech`: each puts what is spoken under conditions, and yields (number, item)."""
 
 import random
 import zlib
@@ -16,7 +16,7 @@ from ..tiny.speech import OTHER_VOICES, VOICES, with_espeak
 from ..tiny.tasks import EXAMINATION, Exchange, Tasks
 from . import mixing, recordings, voices
 from .items import Maker, Numbered
-from .voices import Utterance, say
+from .voices import SpokenText, say
 
 SNRS = (20, 10, 0)
 ROOMS = (0.3, 0.6, 1.0)
@@ -57,23 +57,23 @@ def spoken(maker: Maker, name: str) -> Iterator[Numbered]:
 Conditions = Iterator[tuple[str, Facts, Callable[[], Samples]]]
 
 
-def _clean(maker: Maker, said: Utterance) -> Conditions:
+def _clean(maker: Maker, said: SpokenText) -> Conditions:
     yield "", {}, partial(say, said)
 
 
-def _noise(maker: Maker, said: Utterance) -> Conditions:
+def _noise(maker: Maker, said: SpokenText) -> Conditions:
     for kind, snr in product(("white", "babble"), SNRS):
         speak = partial(_noisy, said, kind, snr, maker.seed(said.id, kind))
         yield f"{kind}-{snr}", {"noise": kind, "snr": snr}, speak
 
 
-def _room(maker: Maker, said: Utterance) -> Conditions:
+def _room(maker: Maker, said: SpokenText) -> Conditions:
     for rt60 in ROOMS:
         speak = partial(_echoing, said, rt60, maker.seed(said.id, "room"))
         yield f"{rt60}", {"rt60": rt60}, speak
 
 
-def _speed(maker: Maker, said: Utterance) -> Conditions:
+def _speed(maker: Maker, said: SpokenText) -> Conditions:
     for value in SPEEDS:
         yield f"{value}", {"speed": value}, partial(say, said.at(value))
 
@@ -93,12 +93,12 @@ def voices_(maker: Maker) -> Iterator[Numbered]:
 
 
 def two(maker: Maker) -> Iterator[Numbered]:
-    """Two people, of whom the second begins while the first still speaks."""
+    """Two people, of whom the second starts while the first still speaks."""
     material = maker.material
     for number, said in enumerate(material if len(material) > 1 else ()):
         one = said.by("en-us")
         other = material[(number + 1) % len(material)].by("en-gb-x-rp+f2")
-        both = Utterance(f"{one.text}\n{other.text}", "en", one.delivery)
+        both = SpokenText(f"{one.text}\n{other.text}", "en", one.delivery)
         for overlap in OVERLAPS:
             speak = partial(mixing.together, one, other, overlap)
             yield maker.item("two", number, both, f"{overlap}", {"overlap": overlap}, speak, TWO)
@@ -132,7 +132,7 @@ def folder(maker: Maker) -> Iterator[Numbered]:
     """The user's recordings, all of them unless there is a limit.
 
     Raises:
-        Gemma4Error: no folder was given, or it is not usable.
+        Gemma4Error: no folder was named, or it is not usable.
     """
     if maker.choice.folder is None:
         raise Gemma4Error(
@@ -172,14 +172,14 @@ def _examined(maker: Maker, id_: str, kind: str) -> Asked:
     return maker.asked(drawn.answer, maker.kept(id_, lambda: sound), text)
 
 
-def _noisy(said: Utterance, kind: str, snr: float, seed: int) -> Samples:
+def _noisy(said: SpokenText, kind: str, snr: float, seed: int) -> Samples:
     speech = say(said)
     if kind == "babble":
         return mixing.mix(speech, mixing.babble(len(speech), seed), snr)
     return mixing.mix(speech, mixing.white(len(speech), np.random.default_rng(seed)), snr)
 
 
-def _echoing(said: Utterance, rt60: float, seed: int) -> Samples:
+def _echoing(said: SpokenText, rt60: float, seed: int) -> Samples:
     return mixing.reverberant(say(said), rt60, np.random.default_rng(seed))
 
 
@@ -188,7 +188,7 @@ def _unspoken(maker: Maker, id_: str, kind: str, seconds: int) -> Asked:
     return maker.asked("", maker.kept(id_, lambda: _QUIET * _NOBODY[kind](count, rng)))
 
 
-def _recorded(maker: Maker, name: str, found: list[recordings.Recording]) -> Iterator[Numbered]:
+def _recorded(maker: Maker, name: str, found: list[recordings.LabelledSound]) -> Iterator[Numbered]:
     for number, recording in enumerate(found):
         facts: Facts = {
             "set": name, "source": recording.source, "language": recording.language,
@@ -197,5 +197,5 @@ def _recorded(maker: Maker, name: str, found: list[recordings.Recording]) -> Ite
         yield number, Item(id_, facts, partial(_played, maker, recording))
 
 
-def _played(maker: Maker, recording: recordings.Recording) -> Asked:
+def _played(maker: Maker, recording: recordings.LabelledSound) -> Asked:
     return maker.asked(recording.text, recording.read())

@@ -40,7 +40,7 @@ def compare(wanted: str, given: str, language: object) -> dict[str, Any]:
     """Count errors.
 
     Returns:
-        what `scores.score` gives, `inserted` words, and whether the answer `loops`.
+        what `scores.score` returns, `inserted` words, and whether the answer `loops`.
     """
     normalize = normalizer(language, wanted)
     right, said = normalize(wanted), normalize(given)
@@ -89,7 +89,7 @@ def who_said(given: str) -> tuple[str, str]:
 
 
 def invented(given: str) -> dict[str, Any]:
-    """What an answer says where nothing was said: words, and whether it loops.
+    """What an answer has where nobody spoke: words, and whether it loops.
 
     "(silence)" and "[no speech]" are no words: Whisper's rules drop what is in brackets.
     """

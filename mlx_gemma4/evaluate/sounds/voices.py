@@ -1,4 +1,4 @@
-"""Who says what: sentences and utterances of the small world, spoken by espeak-ng."""
+"""Who speaks what: sentences and utterances of the small world, spoken by espeak-ng."""
 
 import random
 import tomllib
@@ -23,27 +23,21 @@ _PLAIN = Delivery("", PACE, 50, 0.1, 0.7, 0.0)
 
 
 @dataclass(frozen=True)
-class Utterance:
-    """A text and how it is spoken.
+class SpokenText:
+    """A text and how it is spoken."""
 
-    Attributes:
-        text: as it is written down.
-        language: of two letters.
-        delivery: with the voice.
-    """
-
-    text: str
-    language: str
+    text: str  # as it is written down
+    language: str  # of two letters
     delivery: Delivery
 
     @property
     def id(self) -> str:
         return f"{zlib.crc32(self.text.encode()):08x}-{self.delivery.voice}"
 
-    def by(self, voice: str) -> "Utterance":
+    def by(self, voice: str) -> "SpokenText":
         return replace(self, delivery=replace(self.delivery, voice=voice))
 
-    def at(self, speed: float) -> "Utterance":
+    def at(self, speed: float) -> "SpokenText":
         """The same at PACE times `speed`."""
         return replace(self, delivery=replace(self.delivery, rate=round(PACE * speed)))
 
@@ -52,18 +46,18 @@ def sentences(language: str) -> list[str]:
     return list(_sentences()[language])
 
 
-def spoken(seed: int, count: int, language: str = "en") -> list[Utterance]:
+def spoken(seed: int, count: int, language: str = "en") -> list[SpokenText]:
     """At most `count` sentences of a language, in an order of the seed; English in six voices."""
     texts = sentences(language)
     random.Random(f"{seed}-{language}").shuffle(texts)
     voices = VOICES if language == "en" else (LANGUAGES[language],)
     return [
-        Utterance(text, language, replace(_PLAIN, voice=voices[number % len(voices)]))
+        SpokenText(text, language, replace(_PLAIN, voice=voices[number % len(voices)]))
         for number, text in enumerate(texts[:count])
     ]
 
 
-def small_world(seed: int, count: int) -> list[Utterance]:
+def small_world(seed: int, count: int) -> list[SpokenText]:
     """Digits and commands in turn that the tiny model was not trained on, as it knows them spoken.
 
     They are without the light noise of some of its world, since noise is added here.
@@ -72,16 +66,12 @@ def small_world(seed: int, count: int) -> list[Utterance]:
     for number in range(count):
         rng = random.Random(f"{seed}-{number}")
         text = words.command(rng, True) if number % 2 else words.digits(rng, True)
-        found.append(Utterance(text, "en", replace(random_delivery(rng), noise=0.0)))
+        found.append(SpokenText(text, "en", replace(random_delivery(rng), noise=0.0)))
     return found
 
 
-def say(utterance: Utterance) -> Samples:
-    """Speak: (n,) float32 at 16 kHz.
-
-    Raises:
-        Gemma4Error: espeak-ng is not installed, or lacks the voice.
-    """
+def say(utterance: SpokenText) -> Samples:
+    """Speak: (n,) float32 at 16 kHz; raises Gemma4Error without espeak-ng or the voice."""
     text = " ".join(utterance.text) if utterance.text.isdigit() else utterance.text
     return with_espeak(lambda: speaker().say(text, utterance.delivery, random.Random(0)))
 
