@@ -10,8 +10,8 @@ from pathlib import Path
 from mlx_gemma4.runtime.subprocess_worker import EngineProcess
 
 from . import settings
-from .conversation.store import Store
-from .desk import LOG
+from .conversation.store import ConversationStore
+from .workspace import LOG
 
 LONGEST = 4 * 2**20
 """Bytes of a log that goes on; a longer one begins anew."""
@@ -28,7 +28,7 @@ def main() -> int:
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / LOG
     redirect(log)
-    app = TerminalApp(EngineProcess(log), Store(), folder)
+    app = TerminalApp(EngineProcess(log), ConversationStore(), folder)
     app.run()
     return app.return_code or 0
 

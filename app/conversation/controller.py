@@ -18,15 +18,15 @@ from mlx_gemma4.runtime import reports as told
 
 from ..commands import Situation
 from ..devices.screen import next_budget
-from ..devices.speech import Speaker
-from ..state import Problem, Recording
+from ..devices.speech import SpeechOutput
+from ..state import Problem, RecordingState
 from . import entries as note
-from .answers import MEMORY, Answers
 from .attachments import Ready
-from .orders import Exchange, Order, Then, adding, engine_settings
+from .pending import Exchange, PendingCommand, Then, adding, engine_settings
+from .reports import MEMORY, ReportHandler
 
 
-class Conversation(Answers):
+class ConversationController(ReportHandler):
     """One conversation, held now. Methods give the ids of the turns that they changed."""
 
     @property
@@ -69,8 +69,25 @@ class Conversation(Answers):
     def detach(self, number: int) -> None:
         """Take back an attachment that waits."""
         if number in self.history.waiting and self._may_go_back():
-            self._ledger.write(note.Detached(number))
+            self._ledger.write(note.AttachmentRemoved(number))
             self._go_back()
+
+    def withdraw(self, number: int) -> None:
+        """Take back an attachment that waits, whatever goes on."""
+        if number in self.history.waiting:
+            self._ledger.write(note.AttachmentRemoved(number))
+            if self.recording is None:
+                self._go_back()
+
+    def keep_recording(self) -> set[int]:
+        """Nothing more is recorded: what came waits to be sent."""
+        if self.recording is None:
+            return set()
+        self._ledger.close_clip()
+        changed = self._ledger.write(note.TurnsRemoved(self._spoken))
+        self._spoken, self.recording = 0, None
+        self._go_back()
+        return changed
 
     def detail(self) -> note.Attachment | None:
         """Give the last picture that waits the next budget of tokens; None if there is none."""
@@ -81,7 +98,7 @@ class Conversation(Answers):
         # the model's own budget is the least that its tokens fit into
         own = next((one for one in self.budgets if one >= (old.tokens or 0)), 0)
         changed = replace(old, budget=next_budget(old.budget or own, self.budgets), tokens=None)
-        self._ledger.write(note.Attached(changed))
+        self._ledger.write(note.AttachmentAdded(changed))
         self._go_back()
         return changed
 
@@ -91,8 +108,8 @@ class Conversation(Answers):
         if self.recording is None:
             changed |= self.stop()
             self._spoken = self.history.next_turn()
-            changed |= self._ledger.write(note.Begun(self._spoken, "user", self._now()))
-            self.recording, self._clips = Recording(), []
+            changed |= self._ledger.write(note.TurnStarted(self._spoken, "user", self._now()))
+            self.recording, self._clips = RecordingState(), []
         if self._ledger.journal.recorded_seconds >= LIMIT_SECONDS:
             if (clip := self._ledger.close_clip()) is not None:
                 self._clips.append(clip.id)
@@ -108,8 +125,8 @@ class Conversation(Answers):
         turn, self._spoken, self.recording = self._spoken, 0, None
         self._ledger.journal.drop_recording()
         for clip in self._clips:
-            self._ledger.write(note.Detached(clip))
-        changed = self._ledger.write(note.Removed(turn))
+            self._ledger.write(note.AttachmentRemoved(clip))
+        changed = self._ledger.write(note.TurnsRemoved(turn))
         self._go_back()
         return changed
 
@@ -125,9 +142,9 @@ class Conversation(Answers):
             self._ledger.close_clip()
             self._give(do.EndSpeech())
         else:
-            changed |= self._ledger.write(note.Begun(exchange.question, "user", self._now()))
+            changed |= self._ledger.write(note.TurnStarted(exchange.question, "user", self._now()))
         self._spoken, self.recording = 0, None
-        changed |= self._ledger.write(note.Asked(exchange.question, text))
+        changed |= self._ledger.write(note.QuestionSent(exchange.question, text))
         if text:
             self._give(do.AddText(text))
         self._orders.forget(self._last)
@@ -142,7 +159,7 @@ class Conversation(Answers):
         if self._answering is None:
             return set()
         self._give(do.Stop())
-        return self._end(note.Ended(self._answering, "interrupted", "cancelled"))
+        return self._end(note.TurnEnded(self._answering, "interrupted", "cancelled"))
 
     def escape(self) -> set[int] | None:
         """Do what Escape does now; None where that is nothing."""
@@ -164,7 +181,7 @@ class Conversation(Answers):
         """Answer the last question once more; the answer that was given is forgotten."""
         if not self.can_redo or (last := self._last) is None or last.ask is None:
             return set()
-        changed = self.stop() | self._ledger.write(note.Removed(last.answer))
+        changed = self.stop() | self._ledger.write(note.TurnsRemoved(last.answer))
         self._orders.forget(self._next)
         self._next = Exchange()
         self._give(do.Rewind(last.ask))
@@ -181,11 +198,11 @@ class Conversation(Answers):
         self.stop()
         question = self.history.turns[last.question]
         waiting = list(self.history.waiting.values())
-        self._ledger.write(note.Removed(question.id))
+        self._ledger.write(note.TurnsRemoved(question.id))
         for attachment in waiting:
-            self._ledger.write(note.Detached(attachment.id))
+            self._ledger.write(note.AttachmentRemoved(attachment.id))
         for attachment in (*question.attachments, *waiting):
-            self._ledger.write(note.Attached(attachment))
+            self._ledger.write(note.AttachmentAdded(attachment))
         self._orders.forget(self._next)
         self._last, self._next = None, Exchange(begin=last.begin)
         last.begin = None  # it is the next one's now
@@ -195,7 +212,7 @@ class Conversation(Answers):
         self._add_waiting()
         return question.text
 
-    def use(self, speaker: Speaker | None) -> None:
+    def use(self, speaker: SpeechOutput | None) -> None:
         """Read answers aloud with another speaker from now on."""
         self._speaker = speaker
 
@@ -220,8 +237,8 @@ class Conversation(Answers):
         exchange.answer, exchange.over = self.history.next_turn(), False
         self._answering = exchange.answer
         if self.history.model != self.model_name:
-            self._ledger.write(note.Using(self.model_name))
-        changed = self._ledger.write(note.Begun(exchange.answer, "model", self._now()))
+            self._ledger.write(note.ModelChosen(self.model_name))
+        changed = self._ledger.write(note.TurnStarted(exchange.answer, "model", self._now()))
         spoken = any(
             one.kind == "sound" for one in self.history.turns[exchange.question].attachments
         )
@@ -230,9 +247,9 @@ class Conversation(Answers):
             self.settings.temperature,
             heard=self.settings.heard and spoken,
         )
-        self.gauges = replace(self.gauges, read=0, to_read=0)
+        self.usage = replace(self.usage, read=0, to_read=0)
         then = partial(self._answered, exchange, exchange.answer)
-        order = Order(then, exchange=exchange, turn=exchange.answer)
+        order = PendingCommand(then, exchange=exchange, turn=exchange.answer)
         changed |= self._orders.give(reply, order)
         self._orders.mark(self._next, "begin")
         self._save(exchange.answer)
@@ -271,7 +288,7 @@ class Conversation(Answers):
             )
             then(failed)
             return
-        self._orders.give(command, Order(then, attachment=attachment.id))
+        self._orders.give(command, PendingCommand(then, attachment=attachment.id))
 
     def _add_waiting(self) -> None:
         for attachment in list(self.history.waiting.values()):
@@ -297,4 +314,4 @@ class Conversation(Answers):
         return self.recording is None
 
     def _give(self, command: do.Command, then: Then | None = None, turn: int = 0) -> set[int]:
-        return self._orders.give(command, Order(then or self._told, turn=turn))
+        return self._orders.give(command, PendingCommand(then or self._told, turn=turn))

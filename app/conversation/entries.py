@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
 
+from ..state import Kind
+
 Role = Literal["user", "model"]
-Kind = Literal["image", "sound", "video", "text"]
+
 Piece = Literal["text", "thought", "heard"]
 Outcome = Literal["done", "interrupted", "failed"]
 
@@ -53,7 +55,7 @@ class Attachment:
 
 
 @dataclass(frozen=True)
-class Begun:
+class TurnStarted:
     """A turn begins, `at` seconds since 1970: the user records or asks, the model is asked."""
 
     turn: int
@@ -62,21 +64,21 @@ class Begun:
 
 
 @dataclass(frozen=True)
-class Attached:
+class AttachmentAdded:
     """Something waits to be sent; a second time, its facts have changed."""
 
     attachment: Attachment
 
 
 @dataclass(frozen=True)
-class Detached:
+class AttachmentRemoved:
     """It does not wait any more, and was not sent."""
 
     attachment: int
 
 
 @dataclass(frozen=True)
-class Asked:
+class QuestionSent:
     """The user's turn is sent, with these words and everything that waited."""
 
     turn: int
@@ -84,7 +86,7 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Said:
+class TextAdded:
     """A piece of what is said in a turn."""
 
     turn: int
@@ -93,7 +95,7 @@ class Said:
 
 
 @dataclass(frozen=True)
-class Remarked:
+class NoteAdded:
     """A sentence about a turn that the user may want to know."""
 
     turn: int
@@ -101,7 +103,7 @@ class Remarked:
 
 
 @dataclass(frozen=True)
-class Ended:
+class TurnEnded:
     """A turn is over.
 
     Attributes:
@@ -118,7 +120,7 @@ class Ended:
 
 
 @dataclass(frozen=True)
-class Removed:
+class TurnsRemoved:
     """This turn and all after it do not belong to the conversation any more."""
 
     turn: int
@@ -132,25 +134,36 @@ class Remembered:
 
 
 @dataclass(frozen=True)
-class Using:
+class ModelChosen:
     """A model is there that answers from now on."""
 
     model: str
 
 
-Entry = Begun | Attached | Detached | Asked | Said | Remarked | Ended | Removed | Remembered | Using
+Entry = (
+    TurnStarted
+    | AttachmentAdded
+    | AttachmentRemoved
+    | QuestionSent
+    | TextAdded
+    | NoteAdded
+    | TurnEnded
+    | TurnsRemoved
+    | Remembered
+    | ModelChosen
+)
 
 _TAGS: Mapping[str, type[Any]] = {
-    "begun": Begun,
-    "attached": Attached,
-    "detached": Detached,
-    "asked": Asked,
-    "said": Said,
-    "remarked": Remarked,
-    "ended": Ended,
-    "removed": Removed,
+    "begun": TurnStarted,
+    "attached": AttachmentAdded,
+    "detached": AttachmentRemoved,
+    "asked": QuestionSent,
+    "said": TextAdded,
+    "remarked": NoteAdded,
+    "ended": TurnEnded,
+    "removed": TurnsRemoved,
     "remembered": Remembered,
-    "using": Using,
+    "using": ModelChosen,
 }
 _ALLOWED = {"role": get_args(Role), "piece": get_args(Piece), "outcome": get_args(Outcome)}
 _NAMES = {kind: tag for tag, kind in _TAGS.items()}
@@ -179,14 +192,14 @@ def from_json(value: Mapping[str, Any]) -> Entry:
             raise ValueError(f"{name} is {facts[name]!r}")
     if not isinstance(facts.get("turn", 0), int) or not isinstance(facts.get("text", ""), str):
         raise TypeError("a turn is a number, and a text a text")
-    if kind is Attached:
+    if kind is AttachmentAdded:
         known = dict(facts["attachment"])
         if known.get("size") is not None:
             known["size"] = (int(known["size"][0]), int(known["size"][1]))
         frames = known.get("frames", ())
         known["frames"] = tuple((float(seconds), str(file)) for seconds, file in frames)
-        return Attached(Attachment(**known))
-    if kind is Ended and facts.get("error") is not None:
+        return AttachmentAdded(Attachment(**known))
+    if kind is TurnEnded and facts.get("error") is not None:
         title, cause, remedy = facts["error"]
         facts["error"] = (str(title), str(cause), str(remedy))
     entry: Entry = kind(**facts)

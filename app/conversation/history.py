@@ -7,21 +7,21 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from ..state import Kind
 from .entries import (
-    Asked,
-    Attached,
     Attachment,
-    Begun,
-    Detached,
-    Ended,
+    AttachmentAdded,
+    AttachmentRemoved,
     Entry,
-    Kind,
-    Remarked,
+    ModelChosen,
+    NoteAdded,
+    QuestionSent,
     Remembered,
-    Removed,
     Role,
-    Said,
-    Using,
+    TextAdded,
+    TurnEnded,
+    TurnsRemoved,
+    TurnStarted,
 )
 
 State = Literal["recording", "thinking", "answering", "done", "interrupted", "failed"]
@@ -31,7 +31,7 @@ OPEN = ("recording", "thinking", "answering")
 
 
 @dataclass(frozen=True)
-class Turn:
+class ShownTurn:
     """One turn; it is replaced when something about it changes.
 
     Attributes:
@@ -94,7 +94,7 @@ class History:
     """
 
     def __init__(self, entries: Iterable[Entry] = ()) -> None:
-        self.turns: dict[int, Turn] = {}
+        self.turns: dict[int, ShownTurn] = {}
         self.waiting: dict[int, Attachment] = {}
         self.model = ""
         self.remembered = 0
@@ -112,32 +112,32 @@ class History:
             there changes nothing.
         """
         match entry:
-            case Begun(number, role, at):
+            case TurnStarted(number, role, at):
                 self._last_turn = max(self._last_turn, number)
                 state: State = "recording" if role == "user" else "thinking"
-                self.turns[number] = Turn(number, role, state, at)
+                self.turns[number] = ShownTurn(number, role, state, at)
                 return {number}
-            case Attached(attachment):
+            case AttachmentAdded(attachment):
                 return self._attach(attachment)
-            case Detached(attachment):
+            case AttachmentRemoved(attachment):
                 self.waiting.pop(attachment, None)
                 return set()
-            case Asked(number, text) if number in self.turns:
+            case QuestionSent(number, text) if number in self.turns:
                 sent = tuple(self.waiting.values())
                 self.waiting.clear()
                 self._sent |= {one.id: number for one in sent}
                 return self._change(number, text=text, attachments=sent, state="done")
-            case Said(number, piece, text) if number in self.turns:
+            case TextAdded(number, piece, text) if number in self.turns:
                 turn = self.turns[number]
                 state = "answering" if turn.state == "thinking" else turn.state
                 changed = {piece: getattr(turn, piece) + text}
                 self.turns[number] = replace(turn, state=state, **changed)
                 return {number}
-            case Remarked(number, text) if number in self.turns:
+            case NoteAdded(number, text) if number in self.turns:
                 return self._change(number, remarks=(*self.turns[number].remarks, text))
-            case Ended(number, outcome, reason, stats, error) if number in self.turns:
+            case TurnEnded(number, outcome, reason, stats, error) if number in self.turns:
                 return self._change(number, state=outcome, reason=reason, stats=stats, error=error)
-            case Removed(number):
+            case TurnsRemoved(number):
                 gone = {one for one in self.turns if one >= number}
                 for one in gone:
                     del self.turns[one]
@@ -146,7 +146,7 @@ class History:
                 return gone
             case Remembered(number):
                 self.remembered = number
-            case Using(model):
+            case ModelChosen(model):
                 self.model = model
         return set()
 
@@ -158,7 +158,7 @@ class History:
         """Give the id of the next attachment, and which of its kind it will be."""
         return self._last_attachment + 1, self._numbers.get(kind, 0) + 1
 
-    def last(self, role: Role) -> Turn | None:
+    def last(self, role: Role) -> ShownTurn | None:
         """Give the last turn of somebody."""
         return next((turn for turn in reversed(self.turns.values()) if turn.role == role), None)
 

@@ -30,7 +30,15 @@ from mlx_gemma4.errors import Gemma4Error
 from mlx_gemma4.hub import disk
 from mlx_gemma4.media.audio import RATE
 
-from .entries import Asked, Attached, Ended, Entry, Removed, from_json, to_json
+from .entries import (
+    AttachmentAdded,
+    Entry,
+    QuestionSent,
+    TurnEnded,
+    TurnsRemoved,
+    from_json,
+    to_json,
+)
 
 VERSION = 1
 """Of the format. A later one is refused, an earlier one is brought up to date by `MIGRATIONS`."""
@@ -40,7 +48,7 @@ MIGRATIONS: dict[int, Callable[[list[Line]], list[Line]]] = {}
 """Version -> what makes the next version's lines of all its lines but the head."""
 
 EVENTS, RECORDING = "events.jsonl", "recording.raw"
-_BORDERS = (Asked, Attached, Ended, Removed)
+_BORDERS = (QuestionSent, AttachmentAdded, TurnEnded, TurnsRemoved)
 
 
 class Journal:

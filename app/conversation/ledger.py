@@ -9,7 +9,7 @@ from mlx_gemma4.errors import Gemma4Error
 
 from ..state import Problem
 from .attachments import Ready
-from .entries import Attached, Attachment, Ended, Entry, Removed
+from .entries import Attachment, AttachmentAdded, Entry, TurnEnded, TurnsRemoved
 from .history import History
 from .journal import RECORDING, Journal
 
@@ -55,7 +55,7 @@ class Ledger:
             ready.budget,
             frames=ready.frames,
         )
-        self.write(Attached(made))
+        self.write(AttachmentAdded(made))
         return made
 
     def record(self, frames: NDArray[np.float32]) -> None:
@@ -85,7 +85,7 @@ class Ledger:
             self.close_clip()
         for turn in [one for one in self.history.turns.values() if not one.over]:
             spoken = turn.state == "recording"
-            self.write(Removed(turn.id) if spoken else Ended(turn.id, "interrupted"))
+            self.write(TurnsRemoved(turn.id) if spoken else TurnEnded(turn.id, "interrupted"))
 
     def _unwritten(self, error: OSError | Gemma4Error) -> None:
         cause = error.cause if isinstance(error, Gemma4Error) else f"{error}."

@@ -11,7 +11,7 @@ import platformdirs
 
 from mlx_gemma4.errors import Gemma4Error
 
-from .entries import Asked, Said, from_json
+from .entries import QuestionSent, TextAdded, from_json
 from .journal import EVENTS, Journal, head
 
 TITLE_LENGTH = 60
@@ -22,7 +22,7 @@ _LINES = 200
 
 
 @dataclass(frozen=True)
-class Saved:
+class SavedConversation:
     """One conversation in the list.
 
     Attributes:
@@ -38,7 +38,7 @@ class Saved:
     updated: float
 
 
-class Store:
+class ConversationStore:
     """The conversations of a user.
 
     Args:
@@ -69,7 +69,7 @@ class Store:
             )
         return Journal(self._of(name))
 
-    def list(self) -> list[Saved]:
+    def list(self) -> list[SavedConversation]:
         """Give all conversations, the one that was written last first."""
         if not self.folder.is_dir():
             return []
@@ -103,7 +103,7 @@ def title_of(folder: Path) -> str:
     return _saved(folder).title
 
 
-def _saved(folder: Path) -> Saved:
+def _saved(folder: Path) -> SavedConversation:
     events = folder / EVENTS
     updated = events.stat().st_mtime
     created, title = updated, ""
@@ -116,7 +116,7 @@ def _saved(folder: Path) -> Saved:
             title = _title_in(line)
         if title:
             break
-    return Saved(folder.name, title or UNTITLED, created, updated)
+    return SavedConversation(folder.name, title or UNTITLED, created, updated)
 
 
 def _first_lines(path: Path) -> Iterator[object]:
@@ -135,7 +135,7 @@ def _title_in(line: object) -> str:
     except (KeyError, TypeError, ValueError):
         return ""
     match entry:
-        case Asked(text=text) | Said(piece="heard", text=text):
+        case QuestionSent(text=text) | TextAdded(piece="heard", text=text):
             words = " ".join(text.split())
         case _:
             return ""

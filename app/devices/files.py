@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from ..conversation.entries import Kind
+from ..state import Kind
 
 # what Pillow, libsndfile and FFmpeg read; the rest is text if it is UTF-8
 SUFFIXES: dict[str, Kind] = {

@@ -1,22 +1,21 @@
-"""A thread that reads the microphone: frames as they come, and when somebody has stopped to speak.
+"""A thread that reads the microphone: frames as they come, and when somebody stopped speaking.
 
-Knows nothing of Textual but its messages. The microphone is opened here too, which takes a while.
+The microphone is opened here too, which takes a while.
 """
 
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from textual.message import Message
 
 from mlx_gemma4.capture.speechgate import CLOSES_AFTER
-from mlx_gemma4.errors import Gemma4Error
 
-from ..messages import Frames, Lost, Opened, Paused, Silent
 from ..state import Problem
+from ..threads import run_thread
 from . import permissions
 
 WAIT = 0.1
@@ -27,7 +26,51 @@ SETTLED, DEAD = 0.5, 0.2
 NOTHING = np.zeros((0, 640), np.float32)
 
 
-class Source(Protocol):
+@dataclass(frozen=True)
+class MicrophoneOpened:
+    """The microphone is there, and its first block has come."""
+
+    device: str
+
+
+@dataclass(frozen=True, eq=False)
+class FramesRecorded:
+    """Sound from the microphone.
+
+    Attributes:
+        frames: (n, 640) of 16 kHz; n is 0 where nothing is spoken, in hands-free.
+        level: of it, in dB of full scale.
+    """
+
+    frames: NDArray[np.float32]
+    level: float
+
+
+@dataclass(frozen=True)
+class SpeechPaused:
+    """Somebody has spoken and is silent now: the recording can be sent."""
+
+
+@dataclass(frozen=True)
+class MicrophoneLost:
+    """The microphone could not be opened, or has gone; nothing more comes from it."""
+
+    problem: Problem
+
+
+@dataclass(frozen=True)
+class MicrophoneSilent:
+    """The microphone gives only zeros; it is still being recorded."""
+
+    problem: Problem
+
+
+MicrophoneEvent = (
+    MicrophoneOpened | FramesRecorded | SpeechPaused | MicrophoneLost | MicrophoneSilent
+)
+
+
+class MicrophoneSource(Protocol):
     """What is read: `capture.microphone.Microphone`."""
 
     name: str
@@ -56,7 +99,7 @@ class Gate(Protocol):
         """Give what is speech, and None where an utterance ends."""
 
 
-def microphone(device: str) -> Source:
+def microphone(device: str) -> MicrophoneSource:
     """Open the microphone."""
     from mlx_gemma4.capture.microphone import Microphone
 
@@ -85,11 +128,11 @@ class Listener:
 
     def __init__(
         self,
-        tell: Callable[[Message], object],
+        tell: Callable[[MicrophoneEvent], object],
         hands_free: bool,
         stop_after: float,
         device: str = "",
-        open_source: Callable[[str], Source] = microphone,
+        open_source: Callable[[str], MicrophoneSource] = microphone,
         make_gate: Callable[[], Gate] = gate,
     ) -> None:
         self.shut = False
@@ -99,27 +142,23 @@ class Listener:
         self._device = device
         self._open, self._make_gate = open_source, make_gate
         self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="listener", daemon=True)
-        self._thread.start()
+        run_thread("listener", self._run, self._fail)
 
     def close(self) -> None:
         """End, without waiting for it."""
         self._closing.set()
 
     def _run(self) -> None:
-        try:
-            source = self._open(self._device)
-        except Gemma4Error as error:
-            self._say(Lost(Problem.of(error)))
-            return
+        source = self._open(self._device)
         try:
             self._listen(source)
-        except Gemma4Error as error:
-            self._say(Lost(Problem.of(error)))
         finally:
             source.close()
 
-    def _listen(self, source: Source) -> None:
+    def _fail(self, error: Exception) -> None:
+        self._say(MicrophoneLost(Problem.of(error)))
+
+    def _listen(self, source: MicrophoneSource) -> None:
         detector = self._make_gate() if self.hands_free or self._stop_after else None
         first, quiet_since, warned = 0.0, 0.0, False
         held: list[NDArray[np.float32]] = []
@@ -130,12 +169,12 @@ class Listener:
                 continue
             if not first:
                 first = now
-                self._say(Opened(source.name))
+                self._say(MicrophoneOpened(source.name))
             if source.silent_seconds < DEAD:
                 warned = False
             elif not warned and now - first > SETTLED:
                 warned = True
-                self._say(Silent(Problem.of(permissions.microphone(source.name))))
+                self._say(MicrophoneSilent(Problem.of(permissions.microphone(source.name))))
             if self.hands_free and detector is not None:
                 self._pass_speech(detector, frames, source.level)
                 continue
@@ -144,27 +183,27 @@ class Listener:
                 quiet_since = 0.0
             if quiet_since:  # it may be the silence that ends it, which nobody needs to hear
                 held.append(frames)
-                self._say(Frames(NOTHING, source.level))
+                self._say(FramesRecorded(NOTHING, source.level))
             else:
-                self._say(Frames(np.concatenate([*held, frames]), source.level))
+                self._say(FramesRecorded(np.concatenate([*held, frames]), source.level))
                 held.clear()
             if passed and passed[-1] is None:
                 quiet_since = now - CLOSES_AFTER
             if quiet_since and now - quiet_since >= self._stop_after:
                 quiet_since = 0.0
-                self._say(Paused())
+                self._say(SpeechPaused())
 
     def _pass_speech(self, detector: Gate, frames: NDArray[np.float32], level: float) -> None:
         if self.shut:
             detector.shut()
-            self._say(Frames(NOTHING, level))
+            self._say(FramesRecorded(NOTHING, level))
             return
         passed = detector.add(frames)
         if not passed:
-            self._say(Frames(NOTHING, level))
+            self._say(FramesRecorded(NOTHING, level))
         for speech in passed:
-            self._say(Paused() if speech is None else Frames(speech, level))
+            self._say(SpeechPaused() if speech is None else FramesRecorded(speech, level))
 
-    def _say(self, message: Message) -> None:
+    def _say(self, event: MicrophoneEvent) -> None:
         if not self._closing.is_set():
-            self._tell(message)
+            self._tell(event)

@@ -42,7 +42,7 @@ def command(voice: str = "", rate: int = 180) -> list[str]:
     )
 
 
-class Speaker:
+class SpeechOutput:
     """Speaks the pieces of an answer.
 
     Args:

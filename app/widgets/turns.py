@@ -13,7 +13,7 @@ from mlx_gemma4.media.images import BUDGETS
 from mlx_gemma4.media.video import FRAME_TOKENS
 
 from ..conversation.entries import Attachment, clock
-from ..conversation.history import Turn
+from ..conversation.history import ShownTurn
 from ..devices.screen import caption, tokens_of
 from . import MUTED, clean
 from .preview import Preview, read
@@ -24,7 +24,7 @@ LEAST = 1 / 30
 """Seconds between two drawings of an answer: nobody reads faster."""
 
 
-class Question(Vertical):
+class QuestionView(Vertical):
     """What the user asks, or is about to ask.
 
     Args:
@@ -84,7 +84,7 @@ class Question(Vertical):
         return Content.assemble(("Heard: ", MUTED), (self.heard, "italic"))
 
 
-class Answer(Vertical):
+class AnswerView(Vertical):
     """What the model says, while it says it and afterwards."""
 
     def __init__(self) -> None:
@@ -100,7 +100,7 @@ class Answer(Vertical):
         yield _empty("remarks")
         yield _empty("facts")
 
-    def show(self, turn: Turn, facts: str) -> None:
+    def show(self, turn: ShownTurn, facts: str) -> None:
         """Show a turn as it is now; a piece of the answer is drawn soon, with what else comes.
 
         Args:
@@ -154,7 +154,7 @@ def _caption(one: Attachment) -> str:
     return caption(one.name, one.size, tokens, budget)
 
 
-def _thought(turn: Turn) -> str:
+def _thought(turn: ShownTurn) -> str:
     if not turn.thought:
         return ""
     words = turn.thought.split()

@@ -17,10 +17,10 @@ from textual._wait import wait_for_idle
 from textual.pilot import Pilot
 
 from app.app import TerminalApp
-from app.conversation.store import Store
-from app.devices.parts import Devices
+from app.conversation.store import ConversationStore
+from app.devices.machine import DoctorFinding
 from app.devices.screen import Shot
-from mlx_gemma4.cli.doctor import Finding
+from app.devices.system import Devices
 from mlx_gemma4.errors import Gemma4Error
 from mlx_gemma4.events import Done
 from mlx_gemma4.footprint.estimate import Machine
@@ -37,10 +37,12 @@ STATS = {
 }
 NOW = 1_790_000_000.0
 FINDINGS = [
-    Finding("ok", "python", "mlx-gemma4 0.1.0 on Python 3.12, arm64"),
-    Finding("ok", "mlx", "mlx 0.32.4, mlx-metal 0.32.4"),
-    Finding("warning", "microphone", "there is none", "Plug one in."),
-    Finding("problem", "wired limit", "30.0 GB of 32.0 GB", "sudo sysctl iogpu.wired_limit_mb=0"),
+    DoctorFinding("ok", "python", "mlx-gemma4 0.1.0 on Python 3.12, arm64"),
+    DoctorFinding("ok", "mlx", "mlx 0.32.4, mlx-metal 0.32.4"),
+    DoctorFinding("warning", "microphone", "there is none", "Plug one in."),
+    DoctorFinding(
+        "problem", "wired limit", "30.0 GB of 32.0 GB", "sudo sysctl iogpu.wired_limit_mb=0"
+    ),
 ]
 
 
@@ -166,9 +168,9 @@ class Stage:
     async def ask(self, text: str) -> None:
         """Ask, and wait for the whole answer."""
         await self.write(text)
-        turns = len(self.app.desk.conversation.history.turns)
+        turns = len(self.app.workspace.conversation.history.turns)
         await self.press("enter")
-        history = self.app.desk.conversation.history
+        history = self.app.workspace.conversation.history
         await self.until(lambda: len(history.turns) == turns + 2)
         await self.until(lambda: history.turns[max(history.turns)].over)
         answer = self.app.chat.transcript.answer(max(history.turns))
@@ -176,7 +178,7 @@ class Stage:
 
     @property
     def text(self) -> str:
-        """What the screen shows, line by line."""
+        """ScreenArea the screen shows, line by line."""
         width = self.app.size.width
         lines = self.app.screen._compositor.render_strips()
         return "\n".join(strip.crop(0, width).text.rstrip() for strip in lines)
@@ -201,7 +203,7 @@ async def staged(
             path.write_text(settings)
     world = world or World()
     fake = StillEngine(answers, **engine)
-    app = TerminalApp(fake, Store(folder / "conversations"), place, world.devices())
+    app = TerminalApp(fake, ConversationStore(folder / "conversations"), place, world.devices())
     # at each key Textual waits a second for a program that never rests, as while it records
     rest = functools.partial(wait_for_idle, max_sleep=0.1)
     async with contextlib.AsyncExitStack() as stack:
@@ -209,7 +211,9 @@ async def staged(
             stack.enter_context(mock.patch(f"{caller}.wait_for_idle", rest))
         pilot = await stack.enter_async_context(app.run_test(size=size, notifications=True))
         stage = Stage(app, pilot, fake, world)
-        await stage.until(lambda: app.desk.conversation.state == "ready" and app.desk.machine)
+        await stage.until(
+            lambda: app.workspace.conversation.state == "ready" and app.workspace.machine
+        )
         app.chat.prompt.cursor_blink = False
         yield stage
 

@@ -10,12 +10,12 @@ import pytest
 from PIL import Image
 
 from app.conversation.attachments import shot
-from app.conversation.controller import Conversation
+from app.conversation.controller import ConversationController
 from app.conversation.entries import Attachment
-from app.conversation.history import Turn
+from app.conversation.history import ShownTurn
 from app.conversation.journal import Journal
 from app.devices.screen import Shot
-from app.devices.speech import Speaker
+from app.devices.speech import SpeechOutput
 from app.settings import DEFAULTS
 from mlx_gemma4.runtime import commands as do
 from mlx_gemma4.testing.scripted_worker import Answer, FakeEngine
@@ -39,7 +39,7 @@ class Recorder(FakeEngine):
         return [one for one in self.commands if isinstance(one, kinds)]
 
 
-class Silent(Speaker):
+class Silent(SpeechOutput):
     """A speaker that only remembers."""
 
     def __init__(self) -> None:
@@ -70,8 +70,8 @@ class Table:
         self.engine = Recorder(answers or ("Yes.",), speed)
         self.talk = self.sit()
 
-    def sit(self, speaker: Speaker | None = None) -> Conversation:
-        self.talk = Conversation(self.engine, Journal(self.folder), DEFAULTS, speaker)
+    def sit(self, speaker: SpeechOutput | None = None) -> ConversationController:
+        self.talk = ConversationController(self.engine, Journal(self.folder), DEFAULTS, speaker)
         self.talk.begin()
         return self.talk
 
@@ -88,7 +88,7 @@ class Table:
     def settle(self) -> set[int]:
         return self.until(lambda: not self.talk.pending)
 
-    def turns(self) -> list[Turn]:
+    def turns(self) -> list[ShownTurn]:
         return list(self.talk.history.turns.values())
 
     def picture(self, name: str = "window") -> Attachment:
@@ -96,11 +96,11 @@ class Table:
         journal = self.talk._ledger.journal
         return self.talk.attach(shot(journal, Shot(image, name), DEFAULTS))
 
-    def again(self) -> list[Turn]:
-        """What somebody sees who opens the same folder, after the program was killed."""
+    def again(self) -> list[ShownTurn]:
+        """ScreenArea somebody sees who opens the same folder, after the program was killed."""
         journal = self.talk._ledger.journal
         journal.close()
-        self.talk = Conversation(self.engine, Journal(self.folder), DEFAULTS)
+        self.talk = ConversationController(self.engine, Journal(self.folder), DEFAULTS)
         return self.turns()
 
 

@@ -14,18 +14,18 @@ from hypothesis import strategies as st
 
 from app.conversation import journal as module
 from app.conversation.entries import (
-    Asked,
-    Attached,
     Attachment,
-    Begun,
-    Detached,
-    Ended,
+    AttachmentAdded,
+    AttachmentRemoved,
     Entry,
-    Remarked,
+    ModelChosen,
+    NoteAdded,
+    QuestionSent,
     Remembered,
-    Removed,
-    Said,
-    Using,
+    TextAdded,
+    TurnEnded,
+    TurnsRemoved,
+    TurnStarted,
     from_json,
     to_json,
 )
@@ -35,17 +35,17 @@ from mlx_gemma4.errors import Gemma4Error
 
 PICTURE = Attachment(1, "image", 1, "x.png", "window", (640, 480), budget=280, tokens=266)
 EXAMPLES: list[Entry] = [
-    Begun(1, "user", 1.5),
-    Attached(PICTURE),
-    Detached(1),
-    Asked(1, "why?\n\u2028ünï\x00"),
-    Said(2, "text", " be"),
-    Remarked(2, "late"),
-    Ended(2, "done", "stop", {"reply_tokens": 3.0}),
-    Ended(2, "failed", error=("a", "b", "c")),
-    Removed(2),
+    TurnStarted(1, "user", 1.5),
+    AttachmentAdded(PICTURE),
+    AttachmentRemoved(1),
+    QuestionSent(1, "why?\n\u2028ünï\x00"),
+    TextAdded(2, "text", " be"),
+    NoteAdded(2, "late"),
+    TurnEnded(2, "done", "stop", {"reply_tokens": 3.0}),
+    TurnEnded(2, "failed", error=("a", "b", "c")),
+    TurnsRemoved(2),
     Remembered(2),
-    Using("tiny"),
+    ModelChosen("tiny"),
 ]
 
 
@@ -116,12 +116,12 @@ def test_a_damaged_line_is_left_out_and_counted(tmp_path: Path, line: bytes) -> 
 KILLED = """
 import sys
 from pathlib import Path
-from app.entries import Said
-from app.journal import Journal
+from app.conversation.entries import TextAdded
+from app.conversation.journal import Journal
 journal = Journal(Path(sys.argv[1]))
 number = 0
 while True:
-    journal.append(Said(1, "text", f"{number} "))
+    journal.append(TextAdded(1, "text", f"{number} "))
     print(number, flush=True)
     number += 1
 """
@@ -137,7 +137,7 @@ def test_a_program_that_is_killed_loses_nothing_that_it_wrote(tmp_path: Path) ->
         told += process.stdout.readlines()
     written = int(told[-1] if told[-1].endswith(b"\n") else told[-2])
     with Journal(tmp_path) as journal:
-        said = [entry.text for entry in journal.entries() if isinstance(entry, Said)]
+        said = [entry.text for entry in journal.entries() if isinstance(entry, TextAdded)]
     assert said[: written + 1] == [f"{n} " for n in range(written + 1)]
     assert len(said) <= written + 2
 
@@ -177,7 +177,7 @@ def test_an_earlier_version_is_brought_up_to_date_step_by_step_and_kept(
 
     monkeypatch.setattr(module, "VERSION", 3)
     monkeypatch.setattr(module, "MIGRATIONS", {1: spell, 2: drop})
-    expected = [EXAMPLES[0], EXAMPLES[1], Asked(1, "WHY?\n\u2028ÜNÏ\x00")]
+    expected = [EXAMPLES[0], EXAMPLES[1], QuestionSent(1, "WHY?\n\u2028ÜNÏ\x00")]
     with Journal(tmp_path) as journal:
         assert list(journal.entries()) == expected
         journal.append(EXAMPLES[4])
@@ -266,13 +266,13 @@ def test_the_disk_is_waited_for_at_the_end_of_a_turn_and_not_by_the_caller(
 def test_many_thousands_of_entries_are_read_and_folded(tmp_path: Path) -> None:
     with Journal(tmp_path) as journal:
         for turn in range(1, 1001, 2):
-            journal.append(Begun(turn, "user", 0.0))
-            journal.append(Attached(Attachment(turn, "image", turn, "a.png", "window")))
-            journal.append(Asked(turn, "why?"))
-            journal.append(Begun(turn + 1, "model", 0.0))
+            journal.append(TurnStarted(turn, "user", 0.0))
+            journal.append(AttachmentAdded(Attachment(turn, "image", turn, "a.png", "window")))
+            journal.append(QuestionSent(turn, "why?"))
+            journal.append(TurnStarted(turn + 1, "model", 0.0))
             for _ in range(36):
-                journal.append(Said(turn + 1, "text", " because"))
-            journal.append(Ended(turn + 1, "done", "stop"))
+                journal.append(TextAdded(turn + 1, "text", " because"))
+            journal.append(TurnEnded(turn + 1, "done", "stop"))
     with Journal(tmp_path) as journal:
         history = History(journal.entries())
     assert len(history.turns) == 1000

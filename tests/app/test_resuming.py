@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from app.conversation.attachments import file
-from app.conversation.controller import Conversation
+from app.conversation.controller import ConversationController
 from app.conversation.journal import Journal
 from app.settings import DEFAULTS
 from mlx_gemma4.runtime.subprocess_worker import EngineProcess
@@ -23,7 +23,7 @@ def engine(tmp_path: Path) -> Iterator[EngineProcess]:
         yield one
 
 
-def settle(engine: EngineProcess, talk: Conversation) -> None:
+def settle(engine: EngineProcess, talk: ConversationController) -> None:
     end = time.monotonic() + 60
     while talk.pending:
         if (report := engine.read(0.1)) is not None:
@@ -36,7 +36,7 @@ def test_a_conversation_goes_on_after_a_kill_with_what_was_shown_before(
     engine: EngineProcess, tmp_path: Path
 ) -> None:
     journal = Journal(tmp_path / "talk")
-    talk = Conversation(engine, journal, SETTINGS)
+    talk = ConversationController(engine, journal, SETTINGS)
     talk.begin()
     talk.attach(file(journal, RECEIPT, SETTINGS))
     talk.send("what is the total?")
@@ -49,7 +49,7 @@ def test_a_conversation_goes_on_after_a_kill_with_what_was_shown_before(
     journal.close()
 
     model = talk.model
-    talk = Conversation(engine, Journal(tmp_path / "talk"), SETTINGS, model=model)
+    talk = ConversationController(engine, Journal(tmp_path / "talk"), SETTINGS, model=model)
     talk.begin()  # the engine forgets, and restores
     talk.send("what is the total?")
     settle(engine, talk)

@@ -26,7 +26,7 @@ def test_a_question_is_answered_and_both_are_on_the_disk(table: Make) -> None:
     assert (question.role, question.text, question.state) == ("user", "why?", "done")
     assert (answer.role, answer.text, answer.state) == ("model", "It is red.", "done")
     assert answer.facts.startswith("3 tokens · ")
-    assert one.talk.gauges.used > 0 and one.talk.gauges.speed > 0
+    assert one.talk.usage.used > 0 and one.talk.usage.speed > 0
     assert one.again() == [question, answer]
 
 

@@ -42,8 +42,8 @@ def test_a_crash_is_told_once_and_the_conversation_goes_on(table: Make) -> None:
     one.until(lambda: one.talk.state == "answering")
     made = one.picture()
     one.engine.crash()
-    one.until(lambda: any(problem.crashed for problem in one.talk.problems))
-    assert [problem.crashed for problem in one.talk.problems] == [True]
+    one.until(lambda: any(problem.code == "worker_crashed" for problem in one.talk.problems))
+    assert [problem.code == "worker_crashed" for problem in one.talk.problems] == [True]
     assert one.talk.state == "empty" and one.turns()[1].state == "failed"
     assert list(one.talk.history.waiting) == [made.id]
     one.talk.problems.clear()
@@ -62,7 +62,7 @@ def test_a_crash_while_somebody_speaks_keeps_what_was_said(table: Make) -> None:
     one.settle()
     one.talk.hear(SECOND)
     one.engine.crash()
-    one.until(lambda: any(problem.crashed for problem in one.talk.problems))
+    one.until(lambda: any(problem.code == "worker_crashed" for problem in one.talk.problems))
     assert one.talk.recording is None and one.turns() == []
     assert [sound.chip for sound in one.talk.history.waiting.values()] == ["[Audio 0:01]"]
 

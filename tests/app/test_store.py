@@ -3,33 +3,43 @@ from pathlib import Path
 
 import pytest
 
-from app.conversation.entries import Asked, Attached, Attachment, Begun, Ended, Said, Using
+from app.conversation.entries import (
+    Attachment,
+    AttachmentAdded,
+    ModelChosen,
+    QuestionSent,
+    TextAdded,
+    TurnEnded,
+    TurnStarted,
+)
 from app.conversation.export import write
 from app.conversation.history import History
-from app.conversation.store import Store, title_of
+from app.conversation.store import ConversationStore, title_of
 from mlx_gemma4.errors import Gemma4Error
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "conversations")
+def store(tmp_path: Path) -> ConversationStore:
+    return ConversationStore(tmp_path / "conversations")
 
 
-def asked(store: Store, text: str, at: int = 0) -> str:
+def asked(store: ConversationStore, text: str, at: int = 0) -> str:
     """Hold a conversation of one question."""
     with store.new() as journal:
-        journal.append(Begun(1, "user", 0.0))
-        journal.append(Asked(1, text))
+        journal.append(TurnStarted(1, "user", 0.0))
+        journal.append(QuestionSent(1, text))
     if at:
         os.utime(journal.folder / "events.jsonl", (at, at))
     return journal.folder.name
 
 
-def test_without_conversations_the_list_is_empty(store: Store) -> None:
+def test_without_conversations_the_list_is_empty(store: ConversationStore) -> None:
     assert store.list() == []
 
 
-def test_conversations_are_listed_by_their_first_question_the_newest_first(store: Store) -> None:
+def test_conversations_are_listed_by_their_first_question_the_newest_first(
+    store: ConversationStore,
+) -> None:
     old = asked(store, "what is\n  this?", 1000)
     new = asked(store, "a " + "very " * 30 + "long question", 2000)
     first, second = store.list()
@@ -39,16 +49,16 @@ def test_conversations_are_listed_by_their_first_question_the_newest_first(store
     assert first.created > 1_000_000  # the head's, not the file's time
 
 
-def test_a_spoken_question_gives_its_title_by_what_was_heard(store: Store) -> None:
+def test_a_spoken_question_gives_its_title_by_what_was_heard(store: ConversationStore) -> None:
     with store.new() as journal:
-        journal.append(Begun(1, "user", 0.0))
-        journal.append(Asked(1, ""))
-        journal.append(Begun(2, "model", 0.0))
-        journal.append(Said(1, "heard", "what is the total?"))
+        journal.append(TurnStarted(1, "user", 0.0))
+        journal.append(QuestionSent(1, ""))
+        journal.append(TurnStarted(2, "model", 0.0))
+        journal.append(TextAdded(1, "heard", "what is the total?"))
     assert store.list()[0].title == "what is the total?"
 
 
-def test_a_title_that_the_user_gave_stays_until_it_is_taken_away(store: Store) -> None:
+def test_a_title_that_the_user_gave_stays_until_it_is_taken_away(store: ConversationStore) -> None:
     name = asked(store, "why?")
     store.rename(name, "  Receipts\nof May ")
     assert store.list()[0].title == "Receipts of May"
@@ -56,7 +66,7 @@ def test_a_title_that_the_user_gave_stays_until_it_is_taken_away(store: Store) -
     assert title_of(store.folder / name) == "why?"
 
 
-def test_a_deleted_conversation_lies_in_the_trash_and_comes_back(store: Store) -> None:
+def test_a_deleted_conversation_lies_in_the_trash_and_comes_back(store: ConversationStore) -> None:
     name = asked(store, "why?")
     place = store.delete(name)
     assert store.list() == [] and (place / "events.jsonl").is_file()
@@ -64,12 +74,14 @@ def test_a_deleted_conversation_lies_in_the_trash_and_comes_back(store: Store) -
     assert [one.id for one in store.list()] == [name]
 
 
-def test_opening_what_is_not_there_is_told(store: Store) -> None:
+def test_opening_what_is_not_there_is_told(store: ConversationStore) -> None:
     with pytest.raises(Gemma4Error, match="no such conversation"):
         store.open("nothing")
 
 
-def test_a_conversation_without_a_readable_line_is_listed_all_the_same(store: Store) -> None:
+def test_a_conversation_without_a_readable_line_is_listed_all_the_same(
+    store: ConversationStore,
+) -> None:
     name = asked(store, "why?")
     (store.folder / name / "events.jsonl").write_bytes(b"\xff\n\n[]\n")
     assert [one.title for one in store.list()] == ["Untitled"]
@@ -82,17 +94,19 @@ def history() -> History:
     gone = Attachment(3, "video", 1, "gone.mp4", "gone.mp4")
     return History(
         [
-            Using("tiny"),
-            Begun(1, "user", 0.0),
-            Attached(picture),
-            Attached(sound),
-            Attached(gone),
-            Asked(1, "why is the bar red?"),
-            Begun(2, "model", 0.0),
-            Said(1, "heard", "look at this"),
-            Said(2, "thought", "Bars.\nRed."),
-            Said(2, "text", "It is **below** 700."),
-            Ended(2, "interrupted", "cancelled", {"reply_tokens": 5.0, "tokens_per_second": 9.96}),
+            ModelChosen("tiny"),
+            TurnStarted(1, "user", 0.0),
+            AttachmentAdded(picture),
+            AttachmentAdded(sound),
+            AttachmentAdded(gone),
+            QuestionSent(1, "why is the bar red?"),
+            TurnStarted(2, "model", 0.0),
+            TextAdded(1, "heard", "look at this"),
+            TextAdded(2, "thought", "Bars.\nRed."),
+            TextAdded(2, "text", "It is **below** 700."),
+            TurnEnded(
+                2, "interrupted", "cancelled", {"reply_tokens": 5.0, "tokens_per_second": 9.96}
+            ),
         ]
     )
 

@@ -5,13 +5,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from mlx_gemma4.cli.doctor import Finding
 from mlx_gemma4.footprint.estimate import Machine
 
-from .. import computer
+from ..state import ScreenArea
+from . import machine as this_machine
 from . import recording, screen, speech
 from .screen import Shot
-from .screen_area import What
 
 
 @dataclass(frozen=True)
@@ -29,11 +28,11 @@ class Devices:
         now: seconds since 1970.
     """
 
-    microphone: Callable[[str], recording.Source] = recording.microphone
+    microphone: Callable[[str], recording.MicrophoneSource] = recording.microphone
     gate: Callable[[], recording.Gate] = recording.gate
-    capture: Callable[[What], Shot | None] = screen.capture
+    capture: Callable[[ScreenArea], Shot | None] = screen.capture
     clipboard: Callable[[], Shot | list[Path] | None] = screen.clipboard
     voice: Callable[[str, int], list[str]] = speech.command
-    machine: Callable[[], Machine | None] = computer.machine
-    findings: Callable[[], list[Finding]] = computer.findings
+    machine: Callable[[], Machine | None] = this_machine.machine
+    findings: Callable[[], list[this_machine.DoctorFinding]] = this_machine.findings
     now: Callable[[], float] = time.time

@@ -45,7 +45,7 @@ Then = Callable[[Failed | None], set[int]]
 
 
 @dataclass(eq=False)
-class Order:
+class PendingCommand:
     """A command that waits to be done; what its reports are about."""
 
     then: Then
@@ -55,14 +55,14 @@ class Order:
     place: Place | None = None
 
 
-class Orders:
+class PendingCommands:
     """What an engine was given and has not done yet."""
 
     def __init__(self, engine: Port) -> None:
         self._engine = engine
-        self._open: dict[int, Order] = {}
+        self._open: dict[int, PendingCommand] = {}
 
-    def give(self, command: Command, order: Order) -> set[int]:
+    def give(self, command: Command, order: PendingCommand) -> set[int]:
         """Send a command; where the engine does not take it, it has failed."""
         try:
             self._open[self._engine.send(command)] = order
@@ -74,7 +74,7 @@ class Orders:
         """How many are not done."""
         return len(self._open)
 
-    def of(self, report: Report) -> Order | None:
+    def of(self, report: Report) -> PendingCommand | None:
         """Give the order that a report answers."""
         return None if report.command is None else self._open.get(report.command)
 
@@ -86,14 +86,14 @@ class Orders:
 
     def mark(self, exchange: Exchange, place: Place) -> None:
         """Mark a place of an exchange."""
-        self.give(Mark(), Order(_ignored, exchange=exchange, place=place))
+        self.give(Mark(), PendingCommand(_ignored, exchange=exchange, place=place))
 
-    def marked(self, order: Order, event: Marked) -> None:
+    def marked(self, order: PendingCommand, event: Marked) -> None:
         """Take the number of a mark."""
         exchange = order.exchange
         assert exchange is not None
         if exchange.gone:
-            self.give(Forget(event.mark), Order(_ignored))
+            self.give(Forget(event.mark), PendingCommand(_ignored))
         elif order.place == "ask":
             exchange.ask = event.mark
         else:
@@ -106,7 +106,7 @@ class Orders:
         exchange.gone = True
         for mark in (exchange.begin, exchange.ask):
             if mark is not None:
-                self.give(Forget(mark), Order(_ignored))
+                self.give(Forget(mark), PendingCommand(_ignored))
 
 
 def _ignored(_: Failed | None) -> set[int]:

@@ -1,4 +1,4 @@
-"""What an engine's reports make of a conversation: turns, gauges, problems. Knows no terminal.
+"""What an engine's reports make of a conversation: turns, usage, problems. Knows no terminal.
 
 `session.py` has the other half, what the user does.
 """
@@ -12,19 +12,19 @@ from mlx_gemma4.runtime import reports as told
 from mlx_gemma4.runtime.client import Port
 from mlx_gemma4.runtime.notices import sentence
 
-from ..devices.speech import Speaker
+from ..devices.speech import SpeechOutput
 from ..settings import Settings
-from ..state import Gauges, Problem, Recording, State
+from ..state import Problem, RecordingState, Source, State, Usage
 from . import entries as note
 from .journal import Journal
 from .ledger import Ledger
-from .orders import Exchange, Order, Orders
+from .pending import Exchange, PendingCommand, PendingCommands
 
 MEMORY = "memory"
 """The folder, in a conversation's own, that the engine saves what it knows to."""
 
 
-class Answers:
+class ReportHandler:
     """One conversation, held now. Methods give the ids of the turns that they changed.
 
     Args:
@@ -38,7 +38,7 @@ class Answers:
 
     Attributes:
         history: the turns, and the attachments that wait.
-        gauges: what it takes up.
+        usage: what it takes up.
         recording: what is being recorded; None for nothing.
         problems: what went wrong and was not shown yet, oldest first: take them out.
         model: that is loaded; None for none.
@@ -51,21 +51,22 @@ class Answers:
         engine: Port,
         journal: Journal,
         settings: Settings,
-        speaker: Speaker | None = None,
+        speaker: SpeechOutput | None = None,
         model: told.Loaded | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._ledger = Ledger(journal)
         self.history, self.problems = self._ledger.history, self._ledger.problems
-        self.gauges = Gauges()
-        self.recording: Recording | None = None
+        self.usage = Usage()
+        self.works: set[Source] = set()
+        self.recording: RecordingState | None = None
         self.settings = settings
         self.speaks = settings.speak
         self.model = model
         self.unknown: frozenset[int] = frozenset()
         self._speaker = speaker
         self._now = now
-        self._orders = Orders(engine)
+        self._orders = PendingCommands(engine)
         self._loading = False
         self._answering: int | None = None  # the turn of the answer that is being given
         self._spoken = 0  # the turn that is being spoken,
@@ -102,14 +103,15 @@ class Answers:
             case told.Failed() | told.Finished():
                 return self._orders.done(report)
             case told.Figures():
-                self.gauges = replace(self.gauges, **vars(event))
+                self.usage = replace(self.usage, **vars(event))
             case told.Loaded():
                 self.model, self._loading = event, False
-                self.gauges = Gauges(context=event.context)
+                self.works.add("model")
+                self.usage = Usage(context=event.context)
             case told.Marked():
                 self._orders.marked(order, event)
             case told.Reading(done, total):
-                self.gauges = replace(self.gauges, read=done, to_read=total)
+                self.usage = replace(self.usage, read=done, to_read=total)
             case told.Hearing(heard, behind) if self.recording is not None:
                 self.recording = replace(self.recording, heard=heard, behind=behind)
             case told.FellBehind() if self.recording is not None:
@@ -120,7 +122,7 @@ class Answers:
                 return self._said(event, order)
             case _ if words := sentence(event):
                 turn = order.turn or self._latest()
-                return self._ledger.write(note.Remarked(turn, words))
+                return self._ledger.write(note.NoteAdded(turn, words))
         return set()
 
     def _unasked(self, event: object) -> set[int]:
@@ -128,10 +130,10 @@ class Answers:
         if isinstance(event, told.Failed):
             return self._broken(event)
         words, turn = sentence(event), self._latest()
-        return self._ledger.write(note.Remarked(turn, words)) if words and turn else set()
+        return self._ledger.write(note.NoteAdded(turn, words)) if words and turn else set()
 
     def _said(
-        self, event: "said.Token | said.Thought | said.Heard | said.Done", order: Order
+        self, event: "said.Token | said.Thought | said.Heard | said.Done", order: PendingCommand
     ) -> set[int]:
         """Take in a piece of a reply."""
         turn, exchange = order.turn, order.exchange
@@ -141,25 +143,27 @@ class Answers:
             case said.Token(text):
                 if self.speaks and self._speaker is not None and turn == self._answering:
                     self._speaker.add(text)
-                return self._ledger.write(note.Said(turn, "text", text))
+                return self._ledger.write(note.TextAdded(turn, "text", text))
             case said.Thought(text):
-                return self._ledger.write(note.Said(turn, "thought", text))
+                return self._ledger.write(note.TextAdded(turn, "thought", text))
             case said.Heard(text):
                 if exchange is None or exchange.again:
                     return set()
                 before = self.history.turns[exchange.question].heard
                 text = f" {text}" if before else text  # one a clip
-                return self._ledger.write(note.Said(exchange.question, "heard", text))
+                return self._ledger.write(note.TextAdded(exchange.question, "heard", text))
             case said.Done(reason, stats):
-                self.gauges = replace(self.gauges, speed=stats.get("tokens_per_second", 0.0))
+                self.usage = replace(self.usage, speed=stats.get("tokens_per_second", 0.0))
                 outcome: note.Outcome = "interrupted" if reason == "cancelled" else "done"
-                return self._end(note.Ended(turn, outcome, reason, dict(stats)))
+                return self._end(note.TurnEnded(turn, outcome, reason, dict(stats)))
 
     def _answered(self, exchange: Exchange, turn: int, failed: told.Failed | None) -> set[int]:
         exchange.over = turn == exchange.answer
         if failed is not None and turn in self.history.turns:
             error = (failed.title, failed.cause, failed.remedy)
-            return self._end(note.Ended(turn, "failed", error=error))
+            if failed.code != "worker_crashed":  # that is reported by itself
+                self._ledger.tell(Problem.of(failed, "answer"))
+            return self._end(note.TurnEnded(turn, "failed", error=error))
         return set()
 
     def _saved(self, turn: int, failed: told.Failed | None) -> set[int]:
@@ -185,14 +189,14 @@ class Answers:
         return set()
 
     def _told(self, failed: told.Failed | None) -> set[int]:
-        if failed is not None:
-            self._ledger.tell(Problem.of(failed))
+        if failed is not None and failed.code != "worker_crashed":
+            self._ledger.tell(Problem.of(failed, "model"))
         return set()
 
     def _added(self, number: int, failed: told.Failed | None) -> set[int]:
         if failed is not None and number in self.history.waiting:
             self._lost.append((self.history.waiting[number], failed))
-            self._ledger.write(note.Detached(number))
+            self._ledger.write(note.AttachmentRemoved(number))
         return self._told(failed)
 
     def _broken(self, failed: told.Failed) -> set[int]:
@@ -205,13 +209,13 @@ class Answers:
             self.problems.clear()  # that each command failed says nothing more
             for attachment, why in self._lost:
                 if why.cause == failed.cause:  # nothing was wrong with it
-                    self._ledger.write(note.Attached(attachment))
+                    self._ledger.write(note.AttachmentAdded(attachment))
             if self.recording is not None:  # what was recorded waits
                 self._ledger.close_clip()
-                changed = self._ledger.write(note.Removed(self._spoken))
+                changed = self._ledger.write(note.TurnsRemoved(self._spoken))
                 self._spoken, self.recording = 0, None
         self._lost.clear()
-        self._ledger.tell(replace(Problem.of(failed), crashed=crashed))
+        self._ledger.tell(Problem.of(failed, "model"))
         return changed
 
     def _measured(self, number: int, event: told.ImageAdded) -> set[int]:
@@ -220,11 +224,11 @@ class Answers:
         for one in (*self.history.waiting.values(), *sent):
             if one.id == number:
                 return self._ledger.write(
-                    note.Attached(replace(one, size=event.original, tokens=event.tokens))
+                    note.AttachmentAdded(replace(one, size=event.original, tokens=event.tokens))
                 )
         return set()
 
-    def _end(self, ended: note.Ended) -> set[int]:
+    def _end(self, ended: note.TurnEnded) -> set[int]:
         """End a turn. One that the user stopped gets its numbers when the engine has stopped."""
         if ended.turn not in self.history.turns:
             return set()

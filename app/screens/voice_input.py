@@ -1,4 +1,4 @@
-"""The microphone while it is used: what its messages make of the conversation, and of the talk bar.
+"""The microphone while it is used: what its events make of the conversation, and of the talk bar.
 
 Knows nothing of screens.
 """
@@ -7,14 +7,17 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from textual.message import Message
-
-from . import commands
-from .desk import Desk
-from .devices.recording import Listener
-from .messages import Frames, Lost, Opened
-from .state import Problem, Recording
-from .widgets.talkbar import Talk
+from .. import commands
+from ..devices.recording import (
+    FramesRecorded,
+    Listener,
+    MicrophoneEvent,
+    MicrophoneLost,
+    MicrophoneOpened,
+)
+from ..state import Problem, RecordingState
+from ..widgets.talkbar import TalkStatus
+from ..workspace import Workspace
 
 LEVELS = 40
 """Levels that are kept for drawing."""
@@ -22,16 +25,16 @@ EVERY = 1 / 15
 """Seconds between two drawings of the level."""
 
 
-class Talking:
-    """Begins, sends and ends recordings.
+class VoiceInput:
+    """Starts, sends and ends recordings.
 
     Args:
-        desk: what all screens share.
-        post: called, from a thread, with the listener's messages.
+        workspace: what all screens share.
+        post: called, from a thread, with the listener's events.
     """
 
-    def __init__(self, desk: Desk, post: Callable[[Message], object]) -> None:
-        self._desk, self._post = desk, post
+    def __init__(self, workspace: Workspace, post: Callable[[MicrophoneEvent], object]) -> None:
+        self._workspace, self._post = workspace, post
         self._listener: Listener | None = None
         self._device = ""
         self._levels: deque[float] = deque(maxlen=LEVELS)
@@ -48,10 +51,9 @@ class Talking:
         return self._listener is not None and self._listener.hands_free
 
     def start(self, hands_free: bool) -> None:
-        """Open the microphone; `Opened`, and then `Frames` come."""
+        """Open the microphone; `MicrophoneOpened`, and then `FramesRecorded` come."""
         self.end()
-        settings, devices = self._desk.settings, self._desk.devices
-        self._device = ""
+        settings, devices = self._workspace.settings, self._workspace.devices
         self._levels.clear()
         self._listener = Listener(
             self._post,
@@ -63,33 +65,38 @@ class Talking:
         )
 
     def end(self) -> None:
-        """Let go of the microphone."""
+        """Close the microphone."""
+        self._device = ""
         if self._listener is not None:
             self._listener.close()
             self._listener = None
 
-    def opened(self, message: Opened) -> None:
+    def opened(self, event: MicrophoneOpened) -> None:
         """Take the device's name."""
-        self._device = message.device
+        self._device = event.device
 
-    def heard(self, message: Frames) -> set[int]:
-        """Take sound; give the ids of the turns that changed."""
+    def heard(self, event: FramesRecorded) -> set[int]:
+        """Take sound; return the ids of the turns that changed."""
         if self._listener is None:
             return set()
-        self._levels.append(message.level)
-        conversation = self._desk.conversation
+        self._levels.append(event.level)
+        conversation = self._workspace.conversation
         aloud = conversation.state == "answering" and conversation.speaks
         self._listener.shut = aloud or conversation.state == "speaking"
-        return conversation.hear(message.frames) if len(message.frames) else set()
+        return conversation.hear(event.frames) if len(event.frames) else set()
 
-    def lost(self, message: Lost) -> Problem | None:
-        """Open the microphone anew, once, if it went while it was used; else give the problem."""
+    def lost(self, event: MicrophoneLost) -> Problem | None:
+        """Open the microphone again, once, if it went while it was used; else return the problem.
+
+        Without a microphone nothing is recorded: what came waits to be sent.
+        """
         was, hands_free = self._device, self.hands_free
         self.end()
         if was:
             self.start(hands_free)
             return None
-        return message.problem
+        self._workspace.conversation.keep_recording()
+        return event.problem
 
     @property
     def due(self) -> bool:
@@ -100,16 +107,16 @@ class Talking:
         self._drawn = now
         return True
 
-    def talk(self) -> Talk:
+    def status(self) -> TalkStatus:
         """What the talk bar shows now."""
-        recording = self._desk.conversation.recording
+        recording = self._workspace.conversation.recording
         if self._listener is None and recording is None:
-            return Talk()
+            return TalkStatus()
         hints = {"listening": "F7 ends", "opening": "esc cancels", "rec": self._hint()}
         label = "rec" if recording is not None and self._device else ""
         label = label or ("opening" if not self._device else "listening")
-        shown = recording or Recording()
-        return Talk(
+        shown = recording or RecordingState()
+        return TalkStatus(
             label,
             tuple(self._levels),
             shown.seconds,
@@ -122,5 +129,5 @@ class Talking:
     def _hint(self) -> str:
         if self.hands_free:
             return "silence sends"
-        keys = self._desk.keys["talk"]
+        keys = self._workspace.keys["talk"]
         return f"space or {commands.shown(keys[0])} sends" if keys else "space sends"
