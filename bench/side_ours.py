@@ -10,12 +10,12 @@ from items import read
 from mlx.utils import tree_flatten
 from speech import random_frames
 
-from mlx_gemma4.chat.messages import Sound, Turn
+from mlx_gemma4.chat.messages import SoundPart, Turn
 from mlx_gemma4.chat.render import render
 from mlx_gemma4.checkpoint.load import load_folder
 from mlx_gemma4.evaluate.speed import spoken
 from mlx_gemma4.events import Token
-from mlx_gemma4.generation.prefill_decode import CHUNK, decode, prefill
+from mlx_gemma4.generation.prefill_decode import CHUNK, decode, finish, prefill
 from mlx_gemma4.generation.sampler import Sampler
 from mlx_gemma4.model.cache import GlobalCache, Rows
 from mlx_gemma4.session.session import Session
@@ -41,7 +41,7 @@ class Side:
         cache = self.model.make_cache()
         began = time.perf_counter()
         inputs = self.model.embed(np.array(ids), images)
-        logits = prefill(self.model, inputs, cache)
+        logits = finish(prefill(self.model, inputs, cache))
         assert logits is not None
         drawn, times = [], []
         for token in decode(self.model, logits, cache, Sampler(0.0), (), count):
@@ -70,7 +70,7 @@ class Side:
         cache = self.model.make_cache()
         for part in parts if way == "cached" else [item]:
             inputs = self.model.embed(np.array(part.ids), part.pictures, audio=part.clips)
-            logits = prefill(self.model, inputs, cache)
+            logits = finish(prefill(self.model, inputs, cache))
         assert logits is not None
         return list(decode(self.model, logits, cache, Sampler(0.0), config.eos_token_ids, limit))
 
@@ -93,7 +93,9 @@ class Side:
 
     def read(self, count: int) -> None:
         """Read so many tokens after what `fill` left, and draw the next."""
-        logits = prefill(self.model, self.model.embed(np.arange(count) % 97 + 5), self.cache)
+        logits = finish(
+            prefill(self.model, self.model.embed(np.arange(count) % 97 + 5), self.cache)
+        )
         assert logits is not None
         list(decode(self.model, logits, self.cache, Sampler(1.0, 64, 0.95), (), 1))
 
@@ -107,7 +109,7 @@ class Side:
         session.hold(rest)
         token = next(event.id for event in session.reply(1, 0.0) if isinstance(event, Token))
         after_speech = time.perf_counter() - began
-        turns = [Turn("user", (Sound(sound),))]
+        turns = [Turn("user", (SoundPart(sound),))]
         ids = render(turns, tokenizer, config).token_ids
         return {"chunks": chunks, "after_speech": after_speech, "token": token, "ids": ids}
 

@@ -30,19 +30,28 @@ class ToolCall:
     """A finished call of a tool.
 
     Attributes:
+        id: names this call in its conversation: `Session.add_tool_result` takes it. Two calls are
+            equal whatever their ids are.
         name: the tool's name.
         arguments: argument name -> str, int, float, bool, None, list or dict.
     """
 
+    id: str = field(compare=False)
     name: str
     arguments: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class Heard:
-    """What the model understood of a spoken turn, as text."""
+    """What the model understood of a spoken turn, as text.
+
+    Attributes:
+        text: empty where nothing was understood.
+        relayed: the conversation holds this text instead of the sound.
+    """
 
     text: str
+    relayed: bool = False
 
 
 @dataclass(frozen=True)
@@ -54,10 +63,12 @@ class Done:
             "context" (no room is left), "cancelled", or "silence" (the relay understood nothing,
             and there is nothing else to answer).
         stats: measured numbers of this reply by name: counts, and times in seconds.
+        ids: the tokens of the reply as the conversation keeps them (`Turn.ids`).
     """
 
     reason: str
     stats: Mapping[str, float] = field(default_factory=dict)
+    ids: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

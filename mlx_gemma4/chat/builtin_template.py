@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from ..events import Thought, ToolCall
 from . import tools as tool_text
-from .messages import Image, Part, Sound, Text, ToolResult, Turn, Video
+from .messages import ImagePart, Part, SoundPart, TextPart, ToolResult, Turn, VideoPart
 
 
 def chat_text(
@@ -60,10 +60,10 @@ def shown(turn: Turn) -> list[Part]:
     are, a user's as lines.
     """
     parts: list[Part] = []
-    for kind in (Image | Video, Text, ToolCall, ToolResult, Sound):
+    for kind in (ImagePart | VideoPart, TextPart, ToolCall, ToolResult, SoundPart):
         group = [part for part in turn.parts if isinstance(part, kind)]
-        if texts := [part.text for part in group if isinstance(part, Text)]:
-            group = [Text(("" if turn.role == "model" else "\n").join(texts).strip())]
+        if texts := [part.text for part in group if isinstance(part, TextPart)]:
+            group = [TextPart(("" if turn.role == "model" else "\n").join(texts).strip())]
         parts += group
     return parts
 
@@ -84,15 +84,15 @@ def _shown(turn: Turn) -> str:
 
 def _part_text(part: Part) -> str:
     match part:
-        case Text(text) | Thought(text):
+        case TextPart(text) | Thought(text):
             return text
         case ToolCall():
             return tool_text.call(part)
         case ToolResult():
             return tool_text.response(part)
-        case Image():
+        case ImagePart():
             return "<|image|>"
-        case Sound():
+        case SoundPart():
             return "<|audio|>"
-        case Video():
+        case VideoPart():
             return "<|video|>"

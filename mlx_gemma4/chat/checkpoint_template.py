@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import Gemma4Error
 from ..events import ToolCall
 from .builtin_template import shown, thoughts
-from .messages import Image, Part, Sound, Text, ToolResult, Turn, Video
+from .messages import ImagePart, Part, SoundPart, TextPart, ToolResult, Turn, VideoPart
 from .tools import Schema
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def _messages(turns: Sequence[Turn]) -> list[dict[str, Any]]:
             continue
         message: dict[str, Any] = {"role": "assistant" if turn.role == "model" else turn.role}
         said = [part for part in parts if not isinstance(part, ToolCall)]
-        texts = [part.text for part in said if isinstance(part, Text)]
+        texts = [part.text for part in said if isinstance(part, TextPart)]
         # templates take a system text only as a string
         only_text = len(texts) == len(said)
         message["content"] = "".join(texts) if only_text else [_content(part) for part in said]
@@ -88,9 +88,9 @@ def _messages(turns: Sequence[Turn]) -> list[dict[str, Any]]:
 
 
 def _content(part: Part) -> dict[str, str]:
-    if isinstance(part, Text):
+    if isinstance(part, TextPart):
         return {"type": "text", "text": part.text}
-    kinds = {Image: "image", Sound: "audio", Video: "video"}
+    kinds = {ImagePart: "image", SoundPart: "audio", VideoPart: "video"}
     return {"type": kinds[type(part)]}
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from hashlib import blake2b
+from hashlib import blake2b, sha256
 from typing import Any, Literal
 
 import numpy as np
@@ -15,24 +15,29 @@ from ..media.images import Picture
 
 
 @dataclass(frozen=True)
-class Text:
+class TextPart:
     """Words; never read for control tokens."""
 
     text: str
 
 
 @dataclass(frozen=True, eq=False)
-class Image:
+class ImagePart:
     """A picture, cut into patches."""
 
     picture: Picture
 
 
 @dataclass(frozen=True, eq=False)
-class Sound:
+class SoundPart:
     """A clip: (n, 640) float32 frames of 40 ms."""
 
     frames: NDArray[np.float32]
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of all frames."""
+        return sha256(np.ascontiguousarray(self.frames).data).hexdigest()
 
     @cached_property
     def digests(self) -> tuple[bytes, ...]:
@@ -41,7 +46,7 @@ class Sound:
 
 
 @dataclass(frozen=True, eq=False)
-class Video:
+class VideoPart:
     """Pictures of a film, each with its time in seconds from the start."""
 
     frames: tuple[tuple[float, Picture], ...]
@@ -49,20 +54,27 @@ class Video:
 
 @dataclass(frozen=True)
 class ToolResult:
-    """What a tool answered: its name and a str, number, bool, None, list or dict."""
+    """What a tool returned.
+
+    Attributes:
+        name: the tool's name.
+        response: a str, number, bool, None, list or dict.
+        id: of the call (`ToolCall.id`); empty where it is not known.
+    """
 
     name: str
     response: Any
+    id: str = field(default="", compare=False)
 
 
-Medium = Image | Sound | Video
-Part = Text | Medium | Thought | ToolCall | ToolResult
+Medium = ImagePart | SoundPart | VideoPart
+Part = TextPart | Medium | Thought | ToolCall | ToolResult
 Role = Literal["system", "user", "model", "tool"]
 
 _ALLOWED: Mapping[str, tuple[type, ...]] = {
-    "system": (Text,),
-    "user": (Text, Image, Video, Sound),
-    "model": (Thought, Text, ToolCall),
+    "system": (TextPart,),
+    "user": (TextPart, ImagePart, VideoPart, SoundPart),
+    "model": (Thought, TextPart, ToolCall),
     "tool": (ToolResult,),
 }
 

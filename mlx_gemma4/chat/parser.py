@@ -6,6 +6,7 @@ control token never appears as text. Notation: ai.google.dev, "Gemma 4 Prompt Fo
 
 import json
 import re
+import secrets
 
 from ..events import Event, Thought, Token, ToolCall
 from .tokenizer import Tokenizer
@@ -88,6 +89,6 @@ def _tool_call(pieces: list[str]) -> ToolCall | None:
     if form is None or len(pieces) % 2 == 0:  # even: a string was never closed
         return None
     try:
-        return ToolCall(form[1], json.loads(form[2]))
+        return ToolCall(f"call_{secrets.token_hex(12)}", form[1], json.loads(form[2]))
     except (ValueError, RecursionError):
         return None

@@ -20,10 +20,10 @@ from ..media.video import label
 from ..model.config import Config
 from .builtin_template import chat_text, shown
 from .checkpoint_template import template_text
-from .messages import Image, Medium, Part, Sound, Text, ToolResult, Turn, Video
+from .messages import ImagePart, Medium, Part, SoundPart, TextPart, ToolResult, Turn, VideoPart
 from .tokenizer import Tokenizer
 
-Patches = tuple[NDArray[np.float32], NDArray[np.int32]]
+Patches = tuple[NDArray[np.uint8], NDArray[np.int32]]
 
 _PLACEHOLDER = re.compile(r"<\|(?:image|audio|video)\|>")
 # Two private characters after a third: reversible whatever the text holds.
@@ -106,13 +106,13 @@ def render(
             ids.append(ids_of_media[piece])
         else:
             ids.append(tokenizer.token_id(piece))
-    pictures = [part.picture for part in media if isinstance(part, Image)]
-    films = [pic for part in media if isinstance(part, Video) for _, pic in part.frames]
+    pictures = [part.picture for part in media if isinstance(part, ImagePart)]
+    films = [pic for part in media if isinstance(part, VideoPart) for _, pic in part.frames]
     return Prompt(
         token_ids=ids,
         images=[(picture.patches, picture.positions) for picture in pictures],
         videos=[(picture.patches, picture.positions) for picture in films],
-        audio=[part.frames for part in media if isinstance(part, Sound)],
+        audio=[part.frames for part in media if isinstance(part, SoundPart)],
     )
 
 
@@ -155,7 +155,7 @@ def _check(turns: Sequence[Turn], tools: Sequence[Mapping[str, Any]]) -> None:
 
 def _expand(text: str, media: Sequence[Medium]) -> str:
     """Put a placeholder for each patch and frame where the text has one for each medium."""
-    kinds = {Image: "<|image|>", Sound: "<|audio|>", Video: "<|video|>"}
+    kinds = {ImagePart: "<|image|>", SoundPart: "<|audio|>", VideoPart: "<|video|>"}
     if _PLACEHOLDER.findall(text) != [kinds[type(part)] for part in media]:
         raise Gemma4Error(
             "template_failed",
@@ -169,11 +169,11 @@ def _expand(text: str, media: Sequence[Medium]) -> str:
 
 def _rows(medium: Medium) -> str:
     match medium:
-        case Image(picture):
+        case ImagePart(picture):
             return f"<|image>{'<|image|>' * len(picture.patches)}<image|>"
-        case Sound(frames):
+        case SoundPart(frames):
             return f"<|audio>{'<|audio|>' * len(frames)}<audio|>"
-        case Video(frames):
+        case VideoPart(frames):
             return " ".join(
                 f"{label(seconds)} <|image>{'<|video|>' * len(picture.patches)}<image|>"
                 for seconds, picture in frames
@@ -191,21 +191,21 @@ def _encode(text: str, turns: Sequence[Turn], tokenizer: Tokenizer) -> list[int]
 def _escape_turn(number: int, turn: Turn) -> Turn:
     parts = tuple(map(_escape_part, turn.parts))
     if turn.ids:
-        others = (part for part in parts if not isinstance(part, Text))
-        parts = (*others, Text(f"\ue000\ue003{number}\ue000\ue003"))
+        others = (part for part in parts if not isinstance(part, TextPart))
+        parts = (*others, TextPart(f"\ue000\ue003{number}\ue000\ue003"))
     return replace(turn, parts=parts)
 
 
 def _escape_part(part: Part) -> Part:
     match part:
-        case Text(text):
-            return Text(_escape(text))
+        case TextPart(text):
+            return TextPart(_escape(text))
         case Thought(text):
             return Thought(_escape(text))
-        case ToolCall(name, arguments):
-            return ToolCall(_escape(name), _escape(arguments))
-        case ToolResult(name, response):
-            return ToolResult(_escape(name), _escape(response))
+        case ToolCall(call_id, name, arguments):
+            return ToolCall(call_id, _escape(name), _escape(arguments))
+        case ToolResult(name, response, call_id):
+            return ToolResult(_escape(name), _escape(response), call_id)
     return part
 
 

@@ -111,7 +111,7 @@ def _ask(options: argparse.Namespace) -> None:
     question = _question(options)
     if options.model is None:
         tell("No --model given: this is the tiny demonstration model, not Gemma.")
-    from ..runtime.actions import load_noted
+    from ..runtime.slots import load_noted
 
     model, notes = load_noted(options.model or catalog.DEMONSTRATION, options.force)
     for note in notes:
@@ -160,7 +160,9 @@ def _session(model: "Gemma4", question: str, options: argparse.Namespace) -> "Se
     from ..media.audio import RATE, read_sound
     from ..session.session import Session
 
-    session = Session(model, options.system, options.image_tokens, thinking=options.think)
+    session = Session(
+        model, options.system, image_tokens=options.image_tokens, thinking=options.think
+    )
     for path in options.image:
         for note in session.add_image(path).notes:
             tell(f"{path}: {note}")

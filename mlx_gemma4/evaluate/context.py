@@ -14,14 +14,16 @@ of `long` two hours.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..chat.messages import Text, Turn
+from ..chat.messages import TextPart, Turn
 from ..chat.render import render
 from ..events import Token
+from ..generation.prefill_decode import finish
 from ..generation.sampler import Sampler
 from ..model.cache import STEP
 from ..model.config import Config, load_config
-from ..session.prefix_cache import Timeline
-from ..session.reply import Answer
+from ..session.prefix_cache import PrefixCache
+from ..session.reply import DrawnReply
+from ..session.rows import with_rows
 from . import footprint, haystack, scores, small_haystack
 from .haystack import DEPTHS, Haystack
 from .models import Model, ours
@@ -55,7 +57,7 @@ class Context:
     needs = frozenset({"cache"})
 
     def __init__(self) -> None:
-        self._held: tuple[object, Haystack, Timeline] | None = None
+        self._held: tuple[object, Haystack, PrefixCache] | None = None
 
     def items(self, choice: Choice, subject: Subject) -> Sequence[Item]:
         """List memory first, while no model is in this process; then one conversation at a time."""
@@ -85,16 +87,17 @@ class Context:
             self._held = None
             model.close()
             return footprint.measure(model.folder, int(str(facts["length"])), None, model.force)
-        hay, timeline = self._read(model, item)
+        hay, cache = self._read(model, item)
         place = int(str(facts["place"])) if len(hay.asked) > 1 else 0
         question, wanted = list(hay.asked.items())[place]
-        turns = [*hay.turns, Turn("user", (Text(question),))]
+        turns = [*hay.turns, Turn("user", (TextPart(question),))]
         prompt = render(turns, model.tokenizer, model.model.config)
-        logits, _ = timeline.feed(prompt, turns)
-        assert logits is not None
-        answer = Answer(model.tokenizer, model.model.config)
+        fed = finish(cache.feed(with_rows(prompt, turns, model.model.config)))
+        assert fed is not None
+        logits, _ = fed
+        answer = DrawnReply(model.tokenizer, model.model.config)
         sampler = Sampler(0.0, suppress=model.model.config.suppress_tokens)
-        events = answer.take(timeline.say(logits, sampler, _MOST))
+        events = answer.take(cache.draw(logits, sampler, _MOST))
         given = "".join(event.text for event in events if isinstance(event, Token))
         asked = scores.score(wanted, given.strip(), told.number)
         return {**asked, "tokens": len(prompt.token_ids)}
@@ -103,7 +106,7 @@ class Context:
         """Recall by length and depth; memory and speed by length."""
         return told.report(rows)
 
-    def _read(self, model: Model, item: Item) -> tuple[Haystack, Timeline]:
+    def _read(self, model: Model, item: Item) -> tuple[Haystack, PrefixCache]:
         """The item's conversation, and the cache in which it has been read."""
         facts, config = item.facts, load_config(model.folder)
         name, length = str(facts["needle"]), int(str(facts["length"]))
@@ -119,7 +122,7 @@ class Context:
                 if not model.force:
                     footprint.check(model.folder, length, loaded=model.is_loaded)
                 hay = haystack.build(name, length, seed, model.tokenizer, config)
-            self._held = (key, hay, Timeline(model.model))
+            self._held = (key, hay, PrefixCache(model.model))
         return self._held[1], self._held[2]
 
 

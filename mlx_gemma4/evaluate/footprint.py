@@ -3,8 +3,8 @@
     python -m mlx_gemma4.evaluate.footprint FOLDER CONTEXT KV_BITS FORCE
 
 A process that begins anew has a peak of its own. It loads the model, reads a prompt of random ids
-as `Timeline` does, and draws some more; memory depends on their number alone. The last ids pass a
-place at which the cache's buffers grow, which is when most is held.
+as `PrefixCache` does, and draws some more; memory depends on their number alone. The last ids pass
+a place at which the cache's buffers grow, which is when most is held.
 """
 
 import json
@@ -94,7 +94,7 @@ def _measure(folder: Path, context: int, kv_bits: int | None, force: bool) -> di
     import numpy as np
 
     from .. import load
-    from ..generation.prefill_decode import decode, prefill
+    from ..generation.prefill_decode import decode, finish, prefill
     from ..generation.sampler import Sampler
     from ..session.prefix_cache import SEGMENT
 
@@ -109,7 +109,7 @@ def _measure(folder: Path, context: int, kv_bits: int | None, force: bool) -> di
     began = time.perf_counter()
     cache = model.make_cache(kv_bits)
     for start in range(0, len(ids), SEGMENT):
-        logits = prefill(model, model.embed(ids[start : start + SEGMENT]), cache)
+        logits = finish(prefill(model, model.embed(ids[start : start + SEGMENT]), cache))
         mx.eval(logits)
     measured["prefill"] = mx.get_peak_memory()
     seconds, rows = time.perf_counter() - began, cache.nbytes

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 from PIL import ImageDraw, ImageFont
 
-from ..chat.messages import Image, Part, Sound, Text, Turn
+from ..chat.messages import ImagePart, Part, SoundPart, TextPart, Turn
 from ..chat.render import render
 from ..chat.tokenizer import Tokenizer
 from ..media.audio import frames
@@ -29,7 +29,7 @@ COLOURS = (
 )  # fmt: skip
 DEPTHS = len(COLOURS)
 IMAGE_TOKENS = 70  # the least that the model was made for; the print fills the picture
-_ANSWERED = Turn("model", (Text("Noted."),))
+_ANSWERED = Turn("model", (TextPart("Noted."),))
 _VOICE = Delivery("en-us", 160, 50, 0.1, 0.8, 0.0)
 _LEAST = 24  # tokens of filler that are worth a turn
 
@@ -54,10 +54,10 @@ class Needle:
     def parts(self, kind: str) -> tuple[Part, ...]:
         """What a user gives: "text", "picture" or "sound"."""
         if kind == "text":
-            return (Text(self.sentence),)
+            return (TextPart(self.sentence),)
         if kind == "picture":
-            return (Image(patches(self.picture(), IMAGE_TOKENS)), Text("Here is a sign."))
-        return (Text("Here is a message."), Sound(frames(self.sound())))
+            return (ImagePart(patches(self.picture(), IMAGE_TOKENS)), TextPart("Here is a sign."))
+        return (TextPart("Here is a message."), SoundPart(frames(self.sound())))
 
     def picture(self) -> Pillow.Image:
         """A sign: 384x384 pixels."""
@@ -101,7 +101,7 @@ def build(kind: str, length: int, name: str, tokenizer: Tokenizer, config: Confi
     rng = random.Random(f"{name}-{kind}-{length}")
     hidden = needles(rng)
     given = [Turn("user", needle.parts(kind)) for needle in hidden]
-    asking = Turn("user", (Text(hidden[0].question),))
+    asking = Turn("user", (TextPart(hidden[0].question),))
 
     def size(fillers: Sequence[Sequence[Turn]]) -> int:
         turns = [*_woven(given, fillers), asking]
@@ -136,7 +136,7 @@ def _ids(around: str, count: int, tokenizer: Tokenizer) -> list[int]:
 
 
 def _filler(text: str) -> tuple[Turn, ...]:
-    return (Turn("user", (Text(f"Some notes:\n{text}"),)), _ANSWERED)
+    return (Turn("user", (TextPart(f"Some notes:\n{text}"),)), _ANSWERED)
 
 
 def _woven(given: Sequence[Turn], fillers: Sequence[Sequence[Turn]]) -> list[Turn]:

@@ -10,10 +10,10 @@ import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
-from ..chat.messages import Image, Part, Sound, Text, Turn
+from ..chat.messages import ImagePart, Part, SoundPart, TextPart, Turn
 from ..chat.render import Prompt, render
 from ..chat.tokenizer import Tokenizer
-from ..generation.prefill_decode import prefill
+from ..generation.prefill_decode import finish, prefill
 from ..media.audio import RATE, clips, frames, to_mono16k
 from ..media.images import patches
 from ..model.gemma4 import Gemma4
@@ -89,7 +89,7 @@ def answered(
     ids = [*tokenizer.encode(asked.wanted), tokenizer.token_id("<turn|>")][:most]
     inputs = model.embed(np.array(prompt.token_ids), prompt.images, audio=prompt.audio)
     cache = model.make_cache()
-    first = prefill(model, inputs, cache)
+    first = finish(prefill(model, inputs, cache))
     assert first is not None
     rows = [first]
     if len(ids) > 1:  # the last id is expected, and nothing after it
@@ -103,11 +103,11 @@ def written(model: Gemma4, tokenizer: Tokenizer, asked: Asked) -> Prompt:
     """Write a question as `Session` does, up to where the answer begins."""
     config = model.config
     tokens = asked.image_tokens or config.image_tokens
-    parts: list[Part] = [Image(patches(image, tokens)) for image in asked.images]
-    parts += [Text(asked.text)] if asked.text else []
+    parts: list[Part] = [ImagePart(patches(image, tokens)) for image in asked.images]
+    parts += [TextPart(asked.text)] if asked.text else []
     for samples in asked.sounds:
         cut = clips(to_mono16k(samples, RATE), long="split")
-        parts += [Sound(frames(clip)) for clip in cut]
-    system = [Turn("system", (Text(asked.before),))] if asked.before else []
+        parts += [SoundPart(frames(clip)) for clip in cut]
+    system = [Turn("system", (TextPart(asked.before),))] if asked.before else []
     turns = [*system, Turn("user", tuple(parts))]
     return render(turns, tokenizer, config)

@@ -87,8 +87,8 @@ class Model:
         session = Session(
             self.model,
             asked.before or None,
-            asked.image_tokens,
-            asked.hearing,
+            image_tokens=asked.image_tokens,
+            hearing=asked.hearing,
             tokenizer=self.tokenizer,
         )
         for image in asked.images:

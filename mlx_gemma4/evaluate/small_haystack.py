@@ -8,7 +8,7 @@ import random
 import zlib
 from dataclasses import replace
 
-from ..chat.messages import Image, Part, Sound, Text, Turn
+from ..chat.messages import ImagePart, Part, SoundPart, TextPart, Turn
 from ..chat.render import render
 from ..chat.tokenizer import Tokenizer
 from ..media.audio import frames
@@ -43,7 +43,7 @@ def build(
         exchange = with_espeak(tasks.digits)[0]
         needle, question, wanted = _turns(exchange), rng.choice(REQUESTS), exchange.answer
         after = _said("hello", INTRODUCTION)
-    asking = Turn("user", (Text(question),))
+    asking = Turn("user", (TextPart(question),))
 
     def size(turns: list[Turn]) -> int:
         return len(render([*turns, asking], tokenizer, config).token_ids)
@@ -80,15 +80,15 @@ def _before(kind: str, rng: random.Random) -> list[Turn]:
 
 
 def _said(question: str, answer: str) -> list[Turn]:
-    return [Turn("user", (Text(question),)), Turn("model", (Text(answer),))]
+    return [Turn("user", (TextPart(question),)), Turn("model", (TextPart(answer),))]
 
 
 def _turns(exchange: Exchange) -> list[Turn]:
     parts: list[Part] = []
     if exchange.drawing is not None:
-        parts.append(Image(patches(exchange.drawing.image, exchange.budget)))
+        parts.append(ImagePart(patches(exchange.drawing.image, exchange.budget)))
     if exchange.question:
-        parts.append(Text(exchange.question))
+        parts.append(TextPart(exchange.question))
     if exchange.sound is not None:
-        parts.append(Sound(frames(exchange.sound)))
-    return [Turn("user", tuple(parts)), Turn("model", (Text(exchange.answer),))]
+        parts.append(SoundPart(frames(exchange.sound)))
+    return [Turn("user", tuple(parts)), Turn("model", (TextPart(exchange.answer),))]

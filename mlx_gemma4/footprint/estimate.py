@@ -18,8 +18,8 @@ from ..model.config import FULL, SLIDING, TextConfig
 
 Backend = Literal["metal", "cuda", "cpu"]
 
-# As in `cache.py`, `Gemma4.make_cache`, `model.py`, `generate.py` and `session/timeline.py`, which
-# this may not import: a test holds them equal.
+# As in `cache.py`, `Gemma4.make_cache`, `model.py`, `generate.py` and `prefix_cache.py`, which this
+# may not import: a test holds them equal.
 STEP, SLACK = 256, 256
 SEGMENT = 8192
 SCORE_LIMIT = 256_000_000

@@ -1,10 +1,11 @@
-"""Prefill in chunks and decode one token after another, over one cache; both can be cancelled.
+"""Prefill in chunks and decode one token after another, over one cache: both are generators.
 
-Knows nothing of text, turns or media: embedded inputs go in, ids come out.
+Whoever drives them may do other work between two steps, or cancel by closing them. They know
+nothing of text, turns or media: embedded inputs go in, ids come out.
 """
 
 from collections.abc import Callable, Collection, Generator
-from typing import cast
+from typing import TypeVar, cast
 
 import mlx.core as mx
 import numpy as np
@@ -24,37 +25,55 @@ CHUNK = 1024 if mx.metal.is_available() else 512
 """Tokens in a chunk of prefill; a cancel waits for the end of one."""
 
 
-def prefill(
-    model: Gemma4,
-    inputs: Inputs,
-    cache: Cache,
-    chunk: int = CHUNK,
-    progress: Progress | None = None,
-    cancelled: Cancelled | None = None,
-) -> mx.array | None:
-    """Feed inputs after what the cache holds, chunk by chunk, and evaluate each.
+Result = TypeVar("Result")
+Steps = Generator[tuple[int, int], None, Result]
+"""Work in steps: yields (tokens done, tokens in all) after each, and returns its result."""
 
-    Chunks end at block borders, so one may be longer than `chunk`.
+
+def prefill(model: Gemma4, inputs: Inputs, cache: Cache, chunk: int = CHUNK) -> Steps[mx.array]:
+    """Feed inputs after what the cache holds, and evaluate chunk by chunk.
+
+    Chunks end at block borders, so one may be longer than `chunk`. Where it is closed early, the
+    cache holds the chunks that were done.
+
+    Yields:
+        (tokens done, tokens in all) after each chunk.
 
     Returns:
-        The logits (1, vocab) of the last row, or None if it was cancelled: the cache then holds the
-        chunks that were done.
+        The logits (1, vocab) of the last row, lazily.
 
     Raises:
-        Gemma4Error: if the context is full.
+        Gemma4Error: the context is full.
     """
     hidden = None
     for start, stop in inputs.cuts(chunk):
-        if cancelled is not None and cancelled():
-            return None
         hidden = model.hidden(inputs.slice(start, stop), cache)
         mx.eval(hidden, cache.arrays)
         if stop - start >= chunk:
             mx.clear_cache()  # scores grow with the context: freed ones fit no later chunk
-        if progress is not None:
-            progress(stop, len(inputs))
+        yield stop, len(inputs)
     assert hidden is not None, "inputs are never empty"
     return model.logits(hidden[:, -1:])[:, 0]
+
+
+def finish(
+    steps: Steps[Result], progress: Progress | None = None, cancelled: Cancelled | None = None
+) -> Result | None:
+    """Drive steps to their end; their result, or None if they were cancelled before one.
+
+    After the last of them there is nothing left to cancel.
+    """
+    left = 1
+    while not left or cancelled is None or not cancelled():
+        try:
+            done, total = next(steps)
+        except StopIteration as end:
+            return cast(Result, end.value)
+        left = total - done
+        if progress is not None:
+            progress(done, total)
+    steps.close()
+    return None
 
 
 def decode(

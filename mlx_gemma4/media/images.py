@@ -8,6 +8,8 @@ merged 3x3 are the same as 48-pixel patches); transparency, rotation and depth f
 import math
 import warnings
 from dataclasses import dataclass
+from functools import cached_property
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -30,18 +32,25 @@ class Picture:
     """One picture as the model takes it.
 
     Attributes:
-        patches: (n, 6912) float32 in [0, 1]; each row is a 48x48x3 patch, channel last.
+        patches: (n, 6912) uint8 levels; each row is a 48x48x3 patch, channel last.
         positions: (n, 2) int32, the patch's column and row (x, y).
         size: (width, height) in pixels after the resize; both multiples of 48.
         original: (width, height) of the picture that was given, upright.
         notes: what was done that the user may want to know, one sentence each.
     """
 
-    patches: NDArray[np.float32]
+    patches: NDArray[np.uint8]
     positions: NDArray[np.int32]
     size: tuple[int, int]
     original: tuple[int, int]
     notes: tuple[str, ...] = ()
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of what the model sees: pictures with one digest are one to it."""
+        seen = sha256(np.ascontiguousarray(self.patches).data)
+        seen.update(np.ascontiguousarray(self.positions).data)
+        return seen.hexdigest()
 
 
 def resized_size(height: int, width: int, budget: int) -> tuple[int, int]:
@@ -103,7 +112,7 @@ def patches(image: Image.Image | str | Path | NDArray[np.generic], budget: int =
     flat = grid.reshape(rows * columns, PATCH * PATCH * 3)
     y, x = np.divmod(np.arange(rows * columns, dtype=np.int32), np.int32(columns))
     return Picture(
-        patches=flat.astype(np.float32) / np.float32(255),
+        patches=flat,
         positions=np.stack([x, y], axis=1),
         size=(width, height),
         original=upright.size,

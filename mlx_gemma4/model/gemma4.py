@@ -102,7 +102,8 @@ class Gemma4(nn.Module):
 
         Args:
             token_ids: (T,) ints.
-            images: a picture each: patches (n, 6912) in [0, 1] and positions (n, 2) as (x, y).
+            images: a picture each: patches (n, 6912), uint8 levels or floats in [0, 1], and
+                positions (n, 2) as (x, y).
                 Its n placeholders follow each other; pictures are in the order of their places.
             videos: the same for each frame of the videos.
             audio: a clip each: frames (n, 640) of 16 kHz sound in [-1, 1].
@@ -182,7 +183,10 @@ class Gemma4(nn.Module):
         vision = self.config.vision_config
         if vision is None:
             raise _no_weights("pictures")
-        pixels = checked_numbers(patches, vision.patch_width, "patches")
+        levels = np.asarray(patches)
+        if levels.dtype == np.uint8:
+            levels = levels / np.float32(255)
+        pixels = checked_numbers(levels, vision.patch_width, "patches")
         return pixels, checked_positions(positions, len(pixels), vision.mm_posemb_size)
 
     def _checked_frames(self, frames: ArrayLike) -> np.ndarray:

@@ -1,35 +1,40 @@
-"""What the process of `process.py` runs: an engine between the two ends of a pipe.
+"""What the process of `subprocess_worker.py` runs: a worker between the two ends of a pipe.
 
-python -m mlx_gemma4.engine.child DESCRIPTOR
+python -m mlx_gemma4.runtime.child DESCRIPTOR
 """
 
 import contextlib
 import faulthandler
+import logging
 import signal
 import sys
-import threading
 from multiprocessing.connection import Connection
 
-from .worker import Engine
+from .threads import start_thread
+from .worker import Worker
 
 
 def main() -> None:
-    """Serve commands until the program says None, or is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the program, which then says so
+    """Serve commands until the program sends None, or is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the program, which then closes it
+    # to stderr, which is the log file: what MLX or the system write when they abort goes there too
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    logging.captureWarnings(True)
     faulthandler.enable()
     pipe = Connection(int(sys.argv[1]))
-    with Engine() as engine:
-        forward = threading.Thread(target=_forward, args=(engine, pipe))
-        forward.start()
+    with Worker() as worker:
+        forward = start_thread(lambda: _forward(worker, pipe), "reports")
         with contextlib.suppress(EOFError, OSError):
             while (message := pipe.recv()) is not None:
-                engine.take(*message)
+                worker.accept(*message)
     forward.join()
 
 
-def _forward(engine: Engine, pipe: Connection) -> None:
+def _forward(worker: Worker, pipe: Connection) -> None:
     """Pass every report on. Where nobody reads any more they are dropped, so that it can end."""
-    for report in engine:
+    for report in worker:
         with contextlib.suppress(OSError):
             pipe.send(report)
 

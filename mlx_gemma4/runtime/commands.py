@@ -1,22 +1,38 @@
-"""What an engine can be told, as plain data that travels between threads and processes.
+"""What a worker can be asked to do, as plain data that travels between threads and processes.
 
-Knows nothing of MLX. `reports.py` has what an engine answers.
+Knows nothing of MLX. `reports.py` has what a worker reports.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
+from ..events import Thought, ToolCall
 from ..media.video import Film
+
+MAIN = "main"
+"""The conversation of commands that name none."""
+PARK_BYTES = 4 << 30
+"""Bytes on disk that parked conversations may take together."""
+
+Pictures = str | Path | Pillow.Image | NDArray[np.generic]
+"""A picture: its file, or its pixels."""
 
 
 @dataclass(frozen=True)
-class Settings:
-    """How conversations are held: the arguments of `Session` of the same names."""
+class SessionSettings:
+    """How a conversation is held: the arguments of `Session` of the same names, and two more.
+
+    Attributes:
+        park: the folder in which KV rows are parked when a conversation is idle or closed; None
+            parks nothing.
+        park_bytes: the most bytes that all conversations parked there may take.
+    """
 
     system: str | None = None
     image_tokens: int | None = None
@@ -24,11 +40,13 @@ class Settings:
     kv_bits: int | None = None
     thinking: bool = False
     when_full: Literal["stop", "drop"] = "stop"
+    park: str | Path | None = None
+    park_bytes: int = PARK_BYTES
 
 
 @dataclass(frozen=True)
 class Load:
-    """Load a model and begin a conversation with it.
+    """Load a model; every conversation with another one is closed.
 
     Attributes:
         model: a folder, or a name of Package.toml.
@@ -36,68 +54,121 @@ class Load:
     """
 
     model: str | Path
-    settings: Settings = Settings()
     force: bool = False
 
 
+@dataclass(frozen=True, kw_only=True)
+class InConversation:
+    """A command to one conversation; those of one are carried out in their order."""
+
+    conversation: str = MAIN
+
+
 @dataclass(frozen=True)
-class New:
-    """Begin a new conversation with the same model; None keeps the settings."""
-
-    settings: Settings | None = None
-
-
-@dataclass(frozen=True)
-class AddText:
-    """Add words to what the next reply answers."""
+class AddText(InConversation):
+    """Add text to what the next reply answers."""
 
     text: str
 
 
 @dataclass(frozen=True, eq=False)
-class AddImage:
-    """Add a picture. Answered by `ImageAdded`; also while somebody speaks, see `events.Moved`.
+class AddImage(InConversation):
+    """Add a picture; reported as `ImageAdded`. Also while somebody speaks, see `events.Moved`.
 
     Attributes:
-        image_tokens: the most that this picture may take; None for what the settings say.
+        image_tokens: the most that this picture may take; None for what the settings have.
     """
 
-    image: str | Path | Pillow.Image | NDArray[np.generic]
+    image: Pictures
     image_tokens: int | None = None
 
 
 @dataclass(frozen=True)
-class AddSound:
+class AddSound(InConversation):
     """Add a sound file; a longer one than the model's limit is split at its pauses."""
 
     path: str | Path
 
 
 @dataclass(frozen=True, eq=False)
-class AddVideo:
+class AddVideo(InConversation):
     """Add a video: a file, or its frames with their times, as `Session.add_video` takes them."""
 
     video: str | Path | Film
 
 
 @dataclass(frozen=True, eq=False)
-class Hear:
+class AddToolResult(InConversation):
+    """Add what a tool returned for a `ToolCall` of this id, as `Session.add_tool_result` does."""
+
+    call_id: str
+    content: str | Mapping[str, Any] | Sequence[Any]
+
+
+PastPart = AddText | AddImage | AddSound | AddVideo | AddToolResult | Thought | ToolCall
+"""What a past turn is made of: what adds to the next one, and what the model drew but its text."""
+
+
+@dataclass(frozen=True, eq=False)
+class PastTurn:
+    """A turn that a conversation holds already.
+
+    Attributes:
+        role: "user" or "model"; a result of a tool belongs to a turn of the user.
+        parts: in order. The `conversation` of each is not looked at.
+        ids: of a model's turn, `Done.ids` of the reply: they spare reading it again.
+        interrupted: the reply was cancelled before it ended.
+    """
+
+    role: Literal["user", "model"]
+    parts: tuple[PastPart, ...]
+    ids: tuple[int, ...] = ()
+    interrupted: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Open(InConversation):
+    """Open a conversation with these turns.
+
+    If it is open, these turns replace its own, and what was added since the last reply is gone.
+    Whatever its caches hold of the new turns is kept: a turn that is taken back, edited or
+    answered again costs nothing. The rest is read as soon as nothing else is to be done
+    (`Rereading`, then `Reading`); `Stop` puts that off until the next reply.
+    """
+
+    turns: tuple[PastTurn, ...] = ()
+    settings: SessionSettings = SessionSettings()
+    tools: tuple[Mapping[str, Any], ...] = ()
+
+
+@dataclass(frozen=True)
+class Close(InConversation):
+    """Close a conversation, park its rows where the settings name a folder, free its memory."""
+
+
+@dataclass(frozen=True)
+class Park(InConversation):
+    """Park the rows of a conversation now, where the settings name a folder."""
+
+
+@dataclass(frozen=True, eq=False)
+class Hear(InConversation):
     """Sound as it is spoken: (n, 640) frames of 16 kHz.
 
     The first frames begin an utterance, and all its frames have one id. They are read while they
-    come, and `Hearing` tells how far that is.
+    come, and `Hearing` reports how far that is.
     """
 
     frames: NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class EndSpeech:
+class EndSpeech(InConversation):
     """The utterance is over. What of it is not read yet is read with the reply's prompt."""
 
 
 @dataclass(frozen=True)
-class Reply:
+class Reply(InConversation):
     """Answer what was added since the last reply; the arguments are those of `Session.reply`."""
 
     max_tokens: int | None = None
@@ -109,50 +180,19 @@ class Reply:
 
 
 @dataclass(frozen=True)
-class Stop:
-    """Stop whatever was asked before this, within one token or chunk; what was said stays."""
+class Stop(InConversation):
+    """Cancel what was asked of this conversation before, within one token or chunk.
+
+    What was answered until then stays in the conversation.
+    """
 
 
 @dataclass(frozen=True)
-class Discard:
-    """Forget what was added since the last reply: a cancelled recording, noise."""
-
-
-@dataclass(frozen=True)
-class Mark:
-    """Remember this place in the conversation. Answered by `Marked`."""
-
-
-@dataclass(frozen=True)
-class Rewind:
-    """Go back to a place that was marked, as if nothing had come after it."""
-
-    mark: int
-
-
-@dataclass(frozen=True)
-class Forget:
-    """Let go of a mark, and of the memory that it holds on to."""
-
-    mark: int
-
-
-@dataclass(frozen=True)
-class Save:
-    """Save the conversation, with what the model has read (`cache`) or the turns alone."""
-
-    path: str | Path
-    cache: bool = True
-
-
-@dataclass(frozen=True)
-class Restore:
-    """Go on with a saved conversation, on the model that is loaded."""
-
-    path: str | Path
+class Discard(InConversation):
+    """Remove what was added since the last reply: a cancelled recording, noise."""
 
 
 Command = (
-    Load | New | AddText | AddImage | AddSound | AddVideo | Hear | EndSpeech | Reply | Stop
-    | Discard | Mark | Rewind | Forget | Save | Restore
+    Load | Open | Close | Park | AddText | AddImage | AddSound | AddVideo | AddToolResult
+    | Hear | EndSpeech | Reply | Stop | Discard
 )  # fmt: skip

@@ -1,18 +1,18 @@
 """Sentences for what happens without being asked for. Knows nothing of MLX."""
 
 from ..events import ContextLow, Dropped, Moved
-from .reports import FellBehind, Noted
+from .reports import FellBehind, Noted, Rereading
 
 
 def sentence(event: object) -> str:
-    """Say what an event tells; empty for one that is not told in words."""
+    """What an event means for the user; empty for one that needs no words."""
     match event:
         case Noted(text):
             return text
         case Moved(where="relay"):
-            return "The sound was written down first: so far on the model would not understand it."
+            return "The sound is transcribed first: so late in the context it is heard badly."
         case Moved(what, where):
-            return f"The {what} went to another place: {where}."
+            return f"The {what} was moved: {where}."
         case Dropped(turns):
             return f"The oldest {turns} turns were dropped: the context was full."
         case ContextLow(left):
@@ -22,4 +22,6 @@ def sentence(event: object) -> str:
                 f"This machine hears {speed:.2f} s of sound in a second: the rest is heard when "
                 "nobody speaks any more."
             )
+        case Rereading(tokens):
+            return f"The conversation is read again: {tokens:,} tokens."
     return ""

@@ -1,10 +1,11 @@
-"""What an engine tells, as plain data: each `Report` says which command an event answers.
+"""What a worker reports, as plain data: each `Report` names the command that an event answers.
 
 Knows nothing of MLX. The events of a reply are those of `events.py`; the others are here.
 """
 
 import time
 import traceback
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ..errors import Gemma4Error
@@ -13,7 +14,7 @@ from ..events import Event
 
 @dataclass(frozen=True)
 class Loaded:
-    """A model is there, and a conversation with it has begun.
+    """A model is loaded; conversations with it can be opened.
 
     Attributes:
         model: its folder.
@@ -48,8 +49,19 @@ class Noted:
 
 
 @dataclass(frozen=True)
+class Rereading:
+    """A conversation was opened whose caches hold less than its turns: these are read next.
+
+    Attributes:
+        tokens: that are left to read.
+    """
+
+    tokens: int
+
+
+@dataclass(frozen=True)
 class Reading:
-    """How much of a reply's prompt has been read, in tokens."""
+    """How much of a prompt has been read, in tokens; after `Rereading`, how much of the turns."""
 
     done: int
     total: int
@@ -84,13 +96,6 @@ class FellBehind:
 
 
 @dataclass(frozen=True)
-class Marked:
-    """A place was marked; `Rewind` and `Forget` take the number."""
-
-    mark: int
-
-
-@dataclass(frozen=True)
 class Figures:
     """What the conversation takes up.
 
@@ -111,7 +116,7 @@ class Figures:
 
 @dataclass(frozen=True)
 class Failed:
-    """A command could not be done; or, as a report of no command, the engine itself has ended.
+    """A command failed; or, as a report of no command, work that nobody asked for.
 
     Attributes:
         code: what failed, for programs (`Gemma4Error.code`).
@@ -119,6 +124,7 @@ class Failed:
         cause: why.
         remedy: what to do next.
         details: for the log, where the program has a defect: its traceback.
+        facts: values that a program may need beside the text (`Gemma4Error.facts`).
     """
 
     code: str
@@ -126,59 +132,62 @@ class Failed:
     cause: str
     remedy: str
     details: str = ""
+    facts: Mapping[str, str | int | float] = field(default_factory=dict)
 
     @classmethod
-    def by(cls, error: Exception) -> "Failed":
-        """Tell an error as it is, or that the program has a defect."""
+    def of(cls, error: BaseException) -> "Failed":
+        """Report an error as it is, or as a defect of the program with its traceback."""
         if isinstance(error, Gemma4Error):
-            return cls(error.code, error.title, error.cause, error.remedy)
+            return cls(error.code, error.title, error.cause, error.remedy, facts=error.facts)
         cause = f"{type(error).__name__}: {error}"
         details = "".join(traceback.format_exception(error))
         remedy = "Report it, with the log of the program."
-        return cls("internal_error", "The engine met a defect", cause, remedy, details)
+        return cls("internal_error", "The program has a defect", cause, remedy, details)
 
     def error(self) -> Gemma4Error:
         """The same as an exception."""
-        return Gemma4Error(self.code, self.title, self.cause, self.remedy)
+        return Gemma4Error(self.code, self.title, self.cause, self.remedy, self.facts)
 
 
 @dataclass(frozen=True)
 class Crashed(Failed):
-    """The engine's process ended by itself; its conversation is lost but for what was saved."""
+    """The worker's process ended by itself; what its conversations held is read again."""
 
 
 @dataclass(frozen=True)
 class Finished:
-    """A command is done; nothing more comes of it."""
+    """A command is carried out; no more reports follow for it."""
 
 
 @dataclass(frozen=True)
 class Idle:
-    """Nothing is left to do: every command is done, and deferred work too."""
+    """Nothing is left to do: every command is carried out, and idle work too."""
 
 
 @dataclass(frozen=True)
 class Closed:
-    """The engine has ended; this is its last report."""
+    """The worker has ended; this is its last report."""
 
 
-EngineEvent = (
-    Loaded | ImageAdded | Noted | Reading | Hearing | FellBehind | Marked | Figures
+WorkerEvent = (
+    Loaded | ImageAdded | Noted | Rereading | Reading | Hearing | FellBehind | Figures
     | Failed | Crashed | Finished | Idle | Closed
 )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Report:
-    """One thing an engine tells.
+    """One thing that a worker reports.
 
     Attributes:
-        command: the id of the command that it answers, from `Port.send`; None where it answers
+        command: the id of the command that it answers, from `Client.send`; None where it answers
             none. Each command's last report is `Finished` or `Failed`.
-        event: what is told.
+        event: what happened.
+        conversation: in which; None where it concerns the worker itself.
         time: when it happened, on `time.perf_counter` of this machine.
     """
 
     command: int | None
-    event: Event | EngineEvent
+    event: Event | WorkerEvent
+    conversation: str | None = None
     time: float = field(default_factory=time.perf_counter)

@@ -1,4 +1,4 @@
-"""An engine in a process of its own: what crashes MLX does not take the terminal with it.
+"""A worker in a process of its own: what crashes MLX does not take the terminal with it.
 
 Knows nothing of MLX; `child.py` is what the process runs. Commands and reports are pickled through
 a socket pair. A thread writes and a thread reads, so that nothing waits for a busy child.
@@ -9,29 +9,33 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 from collections import deque
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 from ..errors import Gemma4Error
-from .client import Port
+from .client import Client
 from .commands import Command
 from .reports import Closed, Crashed, Failed, Report
+from .threads import start_thread
 
 PATIENCE = 20.0
-"""Seconds that the process gets to end by itself: a chunk, or loading a model, is not cut short."""
+"""Seconds that the process has to end by itself: a chunk, or loading a model, is not cut short."""
+LOG_BYTES = 1 << 20
+"""A log that is longer than this is emptied when the process starts."""
 
 
-class EngineProcess(Port):
-    """An engine in a child process, with the interface of `Engine`.
+class SubprocessWorker(Client):
+    """A worker in a child process, with the interface of `Worker`.
 
-    When the process ends by itself, commands that wait are told `Failed`, a report of no command
-    tells `Crashed`, and `start` starts it again; a model must then be loaded anew.
+    When the process ends by itself, commands that wait are reported as `Failed`, a report of no
+    command is `Crashed`, and `start` starts it again; then a model must be loaded, and the
+    conversations opened.
 
     Args:
-        log: the file that the process's own output is added to; None throws it away.
+        log: the file that the process's log and its other output are added to; None: nothing is
+            kept.
     """
 
     def __init__(self, log: Path | None = None) -> None:
@@ -52,8 +56,11 @@ class EngineProcess(Port):
             if self._process is not None or self._closing:
                 return
             ours, theirs = Pipe()
+            if self._log is not None and self._log.exists():
+                if self._log.stat().st_size > LOG_BYTES:
+                    self._log.write_bytes(b"")
             with theirs, Path(self._log or os.devnull).open("ab") as log:
-                self._process = subprocess.Popen(
+                self._process = process = subprocess.Popen(
                     # -P: modules in the working directory must not stand before the library's
                     [sys.executable, "-P", "-m", f"{__package__}.child", str(theirs.fileno())],
                     stdin=subprocess.DEVNULL,
@@ -61,14 +68,15 @@ class EngineProcess(Port):
                     stderr=log,
                     pass_fds=[theirs.fileno()],
                 )
-            self._outgoing: deque[tuple[int, Command] | None] = deque()
-            work = (self._process, ours, self._outgoing)
-            threading.Thread(target=self._write, args=work[1:], daemon=True).start()
-            self._reader = threading.Thread(target=self._read, args=work, daemon=True)
-            self._reader.start()
+            outgoing: deque[tuple[int, Command] | None] = deque()
+            self._outgoing = outgoing
+            start_thread(lambda: self._write(ours, outgoing), "commands", self._defect)
+            self._reader = start_thread(
+                lambda: self._read(process, ours, outgoing), "reports", self._defect
+            )
 
     def send(self, command: Command) -> int:
-        """Ask for something, as `Port.send` does.
+        """Ask for something, as `Client.send` does.
 
         Raises:
             Gemma4Error: as there, and if the process has crashed and was not started again.
@@ -77,7 +85,7 @@ class EngineProcess(Port):
             if self._process is None and not self._closing:
                 raise Gemma4Error(
                     "worker_not_running",
-                    "The engine does not run",
+                    "The worker is not running",
                     "Its process has ended.",
                     "Start it again.",
                 )
@@ -109,10 +117,12 @@ class EngineProcess(Port):
             try:
                 pipe.send(message)
             except OSError:
-                return  # the reader meets the end too, and tells
+                return  # the reader meets the end too, and reports it
             except Exception as error:  # what cannot be pickled
                 assert message is not None
-                self._tell(Report(message[0], Failed.by(error)))
+                number, command = message
+                conversation = getattr(command, "conversation", None)
+                self._report(Report(number, Failed.of(error), conversation))
             if message is None:
                 return
 
@@ -122,10 +132,10 @@ class EngineProcess(Port):
         pipe: Connection,
         outgoing: deque[tuple[int, Command] | None],
     ) -> None:
-        """Pass reports on until the process ends, and tell how it ended."""
+        """Pass reports on until the process ends, and report how it ended."""
         with contextlib.suppress(EOFError, OSError):
             while not isinstance((report := pipe.recv()).event, Closed):
-                self._tell(report)
+                self._report(report)
         status = process.wait()
         with self._lock:
             outgoing.append(None)  # for the writer
@@ -135,6 +145,9 @@ class EngineProcess(Port):
                 self._end()
                 return
         self._crash(_crash(status, self._log))
+
+    def _defect(self, failed: Failed) -> None:
+        self._report(Report(None, failed))
 
 
 def _crash(status: int, log: Path | None) -> Crashed:
@@ -148,7 +161,7 @@ def _crash(status: int, log: Path | None) -> Crashed:
         cause += f" {log} may have more."
     return Crashed(
         "worker_crashed",
-        "The model's engine has stopped",
+        "The model's worker has stopped",
         cause,
         "Start it again and load the model.",
     )

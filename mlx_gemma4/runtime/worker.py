@@ -1,7 +1,8 @@
-"""The one thread that owns MLX: does commands in their order, and hears while somebody speaks.
+"""The one thread that owns MLX: it carries out the commands of several conversations in steps.
 
-It blocks while there is nothing to do, and before that does the conversation's deferred work, which
-the next command interrupts. A stop is a flag that is read between tokens and between chunks.
+A command becomes a job of its conversation (`slots.py` does the work), and the scheduler decides
+whose step is next. Between two steps the thread takes in what was sent; a stop is a flag that the
+work looks at between tokens and between chunks.
 
 The thread is the process's own and never ends. MLX keeps Python objects by thread (the random
 state, which making a layer uses) and frees them when a thread ends; where that meets the end of
@@ -9,46 +10,28 @@ the interpreter, Python 3.11 and 3.12 abort. A thread that waits for work does n
 """
 
 import atexit
+import logging
 import threading
 import time
-from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections import Counter, deque
+from collections.abc import Callable, Generator, Iterable
 from queue import SimpleQueue
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
 from ..errors import Gemma4Error
-from .client import ENDS_SPEECH, Port
-from .commands import Command, Hear, Stop
-from .pace import FRAME_SECONDS, LONGEST, SHORTEST, Pace
-from .reports import Failed, FellBehind, Finished, Hearing, Idle, Report
+from ..events import Event
+from .client import ENDS_SPEECH, Client
+from .commands import Command, EndSpeech, Hear, InConversation, Load, Stop
+from .pace import FRAME_SECONDS, LONGEST
+from .reports import Failed, FellBehind, Finished, Hearing, Idle, Report, WorkerEvent
+from .scheduler import Job, Priority, Scheduler, Work
+from .threads import guarded, start_thread
+from .utterance import Utterance
 
-Frames = NDArray[np.float32]
+if TYPE_CHECKING:
+    from .slots import Slots
 
-
-@dataclass(eq=False)
-class _Utterance:
-    """Frames that came and are not read yet, in the order of speech."""
-
-    number: int
-    frames: deque[Frames] = field(default_factory=deque)
-    waiting: int = 0
-    over: bool = False
-
-    def add(self, frames: Frames) -> None:
-        self.frames.append(np.asarray(frames, np.float32))
-        self.waiting += len(frames)
-
-    def take(self, most: int) -> Frames:
-        """Take the first frames out."""
-        together = np.concatenate([*self.frames])
-        self.frames.clear()
-        if len(together) > most:
-            self.frames.append(together[most:])
-        self.waiting = max(0, self.waiting - most)
-        return together[:most]
+log = logging.getLogger(__name__)
 
 
 class _Owner:
@@ -69,31 +52,31 @@ class _Owner:
             if self._lent:
                 raise Gemma4Error(
                     "worker_exists",
-                    "There is an engine already",
-                    "One thread of a process may use MLX, and another engine has it.",
-                    "Close that engine, or use an EngineProcess.",
+                    "There is a worker already",
+                    "One thread of a process may use MLX, and another worker has it.",
+                    "Close that worker, or use a SubprocessWorker.",
                 )
             self._lent = True
             if not self._started:
-                threading.Thread(target=self._serve, name="mlx", daemon=True).start()
+                start_thread(self._serve, "mlx")
                 self._started = True
         self._work.put(work)
 
-    def give_back(self) -> None:
-        """Say that the thread is free again; called at the end of the work."""
+    def release(self) -> None:
+        """Make the thread free for another worker; called at the end of the work."""
         with self._lock:
             self._lent = False
 
     def _serve(self) -> None:
         while True:
-            self._work.get()()
+            guarded(self._work.get(), "mlx")
 
 
 _owner = _Owner()
 
 
-class Engine(Port):
-    """An engine in a thread of this process, one at a time: what crashes MLX ends the program.
+class Worker(Client):
+    """A worker in a thread of this process, one at a time: what crashes MLX ends the program.
 
     Raises:
         Gemma4Error: if another one is not closed.
@@ -101,9 +84,12 @@ class Engine(Port):
 
     def __init__(self) -> None:
         super().__init__()
-        self._inbox: deque[tuple[int, Command] | _Utterance] = deque()
-        self._speech: _Utterance | None = None
-        self._stops = 0  # stops that were asked for and whose turn has not come
+        self._inbox: deque[tuple[int, Command]] = deque()
+        self._stops: Counter[str] = Counter()  # conversation -> stops whose turn has not come
+        self._spoken: set[str] = set()  # conversations that heard something since their last reply
+        self._speech: dict[str, Utterance] = {}  # the latest of each conversation
+        self._scheduler = Scheduler(self._idle_failed)
+        self._slots: Slots
         _owner.lend(self._run)
         atexit.register(self.close)  # before Python stops daemon threads in the middle of MLX
 
@@ -111,7 +97,7 @@ class Engine(Port):
         """Do nothing: it runs from the beginning, and what crashes it ends the program."""
 
     def close(self) -> None:
-        """Stop within one token or chunk, free MLX's memory, and let another engine have it."""
+        """Cancel within one token or chunk, free MLX's memory, and let another worker have it."""
         with self._lock:
             self._closing = True
             self._lock.notify_all()
@@ -119,114 +105,166 @@ class Engine(Port):
         atexit.unregister(self.close)
 
     def _accept(self, number: int, command: Command) -> None:
-        if isinstance(command, Hear):
-            if self._speech is None or self._speech.number != number:
-                self._speech = _Utterance(number)
-                self._inbox.append(self._speech)
-            self._speech.add(command.frames)
-            return
         if isinstance(command, Stop):
-            self._stops += 1
-        elif isinstance(command, ENDS_SPEECH) and self._speech is not None:
-            self._speech.over = True
-            self._speech = None
+            self._stops[command.conversation] += 1
         self._inbox.append((number, command))
 
     def _run(self) -> None:
         try:
-            from .actions import Actions
+            from .slots import Slots
 
-            self._actions = Actions(lambda: self._stops > 0 or self._closing)
-            while (item := self._next()) is not None:
-                if isinstance(item, _Utterance):
-                    self._listen(item)
-                else:
-                    self._do(*item)
-            self._actions.close()
+            self._slots = Slots(self._scheduler.urgent)
+            self._work()
+            self._scheduler.close()
+            self._slots.close()
         except Exception as error:
-            self._tell(Report(None, Failed.by(error)))
-        _owner.give_back()
+            self._report(Report(None, _failed(error)))
+        _owner.release()
         self._end()
 
-    def _next(self) -> tuple[int, Command] | _Utterance | None:
-        """Wait for something to do; None at the end."""
-        more = True
-        while True:
-            if not more and not self._called():
-                self._tell(Report(None, Idle()))
-            with self._lock:
-                if not more:
-                    self._lock.wait_for(self._called)
-                if self._closing:
-                    return None
-                if self._inbox:
-                    return self._inbox.popleft()
-            try:
-                more = self._actions.idle(self._called)
-                self._actions.notices(lambda event: self._tell(Report(None, event)))
-            except Exception as error:
-                self._tell(Report(None, Failed.by(error)))
-                more = False
-
-    def _called(self) -> bool:
-        return bool(self._inbox) or self._closing
-
-    def _do(self, number: int, command: Command) -> None:
-        try:
-            self._actions.perform(command, lambda event: self._tell(Report(number, event)))
-        except Exception as error:
-            self._tell(Report(number, Failed.by(error)))
-        else:
-            self._tell(Report(number, Finished()))
-        if isinstance(command, Stop):
-            with self._lock:
-                self._stops -= 1
-
-    def _listen(self, speech: _Utterance) -> None:
-        """Hear an utterance to its end; commands that come meanwhile are done between chunks."""
-        try:
-            self._hear(speech)
-            self._actions.figures(lambda event: self._tell(Report(speech.number, event)))
-        except Exception as error:
-            self._tell(Report(speech.number, Failed.by(error)))
-        else:
-            self._tell(Report(speech.number, Finished()))
-
-    def _hear(self, speech: _Utterance) -> None:
-        pace = Pace()
-        heard = 0
-        alone = False  # whether a chunk has nothing but sound to read; the first has not
-        while True:
-            wanted = SHORTEST if pace.behind else pace.frames
-            with self._lock:
-                self._lock.wait_for(
-                    lambda: self._called() or speech.over or speech.waiting >= wanted  # noqa: B023
-                )
-                if self._closing or (speech.over and not speech.waiting):
-                    return
-                command = None if speech.over or not self._inbox else self._inbox.popleft()
-                hold = speech.over or pace.behind
-                if command is None:
-                    frames = speech.take(speech.waiting if hold else LONGEST)
-            if command is not None:
-                assert isinstance(command, tuple), "an utterance follows only one that is over"
-                self._do(*command)
-                alone = False
+    def _work(self) -> None:
+        rested = False  # whether `Idle` was reported since the last step
+        while not self._closing:
+            self._take_in()
+            if self._scheduler.step():
+                rested = False
                 continue
-            began = time.perf_counter()
-            (self._actions.hold if hold else self._actions.hear)(frames)
-            took = time.perf_counter() - began
+            if not rested and not self._scheduler.busy:
+                rested = True
+                self._report(Report(None, Idle()))
+            with self._lock:
+                self._lock.wait_for(lambda: self._inbox or self._closing)
+
+    def _take_in(self) -> None:
+        """Make jobs of what was sent. A `Load` waits for all before it, and all behind it wait."""
+        while self._inbox:
+            if isinstance(self._inbox[0][1], Load) and self._scheduler.busy:
+                for speech in self._speech.values():
+                    speech.over = True
+                return
+            with self._lock:
+                number, command = self._inbox.popleft()
+            if isinstance(command, Load):
+                self._add(number, None, Priority.CHAT, self._slots.load(command))
+            elif isinstance(command, Hear):
+                self._add_frames(number, command)
+            else:
+                self._add_command(number, command)
+
+    def _add_command(self, number: int, command: InConversation) -> None:
+        conversation = command.conversation
+        speech = self._speech.get(conversation)
+        if speech is not None and isinstance(command, ENDS_SPEECH):
+            speech.over = True
+            del self._speech[conversation]
+        priority = Priority.SPOKEN if conversation in self._spoken else Priority.CHAT
+        if isinstance(command, Stop):  # what it cancels ends at once
+            self._add_stop(number, conversation)
+            return
+        if isinstance(command, ENDS_SPEECH) and not isinstance(command, EndSpeech):
+            self._spoken.discard(conversation)
+        cancelled = self._cancelled(conversation)
+        self._add(number, conversation, priority, self._slots.work(command, cancelled))
+
+    def _add_stop(self, number: int, conversation: str) -> None:
+        stops_idle_work = not self._scheduler.waits(conversation)
+
+        def work() -> Work:
+            with self._lock:
+                self._stops[conversation] -= 1
+            yield
+
+        self._add(number, conversation, Priority.HEARING, work(), rests=stops_idle_work)
+
+    def _add_frames(self, number: int, command: Hear) -> None:
+        conversation = command.conversation
+        speech = self._speech.get(conversation)
+        if speech is None or speech.number != number:
+            speech = self._speech[conversation] = Utterance(number)
+            self._spoken.add(conversation)
+            work = self._hear(conversation, speech)
+            self._add(number, conversation, Priority.HEARING, work, speech)
+        speech.add(command.frames)
+
+    def _add(
+        self,
+        number: int,
+        conversation: str | None,
+        priority: Priority,
+        work: Generator[Event | WorkerEvent | None],
+        speech: Utterance | None = None,
+        rests: bool = False,
+    ) -> None:
+        """Queue a job whose work yields what it reports, or None; `rests`: no idle work after."""
+
+        def reporting() -> Work:
+            for event in work:
+                if event is not None:
+                    self._report(Report(number, event, conversation))
+                yield
+
+        def ended(error: Exception | None) -> None:
+            event = Finished() if error is None else _failed(error)
+            if conversation is not None:
+                if conversation in self._speech:
+                    self._speech[conversation].alone = False
+                if not rests:
+                    self._scheduler.idle(conversation, self._idle_work(conversation))
+            self._report(Report(number, event, conversation))
+
+        job = Job(reporting(), priority, ended)
+        if speech is not None:
+            job.ready, job.yields = speech.ready, speech.yields
+        self._scheduler.add(conversation, job)
+
+    def _hear(self, conversation: str, speech: Utterance) -> Generator[None]:
+        """Hear an utterance to its end; commands that come meanwhile are done between chunks."""
+
+        def report(events: Iterable[Event | WorkerEvent]) -> None:
+            for event in events:
+                self._report(Report(speech.number, event, conversation))
+
+        heard = 0
+        while not (self._closing or (speech.over and not speech.waiting)):
+            hold = speech.over or speech.pace.behind
+            frames = speech.take(speech.waiting if hold else LONGEST)
+            took, began = 0.0, time.perf_counter()
+            if hold:
+                self._slots.hold(conversation, frames)
+            else:
+                speech.reading = True
+                for _ in self._slots.hear(conversation, frames):
+                    took += time.perf_counter() - began
+                    yield
+                    began = time.perf_counter()  # others may have worked in between
+                speech.reading = False
+            took += time.perf_counter() - began
             heard += len(frames)
-            new, waiting = (0 if hold else len(frames)), speech.waiting
-            self._tell(
-                Report(
-                    speech.number,
-                    Hearing(heard * FRAME_SECONDS, waiting * FRAME_SECONDS, new, took),
-                )
-            )
-            self._actions.notices(lambda event: self._tell(Report(speech.number, event)))
-            if alone and not hold:
-                pace.count(len(frames), took)
-                if pace.behind:
-                    self._tell(Report(speech.number, FellBehind(pace.speed)))
-            alone = True
+            seconds, backlog = heard * FRAME_SECONDS, speech.waiting * FRAME_SECONDS
+            report([Hearing(seconds, backlog, 0 if hold else len(frames), took)])
+            report(self._slots.notices(conversation))
+            if speech.alone and not hold:
+                speech.pace.count(len(frames), took)
+                if speech.pace.behind:
+                    report([FellBehind(speech.pace.speed)])
+            speech.alone = True
+            yield
+        report(self._slots.figures(conversation))
+
+    def _idle_work(self, conversation: str) -> Work:
+        for event in self._slots.idle(conversation):
+            if event is not None:
+                self._report(Report(None, event, conversation))
+            yield
+
+    def _idle_failed(self, conversation: str | None, error: Exception) -> None:
+        self._report(Report(None, _failed(error), conversation))
+
+    def _cancelled(self, conversation: str) -> Callable[[], bool]:
+        return lambda: self._stops[conversation] > 0 or self._closing
+
+
+def _failed(error: Exception) -> Failed:
+    if not isinstance(error, Gemma4Error):
+        log.error("A defect", exc_info=error)
+    return Failed.of(error)

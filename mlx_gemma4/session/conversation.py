@@ -1,29 +1,36 @@
 """What was said and added, and the caches that hold it: what a `Session` works on.
 
-State is plain data (the turns, a draft) that is rendered as a whole at each step. The caches follow
-it: what of a step they hold already is not fed again.
+State is plain data (the turns, a pending turn) that is rendered as a whole at each step. The caches
+follow it: what of a step they hold already is not fed again. Work that takes long is a generator:
+whoever drives it may do other work between two steps.
 """
 
+import operator
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
-from ..chat.messages import Image, Part, Sound, Turn, Video
+from ..chat.messages import ImagePart, Part, SoundPart, Turn, VideoPart
 from ..chat.render import Prompt, render, unfinished
 from ..chat.tokenizer import Tokenizer
 from ..errors import Gemma4Error
-from ..events import ContextLow, Done, Dropped, Event, Heard, Moved, Notice
-from ..generation.prefill_decode import Cancelled, Progress
+from ..events import ContextLow, Done, Dropped, Event, Heard, Moved, Notice, ToolCall
+from ..generation.prefill_decode import Cancelled, Steps
 from ..generation.sampler import Sampler
 from ..model.gemma4 import Gemma4
-from .pending_turn import Draft, cut, medium_name, without_oldest
-from .prefix_cache import Timeline
-from .reply import Answer
-from .transcriber import CLIP, INSTRUCTION, Hearing, Relay
+from .pending_turn import PendingTurn, cut, held_once, medium_name, without_oldest
+from .prefix_cache import PrefixCache
+from .prefix_store import PrefixStore
+from .reply import DrawnReplies, DrawnReply
+from .rows import PromptRows, with_rows
+from .transcriber import CLIP, INSTRUCTION, Hearing, Transcriber
 
 WhenFull = Literal["stop", "drop"]
+Result = TypeVar("Result")
+Work = Generator[Event | tuple[int, int] | None, None, Result]
+"""Yields events; (tokens fed, tokens to feed) after a chunk of the prompt; None after any other."""
 
 PATIENCE = 5.0
 """Seconds that hearing a sound again may take for a picture that is given while it is spoken."""
@@ -36,35 +43,41 @@ class Conversation:
 
     Attributes:
         turns: what was said.
-        draft: what was added since the last reply.
-        notices: what nobody was told yet.
-        timeline: the cache of all this.
+        pending: what was added since the last reply.
+        notices: what was not yet reported.
+        cache: of all this.
+        transcriber: the side context.
     """
 
     def __init__(
         self,
         model: Gemma4,
         tokenizer: Tokenizer,
-        turns: Sequence[Turn],
         hearing: Hearing,
         kv_bits: int | None,
         thinking: bool,
         when_full: WhenFull,
+        store: PrefixStore | None,
     ) -> None:
-        self.turns = list(turns)
-        self.draft = Draft()
+        self.turns: list[Turn] = []
+        self.pending = PendingTurn()
         self.notices: list[Notice] = []
-        self.timeline = Timeline(model, kv_bits)
+        self.cache = PrefixCache(model, kv_bits)
+        self._tools: tuple[Mapping[str, Any], ...] = ()
         self._model = model
         self._tokenizer = tokenizer
         self._hearing = hearing
         self._thinking = thinking
         self._when_full = when_full
+        self._store = store
+        self._look_in_store = False
+        self._drawn = DrawnReplies()
+        self._rendered: dict[bool, tuple[list[Turn], PromptRows]] = {}
         package = getattr(model, "package", None)
         self._safe: int | None = package.audio_safe_position if package else None
         instruction: str = (package and package.transcribe) or INSTRUCTION
-        self.relay = Relay(model, tokenizer, instruction, self._safe)
-        self._told_low = False
+        self.transcriber = Transcriber(model, tokenizer, instruction, self._safe)
+        self._reported_low = False
 
     @property
     def rows(self) -> int:
@@ -73,151 +86,189 @@ class Conversation:
 
     @property
     def all_turns(self) -> list[Turn]:
-        """The turns, with the draft as the last."""
-        turn = self.draft.turn()
-        return [*self.turns, turn] if turn else self.turns
+        """The turns, and the pending one."""
+        return [*self.turns, *self.pending.turns]
 
-    def prompt(self) -> Prompt:
+    @property
+    def calls(self) -> list[ToolCall]:
+        """The calls that the last turn ends with."""
+        last = self.turns[-1:]
+        return [part for turn in last for part in turn.parts if isinstance(part, ToolCall)]
+
+    def open(self, turns: Sequence[Turn], tools: Sequence[Mapping[str, Any]]) -> None:
+        """Replace the turns and tools; nothing is pending then."""
+        self.turns = [
+            self._drawn.restored(replace(turn, parts=tuple(map(held_once, turn.parts))))
+            for turn in turns
+        ]
+        self._tools = tuple(tools)
+        self._rendered.clear()
+        self._look_in_store = self._store is not None
+        self.pending = PendingTurn()
+        self.transcriber.reset()
+
+    def prompt(self) -> PromptRows:
         """Render everything up to where the reply begins."""
-        return self._render(self.all_turns, True)
+        return self._render(True)
 
-    def settled(self) -> tuple[Prompt, list[Turn]]:
-        """Render everything as far as it stands, whatever follows; and the turns it is made of."""
-        turns = self.all_turns
-        if not turns:
-            return Prompt([], [], [], []), []
-        prompt = self._render(turns, False)
-        if len(turns) > len(self.turns):
-            prompt = unfinished(prompt, self._tokenizer, self._model.config)
-        return prompt, turns
+    def settled(self) -> PromptRows:
+        """Render everything as far as it is sure, whatever follows."""
+        return self._render(False)
+
+    def unread(self) -> int:
+        """How many rows of this neither the cache nor the store holds."""
+        settled = self.settled()
+        self._fill_from_store(settled)
+        return len(settled) - self.cache.shared(settled)
 
     def add(self, part: Part) -> None:
         """Add a part; one that is given while a sound is heard goes where the model expects it."""
-        before, after = self.draft, self.draft.add(part)
-        self.draft = after
-        if isinstance(part, Sound) or before.relayed or not before.sounds:
+        before, after = self.pending, self.pending.add(held_once(part))
+        self.pending = after
+        if isinstance(part, SoundPart) or before.relayed or not before.sounds:
             return
-        lost = len(self.timeline) - self.timeline.shared(*self.settled())
-        speed = self.timeline.rows_per_second
-        if isinstance(part, Image | Video) and speed and lost / speed > PATIENCE:
-            self.draft = replace(before, waiting=(*before.waiting, part))
+        lost = len(self.cache) - self.cache.shared(self.settled())
+        speed = self.cache.rows_per_second
+        if isinstance(part, ImagePart | VideoPart) and speed and lost / speed > PATIENCE:
+            self.pending = replace(before, waiting=(*before.waiting, part))
             self.notices.append(Moved(medium_name(part), "next turn", 0))
         elif lost:
             self.notices.append(Moved(medium_name(part), "before the sound", lost))
 
-    def listen(self) -> None:
-        """Hear what the draft holds of sound, now."""
+    def listen(self) -> Steps[None]:
+        """Hear what sound is pending, now."""
         self._choose()
-        if self.draft.relayed:
-            self._write_down()
-            if len(self.draft.live):
-                self.relay.hear(Sound(self.draft.live))
+        if self.pending.relayed:
+            yield from self._transcribe_pending()
+            if len(self.pending.live):
+                yield from self.transcriber.hear(SoundPart(self.pending.live))
         else:
             self._make_room()
-            self.timeline.prepare(*self.settled())
+            yield from self._prepare()
         self.watch_context()
 
     def go_back(self) -> None:
         """Drop from the cache what is no part of the conversation now."""
-        self.timeline.go_back(self.timeline.shared(*self.settled()))
+        self.cache.go_back(self.cache.shared(self.settled()))
 
-    def work_ahead(self, cancelled: Cancelled | None) -> bool:
-        """Do one piece of work that the next reply would have to do; tell whether there was one."""
+    def read_ahead(self) -> Steps[bool]:
+        """Do a piece of work that the next reply would have to do; return whether there was one."""
         self._choose()
         dropped = self._make_room(_LOW)
-        fed = self.timeline.prepare(*self.settled(), cancelled)
-        if self.draft.is_empty:
-            self.timeline.keep()  # the next turn begins here
+        fed = yield from self._prepare()
+        if self.pending.is_empty:
+            self.cache.keep()  # the next turn begins here
         if not fed and self._may_relay:
-            fed = self.relay.prepare()
+            fed = yield from self.transcriber.prepare()
         self.watch_context()
         return bool(dropped or fed)
 
     def check(self) -> None:
         """Raise Gemma4Error if there is nothing to answer or, as far as that is known, no room."""
-        if self.draft.is_empty:
+        open_question = self.turns and self.turns[-1].role in ("user", "tool")
+        if self.pending.is_empty and not open_question:
             raise Gemma4Error(
                 "nothing_to_answer",
                 "There is nothing to answer",
                 "Nothing was added since the last reply.",
                 "Add text, a picture or sound first.",
             )
-        self.draft = self.draft.hear(self.limit)
-        sound_takes_less = self.draft.relayed or (self._may_relay and self.draft.sounds)
+        returned = {result.id for result in self.pending.results}
+        missing = [call.id for call in self.calls if returned and call.id not in returned]
+        if missing:
+            raise Gemma4Error(
+                "tool_result_missing",
+                "A tool's result is missing",
+                f"The model called {len(self.calls)} tools in one reply, and there is no result "
+                f"of {', '.join(missing)}.",
+                "Add the result of each call (add_tool_result).",
+            )
+        self.pending = self.pending.hear(self.limit)
+        sound_takes_less = self.pending.relayed or (self._may_relay and self.pending.sounds)
         if self._when_full == "stop" and not sound_takes_less:
             self._room(self.prompt())
 
     def answer(
-        self,
-        sampler: Sampler,
-        max_tokens: int | None,
-        heard: bool,
-        progress: Progress | None,
-        cancelled: Cancelled | None,
-    ) -> Generator[Event]:
-        """Answer the draft; arguments and events are those of `Session.reply`."""
+        self, sampler: Sampler, max_tokens: int | None, heard: bool, cancelled: Cancelled | None
+    ) -> Work[None]:
+        """Answer what is pending; arguments and events are those of `Session.reply`."""
         began = time.perf_counter()
-        yield from self.told()
+        yield from self.take_notices()
         self._choose()
-        if self.draft.relayed:
-            self.draft = self.draft.closed()
-            if not self._write_down(cancelled):
+        if self.pending.relayed:
+            self.pending = self.pending.closed()
+            done = yield from _unless(cancelled, self._transcribe_pending(), quiet=True)
+            if done is None:
                 yield Done("cancelled")
                 return
-            text = self.draft.heard
-            silence = self.draft.is_empty  # nothing was understood, and nothing else is there
+            text = self.pending.heard
+            silence = self.pending.is_empty  # nothing was understood, and nothing else is there
             if silence:
-                self.draft = Draft(parts=self.draft.waiting)
-            yield Heard(text)
+                self.pending = PendingTurn(parts=self.pending.waiting)
+            yield Heard(text, relayed=True)
             if silence:
                 yield Done("silence")
                 return
-        clips = self.draft.sounds if heard else ()
+        clips = self.pending.sounds if heard else ()
         self._make_room()
         prompt = self.prompt()
         room = self._room(prompt)
         limit = room if max_tokens is None else min(max_tokens, room)
-        yield from self.told()
+        yield from self.take_notices()
         began_prompt = time.perf_counter()
-        opening = self._tokenizer.token_id("<|turn>")
-        keep = len(prompt.token_ids) - 1 - prompt.token_ids[::-1].index(opening)
-        logits, new_tokens = self.timeline.feed(prompt, self.all_turns, progress, cancelled, keep)
-        if logits is None:
+        self._fill_from_store(prompt)
+        header, opening = self._opening(prompt.prompt)
+        fed = yield from _unless(cancelled, self.cache.feed(prompt, header), quiet=False)
+        if fed is None:
             yield Done("cancelled")
             return
+        logits, new_tokens = fed
         seconds = time.perf_counter() - began_prompt
-        answer = Answer(self._tokenizer, self._model.config)
-        interrupted = True
+        reply = DrawnReply(self._tokenizer, self._model.config, opening)
+        interrupted, turn = True, None
         try:
-            with closing(self.timeline.say(logits, sampler, limit, cancelled)) as drawn:
-                yield from answer.take(drawn)
-            interrupted = not answer.ended and len(answer.ids) < limit
+            with closing(self.cache.draw(logits, sampler, limit, cancelled)) as drawn:
+                yield from reply.take(drawn)
+            interrupted = not reply.ended and len(reply.ids) < limit
         finally:  # also where the iterator is closed in the middle of a reply
-            if answer.ids:
-                self.turns = [*self.all_turns, answer.turn(interrupted)]
-                self.draft = Draft(parts=self.draft.waiting)
+            if reply.ids:
+                turn = reply.turn(interrupted)
+                self._drawn.add(turn)
+                self.turns = [*self.all_turns, turn]
+                self.pending = PendingTurn(parts=self.pending.waiting)
         self.watch_context()
-        yield from self.told()
-        if clips and not interrupted and (said := self._transcript(clips, cancelled)) is not None:
-            yield Heard(said)
+        yield from self.take_notices()
+        if clips and not interrupted:
+            # beside a picture the model would answer what is said instead of transcribing it
+            said = yield from _unless(cancelled, self.transcriber.transcribe_all(clips), quiet=True)
+            if said is not None:
+                yield Heard(said)
+            self.transcriber.reset()
         stats = {
-            "prompt_tokens": len(prompt.token_ids),
+            "prompt_tokens": len(prompt),
             "new_prompt_tokens": new_tokens,
             "prompt_tokens_per_second": new_tokens / seconds,
-            **answer.stats(began),
+            **reply.stats(began),
         }
         full = "length" if limit == max_tokens else "context"
-        yield Done("stop" if answer.ended else "cancelled" if interrupted else full, stats)
+        reason = "stop" if reply.ended else "cancelled" if interrupted else full
+        yield Done(reason, stats, turn.ids if turn else ())
+
+    def park(self, owner: str) -> bool:
+        """Park what the cache holds; return whether anything had to be written."""
+        if self._store is None or not len(self.cache):
+            return False
+        return self._store.park(owner, self.cache)
 
     def watch_context(self) -> None:
-        """Tell, once, that the context is nearly full."""
-        left = self.rows - len(self.timeline)
+        """Report, once, that the context is nearly full."""
+        left = self.rows - len(self.cache)
         low = left < self.rows // _LOW
-        if low and not self._told_low:
+        if low and not self._reported_low:
             self.notices.append(ContextLow(left))
-        self._told_low = low
+        self._reported_low = low
 
-    def told(self) -> list[Notice]:
+    def take_notices(self) -> list[Notice]:
         """Take the notices."""
         taken, self.notices = self.notices, []
         return taken
@@ -225,7 +276,7 @@ class Conversation:
     @property
     def limit(self) -> int:
         """Frames of the longest clip that is heard here."""
-        return self.relay.limit if self.draft.relayed else CLIP
+        return self.transcriber.limit if self.pending.relayed else CLIP
 
     @property
     def _may_relay(self) -> bool:
@@ -235,54 +286,62 @@ class Conversation:
         )
 
     def _choose(self) -> None:
-        """Decide where the draft's sound is heard; once in the relay, it stays there."""
-        if self.draft.relayed or not self.draft.sounds or not self._may_relay:
+        """Decide where pending sound is heard; once in the side context, it stays there."""
+        if self.pending.relayed or not self.pending.sounds or not self._may_relay:
             return
         if self._hearing == "auto":
             assert self._safe is not None
-            if len(self.settled()[0].token_ids) <= self._safe:  # it ends with the sound
+            if len(self.settled()) <= self._safe:  # it ends with the sound
                 return
-        held = len(self.timeline)
-        self.draft = replace(self.draft, relayed=True)
-        self.draft = self.draft.hear(self.relay.limit)  # it may be shorter
+        held = len(self.cache)
+        self.pending = replace(self.pending, relayed=True)
+        self.pending = self.pending.hear(self.transcriber.limit)  # it may be shorter
         self.go_back()
         if self._hearing == "auto":
-            self.notices.append(Moved("sound", "relay", held - len(self.timeline)))
+            self.notices.append(Moved("sound", "relay", held - len(self.cache)))
 
-    def _write_down(self, cancelled: Cancelled | None = None) -> bool:
-        """Write down, in the relay, the clips that are finished; False if cancelled."""
-        while clip := next((p for p in self.draft.parts if isinstance(p, Sound)), None):
-            first, *rest = map(Sound, cut(clip.frames, self.relay.limit))
-            text = self.relay.transcript(first, cancelled)
-            if text is None:
-                return False
-            at = self.draft.parts.index(clip)
-            parts = (*self.draft.parts[:at], *rest, *self.draft.parts[at + 1 :])
-            self.draft = replace(self.draft, parts=parts, heard=_joined(self.draft.heard, text))
+    def _transcribe_pending(self) -> Steps[bool]:
+        """Transcribe the pending clips that are finished, one after another."""
+        while clip := next((p for p in self.pending.parts if isinstance(p, SoundPart)), None):
+            first, *rest = map(SoundPart, cut(clip.frames, self.transcriber.limit))
+            text = yield from self.transcriber.transcribe(first)
+            at = self.pending.parts.index(clip)
+            parts = (*self.pending.parts[:at], *rest, *self.pending.parts[at + 1 :])
+            heard = f"{self.pending.heard} {text}".strip()
+            self.pending = replace(self.pending, parts=parts, heard=heard)
         return True
 
-    def _transcript(self, clips: Sequence[Sound], cancelled: Cancelled | None) -> str | None:
-        """Write down sound that lies in the conversation, in the relay; None if cancelled.
+    def _prepare(self) -> Steps[int]:
+        settled = self.settled()
+        self._fill_from_store(settled)
+        return (yield from self.cache.prepare(settled))
 
-        Beside a picture the model would answer what is said instead of writing it down.
+    def _fill_from_store(self, new: PromptRows) -> None:
+        """Hold what was parked of a conversation that was just opened, if that is more."""
+        if self._look_in_store and self._store is not None:
+            self._store.fill(self.cache, new.rows)
+        self._look_in_store = False
+
+    def _opening(self, prompt: Prompt) -> tuple[int, tuple[int, ...]]:
+        """The row at which the last turn begins, and the ids after its header (an empty thought).
+
+        Where a reply goes on after a tool's result there is no new turn.
         """
-        said = ""
-        for frames in (part for clip in clips for part in cut(clip.frames, self.relay.limit)):
-            text = self.relay.transcript(Sound(frames), cancelled)
-            if text is None:
-                self.relay.rest()
-                return None
-            said = _joined(said, text)
-        return said
+        ids = prompt.token_ids
+        header = self._tokenizer.encode("<|turn>model\n", special=True)
+        start = len(ids) - 1 - ids[::-1].index(header[0])
+        if self.all_turns[-1].role == "tool" or ids[start : start + len(header)] != header:
+            return start, ()
+        return start, tuple(ids[start + len(header) :])
 
-    def _room(self, prompt: Prompt) -> int:
+    def _room(self, prompt: PromptRows) -> int:
         """Count the tokens that fit after a prompt; an error if there is no room for one."""
-        room = self.rows - len(prompt.token_ids)
+        room = self.rows - len(prompt)
         if room < 1:
             raise Gemma4Error(
                 "context_full",
                 "The conversation is too long",
-                f"It has {len(prompt.token_ids):,} tokens, and the context of this model holds "
+                f"It has {len(prompt):,} tokens, and the context of this model holds "
                 f"{self.rows:,}, the reply included.",
                 "Shorten it, give fewer pictures or fewer tokens a picture, or start a new one.",
             )
@@ -296,7 +355,7 @@ class Conversation:
         """
         if self._when_full == "stop":
             return 0
-        before, length = self.turns, len(self.settled()[0].token_ids)
+        before, length = self.turns, len(self.settled())
         if self.rows - length >= self.rows // share:
             return 0
         while length > self.rows // 2:
@@ -304,21 +363,47 @@ class Conversation:
             if len(fewer) == len(self.turns):
                 break
             self.turns = fewer
-            length = len(self.settled()[0].token_ids)
+            length = len(self.settled())
         dropped = len(before) - len(self.turns)
         if dropped:
             self.notices.append(Dropped(dropped))
         return dropped
 
-    def _render(self, turns: Sequence[Turn], open_reply: bool) -> Prompt:
-        return render(
+    def _render(self, open_reply: bool) -> PromptRows:
+        turns, config = self.all_turns, self._model.config
+        before, rendered = self._rendered.get(open_reply, ([], None))
+        if rendered and len(before) == len(turns) and all(map(operator.is_, before, turns)):
+            return rendered
+        if not turns:
+            return PromptRows(Prompt([], [], [], []), [], config)
+        prompt = render(
             turns,
             self._tokenizer,
-            self._model.config,
+            config,
             thinking=self._thinking,
+            tools=self._tools,
             open_reply=open_reply,
         )
+        if not open_reply and self.pending.turns and turns[-1].role == "user":
+            prompt = unfinished(prompt, self._tokenizer, config)
+        rendered = with_rows(prompt, turns, config)
+        self._rendered[open_reply] = turns, rendered
+        return rendered
 
 
-def _joined(before: str, text: str) -> str:
-    return f"{before} {text}".strip()
+def _unless(cancelled: Cancelled | None, steps: Steps[Result], quiet: bool) -> Work[Result | None]:
+    """Drive steps unless cancelled, and yield each, or None if `quiet`; None where cancelled.
+
+    After the last of them there is nothing left to cancel.
+    """
+    left = 1
+    with closing(steps):
+        while not left or cancelled is None or not cancelled():
+            try:
+                done, total = next(steps)
+            except StopIteration as end:
+                result: Result = end.value
+                return result
+            left = total - done
+            yield None if quiet else (done, total)
+    return None

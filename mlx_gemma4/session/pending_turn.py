@@ -1,19 +1,35 @@
-"""What was added to a conversation since the last reply, and the turns before it, as plain data.
+"""What was added to a conversation since the last reply, as plain data.
 
-Knows nothing of MLX. A `Draft` is never changed: a mark keeps it, and an error goes back to it.
+Knows nothing of MLX. A `PendingTurn` is never changed: a mark keeps it, and an error goes back to
+it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+from weakref import WeakValueDictionary
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from PIL import Image as Pillow
 
-from ..chat.messages import Image, Part, Sound, Text, Turn, Video
+from ..chat.messages import (
+    ImagePart,
+    Part,
+    SoundPart,
+    TextPart,
+    ToolResult,
+    Turn,
+    VideoPart,
+)  # fmt: skip
 from ..errors import Gemma4Error
+from ..events import ToolCall
 from ..media.audio import FRAME, RATE, need_frames, pause
+from ..media.images import Picture
 
 Frames = NDArray[np.float32]
 
@@ -24,15 +40,20 @@ Well below the rows that a cache can always drop for free: what lies after the p
 """
 
 
-def _none() -> Frames:
+_HELD: WeakValueDictionary[str, NDArray[Any]] = WeakValueDictionary()  # by digest
+
+
+def no_frames() -> Frames:
+    """(0, 640)."""
     return np.zeros((0, FRAME), np.float32)
 
 
 @dataclass(frozen=True, eq=False)
-class Draft:
-    """The user's turn while it is being made.
+class PendingTurn:
+    """The user's turn while it is made, after the results of tools that were called.
 
     Attributes:
+        results: what tools returned.
         parts: what was added, but for what follows.
         live: (n, 640) the clip that is being heard; more frames lengthen it.
         held: (n, 640) frames that wait to be heard after it.
@@ -42,9 +63,10 @@ class Draft:
         frames: how many were added in all.
     """
 
+    results: tuple[ToolResult, ...] = ()
     parts: tuple[Part, ...] = ()
-    live: Frames = field(default_factory=_none)
-    held: Frames = field(default_factory=_none)
+    live: Frames = field(default_factory=no_frames)
+    held: Frames = field(default_factory=no_frames)
     waiting: tuple[Part, ...] = ()
     relayed: bool = False
     heard: str = ""
@@ -56,49 +78,75 @@ class Draft:
         return self.frames * FRAME / RATE
 
     @property
-    def sounds(self) -> tuple[Sound, ...]:
+    def sounds(self) -> tuple[SoundPart, ...]:
         """The clips that are not yet text, but for the frames that are held."""
-        whole = tuple(part for part in self.parts if isinstance(part, Sound))
-        return (*whole, Sound(self.live)) if len(self.live) else whole
+        whole = tuple(part for part in self.parts if isinstance(part, SoundPart))
+        return (*whole, SoundPart(self.live)) if len(self.live) else whole
 
     @property
     def is_empty(self) -> bool:
         """Whether there is nothing to answer."""
-        return not (self.parts or self.heard or len(self.live) or len(self.held))
+        return not (self.results or self.parts or self.heard or len(self.live) or len(self.held))
 
-    def add(self, part: Part) -> Draft:
+    def add(self, part: Part) -> PendingTurn:
         """Add a part. A sound ends the clip that is being heard."""
-        if not isinstance(part, Sound):
+        if not isinstance(part, SoundPart):
             return replace(self, parts=(*self.parts, part))
         frames = self.frames + len(part.frames)
         return replace(self.closed(), parts=(*self.closed().parts, part), frames=frames)
 
-    def hold(self, frames: Frames) -> Draft:
+    def hold(self, frames: Frames) -> PendingTurn:
         """Take frames to be heard later."""
         count = self.frames + len(frames)
         return replace(self, held=np.concatenate([self.held, frames]), frames=count)
 
-    def hear(self, limit: int) -> Draft:
+    def hear(self, limit: int) -> PendingTurn:
         """Hear what is held; a clip that passes `limit` frames is cut at a pause."""
         *whole, live = cut(np.concatenate([self.live, self.held]), limit)
-        parts = (*self.parts, *map(Sound, whole))
-        return replace(self, parts=parts, live=live, held=_none())
+        parts = (*self.parts, *map(SoundPart, whole))
+        return replace(self, parts=parts, live=live, held=no_frames())
 
-    def closed(self) -> Draft:
+    def closed(self) -> PendingTurn:
         """End the clip that is being heard."""
         clip = np.concatenate([self.live, self.held])
-        ended = (Sound(clip),) if len(clip) else ()
-        return replace(self, parts=(*self.parts, *ended), live=_none(), held=_none())
+        ended = (SoundPart(clip),) if len(clip) else ()
+        return replace(self, parts=(*self.parts, *ended), live=no_frames(), held=no_frames())
 
-    def turn(self) -> Turn | None:
-        """The user's turn as far as the conversation has it; None if that is nothing."""
+    def answered(self, call: ToolCall, response: object, calls: Sequence[ToolCall]) -> PendingTurn:
+        """Add what a tool returned; results are in the order of the calls."""
+        results = {result.id: result for result in self.results}
+        results[call.id] = ToolResult(call.name, response, call.id)
+        in_order = tuple(results[one.id] for one in calls if one.id in results)
+        return replace(self, results=in_order)
+
+    @cached_property
+    def turns(self) -> tuple[Turn, ...]:
+        """The results and the user's turn, as far as the conversation has them."""
         parts = self.parts
         if self.relayed:
-            parts = tuple(part for part in parts if not isinstance(part, Sound))
-            parts = (*parts, Text(self.heard)) if self.heard else parts
+            parts = tuple(part for part in parts if not isinstance(part, SoundPart))
+            parts = (*parts, TextPart(self.heard)) if self.heard else parts
         elif len(self.live):
-            parts = (*parts, Sound(self.live))
-        return Turn("user", parts) if parts else None
+            parts = (*parts, SoundPart(self.live))
+        results = (Turn("tool", self.results),) if self.results else ()
+        return (*results, Turn("user", parts)) if parts else results
+
+
+def held_once(part: Part) -> Part:
+    """The part; what the model sees or hears of it is held once, however often it is added."""
+
+    def once(picture: Picture) -> Picture:
+        patches = _HELD.setdefault(picture.digest, picture.patches)
+        return picture if patches is picture.patches else replace(picture, patches=patches)
+
+    match part:
+        case ImagePart(picture):
+            return ImagePart(once(picture))
+        case VideoPart(frames):
+            return VideoPart(tuple((seconds, once(picture)) for seconds, picture in frames))
+        case SoundPart(frames):
+            return SoundPart(_HELD.setdefault(part.digest, frames))
+    return part
 
 
 def checked(frames: ArrayLike) -> Frames:
@@ -113,6 +161,30 @@ def checked(frames: ArrayLike) -> Frames:
             "Look at what made them.",
         )
     return clip
+
+
+def tool_content(content: str | Mapping[str, Any] | Sequence[Any]) -> tuple[Any, list[Any]]:
+    """A tool's response, and its pictures. Raises Gemma4Error where a part is something else."""
+    if isinstance(content, str | Mapping):
+        return content, []
+    texts, pictures = [], []
+    for part in content:
+        match part:
+            case str(text) | {"type": "text", "text": str(text)}:
+                texts.append(text)
+            case {"type": "image", "image": picture}:
+                pictures.append(picture)
+            case Pillow.Image() | Path() | np.ndarray():
+                pictures.append(part)
+            case _:
+                raise Gemma4Error(
+                    "tool_result_malformed",
+                    "The tool result is malformed",
+                    f"A part of it is {str(part)[:80]!r}.",
+                    'Use text, {"type": "text", "text": ...}, pictures, or {"type": "image", '
+                    '"image": ...}.',
+                )
+    return "\n".join(texts), pictures
 
 
 def cut(clip: Frames, limit: int) -> list[Frames]:
@@ -140,5 +212,5 @@ def without_oldest(turns: Sequence[Turn]) -> list[Turn]:
 
 def medium_name(part: Part) -> str:
     """What a person calls it."""
-    names = {Image: "picture", Video: "video", Sound: "sound"}
+    names = {ImagePart: "picture", VideoPart: "video", SoundPart: "sound"}
     return names.get(type(part), "text")

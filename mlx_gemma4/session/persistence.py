@@ -1,12 +1,12 @@
-"""A conversation in a folder: session.json, and beside it files that are named by their content.
+"""A conversation in a folder: session.json, the media that it names, and its parked rows.
 
-    session.json              turns, draft and settings; names the others
-    <sha256>.npy              patches of a picture, or frames of a sound, as the model took them;
-                              uint8 stands for float32 of these values / 255
-    <sha256>.safetensors      rows of the cache
+    session.json        turns, pending turn and settings
+    <sha256>.npz        a picture: uint8 patches and positions, by `Picture.digest`
+    <sha256>.npy        a sound: float32 frames, by `SoundPart.digest`
+    rows/               a `PrefixStore`: the rows of its cache
 
-A file whose name is the hash of its content never changes, so writing one cannot harm what was
-saved before. session.json is replaced last, in one step; what it no longer names is then removed.
+A file that is named by its content never changes, so writing one cannot harm what was saved before.
+session.json is replaced last, in one step; what it no longer names is then removed.
 """
 
 import hashlib
@@ -14,67 +14,47 @@ import io
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import mlx.core as mx
 import numpy as np
 
-from ..chat.messages import Turn
-from ..chat.render import Prompt
-from ..checkpoint.safetensors import read_header
+from ..chat.messages import SoundPart, Turn
 from ..errors import Gemma4Error
 from ..hub import disk
-from ..model.gemma4 import Gemma4
-from .pending_turn import Draft
-from .prefix_cache import Timeline
-from .turn_json import Array, draft_from_json, draft_to_json, turn_from_json, turn_to_json
+from ..media.images import Picture
+from .pending_turn import PendingTurn
+from .prefix_cache import PrefixCache
+from .prefix_store import PrefixStore, locked, write
+from .rows import Row
+from .turn_json import Array, pending_from_json, pending_to_json, turn_from_json, turn_to_json
 
-VERSION = 2
-"""Of the format. Version 1, which is read too, had no uint8; any other is refused."""
+VERSION = 3
+"""Of the format. Versions 1 and 2 had other files for media, which are read too."""
+ROWS = "rows"
+"""The folder of the parked rows, and their owner."""
 
 _INDEX = "session.json"
-_OURS = re.compile(r"[0-9a-f]{64}\.(npy|safetensors)|new\.(json|npy|safetensors)")
-_SAMPLE = 16  # values of each tensor, which tell models of one shape apart
+_OURS = re.compile(r"[0-9a-f]{64}\.(npy|npz|safetensors)|new[-.].*")
 
 
 @dataclass(frozen=True, eq=False)
-class State:
+class SavedSession:
     """What is saved of a session, but for the cache."""
 
     turns: tuple[Turn, ...]
-    draft: Draft
+    pending: PendingTurn
     image_tokens: int
     thinking: bool
+    tools: tuple[Any, ...] = ()
 
 
-@dataclass(frozen=True)
-class Rows:
-    """Where rows of a cache are: the file, how many, of which tokens, and computed how."""
+def save(folder: Path, state: SavedSession, cache: PrefixCache | None) -> None:
+    """Save a state and what a cache holds of it; see `Session.save`.
 
-    file: str
-    count: int
-    tokens: str
-    kind: str
-
-
-def save(
-    folder: Path,
-    model: Gemma4,
-    state: State,
-    timeline: Timeline | None,
-    prompt: Prompt,
-) -> None:
-    """Save a state; see `Session.save`.
-
-    Args:
-        folder: where.
-        model: whose conversation it is.
-        state: what to save.
-        timeline: whose rows to save too; it holds the prompt and nothing else.
-        prompt: of the state, as far as it stands.
+    Files that are there already are not written again.
     """
     strange = [path.name for path in _files(folder) if not _OURS.fullmatch(path.name)]
     if strange and not (folder / _INDEX).is_file():
@@ -82,50 +62,51 @@ def save(
             "save_failed",
             "The conversation cannot be saved",
             f"{folder} holds something else: {strange[0]}.",
-            "Give another folder.",
+            "Use another folder.",
         )
-    folder.mkdir(parents=True, exist_ok=True)
-    names: set[str] = set()
+    with disk.explained(), locked(folder):
+        names: set[str] = set()
 
-    def put(array: Array) -> str:
-        content = io.BytesIO()
-        np.save(content, packed(array), allow_pickle=False)
-        name = f"{hashlib.sha256(content.getbuffer()).hexdigest()}.npy"
-        if name not in names and not (folder / name).is_file():
-            _write(folder / "new.npy", content.getbuffer())
-            (folder / "new.npy").replace(folder / name)
-        names.add(name)
-        return name
+        def put(medium: Picture | SoundPart) -> str:
+            name = f"{medium.digest}.{'npz' if isinstance(medium, Picture) else 'npy'}"
+            if name not in names and not (folder / name).is_file():
+                content = io.BytesIO()
+                if isinstance(medium, Picture):
+                    np.savez(content, patches=medium.patches, positions=medium.positions)
+                else:
+                    np.save(content, medium.frames, allow_pickle=False)
+                write(folder / name, content.getbuffer())
+            names.add(name)
+            return name
 
-    with disk.explained():
         session: dict[str, Any] = {
-            "model": fingerprint(model),
             "image_tokens": state.image_tokens,
             "thinking": state.thinking,
+            "tools": state.tools,
             "turns": [turn_to_json(turn, put) for turn in state.turns],
-            "draft": draft_to_json(state.draft, put),
-            "cache": None,
+            "pending": pending_to_json(state.pending, put),
         }
-        if timeline is not None and len(timeline):
-            name = _write_rows(folder, timeline)
-            names.add(name)
-            tokens = _hash_of_tokens(prompt, len(timeline))
-            session["cache"] = vars(Rows(name, len(timeline), tokens, _kind(model, timeline)))
-        text = _json({"version": VERSION, "sha256": _hash(session), "session": session})
-        _write(folder / "new.json", text.encode())
-        _sync(folder)  # the files that it names are there before it is
-        (folder / "new.json").replace(folder / _INDEX)
-        _sync(folder)
-    for path in _files(folder):
-        if _OURS.fullmatch(path.name) and path.name not in names:
-            path.unlink(missing_ok=True)
+        text = _json({"version": VERSION, "sha256": _hash(session), "session": session}).encode()
+        index = folder / _INDEX
+        if not index.is_file() or index.read_bytes() != text:
+            _sync(folder)  # the files that it names are there before it is
+            write(index, text)
+            _sync(folder)
+        for path in _files(folder):
+            if _OURS.fullmatch(path.name) and path.name not in names:
+                path.unlink(missing_ok=True)
+        store = PrefixStore(folder / ROWS)
+        if cache is not None and len(cache):
+            store.park(ROWS, cache)
+        else:
+            store.remove(ROWS)
 
 
-def load(folder: Path, model: Gemma4) -> tuple[State, Rows | None]:
-    """Read a state, and where the rows of its cache are.
+def load(folder: Path) -> SavedSession:
+    """Read a state.
 
     Raises:
-        Gemma4Error: there is none, it is damaged, of another version or another model's.
+        Gemma4Error: there is none, it is damaged, or of another version.
     """
     index = folder / _INDEX
     if not index.is_file():
@@ -136,12 +117,12 @@ def load(folder: Path, model: Gemma4) -> tuple[State, Rows | None]:
             "Check the path.",
         )
     try:
-        written = json.loads(index.read_text("utf-8"))
+        written = json.loads(index.read_bytes())
         version, session = written["version"], written["session"]
-        known = version in (1, VERSION)
+        known = version in (1, 2, VERSION)
         if known and written["sha256"] != _hash(session):
             raise ValueError("its checksum is wrong")
-    except (ValueError, KeyError, TypeError) as error:
+    except Exception as error:  # JSON can hold anything
         raise _damaged(index, error) from error
     if not known:
         raise Gemma4Error(
@@ -150,109 +131,49 @@ def load(folder: Path, model: Gemma4) -> tuple[State, Rows | None]:
             f"Its format has version {version!r}, and this program reads version {VERSION}.",
             "Use the version of the program that saved it.",
         )
-    if session["model"] != fingerprint(model):
-        raise Gemma4Error(
-            "saved_of_other_model",
-            "The saved conversation is another model's",
-            f"{folder} was saved with other weights than those that are loaded now.",
-            "Load the model that it was saved with.",
-        )
-
-    def get(name: str) -> Array:
-        content = (folder / name).read_bytes()
-        if name != f"{hashlib.sha256(content).hexdigest()}.npy":
-            raise ValueError(f"the checksum of {name} is wrong")
-        return unpacked(np.load(io.BytesIO(content), allow_pickle=False))
-
     try:
-        state = State(
+        get = _reader(folder, hashed_files=version < 3)
+        return SavedSession(
             tuple(turn_from_json(turn, get) for turn in session["turns"]),
-            draft_from_json(session["draft"], get),
+            pending_from_json(session["draft" if version < 3 else "pending"], get),
             int(session["image_tokens"]),
             bool(session["thinking"]),
+            tuple(session.get("tools", ())),
         )
-        return state, Rows(**session["cache"]) if session["cache"] else None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except Exception as error:  # a damaged file makes numpy and zipfile raise nearly anything
         raise _damaged(folder, error) from error
 
 
-def load_rows(
-    folder: Path,
-    rows: Rows,
-    model: Gemma4,
-    timeline: Timeline,
-    prompt: Prompt,
-    turns: Sequence[Turn],
-) -> bool:
-    """Make a timeline hold the saved rows of this prompt; False where they are of no use.
-
-    They are of no use if the file is missing or damaged, the conversation is tokenized otherwise
-    now, or the cache is of another kind.
-    """
-    path = folder / rows.file
-    if rows.kind != _kind(model, timeline) or rows.tokens != _hash_of_tokens(prompt, rows.count):
-        return False
-    if not path.is_file() or rows.file != f"{_hash_of_file(path)}.safetensors":
-        return False
-    tensors = mx.load(str(path))
-    assert isinstance(tensors, dict)
-    mx.eval(tensors)  # the file may be removed by the next save
-    timeline.fill(tensors, prompt, turns, rows.count)
-    return True
+def load_rows(folder: Path, cache: PrefixCache, rows: Sequence[Row]) -> bool:
+    """Make a cache hold what was saved of these rows; return whether there is anything of use."""
+    return PrefixStore(folder / ROWS).fill(cache, rows)
 
 
-def fingerprint(model: Gemma4) -> str:
-    """Tell a model by its shape and some values of each of its tensors."""
-    config = model.config
-    digest = hashlib.sha256(
-        repr((config.text_config, config.vision_config, config.audio_config)).encode()
-    )
-    for name, tensor in sorted(model.tensors().items()):
-        values = tensor.reshape(-1)[:_SAMPLE].astype(mx.float32)
-        digest.update(f"{name} {tensor.shape}".encode() + np.array(values).tobytes())
-    return digest.hexdigest()
+def _reader(folder: Path, hashed_files: bool) -> Callable[[str], Array | Picture]:
+    """What reads the medium of a name; before version 3 it was the hash of the whole file."""
 
+    def get(name: str) -> Array | Picture:
+        path = folder / Path(name).name
+        content = path.read_bytes()
+        loaded = np.load(io.BytesIO(content), allow_pickle=False)
+        medium: Array | Picture
+        if isinstance(loaded, np.ndarray):
+            medium = loaded
+            if loaded.ndim != 2 or loaded.dtype not in (np.uint8, np.float32):
+                raise ValueError(f"{name} holds {loaded.dtype} of shape {loaded.shape}")
+            digest = hashlib.sha256(content if hashed_files else np.ascontiguousarray(loaded).data)
+            found = digest.hexdigest()
+        else:
+            patches, positions = loaded["patches"], loaded["positions"]
+            if patches.dtype != np.uint8 or positions.shape != (len(patches), 2):
+                raise ValueError(f"{name} holds no picture")
+            medium = Picture(patches, positions, (0, 0), (0, 0))
+            found = medium.digest
+        if path.stem != found:
+            raise ValueError(f"the checksum of {name} is wrong")
+        return medium
 
-def packed(array: Array) -> Array:
-    """Give float32 as uint8 where `unpacked` makes the same bits of it; any other as it is.
-
-    That is so of every picture: `images.patches` divides 8-bit levels by 255.
-    """
-    levels = np.clip(array * 255 + 0.5, 0, 255).astype(np.uint8)
-    same = np.array_equal(unpacked(levels).view(np.uint32), array.view(np.uint32))
-    return levels if same else array
-
-
-def unpacked(array: Array) -> Array:
-    """Undo `packed`."""
-    return array.astype(np.float32) / np.float32(255) if array.dtype == np.uint8 else array
-
-
-def _write_rows(folder: Path, timeline: Timeline) -> str:
-    making = folder / "new.safetensors"
-    disk.need_space(folder, timeline.nbytes)
-    mx.save_safetensors(str(making), timeline.tensors())
-    read_header(making)  # an error if it is not whole, which MLX would not notice
-    with making.open("rb") as file:
-        os.fsync(file.fileno())
-    name = f"{_hash_of_file(making)}.safetensors"
-    making.replace(folder / name)
-    return name
-
-
-def _kind(model: Gemma4, timeline: Timeline) -> str:
-    """What rows depend on besides the model and the tokens."""
-    dtype = model.tensors()["language_model.model.norm.weight"].dtype
-    return f"{model.mask_rule} {model.layout} {timeline.kv_bits} {dtype}"
-
-
-def _hash_of_tokens(prompt: Prompt, count: int) -> str:
-    return hashlib.sha256(np.array(prompt.token_ids[:count], np.int64).tobytes()).hexdigest()
-
-
-def _hash_of_file(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return get
 
 
 def _hash(session: object) -> str:
@@ -261,13 +182,6 @@ def _hash(session: object) -> str:
 
 def _json(value: object) -> str:
     return json.dumps(value, sort_keys=True)
-
-
-def _write(path: Path, content: bytes | memoryview) -> None:
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _sync(folder: Path) -> None:
@@ -285,9 +199,10 @@ def _files(folder: Path) -> list[Path]:
             "save_failed",
             "The conversation cannot be saved",
             f"{folder} is a file.",
-            "Give a folder.",
+            "Use a folder.",
         )
-    return [path for path in folder.iterdir() if path.name != _INDEX] if folder.exists() else []
+    ours = (_INDEX, ROWS)
+    return [path for path in folder.iterdir() if path.name not in ours] if folder.exists() else []
 
 
 def _damaged(path: Path, error: Exception) -> Gemma4Error:

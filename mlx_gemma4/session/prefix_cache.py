@@ -13,14 +13,11 @@ from dataclasses import dataclass
 import mlx.core as mx
 import numpy as np
 
-from ..chat.messages import Image, Turn, Video
-from ..chat.render import Prompt
-from ..generation.prefill_decode import Cancelled, Progress, decode, prefill
+from ..generation.prefill_decode import Cancelled, Steps, decode, prefill
 from ..generation.sampler import Sampler
-from ..model.cache import Cache
-from ..model.cache import Mark as CacheMark
+from ..model import cache as kv
 from ..model.gemma4 import Gemma4
-from .rows import Row, between, common, rows_of
+from .rows import PromptRows, Row, common
 
 SEGMENT = 8192
 """Tokens that are embedded at a time: 63 MB of the 12B's embeddings in bfloat16."""
@@ -29,34 +26,36 @@ _FEW = 64  # rows: feeding fewer in a step of their own would cost more than it 
 
 
 @dataclass(frozen=True, eq=False)
-class Mark:
-    """A place of a timeline: its cache, which may have been replaced since, and what it held."""
+class PrefixMark:
+    """A place of a prefix cache: its KV cache, which may have been replaced since, and its rows."""
 
-    cache: Cache
-    place: CacheMark
+    cache: kv.Cache
+    place: kv.Mark
     rows: tuple[Row, ...]
-    kept: CacheMark | None
+    kept: kv.Mark | None
 
 
-class Timeline:
-    """What a model has read and said.
+class PrefixCache:
+    """What a model has read and drawn.
 
     Args:
         model: whose cache it is.
         kv_bits: 8 or 4 to quantize the full layers' rows.
 
     Attributes:
-        kv_bits: as given.
+        model: as passed.
+        kv_bits: as passed.
+        rows: what its rows hold.
         rows_per_second: how fast the last rows were fed; None until some were.
     """
 
     def __init__(self, model: Gemma4, kv_bits: int | None = None) -> None:
-        self.rows_per_second: float | None = None
-        self._model = model
+        self.model = model
         self.kv_bits = kv_bits
+        self.rows: Sequence[Row] = []
+        self.rows_per_second: float | None = None
         self._cache = model.make_cache(kv_bits)
-        self._rows: list[Row] = []
-        self._kept: CacheMark | None = None
+        self._kept: kv.Mark | None = None
 
     def __len__(self) -> int:
         """Rows that are held."""
@@ -67,150 +66,80 @@ class Timeline:
         """Bytes of the cache, with its free room."""
         return self._cache.nbytes
 
-    def feed(
-        self,
-        prompt: Prompt,
-        turns: Sequence[Turn],
-        progress: Progress | None = None,
-        cancelled: Cancelled | None = None,
-        keep: int | None = None,
-    ) -> tuple[mx.array | None, int]:
-        """Make the cache hold the prompt that was made of these turns, and nothing else.
+    def feed(self, new: PromptRows, keep: int | None = None) -> Steps[tuple[mx.array, int]]:
+        """Make the cache hold a prompt, and nothing else.
+
+        Where it is closed early or fails, what is held is the beginning of the prompt.
 
         Args:
-            prompt: what to hold.
-            turns: what it was made of.
-            progress: called with (tokens fed, tokens to feed).
-            cancelled: asked between chunks whether to stop.
+            new: what to hold.
             keep: a row to which, or to a little before, the cache can then go back, however much
                 follows.
 
+        Yields:
+            (tokens fed, tokens to feed) after each chunk.
+
         Returns:
-            The logits (1, vocab) after it, None if cancelled; and how many tokens were to be fed.
+            The logits (1, vocab) after it, and how many tokens were fed.
 
         Raises:
-            Gemma4Error: if the context is full or the prompt is not usable. What is held is then a
-                beginning of it.
+            Gemma4Error: the context is full, or the prompt is not usable.
         """
-        rows = rows_of(prompt, turns, self._model.config)
         # the last row is fed again in any case, for its logits
-        self.go_back(min(common(rows, self._rows), len(rows) - 1))
+        self.go_back(min(self.shared(new), len(new) - 1))
         start = len(self)
         if keep is not None:
             if keep - start > _FEW:
-                if self._read(prompt, rows, start, keep, progress, cancelled) is None:
-                    return None, len(rows) - start
+                yield from self._read(new, start, keep)
             self.keep()
-        logits = self._read(prompt, rows, start, len(rows), progress, cancelled)
-        return logits, len(rows) - start
+        logits = yield from self._read(new, start, len(new))
+        assert logits is not None, "the last row at least was fed"
+        return logits, len(new) - start
 
-    def prepare(
-        self, prompt: Prompt, turns: Sequence[Turn], cancelled: Cancelled | None = None
-    ) -> int:
+    def prepare(self, new: PromptRows) -> Steps[int]:
         """As `feed`, but for more to follow: no row is fed again for its logits.
 
         Returns:
             How many tokens were fed.
         """
-        rows = rows_of(prompt, turns, self._model.config)
-        self.go_back(common(rows, self._rows))
+        self.go_back(self.shared(new))
         start = len(self)
         if self._kept is None:
             self.keep()
-        if start < len(rows):
-            self._read(prompt, rows, start, len(rows), None, cancelled)
+        yield from self._read(new, start, len(new))
         return len(self) - start
 
-    def shared(self, prompt: Prompt, turns: Sequence[Turn]) -> int:
+    def shared(self, new: PromptRows) -> int:
         """Count the rows of a prompt that are held, from its first on."""
-        return common(rows_of(prompt, turns, self._model.config), self._rows)
+        return common(new.rows, self.rows)
 
-    def say(
+    def draw(
         self, logits: mx.array, sampler: Sampler, limit: int, cancelled: Cancelled | None = None
     ) -> Generator[int]:
         """Draw at most `limit` ids of a reply after what was fed, as `decode` does."""
-        said: list[Row] = []
-        ends = self._model.config.eos_token_ids
-        drawing = decode(self._model, logits, self._cache, sampler, ends, limit, cancelled)
+        drawn: list[Row] = []
+        ends = self.model.config.eos_token_ids
+        drawing = decode(self.model, logits, self._cache, sampler, ends, limit, cancelled)
         try:
             with closing(drawing):
-                for drawn in drawing:
-                    said.append(drawn)
-                    yield drawn
+                for token_id in drawing:
+                    drawn.append(token_id)
+                    yield token_id
         finally:  # also where the reader stops in the middle
-            self._rows = [*self._rows, *said][: self._cache.offset]
+            self.rows = [*self.rows, *drawn][: self._cache.offset]
 
     def keep(self) -> None:
         """Be able to come back here, to this one place, however much follows."""
         self._kept = self._cache.mark()
 
-    def mark(self) -> Mark:
+    def mark(self) -> PrefixMark:
         """Remember this place."""
-        return Mark(self._cache, self._cache.mark(), tuple(self._rows), self._kept)
+        return PrefixMark(self._cache, self._cache.mark(), tuple(self.rows), self._kept)
 
-    def rewind(self, mark: Mark) -> None:
-        """Go to a place that this timeline has marked."""
-        self._cache, self._rows, self._kept = mark.cache, list(mark.rows), mark.kept
+    def rewind(self, mark: PrefixMark) -> None:
+        """Go to a place that was marked in this prefix cache."""
+        self._cache, self.rows, self._kept = mark.cache, list(mark.rows), mark.kept
         self._cache.rewind(mark.place)
-
-    def tensors(self) -> dict[str, mx.array]:
-        """Give what the cache holds, for `fill`."""
-        return self._cache.tensors()
-
-    def fill(
-        self, tensors: Mapping[str, mx.array], prompt: Prompt, turns: Sequence[Turn], count: int
-    ) -> None:
-        """Hold rows that were computed before: the first `count` of this prompt.
-
-        Raises:
-            Gemma4Error: if the tensors are not those of such a cache. Nothing is held then.
-        """
-        cache = self._model.make_cache(self.kv_bits)
-        cache.fill(count, tensors)
-        self._cache, self._kept = cache, None
-        self._rows = rows_of(prompt, turns, self._model.config)[:count]
-
-    def _read(
-        self,
-        prompt: Prompt,
-        rows: list[Row],
-        start: int,
-        stop: int,
-        progress: Progress | None,
-        cancelled: Cancelled | None,
-    ) -> mx.array | None:
-        """Feed the rows from what is held to `stop`, some thousands at a time.
-
-        Progress counts them from `start` on. Returns the logits of the last, None if cancelled.
-        """
-
-        def tell(base: int) -> Progress | None:
-            total = len(rows) - start
-            return None if progress is None else lambda done, _: progress(base + done, total)
-
-        began, first = time.perf_counter(), len(self)
-        logits = None
-        try:
-            while (at := len(self)) < stop:
-                new = between(prompt, at, _segment(rows, at, stop), self._model.config)
-                inputs = self._model.embed(
-                    np.array(new.token_ids), new.images, new.videos, new.audio
-                )
-                logits = prefill(
-                    self._model,
-                    inputs,
-                    self._cache,
-                    progress=tell(at - start),
-                    cancelled=cancelled,
-                )
-                if logits is None:
-                    return None
-            mx.eval(logits)
-        finally:
-            self._rows = rows[: len(self)]
-        if len(self) - first >= _FEW:
-            self.rows_per_second = (len(self) - first) / (time.perf_counter() - began)
-        return logits
 
     def go_back(self, row: int) -> None:
         """Drop the cache's rows from `row` on, or more where it cannot go back so little."""
@@ -220,15 +149,52 @@ class Timeline:
         elif kept is not None and kept.offset <= row:
             self._cache.rewind(kept)
         else:
-            self._cache, kept = self._model.make_cache(self.kv_bits), None
+            self._cache, kept = self.model.make_cache(self.kv_bits), None
         # a mark that lies ahead would keep the buffers of its time
         self._kept = kept if kept is not None and kept.offset <= len(self) else None
-        del self._rows[len(self) :]
+        if len(self) < len(self.rows):
+            self.rows = self.rows[: len(self)]
 
+    def tensors(self) -> tuple[dict[str, mx.array], int]:
+        """What the cache holds, for `fill`, and the fewest rows that can be gone back to then."""
+        tensors = self._cache.tensors()
+        filled = self.model.make_cache(self.kv_bits)
+        filled.fill(len(self), tensors)
+        return tensors, filled.earliest
 
-def _segment(rows: Sequence[Row], start: int, stop: int) -> int:
-    """Where to end a segment that begins at a row: not inside a picture."""
-    end = min(start + SEGMENT, stop)
-    while end < stop and isinstance(rows[end], Image | Video) and rows[end] == rows[end - 1]:
-        end += 1
-    return end
+    def fill(self, tensors: Mapping[str, mx.array], rows: Sequence[Row]) -> None:
+        """Hold rows that were computed before.
+
+        Raises:
+            Gemma4Error: the tensors are not those of such a cache; what was held stays.
+        """
+        cache = self.model.make_cache(self.kv_bits)
+        cache.fill(len(rows), tensors)
+        self._cache, self._kept, self.rows = cache, None, rows
+
+    def _read(self, new: PromptRows, start: int, stop: int) -> Steps[mx.array | None]:
+        """Feed the rows from what is held to `stop`; progress counts them from `start` on."""
+        logits, seconds, first = None, 0.0, len(self)
+        if first >= stop:
+            return None
+        try:
+            while (at := len(self)) < stop:
+                began = time.perf_counter()
+                part = new.between(at, new.segment(at, stop, SEGMENT))
+                ids = np.array(part.token_ids)
+                inputs = self.model.embed(ids, part.images, part.videos, part.audio)
+                with closing(prefill(self.model, inputs, self._cache)) as steps:
+                    while True:
+                        try:
+                            done, _ = next(steps)
+                        except StopIteration as end:
+                            logits = end.value
+                            break
+                        seconds += time.perf_counter() - began
+                        yield at - start + done, len(new) - start
+                        began = time.perf_counter()  # others may have worked in between
+        finally:
+            self.rows = new.rows[: len(self)]
+        if len(self) - first >= _FEW:
+            self.rows_per_second = (len(self) - first) / seconds
+        return logits

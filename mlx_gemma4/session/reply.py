@@ -1,59 +1,66 @@
-"""One reply while it is drawn: its events, the turn they make, and its numbers."""
+"""One reply while it is drawn: its events, the turn they make, its ids, and its numbers."""
 
+import json
 import time
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Sequence
+from dataclasses import replace
 
-from ..chat.messages import Part, Text, Turn
+from ..chat.messages import Part, TextPart, Turn
 from ..chat.parser import ReplyParser
 from ..chat.tokenizer import Tokenizer
 from ..events import Event, Thought, Token, ToolCall
 from ..model.config import Config
 
+_MOST = 1000  # replies whose ids are remembered
 
-class Answer:
+
+class DrawnReply:
     """Takes the ids of a reply as they are drawn.
 
     Args:
         tokenizer: for their text.
         config: for the ids that end a reply.
+        opening: ids of the prompt after the header of the model's turn (an empty thought).
 
     Attributes:
         ids: what was drawn so far.
     """
 
-    def __init__(self, tokenizer: Tokenizer, config: Config) -> None:
+    def __init__(self, tokenizer: Tokenizer, config: Config, opening: Sequence[int] = ()) -> None:
         self.ids: list[int] = []
         self._tokenizer = tokenizer
         self._config = config
+        self._opening = tuple(opening)
         self._parser = ReplyParser(tokenizer)
-        self._said: list[Event] = []
+        self._events: list[Event] = []
         self._times: list[float] = []
 
     def take(self, drawn: Iterable[int]) -> Generator[Event]:
-        """Give the events of a reply while its ids come."""
+        """Yield the events of a reply while its ids come."""
         for token_id in drawn:
             self._times.append(time.perf_counter())
             self.ids.append(token_id)
-            yield from self._tell(self._parser.add(token_id))
-        yield from self._tell(self._parser.finish())
+            yield from self._note(self._parser.add(token_id))
+        yield from self._note(self._parser.finish())
 
     @property
     def ended(self) -> bool:
-        """Whether the model said that this is all."""
+        """Whether the model ended its turn."""
         return bool(self.ids) and self.ids[-1] in self._config.eos_token_ids
 
     def turn(self, interrupted: bool) -> Turn:
-        """Give what was told so far as a turn of the model's."""
-        thought = "".join(event.text for event in self._said if isinstance(event, Thought))
-        text = "".join(event.text for event in self._said if isinstance(event, Token))
-        calls = [event for event in self._said if isinstance(event, ToolCall)]
+        """What was yielded so far, as a turn of the model's."""
+        thought = "".join(event.text for event in self._events if isinstance(event, Thought))
+        text = "".join(event.text for event in self._events if isinstance(event, Token))
+        calls = [event for event in self._events if isinstance(event, ToolCall)]
         parts: tuple[Part, ...] = (Thought(thought),) if thought else ()
         if text:
-            parts = (*parts, Text(text))
-        return Turn("model", (*parts, *calls), interrupted, self._text_ids() if text else ())
+            parts = (*parts, TextPart(text))
+        ids = self._kept_ids(len(calls)) if text or calls else ()
+        return Turn("model", (*parts, *calls), interrupted, ids)
 
     def stats(self, began: float) -> dict[str, float]:
-        """Give the numbers of this reply, whose prompt was begun at a `time.perf_counter`."""
+        """The numbers of this reply, whose work began at a `time.perf_counter`."""
         stats: dict[str, float] = {"reply_tokens": len(self.ids)}
         if self.ids:
             stats["seconds_to_first_token"] = self._times[0] - began
@@ -62,23 +69,67 @@ class Answer:
             stats["tokens_per_second"] = (len(self.ids) - 1) / seconds
         return stats
 
-    def _tell(self, events: list[Event]) -> Generator[Event]:
+    def _note(self, events: list[Event]) -> Generator[Event]:
         for event in events:
-            self._said.append(event)
+            self._events.append(event)
             yield event
 
-    def _text_ids(self) -> tuple[int, ...]:
-        """Give the ids of the text after the thought; none where control tokens are among them.
+    def _kept_ids(self, calls: int) -> tuple[int, ...]:
+        """The ids that the history keeps (`Turn.ids`); none where it cannot keep them all.
 
-        Those mean nothing there and have no text, so the history does without them.
+        Control tokens that mean nothing have no text, so the history does without them.
         """
         ids, controls = self.ids, self._tokenizer.controls
         if self.ended:
             ids = ids[:-1]
+        thought: list[int] = []
         if ids and ids[0] == controls.get("<|channel>"):
             end = controls.get("<channel|>")
-            ids = ids[ids.index(end) + 1 :] if end in ids else []
+            stop = ids.index(end) + 1 if end in ids else len(ids)
+            thought, ids = ids[:stop], ids[stop:]
+        outside = ids
+        if calls:
+            begin, end = controls["<|tool_call>"], controls["<tool_call|>"]
+            if not ids.count(begin) == ids.count(end) == calls:
+                return ()
+            outside, inside = [], False
+            for token_id in ids:
+                inside = inside or token_id == begin
+                if not inside:
+                    outside.append(token_id)
+                inside = inside and token_id != end
         config = self._config
         never = {*controls.values(), *config.eos_token_ids}
         never |= {config.image_token_id, config.audio_token_id, config.video_token_id}
-        return () if never & set(ids) else tuple(ids)
+        if never & set(outside):
+            return ()
+        return (*(thought if calls else () if thought else self._opening), *ids)
+
+
+class DrawnReplies:
+    """The ids of replies by what they hold, for a client that sends a conversation back."""
+
+    def __init__(self) -> None:
+        self._turns: dict[str, Turn] = {}
+
+    def add(self, turn: Turn) -> None:
+        """Remember a reply; the oldest of very many are forgotten."""
+        if turn.ids:
+            self._turns[_content(turn)] = turn
+            if len(self._turns) > _MOST:
+                del self._turns[next(iter(self._turns))]
+
+    def restored(self, turn: Turn) -> Turn:
+        """The turn with the ids (and the thought before calls) that it was drawn with, if known."""
+        known = self._turns.get(_content(turn)) if turn.role == "model" and not turn.ids else None
+        if known is None:
+            return turn
+        thoughts = tuple(part for part in known.parts if isinstance(part, Thought))
+        rest = tuple(part for part in turn.parts if not isinstance(part, Thought))
+        return replace(turn, parts=(*thoughts, *rest), ids=known.ids)
+
+
+def _content(turn: Turn) -> str:
+    text = "".join(part.text for part in turn.parts if isinstance(part, TextPart))
+    calls = [[p.name, p.arguments] for p in turn.parts if isinstance(p, ToolCall)]
+    return json.dumps([text.strip(), calls], sort_keys=True, default=str)

@@ -1,28 +1,31 @@
 """A conversation: turns are added, replies come as events, and nothing is read twice."""
 
 import secrets
-from collections.abc import Generator
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image as Pillow
 
-from ..chat.messages import Image, Part, Sound, Text, Turn, Video
+from ..chat.messages import ImagePart, Part, SoundPart, TextPart, Turn, VideoPart
 from ..chat.tokenizer import Tokenizer
 from ..errors import Gemma4Error
 from ..events import Event, Notice
-from ..generation.prefill_decode import Cancelled, Progress
+from ..generation.prefill_decode import Cancelled, Progress, Steps, finish
 from ..generation.sampler import Sampler
 from ..media import audio
 from ..media.images import Picture, patches
 from ..media.video import FRAME_TOKENS, Film, open_video, timed
 from ..model.gemma4 import Gemma4
-from . import persistence, prefix_cache
-from .conversation import Conversation, WhenFull
-from .pending_turn import Draft, checked
+from . import persistence
+from .conversation import Conversation, WhenFull, Work
+from .pending_turn import PendingTurn, checked, tool_content
+from .prefix_cache import PrefixMark
+from .prefix_store import PrefixStore
 from .transcriber import Hearing
 
 
@@ -32,19 +35,25 @@ class Mark:
 
     session: "Session"
     turns: tuple[Turn, ...]
-    draft: Draft
-    place: prefix_cache.Mark
+    pending: PendingTurn
+    place: PrefixMark
 
 
 class Session:
     """A conversation with a model.
 
     Text, pictures and sound are added in any order; `reply` answers what was added since the last
-    reply. While a reply is being read, any other call ends it, and what was said stays said.
+    reply. While a reply is being read, any other call ends it, and what was said stays; but no call
+    is possible from inside a callback. What takes long has a form in steps beside it (`replying`,
+    `listening`, `reading`), so that one thread can serve several sessions.
 
     Args:
         model: from `load`.
-        system: an instruction that stands before the conversation.
+        system: an instruction before the conversation.
+        turns: what was said before, as `turns` returns it. It is read with the first reply, or
+            by `reading`; what `store` holds of it is not read again.
+        tools: what the model may call, as in OpenAI's chat completions: {"type": "function",
+            "function": {"name", "description", "parameters"}}.
         image_tokens: the most tokens a picture may take; None for the model's own default.
         hearing: "direct": sound lies in the conversation. "relay": it is heard in a side context,
             and its transcript enters the conversation as text. "auto": direct where it ends before
@@ -54,65 +63,95 @@ class Session:
         tokenizer: None for the one in the model's folder.
         when_full: what to do when less than an eighth of the context is left: "stop" goes on until
             it is full, "drop" takes the oldest turns out until half of it is free.
+        store: where `park` keeps rows on disk, and where those of `turns` are looked for.
 
     Raises:
-        Gemma4Error: if the tokenizer cannot be read, or a setting is something else.
+        Gemma4Error: the tokenizer cannot be read, a setting is something else, or the turns or
+            tools are malformed.
     """
 
     def __init__(
         self,
         model: Gemma4,
         system: str | None = None,
+        turns: Sequence[Turn] = (),
+        tools: Sequence[Mapping[str, Any]] = (),
         image_tokens: int | None = None,
         hearing: Hearing = "auto",
         kv_bits: int | None = None,
         thinking: bool = False,
         tokenizer: Tokenizer | None = None,
         when_full: WhenFull = "stop",
+        store: PrefixStore | None = None,
     ) -> None:
         _check("hearing", hearing, get_args(Hearing))
         _check("when_full", when_full, get_args(WhenFull))
         self._model = model
         self._image_tokens = image_tokens or model.config.image_tokens
         self._thinking = thinking
-        self._talk = Conversation(
+        self._conversation = Conversation(
             model,
             tokenizer or _tokenizer_of(model),
-            [Turn("system", (Text(system),))] if system else [],
             hearing,
             kv_bits,
             thinking,
             when_full,
+            store,
         )
-        self._reply: Generator[Event] | None = None
+        self._system = system
+        self._tools = tuple(tools)
+        self._running: Generator[Any, None, Any] | None = None
+        self.open(turns)
 
     @property
     def turns(self) -> tuple[Turn, ...]:
         """The conversation so far, without what was added since the last reply."""
-        return tuple(self._talk.turns)
+        return tuple(self._conversation.turns)
+
+    def open(self, turns: Sequence[Turn], tools: Sequence[Mapping[str, Any]] | None = None) -> None:
+        """Replace the turns, and forget what was added since the last reply.
+
+        What the caches hold of the new turns is not read again. So a turn that is taken back,
+        edited or answered again costs nothing, and a reply that comes back equal keeps its ids.
+
+        Args:
+            turns: as for `Session`; a system turn is replaced by the session's own, if it has one.
+            tools: None for those that it has.
+        """
+        self._interrupt()
+        said = [turn for turn in turns if turn.role != "system" or self._system is None]
+        system = [Turn("system", (TextPart(self._system),))] if self._system else []
+        self._tools = self._tools if tools is None else tuple(tools)
+        self._conversation.open([*system, *said], self._tools)
+
+    @property
+    def unread(self) -> int:
+        """How many tokens of the conversation are not in the caches, nor in the store."""
+        self._interrupt()
+        return self._conversation.unread()
 
     @property
     def heard_seconds(self) -> float:
         """Seconds of sound that were added since the last reply."""
-        return self._talk.draft.seconds
+        return self._conversation.pending.seconds
 
     @property
     def context(self) -> tuple[int, int]:
         """How many rows of the context are used, and how many it has."""
-        return len(self._talk.timeline), self._talk.rows
+        return len(self._conversation.cache), self._conversation.rows
 
     @property
     def nbytes(self) -> int:
         """Bytes of the caches, with their free room."""
-        return self._talk.timeline.nbytes + self._talk.relay.nbytes
+        return self._conversation.cache.nbytes + self._conversation.transcriber.nbytes
 
     def notices(self) -> list[Notice]:
         """Take what happened unasked since the last call; `reply` gives what was not taken."""
-        return self._talk.told()
+        return self._conversation.take_notices()
 
     def add_text(self, text: str) -> None:
         """Add words. Control tokens spelled in them stay plain text."""
-        self._add(Text(text))
+        self._add(TextPart(text))
 
     def add_image(
         self,
@@ -131,9 +170,8 @@ class Session:
         Raises:
             Gemma4Error: if it cannot be read, or the model cannot see.
         """
-        self._needs("pictures", self._model.config.vision_config)
-        picture = patches(image, image_tokens or self._image_tokens)
-        self._add(Image(picture))
+        picture = self._picture(image, image_tokens)
+        self._add(ImagePart(picture))
         return picture
 
     def add_audio(
@@ -152,9 +190,11 @@ class Session:
         self._needs("sound", self._model.config.audio_config)
         clips = audio.clips(audio.to_mono16k(samples, rate), long=long)
         self._interrupt()
-        self._talk.draft = self._talk.draft.hear(self._talk.limit)  # what is held comes before
+        self._conversation.pending = self._conversation.pending.hear(
+            self._conversation.limit
+        )  # what is held comes before
         for clip in clips:
-            self._add(Sound(audio.frames(clip)))
+            self._add(SoundPart(audio.frames(clip)))
 
     def add_video(self, video: str | Path | Film) -> None:
         """Add, as `add_image`, a video file's pictures or at most 32 (seconds, picture) in order.
@@ -164,14 +204,51 @@ class Session:
         """
         self._needs("pictures", self._model.config.vision_config)
         film = open_video(video) if isinstance(video, str | Path) else timed(video)
-        self._add(Video(tuple((seconds, patches(frame, FRAME_TOKENS)) for seconds, frame in film)))
+        self._add(
+            VideoPart(tuple((seconds, patches(frame, FRAME_TOKENS)) for seconds, frame in film))
+        )
+
+    def add_tool_result(
+        self, call_id: str, content: str | Mapping[str, Any] | Sequence[Any]
+    ) -> tuple[Picture, ...]:
+        """Add what a tool returned; the model goes on with it in the next reply.
+
+        Args:
+            call_id: `ToolCall.id` of a call in the last reply.
+            content: text, a dict, or a list of texts, {"type": "text", "text": ...} and pictures
+                (what `add_image` takes but a str, or {"type": "image", "image": ...}). Pictures
+                follow all results, as a turn of the user's.
+
+        Returns:
+            The pictures.
+
+        Raises:
+            Gemma4Error: there is no such call, or a part of the content is something else.
+        """
+        self._interrupt()
+        calls = self._conversation.calls
+        call = next((one for one in calls if one.id == call_id), None)
+        if call is None:
+            raise Gemma4Error(
+                "tool_call_unknown",
+                "The tool result answers no call",
+                f"The last reply has no call {call_id!r}; it has {[one.id for one in calls]}.",
+                "Use the id of a ToolCall of the last reply.",
+            )
+        before = self._conversation.pending
+        response, pictures = tool_content(content)
+        made = tuple(self._picture(picture) for picture in pictures)
+        self._conversation.pending = before.answered(call, response, calls)
+        for picture in made:
+            self._add(ImagePart(picture))
+        return made
 
     def hear(self, frames: ArrayLike) -> None:
         """Listen live: feed frames to the model now, and those that were held before them.
 
         Frames of one turn make one clip, however many calls bring them, until it is as long as the
-        model can hear: then it is cut at a pause and goes on as a further clip. In the relay the
-        finished one is written down at once, which takes as long as a short reply.
+        model can hear: then it is cut at a pause and goes on as a further clip. In the side context
+        the finished one is transcribed at once, which takes as long as a short reply.
 
         Args:
             frames: (n, 640) samples of 16 kHz mono sound in [-1, 1].
@@ -180,15 +257,18 @@ class Session:
             Gemma4Error: if the frames are not usable, the context is full or the model cannot hear.
                 These frames are not taken then, and all that was there before stays.
         """
+        finish(self.listening(frames))
+
+    def listening(self, frames: ArrayLike) -> Steps[None]:
+        """As `hear`, in steps: the frames are taken now, and fed while this is driven.
+
+        What is not fed when it is closed is fed by the next call that feeds.
+        """
         clip = self._checked(frames)
         self._interrupt()
-        before = self._talk.draft
-        self._talk.draft = before.hold(clip).hear(self._talk.limit)
-        try:
-            self._talk.listen()
-        except Gemma4Error:
-            self._talk.draft = before
-            raise
+        before = self._conversation.pending
+        self._conversation.pending = before.hold(clip).hear(self._conversation.limit)
+        return self._started(self._listen(before))
 
     def hold(self, frames: ArrayLike) -> None:
         """Take frames without feeding them: the next `hear` or `reply` feeds them in one go.
@@ -197,15 +277,15 @@ class Session:
         """
         clip = self._checked(frames)
         self._interrupt()
-        self._talk.draft = self._talk.draft.hold(clip)
+        self._conversation.pending = self._conversation.pending.hold(clip)
 
     def discard(self) -> None:
         """Forget what was added since the last reply: noise, or a recording that was cancelled."""
         self._interrupt()
-        self._talk.draft = Draft()
-        self._talk.relay.rest()
-        self._talk.go_back()
-        self._talk.watch_context()
+        self._conversation.pending = PendingTurn()
+        self._conversation.transcriber.reset()
+        self._conversation.go_back()
+        self._conversation.watch_context()
 
     def reply(
         self,
@@ -247,6 +327,26 @@ class Session:
             Gemma4Error: if nothing was added, a setting is out of range, or the conversation is
                 longer than the context.
         """
+        work = self.replying(
+            max_tokens, temperature, top_p, top_k, seed, cancelled=cancelled, heard=heard
+        )
+        return self._started(_events(work, progress))
+
+    def replying(
+        self,
+        max_tokens: int | None = None,
+        temperature: float | None = None,
+        top_p: float | None = None,
+        top_k: int | None = None,
+        seed: int | None = None,
+        cancelled: Cancelled | None = None,
+        heard: bool = False,
+    ) -> Work[None]:
+        """As `reply`, in steps.
+
+        It also yields (tokens fed, tokens to feed) after each chunk of the prompt, and None after
+        any other step: a token of a transcript.
+        """
         self._interrupt()
         config = self._model.config
         if max_tokens is not None and max_tokens < 1:
@@ -263,9 +363,8 @@ class Session:
             config.suppress_tokens,
             secrets.randbits(32) if seed is None else seed,
         )
-        self._talk.check()
-        self._reply = self._talk.answer(sampler, max_tokens, heard, progress, cancelled)
-        return self._reply
+        self._conversation.check()
+        return self._started(self._conversation.answer(sampler, max_tokens, heard, cancelled))
 
     def mark(self) -> Mark:
         """Remember this place, for `rewind`. It holds on to the cache's buffers while it lives.
@@ -274,8 +373,8 @@ class Session:
         and add it anew. Regenerate: mark before `reply`, rewind, and reply with another seed.
         """
         self._interrupt()
-        talk = self._talk
-        return Mark(self, tuple(talk.turns), talk.draft, talk.timeline.mark())
+        talk = self._conversation
+        return Mark(self, tuple(talk.turns), talk.pending, talk.cache.mark())
 
     def rewind(self, mark: Mark) -> None:
         """Go to a place that was marked in this session, as if nothing had come after it.
@@ -291,29 +390,45 @@ class Session:
                 "The mark was made in another session.",
                 "Use a mark of this session.",
             )
-        self._talk.turns, self._talk.draft = list(mark.turns), mark.draft
-        self._talk.timeline.rewind(mark.place)
-        if not mark.draft.relayed:
-            self._talk.relay.rest()
-        self._talk.watch_context()
+        self._conversation.turns, self._conversation.pending = list(mark.turns), mark.pending
+        self._conversation.cache.rewind(mark.place)
+        if not mark.pending.relayed:
+            self._conversation.transcriber.reset()
+        self._conversation.watch_context()
 
     def idle(self, cancelled: Cancelled | None = None) -> bool:
         """Do one piece of work that would else be done in the next reply.
 
-        The last answer is read again without its thought, a conversation whose oldest turns were
-        dropped is read anew, and what was added is read ahead of the reply.
+        The turns are read as far as they are not, the last answer is read again without its
+        thought, and what was added is read ahead of the reply.
 
         Args:
             cancelled: asked between chunks whether to stop; what was done is kept.
 
         Returns:
-            Whether there was something to do; then there may be more.
+            Whether there may be more to do.
 
         Raises:
-            Gemma4Error: if the context is full.
+            Gemma4Error: the context is full.
+        """
+        return finish(self.reading(), cancelled=cancelled) is not False
+
+    def reading(self) -> Steps[bool]:
+        """As `idle`, in steps; returns whether there was something to do."""
+        self._interrupt()
+        return self._started(self._conversation.read_ahead())
+
+    def park(self, owner: str) -> bool:
+        """Park the cache's rows in the store, in the name of an owner: the conversation's id.
+
+        Returns:
+            Whether anything was written: not without a store, and not if nothing is new.
+
+        Raises:
+            Gemma4Error: the disk is full, or its folder cannot be written.
         """
         self._interrupt()
-        return self._talk.work_ahead(cancelled)
+        return self._conversation.park(owner)
 
     def save(self, path: str | Path, cache: bool = True) -> None:
         """Save the conversation, with what was added, to a folder.
@@ -326,14 +441,15 @@ class Session:
                 put off is done first (`idle`).
 
         Raises:
-            Gemma4Error: if the folder holds something else, or the disk is full.
+            Gemma4Error: the folder holds something else, or the disk is full.
         """
         self._interrupt()
         while cache and self.idle():
             pass
-        talk, rows = self._talk, self._talk.timeline if cache else None
-        state = persistence.State(tuple(talk.turns), talk.draft, self._image_tokens, self._thinking)
-        persistence.save(Path(path), self._model, state, rows, talk.settled()[0])
+        state = persistence.SavedSession(
+            self.turns, self._conversation.pending, self._image_tokens, self._thinking, self._tools
+        )
+        persistence.save(Path(path), state, self._conversation.cache if cache else None)
 
     @classmethod
     def restore(
@@ -345,32 +461,67 @@ class Session:
         tokenizer: Tokenizer | None = None,
         when_full: WhenFull = "stop",
     ) -> "Session":
-        """Go on with a conversation that was saved; the other settings are saved with it.
+        """Resume a conversation that was saved; the other settings are saved with it.
 
-        Where the cache's rows were not saved, are damaged or do not fit the settings, the turns
-        are read again: by `idle`, or by the next reply.
+        Where the cache's rows were not saved, are damaged, another model's or do not fit the
+        settings, the turns are read again: by `idle`, or by the next reply.
 
         Raises:
-            Gemma4Error: if there is no conversation, it is damaged, or it is another model's.
+            Gemma4Error: there is no conversation, or it is damaged.
         """
-        state, rows = persistence.load(Path(path), model)
+        saved = persistence.load(Path(path))
         session = cls(
-            model, None, state.image_tokens, hearing, kv_bits, state.thinking, tokenizer, when_full
+            model,
+            turns=saved.turns,
+            tools=saved.tools,
+            image_tokens=saved.image_tokens,
+            hearing=hearing,
+            kv_bits=kv_bits,
+            thinking=saved.thinking,
+            tokenizer=tokenizer,
+            when_full=when_full,
         )
-        talk = session._talk
-        talk.turns, talk.draft = list(state.turns), state.draft
-        if rows is not None:
-            persistence.load_rows(Path(path), rows, model, talk.timeline, *talk.settled())
+        conversation = session._conversation
+        conversation.pending = saved.pending
+        persistence.load_rows(Path(path), conversation.cache, conversation.settled().rows)
         return session
+
+    def _listen(self, before: PendingTurn) -> Steps[None]:
+        try:
+            yield from self._conversation.listen()
+        except Gemma4Error:
+            self._conversation.pending = before
+            raise
+
+    def _picture(
+        self,
+        image: Pillow.Image | str | Path | NDArray[np.generic],
+        image_tokens: int | None = None,
+    ) -> Picture:
+        self._needs("pictures", self._model.config.vision_config)
+        return patches(image, image_tokens or self._image_tokens)
 
     def _add(self, part: Part) -> None:
         self._interrupt()
-        self._talk.add(part)
+        self._conversation.add(part)
+
+    def _started(self, work: Generator[Any, None, Any]) -> Generator[Any, None, Any]:
+        self._running = work
+        return work
 
     def _interrupt(self) -> None:
-        """End the reply that is being read."""
-        if self._reply is not None:
-            self._reply.close()
+        """End the work that is being driven."""
+        if self._running is None:
+            return
+        if getattr(self._running, "gi_running", False):
+            raise Gemma4Error(
+                "session_busy",
+                "The session is busy",
+                "It was called from inside a callback of its own (progress or cancelled).",
+                "Let the callback return first, and end the reply by closing it.",
+            )
+        self._running.close()
+        self._running = None
 
     def _checked(self, frames: ArrayLike) -> NDArray[np.float32]:
         self._needs("sound", self._model.config.audio_config)
@@ -384,6 +535,16 @@ class Session:
                 f"Its folder has no weights for {medium}.",
                 "Use a folder that was converted with them (mlx-lm's converter leaves them out).",
             )
+
+
+def _events(work: Work[None], progress: Progress | None) -> Generator[Event]:
+    with closing(work):
+        for step in work:
+            if isinstance(step, tuple):
+                if progress is not None:
+                    progress(*step)
+            elif step is not None:
+                yield step
 
 
 def _tokenizer_of(model: Gemma4) -> Tokenizer:

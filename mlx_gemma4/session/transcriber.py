@@ -1,24 +1,26 @@
-"""Where sound is heard: in the conversation, or in a side context that gives it as text (relay).
+"""A side context that turns sound into text: where the conversation hears badly, or beside it.
 
-The 12B understands sound badly that lies past some position of its context
-(`audio_safe_position` in Package.toml). There the relay hears it: a short instruction is read once
-and marked, the frames stream in after it while they are spoken, and the transcript is drawn at the
-end. Sound that lies in the conversation is written down here too, after the answer, where that is
-asked for.
+The 12B understands sound badly that is past some position of its context (`audio_safe_position`
+in Package.toml). There the transcriber hears it: a short instruction is read once and marked, the
+frames stream in after it while they are spoken, and the transcript is drawn at the end.
 """
 
+from collections.abc import Sequence
+from contextlib import closing
 from typing import Literal
 
-from ..chat.messages import Sound, Text, Turn
+from ..chat.messages import SoundPart, TextPart, Turn
 from ..chat.parser import ReplyParser
-from ..chat.render import Prompt, render, unfinished
+from ..chat.render import render, unfinished
 from ..chat.tokenizer import Tokenizer
 from ..events import Token
-from ..generation.prefill_decode import Cancelled
+from ..generation.prefill_decode import Steps
 from ..generation.sampler import Sampler
 from ..media.audio import FRAME, LIMIT_SECONDS, RATE
 from ..model.gemma4 import Gemma4
-from .prefix_cache import Mark, Timeline
+from .pending_turn import cut
+from .prefix_cache import PrefixCache, PrefixMark
+from .rows import PromptRows, with_rows
 
 Hearing = Literal["auto", "direct", "relay"]
 
@@ -40,13 +42,13 @@ A package of the catalogue may have words of its own: the tiny model was not tra
 _SPARE = 16  # tokens that a transcript may have besides one for each two frames
 
 
-class Relay:
-    """A side context that hears one clip after another and writes each down.
+class Transcriber:
+    """Hears one clip after another, and transcribes each.
 
     Args:
-        model: who hears.
-        tokenizer: its tokenizer.
-        instruction: what asks for the transcript.
+        model: hears.
+        tokenizer: the model's.
+        instruction: asks for the transcript.
         safe: the position before which sound should end; None if it does not matter.
     """
 
@@ -55,73 +57,83 @@ class Relay:
     ) -> None:
         self._model = model
         self._tokenizer = tokenizer
-        self._words = Text(instruction)
-        self._timeline = Timeline(model)
-        self._start: Mark | None = None
-        head = self._beginning()
-        self.limit = CLIP if safe is None else max(min(CLIP, safe - len(head.token_ids) - 1), 1)
+        self._instruction = TextPart(instruction)
+        self._cache = PrefixCache(model)
+        self._start: PrefixMark | None = None
+        head = len(self._prompt([Turn("user", (self._instruction,))], False))
+        self.limit = CLIP if safe is None else max(min(CLIP, safe - head - 1), 1)
         """Frames of the longest clip it hears."""
 
     @property
     def nbytes(self) -> int:
         """Bytes of its cache."""
-        return self._timeline.nbytes
+        return self._cache.nbytes
 
-    def prepare(self) -> int:
-        """Read the instruction, if that was not done before; give the rows that were fed."""
+    def prepare(self) -> Steps[int]:
+        """Read the instruction, if that was not done before; return the rows that were fed."""
         if self._start is not None:
             return 0
-        fed = self._timeline.prepare(self._beginning(), [Turn("user", (self._words,))])
-        self._start = self._timeline.mark()
+        fed = yield from self._cache.prepare(
+            self._prompt([Turn("user", (self._instruction,))], False)
+        )
+        self._start = self._cache.mark()
         return fed
 
-    def hear(self, clip: Sound) -> int:
-        """Make the side context hold a clip as far as it was spoken; feeds only what is new.
+    def hear(self, clip: SoundPart) -> Steps[int]:
+        """Hold a clip as far as it was spoken; feeds only what is new.
 
         Returns:
             How many rows were fed.
         """
-        self.prepare()
-        turns = [Turn("user", (self._words, clip))]
-        return self._timeline.prepare(self._open(turns), turns)
+        yield from self.prepare()
+        turns = [Turn("user", (self._instruction, clip))]
+        return (yield from self._cache.prepare(self._prompt(turns, False)))
 
-    def transcript(self, clip: Sound, cancelled: Cancelled | None = None) -> str | None:
-        """Write down a whole clip, and forget it; None if cancelled, with the clip still held.
+    def transcribe(self, clip: SoundPart) -> Steps[str]:
+        """Transcribe a whole clip, and forget it; where it is closed early, the clip is still held.
 
-        It is the likeliest text, empty if the context has no room for it. A model that runs on is
+        The text is the likeliest, empty if the context has no room for it. A model that goes on is
         stopped at 12.5 tokens a second of sound, three times as many as the fastest speech takes.
         """
-        turns = [Turn("user", (self._words, clip))]
-        prompt, config = self._render(turns, True), self._model.config
-        room = config.text_config.max_position_embeddings - len(prompt.token_ids)
+        config = self._model.config
+        prompt = self._prompt([Turn("user", (self._instruction, clip))], True)
+        room = config.text_config.max_position_embeddings - len(prompt)
         if room < 1:
-            self.rest()
+            self.reset()
             return ""
-        self.prepare()
-        logits, _ = self._timeline.feed(prompt, turns, cancelled=cancelled)
-        if logits is None:
-            return None
+        yield from self.prepare()
+        logits, _ = yield from self._cache.feed(prompt)
         sampler = Sampler(temperature=0, suppress=config.suppress_tokens)
         limit = min(len(clip.frames) // 2 + _SPARE, room)
-        ids = list(self._timeline.say(logits, sampler, limit, cancelled))
-        if len(ids) < limit and not (ids and ids[-1] in config.eos_token_ids):
-            return None
-        parser = ReplyParser(self._tokenizer)
-        events = [event for token_id in ids for event in parser.add(token_id)] + parser.finish()
-        self.rest()
-        return "".join(event.text for event in events if isinstance(event, Token)).strip()
+        parser, text = ReplyParser(self._tokenizer), ""
+        with closing(self._cache.draw(logits, sampler, limit)) as drawing:
+            for count, token_id in enumerate(drawing):
+                text += _text(parser.add(token_id))
+                yield count, limit
+        self.reset()
+        return (text + _text(parser.finish())).strip()
 
-    def rest(self) -> None:
-        """Forget what was heard, and give the memory back that it took."""
+    def transcribe_all(self, clips: Sequence[SoundPart]) -> Steps[str]:
+        """Transcribe clips, cut where they are too long, as one text."""
+        texts = []
+        for clip in clips:
+            for frames in cut(clip.frames, self.limit):
+                texts.append((yield from self.transcribe(SoundPart(frames))))
+        return " ".join(texts).strip()
+
+    def reset(self) -> None:
+        """Forget what was heard, and free the memory that it took."""
         if self._start is not None:
-            self._timeline.rewind(self._start)
+            self._cache.rewind(self._start)
 
-    def _beginning(self) -> Prompt:
-        """The instruction, with nothing heard yet."""
-        return self._open([Turn("user", (self._words,))])
+    def _prompt(self, turns: Sequence[Turn], open_reply: bool) -> PromptRows:
+        """What is fed; without a reply, only as far as more of the sound can follow."""
+        config = self._model.config
+        prompt = render(turns, self._tokenizer, config, open_reply=open_reply)
+        if not open_reply:
+            prompt = unfinished(prompt, self._tokenizer, config)
+        return with_rows(prompt, turns, config)
 
-    def _open(self, turns: list[Turn]) -> Prompt:
-        return unfinished(self._render(turns, False), self._tokenizer, self._model.config)
 
-    def _render(self, turns: list[Turn], open_reply: bool) -> Prompt:
-        return render(turns, self._tokenizer, self._model.config, open_reply=open_reply)
+def _text(events: Sequence[object]) -> str:
+    return "".join(event.text for event in events if isinstance(event, Token))

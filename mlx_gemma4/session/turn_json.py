@@ -1,4 +1,4 @@
-"""Turns and drafts as JSON; their arrays go elsewhere, by name. Knows nothing of MLX or files."""
+"""Turns as JSON; their media go elsewhere, by name. Knows nothing of MLX or files."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,20 +6,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..chat.messages import Image, Part, Sound, Text, ToolResult, Turn, Video
+from ..chat.messages import ImagePart, Part, SoundPart, TextPart, ToolResult, Turn, VideoPart
 from ..events import Thought, ToolCall
+from ..media.audio import FRAME
 from ..media.images import Picture
-from .pending_turn import Draft
+from .pending_turn import PendingTurn, no_frames
 
 Array = NDArray[Any]
-Put = Callable[[Array], str]
-"""Stores an array and gives its name."""
-Get = Callable[[str], Array]
-"""Gives the array of a name."""
+Put = Callable[[Picture | SoundPart], str]
+"""Stores a medium and returns its name."""
+Get = Callable[[str], Array | Picture]
+"""Returns the medium of a name: a sound's frames, a picture without its sizes, or its patches."""
 
 
 def turn_to_json(turn: Turn, put: Put) -> dict[str, Any]:
-    """Write a turn down."""
+    """A turn as JSON."""
     return {
         "role": turn.role,
         "parts": [_to_json(part, put) for part in turn.parts],
@@ -34,25 +35,28 @@ def turn_from_json(value: dict[str, Any], get: Get) -> Turn:
     return Turn(value["role"], parts, bool(value["interrupted"]), tuple(value["ids"]))
 
 
-def draft_to_json(draft: Draft, put: Put) -> dict[str, Any]:
-    """Write a draft down."""
+def pending_to_json(pending: PendingTurn, put: Put) -> dict[str, Any]:
+    """A pending turn as JSON."""
     return {
-        "parts": [_to_json(part, put) for part in draft.parts],
-        "live": put(draft.live),
-        "held": put(draft.held),
-        "waiting": [_to_json(part, put) for part in draft.waiting],
-        "relayed": draft.relayed,
-        "heard": draft.heard,
-        "frames": draft.frames,
+        "results": [_to_json(result, put) for result in pending.results],
+        "parts": [_to_json(part, put) for part in pending.parts],
+        "live": put(SoundPart(pending.live)) if len(pending.live) else None,
+        "held": put(SoundPart(pending.held)) if len(pending.held) else None,
+        "waiting": [_to_json(part, put) for part in pending.waiting],
+        "relayed": pending.relayed,
+        "heard": pending.heard,
+        "frames": pending.frames,
     }
 
 
-def draft_from_json(value: dict[str, Any], get: Get) -> Draft:
-    """Read a draft; errors as in `turn_from_json`."""
-    return Draft(
+def pending_from_json(value: dict[str, Any], get: Get) -> PendingTurn:
+    """Read a pending turn; errors as in `turn_from_json`."""
+    results = [_from_json(result, get) for result in value.get("results", ())]
+    return PendingTurn(
+        results=tuple(result for result in results if isinstance(result, ToolResult)),
         parts=tuple(_from_json(part, get) for part in value["parts"]),
-        live=get(value["live"]),
-        held=get(value["held"]),
+        live=_frames(value["live"], get),
+        held=_frames(value["held"], get),
         waiting=tuple(_from_json(part, get) for part in value["waiting"]),
         relayed=bool(value["relayed"]),
         heard=str(value["heard"]),
@@ -62,45 +66,51 @@ def draft_from_json(value: dict[str, Any], get: Get) -> Draft:
 
 def _to_json(part: Part, put: Put) -> dict[str, Any]:
     match part:
-        case Text(text):
+        case TextPart(text):
             return {"text": text}
         case Thought(text):
             return {"thought": text}
-        case ToolCall(name, arguments):
-            return {"call": name, "arguments": arguments}
-        case ToolResult(name, response):
-            return {"result": name, "response": response}
-        case Sound(frames):
-            return {"sound": put(frames)}
-        case Image(picture):
+        case ToolCall(call_id, name, arguments):
+            return {"call": name, "arguments": arguments, "id": call_id}
+        case ToolResult(name, response, call_id):
+            return {"result": name, "response": response, "id": call_id}
+        case SoundPart():
+            return {"sound": put(part)}
+        case ImagePart(picture):
             return {"image": _picture_to_json(picture, put)}
-        case Video(frames):
+        case VideoPart(frames):
             return {"video": [[at, _picture_to_json(picture, put)] for at, picture in frames]}
 
 
 def _from_json(value: dict[str, Any], get: Get) -> Part:
     match value:
         case {"text": str(text)}:
-            return Text(text)
+            return TextPart(text)
         case {"thought": str(text)}:
             return Thought(text)
         case {"call": str(name), "arguments": dict(arguments)}:
-            return ToolCall(name, arguments)
+            return ToolCall(str(value.get("id", "")), name, arguments)
         case {"result": str(name), "response": response}:
-            return ToolResult(name, response)
+            return ToolResult(name, response, str(value.get("id", "")))
         case {"sound": str(name)}:
-            return Sound(get(name))
+            return SoundPart(_frames(name, get))
         case {"image": dict(picture)}:
-            return Image(_picture_from_json(picture, get))
+            return ImagePart(_picture_from_json(picture, get))
         case {"video": list(frames)}:
-            return Video(tuple((float(at), _picture_from_json(one, get)) for at, one in frames))
+            return VideoPart(tuple((float(at), _picture_from_json(one, get)) for at, one in frames))
     raise ValueError(f"no part of a turn: {value}")
+
+
+def _frames(name: str | None, get: Get) -> NDArray[np.float32]:
+    frames = no_frames() if name is None else get(name)
+    if isinstance(frames, Picture) or frames.shape[1] != FRAME:
+        raise ValueError(f"{name} is no sound")
+    return frames.astype(np.float32)
 
 
 def _picture_to_json(picture: Picture, put: Put) -> dict[str, Any]:
     return {
-        "patches": put(picture.patches),
-        "positions": picture.positions.tolist(),
+        "file": put(picture),
         "size": list(picture.size),
         "original": list(picture.original),
         "notes": list(picture.notes),
@@ -108,10 +118,16 @@ def _picture_to_json(picture: Picture, put: Put) -> dict[str, Any]:
 
 
 def _picture_from_json(value: dict[str, Any], get: Get) -> Picture:
-    return Picture(
-        get(value["patches"]),
-        np.array(value["positions"], np.int32),
-        (value["size"][0], value["size"][1]),
-        (value["original"][0], value["original"][1]),
-        tuple(value["notes"]),
-    )
+    if "patches" in value:  # before version 3; floats are levels that were divided by 255
+        patches = get(value["patches"])
+        assert isinstance(patches, np.ndarray)
+        if patches.dtype != np.uint8:
+            patches = np.rint(patches * 255).astype(np.uint8)
+        positions = np.array(value["positions"], np.int32)
+    else:
+        stored = get(value["file"])
+        if not isinstance(stored, Picture):
+            raise ValueError(f"{value['file']} is no picture")
+        patches, positions = stored.patches, stored.positions
+    size, original = ((int(w), int(h)) for w, h in (value["size"], value["original"]))
+    return Picture(patches, positions, size, original, tuple(map(str, value["notes"])))

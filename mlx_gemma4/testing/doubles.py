@@ -1,6 +1,6 @@
 """Test doubles that need no file: a small random model with every trait of the 12B, and sounds.
 
-`FakeEngine` stands in `engine/fake.py`, which knows nothing of MLX.
+`scripted_worker.py` has a worker without a model, which knows nothing of MLX.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from ..model.attention import MaskRule
 from ..model.config import FULL, SLIDING, Config
 from ..model.gemma4 import Gemma4
 from ..model.text import Layout
-from .scripted_worker import FakeEngine as FakeEngine
 
 
 def tiny_config() -> Config:

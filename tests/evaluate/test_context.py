@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from mlx_gemma4.chat.messages import Image, Sound, Text, Turn
+from mlx_gemma4.chat.messages import ImagePart, SoundPart, TextPart, Turn
 from mlx_gemma4.chat.render import render
 from mlx_gemma4.evaluate import context, haystack, scores, small_haystack
 from mlx_gemma4.evaluate.context import Context
@@ -25,7 +25,7 @@ def model() -> Model:
 
 
 def size(hay: Haystack, model: Model) -> int:
-    question = Turn("user", (Text(next(iter(hay.asked))),))
+    question = Turn("user", (TextPart(next(iter(hay.asked))),))
     prompt = render([*hay.turns, question], model.tokenizer, model.model.config)
     return len(prompt.token_ids)
 
@@ -77,7 +77,7 @@ def test_small_conversations_are_as_long_as_asked_and_no_longer(
     for depth in (0.0, 0.5, 1.0):
         hay = small_haystack.build(kind, length, depth, "x", model.tokenizer, config)
         assert length - 130 < size(hay, model) <= length
-        media = Image if kind == "picture" else Sound
+        media = ImagePart if kind == "picture" else SoundPart
         places = [n for n, t in enumerate(hay.turns) if any(isinstance(p, media) for p in t.parts)]
         assert len(places) == 1
         if length == 512:
@@ -88,7 +88,7 @@ def test_ten_needles_lie_at_equal_distances_in_a_conversation_of_the_length(mode
     hay = haystack.build("text", 4096, "x", model.tokenizer, model.model.config)
     assert len(hay.asked) == DEPTHS
     assert abs(size(hay, model) - 4096) < 60
-    said = [part.text for turn in hay.turns for part in turn.parts if isinstance(part, Text)]
+    said = [part.text for turn in hay.turns for part in turn.parts if isinstance(part, TextPart)]
     for question, number in hay.asked.items():
         colour = question.split()[6]
         assert f"The code of the {colour} locker is {number}." in said
@@ -100,10 +100,10 @@ def test_ten_needles_lie_at_equal_distances_in_a_conversation_of_the_length(mode
 @pytest.mark.parametrize("kind", ["picture", "sound"])
 def test_a_needle_can_be_a_sign_or_be_spoken(kind: str, model: Model) -> None:
     needle = haystack.needles(random.Random(0))[0]
-    medium = {"picture": Image, "sound": Sound}[kind]
+    medium = {"picture": ImagePart, "sound": SoundPart}[kind]
     parts = needle.parts(kind)
     assert any(isinstance(part, medium) for part in parts)
-    assert not any(isinstance(p, Text) and needle.number in p.text for p in parts)
+    assert not any(isinstance(p, TextPart) and needle.number in p.text for p in parts)
 
 
 def test_one_conversation_is_read_once_for_all_its_needles(model: Model) -> None:

@@ -14,7 +14,7 @@ from PIL import Image
 
 import mlx_gemma4
 from mlx_gemma4.chat.builtin_template import chat_text
-from mlx_gemma4.chat.messages import Text, Turn
+from mlx_gemma4.chat.messages import TextPart, Turn
 from mlx_gemma4.errors import Gemma4Error
 from mlx_gemma4.evaluate import surroundings
 from mlx_gemma4.evaluate.baselines.mlx_vlm import NAMES, TEMPLATE, completed
@@ -226,7 +226,9 @@ def test_a_folder_that_lacks_names_and_turns_is_completed_beside_it(
 
 @pytest.mark.parametrize("system", [False, True])
 def test_the_turns_that_are_added_are_those_that_our_model_reads(system: bool) -> None:
-    turns = [Turn("system", (Text("Be brief."),))] * system + [Turn("user", (Text("hello"),))]
+    turns = [Turn("system", (TextPart("Be brief."),))] * system + [
+        Turn("user", (TextPart("hello"),))
+    ]
     messages = [{"role": "system", "content": "Be brief."}] * system
     messages.append({"role": "user", "content": "hello"})
     template = Environment(keep_trailing_newline=True).from_string(TEMPLATE)

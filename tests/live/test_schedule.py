@@ -15,16 +15,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlx_gemma4.chat.messages import Sound, Turn
-from mlx_gemma4.chat.render import Prompt
+from mlx_gemma4.chat.messages import SoundPart, Turn
 from mlx_gemma4.chat.tokenizer import Tokenizer
 from mlx_gemma4.errors import Gemma4Error
 from mlx_gemma4.events import Done, Event, Heard
+from mlx_gemma4.generation.prefill_decode import Steps, finish
 from mlx_gemma4.hub import catalog
 from mlx_gemma4.model import cache as kv
 from mlx_gemma4.model.gemma4 import Gemma4
 from mlx_gemma4.session import conversation, pending_turn, prefix_cache, transcriber
-from mlx_gemma4.session.prefix_cache import Timeline
+from mlx_gemma4.session.prefix_cache import PrefixCache
+from mlx_gemma4.session.rows import PromptRows
 from mlx_gemma4.session.session import Mark, Session
 
 RNG = np.random.default_rng(4)
@@ -78,22 +79,24 @@ class Talk:
         self.when_full: conversation.WhenFull = when_full
         self.spoken = 0  # frames of VOICE that were used up
         self.given: list[np.ndarray] = []  # the clips of this turn, but for their cuts,
-        self.written: list[np.ndarray] = []  # and those that the relay has written down
+        self.written: list[np.ndarray] = []  # and those that the relay has transcribed
         self.marks: list[tuple[Mark, list[np.ndarray], list[np.ndarray]]] = []
         self.watch()
 
     def watch(self) -> None:
-        """Note what the relay writes down."""
-        relay = self.session._talk.relay
-        transcript = relay.transcript
+        """Note what is transcribed."""
+        relay = self.session._conversation.transcriber
+        transcribe = relay.transcribe
 
-        def noted(clip: Sound, cancelled: object = None) -> str | None:
+        def noted(clip: SoundPart) -> Steps[str]:
             assert len(clip.frames) <= relay.limit
-            if self.session._talk.draft.relayed:  # else the sound stays in the conversation
+            if (
+                self.session._conversation.pending.relayed
+            ):  # else the sound stays in the conversation
                 self.written.append(clip.frames)
-            return transcript(clip)
+            return (yield from transcribe(clip))
 
-        relay.transcript = noted  # type: ignore[method-assign]
+        relay.transcribe = noted  # type: ignore[method-assign]
 
     def voice(self, count: int) -> np.ndarray:
         start = self.spoken % (len(VOICE) - count)
@@ -132,7 +135,7 @@ class Talk:
             self.reply(step, number)
 
     def reply(self, step: str, number: int) -> None:
-        if self.session._talk.draft.is_empty:
+        if self.session._conversation.pending.is_empty:
             self.session.add_text("well?")
         reply = self.session.reply(number % 40 + 3, temperature=0, heard=step == "asked")
         told: list[Event] = []
@@ -142,17 +145,17 @@ class Talk:
                 reply.close()
         turn = self.session.turns[-2] if self.session.turns[-1].role == "model" else None
         if isinstance(told[-1], Done) and told[-1].reason != "silence" and turn:
-            clips = [part.frames for part in turn.parts if isinstance(part, Sound)]
+            clips = [part.frames for part in turn.parts if isinstance(part, SoundPart)]
             assert_same_sound(self.written + clips, self.given)
             wanted = step == "asked" or bool(self.written)
             assert any(isinstance(event, Heard) for event in told) == (wanted and bool(self.given))
-        if self.session._talk.draft.is_empty:
+        if self.session._conversation.pending.is_empty:
             self.given, self.written = [], []
 
     def save(self, cache: bool) -> None:
         with tempfile.TemporaryDirectory() as folder:
             self.session.save(folder, cache)
-            held = len(self.session._talk.timeline)
+            held = len(self.session._conversation.cache)
             before = self.session
             self.session = Session.restore(
                 self.model,
@@ -168,18 +171,18 @@ class Talk:
 
     def check(self) -> None:
         """All sound is there, and both caches are as fresh ones."""
-        state = self.session._talk.draft
+        state = self.session._conversation.pending
         clips = [clip.frames for clip in state.sounds]
         assert_same_sound([*self.written, *clips, *pending_turn.cut(state.held, 30)], self.given)
         assert state.frames == sum(map(len, self.given))
         if state.is_empty:
             self.session.add_text("end")
-        talk = self.session._talk
-        assert_as_fresh(self.model, talk.timeline, talk.prompt(), talk.all_turns)
-        relay = talk.relay
+        talk = self.session._conversation
+        assert_as_fresh(self.model, talk.cache, talk.prompt())
+        relay = talk.transcriber
         if state.relayed and len(state.live):
-            turns = [Turn("user", (relay._words, Sound(state.live)))]
-            assert_as_fresh(self.model, relay._timeline, relay._render(turns, True), turns)
+            turns = [Turn("user", (relay._instruction, SoundPart(state.live)))]
+            assert_as_fresh(self.model, relay._cache, relay._prompt(turns, True))
 
 
 def assert_same_sound(clips: list[np.ndarray], given: list[np.ndarray]) -> None:
@@ -188,17 +191,17 @@ def assert_same_sound(clips: list[np.ndarray], given: list[np.ndarray]) -> None:
     assert np.array_equal(np.concatenate(none + clips), np.concatenate(none + given))
 
 
-def assert_as_fresh(model: Gemma4, line: Timeline, prompt: Prompt, turns: list[Turn]) -> None:
+def assert_as_fresh(model: Gemma4, line: PrefixCache, new: PromptRows) -> None:
     """Feed the rest of a prompt, and compare logits and rows with one forward of all of it."""
-    logits, fed = line.feed(prompt, turns)
+    fed, prompt = finish(line.feed(new)), new.prompt
     fresh = model.make_cache()
     media = (prompt.images, prompt.videos, prompt.audio)
     expected = model.forward(prompt.token_ids, *media, cache=fresh)[:, -1]
-    assert logits is not None
-    assert np.abs(np.array(logits - expected)).max() < BOUND
+    assert fed is not None
+    assert np.abs(np.array(fed[0] - expected)).max() < BOUND
     assert len(line) == fresh.offset == len(prompt.token_ids)
     window = model.config.text_config.sliding_window - 1
-    ours, theirs = line.tensors(), fresh.tensors()
+    ours, theirs = line.tensors()[0], fresh.tensors()
     assert ours.keys() == theirs.keys()
     for name in ours:
         layer = fresh.layers[int(name.split(".")[0])]

@@ -16,7 +16,7 @@ from mlx_gemma4.checkpoint.safetensors import Tensor
 from mlx_gemma4.footprint import estimate, summary
 from mlx_gemma4.footprint.estimate import Machine, Model
 from mlx_gemma4.generation import prefill_decode
-from mlx_gemma4.generation.prefill_decode import prefill
+from mlx_gemma4.generation.prefill_decode import finish, prefill
 from mlx_gemma4.hub import catalog
 from mlx_gemma4.model import cache, gemma4
 from mlx_gemma4.model.cache import GlobalCache
@@ -126,7 +126,7 @@ def test_a_step_takes_no_more_than_is_told_and_not_much_less(
     mx.eval(more.embeddings)
     start = mx.get_active_memory() - held.nbytes
     mx.reset_peak_memory()
-    mx.eval(prefill(made, more, held, 64))
+    mx.eval(finish(prefill(made, more, held, 64)))
     measured = mx.get_peak_memory() - start
     need = estimate.need(tiny, HERE, held.offset, kv_bits)
     said = need.rows + (need.answering if count == 1 else need.reading)

@@ -89,15 +89,15 @@ def test_a_call_has_values_of_every_kind() -> None:
         "o": {"p q": {"k_1": ""}},
         "q:{": 1,
     }
-    assert parsed(ids_of(written)) == [ToolCall("a.b-c", arguments)]
+    assert parsed(ids_of(written)) == [ToolCall("", "a.b-c", arguments)]
 
 
 def test_several_calls_come_between_text_in_order() -> None:
     written = "Let me<|tool_call>call:f{}<tool_call|><|tool_call>call:g{a:1}<tool_call|>"
     assert parsed(ids_of(written)) == [
         Token("Let me", 0),
-        ToolCall("f", {}),
-        ToolCall("g", {"a": 1}),
+        ToolCall("", "f", {}),
+        ToolCall("", "g", {"a": 1}),
     ]
 
 
@@ -126,7 +126,7 @@ def test_a_whole_call_without_its_end_is_not_carried_out() -> None:
 
 def test_a_call_ends_a_thought_and_a_thought_ends_a_call() -> None:
     events = parsed(ids_of("<|channel>thought\na<|tool_call>call:f{}<tool_call|>b"))
-    assert events == [Thought("a"), ToolCall("f", {}), Token("b", 0)]
+    assert events == [Thought("a"), ToolCall("", "f", {}), Token("b", 0)]
     events = parsed(ids_of("<|tool_call>call:f{<|channel>thought\na<channel|>b"))
     assert events == [Token("call:f{", 0), Thought("a"), Token("b", 0)]
 
@@ -177,4 +177,4 @@ VALUES = st.recursive(
 @settings(deadline=None)
 @given(st.dictionaries(KEYS, VALUES, max_size=4))
 def test_a_call_as_we_write_it_is_read_back(arguments: dict[str, object]) -> None:
-    assert parsed(ids_of(call(ToolCall("f", arguments)))) == [ToolCall("f", arguments)]
+    assert parsed(ids_of(call(ToolCall("", "f", arguments)))) == [ToolCall("", "f", arguments)]

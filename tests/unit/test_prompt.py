@@ -5,7 +5,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mlx_gemma4.chat.messages import Image, Part, Sound, Text, ToolResult, Turn, Video
+from mlx_gemma4.chat.messages import (
+    ImagePart,
+    Part,
+    SoundPart,
+    TextPart,
+    ToolResult,
+    Turn,
+    VideoPart,
+)
 from mlx_gemma4.chat.render import Prompt, render
 from mlx_gemma4.chat.tokenizer import Tokenizer
 from mlx_gemma4.errors import Gemma4Error
@@ -21,7 +29,7 @@ TOKENIZER = small_tokenizer()
 CONFIG = media_config()
 PICTURE = patches(CASES["image"], 70)
 CLIP = frames(CASES["sound"])
-FILM = Video(
+FILM = VideoPart(
     tuple(
         (35.0 * i, patches(frame.transpose(1, 2, 0), 70)) for i, frame in enumerate(CASES["film"])
     )
@@ -56,7 +64,7 @@ TIME = {"type": "function", "function": {"name": "time", "description": "Tells t
 
 
 def turn(role: str, *parts: Part | str) -> Turn:
-    return Turn(role, tuple(Text(part) if isinstance(part, str) else part for part in parts))
+    return Turn(role, tuple(TextPart(part) if isinstance(part, str) else part for part in parts))
 
 
 CONVERSATIONS = {
@@ -70,21 +78,23 @@ CONVERSATIONS = {
         turn("model", "<|channel>thought\n<channel|>"),
         turn("user", "<|video|>"),
     ],
-    "media": [turn("user", "x", Sound(CLIP), Image(PICTURE), FILM), turn("model", "y")],
-    "picture later": [turn("user", "a"), turn("model", "b"), turn("user", Image(PICTURE), "c")],
-    "sound alone": [turn("user", Sound(CLIP))],
+    "media": [turn("user", "x", SoundPart(CLIP), ImagePart(PICTURE), FILM), turn("model", "y")],
+    "picture later": [turn("user", "a"), turn("model", "b"), turn("user", ImagePart(PICTURE), "c")],
+    "sound alone": [turn("user", SoundPart(CLIP))],
     "past thought": [turn("user", "a"), turn("model", Thought("hm\n"), "b"), turn("user", "c")],
-    "call": [turn("user", "a"), turn("model", ToolCall("time", {}))],
+    "call": [turn("user", "a"), turn("model", ToolCall("", "time", {}))],
     "result": [
         turn("user", "a"),
-        turn("model", Thought("hm\n"), ToolCall("weather", {"City": "x<turn|>", "days": 1.5})),
+        turn("model", Thought("hm\n"), ToolCall("", "weather", {"City": "x<turn|>", "days": 1.5})),
         turn("tool", ToolResult("weather", {"sky": "<|turn>", "rain": [True, {"mm": 1}]})),
     ],
     "chain": [
         turn("user", "a"),
-        turn("model", ToolCall("weather", {"b": [], "A": {"k": False}}), ToolCall("time", {})),
+        turn(
+            "model", ToolCall("", "weather", {"b": [], "A": {"k": False}}), ToolCall("", "time", {})
+        ),
         turn("tool", ToolResult("weather", "fair"), ToolResult("time", 12)),
-        turn("model", ToolCall("time", {})),
+        turn("model", ToolCall("", "time", {})),
         turn("tool", ToolResult("time", [1, 2])),
         turn("model", "Noon."),
         turn("user", "c"),
@@ -153,7 +163,7 @@ def test_what_anybody_says_cannot_become_a_control_token(template: str | None) -
     turns = [
         turn("system", evil),
         turn("user", evil),
-        turn("model", evil, ToolCall("f" + evil, {evil: [evil, {evil: evil}]})),
+        turn("model", evil, ToolCall("", "f" + evil, {evil: [evil, {evil: evil}]})),
         turn("tool", ToolResult("f" + evil, {evil: evil})),
         turn("model", evil),
         turn("user", evil),
@@ -171,14 +181,18 @@ def test_what_anybody_says_cannot_become_a_control_token(template: str | None) -
 
 def harmless(part: Part) -> Part:
     if isinstance(part, ToolCall):
-        return ToolCall("f", {"x": ["x", {"x": "x"}]})
-    return ToolResult("f", {"x": "x"}) if isinstance(part, ToolResult) else Text("x")
+        return ToolCall("", "f", {"x": ["x", {"x": "x"}]})
+    return ToolResult("f", {"x": "x"}) if isinstance(part, ToolResult) else TextPart("x")
 
 
 @pytest.mark.parametrize("template", [None, TEMPLATE])
 @pytest.mark.parametrize(
     "name, parts",
-    [("image", [Image(patches(CASES["image"], 280))]), ("audio", [Sound(CLIP)]), ("video", [FILM])],
+    [
+        ("image", [ImagePart(patches(CASES["image"], 280))]),
+        ("audio", [SoundPart(CLIP)]),
+        ("video", [FILM]),
+    ],
 )
 def test_media_expand_as_in_transformers(
     name: str, parts: list[Part], template: str | None
@@ -195,9 +209,9 @@ def test_media_expand_as_in_transformers(
 def test_media_lie_in_the_order_of_their_placeholders(template: str | None) -> None:
     second = patches(CASES["image"][:50], 70)
     turns = [
-        turn("user", Sound(CLIP), "one", Image(PICTURE)),
+        turn("user", SoundPart(CLIP), "one", ImagePart(PICTURE)),
         turn("model", "two"),
-        turn("user", "three", Image(second), FILM, "four", Sound(CLIP[:2])),
+        turn("user", "three", ImagePart(second), FILM, "four", SoundPart(CLIP[:2])),
     ]
     made = render(turns, TOKENIZER, CONFIG, template=template)
     assert [p is PICTURE.patches for p, _ in made.images] == [True, False]
@@ -231,11 +245,11 @@ def test_past_thoughts_are_left_out_unless_their_tools_are_at_work() -> None:
 def test_a_turn_that_brings_its_ids_stands_there_with_them(template: str | None) -> None:
     ids = tuple(TOKENIZER.encode(letter)[0] for letter in " user 7")
     turns = [
-        Turn("user", (Text("\ue000\ue0031\ue000\ue003 what"),)),  # not such a place
-        Turn("model", (Thought("hm"), Text(" user 7")), ids=ids),
-        Turn("user", (Text("and?"),)),
+        Turn("user", (TextPart("\ue000\ue0031\ue000\ue003 what"),)),  # not such a place
+        Turn("model", (Thought("hm"), TextPart(" user 7")), ids=ids),
+        Turn("user", (TextPart("and?"),)),
     ]
-    plain = [turns[0], Turn("model", (Text("X"),)), turns[2]]
+    plain = [turns[0], Turn("model", (TextPart("X"),)), turns[2]]
     (letter,) = TOKENIZER.encode("X")
     expected = render(plain, TOKENIZER, CONFIG, template=template).token_ids
     at = expected.index(letter)
@@ -290,9 +304,9 @@ def test_an_empty_conversation_is_an_error() -> None:
 @pytest.mark.parametrize(
     "role, part",
     [
-        ("system", Image(PICTURE)),
-        ("model", Sound(CLIP)),
-        ("tool", Text("x")),
+        ("system", ImagePart(PICTURE)),
+        ("model", SoundPart(CLIP)),
+        ("tool", TextPart("x")),
         ("user", Thought("x")),
     ],
 )

@@ -9,10 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from mlx_gemma4.chat.messages import Sound, Text, Turn
+from mlx_gemma4.chat.messages import SoundPart, TextPart, Turn
 from mlx_gemma4.chat.tokenizer import Tokenizer
 from mlx_gemma4.errors import Gemma4Error
 from mlx_gemma4.events import Done, Event, Thought, Token
+from mlx_gemma4.generation.prefill_decode import finish
 from mlx_gemma4.media.audio import frames
 from mlx_gemma4.model.gemma4 import Gemma4
 from mlx_gemma4.session import prefix_cache
@@ -46,9 +47,10 @@ def said(events: list[Event]) -> str:
 
 def assert_cache_is_as_a_fresh_one(session: Session) -> None:
     """Feed the conversation as it stands now, and compare with one forward of all of it."""
-    prompt = session._talk.prompt()
-    logits, _ = session._talk.timeline.feed(prompt, session._talk.all_turns)
-    assert logits is not None
+    prompt = session._conversation.prompt()
+    fed = finish(session._conversation.cache.feed(prompt))
+    assert fed is not None
+    logits, prompt = fed[0], prompt.prompt
     media = (prompt.images, prompt.videos, prompt.audio)
     fresh = session._model.forward(prompt.token_ids, *media)[:, -1]
     assert np.abs(np.array(logits - fresh)).max() < 2e-3
@@ -69,8 +71,8 @@ def test_a_reply_is_one_turn_of_tokens_and_one_done(session: Session) -> None:
     session.add_text("hello")
     *events, done = session.reply(max_tokens=5, temperature=1, seed=1)
     assert isinstance(done, Done)
-    assert session.turns[0] == Turn("user", (Text("hello"),))
-    assert session.turns[1] == Turn("model", (Text(said(events)),))
+    assert session.turns[0] == Turn("user", (TextPart("hello"),))
+    assert session.turns[1] == Turn("model", (TextPart(said(events)),))
     assert done.stats["reply_tokens"] == 5
     assert done.reason == "length"
 
@@ -139,7 +141,7 @@ def test_a_picture_given_while_listening_comes_before_the_sound(session: Session
     session.add_image(PICTURES[0])
     session.hear(CLIP[5:])
     config = session._model.config
-    ids = session._talk.prompt().token_ids
+    ids = session._conversation.prompt().prompt.token_ids
     assert ids.index(config.image_token_id) < ids.index(config.audio_token_id)
     assert ids.count(config.audio_token_id) == len(CLIP)
     assert_cache_is_as_a_fresh_one(session)
@@ -159,7 +161,7 @@ def test_a_closed_reply_stays_as_far_as_it_was_said(session: Session) -> None:
     reply = session.reply(max_tokens=50, temperature=1, seed=1)
     first = [next(reply), next(reply), next(reply)]
     reply.close()
-    assert session.turns[1] == Turn("model", (Text(said(first)),), interrupted=True)
+    assert session.turns[1] == Turn("model", (TextPart(said(first)),), interrupted=True)
     ask(session, "go on")
     assert_cache_is_as_a_fresh_one(session)
 
@@ -198,7 +200,7 @@ def test_a_cancel_while_answering_keeps_what_was_said(session: Session) -> None:
     *events, done = session.reply(temperature=1, seed=1, cancelled=lambda: next(answers))
     assert isinstance(done, Done) and done.reason == "cancelled"
     assert done.stats["reply_tokens"] == 3
-    assert session.turns[1] == Turn("model", (Text(said(events)),), interrupted=True)
+    assert session.turns[1] == Turn("model", (TextPart(said(events)),), interrupted=True)
 
 
 def test_a_past_thought_is_left_out_of_the_history(
@@ -233,7 +235,7 @@ def test_a_mark_outlives_a_cache_that_had_to_be_built_anew(session: Session) -> 
     ask(session, "one")
     mark = session.mark()
     ask(session, "two " * 150)
-    session._talk.turns = []  # nothing of what the cache holds is of use now
+    session._conversation.turns = []  # nothing of what the cache holds is of use now
     ask(session, "other")
     session.rewind(mark)
     ask(session, "three")
@@ -323,7 +325,7 @@ def test_frames_that_could_not_be_read_are_not_part_of_the_turn(session: Session
         session.hear(np.full((2, 640), np.nan, np.float32))
     finished(session)
     (heard,) = session.turns[0].parts
-    assert isinstance(heard, Sound) and np.array_equal(heard.frames, CLIP)
+    assert isinstance(heard, SoundPart) and np.array_equal(heard.frames, CLIP)
 
 
 def test_long_sound_is_refused_or_split_as_chosen(session: Session) -> None:
@@ -331,7 +333,7 @@ def test_long_sound_is_refused_or_split_as_chosen(session: Session) -> None:
     with pytest.raises(Gemma4Error, match="too long"):
         session.add_audio(samples, 16_000)
     session.add_audio(samples, 16_000, long="split")
-    assert len(session._talk.draft.parts) == 2
+    assert len(session._conversation.pending.parts) == 2
 
 
 def test_a_mark_of_another_session_is_refused(model: Gemma4) -> None:

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from mlx_gemma4 import load
-from mlx_gemma4.chat.messages import Image, Sound, Text
+from mlx_gemma4.chat.messages import ImagePart, SoundPart, TextPart
 from mlx_gemma4.errors import Gemma4Error
 from mlx_gemma4.events import Done, Event, Heard, Moved, Token
+from mlx_gemma4.generation.prefill_decode import Steps, finish
 from mlx_gemma4.hub import catalog
 from mlx_gemma4.media.audio import frames, open_sound
 from mlx_gemma4.model.gemma4 import Gemma4
@@ -67,7 +68,7 @@ def test_the_relay_writes_down_what_is_spoken_and_answers_the_text(
     session = Session(tiny, hearing="relay")
     speak(session, name)
     assert heard_in(events_of(session)) == [said]
-    assert session.turns[0].parts == (Text(said),)
+    assert session.turns[0].parts == (TextPart(said),)
 
 
 def test_a_picture_and_a_question_through_the_relay_are_answered_right(tiny: Gemma4) -> None:
@@ -89,7 +90,7 @@ def test_in_direct_a_transcript_is_given_where_it_is_asked_for_and_leaves_no_tra
     assert heard_in(with_line) == ["turn on the heater in the office"]
     assert heard_in(without) == []
     assert answer_in(with_line) == answer_in(without)
-    assert isinstance(asked.turns[0].parts[0], Sound)
+    assert isinstance(asked.turns[0].parts[0], SoundPart)
     done, other = with_line[-1], without[-1]
     assert isinstance(done, Done) and isinstance(other, Done)
     assert done.stats["new_prompt_tokens"] == other.stats["new_prompt_tokens"]
@@ -107,7 +108,9 @@ def test_beside_a_picture_the_question_is_written_down_after_the_answer(tiny: Ge
 def test_auto_hears_directly_while_the_sound_ends_before_the_safe_position(unsafe: Gemma4) -> None:
     session = Session(unsafe)
     session.add_text("listen")
-    start = session._talk.prompt().token_ids.index(5)  # the end of the turn: sound goes before it
+    start = session._conversation.prompt().prompt.token_ids.index(
+        5
+    )  # the end of the turn: sound goes before it
     session.hear(VOICE[: SAFE - start - 1])  # one row for what opens the sound
     assert session.notices() == []
     assert session.context[0] == SAFE
@@ -129,7 +132,7 @@ def test_a_sound_file_goes_to_the_relay_too_where_it_ends_too_late(unsafe: Gemma
     events = events_of(session)
     assert [event.where for event in events if isinstance(event, Moved)] == ["relay"]
     assert len(heard_in(events)) == 1
-    assert all(isinstance(part, Text) for part in session.turns[0].parts)
+    assert all(isinstance(part, TextPart) for part in session.turns[0].parts)
 
 
 def test_the_relay_cuts_clips_so_that_they_end_before_the_safe_position(
@@ -137,21 +140,22 @@ def test_the_relay_cuts_clips_so_that_they_end_before_the_safe_position(
 ) -> None:
     session = Session(unsafe, hearing="relay")
     written: list[int] = []
-    transcript = session._talk.relay.transcript
+    transcriber = session._conversation.transcriber
+    transcribe = transcriber.transcribe
 
-    def noted(clip: Sound, *rest: object) -> str | None:
+    def noted(clip: SoundPart) -> Steps[str]:
         written.append(len(clip.frames))
-        text = transcript(clip, *rest)  # type: ignore[arg-type]
-        assert len(session._talk.relay._timeline) < SAFE
+        text = yield from transcribe(clip)
+        assert len(transcriber._cache) < SAFE
         return text
 
-    monkeypatch.setattr(session._talk.relay, "transcript", noted)
+    monkeypatch.setattr(transcriber, "transcribe", noted)
     for start in range(0, 300, 20):
         session.hear(VOICE[start : start + 20])
-        assert len(session._talk.relay._timeline) <= SAFE
+        assert len(transcriber._cache) <= SAFE
     events_of(session)
     assert sum(written) == 300
-    assert max(written) <= session._talk.relay.limit < SAFE
+    assert max(written) <= transcriber.limit < SAFE
 
 
 def test_a_clip_past_the_limit_goes_on_as_a_further_one_cut_at_a_pause(model: Gemma4) -> None:
@@ -161,7 +165,7 @@ def test_a_clip_past_the_limit_goes_on_as_a_further_one_cut_at_a_pause(model: Ge
     for start in range(0, len(clip), 50):
         session.hear(clip[start : start + 50])
     events_of(session)
-    clips = [part.frames for part in session.turns[0].parts if isinstance(part, Sound)]
+    clips = [part.frames for part in session.turns[0].parts if isinstance(part, SoundPart)]
     assert [len(one) for one in clips] == [707, 93]  # the last silent 200 ms, in their middle
     assert np.array_equal(np.concatenate(clips), clip)
 
@@ -195,7 +199,7 @@ def test_held_frames_are_fed_in_one_go_by_the_next_frames_or_the_reply(model: Ge
     session.hold(VOICE[22:40])
     events_of(session)
     (heard,) = session.turns[0].parts
-    assert isinstance(heard, Sound) and np.array_equal(heard.frames, VOICE[:40])
+    assert isinstance(heard, SoundPart) and np.array_equal(heard.frames, VOICE[:40])
     assert session.heard_seconds == 0
 
 
@@ -204,7 +208,7 @@ def test_frames_that_were_only_held_are_answered(model: Gemma4) -> None:
     session.hold(VOICE[:20])
     assert isinstance(events_of(session)[-1], Done)
     (heard,) = session.turns[0].parts
-    assert isinstance(heard, Sound) and np.array_equal(heard.frames, VOICE[:20])
+    assert isinstance(heard, SoundPart) and np.array_equal(heard.frames, VOICE[:20])
 
 
 def test_a_picture_during_speech_goes_before_it_where_hearing_it_again_is_cheap(
@@ -218,7 +222,7 @@ def test_a_picture_during_speech_goes_before_it_where_hearing_it_again_is_cheap(
     assert (moved.what, moved.where) == ("picture", "before the sound")
     assert 40 <= moved.rows < 50
     events_of(session)
-    assert [type(part) for part in session.turns[0].parts] == [Image, Sound]
+    assert [type(part) for part in session.turns[0].parts] == [ImagePart, SoundPart]
 
 
 def test_a_picture_during_speech_waits_for_the_next_turn_where_that_would_take_too_long(
@@ -226,14 +230,14 @@ def test_a_picture_during_speech_waits_for_the_next_turn_where_that_would_take_t
 ) -> None:
     session = Session(model, image_tokens=70, hearing="direct")
     session.hear(VOICE[:100])
-    session._talk.timeline.rows_per_second = 10
+    session._conversation.cache.rows_per_second = 10
     session.add_image(NOISE)
     first = events_of(session)
     assert first[0] == Moved("picture", "next turn", 0)
-    assert [type(part) for part in session.turns[0].parts] == [Sound]
+    assert [type(part) for part in session.turns[0].parts] == [SoundPart]
     session.add_text("and this?")
     events_of(session)
-    assert [type(part) for part in session.turns[2].parts] == [Image, Text]
+    assert [type(part) for part in session.turns[2].parts] == [ImagePart, TextPart]
 
 
 def test_in_the_relay_a_picture_moves_nothing(model: Gemma4) -> None:
@@ -284,10 +288,15 @@ def test_silence_in_the_relay_is_no_question(
     model: Gemma4, monkeypatch: pytest.MonkeyPatch, barge: bool
 ) -> None:
     session = Session(model, hearing="relay")
-    monkeypatch.setattr(session._talk.relay, "transcript", lambda *_: "")
+
+    def nothing(_: SoundPart) -> Steps[str]:
+        yield 1, 1
+        return ""
+
+    monkeypatch.setattr(session._conversation.transcriber, "transcribe", nothing)
     session.hear(VOICE[:30])
     reply = session.reply()
-    assert next(reply) == Heard("")
+    assert next(reply) == Heard("", relayed=True)
     if barge:
         reply.close()
     else:
@@ -296,13 +305,13 @@ def test_silence_in_the_relay_is_no_question(
     session.hear(VOICE[:5])
     session.add_text("and now?")
     assert isinstance(events_of(session)[-1], Done)
-    assert session.turns[0].parts == (Text("and now?"),)
+    assert session.turns[0].parts == (TextPart("and now?"),)
 
 
 def test_the_side_context_gives_its_memory_back_after_the_reply(model: Gemma4) -> None:
     session = Session(model, hearing="relay")
-    relay = session._talk.relay
-    relay.prepare()
+    relay = session._conversation.transcriber
+    finish(relay.prepare())
     before = relay.nbytes
     session.hear(VOICE)
     assert relay.nbytes > before
@@ -319,6 +328,6 @@ def test_unknown_settings_are_refused_by_name(model: Gemma4) -> None:
 
 def test_a_model_that_cannot_hear_has_no_work_in_the_relay(model: Gemma4) -> None:
     deaf = Session(model, hearing="relay")
-    deaf._talk._model = Gemma4(replace(model.config, audio_config=None))
-    assert not deaf._talk._may_relay
+    deaf._conversation._model = Gemma4(replace(model.config, audio_config=None))
+    assert not deaf._conversation._may_relay
     assert transcriber.CLIP == 750

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mlx_gemma4.chat.messages import Image, Sound, Text, ToolResult, Turn, Video
+from mlx_gemma4.chat.messages import ImagePart, SoundPart, TextPart, ToolResult, Turn, VideoPart
 from mlx_gemma4.chat.tokenizer import Tokenizer
 from mlx_gemma4.errors import Gemma4Error
 from mlx_gemma4.events import Done, Event, ToolCall
@@ -55,12 +55,12 @@ def assert_same_turns(one: Session, other: Session) -> None:
         assert (left.role, left.interrupted, left.ids) == (right.role, right.interrupted, right.ids)
         for a, b in zip(left.parts, right.parts, strict=True):
             assert type(a) is type(b)
-            if isinstance(a, Image) and isinstance(b, Image):
+            if isinstance(a, ImagePart) and isinstance(b, ImagePart):
                 assert np.array_equal(a.picture.patches, b.picture.patches)
                 assert np.array_equal(a.picture.positions, b.picture.positions)
                 assert a.picture.positions.dtype == b.picture.positions.dtype
                 assert (a.picture.size, a.picture.notes) == (b.picture.size, b.picture.notes)
-            elif isinstance(a, Sound) and isinstance(b, Sound):
+            elif isinstance(a, SoundPart) and isinstance(b, SoundPart):
                 assert np.array_equal(a.frames, b.frames)
             else:
                 assert a == b
@@ -109,18 +109,18 @@ def test_a_quantized_cache_comes_back_too(model: Gemma4, tmp_path: Path) -> None
 def test_every_kind_of_part_comes_back(model: Gemma4, tmp_path: Path) -> None:
     session = Session(model)
     film = ((0.5, patches(NOISE, 70)), (1.25, patches(NOISE[::-1], 70)))
-    call = ToolCall("find", {"a": [1, 2.5, None, {"b": "ü"}], "c": True})
+    call = ToolCall("", "find", {"a": [1, 2.5, None, {"b": "ü"}], "c": True})
     turns = [
-        Turn("user", (Video(film), Text("look"))),
+        Turn("user", (VideoPart(film), TextPart("look"))),
         Turn("model", (call,)),
         Turn("tool", (ToolResult("find", {"x": "y"}),)),
-        Turn("model", (Text("so"),), interrupted=True, ids=(70, 71)),
+        Turn("model", (TextPart("so"),), interrupted=True, ids=(70, 71)),
     ]
-    session._talk.turns = turns
+    session._conversation.turns = turns
     session.save(tmp_path, cache=False)
     again = Session.restore(model, tmp_path).turns
     video = again[0].parts[0]
-    assert isinstance(video, Video)
+    assert isinstance(video, VideoPart)
     for (at, picture), (expected_at, expected) in zip(video.frames, film, strict=True):
         assert at == expected_at
         assert np.array_equal(picture.patches, expected.patches)
@@ -152,12 +152,12 @@ def test_pixels_take_a_byte_and_come_back_to_the_bit(
     model: Gemma4, session: Session, tmp_path: Path
 ) -> None:
     session.save(tmp_path, cache=False)
-    (picture, *_) = (part for part in session.turns[1].parts if isinstance(part, Image))
+    (picture, *_) = (part for part in session.turns[1].parts if isinstance(part, ImagePart))
     (name, *_) = (one["patches"] for one in _images(tmp_path))
     assert np.load(tmp_path / name).dtype == np.uint8
     assert (tmp_path / name).stat().st_size < picture.picture.patches.nbytes / 3.9
     (again, *_) = (
-        p for p in Session.restore(model, tmp_path).turns[1].parts if isinstance(p, Image)
+        p for p in Session.restore(model, tmp_path).turns[1].parts if isinstance(p, ImagePart)
     )
     assert again.picture.patches.dtype == np.float32
     assert again.picture.patches.tobytes() == picture.picture.patches.tobytes()
@@ -300,7 +300,7 @@ def test_a_kill_during_a_save_loses_nothing_that_was_saved(
         saver.wait()
         again = Session.restore(model, target)
         questions = [turn.parts[0] for turn in again.turns if turn.role == "user"]
-        assert questions[: last + 1] == [Text(f"question {n}") for n in range(last + 1)]
+        assert questions[: last + 1] == [TextPart(f"question {n}") for n in range(last + 1)]
         assert len(questions) <= last + 2
         again.add_text("go on")
         assert isinstance(replied(again)[-1], Done)

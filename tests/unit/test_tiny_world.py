@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image as Pillow
+from PIL import ImagePart as Pillow
 
-from mlx_gemma4.chat.messages import Image, Sound, Text, Turn
+from mlx_gemma4.chat.messages import ImagePart, SoundPart, TextPart, Turn
 from mlx_gemma4.chat.render import render
 from mlx_gemma4.chat.tokenizer import Tokenizer
 from mlx_gemma4.evaluate.tiny import receipts, words
@@ -33,12 +33,12 @@ def test_a_conversation_is_written_for_training_as_the_library_writes_it() -> No
     ]
     written = Writer(TINY / "tokenizer.json").write(exchanges, open_reply=True, system="Be brief.")
     turns = [
-        Turn("system", (Text("Be brief."),)),
-        Turn("user", (Text("how many items?"), Image(patches(canvas, 70)))),
-        Turn("model", (Text("4"),)),
-        Turn("user", (Sound(frames(sound)),)),
-        Turn("model", (Text("OAK"),)),
-        Turn("user", (Text("What is the tax"),)),
+        Turn("system", (TextPart("Be brief."),)),
+        Turn("user", (TextPart("how many items?"), ImagePart(patches(canvas, 70)))),
+        Turn("model", (TextPart("4"),)),
+        Turn("user", (SoundPart(frames(sound)),)),
+        Turn("model", (TextPart("OAK"),)),
+        Turn("user", (TextPart("What is the tax"),)),
     ]
     assert written.ids == render(turns, Tokenizer.from_folder(TINY), load_config(TINY)).token_ids
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mlx_gemma4.chat.messages import Video
+from mlx_gemma4.chat.messages import VideoPart
 from mlx_gemma4.chat.tokenizer import Tokenizer
 from mlx_gemma4.errors import Gemma4Error
 from mlx_gemma4.media.images import patches
@@ -98,15 +98,15 @@ def test_frames_that_come_with_their_times_are_a_video(
     Image.fromarray(grey).save(path)
     session = Session(model)
     session.add_video([(0, grey), (61.5, Image.fromarray(grey)), (125.0, path)])
-    (video,) = session._talk.draft.parts
-    assert isinstance(video, Video)
+    (video,) = session._conversation.pending.parts
+    assert isinstance(video, VideoPart)
     assert [seconds for seconds, _ in video.frames] == [0, 61.5, 125.0]
     (count,) = {len(picture.patches) for _, picture in video.frames}
     assert count == len(patches(grey, FRAME_TOKENS).patches)
     frame = f"<|image>{'<|video|>' * count}<image|>"
     text = f"00:00 {frame} 01:01 {frame} 02:05 {frame}"
     wanted = Tokenizer.from_folder(folder).encode(text, special=True)
-    ids = session._talk.prompt().token_ids
+    ids = session._conversation.prompt().prompt.token_ids
     assert any(ids[at : at + len(wanted)] == wanted for at in range(len(ids)))
 
 
@@ -115,7 +115,7 @@ def test_a_file_and_its_own_frames_make_the_same_prompt(model: Gemma4, tmp_path:
     one, other = Session(model), Session(model)
     one.add_video(path)
     other.add_video(open_video(path))
-    ids, same = one._talk.prompt(), other._talk.prompt()
+    ids, same = one._conversation.prompt().prompt, other._conversation.prompt().prompt
     assert ids.token_ids == same.token_ids and len(ids.videos) == 6
     for (left, _), (right, _) in zip(ids.videos, same.videos, strict=True):
         assert np.array_equal(left, right)

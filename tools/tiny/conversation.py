@@ -117,7 +117,7 @@ class Writer:
     def _picture(self, example: Example, drawing: Drawing, budget: int) -> "_Shown":
         picture = patches(drawing.image, budget)
         count = len(picture.patches)
-        example.patches.append(picture.patches)
+        example.patches.append(picture.patches / np.float32(255))
         example.positions.append(picture.positions)
         patch_of, labels = _glyphs(drawing, picture.size, count)
         example.glyphs.append(labels)

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from tests.unit.engines import answer, done, first, read, until
 
 from mlx_gemma4.errors import Gemma4Error
 from mlx_gemma4.events import Done, Token
@@ -19,7 +20,6 @@ from mlx_gemma4.runtime import commands as do
 from mlx_gemma4.runtime.reports import Closed, Crashed, Failed, Finished, Hearing, ImageAdded
 from mlx_gemma4.runtime.subprocess_worker import EngineProcess
 from mlx_gemma4.testing.doubles import tones
-from tests.unit.engines import answer, done, first, read, until
 
 REPLY = do.Reply(12, 1.0, seed=1)
 SOUND = frames(tones([300, 2000], 1.0))

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from tests.unit.engines import answer, done, first, read, until
 
 from mlx_gemma4.errors import Gemma4Error
 from mlx_gemma4.events import Done, Token
@@ -33,7 +34,6 @@ from mlx_gemma4.runtime.reports import (
 from mlx_gemma4.runtime.worker import Engine
 from mlx_gemma4.session.session import Session
 from mlx_gemma4.testing.doubles import tones
-from tests.unit.engines import answer, done, first, read, until
 
 PICTURE = Image.new("RGB", (96, 96), "white")
 REPLY = do.Reply(12, 1.0, seed=1)

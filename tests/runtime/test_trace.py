@@ -11,11 +11,11 @@ from mlx_gemma4.runtime.trace import Trace
 def test_a_turn_is_spans_of_speech_chunks_prefill_and_decode(tmp_path: Path) -> None:
     trace = Trace()
     trace.span("speech", "speech", 100.0, 104.0)
-    trace.add(Report(1, Hearing(0.4, 0.0, 10, 0.05), 100.5))
-    trace.add(Report(1, Hearing(0.5, 0.0), 104.0))  # held, not read
-    trace.add(Report(2, Token("a", 5), 104.25))
-    trace.add(Report(2, Token("b", 6), 104.5))
-    trace.add(Report(2, Done("stop", {"seconds_to_first_token": 0.125}), 105.0))
+    trace.add(Report(1, Hearing(0.4, 0.0, 10, 0.05), time=100.5))
+    trace.add(Report(1, Hearing(0.5, 0.0), time=104.0))  # held, not read
+    trace.add(Report(2, Token("a", 5), time=104.25))
+    trace.add(Report(2, Token("b", 6), time=104.5))
+    trace.add(Report(2, Done("stop", {"seconds_to_first_token": 0.125}), time=105.0))
     trace.save(tmp_path / "trace.json")
     events = json.loads((tmp_path / "trace.json").read_text())["traceEvents"]
     tracks = {e["tid"]: e["args"]["name"] for e in events if e["ph"] == "M"}

@@ -1,0 +1,194 @@
+"""From the microphone to the worker: one loop, in a thread, that a program only observes.
+
+Sound goes from its source through a gate to the client and nowhere else. The observer learns when
+somebody begins and ends to speak, and what the worker was sent, for a recording.
+"""
+
+import threading
+from collections.abc import Callable
+from contextlib import closing
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..media.audio import FRAME, RATE
+from .client import Client
+from .commands import MAIN, EndSpeech, Hear
+from .reports import Failed
+from .threads import start_thread
+
+Frames = NDArray[np.float32]
+
+WAIT = 0.1
+"""Seconds to wait for frames, so that a loop that was closed ends soon."""
+SETTLED, SILENT = 0.5, 0.2
+"""Seconds of sound from which on, and of exact zeros after which, a source counts as silent: some
+devices begin with zeros."""
+
+
+class SoundSource(Protocol):
+    """What is listened to: `capture.microphone.Microphone`, or a file that is played."""
+
+    name: str
+    level: float
+
+    @property
+    def silent_seconds(self) -> float:
+        """For how long every sample has been exactly zero."""
+
+    def read(self, timeout: float) -> Frames | None:
+        """The frames (n, 640) that came, none after `timeout` seconds; None at the end."""
+
+    def close(self) -> None:
+        """Close the device."""
+
+
+class Gate(Protocol):
+    """What tells speech from the rest: `capture.speechgate.SpeechGate`."""
+
+    def shut(self) -> None:
+        """Close it and forget what came before."""
+
+    def add(self, frames: Frames) -> list[Frames | None]:
+        """What is speech, and None where an utterance ends."""
+
+
+class EverythingGate:
+    """Lets everything through: for a sound that is one utterance."""
+
+    def shut(self) -> None:
+        """Do nothing."""
+
+    def add(self, frames: Frames) -> list[Frames | None]:
+        """The frames as they are."""
+        return [frames]
+
+
+class LiveObserver:
+    """What a program may want to know; override what it does.
+
+    Called from the loop's thread, which waits for it; sound that comes meanwhile waits in the
+    source. After `Live.close` nothing is called.
+    """
+
+    def opened(self, name: str) -> None:
+        """The source is open; `name` is the device's."""
+
+    def level(self, decibels: float) -> None:
+        """How loud the last frames were, in dB of full scale, whether or not anybody speaks."""
+
+    def began(self) -> None:
+        """Somebody begins to speak; the worker has not been sent anything of it yet."""
+
+    def heard(self, frames: Frames) -> None:
+        """The worker is being sent these frames. Must not call the `Live`."""
+
+    def ended(self) -> None:
+        """The utterance is over, and `EndSpeech` was sent: the reply may be asked for."""
+
+    def silent(self, silent: bool) -> None:
+        """The source began, or ceased, to give nothing but zeros."""
+
+    def lost(self, failed: Failed) -> None:
+        """The loop has ended with an error: the source cannot be opened or has gone, say."""
+
+
+class Live:
+    """Listens from when it is made until `close`, or until the source ends.
+
+    Args:
+        client: what hears.
+        open_source: opens the source, in the loop's thread.
+        make_gate: makes the gate, there too.
+        observer: is called.
+        conversation: which hears.
+
+    Attributes:
+        muted: nothing is heard while this is true: the program itself speaks.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        open_source: Callable[[], SoundSource],
+        make_gate: Callable[[], Gate],
+        observer: LiveObserver,
+        conversation: str = MAIN,
+    ) -> None:
+        self.muted = False
+        self._client = client
+        self._open_source, self._make_gate = open_source, make_gate
+        self._observer = observer
+        self._conversation = conversation
+        self._lock = threading.RLock()
+        self._closing = self._speaking = self._dropping = False
+        self._thread = start_thread(self._run, "live", self._lost)
+
+    @property
+    def over(self) -> bool:
+        """Whether the loop has ended, and the observer was called for the last time."""
+        return not self._thread.is_alive()
+
+    def close(self) -> None:
+        """End, without waiting for the source. The worker is sent nothing after this returns."""
+        with self._lock:
+            self._closing = True
+
+    def cut(self) -> None:
+        """End the utterance here: what is still spoken before the next pause is left out.
+
+        For a recording that is sent or discarded by hand, with `Reply` or `Discard`. The worker is
+        sent nothing of this utterance after this returns.
+        """
+        with self._lock:
+            self._dropping = self._dropping or self._speaking
+            self._speaking = False
+
+    def _run(self) -> None:
+        with closing(self._open_source()) as source:
+            gate = self._make_gate()
+            self._observer.opened(source.name)
+            heard, silent = 0, False
+            while not self._closing and (frames := source.read(WAIT)) is not None:
+                if not len(frames):
+                    continue
+                heard += len(frames)
+                self._observer.level(source.level)
+                if heard * FRAME / RATE > SETTLED and silent != (source.silent_seconds > SILENT):
+                    silent = not silent
+                    self._observer.silent(silent)
+                if self.muted:
+                    gate.shut()
+                    self._dropping = False  # there will be no pause to end it
+                    continue
+                for speech in gate.add(frames):
+                    if speech is None:
+                        self._end()
+                    else:
+                        self._hear(speech)
+            self._end()
+
+    def _hear(self, speech: Frames) -> None:
+        with self._lock:
+            begins = not (self._closing or self._speaking or self._dropping)
+            self._speaking = self._speaking or begins
+        if begins:
+            self._observer.began()
+        with self._lock:
+            if self._speaking and not self._closing:
+                self._observer.heard(speech)
+                self._client.send(Hear(speech, conversation=self._conversation))
+
+    def _end(self) -> None:
+        with self._lock:
+            ends = self._speaking and not self._closing
+            self._speaking = self._dropping = False
+            if ends:
+                self._client.send(EndSpeech(conversation=self._conversation))
+        if ends:
+            self._observer.ended()
+
+    def _lost(self, failed: Failed) -> None:
+        if not self._closing:
+            self._observer.lost(failed)

@@ -1,0 +1,204 @@
+"""Past turns as a session takes them, with their media read from files, each file once."""
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..chat.messages import ImagePart, Part, SoundPart, TextPart, ToolResult, Turn, VideoPart
+from ..errors import Gemma4Error
+from ..events import Thought, ToolCall
+from ..media.audio import clips, frames, read_sound
+from ..media.images import Picture, patches
+from ..media.video import FRAME_TOKENS, Film, open_video, timed
+from ..model.config import Config
+from ..session.pending_turn import tool_content
+from .commands import (
+    AddImage,
+    AddSound,
+    AddText,
+    AddToolResult,
+    AddVideo,
+    PastPart,
+    PastTurn,
+    Pictures,
+)
+
+MEDIA_BYTES = 256 << 20
+"""The most bytes of media that are kept after they were read."""
+
+Made = TypeVar("Made", Picture, tuple[NDArray[np.float32], ...], tuple[tuple[float, Picture], ...])
+
+
+@dataclass(frozen=True)
+class MediaFile:
+    """What a medium that was read depends on: a file that is written again is read again."""
+
+    path: Path
+    modified: int
+    size: int
+    tokens: int | None = None
+
+    @classmethod
+    def at(cls, path: str | Path, tokens: int | None = None) -> "MediaFile | None":
+        """The file as it is now; None where there is none."""
+        try:
+            found = Path(path).stat()
+        except OSError:
+            return None
+        return cls(Path(path).absolute(), found.st_mtime_ns, found.st_size, tokens)
+
+
+class MediaCache:
+    """Media as the model takes them; the ones used last are kept, up to MEDIA_BYTES."""
+
+    def __init__(self) -> None:
+        self._made: OrderedDict[MediaFile, tuple[Any, int]] = OrderedDict()
+
+    def image(self, image: Pictures, tokens: int) -> Picture:
+        """A picture of at most so many tokens. Raises Gemma4Error as `patches` does."""
+        return self._of(image, tokens, lambda: patches(image, tokens), _picture_bytes)
+
+    def keep(self, image: Pictures, tokens: int, picture: Picture) -> None:
+        """Keep a picture that was read elsewhere."""
+        self._of(image, tokens, lambda: picture, _picture_bytes)
+
+    def sound(self, path: str | Path) -> tuple[NDArray[np.float32], ...]:
+        """The clips of a sound file, (n, 640) frames each. Raises Gemma4Error as `read_sound`."""
+
+        def read() -> tuple[NDArray[np.float32], ...]:
+            samples = read_sound(path).samples
+            return tuple(frames(clip) for clip in clips(samples, long="split"))
+
+        return self._of(path, None, read, lambda made: sum(clip.nbytes for clip in made))
+
+    def video(self, video: str | Path | Film) -> tuple[tuple[float, Picture], ...]:
+        """A video's frames with their times. Raises Gemma4Error as `open_video` and `timed` do."""
+        if not isinstance(video, str | Path):
+            return tuple((at, self.image(frame, FRAME_TOKENS)) for at, frame in timed(video))
+
+        def read() -> tuple[tuple[float, Picture], ...]:
+            return tuple((at, patches(frame, FRAME_TOKENS)) for at, frame in open_video(video))
+
+        return self._of(video, FRAME_TOKENS, read, _film_bytes)
+
+    def _of(
+        self,
+        source: object,
+        tokens: int | None,
+        make: Callable[[], Made],
+        count: Callable[[Made], int],
+    ) -> Made:
+        file = MediaFile.at(source, tokens) if isinstance(source, str | Path) else None
+        if file is None:
+            return make()
+        if file not in self._made:
+            made = make()
+            self._made[file] = made, count(made)
+        self._made.move_to_end(file)
+        found = cast(Made, self._made[file][0])
+        while len(self._made) > 1 and sum(size for _, size in self._made.values()) > MEDIA_BYTES:
+            self._made.popitem(last=False)
+        return found
+
+
+def _picture_bytes(picture: Picture) -> int:
+    return picture.patches.nbytes
+
+
+def _film_bytes(film: tuple[tuple[float, Picture], ...]) -> int:
+    return sum(_picture_bytes(picture) for _, picture in film)
+
+
+def turns_of(
+    past: Sequence[PastTurn], media: MediaCache, config: Config, image_tokens: int
+) -> tuple[list[Turn], list[str]]:
+    """Past turns as `Session.open` takes them.
+
+    A medium that cannot be read any more, or that this model cannot take, is replaced by words that
+    say so, for the model too: the conversation goes on without it.
+
+    Args:
+        past: the turns.
+        media: where media are read from.
+        config: of the model.
+        image_tokens: of pictures that have no number of their own.
+
+    Returns:
+        The turns, and a sentence for each medium that is missing.
+
+    Raises:
+        Gemma4Error: a turn is malformed.
+    """
+    turns: list[Turn] = []
+    missing: list[str] = []
+    for one in past:
+        results: list[ToolResult] = []
+        parts: list[Part] = []
+        for part in one.parts:
+            added: list[PastPart] = [part]
+            if isinstance(part, AddToolResult):
+                response, pictures = tool_content(part.content)
+                results.append(ToolResult(_name_of(part.call_id, turns), response, part.call_id))
+                added = [AddImage(picture) for picture in pictures]
+            for each in added:
+                try:
+                    _need(each, config)
+                    parts += _parts(each, media, image_tokens)
+                except Gemma4Error as error:
+                    missing.append(f"{error.title}. {error.cause}")
+                    parts.append(TextPart(f"[{error.title}]"))
+        if results:
+            turns.append(Turn("tool", tuple(results)))
+        if parts or not results:
+            turns.append(Turn(one.role, tuple(parts), one.interrupted, one.ids))
+    return turns, missing
+
+
+def _need(part: object, config: Config) -> None:
+    sees, hears = config.vision_config is not None, config.audio_config is not None
+    medium = "pictures" if isinstance(part, AddImage | AddVideo) else "sound"
+    if isinstance(part, AddSound) and not hears or medium == "pictures" and not sees:
+        raise Gemma4Error(
+            "medium_unsupported",
+            f"This model takes no {medium}",
+            "An earlier turn has some.",
+            "Go on without it, or use another model.",
+        )
+
+
+def _parts(part: object, media: MediaCache, image_tokens: int) -> list[Part]:
+    match part:
+        case AddText(text):
+            return [TextPart(text)]
+        case AddImage(image, tokens):
+            return [ImagePart(media.image(image, tokens or image_tokens))]
+        case AddSound(path):
+            return [SoundPart(clip) for clip in media.sound(path)]
+        case AddVideo(video):
+            return [VideoPart(media.video(video))]
+        case Thought() | ToolCall():
+            return [part]
+    raise Gemma4Error(
+        "conversation_malformed",
+        "The conversation is malformed",
+        f"A past turn cannot hold a {type(part).__name__}.",
+        "Use the commands that add to a turn, Thought and ToolCall.",
+    )
+
+
+def _name_of(call_id: str, turns: Sequence[Turn]) -> str:
+    for turn in reversed(turns):
+        for part in turn.parts:
+            if isinstance(part, ToolCall) and part.id == call_id:
+                return part.name
+    raise Gemma4Error(
+        "tool_call_unknown",
+        "A tool result answers no call",
+        f"No turn before it has a call {call_id!r}.",
+        "Use the id of a ToolCall of an earlier turn.",
+    )

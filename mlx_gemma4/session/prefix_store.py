@@ -1,0 +1,262 @@
+"""Parked KV rows: prefix caches on disk, found again by the longest prefix of rows.
+
+    <folder>/<owner>/<kind>-<digest>.safetensors    the cache's tensors
+    <folder>/<owner>/<kind>-<digest>.json           its rows, and the checksum of the tensors
+
+`kind` is a digest of all that rows depend on besides the tokens (`kind_of`), `digest` that of the
+rows. The JSON file is written last and names a whole file. Everything here can be computed again:
+a file that is damaged or does not fit is removed and never an error. Other files are left alone.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import mlx.core as mx
+import numpy as np
+
+from ..checkpoint.safetensors import read_header
+from ..errors import Gemma4Error
+from ..hub import disk
+from ..model.gemma4 import Gemma4
+from .prefix_cache import PrefixCache
+from .rows import Row, common
+
+_INDEX = re.compile(r"([0-9a-f]{16})-([0-9a-f]{48})\.json")
+_OWNER = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,99}")
+_NEW = "new-"  # how the names of unfinished files begin
+_SAMPLE = 16  # values of each tensor, which distinguish models of one shape
+_DIGESTS: WeakKeyDictionary[PrefixCache, tuple[Sequence[Row], str]] = WeakKeyDictionary()
+
+
+@dataclass(frozen=True)
+class ParkedPrefix:
+    """What a JSON file says: the rows, the fewest that can be gone back to, the checksum."""
+
+    rows: list[Row]
+    earliest: int
+    sha256: str
+
+
+class PrefixStore:
+    """Prefix caches on disk, each of an owner.
+
+    Args:
+        folder: where; it is made, readable by this user only.
+        max_bytes: the most that all owners' files may take: the oldest are removed first.
+    """
+
+    def __init__(self, folder: str | Path, max_bytes: float = float("inf")) -> None:
+        self._folder = Path(folder)
+        self._max_bytes = max_bytes
+        self._known: dict[Path, tuple[int, ParkedPrefix]] = {}
+
+    def park(self, owner: str, cache: PrefixCache) -> bool:
+        """Write what a cache holds; an owner's earlier cache of the same kind is replaced.
+
+        Returns:
+            Whether anything was written: not if it is there already, or larger than `max_bytes`.
+
+        Raises:
+            Gemma4Error: the disk is too small, or the folder cannot be written.
+        """
+        kind, folder = kind_of(cache), self._folder / _folder_name(owner)
+        name = f"{kind}-{_digest_of_rows(cache)}"
+        index, tensors = folder / f"{name}.json", folder / f"{name}.safetensors"
+        if index.is_file() and tensors.is_file():
+            with suppress(OSError):
+                os.utime(index)
+            return False
+        if cache.nbytes > self._max_bytes:
+            return False
+        with disk.explained(), locked(folder):
+            making = folder / f"{_NEW}{secrets.token_hex(8)}.safetensors"
+            disk.need_space(folder, cache.nbytes)
+            held, earliest = cache.tensors()
+            mx.save_safetensors(str(making), held)
+            read_header(making)  # an error if it is not whole, which MLX would not notice
+            making.chmod(0o600)
+            checksum = _hash_of_file(making)
+            making.replace(tensors)
+            runs = _runs(cache.rows)
+            text = json.dumps({"rows": runs, "earliest": earliest, "sha256": checksum})
+            write(index, text.encode())
+            for path in folder.glob(f"{kind}-*"):
+                if path.stem != name:
+                    path.unlink(missing_ok=True)
+        self._remove_oldest(index)
+        return True
+
+    def fill(self, cache: PrefixCache, rows: Sequence[Row]) -> bool:
+        """Make a cache hold the longest beginning of these rows that is parked.
+
+        Returns:
+            Whether it was filled: not where it holds as many of them already.
+        """
+        kind = kind_of(cache)
+        held, found = common(rows, cache.rows), []
+        for index in self._folder.glob(f"*/{kind}-*.json"):
+            parked = self._read(index)
+            if parked is not None and (count := common(rows, parked.rows)) > held:
+                if count >= parked.earliest:
+                    found.append((count, index, parked))
+        for count, index, parked in sorted(found, key=lambda one: -one[0]):
+            path = index.with_suffix(".safetensors")
+            try:
+                if _hash_of_file(path) == parked.sha256:
+                    tensors = mx.load(str(path))
+                    assert isinstance(tensors, dict)
+                    mx.eval(tensors)  # the file may be removed by the next park
+                    cache.fill(tensors, parked.rows)
+                    cache.go_back(count)
+                    os.utime(index)
+                    return True
+            except (OSError, ValueError, RuntimeError, Gemma4Error):
+                pass
+            _remove(index)
+        return False
+
+    def remove(self, owner: str) -> None:
+        """Remove what was parked for an owner."""
+        shutil.rmtree(self._folder / _folder_name(owner), ignore_errors=True)
+
+    def _read(self, index: Path) -> ParkedPrefix | None:
+        """What a JSON file says; a damaged one is removed."""
+        try:
+            changed = index.stat().st_mtime_ns
+            known = self._known.get(index)
+            if known is None or known[0] != changed:
+                parked = _read_index(index)
+                self._known[index] = known = (changed, parked)
+            return known[1]
+        except FileNotFoundError:  # removed by another process
+            return None
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            _remove(index)
+            return None
+
+    def _remove_oldest(self, newest: Path) -> None:
+        """Remove the least recently used files until the rest is within the limit."""
+        files = []
+        for index in self._folder.glob("*/*.json"):
+            with suppress(OSError):
+                if _INDEX.fullmatch(index.name):
+                    tensors = index.with_suffix(".safetensors")
+                    size = index.stat().st_size + tensors.stat().st_size
+                    files.append((index != newest, -index.stat().st_mtime_ns, size, index))
+        total = 0
+        for _, _, size, index in sorted(files):
+            total += size
+            if total > self._max_bytes:
+                _remove(index)
+
+
+def kind_of(cache: PrefixCache) -> str:
+    """Sixteen hex digits: the model's fingerprint, the layout of its rows, and kv_bits."""
+    model = cache.model
+    dtype = model.tensors()["language_model.model.norm.weight"].dtype
+    kind = f"{fingerprint(model)} {model.mask_rule} {model.layout} {cache.kv_bits} {dtype}"
+    return hashlib.sha256(kind.encode()).hexdigest()[:16]
+
+
+def fingerprint(model: Gemma4) -> str:
+    """A model's name, made of its shape and some values of each of its tensors."""
+    if (known := getattr(model, "_fingerprint", None)) is not None:
+        return str(known)
+    config = model.config
+    digest = hashlib.sha256(
+        repr((config.text_config, config.vision_config, config.audio_config)).encode()
+    )
+    for name, tensor in sorted(model.tensors().items()):
+        values = tensor.reshape(-1)[:_SAMPLE].astype(mx.float32)
+        digest.update(f"{name} {tensor.shape}".encode() + np.array(values).tobytes())
+    model._fingerprint = digest.hexdigest()  # reads every tensor: once is enough
+    return str(model._fingerprint)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Be the only writer in a private folder, which is made; unfinished files are removed."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    folder.chmod(0o700)
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        for orphan in folder.glob(f"{_NEW}*"):
+            orphan.unlink(missing_ok=True)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def write(path: Path, content: bytes | memoryview) -> None:
+    """Write a private file that is there whole or not at all; its folder is locked."""
+    making = path.with_name(f"{_NEW}{secrets.token_hex(8)}{path.suffix}")
+    with os.fdopen(os.open(making, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    making.replace(path)
+
+
+def _folder_name(owner: str) -> str:
+    return owner if _OWNER.fullmatch(owner) else hashlib.sha256(owner.encode()).hexdigest()[:32]
+
+
+def _digest_of_rows(cache: PrefixCache) -> str:
+    known = _DIGESTS.get(cache)
+    if known is None or known[0] is not cache.rows:
+        digest = hashlib.sha256(json.dumps(_runs(cache.rows)).encode()).hexdigest()[:48]
+        known = _DIGESTS[cache] = (cache.rows, digest)
+    return known[1]
+
+
+def _runs(rows: Sequence[Row]) -> list[Any]:
+    """Rows for JSON: ids, and [digest, how many follow each other] of patches and frames."""
+    runs: list[Any] = []
+    for row, group in groupby(rows):
+        if isinstance(row, int):
+            runs += group
+        else:
+            name = row if isinstance(row, str) else row.hex()
+            runs.append([name, len(list(group))])
+    return runs
+
+
+def _read_index(index: Path) -> ParkedPrefix:
+    """Read a JSON file. Raises where it is not what was written."""
+    named = _INDEX.fullmatch(index.name)
+    value = json.loads(index.read_bytes())
+    runs = value["rows"]
+    if named is None or hashlib.sha256(json.dumps(runs).encode()).hexdigest()[:48] != named[2]:
+        raise ValueError("the checksum of its rows is wrong")
+    rows: list[Row] = []
+    for run in runs:
+        if isinstance(run, int):
+            rows.append(run)
+        else:
+            name, count = run
+            rows += [name if len(name) == 64 else bytes.fromhex(name)] * count
+    return ParkedPrefix(rows, int(value["earliest"]), str(value["sha256"]))
+
+
+def _remove(index: Path) -> None:
+    for path in (index, index.with_suffix(".safetensors")):
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
+
+
+def _hash_of_file(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
