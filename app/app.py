@@ -11,8 +11,8 @@ from textual.app import App, SystemCommand
 from textual.binding import Binding
 from textual.screen import Screen
 
-from mlx_gemma4.runtime.client import Port
-from mlx_gemma4.runtime.reports import Report
+from mlx_gemma4.runtime.client import Client
+from mlx_gemma4.runtime.reports import Failed, Report
 
 from . import commands, messages
 from .conversation.store import ConversationStore
@@ -65,7 +65,7 @@ class TerminalApp(App[None]):
     BINDINGS = [*everywhere(), Binding("ctrl+c", "ask_quit", show=False, system=True)]
 
     def __init__(
-        self, client: Port, store: ConversationStore, folder: Path, devices: Devices | None = None
+        self, client: Client, store: ConversationStore, folder: Path, devices: Devices | None = None
     ) -> None:
         super().__init__()
         self.use_command_palette = True
@@ -190,9 +190,9 @@ class TerminalApp(App[None]):
         with contextlib.suppress(RuntimeError):  # the program has ended: nobody looks any more
             self.chat.post_message(messages.Reports(reports))
 
-    def _unread(self, error: Exception) -> None:
+    def _unread(self, failed: Failed) -> None:
         with contextlib.suppress(RuntimeError):
-            self.chat.post_message(messages.ReaderFailed(Problem.of(error, "model")))
+            self.chat.post_message(messages.ReaderFailed(Problem.of(failed, "model")))
 
     def _open(self, page: type[PageScreen]) -> None:
         """Open a page over the chat, or close it if it is open."""

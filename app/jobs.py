@@ -17,10 +17,10 @@ from typing import Protocol
 
 from mlx_gemma4.hub import catalog
 from mlx_gemma4.hub.progress import Progress
+from mlx_gemma4.runtime.reports import Failed
+from mlx_gemma4.runtime.threads import start_thread
 
 from .devices.machine import GEMMA4
-from .state import Problem
-from .threads import run_thread
 
 _SEQUENCES = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 KEPT = 12
@@ -66,7 +66,7 @@ class DownloadJob:
         self.failed = f"{source} was not downloaded"
         self._tell = tell
         self._stopping = threading.Event()
-        run_thread("download", self._run, self._fail)
+        start_thread(self._run, "download", self._fail)
 
     def stop(self) -> None:
         """Stop it; what has come stays."""
@@ -83,9 +83,8 @@ class DownloadJob:
         )
         self._tell(None)
 
-    def _fail(self, error: Exception) -> None:
-        problem = Problem.of(error)
-        self.lines = [f"{problem.title}.", problem.cause, problem.remedy]
+    def _fail(self, failed: Failed) -> None:
+        self.lines = [f"{failed.title}.", failed.cause, failed.remedy]
         self._tell(None)
 
     def _report(self, progress: Progress) -> None:
@@ -120,7 +119,7 @@ class ConversionJob:
             command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=theirs
         )
         os.close(theirs)
-        run_thread("conversion", lambda: self._read(ours), self._fail)
+        start_thread(lambda: self._read(ours), "conversion", self._fail)
 
     @property
     def succeeded(self) -> bool:
@@ -144,8 +143,8 @@ class ConversionJob:
         self._process.wait()
         self._tell(None)
 
-    def _fail(self, error: Exception) -> None:
-        self.lines = [*self.lines, f"{error}."]
+    def _fail(self, failed: Failed) -> None:
+        self.lines = [*self.lines, failed.cause]
         self._tell(None)
 
     def _line(self, line: str) -> None:

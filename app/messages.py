@@ -4,7 +4,7 @@ from textual.message import Message
 
 from mlx_gemma4.runtime.reports import Report
 
-from .devices.recording import MicrophoneEvent
+from .devices.recording import VoiceEvent
 from .devices.screen_watcher import ScreenChanged, WatchFailed
 from .models_list import ModelChoice
 from .state import Problem
@@ -29,7 +29,7 @@ class ReaderFailed(Message):
 class DeviceEvent(Message):
     """What the microphone or the watched screen reports."""
 
-    def __init__(self, event: MicrophoneEvent | ScreenChanged | WatchFailed) -> None:
+    def __init__(self, event: VoiceEvent | ScreenChanged | WatchFailed) -> None:
         super().__init__()
         self.event = event
 

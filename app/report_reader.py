@@ -3,10 +3,9 @@
 import time
 from collections.abc import Callable
 
-from mlx_gemma4.runtime.client import Port
-from mlx_gemma4.runtime.reports import Report
-
-from .threads import run_thread
+from mlx_gemma4.runtime.client import Client
+from mlx_gemma4.runtime.reports import Failed, Report
+from mlx_gemma4.runtime.threads import start_thread
 
 REST = 1 / 60
 """Seconds between two batches: a screen shows no more."""
@@ -25,12 +24,12 @@ class ReportReader:
 
     def __init__(
         self,
-        client: Port,
+        client: Client,
         take: Callable[[list[Report]], object],
-        failed: Callable[[Exception], object],
+        failed: Callable[[Failed], object],
     ) -> None:
         self._client, self._take = client, take
-        self._thread = run_thread("report reader", self._read, failed)
+        self._thread = start_thread(self._read, "report reader", failed)
 
     def join(self, seconds: float) -> None:
         """Wait for its end, which comes with the worker's."""

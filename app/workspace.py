@@ -12,7 +12,7 @@ from mlx_gemma4.errors import Gemma4Error
 from mlx_gemma4.footprint.estimate import Machine
 from mlx_gemma4.hub import catalog
 from mlx_gemma4.model.config import load_config
-from mlx_gemma4.runtime.client import Port
+from mlx_gemma4.runtime.client import Client
 from mlx_gemma4.runtime.trace import Trace
 
 from . import commands, settings
@@ -27,7 +27,15 @@ from .settings import Settings
 LOG = "gemma4.log"
 USUAL = settings.DEFAULTS.image_tokens
 """Image tokens of Gemma 4 unless it is told otherwise (its processor_config.json)."""
-OF_ENGINE = ("system", "image_tokens", "hearing", "kv_bits", "thinking", "when_full")
+OF_WORKER = (
+    "system",
+    "image_tokens",
+    "hearing",
+    "kv_bits",
+    "thinking",
+    "when_full",
+    "park_gigabytes",
+)
 """Settings that a conversation takes when it begins."""
 
 
@@ -50,7 +58,7 @@ class Workspace:
     """
 
     def __init__(
-        self, client: Port, store: ConversationStore, folder: Path, devices: Devices | None = None
+        self, client: Client, store: ConversationStore, folder: Path, devices: Devices | None = None
     ) -> None:
         self.client, self.store, self.folder = client, store, folder
         self.devices = devices or Devices()
@@ -130,7 +138,7 @@ class Workspace:
         return self._speech
 
     def new(self) -> None:
-        """Close this conversation and begin another one."""
+        """Close this conversation and start another one."""
         self.change_to(self.store.new(), None)
         self.conversation.begin()
 
@@ -152,7 +160,7 @@ class Workspace:
         self.conversation.model = model
 
     def load(self, model: str) -> None:
-        """Load another model; the conversation goes on as far as its turns can be restored.
+        """Load another model; it reads the conversation again.
 
         Raises:
             OSError: as `change`.
@@ -164,9 +172,10 @@ class Workspace:
             self.conversation.begin()
 
     def close(self) -> None:
-        """End everything but the engine."""
+        """End everything but the worker; what was deleted is gone for good."""
         self.conversation.close()
         self._drop_speech()
+        self.store.empty_trash()
 
     def _hold(self, journal: Journal) -> ConversationController:
         return ConversationController(

@@ -34,6 +34,7 @@ from .worker_turns import adding, past_turns, question_parts
 class ConversationController(ReportHandler):
     """One conversation, held now. Methods return the ids of the turns that they changed."""
 
+    _edited = False  # a question was taken back, and nothing was sent since
     _stale = False  # the worker has something of the next question that was taken back since
 
     @property
@@ -94,9 +95,7 @@ class ConversationController(ReportHandler):
         changed = self.stop()
         self._spoken = self.history.next_turn()
         self.recording = RecordingState()
-        return changed | self._journaled.write(
-            note.TurnStarted(self._spoken, "user", self._now())
-        )
+        return changed | self._journaled.write(note.TurnStarted(self._spoken, "user", self._now()))
 
     def record(self, frames: NDArray[np.float32]) -> None:
         """Keep (n, 640) frames that the worker is sent; from any thread.
@@ -111,6 +110,14 @@ class ConversationController(ReportHandler):
         if self.recording is not None:
             clips, seconds = divmod(self._journaled.journal.recorded_seconds, LIMIT_SECONDS)
             self.recording = replace(self.recording, clip=int(clips) + 1, seconds=seconds)
+
+    def keep_recording(self) -> set[int]:
+        """Nothing more is recorded: what came waits to be sent."""
+        if self.recording is None:
+            return set()
+        changed = self._keep_recording()
+        self._take_back()
+        return changed
 
     def discard(self) -> set[int]:
         """Delete the recording; what else waits goes on waiting."""
@@ -142,7 +149,7 @@ class ConversationController(ReportHandler):
             self._add_unanswered()
         elif text:
             self._send(do.AddText(text, conversation=self.id))
-        self._stale = False
+        self._edited = self._stale = False
         return changed | self._ask(question)
 
     def stop(self) -> set[int]:
@@ -173,6 +180,8 @@ class ConversationController(ReportHandler):
         """Whether the last question can be answered once more or edited."""
         if self.model is None or self._answering is not None or self.recording is not None:
             return False
+        if self._edited:  # what is being written would be lost
+            return False
         return self.history.last("user") is not None
 
     def regenerate(self) -> set[int]:
@@ -202,6 +211,7 @@ class ConversationController(ReportHandler):
         for attachment in (*question.attachments, *waiting):
             self._journaled.write(note.AttachmentAdded(attachment))
         self._open()
+        self._edited = True
         return question.text
 
     def use(self, speech: SpeechOutput | None) -> None:
@@ -217,8 +227,7 @@ class ConversationController(ReportHandler):
     def close(self) -> None:
         """Stop, be silent, and close the journal. A recording waits when it is opened again."""
         self.stop()
-        if self.model is not None:
-            self._send(do.Close(conversation=self.id))
+        self._send(do.Close(conversation=self.id), lambda _: set())
         self._journaled.journal.close()
 
     def situation(self, empty: bool) -> Situation:
@@ -230,7 +239,9 @@ class ConversationController(ReportHandler):
         """Have the worker hold the conversation as the journal has it."""
         self.rereading, self._stale = None, False
         turns, _ = past_turns(self.history, self._folder, self.id)
-        self._send(do.Open(turns, worker_settings(self.settings, self._parked), conversation=self.id))
+        self._send(
+            do.Open(turns, worker_settings(self.settings, self._parked), conversation=self.id)
+        )
         self._add_unanswered()
         if waiting:
             self._add_waiting()

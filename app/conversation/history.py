@@ -147,8 +147,7 @@ class History:
                 gone = {one for one in self.turns if one >= number}
                 for one in gone:
                     del self.turns[one]
-                if number <= self.remembered:  # what the engine saved is of another course
-                            return gone
+                return gone
             case ModelChosen(model):
                 self.model = model
         return set()

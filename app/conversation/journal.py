@@ -21,15 +21,14 @@ import wave
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mlx_gemma4.errors import Gemma4Error
 from mlx_gemma4.media.audio import LIMIT_SECONDS, RATE
+from mlx_gemma4.runtime.threads import start_thread
 
-from ..threads import run_thread
 from . import journal_file, private_files
 from .entries import (
     AttachmentAdded,
@@ -263,8 +262,8 @@ class Journal:
             self._due = True
             self._wanted.notify()
         if self._syncer is None:
-            # it reports nothing: a disk that fails makes the next write fail
-            self._syncer = run_thread("journal", self._serve, lambda _: None)
+            # where the disk fails, the next write reports it
+            self._syncer = start_thread(self._serve, "journal")
 
     def _serve(self) -> None:
         while True:

@@ -204,11 +204,11 @@ class ReportHandler:
         changed: set[int] = set()
         if isinstance(failed, told.Crashed):
             self.model, self._loading, self.rereading = None, False, None
-            changed = self.keep_recording()
+            changed = self._keep_recording()
         self._journaled.report(Problem.of(failed, "model"))
         return changed
 
-    def keep_recording(self) -> set[int]:
+    def _keep_recording(self) -> set[int]:
         """Nothing more is recorded: what came waits to be sent."""
         if self.recording is None:
             return set()

@@ -67,7 +67,9 @@ class ConversationStore:
         Raises:
             Gemma4Error: there is none, or as `Journal`.
         """
-        with unwritable(self.folder, "conversation_unreadable", "The conversation cannot be opened"):
+        with unwritable(
+            self.folder, "conversation_unreadable", "The conversation cannot be opened"
+        ):
             if (self.folder / name / EVENTS).is_file():
                 return Journal(self.folder / name)
         raise Gemma4Error(

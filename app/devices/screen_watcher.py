@@ -9,8 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from mlx_gemma4.runtime.reports import Failed
+from mlx_gemma4.runtime.threads import start_thread
+
 from ..state import Problem
-from ..threads import run_thread
 from .screen import Shot, capture
 
 REDUCTION = 8
@@ -92,13 +94,14 @@ class ScreenWatcher:
     ) -> None:
         self._report, self._take, self._seconds, self._clock = report, take, seconds, clock
         self._closing = threading.Event()
-        self.thread = run_thread(
-            "screen watcher", self._run, lambda error: report(WatchFailed(Problem.of(error)))
-        )
+        self.thread = start_thread(self._run, "screen watcher", self._fail)
 
     def close(self) -> None:
         """End, without waiting for it."""
         self._closing.set()
+
+    def _fail(self, failed: Failed) -> None:
+        self._report(WatchFailed(Problem.of(failed, "screen")))
 
     def _run(self) -> None:
         detector = ChangeDetector(self._seconds)

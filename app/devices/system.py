@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mlx_gemma4.footprint.estimate import Machine
+from mlx_gemma4.runtime.live import Gate, SoundSource
 
 from ..state import ScreenArea
 from . import machine as this_machine
@@ -19,7 +20,8 @@ class Devices:
 
     Attributes:
         microphone: opens one, by a part of its name.
-        gate: makes what tells speech from the rest.
+        gate: makes what tells speech from the rest, for hands-free or not, and the seconds of
+            silence that end a recording.
         capture: takes a picture of the screen; None where the user cancelled.
         clipboard: gives its picture or files.
         voice: the command that speaks, for a voice and a rate.
@@ -28,8 +30,8 @@ class Devices:
         now: seconds since 1970.
     """
 
-    microphone: Callable[[str], recording.MicrophoneSource] = recording.microphone
-    gate: Callable[[], recording.Gate] = recording.gate
+    microphone: Callable[[str], SoundSource] = recording.microphone
+    gate: Callable[[bool, float], Gate] = recording.gate
     capture: Callable[[ScreenArea], Shot | None] = screen.capture
     clipboard: Callable[[], Shot | list[Path] | None] = screen.clipboard
     voice: Callable[[str, int], list[str]] = speech.command

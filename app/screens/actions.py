@@ -71,8 +71,7 @@ class ChatActions:
         if chat.prompt.choosing:
             chat.offer([])
         elif conversation.recording is not None:
-            if not chat.voice.hands_free:
-                chat.voice.end()
+            chat.voice.cut()
             chat.draw(conversation.escape() or set())
         elif (changed := conversation.escape()) is not None:
             chat.draw(changed)

@@ -10,11 +10,10 @@ from mlx_gemma4.errors import Gemma4Error
 
 from .. import commands, messages
 from ..devices.recording import (
-    FramesRecorded,
+    LevelChanged,
     MicrophoneLost,
     MicrophoneOpened,
-    MicrophoneSilent,
-    SpeechPaused,
+    SilenceChanged,
 )
 from ..devices.screen_watcher import ScreenChanged, WatchFailed
 from ..messages import RunCommand
@@ -72,10 +71,8 @@ class ChatScreen(ChatView):
         before = self.workspace.conversation.state
         for report in message.reports:
             self.workspace.trace.add(report)
-        changed: set[int] = set()
-        for report in message.reports:
-            changed |= self.workspace.conversation.fold(report)
-        self.draw(changed)
+        self.draw(self.workspace.conversation.fold(message.reports))
+        self.voice.mute()
         if before in ("thinking", "answering") and self.workspace.conversation.state == "ready":
             self._tour_on()
 
@@ -90,39 +87,29 @@ class ChatScreen(ChatView):
                 self.voice.opened(opened)
                 self.works("microphone")
                 self.draw_lines()
-            case FramesRecorded() as recorded:
-                if changed := self.voice.heard(recorded):
-                    self.draw(changed)
-                elif self.voice.due:
+            case LevelChanged() as changed:
+                self.voice.sounded(changed)
+                if self.voice.due:
                     self.draw_lines()
-            case SpeechPaused():
-                self._paused()
-            case MicrophoneSilent(problem):
-                self.problem(problem)
-            case MicrophoneLost(problem) as lost:
-                if (left := self.voice.lost(lost)) is None:
-                    self.notify(f"{problem.title}. It is being opened again.")
+            case SilenceChanged(silent):
+                if (problem := self.voice.silent(silent)) is not None:
+                    self.problem(problem)
+                elif not silent:
+                    self.works("microphone")
+            case MicrophoneLost(failed) as lost:
+                if (problem := self.voice.lost(lost)) is None:
+                    self.notify(f"{failed.title}. It is being opened again.")
                 else:
-                    self.problem(left)
+                    self.problem(problem)
                 self.draw()
             case ScreenChanged(shot, at):
                 await self.media.seen(shot, at)
                 self.works("screen")
                 self.draw()
-            case WatchFailed(problem):
+            case WatchFailed(why):
                 self.media.watch(False)
-                self.problem(problem)
+                self.problem(why)
                 self.draw()
-
-    def _paused(self) -> None:
-        """Send what was recorded: somebody has spoken and is silent."""
-        if self.workspace.conversation.recording is None:
-            return
-        if self.voice.hands_free:
-            self.send("")
-        else:
-            self.voice.end()  # the prompt takes a moment: nothing that comes meanwhile is heard
-            self.send(None)
 
     def on_speech_changed(self) -> None:
         """The voice starts or ends."""
@@ -131,6 +118,7 @@ class ChatScreen(ChatView):
             self.problem(Problem.of(speech.problem, "voice"))
         elif speech is not None and speech.speaking:
             self.works("voice")
+        self.voice.mute()
         self.draw_lines()
 
     # ---- what the prompt reports

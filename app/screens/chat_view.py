@@ -16,7 +16,9 @@ from textual.widgets import Static
 from mlx_gemma4.errors import Gemma4Error
 from mlx_gemma4.runtime.trace import Trace
 
-from ..conversation.ledger import RECORDED
+from ..conversation.journaled import RECORDED
+from ..devices.recording import VoiceEvent
+from ..devices.screen_watcher import ScreenChanged, WatchFailed
 from ..keys import of_the_chat
 from ..messages import DeviceEvent, RunCommand
 from ..state import Problem, Source
@@ -49,8 +51,14 @@ class ChatView(Screen[None]):
     def __init__(self, workspace: Workspace) -> None:
         super().__init__()
         self.workspace = workspace
-        self.voice = VoiceInput(workspace, lambda event: self.post_message(DeviceEvent(event)))
-        self.media = MediaInput(workspace, lambda event: self.post_message(DeviceEvent(event)))
+        self.voice = VoiceInput(
+            workspace,
+            self._post,
+            lambda work: self.app.call_from_thread(work),
+            self._speech_started,
+            self._speech_ended,
+        )
+        self.media = MediaInput(workspace, self._post)
         self.tour = Tour()
         self.status_bar, self.transcript, self.talk_bar = StatusBar(), Transcript(), TalkBar()
         self.suggestions, self.prompt = Suggestions(), PromptInput(PLACEHOLDER)
@@ -80,8 +88,7 @@ class ChatView(Screen[None]):
         if text is None:
             self.prompt.action_send()  # it comes back as `PromptInput.Sent`
             return
-        if not self.voice.hands_free:
-            self.voice.end()
+        self.voice.cut()
         self.workspace.trace = Trace()
         changed = self.workspace.conversation.send(text)
         if changed and not self.voice.hands_free:
@@ -99,6 +106,23 @@ class ChatView(Screen[None]):
             webbrowser.open(way.command.removeprefix("open "))
         elif way.command != "close":
             self.app.post_message(RunCommand(way.command))
+
+    def _post(self, event: VoiceEvent | ScreenChanged | WatchFailed) -> None:
+        self.post_message(DeviceEvent(event))
+
+    def _speech_started(self) -> None:
+        if self.voice.active:  # it may have been closed since
+            self.draw(self.workspace.conversation.start_recording())
+
+    def _speech_ended(self) -> None:
+        """Send what was recorded: somebody has spoken and is silent."""
+        if not self.voice.active or self.workspace.conversation.recording is None:
+            return
+        if self.voice.hands_free:
+            self.send("")
+        else:
+            self.voice.end()
+            self.send(None)
 
     def show_conversation(self) -> None:
         """Show the conversation that is held now."""

@@ -11,7 +11,7 @@ from mlx_gemma4.errors import Gemma4Error
 
 from .. import settings
 from ..messages import SettingsChanged
-from ..workspace import OF_ENGINE
+from ..workspace import OF_WORKER
 from .page import PageScreen
 
 
@@ -88,7 +88,7 @@ class SettingsScreen(PageScreen):
         except (OSError, Gemma4Error) as error:
             self.problem(error)
         self.app.post_message(SettingsChanged())
-        later = "; it holds from the next conversation on" if name in OF_ENGINE else ""
+        later = "; it holds from the next conversation on" if name in OF_WORKER else ""
         self.subtitle(f"{name} is {'empty' if value in ('', None) else value}{later}.")
 
 

@@ -48,9 +48,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit status: 0, 2 after an error, 130 after Ctrl-C, 141 where stdout was closed.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
-    if not arguments and sys.stdin.isatty() and sys.stdout.isatty():
-        return _program()
     try:
+        if not arguments:
+            return _program()
         options = _parser().parse_args(arguments)
         options.run(options)
         sys.stdout.flush()

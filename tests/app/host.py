@@ -1,4 +1,4 @@
-"""The whole program over a FakeEngine and fake devices, for tests and for the pictures of docs/."""
+"""The whole program over a ScriptedWorker and fake devices, for tests and for the pictures of docs/."""
 
 import asyncio
 import contextlib
@@ -25,7 +25,7 @@ from mlx_gemma4.errors import Gemma4Error
 from mlx_gemma4.events import Done
 from mlx_gemma4.footprint.estimate import Machine
 from mlx_gemma4.runtime.reports import Report
-from mlx_gemma4.testing.scripted_worker import Answer, FakeEngine
+from mlx_gemma4.testing.scripted_worker import Answer, ScriptedWorker
 
 STATS = {
     "prompt_tokens": 300.0,
@@ -46,13 +46,13 @@ FINDINGS = [
 ]
 
 
-class StillEngine(FakeEngine):
-    """A FakeEngine whose figures of speed are always the same."""
+class StillWorker(ScriptedWorker):
+    """A ScriptedWorker whose figures of speed are always the same."""
 
-    def _tell(self, report: Report) -> None:
+    def _report(self, report: Report) -> None:
         if isinstance(report.event, Done):
             report = replace(report, event=Done(report.event.reason, STATS))
-        super()._tell(report)
+        super()._report(report)
 
 
 class FakeMicrophone:
@@ -129,7 +129,7 @@ class World:
 
         return Devices(
             microphone=microphone,
-            gate=lambda: self.gate,
+            gate=lambda hands_free, stop_after: self.gate,
             capture=capture,
             clipboard=lambda: self.clipboard,
             voice=voice,
@@ -145,7 +145,7 @@ class Stage:
 
     app: TerminalApp
     pilot: Pilot[None]
-    engine: FakeEngine
+    engine: ScriptedWorker
     world: World
 
     async def until(self, condition: Callable[[], object], seconds: float = 8.0) -> None:
@@ -202,7 +202,7 @@ async def staged(
         if not path.exists():
             path.write_text(settings)
     world = world or World()
-    fake = StillEngine(answers, **engine)
+    fake = StillWorker(answers, **engine)
     app = TerminalApp(fake, ConversationStore(folder / "conversations"), place, world.devices())
     # at each key Textual waits a second for a program that never rests, as while it records
     rest = functools.partial(wait_for_idle, max_sleep=0.1)

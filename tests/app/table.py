@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
 from app.conversation.attachments import shot
@@ -18,12 +19,12 @@ from app.devices.screen import Shot
 from app.devices.speech import SpeechOutput
 from app.settings import DEFAULTS
 from mlx_gemma4.runtime import commands as do
-from mlx_gemma4.testing.scripted_worker import Answer, FakeEngine
+from mlx_gemma4.testing.scripted_worker import Answer, ScriptedWorker
 
 SECOND = np.full((25, 640), 0.25, np.float32)
 
 
-class Recorder(FakeEngine):
+class Recorder(ScriptedWorker):
     """A fake engine that remembers what it was told to do."""
 
     def __init__(self, answers: Sequence[Answer] = ("Yes.",), speed: float = math.inf) -> None:
@@ -81,8 +82,16 @@ class Table:
         end = time.monotonic() + 10
         while not condition():
             if (report := self.engine.read(0.05)) is not None:
-                changed |= self.talk.fold(report)
+                changed |= self.talk.fold([report])
             assert time.monotonic() < end, "it did not come to that"
+        return changed
+
+    def hear(self, frames: NDArray[np.float32]) -> set[int]:
+        """What the microphone does with frames that are spoken."""
+        changed = self.talk.start_recording()
+        self.talk.record(frames)
+        self.talk.watch_recording()
+        self.engine.send(do.Hear(frames, conversation=self.talk.id))
         return changed
 
     def settle(self) -> set[int]:
@@ -93,12 +102,12 @@ class Table:
 
     def picture(self, name: str = "window") -> Attachment:
         image = Image.new("RGB", (640, 400), name.encode().hex()[:6].rjust(7, "#"))
-        journal = self.talk._ledger.journal
+        journal = self.talk._journaled.journal
         return self.talk.attach(shot(journal, Shot(image, name), DEFAULTS))
 
     def again(self) -> list[ShownTurn]:
         """ScreenArea somebody sees who opens the same folder, after the program was killed."""
-        journal = self.talk._ledger.journal
+        journal = self.talk._journaled.journal
         journal.close()
         self.talk = ConversationController(self.engine, Journal(self.folder), DEFAULTS)
         return self.turns()
