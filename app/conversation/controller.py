@@ -64,6 +64,14 @@ class ConversationController(ReportHandler):
         self._add(made)
         return made
 
+    def exchange(self, number: int, ready: Ready) -> note.Attachment:
+        """Attach what was stored in the place of an attachment that waits."""
+        made = self._journaled.attach(ready)
+        if number in self.history.waiting:
+            self._journaled.detach(number)
+        self._take_back()
+        return made
+
     def detach(self, number: int) -> None:
         """Take back an attachment that waits."""
         if number in self.history.waiting and self._may_take_back():

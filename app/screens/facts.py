@@ -15,6 +15,7 @@ COLOURS: dict[State, str] = {
     "empty": "$text-error",
     "loading": "$text-warning",
     "ready": "$text-success",
+    "reading": "$text-warning",
     "listening": "$text-error",
     "thinking": "$text-warning",
     "answering": "$text-accent",
@@ -31,6 +32,9 @@ def status(workspace: Workspace, watching: bool) -> Status:
     words = WORDS[state]
     if state == "thinking" and usage.to_read >= LONG:
         words = f"reading {100 * usage.read // usage.to_read} %"
+    if state == "reading" and conversation.rereading is not None:
+        done, total = conversation.rereading
+        words = f"reading {total:,} tokens again, {100 * done // total} %"
     name = conversation.model_name
     return Status(
         model=Path(name).name,

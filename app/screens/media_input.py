@@ -120,9 +120,10 @@ class MediaInput:
             frames = before.frames if before is not None else ()
             frames = (*frames, (at - self._first, ready.file))[-FRAMES:]
             ready = Ready("video", ready.file, ready.name, ready.size, frames=frames)
-        if before is not None:
-            conversation.detach(before.id)
-        self.watched = conversation.attach(ready).id
+        if before is None:
+            self.watched = conversation.attach(ready).id
+        else:
+            self.watched = conversation.exchange(before.id, ready).id
 
     async def _attach(self, shown: Path | Shot | str) -> str:
         journal = self._workspace.journal

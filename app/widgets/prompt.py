@@ -3,15 +3,36 @@
 A chip like `[Image #1]` is deleted as one, and what it stands for goes with it.
 """
 
+import re
 from pathlib import Path
 
 from textual import events
 from textual.binding import Binding
+from textual.document import _wrapped_document
 from textual.message import Message
 from textual.widgets import TextArea
 
 from ..devices.files import pasted
-from . import clean
+from . import GLUE, clean
+
+_CHIP = re.compile(r"\[Image #\d+\]|\[Audio \d+:\d+\]")
+_wrap = _wrapped_document.compute_wrap_offsets  # type: ignore[attr-defined]
+
+
+def _wrap_chips_whole(
+    text: str,
+    width: int,
+    tab_size: int,
+    fold: bool = True,
+    precomputed_tab_sections: list[tuple[str, int]] | None = None,
+) -> list[int]:
+    """As Textual wraps a line, but never within a chip."""
+    glued = _CHIP.sub(lambda chip: chip[0].replace(" ", GLUE), text)
+    return _wrap(glued, width, tab_size, fold, precomputed_tab_sections)
+
+
+# it has no hook for this
+_wrapped_document.compute_wrap_offsets = _wrap_chips_whole  # type: ignore[attr-defined]
 
 LONG = 8_000
 """Characters from which on a pasted text is attached: laying out megabytes takes seconds."""

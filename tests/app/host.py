@@ -1,4 +1,4 @@
-"""The whole program over a ScriptedWorker and fake devices, for tests and for the pictures of docs/."""
+"""The whole program over a scripted worker and fake devices, for tests and the pictures of docs/."""
 
 import asyncio
 import contextlib
@@ -24,6 +24,7 @@ from app.devices.system import Devices
 from mlx_gemma4.errors import Gemma4Error
 from mlx_gemma4.events import Done
 from mlx_gemma4.footprint.estimate import Machine
+from mlx_gemma4.runtime.live import Gate
 from mlx_gemma4.runtime.reports import Report
 from mlx_gemma4.testing.scripted_worker import Answer, ScriptedWorker
 
@@ -103,7 +104,7 @@ class World:
     """Fake devices; tests change what they give."""
 
     microphone: FakeMicrophone = field(default_factory=FakeMicrophone)
-    gate: FakeGate = field(default_factory=lambda: FakeGate(10**9))
+    gate: Gate = field(default_factory=lambda: FakeGate(10**9))
     screen: Shot | Gemma4Error | None = None
     clipboard: Shot | list[Path] | None = None
     voice: list[str] | Gemma4Error = field(default_factory=lambda: ["cat"])

@@ -16,7 +16,7 @@ async def test_a_question_is_answered_and_both_are_shown(tmp_path: Path) -> None
         await stage.ask("what is the total?")
         assert "❯ what is the total?" in stage.text
         assert "The total is 19.56." in stage.text
-        assert "142 tokens · 31.2 tok/s · first token 0.9 s · ctrl+g answers again" in stage.text
+        assert "142 tokens · 31.2 tok/s · first token 0.90 s · ctrl+g answers again" in stage.text
         assert stage.app.chat.prompt.text == ""
 
 
@@ -101,7 +101,7 @@ async def test_an_engine_that_crashed_is_started_again_by_the_key_of_its_card(
 ) -> None:
     async with staged(tmp_path, ["Here."]) as stage:
         stage.engine.crash()
-        await stage.until(lambda: "The model's engine has stopped" in stage.text)
+        await stage.until(lambda: "The model's worker has stopped" in stage.text)
         assert "^t start it again" in stage.text
         assert "no model" in stage.text
         await stage.press("ctrl+t")

@@ -1,8 +1,15 @@
 from pathlib import Path
 
 from app.widgets.talkbar import BLOCKS, bars
+from mlx_gemma4.capture.speechgate import SpeechGate
 from mlx_gemma4.errors import Gemma4Error
 from tests.app.host import FakeGate, FakeMicrophone, Stage, World, live, shot, staged
+
+
+def recording_seconds(stage: Stage) -> float:
+    recording = stage.app.workspace.conversation.recording
+    assert recording is not None
+    return recording.seconds
 
 
 def recorded(stage: Stage, seconds: float) -> bool:
@@ -70,15 +77,19 @@ async def test_the_silence_that_ends_a_recording_is_no_part_of_it(tmp_path: Path
 async def test_a_pause_after_which_somebody_goes_on_belongs_to_the_recording(
     tmp_path: Path,
 ) -> None:
-    world = World(gate=FakeGate(5))
+    speaks = [1.0]
+    gate = SpeechGate(lambda _: speaks[0], closes_after=30.0, waits=False)
+    world = World(gate=gate)
     async with staged(tmp_path, settings="stop_after = 30.0\n", world=world) as stage:
         await stage.press("f4")
         await stage.until(lambda: recorded(stage, 0.2))
-        read = world.microphone.left
+        speaks[0] = 0.0
+        await stage.pilot.pause(0.05)
+        read, before = world.microphone.left, recording_seconds(stage)
         await stage.until(lambda: world.microphone.left <= read - 10)
-        assert not recorded(stage, 0.24)
-        world.gate._left = 5
-        await stage.until(lambda: recorded(stage, 0.2 + 15 * 0.04))
+        assert recording_seconds(stage) <= before + 0.04  # the frame in which the quiet begins
+        speaks[0] = 1.0
+        await stage.until(lambda: recorded(stage, before + 15 * 0.04))
 
 
 @live
@@ -131,6 +142,44 @@ async def test_a_microphone_that_goes_is_opened_again_and_the_recording_kept(
         )
         await stage.until(lambda: "The microphone has stopped" in stage.text)
         await stage.until(lambda: recorded(stage, 0.6))
+
+
+@live
+async def test_a_microphone_that_stays_away_ends_the_recording_and_keeps_what_came(
+    tmp_path: Path,
+) -> None:
+    world = World()
+    async with staged(tmp_path, world=world) as stage:
+        await stage.press("f4")
+        await stage.until(lambda: recorded(stage, 0.2))
+        world.microphone.problem = Gemma4Error(
+            "microphone_stopped", "The microphone has stopped", "Nothing came.", "Look at it."
+        )
+        conversation = stage.app.workspace.conversation
+        await stage.until(lambda: conversation.recording is None)
+        assert conversation.state == "ready" and not stage.app.chat.voice.active
+        await stage.until(lambda: "f3 settings" in stage.text)
+        assert "● rec" not in stage.text and "listening" not in stage.text
+        (sound,) = conversation.history.waiting.values()
+        assert sound.kind == "sound" and sound.seconds >= 0.2
+        await stage.until(lambda: "[Audio 0:0" in stage.app.chat.prompt.text)
+
+
+@live
+async def test_a_watched_screen_that_is_switched_off_shows_nothing_any_more(
+    tmp_path: Path,
+) -> None:
+    world = World(screen=shot(tmp_path, "screen"))
+    async with staged(tmp_path, settings="watch_seconds = 1.0\n", world=world) as stage:
+        await stage.press("f9")
+        history = stage.app.workspace.conversation.history
+        await stage.until(lambda: history.waiting)
+        (picture,) = history.waiting.values()
+        await stage.press("f9")
+        assert not history.waiting
+        assert not (stage.app.workspace.journal.folder / picture.file).exists()
+        await stage.ask("what do you see?")
+        assert history.turns[1].attachments == ()
 
 
 @live
