@@ -2,7 +2,10 @@
 
     import mlx_gemma4 as g4
 
-    session = g4.Session(g4.load("google/gemma-4-12B-it"))
+    model = g4.load("google/gemma-4-12B-it")
+    print(g4.generate(model, "What is the total?", images=["receipt.png"]))
+
+    session = g4.Session(model)
     session.add_image("receipt.png")
     session.add_text("What is the total?")
     for event in session.reply():
@@ -12,14 +15,14 @@
 Importing this package imports none of its modules, and not MLX: a name is loaded when it is used.
 """
 
-from functools import partial
-from importlib import import_module
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from importlib import import_module as _import_module
+from pathlib import Path as _Path
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+from typing import Any as _Any
 
 __version__ = "0.1.0"
 
-if TYPE_CHECKING:
+if _TYPE_CHECKING:
     import mlx.core as mx
 
     from .errors import Gemma4Error as Gemma4Error
@@ -34,59 +37,86 @@ if TYPE_CHECKING:
     from .events import ToolCall as ToolCall
     from .model.attention import MaskRule
     from .model.gemma4 import Gemma4 as Gemma4
+    from .session.generate import generate as generate
+    from .session.generate import stream_generate as stream_generate
     from .session.session import Session as Session
 
 _HOMES = {
-    "Gemma4Error": "errors",
     "ContextLow": "events",
     "Done": "events",
     "Dropped": "events",
     "Event": "events",
+    "Gemma4": "model.gemma4",
+    "Gemma4Error": "errors",
     "Heard": "events",
     "Moved": "events",
+    "Session": "session.session",
     "Thought": "events",
     "Token": "events",
     "ToolCall": "events",
-    "Gemma4": "model",
-    "Session": "session.session",
+    "generate": "session.generate",
+    "stream_generate": "session.generate",
 }
+
+__all__ = ["load", *_HOMES]
 
 
 def load(
-    folder_or_name: str | Path,
-    dtype: "mx.Dtype | None" = None,
+    folder_or_name: str | _Path,
+    dtype: "mx.Dtype | str | None" = None,
     mask_rule: "MaskRule" = "official",
     force: bool = False,
+    download: bool = False,
 ) -> "Gemma4":
     """Load a model.
 
     Args:
         folder_or_name: a model folder, a name of Package.toml, or `owner/name` of a repository on
-            the Hub that is on this machine (`catalog.resolve`).
-        dtype: of the activations and of weights that are not quantized (`checkpoint.load`).
+            the Hub that is on this machine.
+        dtype: of the activations and of weights that are not quantized: "float32", "bfloat16",
+            "float16" or MLX's own. None is the checkpoint's, on the CPU float32.
         mask_rule: "official", or "forward" to agree with transformers' `forward` (`attention`).
-        force: load it even if it does not fit into the memory (`fit`).
+        force: load it even if it does not fit into the memory (`gemma4 fit`).
+        download: get it from the Hub where it is not on this machine.
 
     Raises:
-        Gemma4Error: if there is no such model, it cannot be loaded, or it does not fit.
+        Gemma4Error: there is no such model, it cannot be loaded, or it does not fit. Code
+            "model_missing": it is not on this machine; `facts` has the "command" that downloads
+            it and, where that is known, its "bytes".
     """
-    from .checkpoint.load import load_folder
+    from .checkpoint.load import as_dtype, load_folder
+    from .errors import Gemma4Error
     from .footprint.device import check_fits
     from .hub import catalog
+    from .model.attention import check_rule
 
-    folder = catalog.resolve(folder_or_name)
-    check = None if force else partial(check_fits, str(folder))
-    model = load_folder(folder, dtype, mask_rule, check=check)
+    check_rule(mask_rule)
+    wanted = as_dtype(dtype)
+    try:
+        folder = catalog.resolve(folder_or_name)
+    except Gemma4Error as error:
+        if not download or error.code != "model_missing":
+            raise
+        from .footprint.download import download_fitting
+
+        folder = download_fitting(str(folder_or_name), force)
+
+    def check(*given: _Any) -> None:
+        if not force:
+            check_fits(str(folder), *given)
+
+    model = load_folder(folder, wanted, check=check)
+    model.mask_rule = mask_rule
     model.folder = folder
     model.package = catalog.package_of(folder)
     return model
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> _Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    return getattr(_import_module(f".{_HOMES[name]}", __name__), name)
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOMES})
+    return sorted([*__all__, "__version__"])

@@ -60,7 +60,7 @@ class Done:
 
     Attributes:
         reason: "stop" (the model ended its turn), "length" (the limit that was asked for),
-            "context" (no room is left), "cancelled", or "silence" (the relay understood nothing,
+            "context" (no room is left), "cancelled", or "silence" (nothing was understood,
             and there is nothing else to answer).
         stats: measured numbers of this reply by name: counts, and times in seconds.
         ids: the tokens of the reply as the conversation keeps them (`Turn.ids`).
@@ -73,7 +73,7 @@ class Done:
 
 @dataclass(frozen=True)
 class Moved:
-    """Something does not stand where it was given, or a sound is heard elsewhere.
+    """Something is not where it was added, or a sound is heard elsewhere.
 
     Attributes:
         what: "picture", "video", "text" or "sound".
@@ -90,7 +90,7 @@ class Moved:
 
 @dataclass(frozen=True)
 class ContextLow:
-    """Less than an eighth of the context is left; told once, until there is more again.
+    """Less than an eighth of the context is left; reported once, until there is more again.
 
     Attributes:
         left: rows that are free.

@@ -41,7 +41,7 @@ class SoundPart:
 
     @cached_property
     def digests(self) -> tuple[bytes, ...]:
-        """A name of 16 bytes for each frame's content: two clips can be told apart by them."""
+        """A name of 16 bytes for each frame's content: clips are distinguished by them."""
         return tuple(blake2b(frame.tobytes(), digest_size=16).digest() for frame in self.frames)
 
 
@@ -81,14 +81,15 @@ _ALLOWED: Mapping[str, tuple[type, ...]] = {
 
 @dataclass(frozen=True)
 class Turn:
-    """One turn: who speaks, and the parts of what is said.
+    """One turn: its role and its parts.
 
-    A "tool" turn follows the "model" turn whose calls it answers; the model then goes on.
+    A "tool" turn follows the "model" turn whose calls it answers; the model then continues.
 
     Attributes:
-        interrupted: somebody stopped the model before it had ended.
-        ids: of a model's turn, the tokens of its text as they were drawn, where the text alone may
-            be tokenized otherwise; empty if they are not known.
+        interrupted: the model was stopped before it had ended.
+        ids: of a model's turn, its tokens as they were drawn, since its text and calls alone may be
+            tokenized otherwise: without what ends the turn, without its thought (but where it calls
+            tools), after an empty thought that the prompt opened it with. Empty if not known.
 
     Raises:
         Gemma4Error: if the role is unknown or cannot hold such a part.

@@ -1,4 +1,4 @@
-"""A reply's token ids -> events: answer, thoughts and tool calls told apart, one id at a time.
+"""A reply's token ids -> events: answer, thoughts and tool calls, one id at a time.
 
 Works on ids, so a `<|channel>` that the model spells out in ordinary characters stays text, and a
 control token never appears as text. Notation: ai.google.dev, "Gemma 4 Prompt Formatting".
@@ -24,7 +24,7 @@ class ReplyParser:
     A thought goes from `<|channel>` to `<channel|>`, or to where a call or the reply ends. A call
     that is malformed or unfinished cannot be carried out: it comes as one `Token` that holds what
     the model wrote (its string marks as `"`) and the id that ended it. Control tokens that mean
-    nothing where they stand are dropped.
+    nothing at their place are dropped.
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
@@ -36,7 +36,7 @@ class ReplyParser:
         self._call: list[str] = []  # a call, split at the string marks: every second is a string
 
     def add(self, token_id: int) -> list[Event]:
-        """Take the next id of the reply; give what it completes."""
+        """Take the next id of the reply; return what it completes."""
         self._last_id = token_id
         name = self._names.get(token_id)
         if name is None:
@@ -52,7 +52,7 @@ class ReplyParser:
         return []
 
     def finish(self) -> list[Event]:
-        """End the reply; give what was still held back."""
+        """End the reply; return what was still held back."""
         return self._close(complete=False)
 
     def _take(self, text: str) -> list[Event]:

@@ -18,7 +18,7 @@ from ..errors import Gemma4Error
 from ..events import Thought, ToolCall
 from ..media.video import label
 from ..model.config import Config
-from .builtin_template import chat_text, shown
+from .builtin_template import chat_text, shown, thoughts
 from .checkpoint_template import template_text
 from .messages import ImagePart, Medium, Part, SoundPart, TextPart, ToolResult, Turn, VideoPart
 from .tokenizer import Tokenizer
@@ -28,8 +28,12 @@ Patches = tuple[NDArray[np.uint8], NDArray[np.int32]]
 _PLACEHOLDER = re.compile(r"<\|(?:image|audio|video)\|>")
 # Two private characters after a third: reversible whatever the text holds.
 _ESCAPED = str.maketrans({"\ue000": "\ue000\ue001", "<": "\ue000\ue002"})
-# Stands for the ids of a turn, by its number.
+# Stands for the ids of a turn, by its number,
 _DRAWN = re.compile("\ue000\ue003(\\d+)\ue000\ue003")
+# and in the name of a call, which is among them, for that call.
+_DRAWN_CALL = re.compile(
+    r"<\|tool_call>call:(?:(\ue000\ue003\d+\ue000\ue003)|\ue000\ue004).*?<tool_call\|>", re.DOTALL
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,8 +66,8 @@ def render(
     """Make the prompt of a conversation.
 
     In a user turn pictures come first, then the text, then sound (model card). Past thoughts are
-    left out, but for those whose tools are still at work. A model's turn that brings the ids of its
-    text stands there with these ids, whatever the tokenizer would make of the text.
+    left out, but for those whose tools are still at work. A model's turn that brings its ids is
+    made of these ids, whatever the tokenizer would make of its text and calls.
 
     Args:
         turns: the conversation so far; a system turn may come first.
@@ -80,6 +84,7 @@ def render(
     """
     _check(turns, tools)
     escaped = [_escape_turn(number, turn) for number, turn in enumerate(turns)]
+    turns = _without_past_thoughts(turns, tokenizer)
     declared = [_escape(tool) for tool in tools]
     source = template or tokenizer.template
     if source:
@@ -87,6 +92,7 @@ def render(
     else:
         text = chat_text(escaped, declared, thinking, open_reply)
 
+    text = _DRAWN_CALL.sub(lambda found: found[1] or "", text)
     media = [p for turn in turns for p in shown(turn) if isinstance(p, Medium)]
     text = _expand(text, media)
     ids_of_media = {
@@ -188,11 +194,28 @@ def _encode(text: str, turns: Sequence[Turn], tokenizer: Tokenizer) -> list[int]
     return ids
 
 
+def _without_past_thoughts(turns: Sequence[Turn], tokenizer: Tokenizer) -> list[Turn]:
+    """Take a thought out of the ids of a turn that called tools, once a user's turn has followed.
+
+    An empty thought that the prompt opened the reply with is no part of the turn, and stays.
+    """
+    asked = max((n for n, turn in enumerate(turns) if turn.role == "user"), default=-1)
+    result, end = [], tokenizer.controls.get("<channel|>")
+    for number, turn in enumerate(turns):
+        if number < asked and turn.ids and thoughts(turn) and end in turn.ids:
+            turn = replace(turn, ids=turn.ids[turn.ids.index(end) + 1 :])
+        result.append(turn)
+    return result
+
+
 def _escape_turn(number: int, turn: Turn) -> Turn:
     parts = tuple(map(_escape_part, turn.parts))
     if turn.ids:
-        others = (part for part in parts if not isinstance(part, TextPart))
-        parts = (*others, TextPart(f"\ue000\ue003{number}\ue000\ue003"))
+        drawn, calls = f"\ue000\ue003{number}\ue000\ue003", list[Part]()
+        for part in parts:
+            if isinstance(part, ToolCall):
+                calls.append(replace(part, name=("\ue000\ue004" if calls else drawn) + part.name))
+        parts = tuple(calls) or (TextPart(drawn),)
     return replace(turn, parts=parts)
 
 

@@ -21,12 +21,12 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from ..errors import Gemma4Error
-from ..model.attention import MaskRule
+from ..model import metal, one_row
 from ..model.config import Config, load_config
 from ..model.cpu_backend import by_column, second_stream, use_fast_projections
 from ..model.gemma4 import Gemma4
-from ..model.one_row import groups_allow, permute
 from ..model.text import Layout
+from .permute import permute
 from .safetensors import Tensor, read_header
 
 _RENAMES = (
@@ -62,7 +62,6 @@ def sanitize(weights: Mapping[str, Any]) -> dict[str, Any]:
 def load_folder(
     folder: Path | str,
     dtype: mx.Dtype | None = None,
-    mask_rule: MaskRule = "official",
     layout: Layout = "one_row",
     check: Callable[[Config, dict[str, Tensor]], None] | None = None,
 ) -> Gemma4:
@@ -72,7 +71,6 @@ def load_folder(
         folder: config.json with model.safetensors, or with shards and their index.
         dtype: of the activations and of weights that are not quantized. None keeps the
             checkpoint's, but takes float32 on the CPU, where bfloat16 is 10 to 60 times slower.
-        mask_rule: see `attention.py`.
         layout: see `Gemma4`. "plain" is also taken where a quantized checkpoint's groups cross
             the borders of the rotated dims.
         check: called with the config and every tensor's type and shape before anything is read;
@@ -85,9 +83,10 @@ def load_folder(
     config = load_config(folder)
     weights = sanitize(_read(folder))
     config = _without_lost_media(config, weights, folder)
-    if layout == "one_row" and not groups_allow(config.text_config, weights):
+    if not one_row.applies(config.text_config, {n: t.shape for n, t in weights.items()}):
         layout = "plain"
-    model = Gemma4(config, mask_rule, layout)
+    metal.limit_freed_buffers()
+    model = Gemma4(config, layout)
     _quantize_like(model, weights)
     _check(model, weights, folder)
     if check is not None:
@@ -100,6 +99,27 @@ def load_folder(
     if on_cpu:
         use_fast_projections(model)
     return model
+
+
+_DTYPES = ("float32", "bfloat16", "float16")
+
+
+def as_dtype(dtype: mx.Dtype | str | None) -> mx.Dtype | None:
+    """MLX's type of a name.
+
+    Raises:
+        Gemma4Error: models are not computed in this type.
+    """
+    if dtype is None or dtype in [getattr(mx, name) for name in _DTYPES]:
+        return cast(mx.Dtype | None, dtype)
+    if dtype in _DTYPES:
+        return cast(mx.Dtype, getattr(mx, str(dtype)))
+    raise Gemma4Error(
+        "setting_unknown",
+        "The setting dtype is not known",
+        f"It is {dtype!r}.",
+        f"Use {', '.join(_DTYPES)}.",
+    )
 
 
 def save_folder(model: Gemma4, folder: Path | str) -> None:

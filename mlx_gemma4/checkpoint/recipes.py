@@ -12,6 +12,7 @@ from typing import Literal
 
 from ..errors import Gemma4Error
 from ..model.config import FULL, TextConfig
+from ..model.one_row import applies, keeps_groups
 from .safetensors import Tensor
 
 Mode = Literal["affine", "mxfp4", "mxfp8", "nvfp4"]
@@ -167,15 +168,9 @@ def storage_of(
 
 
 def moves_whole_groups(config: TextConfig, path: str, group_size: int) -> bool:
-    """Whether a module's groups stay whole when the one-row layout moves dims (`layout.permute`).
-
-    Only columns of a full layer's o_proj move: in blocks of half the rotated dims, from both halves
-    of a head.
-    """
-    if not (path.endswith(".o_proj") and _is_full(config, path) and config.attention_k_eq_v):
-        return True
-    blocks = (config.rotated_dims // 2, config.global_head_dim // 2)
-    return not any(block % group_size for block in blocks)
+    """Whether a module's groups stay whole in the one-row layout: a full layer's o_proj moves."""
+    moves = path.endswith(".o_proj") and _is_full(config, path) and applies(config)
+    return not moves or keeps_groups(config, group_size)
 
 
 def _is_full(config: TextConfig, path: str) -> bool:

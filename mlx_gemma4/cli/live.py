@@ -14,10 +14,9 @@ from .answer import print_json, print_text, tell
 from .options import Option, command
 
 if TYPE_CHECKING:
-    from ..events import Event
     from ..runtime.client import Client
     from ..runtime.commands import Command, Reply
-    from ..runtime.reports import Report, WorkerEvent
+    from ..runtime.reports import Report
 
 QUESTION = Option("--question", "text that belongs to what is spoken", "TEXT")
 HEARING = Option(
@@ -110,15 +109,3 @@ def reply_of(options: argparse.Namespace) -> "Reply":
     from ..runtime.commands import Reply
 
     return Reply(options.max_tokens, options.temperature, seed=options.seed, heard=options.heard)
-
-
-def remark(event: "Event | WorkerEvent") -> None:
-    """Print what the user may want to know of an event beside the answer."""
-    from ..runtime.notices import sentence
-    from ..runtime.reports import FellBehind, ImageAdded, Noted
-
-    if isinstance(event, ImageAdded):
-        for note in event.notes:
-            tell(note)
-    elif isinstance(event, Noted | FellBehind):  # what belongs to a reply is printed with it
-        tell(sentence(event))

@@ -7,9 +7,18 @@ from ..events import Done, Event, Token
 from ..runtime.client import Client
 from ..runtime.commands import Reply, Stop
 from ..runtime.live import LiveObserver
-from ..runtime.reports import Failed, Report
+from ..runtime.notices import sentence
+from ..runtime.reports import Failed, FellBehind, ImageAdded, Noted, Report, WorkerEvent
 from .answer import Printer, tell
-from .live import remark
+
+
+def remark(event: Event | WorkerEvent) -> None:
+    """Print what the user may want to know of an event beside the answer."""
+    if isinstance(event, ImageAdded):
+        for note in event.notes:
+            tell(note)
+    elif isinstance(event, Noted | FellBehind):  # what belongs to a reply is printed with it
+        tell(sentence(event))
 
 
 class Talk(LiveObserver):

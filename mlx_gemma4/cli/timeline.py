@@ -15,7 +15,7 @@ from ..runtime.pace import FRAME_SECONDS, SHORTEST
 from ..runtime.reports import Failed, Hearing, Report
 from ..runtime.trace import Trace
 from .answer import tell
-from .live import remark
+from .talk import remark
 
 
 class Player:

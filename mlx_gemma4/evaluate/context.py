@@ -19,7 +19,7 @@ from ..chat.render import render
 from ..events import Token
 from ..generation.prefill_decode import finish
 from ..generation.sampler import Sampler
-from ..model.cache import STEP
+from ..limits import STEP
 from ..model.config import Config, load_config
 from ..session.prefix_cache import PrefixCache
 from ..session.reply import DrawnReply

@@ -96,7 +96,7 @@ def _measure(folder: Path, context: int, kv_bits: int | None, force: bool) -> di
     from .. import load
     from ..generation.prefill_decode import decode, finish, prefill
     from ..generation.sampler import Sampler
-    from ..session.prefix_cache import SEGMENT
+    from ..limits import SEGMENT
 
     model = load(folder, force=force)
     measured = {"load": mx.get_peak_memory()}

@@ -7,30 +7,20 @@ What is held while a model runs:
              (`bench/memory.py`): on the CPU it is measured, on Metal and CUDA it is computed
 """
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
 
-from ..checkpoint.recipes import moves_whole_groups
 from ..checkpoint.safetensors import ITEMSIZE, Tensor
+from ..limits import CHUNKS, SCORE_LIMIT, SEGMENT, SLACK, STEP, STREAMED_HEAD_DIM, STREAMED_QUERIES
+from ..limits import Backend as Backend
+from ..model import one_row
 from ..model.config import FULL, SLIDING, TextConfig
-
-Backend = Literal["metal", "cuda", "cpu"]
-
-# As in `cache.py`, `Gemma4.make_cache`, `model.py`, `generate.py` and `prefix_cache.py`, which this
-# may not import: a test holds them equal.
-STEP, SLACK = 256, 256
-SEGMENT = 8192
-SCORE_LIMIT = 256_000_000
-CHUNKS: Mapping[Backend, int] = {"metal": 1024, "cuda": 512, "cpu": 512}
 
 LEAST_CONTEXT = 2048
 """Tokens without which a model is of no use: a picture, 30 seconds of sound, and a reply."""
 
 _GIB = 2**30
 _FLOATS = ("BF16", "F16", "F32", "F64")
-_O_PROJ = re.compile(r"layers\.(\d+)\.self_attn\.o_proj\.scales$")
 # The most of a step's intermediates that live at a time, in multiples of the largest kind.
 # States are queries, the same padded to a row, and what attention gives.
 _STATES, _SCORES, _MLP, _HEAD = 3, 2, 4, 3
@@ -63,18 +53,8 @@ class Model:
 
     @property
     def one_row(self) -> bool:
-        """Whether full layers cache one row for key and value (`text.one_row_fits`, `layout`)."""
-        text = self.text
-        if not (text.attention_k_eq_v and 0 < text.rotated_dims < text.global_head_dim):
-            return False
-        for name, tensor in self.tensors.items():
-            found = _O_PROJ.search(name)
-            if found and text.layer_types[int(found[1])] == FULL:
-                group = text.num_attention_heads * text.global_head_dim // tensor.shape[-1]
-                path = f"language_model.model.{found[0].removesuffix('.scales')}"
-                if not moves_whole_groups(text, path, group):
-                    return False
-        return True
+        """Whether full layers cache one row for key and value."""
+        return one_row.applies(self.text, {name: t.shape for name, t in self.tensors.items()})
 
     def float_bytes(self, machine: Machine) -> int:
         """Bytes of a number of the activations, and so of the rows."""
@@ -161,7 +141,8 @@ def _working(model: Model, machine: Machine, length: int, context: int, kv_bits:
     heads = text.num_attention_heads
     states = length * heads * max(text.head_dim, width) * number
     pairs = _pairs(heads, length, context, text.sliding_window)
-    streams = machine.backend == "metal" and kv_bits is None and length >= 1024
+    streams = machine.backend == "metal" and kv_bits is None and number == 2
+    streams &= length >= STREAMED_QUERIES and text.global_head_dim == STREAMED_HEAD_DIM
     if FULL in text.layer_types and not streams:
         pairs = max(pairs, _pairs(heads, length, context, context))
     mlp = length * text.intermediate_size * number

@@ -10,6 +10,7 @@ from typing import TypeVar, cast
 import mlx.core as mx
 import numpy as np
 
+from ..limits import CHUNKS
 from ..model.cache import Cache
 from ..model.gemma4 import Gemma4
 from ..model.inputs import Inputs
@@ -20,9 +21,7 @@ Progress = Callable[[int, int], None]
 Cancelled = Callable[[], bool]
 """Asked between chunks and between tokens whether to stop."""
 
-# From 1,024 queries on, Metal's causal kernel for full layers holds no scores (`attention.py`).
-CHUNK = 1024 if mx.metal.is_available() else 512
-"""Tokens in a chunk of prefill; a cancel waits for the end of one."""
+CHUNK = CHUNKS["metal" if mx.metal.is_available() else "cpu"]
 
 
 Result = TypeVar("Result")
@@ -30,11 +29,19 @@ Steps = Generator[tuple[int, int], None, Result]
 """Work in steps: yields (tokens done, tokens in all) after each, and returns its result."""
 
 
-def prefill(model: Gemma4, inputs: Inputs, cache: Cache, chunk: int = CHUNK) -> Steps[mx.array]:
+def prefill(
+    model: Gemma4, inputs: Inputs, cache: Cache, chunk: int | Callable[[], int] = CHUNK
+) -> Steps[mx.array]:
     """Feed inputs after what the cache holds, and evaluate chunk by chunk.
 
     Chunks end at block borders, so one may be longer than `chunk`. Where it is closed early, the
     cache holds the chunks that were done.
+
+    Args:
+        model: that reads.
+        inputs: what it reads.
+        cache: what was read before.
+        chunk: tokens in a chunk, or what is asked for them before each.
 
     Yields:
         (tokens done, tokens in all) after each chunk.
@@ -46,12 +53,16 @@ def prefill(model: Gemma4, inputs: Inputs, cache: Cache, chunk: int = CHUNK) -> 
         Gemma4Error: the context is full.
     """
     hidden = None
-    for start, stop in inputs.cuts(chunk):
+    start = 0
+    while start < len(inputs):
+        size = chunk if isinstance(chunk, int) else chunk()
+        stop = inputs.cut(start, size)
         hidden = model.hidden(inputs.slice(start, stop), cache)
         mx.eval(hidden, cache.arrays)
-        if stop - start >= chunk:
+        if stop - start >= size:
             mx.clear_cache()  # scores grow with the context: freed ones fit no later chunk
         yield stop, len(inputs)
+        start = stop
     assert hidden is not None, "inputs are never empty"
     return model.logits(hidden[:, -1:])[:, 0]
 

@@ -131,7 +131,7 @@ def resolve(name_or_folder: str | Path) -> Path:
         return _downloaded(name, "main")
     near = difflib.get_close_matches(name, packages(), 1, 0.5)
     raise Gemma4Error(
-        "quantization_unknown",
+        "model_unknown",
         f"There is no model {name}",
         "It is neither a folder nor a package of the catalogue.",
         f"Did you mean {near[0]}?" if near else f"Packages: {', '.join(packages())}.",
@@ -204,11 +204,16 @@ def _downloaded(repo: str, revision: str) -> Path:
 
     folder = hub_cache.installed(repo, revision)
     if folder is None:
+        size = next((p.bytes for p in packages().values() if p.repo == repo), None)
+        weight = f" It is {size / 1e9:.2f} GB." if size else ""
+        command = f"hf download {repo}"
         raise Gemma4Error(
             "model_missing",
             f"The model {repo} is not on this machine",
-            "It is neither a folder here nor complete in the Hugging Face cache.",
-            f"Download it with `hf download {repo}`, or give the folder where it lies.",
+            f"It is neither a folder here nor complete in the Hugging Face cache.{weight}",
+            f"Download it with `{command}`, in Python with load(..., download=True), or give the "
+            "folder that holds it.",
+            {"command": command, "repo": repo} | ({"bytes": size} if size else {}),
         )
     return folder
 

@@ -19,9 +19,8 @@ from weakref import WeakSet
 import mlx.core as mx
 
 from ..errors import Gemma4Error
+from ..limits import STEP
 from .attention import Dense, Quantized
-
-STEP = 256  # a buffer's capacity is a multiple of it
 
 
 class Rows:
@@ -230,7 +229,7 @@ class Cache:
 
     def _go_to(self, offset: int) -> None:
         self.offset = offset
-        if any(mark.offset > offset for mark in self._marks):
-            for layer in self.layers:  # buffers without room: the next write goes to others
-                rows = layer.rows
+        ahead = {id(rows) for m in self._marks if m.offset > offset for rows in m.buffers}
+        for layer in self.layers:
+            if id(rows := layer.rows) in ahead:  # no room there: the next write goes to others
                 layer.rows = Rows(rows.start, rows.view(rows.start, offset))

@@ -11,7 +11,9 @@ from mlx.utils import tree_flatten
 from numpy.typing import ArrayLike
 
 from ..errors import Gemma4Error
-from .attention import MaskRule, Step, pieces, streams_scores
+from ..limits import SCORE_LIMIT, SLACK
+from . import cpu_backend, metal, one_row
+from .attention import MaskRule, Step, pieces
 from .cache import Cache
 from .config import Config
 from .embedders import MultimodalEmbedder, VisionEmbedder
@@ -24,11 +26,9 @@ from .inputs import (
     places,
     unusable,
 )
-from .text import LanguageModel, Layout, one_row_fits
+from .text import LanguageModel, Layout
 
 __all__ = ["Gemma4", "Inputs", "Patches"]
-
-SCORE_LIMIT = 256_000_000  # bytes of fp32 attention scores that a layer may hold at once
 
 
 class Gemma4(nn.Module):
@@ -36,24 +36,25 @@ class Gemma4(nn.Module):
 
     Args:
         config: what to build.
+        layout: how full layers cache a token: "one_row" where it applies, or "plain".
+
+    Attributes:
         mask_rule: "official", or "forward" to agree with transformers' `forward` (`attention.py`).
-        layout: how full layers cache a token: "one_row" where the config allows it, or "plain".
     """
 
-    def __init__(
-        self, config: Config, mask_rule: MaskRule = "official", layout: Layout = "one_row"
-    ) -> None:
+    mask_rule: MaskRule = "official"
+
+    def __init__(self, config: Config, layout: Layout = "one_row") -> None:
         super().__init__()
-        if mask_rule not in ("official", "forward") or layout not in ("one_row", "plain"):
+        if layout not in ("one_row", "plain"):
             raise Gemma4Error(
                 "layout_unsupported",
                 "The model cannot be built",
-                f"The mask rule is {mask_rule!r}, the layout {layout!r}.",
-                'Use "official" or "forward", and "one_row" or "plain".',
+                f"The layout is {layout!r}.",
+                'Use "one_row" or "plain".',
             )
         self.config = config
-        self.mask_rule: MaskRule = mask_rule
-        self.layout: Layout = layout if one_row_fits(config.text_config) else "plain"
+        self.layout: Layout = layout if one_row.applies(config.text_config) else "plain"
         hidden = config.text_config.hidden_size
         self.language_model = LanguageModel(config.text_config, self.layout)
         if (vision := config.vision_config) is not None:
@@ -61,8 +62,10 @@ class Gemma4(nn.Module):
             self.embed_vision = MultimodalEmbedder(vision.mm_embed_dim, hidden, vision.rms_norm_eps)
         if (audio := config.audio_config) is not None:
             self.embed_audio = MultimodalEmbedder(audio.audio_embed_dim, hidden, audio.rms_norm_eps)
+        if mx.default_device() == mx.cpu:
+            cpu_backend.adapt(self.language_model)
 
-    def make_cache(self, kv_bits: int | None = None, slack: int = 256) -> Cache:
+    def make_cache(self, kv_bits: int | None = None, slack: int = SLACK) -> Cache:
         """An empty cache.
 
         Args:
@@ -162,7 +165,9 @@ class Gemma4(nn.Module):
         blocks, rule = inputs.blocks, self.mask_rule
         max_scores = score_limit // (4 * text.num_attention_heads)
         sliding = pieces(offset, blocks, text.sliding_window, rule, max_scores)
-        if rule == "official" and not cache.quantized and streams_scores(length):
+        dtype, head_dim = inputs.embeddings.dtype, text.global_head_dim
+        streams = rule == "official" and not cache.quantized
+        if streams and metal.streams_scores(length, dtype, head_dim):
             max_scores = length * (offset + length)
         full = pieces(offset, blocks, None, rule, max_scores)
         hidden = self.language_model.model(inputs.embeddings, Step(offset, sliding, full), cache)

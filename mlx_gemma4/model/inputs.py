@@ -11,7 +11,8 @@ from numpy.typing import ArrayLike
 
 from ..errors import Gemma4Error
 
-Patches: TypeAlias = tuple[ArrayLike, ArrayLike]  # patches (n, 6912), positions (n, 2) as (x, y)
+Patches: TypeAlias = tuple[ArrayLike, ArrayLike]
+"""Patches (n, 6912), uint8 levels or floats in [0, 1], and positions (n, 2) as (x, y)."""
 
 
 @dataclass(frozen=True)
@@ -40,16 +41,21 @@ class Inputs:
         """(start, stop) of consecutive chunks of at most `chunk` tokens, or of one longer block."""
         result, start = [], 0
         while start < len(self):
-            stop = limit = min(start + chunk, len(self))
-            while stop > start and self._in_block(stop):
-                stop -= 1
-            if stop == start:
-                stop = limit
-                while self._in_block(stop):
-                    stop += 1
+            stop = self.cut(start, chunk)
             result.append((start, stop))
             start = stop
         return result
+
+    def cut(self, start: int, chunk: int) -> int:
+        """Where a chunk that begins at `start` ends, see `cuts`."""
+        stop = limit = min(start + chunk, len(self))
+        while stop > start and self._in_block(stop):
+            stop -= 1
+        if stop == start:
+            stop = limit
+            while self._in_block(stop):
+                stop += 1
+        return stop
 
     def _in_block(self, edge: int) -> bool:
         """Whether the tokens before and after `edge` are of one block."""
@@ -70,8 +76,10 @@ def checked_ids(token_ids: ArrayLike) -> np.ndarray:
 
 
 def checked_numbers(values: ArrayLike, width: int, name: str) -> np.ndarray:
-    """(n, width) finite float32, n of 1 or more; `name` is for the error."""
-    array = np.asarray(values, np.float32)
+    """(n, width) finite float32, or uint8 as it is, n of 1 or more; `name` is for the error."""
+    array = np.asarray(values)
+    if array.dtype != np.uint8:
+        array = array.astype(np.float32, copy=False)
     if array.ndim != 2 or array.shape[1] != width or not len(array):
         raise unusable(
             f"The {name} have shape {array.shape}.", f"Give shape (n, {width}) with n of 1 or more."

@@ -12,16 +12,11 @@ from typing import Any, Literal
 import mlx.core as mx
 import mlx.nn as nn
 
-from .attention import Step, attend
+from .attention import Step, attend, attend_piece
 from .cache import Cache, GlobalCache, SlidingCache
 from .config import FULL, SLIDING, TextConfig
 
 Layout = Literal["one_row", "plain"]
-
-
-def one_row_fits(config: TextConfig) -> bool:
-    """Whether full layers can use "one_row": key and value share a projection, and part rotates."""
-    return config.attention_k_eq_v and 0 < config.rotated_dims < config.global_head_dim
 
 
 def gelu_times(gate: mx.array, up: mx.array) -> mx.array:
@@ -33,12 +28,10 @@ def gelu_times(gate: mx.array, up: mx.array) -> mx.array:
     return gate * mx.sigmoid((2 * math.sqrt(2 / math.pi)) * inner) * up
 
 
-# Not for the CPU: there it calls the system's C++ compiler (about 2 s) and gains nothing.
-_compiled_gelu_times = mx.compile(gelu_times, shapeless=True)
-
-
 class MLP(nn.Module):
     """Gated feed-forward."""
+
+    activate = staticmethod(mx.compile(gelu_times, shapeless=True))
 
     def __init__(self, config: TextConfig) -> None:
         super().__init__()
@@ -49,12 +42,13 @@ class MLP(nn.Module):
 
     def __call__(self, x: mx.array) -> mx.array:
         """(1, L, hidden) -> the same."""
-        activate = _compiled_gelu_times if mx.default_device() == mx.gpu else gelu_times
-        return self.down_proj(activate(self.gate_proj(x), self.up_proj(x)))
+        return self.down_proj(self.activate(self.gate_proj(x), self.up_proj(x)))
 
 
 class Attention(nn.Module):
     """What the three attentions share. The scale is 1.0: `q_norm` and `k_norm` carry it."""
+
+    attend_piece = staticmethod(attend_piece)
 
     def __init__(self, config: TextConfig, head_dim: int, kv_heads: int, value_proj: bool) -> None:
         super().__init__()
@@ -86,7 +80,7 @@ class SlidingAttention(Attention):
         queries = rope(queries, self.head_dim, self.rope_theta, step.offset)
         keys = rope(keys, self.head_dim, self.rope_theta, step.offset)
         kv = cache.update(step.offset, keys, values.swapaxes(1, 2))
-        return self.o_proj(merge(attend(queries, kv, step.sliding)))
+        return self.o_proj(merge(attend(queries, kv, step.sliding, self.attend_piece)))
 
     def make_cache(self, kv_bits: int | None, slack: int) -> SlidingCache:
         """This layer's empty cache (`Gemma4.make_cache`)."""
@@ -119,7 +113,7 @@ class GlobalAttention(Attention):
         values = mx.fast.rms_norm(values, None, self.eps).swapaxes(1, 2)
         queries, keys = self._rope(queries, step.offset), self._rope(keys, step.offset)
         kv = cache.update(step.offset, mx.concatenate([keys, values], axis=-1))
-        return self.o_proj(merge(attend(queries, kv, step.full)))
+        return self.o_proj(merge(attend(queries, kv, step.full, self.attend_piece)))
 
     def _rope(self, x: mx.array, offset: int) -> mx.array:
         return mx.fast.rope(
@@ -141,7 +135,7 @@ class OneRowAttention(Attention):
     """A full layer with k_eq_v whose cached row holds key and value at once.
 
     They differ only by k_norm's weight w and by the rotation of R of the D dims. With each head
-    permuted at load to [rotated R | rest D - R] (`layout.permute`), a row [K rotated | V rest |
+    permuted at load to [rotated R | rest D - R] (`checkpoint.permute`), a row [K rotated | V rest |
     V rotated] of D + R numbers holds both: the key is its first D, with w of the rest folded into
     the query's norm; the value is its last D, with o_proj's columns permuted to match. The rotation
     is the ordinary one over R dims, as theta ** (2i / D) is (theta ** (R / D)) ** (2i / R).
@@ -168,7 +162,7 @@ class OneRowAttention(Attention):
         )
         row = mx.concatenate([keys, values[..., rest], values[..., rotated]], axis=-1)
         kv = cache.update(step.offset, row)
-        return self.o_proj(merge(attend(queries, kv, step.full)))
+        return self.o_proj(merge(attend(queries, kv, step.full, self.attend_piece)))
 
     def make_cache(self, kv_bits: int | None, slack: int) -> GlobalCache:
         """This layer's empty cache (`Gemma4.make_cache`)."""

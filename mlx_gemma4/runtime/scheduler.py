@@ -89,11 +89,6 @@ class Scheduler:
         """Whether any job has not ended; idle work does not count."""
         return any(lane.jobs for lane in self._lanes.values())
 
-    def waits(self, conversation: str | None) -> bool:
-        """Whether a conversation has jobs that have not ended."""
-        lane = self._lanes.get(conversation)
-        return lane is not None and bool(lane.jobs)
-
     def urgent(self, besides: str | None) -> bool:
         """Whether somebody speaks, or waits for a spoken reply, in another conversation."""
         return any(

@@ -156,6 +156,11 @@ class Slots:
         if slot is not None and not slot.parked:
             self._park(conversation, slot)
 
+    def rereads(self, conversation: str) -> bool:
+        """Whether turns with which it was opened are not read yet."""
+        slot = self._slots.get(conversation)
+        return slot is not None and slot.rereading > 0
+
     def notices(self, conversation: str) -> list[Event]:
         """What has happened unasked."""
         slot = self._slots.get(conversation)
@@ -221,7 +226,7 @@ class Slots:
             when_full=settings.when_full,
             store=store,
         )
-        session.chunk = lambda: SHORT_CHUNK if self._urgent(conversation) else CHUNK
+        session.set_chunk(lambda: SHORT_CHUNK if self._urgent(conversation) else CHUNK)
         return session
 
     def _close(self, conversation: str) -> None:

@@ -88,6 +88,7 @@ class Worker(Client):
         self._stops: Counter[str] = Counter()  # conversation -> stops whose turn has not come
         self._spoken: set[str] = set()  # conversations that heard something since their last reply
         self._speech: dict[str, Utterance] = {}  # the latest of each conversation
+        self._loading = False  # the job that was added last is a `Load`
         self._scheduler = Scheduler(self._idle_failed)
         self._slots: Slots
         _owner.lend(self._run)
@@ -138,10 +139,12 @@ class Worker(Client):
     def _take_in(self) -> None:
         """Make jobs of what was sent. A `Load` waits for all before it, and all behind it wait."""
         while self._inbox:
-            if isinstance(self._inbox[0][1], Load) and self._scheduler.busy:
+            loads = isinstance(self._inbox[0][1], Load)
+            if (loads or self._loading) and self._scheduler.busy:
                 for speech in self._speech.values():
                     speech.over = True
                 return
+            self._loading = loads
             with self._lock:
                 number, command = self._inbox.popleft()
             if isinstance(command, Load):
@@ -167,14 +170,12 @@ class Worker(Client):
         self._add(number, conversation, priority, self._slots.work(command, cancelled))
 
     def _add_stop(self, number: int, conversation: str) -> None:
-        stops_idle_work = not self._scheduler.waits(conversation)
-
         def work() -> Work:
             with self._lock:
                 self._stops[conversation] -= 1
             yield
 
-        self._add(number, conversation, Priority.HEARING, work(), rests=stops_idle_work)
+        self._add(number, conversation, Priority.HEARING, work(), stops=True)
 
     def _add_frames(self, number: int, command: Hear) -> None:
         conversation = command.conversation
@@ -193,9 +194,9 @@ class Worker(Client):
         priority: Priority,
         work: Generator[Event | WorkerEvent | None],
         speech: Utterance | None = None,
-        rests: bool = False,
+        stops: bool = False,
     ) -> None:
-        """Queue a job whose work yields what it reports, or None; `rests`: no idle work after."""
+        """Queue a job whose work yields what it reports, or None."""
 
         def reporting() -> Work:
             for event in work:
@@ -208,8 +209,9 @@ class Worker(Client):
             if conversation is not None:
                 if conversation in self._speech:
                     self._speech[conversation].alone = False
-                if not rests:
-                    self._scheduler.idle(conversation, self._idle_work(conversation))
+                puts_off = stops and self._slots.rereads(conversation)
+                idle = None if puts_off else self._idle_work(conversation)
+                self._scheduler.idle(conversation, idle)
             self._report(Report(number, event, conversation))
 
         job = Job(reporting(), priority, ended)

@@ -1,4 +1,4 @@
-"""What was said and added, and the caches that hold it: what a `Session` works on.
+"""The turns, what was added, and the caches that hold it: what a `Session` works on.
 
 State is plain data (the turns, a pending turn) that is rendered as a whole at each step. The caches
 follow it: what of a step they hold already is not fed again. Work that takes long is a generator:
@@ -7,42 +7,39 @@ whoever drives it may do other work between two steps.
 
 import operator
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 from ..chat.messages import ImagePart, Part, SoundPart, Turn, VideoPart
 from ..chat.render import Prompt, render, unfinished
 from ..chat.tokenizer import Tokenizer
 from ..errors import Gemma4Error
-from ..events import ContextLow, Done, Dropped, Event, Heard, Moved, Notice, ToolCall
+from ..events import ContextLow, Done, Dropped, Heard, Moved, Notice, ToolCall
 from ..generation.prefill_decode import Cancelled, Steps
 from ..generation.sampler import Sampler
 from ..model.gemma4 import Gemma4
 from .pending_turn import PendingTurn, cut, held_once, medium_name, without_oldest
 from .prefix_cache import PrefixCache
 from .prefix_store import PrefixStore
-from .reply import DrawnReplies, DrawnReply
+from .reply import DrawnReplies, DrawnReply, Work, unless
 from .rows import PromptRows, with_rows
 from .transcriber import CLIP, INSTRUCTION, Hearing, Transcriber
 
 WhenFull = Literal["stop", "drop"]
-Result = TypeVar("Result")
-Work = Generator[Event | tuple[int, int] | None, None, Result]
-"""Yields events; (tokens fed, tokens to feed) after a chunk of the prompt; None after any other."""
 
 PATIENCE = 5.0
-"""Seconds that hearing a sound again may take for a picture that is given while it is spoken."""
+"""Seconds that hearing a sound again may take for a picture that is added while it is spoken."""
 _LOW = 8  # the context is low when less than one in so many of its rows is free,
-_TIGHT = 16  # and then nobody can wait until there is time to drop turns
+_TIGHT = 16  # and then turns are dropped at once, not when there is time
 
 
 class Conversation:
     """Arguments are those of `Session`.
 
     Attributes:
-        turns: what was said.
+        turns: the conversation so far.
         pending: what was added since the last reply.
         notices: what was not yet reported.
         cache: of all this.
@@ -108,7 +105,7 @@ class Conversation:
         self.transcriber.reset()
 
     def prompt(self) -> PromptRows:
-        """Render everything up to where the reply begins."""
+        """Render everything up to where the reply starts."""
         return self._render(True)
 
     def settled(self) -> PromptRows:
@@ -122,7 +119,7 @@ class Conversation:
         return len(settled) - self.cache.shared(settled)
 
     def add(self, part: Part) -> None:
-        """Add a part; one that is given while a sound is heard goes where the model expects it."""
+        """Add a part; one that is added while a sound is heard goes where the model expects it."""
         before, after = self.pending, self.pending.add(held_once(part))
         self.pending = after
         if isinstance(part, SoundPart) or before.relayed or not before.sounds:
@@ -157,7 +154,7 @@ class Conversation:
         dropped = self._make_room(_LOW)
         fed = yield from self._prepare()
         if self.pending.is_empty:
-            self.cache.keep()  # the next turn begins here
+            self.cache.keep()  # the next turn starts here
         if not fed and self._may_relay:
             fed = yield from self.transcriber.prepare()
         self.watch_context()
@@ -197,7 +194,7 @@ class Conversation:
         self._choose()
         if self.pending.relayed:
             self.pending = self.pending.closed()
-            done = yield from _unless(cancelled, self._transcribe_pending(), quiet=True)
+            done = yield from unless(cancelled, self._transcribe_pending(), quiet=True)
             if done is None:
                 yield Done("cancelled")
                 return
@@ -218,7 +215,7 @@ class Conversation:
         began_prompt = time.perf_counter()
         self._fill_from_store(prompt)
         header, opening = self._opening(prompt.prompt)
-        fed = yield from _unless(cancelled, self.cache.feed(prompt, header), quiet=False)
+        fed = yield from unless(cancelled, self.cache.feed(prompt, header), quiet=False)
         if fed is None:
             yield Done("cancelled")
             return
@@ -239,10 +236,11 @@ class Conversation:
         self.watch_context()
         yield from self.take_notices()
         if clips and not interrupted:
-            # beside a picture the model would answer what is said instead of transcribing it
-            said = yield from _unless(cancelled, self.transcriber.transcribe_all(clips), quiet=True)
-            if said is not None:
-                yield Heard(said)
+            # beside a picture the model would answer the sound instead of transcribing it
+            steps = self.transcriber.transcribe_all(clips)
+            transcript = yield from unless(cancelled, steps, quiet=True)
+            if transcript is not None:
+                yield Heard(transcript)
             self.transcriber.reset()
         stats = {
             "prompt_tokens": len(prompt),
@@ -323,9 +321,9 @@ class Conversation:
         self._look_in_store = False
 
     def _opening(self, prompt: Prompt) -> tuple[int, tuple[int, ...]]:
-        """The row at which the last turn begins, and the ids after its header (an empty thought).
+        """The row at which the last turn starts, and the ids after its header (an empty thought).
 
-        Where a reply goes on after a tool's result there is no new turn.
+        Where a reply continues after a tool's result there is no new turn.
         """
         ids = prompt.token_ids
         header = self._tokenizer.encode("<|turn>model\n", special=True)
@@ -343,7 +341,7 @@ class Conversation:
                 "The conversation is too long",
                 f"It has {len(prompt):,} tokens, and the context of this model holds "
                 f"{self.rows:,}, the reply included.",
-                "Shorten it, give fewer pictures or fewer tokens a picture, or start a new one.",
+                "Shorten it, use fewer pictures or fewer tokens a picture, or start a new one.",
             )
         return room
 
@@ -389,21 +387,3 @@ class Conversation:
         rendered = with_rows(prompt, turns, config)
         self._rendered[open_reply] = turns, rendered
         return rendered
-
-
-def _unless(cancelled: Cancelled | None, steps: Steps[Result], quiet: bool) -> Work[Result | None]:
-    """Drive steps unless cancelled, and yield each, or None if `quiet`; None where cancelled.
-
-    After the last of them there is nothing left to cancel.
-    """
-    left = 1
-    with closing(steps):
-        while not left or cancelled is None or not cancelled():
-            try:
-                done, total = next(steps)
-            except StopIteration as end:
-                result: Result = end.value
-                return result
-            left = total - done
-            yield None if quiet else (done, total)
-    return None

@@ -36,7 +36,7 @@ Frames = NDArray[np.float32]
 REACH = 125
 """Frames (5 s) before the end of a clip that is full, in which the pause is looked for.
 
-Well below the rows that a cache can always drop for free: what lies after the pause goes back.
+Well below the rows that a cache can always drop for free: what comes after the pause goes back.
 """
 
 
@@ -140,12 +140,12 @@ def held_once(part: Part) -> Part:
         return picture if patches is picture.patches else replace(picture, patches=patches)
 
     match part:
-        case ImagePart(picture):
-            return ImagePart(once(picture))
+        case ImagePart(picture) if (held := once(picture)) is not picture:
+            return ImagePart(held)
         case VideoPart(frames):
             return VideoPart(tuple((seconds, once(picture)) for seconds, picture in frames))
-        case SoundPart(frames):
-            return SoundPart(_HELD.setdefault(part.digest, frames))
+        case SoundPart(frames) if (known := _HELD.setdefault(part.digest, frames)) is not frames:
+            return SoundPart(known)
     return part
 
 

@@ -14,6 +14,7 @@ import io
 import json
 import os
 import re
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,11 +96,10 @@ def save(folder: Path, state: SavedSession, cache: PrefixCache | None) -> None:
         for path in _files(folder):
             if _OURS.fullmatch(path.name) and path.name not in names:
                 path.unlink(missing_ok=True)
-        store = PrefixStore(folder / ROWS)
         if cache is not None and len(cache):
-            store.park(ROWS, cache)
+            PrefixStore(folder / ROWS).park(ROWS, cache)
         else:
-            store.remove(ROWS)
+            shutil.rmtree(folder / ROWS, ignore_errors=True)
 
 
 def load(folder: Path) -> SavedSession:

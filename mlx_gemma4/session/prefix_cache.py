@@ -6,21 +6,19 @@ left out of the history needs no code of its own.
 """
 
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
 import mlx.core as mx
 import numpy as np
 
-from ..generation.prefill_decode import Cancelled, Steps, decode, prefill
+from ..generation.prefill_decode import CHUNK, Cancelled, Steps, decode, prefill
 from ..generation.sampler import Sampler
+from ..limits import SEGMENT
 from ..model import cache as kv
 from ..model.gemma4 import Gemma4
 from .rows import PromptRows, Row, common
-
-SEGMENT = 8192
-"""Tokens that are embedded at a time: 63 MB of the 12B's embeddings in bfloat16."""
 
 _FEW = 64  # rows: feeding fewer in a step of their own would cost more than it saves
 
@@ -47,6 +45,7 @@ class PrefixCache:
         kv_bits: as passed.
         rows: what its rows hold.
         rows_per_second: how fast the last rows were fed; None until some were.
+        chunk: is asked for the tokens in a chunk before each.
     """
 
     def __init__(self, model: Gemma4, kv_bits: int | None = None) -> None:
@@ -54,6 +53,7 @@ class PrefixCache:
         self.kv_bits = kv_bits
         self.rows: Sequence[Row] = []
         self.rows_per_second: float | None = None
+        self.chunk: Callable[[], int] = lambda: CHUNK
         self._cache = model.make_cache(kv_bits)
         self._kept: kv.Mark | None = None
 
@@ -69,7 +69,7 @@ class PrefixCache:
     def feed(self, new: PromptRows, keep: int | None = None) -> Steps[tuple[mx.array, int]]:
         """Make the cache hold a prompt, and nothing else.
 
-        Where it is closed early or fails, what is held is the beginning of the prompt.
+        Where it is closed early or fails, what is held is a prefix of the prompt.
 
         Args:
             new: what to hold.
@@ -150,7 +150,7 @@ class PrefixCache:
             self._cache.rewind(kept)
         else:
             self._cache, kept = self.model.make_cache(self.kv_bits), None
-        # a mark that lies ahead would keep the buffers of its time
+        # a mark that is ahead would keep the buffers of its time
         self._kept = kept if kept is not None and kept.offset <= len(self) else None
         if len(self) < len(self.rows):
             self.rows = self.rows[: len(self)]
@@ -183,7 +183,7 @@ class PrefixCache:
                 part = new.between(at, new.segment(at, stop, SEGMENT))
                 ids = np.array(part.token_ids)
                 inputs = self.model.embed(ids, part.images, part.videos, part.audio)
-                with closing(prefill(self.model, inputs, self._cache)) as steps:
+                with closing(prefill(self.model, inputs, self._cache, self.chunk)) as steps:
                     while True:
                         try:
                             done, _ = next(steps)

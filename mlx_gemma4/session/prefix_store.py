@@ -35,14 +35,15 @@ from .rows import Row, common
 
 _INDEX = re.compile(r"([0-9a-f]{16})-([0-9a-f]{48})\.json")
 _OWNER = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,99}")
-_NEW = "new-"  # how the names of unfinished files begin
+_NEW = "new-"  # how the names of unfinished files start
+_WORTH = 64  # rows: to read fewer takes no longer than to load a file that continues otherwise
 _SAMPLE = 16  # values of each tensor, which distinguish models of one shape
 _DIGESTS: WeakKeyDictionary[PrefixCache, tuple[Sequence[Row], str]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
 class ParkedPrefix:
-    """What a JSON file says: the rows, the fewest that can be gone back to, the checksum."""
+    """What a JSON file holds: the rows, the fewest that can be gone back to, the checksum."""
 
     rows: list[Row]
     earliest: int
@@ -99,7 +100,7 @@ class PrefixStore:
         return True
 
     def fill(self, cache: PrefixCache, rows: Sequence[Row]) -> bool:
-        """Make a cache hold the longest beginning of these rows that is parked.
+        """Make a cache hold the longest prefix of these rows that is parked.
 
         Returns:
             Whether it was filled: not where it holds as many of them already.
@@ -108,9 +109,10 @@ class PrefixStore:
         held, found = common(rows, cache.rows), []
         for index in self._folder.glob(f"*/{kind}-*.json"):
             parked = self._read(index)
-            if parked is not None and (count := common(rows, parked.rows)) > held:
-                if count >= parked.earliest:
-                    found.append((count, index, parked))
+            if parked is None or (count := common(rows, parked.rows)) < parked.earliest:
+                continue
+            if count >= held + _WORTH or count == len(parked.rows) > held:
+                found.append((count, index, parked))
         for count, index, parked in sorted(found, key=lambda one: -one[0]):
             path = index.with_suffix(".safetensors")
             try:
@@ -132,7 +134,7 @@ class PrefixStore:
         shutil.rmtree(self._folder / _folder_name(owner), ignore_errors=True)
 
     def _read(self, index: Path) -> ParkedPrefix | None:
-        """What a JSON file says; a damaged one is removed."""
+        """What a JSON file holds; a damaged one is removed."""
         try:
             changed = index.stat().st_mtime_ns
             known = self._known.get(index)

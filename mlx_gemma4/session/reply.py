@@ -3,13 +3,20 @@
 import json
 import time
 from collections.abc import Generator, Iterable, Sequence
+from contextlib import closing
 from dataclasses import replace
+from typing import TypeVar
 
 from ..chat.messages import Part, TextPart, Turn
 from ..chat.parser import ReplyParser
 from ..chat.tokenizer import Tokenizer
 from ..events import Event, Thought, Token, ToolCall
+from ..generation.prefill_decode import Cancelled, Steps
 from ..model.config import Config
+
+Result = TypeVar("Result")
+Work = Generator[Event | tuple[int, int] | None, None, Result]
+"""Yields events; (tokens fed, tokens to feed) after a chunk of the prompt; None after any other."""
 
 _MOST = 1000  # replies whose ids are remembered
 
@@ -46,7 +53,8 @@ class DrawnReply:
     @property
     def ended(self) -> bool:
         """Whether the model ended its turn."""
-        return bool(self.ids) and self.ids[-1] in self._config.eos_token_ids
+        ends = {*self._config.eos_token_ids, self._tokenizer.controls.get("<|tool_response>")}
+        return bool(self.ids) and self.ids[-1] in ends
 
     def turn(self, interrupted: bool) -> Turn:
         """What was yielded so far, as a turn of the model's."""
@@ -60,7 +68,7 @@ class DrawnReply:
         return Turn("model", (*parts, *calls), interrupted, ids)
 
     def stats(self, began: float) -> dict[str, float]:
-        """The numbers of this reply, whose work began at a `time.perf_counter`."""
+        """The numbers of this reply, whose work started at a `time.perf_counter`."""
         stats: dict[str, float] = {"reply_tokens": len(self.ids)}
         if self.ids:
             stats["seconds_to_first_token"] = self._times[0] - began
@@ -127,6 +135,24 @@ class DrawnReplies:
         thoughts = tuple(part for part in known.parts if isinstance(part, Thought))
         rest = tuple(part for part in turn.parts if not isinstance(part, Thought))
         return replace(turn, parts=(*thoughts, *rest), ids=known.ids)
+
+
+def unless(cancelled: Cancelled | None, steps: Steps[Result], quiet: bool) -> Work[Result | None]:
+    """Drive steps unless cancelled, and yield each, or None if `quiet`; None where cancelled.
+
+    After the last of them there is nothing left to cancel.
+    """
+    left = 1
+    with closing(steps):
+        while not left or cancelled is None or not cancelled():
+            try:
+                done, total = next(steps)
+            except StopIteration as end:
+                result: Result = end.value
+                return result
+            left = total - done
+            yield None if quiet else (done, total)
+    return None
 
 
 def _content(turn: Turn) -> str:

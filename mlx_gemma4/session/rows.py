@@ -27,7 +27,7 @@ class PromptRows:
         return len(self.rows)
 
     def between(self, start: int, stop: int) -> Prompt:
-        """Rows `start` to `stop`; both may lie inside a clip, not inside a picture."""
+        """Rows `start` to `stop`; both may be inside a clip, not inside a picture."""
         prompt = self.prompt
         image, frame, clip, heard = self._reached(start)
         last_image, last_frame, last_clip, part = self._reached(stop)

@@ -1,31 +1,26 @@
 """A conversation: turns are added, replies come as events, and nothing is read twice."""
 
 import secrets
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
-from PIL import Image as Pillow
-
-from ..chat.messages import ImagePart, Part, SoundPart, TextPart, Turn, VideoPart
+from ..chat.messages import TextPart, Turn
 from ..chat.tokenizer import Tokenizer
 from ..errors import Gemma4Error
 from ..events import Event, Notice
 from ..generation.prefill_decode import Cancelled, Progress, Steps, finish
 from ..generation.sampler import Sampler
-from ..media import audio
-from ..media.images import Picture, patches
-from ..media.video import FRAME_TOKENS, Film, open_video, timed
 from ..model.gemma4 import Gemma4
 from . import persistence
-from .conversation import Conversation, WhenFull, Work
-from .pending_turn import PendingTurn, checked, tool_content
+from .conversation import Conversation, WhenFull
+from .input import SessionInput
+from .pending_turn import PendingTurn
 from .prefix_cache import PrefixMark
 from .prefix_store import PrefixStore
+from .reply import Work
 from .transcriber import Hearing
 
 
@@ -39,30 +34,30 @@ class Mark:
     place: PrefixMark
 
 
-class Session:
+class Session(SessionInput):
     """A conversation with a model.
 
     Text, pictures and sound are added in any order; `reply` answers what was added since the last
-    reply. While a reply is being read, any other call ends it, and what was said stays; but no call
-    is possible from inside a callback. What takes long has a form in steps beside it (`replying`,
-    `listening`, `reading`), so that one thread can serve several sessions.
+    reply. While a reply is being read, any other call ends it, and what was drawn stays; but no
+    call is possible from inside a callback. What takes long has a form in steps beside it
+    (`replying`, `listening`, `reading`), so that one thread can serve several sessions.
 
     Args:
         model: from `load`.
         system: an instruction before the conversation.
-        turns: what was said before, as `turns` returns it. It is read with the first reply, or
+        turns: the conversation so far, as `turns` returns it. It is read with the first reply, or
             by `reading`; what `store` holds of it is not read again.
         tools: what the model may call, as in OpenAI's chat completions: {"type": "function",
             "function": {"name", "description", "parameters"}}.
         image_tokens: the most tokens a picture may take; None for the model's own default.
-        hearing: "direct": sound lies in the conversation. "relay": it is heard in a side context,
+        hearing: "direct": sound is in the conversation. "relay": it is heard in a side context,
             and its transcript enters the conversation as text. "auto": direct where it ends before
             the model's `audio_safe_position` (Package.toml), else relay.
         kv_bits: 8 or 4 to quantize the full layers' cache.
         thinking: whether the model thinks before it answers.
         tokenizer: None for the one in the model's folder.
-        when_full: what to do when less than an eighth of the context is left: "stop" goes on until
-            it is full, "drop" takes the oldest turns out until half of it is free.
+        when_full: what to do when less than an eighth of the context is left: "stop" waits until it
+            is full, "drop" takes the oldest turns out until half of it is free.
         store: where `park` keeps rows on disk, and where those of `turns` are looked for.
 
     Raises:
@@ -86,21 +81,12 @@ class Session:
     ) -> None:
         _check("hearing", hearing, get_args(Hearing))
         _check("when_full", when_full, get_args(WhenFull))
-        self._model = model
-        self._image_tokens = image_tokens or model.config.image_tokens
+        tokenizer = tokenizer or _tokenizer_of(model)
+        conversation = Conversation(model, tokenizer, hearing, kv_bits, thinking, when_full, store)
+        super().__init__(model, conversation, image_tokens or model.config.image_tokens)
         self._thinking = thinking
-        self._conversation = Conversation(
-            model,
-            tokenizer or _tokenizer_of(model),
-            hearing,
-            kv_bits,
-            thinking,
-            when_full,
-            store,
-        )
         self._system = system
         self._tools = tuple(tools)
-        self._running: Generator[Any, None, Any] | None = None
         self.open(turns)
 
     @property
@@ -119,21 +105,24 @@ class Session:
             tools: None for those that it has.
         """
         self._interrupt()
-        said = [turn for turn in turns if turn.role != "system" or self._system is None]
+        others = [turn for turn in turns if turn.role != "system" or self._system is None]
         system = [Turn("system", (TextPart(self._system),))] if self._system else []
         self._tools = self._tools if tools is None else tuple(tools)
-        self._conversation.open([*system, *said], self._tools)
+        self._conversation.open([*system, *others], self._tools)
+
+    def set_chunk(self, chunk: Callable[[], int]) -> None:
+        """Have a function asked for the tokens in each chunk of prefill, instead of CHUNK.
+
+        Shorter chunks let others on the same thread work sooner.
+        """
+        self._conversation.cache.chunk = chunk
+        self._conversation.transcriber.cache.chunk = chunk
 
     @property
     def unread(self) -> int:
         """How many tokens of the conversation are not in the caches, nor in the store."""
         self._interrupt()
         return self._conversation.unread()
-
-    @property
-    def heard_seconds(self) -> float:
-        """Seconds of sound that were added since the last reply."""
-        return self._conversation.pending.seconds
 
     @property
     def context(self) -> tuple[int, int]:
@@ -146,146 +135,8 @@ class Session:
         return self._conversation.cache.nbytes + self._conversation.transcriber.nbytes
 
     def notices(self) -> list[Notice]:
-        """Take what happened unasked since the last call; `reply` gives what was not taken."""
+        """Take what happened unasked since the last call; `reply` yields what was not taken."""
         return self._conversation.take_notices()
-
-    def add_text(self, text: str) -> None:
-        """Add words. Control tokens spelled in them stay plain text."""
-        self._add(TextPart(text))
-
-    def add_image(
-        self,
-        image: Pillow.Image | str | Path | NDArray[np.generic],
-        image_tokens: int | None = None,
-    ) -> Picture:
-        """Add a picture; give it as the model sees it.
-
-        While a sound is heard, the picture goes before it, as the model expects: the sound is heard
-        again after it, unless that would take more than PATIENCE seconds. Then the picture is part
-        of the next turn. A notice (`Moved`) says which.
-
-        Args:
-            image_tokens: the most that this picture may take; None for the session's.
-
-        Raises:
-            Gemma4Error: if it cannot be read, or the model cannot see.
-        """
-        picture = self._picture(image, image_tokens)
-        self._add(ImagePart(picture))
-        return picture
-
-    def add_audio(
-        self, samples: ArrayLike, rate: float, long: Literal["refuse", "split"] = "refuse"
-    ) -> None:
-        """Add sound.
-
-        Args:
-            samples: as `audio.to_mono16k` takes them.
-            rate: samples a second.
-            long: what to do with more than 30 seconds, as in `audio.clips`.
-
-        Raises:
-            Gemma4Error: if it is not usable sound or too long, or the model cannot hear.
-        """
-        self._needs("sound", self._model.config.audio_config)
-        clips = audio.clips(audio.to_mono16k(samples, rate), long=long)
-        self._interrupt()
-        self._conversation.pending = self._conversation.pending.hear(
-            self._conversation.limit
-        )  # what is held comes before
-        for clip in clips:
-            self._add(SoundPart(audio.frames(clip)))
-
-    def add_video(self, video: str | Path | Film) -> None:
-        """Add, as `add_image`, a video file's pictures or at most 32 (seconds, picture) in order.
-
-        Raises:
-            Gemma4Error: if it cannot be read, or the model cannot see.
-        """
-        self._needs("pictures", self._model.config.vision_config)
-        film = open_video(video) if isinstance(video, str | Path) else timed(video)
-        self._add(
-            VideoPart(tuple((seconds, patches(frame, FRAME_TOKENS)) for seconds, frame in film))
-        )
-
-    def add_tool_result(
-        self, call_id: str, content: str | Mapping[str, Any] | Sequence[Any]
-    ) -> tuple[Picture, ...]:
-        """Add what a tool returned; the model goes on with it in the next reply.
-
-        Args:
-            call_id: `ToolCall.id` of a call in the last reply.
-            content: text, a dict, or a list of texts, {"type": "text", "text": ...} and pictures
-                (what `add_image` takes but a str, or {"type": "image", "image": ...}). Pictures
-                follow all results, as a turn of the user's.
-
-        Returns:
-            The pictures.
-
-        Raises:
-            Gemma4Error: there is no such call, or a part of the content is something else.
-        """
-        self._interrupt()
-        calls = self._conversation.calls
-        call = next((one for one in calls if one.id == call_id), None)
-        if call is None:
-            raise Gemma4Error(
-                "tool_call_unknown",
-                "The tool result answers no call",
-                f"The last reply has no call {call_id!r}; it has {[one.id for one in calls]}.",
-                "Use the id of a ToolCall of the last reply.",
-            )
-        before = self._conversation.pending
-        response, pictures = tool_content(content)
-        made = tuple(self._picture(picture) for picture in pictures)
-        self._conversation.pending = before.answered(call, response, calls)
-        for picture in made:
-            self._add(ImagePart(picture))
-        return made
-
-    def hear(self, frames: ArrayLike) -> None:
-        """Listen live: feed frames to the model now, and those that were held before them.
-
-        Frames of one turn make one clip, however many calls bring them, until it is as long as the
-        model can hear: then it is cut at a pause and goes on as a further clip. In the side context
-        the finished one is transcribed at once, which takes as long as a short reply.
-
-        Args:
-            frames: (n, 640) samples of 16 kHz mono sound in [-1, 1].
-
-        Raises:
-            Gemma4Error: if the frames are not usable, the context is full or the model cannot hear.
-                These frames are not taken then, and all that was there before stays.
-        """
-        finish(self.listening(frames))
-
-    def listening(self, frames: ArrayLike) -> Steps[None]:
-        """As `hear`, in steps: the frames are taken now, and fed while this is driven.
-
-        What is not fed when it is closed is fed by the next call that feeds.
-        """
-        clip = self._checked(frames)
-        self._interrupt()
-        before = self._conversation.pending
-        self._conversation.pending = before.hold(clip).hear(self._conversation.limit)
-        return self._started(self._listen(before))
-
-    def hold(self, frames: ArrayLike) -> None:
-        """Take frames without feeding them: the next `hear` or `reply` feeds them in one go.
-
-        For a machine that cannot keep up with the speaker. Arguments and errors as in `hear`.
-        """
-        clip = self._checked(frames)
-        self._interrupt()
-        self._conversation.pending = self._conversation.pending.hold(clip)
-
-    def discard(self) -> None:
-        """Forget what was added since the last reply: noise, or a recording that was cancelled."""
-        self._interrupt()
-        self._conversation.pending = PendingTurn()
-        self._conversation.transcriber.reset()
-        self._conversation.go_back()
-        self._conversation.watch_context()
 
     def reply(
         self,
@@ -300,7 +151,7 @@ class Session:
     ) -> Generator[Event]:
         """Answer what was added since the last reply; the work is done while the events are read.
 
-        Closing the iterator stops the model; what it said until then stays in the conversation, as
+        Closing the iterator stops the model; what it drew until then stays in the conversation, as
         a turn that is `interrupted`. A cancel before the first token leaves the question open.
 
         Args:
@@ -311,14 +162,14 @@ class Session:
             seed: the same seed gives the same reply; None for a new one each time.
             progress: called with (tokens fed, tokens to feed) while the prompt is read.
             cancelled: asked between chunks and tokens whether to stop.
-            heard: ask for a transcript of sound that lies in the conversation, too. It is drawn
+            heard: ask for a transcript of sound that is part of the conversation, too. It is drawn
                 after the answer, which need not wait for it, and in the side context.
 
         Returns:
-            Notices that were not taken; Heard where sound was written down; Token, Thought and
+            Notices that were not taken; Heard where sound was transcribed; Token, Thought and
             ToolCall events; then one Done. Its reason is "stop" (the model ended), "length"
-            (max_tokens), "context" (no room left), "cancelled" or "silence" (the relay understood
-            nothing, and there is nothing else to answer). Its stats are prompt_tokens,
+            (max_tokens), "context" (no room left), "cancelled" or "silence" (nothing was
+            understood, and there is nothing else to answer). Its stats are prompt_tokens,
             new_prompt_tokens (what the cache did not hold), reply_tokens, prompt_tokens_per_second
             and, where there were enough tokens to measure it, seconds_to_first_token (since this
             reply was begun) and tokens_per_second.
@@ -370,7 +221,7 @@ class Session:
         """Remember this place, for `rewind`. It holds on to the cache's buffers while it lives.
 
         Undo: mark before a question is added, and rewind to it. Edit the last question: the same,
-        and add it anew. Regenerate: mark before `reply`, rewind, and reply with another seed.
+        and add another. Regenerate: mark before `reply`, rewind, and reply with another seed.
         """
         self._interrupt()
         talk = self._conversation
@@ -485,56 +336,6 @@ class Session:
         conversation.pending = saved.pending
         persistence.load_rows(Path(path), conversation.cache, conversation.settled().rows)
         return session
-
-    def _listen(self, before: PendingTurn) -> Steps[None]:
-        try:
-            yield from self._conversation.listen()
-        except Gemma4Error:
-            self._conversation.pending = before
-            raise
-
-    def _picture(
-        self,
-        image: Pillow.Image | str | Path | NDArray[np.generic],
-        image_tokens: int | None = None,
-    ) -> Picture:
-        self._needs("pictures", self._model.config.vision_config)
-        return patches(image, image_tokens or self._image_tokens)
-
-    def _add(self, part: Part) -> None:
-        self._interrupt()
-        self._conversation.add(part)
-
-    def _started(self, work: Generator[Any, None, Any]) -> Generator[Any, None, Any]:
-        self._running = work
-        return work
-
-    def _interrupt(self) -> None:
-        """End the work that is being driven."""
-        if self._running is None:
-            return
-        if getattr(self._running, "gi_running", False):
-            raise Gemma4Error(
-                "session_busy",
-                "The session is busy",
-                "It was called from inside a callback of its own (progress or cancelled).",
-                "Let the callback return first, and end the reply by closing it.",
-            )
-        self._running.close()
-        self._running = None
-
-    def _checked(self, frames: ArrayLike) -> NDArray[np.float32]:
-        self._needs("sound", self._model.config.audio_config)
-        return checked(frames)
-
-    def _needs(self, medium: str, weights: object) -> None:
-        if weights is None:
-            raise Gemma4Error(
-                "medium_unsupported",
-                f"This model takes no {medium}",
-                f"Its folder has no weights for {medium}.",
-                "Use a folder that was converted with them (mlx-lm's converter leaves them out).",
-            )
 
 
 def _events(work: Work[None], progress: Progress | None) -> Generator[Event]:

@@ -50,6 +50,9 @@ class Transcriber:
         tokenizer: the model's.
         instruction: asks for the transcript.
         safe: the position before which sound should end; None if it does not matter.
+
+    Attributes:
+        cache: of what it hears.
     """
 
     def __init__(
@@ -58,7 +61,7 @@ class Transcriber:
         self._model = model
         self._tokenizer = tokenizer
         self._instruction = TextPart(instruction)
-        self._cache = PrefixCache(model)
+        self.cache = PrefixCache(model)
         self._start: PrefixMark | None = None
         head = len(self._prompt([Turn("user", (self._instruction,))], False))
         self.limit = CLIP if safe is None else max(min(CLIP, safe - head - 1), 1)
@@ -67,16 +70,16 @@ class Transcriber:
     @property
     def nbytes(self) -> int:
         """Bytes of its cache."""
-        return self._cache.nbytes
+        return self.cache.nbytes
 
     def prepare(self) -> Steps[int]:
         """Read the instruction, if that was not done before; return the rows that were fed."""
         if self._start is not None:
             return 0
-        fed = yield from self._cache.prepare(
+        fed = yield from self.cache.prepare(
             self._prompt([Turn("user", (self._instruction,))], False)
         )
-        self._start = self._cache.mark()
+        self._start = self.cache.mark()
         return fed
 
     def hear(self, clip: SoundPart) -> Steps[int]:
@@ -87,13 +90,13 @@ class Transcriber:
         """
         yield from self.prepare()
         turns = [Turn("user", (self._instruction, clip))]
-        return (yield from self._cache.prepare(self._prompt(turns, False)))
+        return (yield from self.cache.prepare(self._prompt(turns, False)))
 
     def transcribe(self, clip: SoundPart) -> Steps[str]:
         """Transcribe a whole clip, and forget it; where it is closed early, the clip is still held.
 
-        The text is the likeliest, empty if the context has no room for it. A model that goes on is
-        stopped at 12.5 tokens a second of sound, three times as many as the fastest speech takes.
+        The text is the likeliest, empty if the context has no room for it. A model that never ends
+        is stopped at 12.5 tokens a second of sound, three times what the fastest speech takes.
         """
         config = self._model.config
         prompt = self._prompt([Turn("user", (self._instruction, clip))], True)
@@ -102,11 +105,11 @@ class Transcriber:
             self.reset()
             return ""
         yield from self.prepare()
-        logits, _ = yield from self._cache.feed(prompt)
+        logits, _ = yield from self.cache.feed(prompt)
         sampler = Sampler(temperature=0, suppress=config.suppress_tokens)
         limit = min(len(clip.frames) // 2 + _SPARE, room)
         parser, text = ReplyParser(self._tokenizer), ""
-        with closing(self._cache.draw(logits, sampler, limit)) as drawing:
+        with closing(self.cache.draw(logits, sampler, limit)) as drawing:
             for count, token_id in enumerate(drawing):
                 text += _text(parser.add(token_id))
                 yield count, limit
@@ -124,7 +127,7 @@ class Transcriber:
     def reset(self) -> None:
         """Forget what was heard, and free the memory that it took."""
         if self._start is not None:
-            self._cache.rewind(self._start)
+            self.cache.rewind(self._start)
 
     def _prompt(self, turns: Sequence[Turn], open_reply: bool) -> PromptRows:
         """What is fed; without a reply, only as far as more of the sound can follow."""

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 import mlx.core as mx
 import numpy as np
 
-from ..model.attention import MaskRule
 from ..model.config import FULL, SLIDING, Config
 from ..model.gemma4 import Gemma4
 from ..model.text import Layout
@@ -55,11 +54,9 @@ def tiny_config() -> Config:
     )
 
 
-def tiny_model(
-    seed: int = 0, mask_rule: MaskRule = "official", layout: Layout = "one_row"
-) -> Gemma4:
+def tiny_model(seed: int = 0, layout: Layout = "one_row") -> Gemma4:
     """A float32 model of `tiny_config` whose weights, norms and biases too, are random."""
-    model = Gemma4(tiny_config(), mask_rule, layout)
+    model = Gemma4(tiny_config(), layout)
     rng = np.random.default_rng(seed)
     weights = []
     for name, value in sorted(model.tensors().items()):

@@ -3,9 +3,12 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
 from mlx_gemma4.cli import main
+from mlx_gemma4.media.audio import RATE, open_sound
 
 DEMO = Path(__file__).parents[2] / "assets" / "demo"
 QUESTION = ["--audio", str(DEMO / "question.wav"), "--image", str(DEMO / "receipt.png")]
@@ -55,3 +58,30 @@ def test_a_limit_of_tokens_is_told(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_sound_that_is_not_there_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["live", "--audio", "nothing.wav"]) == 2
     assert "There is no file nothing.wav" in capsys.readouterr().err
+
+
+def with_quiet(seconds: float, path: Path, speech: bool = True) -> str:
+    """The question in a microphone's quiet, or the quiet alone, as a wav file."""
+    quiet = 1e-4 * np.random.default_rng(0).standard_normal(round(seconds * RATE))
+    sound = [quiet, open_sound(DEMO / "question.wav"), quiet] if speech else [quiet]
+    soundfile.write(path, np.concatenate(sound), RATE)
+    return str(path)
+
+
+def test_through_the_gate_the_quiet_around_a_question_is_not_heard(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sound = with_quiet(1.2, tmp_path / "question.wav")
+    asked = ["live", "--audio", sound, "--image", str(DEMO / "receipt.png"), "--json"]
+    assert main([*asked, "--gate"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["answer"] == "19.56"
+    heard = sum(chunk["frames"] for chunk in told["chunks"]) * 0.04
+    assert heard < SECONDS + 0.5
+
+
+def test_where_the_gate_finds_no_speech_it_is_an_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["live", "--audio", with_quiet(1.0, tmp_path / "q.wav", False), "--gate"]) == 2
+    assert "Nobody speaks in this sound" in capsys.readouterr().err

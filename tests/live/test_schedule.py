@@ -25,6 +25,7 @@ from mlx_gemma4.model import cache as kv
 from mlx_gemma4.model.gemma4 import Gemma4
 from mlx_gemma4.session import conversation, pending_turn, prefix_cache, transcriber
 from mlx_gemma4.session.prefix_cache import PrefixCache
+from mlx_gemma4.session.prefix_store import PrefixStore
 from mlx_gemma4.session.rows import PromptRows
 from mlx_gemma4.session.session import Mark, Session
 
@@ -131,6 +132,11 @@ class Talk:
                 pass
         elif step == "save":
             self.save(cache=number % 3 > 0)
+        elif step == "open":
+            session.open(session.turns[: 1 + number % len(session.turns)])
+            self.given, self.written = [], []
+        elif step == "park":
+            self.park(number)
         elif step in ("reply", "barge", "asked"):
             self.reply(step, number)
 
@@ -168,6 +174,27 @@ class Talk:
         assert self.session.context[0] == (held if cache else 0)
         assert self.session.heard_seconds == before.heard_seconds
         self.marks = []  # they are the other session's
+
+    def park(self, number: int) -> None:
+        """Park the rows, and open the turns, or the first of them, in another session."""
+        with tempfile.TemporaryDirectory() as folder:
+            store = PrefixStore(folder)
+            self.session._conversation._store = store
+            self.session.park("owner")
+            turns = self.session.turns[1 : 1 + max(1, len(self.session.turns) - number % 3)]
+            self.session = Session(
+                self.model,
+                "be brief",
+                turns=turns,
+                image_tokens=70,
+                hearing=self.mode,
+                tokenizer=self.tokenizer,
+                when_full=self.when_full,
+                store=store,
+            )
+            assert self.session.unread >= 0  # the store is looked into now
+        self.watch()
+        self.given, self.written, self.marks = [], [], []
 
     def check(self) -> None:
         """All sound is there, and both caches are as fresh ones."""
@@ -212,7 +239,7 @@ def assert_as_fresh(model: Gemma4, line: PrefixCache, new: PromptRows) -> None:
 
 STEPS = (
     "text", "picture", "sound", "hear", "hear", "hear", "hold", "reply", "barge", "asked",
-    "mark", "mark", "rewind", "rewind", "discard", "idle", "save",
+    "mark", "mark", "rewind", "rewind", "discard", "idle", "save", "open", "park",
 )  # fmt: skip
 
 
@@ -283,7 +310,7 @@ def test_memory_stays_flat_over_two_hundred_turns(model: Gemma4) -> None:
     empty = session.mark()
     used: list[int] = []
     turns = 0
-    steps = [step for step in STEPS if step not in ("save", "mark", "rewind")]
+    steps = [step for step in STEPS if step not in ("save", "mark", "rewind", "open", "park")]
     while turns < 200:
         step = rng.choice(steps)
         answers = step in ("reply", "barge", "asked")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -13,8 +13,10 @@ import pytest
 
 from mlx_gemma4.checkpoint.load import load_folder
 from mlx_gemma4.model import cache as kv
+from mlx_gemma4.model.attention import MaskRule
 from mlx_gemma4.model.gemma4 import Gemma4
 from mlx_gemma4.model.inputs import Inputs
+from mlx_gemma4.model.text import Layout
 from tests.oracle.compact import from_planes
 from tests.oracle.deterministic import MEDIA, clip, picture, write_checkpoint
 
@@ -76,10 +78,14 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def build(checkpoint: Path) -> Iterator[Callable[..., Gemma4]]:
-    yield cache(
-        lambda rule, layout="one_row": load_folder(checkpoint, mask_rule=rule, layout=layout)
-    )
+def build(checkpoint: Path) -> Callable[..., Gemma4]:
+    @cache
+    def built(rule: MaskRule, layout: Layout = "one_row") -> Gemma4:
+        model = load_folder(checkpoint, layout=layout)
+        model.mask_rule = rule
+        return model
+
+    return built
 
 
 def embedded(model: Gemma4, case: Case) -> Inputs:

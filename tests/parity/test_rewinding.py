@@ -79,8 +79,9 @@ def test_attention_of_the_gpu_path_agrees(
     build: Build, name: str, rule: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`mx.fast` with the mask strings and strided rows that a GPU is given, on the CPU."""
-    monkeypatch.setattr(attention, "grouped", attention.fused)
     model, case = build(rule), read_case(name)
+    for layer in model.language_model.model.layers:
+        monkeypatch.setattr(layer.self_attn, "attend_piece", attention.attend_piece)
     inputs = embedded(model, case)
     logits = feed(model, inputs, model.make_cache(slack=SLACK), inputs.cuts(16))
     assert_same(logits, case.logits[rule])

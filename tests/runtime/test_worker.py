@@ -1,4 +1,4 @@
-"""The engine on the random model: it answers as a `Session` does, from another thread."""
+"""The worker on the random model: it answers as a `Session` does, from another thread."""
 
 import subprocess
 import sys
@@ -10,15 +10,13 @@ from typing import Any
 
 import pytest
 from PIL import Image
-from tests.unit.engines import answer, done, first, read, until
 
 from mlx_gemma4.errors import Gemma4Error
-from mlx_gemma4.events import Done, Token
+from mlx_gemma4.events import Done, Thought, Token, ToolCall
 from mlx_gemma4.media.audio import frames
 from mlx_gemma4.model.gemma4 import Gemma4
-from mlx_gemma4.runtime import client, pace
-from mlx_gemma4.runtime import commands as do
-from mlx_gemma4.runtime import worker as engine_module
+from mlx_gemma4.runtime import client, commands, pace
+from mlx_gemma4.runtime import worker as worker_module
 from mlx_gemma4.runtime.reports import (
     Closed,
     Failed,
@@ -29,22 +27,28 @@ from mlx_gemma4.runtime.reports import (
     Idle,
     ImageAdded,
     Loaded,
-    Marked,
+    Noted,
+    Reading,
+    Rereading,
 )
-from mlx_gemma4.runtime.worker import Engine
+from mlx_gemma4.runtime.slots import SLOTS
+from mlx_gemma4.runtime.worker import Worker
 from mlx_gemma4.session.session import Session
 from mlx_gemma4.testing.doubles import tones
+from tests.runtime.reading import answer, done, first, read, until
 
 PICTURE = Image.new("RGB", (96, 96), "white")
-REPLY = do.Reply(12, 1.0, seed=1)
+SETTINGS = commands.SessionSettings(image_tokens=70)
+REPLY = commands.Reply(12, 1.0, seed=1)
 SOUND = frames(tones([300, 2000], 4.0))
 
 
 @pytest.fixture
-def engine(folder: Path) -> Iterator[Engine]:
-    with Engine() as engine:
-        until(engine, engine.send(do.Load(folder, do.Settings(image_tokens=70))))
-        yield engine
+def worker(folder: Path) -> Iterator[Worker]:
+    with Worker() as worker:
+        done(worker, commands.Load(folder))
+        done(worker, commands.Open(settings=SETTINGS))
+        yield worker
 
 
 def expected(model: Gemma4, tokens: int = 12, sound: Any = None, text: str = "") -> str:
@@ -63,15 +67,16 @@ def test_every_report_names_its_command_and_each_command_ends_once(
     folder: Path, model: Gemma4
 ) -> None:
     asked = [
-        do.Load(folder, do.Settings(image_tokens=70)),
-        do.AddImage(PICTURE),
-        do.AddText("hello"),
+        commands.Load(folder),
+        commands.Open(settings=SETTINGS),
+        commands.AddImage(PICTURE),
+        commands.AddText("hello"),
         REPLY,
-        do.Mark(),
+        commands.Park(),
     ]
-    with Engine() as engine:
-        numbers = [engine.send(command) for command in asked]
-        reports = until(engine, numbers[-1])
+    with Worker() as worker:
+        numbers = [worker.send(command) for command in asked]
+        reports = until(worker, numbers[-1])
     assert {report.command for report in reports} - {None} == set(numbers)
     ends = [r.command for r in reports if isinstance(r.event, Finished | Failed)]
     assert ends == numbers
@@ -81,272 +86,366 @@ def test_every_report_names_its_command_and_each_command_ends_once(
     loaded = events[numbers[0]][0]
     assert isinstance(loaded, Loaded)
     assert (loaded.context, loaded.sees, loaded.hears) == (4096, True, True)
-    assert events[numbers[1]][0] == ImageAdded((96, 96), (384, 384), 64)
-    figures = events[numbers[3]][-2]
+    assert events[numbers[2]][0] == ImageAdded((96, 96), (384, 384), 64)
+    figures = events[numbers[4]][-2]
     assert isinstance(figures, Figures)
     assert 64 < figures.used < figures.context == 4096
     assert 0 < figures.cache_bytes < figures.active_bytes <= figures.peak_bytes
 
 
-def test_a_reply_is_that_of_a_session(engine: Engine, model: Gemma4) -> None:
-    done(engine, do.AddText("hello"))
-    events = done(engine, REPLY)
+def test_a_reply_is_that_of_a_session(worker: Worker, model: Gemma4) -> None:
+    done(worker, commands.AddText("hello"))
+    events = done(worker, REPLY)
     assert answer(events) == expected(model, text="hello")
     assert isinstance(events[-3], Done)
 
 
-def test_what_cannot_be_done_is_told_and_the_engine_goes_on(engine: Engine) -> None:
+def test_what_cannot_be_done_has_failed_and_the_worker_goes_on(worker: Worker) -> None:
     with pytest.raises(Gemma4Error, match="nothing.png"):
-        done(engine, do.AddImage("nothing.png"))
+        done(worker, commands.AddImage("nothing.png"))
     with pytest.raises(Gemma4Error, match="nothing to answer"):
-        done(engine, do.Reply())
-    done(engine, do.AddText("hello"))
-    assert answer(done(engine, REPLY))
+        done(worker, commands.Reply())
+    done(worker, commands.AddText("hello"))
+    assert answer(done(worker, REPLY))
 
 
-def test_a_defect_is_told_with_where_it_is(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_defect_is_reported_with_where_it_is(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail(*_: object) -> None:
         raise ZeroDivisionError("a defect")
 
     monkeypatch.setattr(Session, "add_text", fail)
-    engine.send(do.AddText("hello"))
-    event = first(engine, Failed).event
+    worker.send(commands.AddText("hello"))
+    event = first(worker, Failed).event
     assert isinstance(event, Failed)
     assert "ZeroDivisionError: a defect" in event.cause
-    assert "test_engine.py" in event.details
+    assert "test_worker.py" in event.details
 
 
-def test_without_a_model_it_is_said_that_none_is_loaded() -> None:
-    with Engine() as engine:
-        for command in (do.AddText("a"), do.Reply(), do.New(), do.Restore("x"), do.Mark()):
+def test_without_a_model_every_command_fails_with_that() -> None:
+    with Worker() as worker:
+        for command in (commands.AddText("a"), commands.Reply(), commands.Open(), commands.Park()):
             with pytest.raises(Gemma4Error, match="No model is loaded"):
-                done(engine, command)
+                done(worker, command)
 
 
-def test_a_model_that_is_not_there_leaves_an_engine_that_can_load_another(folder: Path) -> None:
-    with Engine() as engine:
+def test_a_model_that_is_not_there_leaves_a_worker_that_can_load_another(folder: Path) -> None:
+    with Worker() as worker:
         with pytest.raises(Gemma4Error, match="no model"):
-            done(engine, do.Load("nothing-of-the-kind"))
-        assert any(isinstance(event, Loaded) for event in done(engine, do.Load(folder)))
+            done(worker, commands.Load("nothing-of-the-kind"))
+        assert any(isinstance(event, Loaded) for event in done(worker, commands.Load(folder)))
 
 
-def test_a_stop_ends_a_reply_within_one_token_and_keeps_what_was_said(engine: Engine) -> None:
-    done(engine, do.AddText("hello"))
-    reply = engine.send(do.Reply(2000, 1.0, seed=1))
-    report = first(engine, Token)
-    stopped = time.perf_counter()
-    stop = engine.send(do.Stop())
-    reports = until(engine, stop)
-    tokens = [r for r in reports if r.command == reply and isinstance(r.event, Token)]
-    assert sum(r.time > stopped for r in tokens) <= 1
+def test_a_stop_ends_a_reply_within_one_token_and_keeps_what_was_drawn(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done(worker, commands.AddText("hello"))
+    monkeypatch.setattr(client, "UNREAD", 1)  # one report waits, and the worker with the next
+    worker.send(commands.Reply(2000, 1.0, seed=1))
+    first(worker, Token)
+    stop = worker.send(commands.Stop())
+    reports = until(worker, stop)
+    assert sum(isinstance(r.event, Token) for r in reports) <= 2
     (end,) = [r.event for r in reports if isinstance(r.event, Done)]
     assert end.reason == "cancelled"
-    said = end.stats["reply_tokens"]
-    assert report.time < stopped
-    assert 0 < said < 2000
-    done(engine, do.AddText("more"))
-    (end,) = [e for e in done(engine, do.Reply(2, 0.0)) if isinstance(e, Done)]
+    drawn = end.stats["reply_tokens"]
+    assert 0 < drawn < 2000
+    done(worker, commands.AddText("more"))
+    (end,) = [e for e in done(worker, commands.Reply(2, 0.0)) if isinstance(e, Done)]
     assert end.stats["prompt_tokens"] > end.stats["new_prompt_tokens"]
 
 
-def test_a_stop_before_the_reply_leaves_the_question_open(engine: Engine, model: Gemma4) -> None:
-    engine.send(do.AddText("hello"))
-    reply = engine.send(REPLY)
-    engine.send(do.Stop())
-    events = [r.event for r in until(engine, reply) if r.command == reply]
+def test_a_stop_before_the_reply_leaves_the_question_open(worker: Worker, model: Gemma4) -> None:
+    worker.send(commands.AddText("hello"))
+    reply = worker.send(REPLY)
+    worker.send(commands.Stop())
+    events = [r.event for r in until(worker, reply) if r.command == reply]
     if not answer(events):  # else the stop came too late, which a fast machine may do
-        assert answer(done(engine, REPLY)) == expected(model, text="hello")
+        assert answer(done(worker, REPLY)) == expected(model, text="hello")
 
 
 @pytest.mark.parametrize("pieces", [[1] * 100, [7] * 14 + [2], [100]])
 def test_frames_in_any_pieces_are_all_heard_in_order(
-    engine: Engine, model: Gemma4, pieces: list[int]
+    worker: Worker, model: Gemma4, pieces: list[int]
 ) -> None:
     start = 0
     for piece in pieces:
-        number = engine.send(do.Hear(SOUND[start : start + piece]))
+        number = worker.send(commands.Hear(SOUND[start : start + piece]))
         start += piece
-    end = engine.send(do.EndSpeech())
-    reports = until(engine, end)
+    end = worker.send(commands.EndSpeech())
+    reports = until(worker, end)
     hearing = [r.event for r in reports if isinstance(r.event, Hearing)]
     assert hearing[-1].heard == pytest.approx(4.0)
     assert hearing[-1].backlog == 0
     heard = [event.heard for event in hearing]
     assert heard == sorted(heard)
     assert sum(r.command == number and r.event == Finished() for r in reports) == 1
-    assert answer(done(engine, REPLY)) == expected(model, sound=SOUND)
+    assert answer(done(worker, REPLY)) == expected(model, sound=SOUND)
 
 
-def test_frames_are_read_while_they_come(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_frames_are_read_while_they_come(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pace, "BUSY", float("inf"))  # also on a slow machine
     for start in range(0, 30, 10):
-        engine.send(do.Hear(SOUND[start : start + 10]))
-        event = first(engine, Hearing).event
+        worker.send(commands.Hear(SOUND[start : start + 10]))
+        event = first(worker, Hearing).event
         assert event.frames == 10
         assert event.heard == pytest.approx((start + 10) * 0.04)
         assert event.took > 0
-    engine.send(do.Hear(SOUND[30:33]))
-    engine.send(do.EndSpeech())
-    held = first(engine, Hearing).event
+    worker.send(commands.Hear(SOUND[30:33]))
+    worker.send(commands.EndSpeech())
+    held = first(worker, Hearing).event
     assert (held.frames, held.heard) == (0, pytest.approx(33 * 0.04))
-    (end,) = [e for e in done(engine, do.Reply(1, 0.0)) if isinstance(e, Done)]
+    (end,) = [e for e in done(worker, commands.Reply(1, 0.0)) if isinstance(e, Done)]
     assert end.stats["new_prompt_tokens"] < 15  # the three frames and what ends the turn
 
 
-def test_a_command_that_comes_while_somebody_speaks_is_done_at_once(engine: Engine) -> None:
-    speech = engine.send(do.Hear(SOUND[:12]))
-    text = engine.send(do.AddText("also"))
-    reports = until(engine, text)  # would wait for ever for the end of speech
+def test_a_command_that_comes_while_somebody_speaks_is_done_at_once(worker: Worker) -> None:
+    speech = worker.send(commands.Hear(SOUND[:12]))
+    text = worker.send(commands.AddText("also"))
+    reports = until(worker, text)  # would wait for ever for the end of speech
     assert not any(r.command == speech and r.event == Finished() for r in reports)
-    engine.send(do.Hear(SOUND[12:30]))
-    reports = until(engine, engine.send(do.EndSpeech()))
+    worker.send(commands.Hear(SOUND[12:30]))
+    reports = until(worker, worker.send(commands.EndSpeech()))
     last = [r.event for r in reports if isinstance(r.event, Hearing)][-1]
     assert last.heard == pytest.approx(30 * 0.04)
 
 
-def test_a_machine_that_cannot_keep_up_says_so_holds_the_rest_and_loses_nothing(
-    engine: Engine, model: Gemma4, monkeypatch: pytest.MonkeyPatch
+def test_a_machine_that_cannot_keep_up_reports_it_holds_the_rest_and_loses_nothing(
+    worker: Worker, model: Gemma4, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pace, "FRAME_SECONDS", 1e-7)  # no machine is as fast as that
-    for module in (pace, engine_module):
+    for module in (pace, worker_module):
         monkeypatch.setattr(module, "LONGEST", 20)
-    speech = engine.send(do.Hear(SOUND))
-    report = first(engine, FellBehind)
+    speech = worker.send(commands.Hear(SOUND))
+    report = first(worker, FellBehind)
     assert report.command == speech
     assert report.event.speed < 1
-    engine.send(do.EndSpeech())
-    reports = until(engine, speech)
+    worker.send(commands.EndSpeech())
+    reports = until(worker, speech)
     assert all(r.event.frames == 0 for r in reports if isinstance(r.event, Hearing))
-    assert answer(done(engine, REPLY)) == expected(model, sound=SOUND)
+    assert answer(done(worker, REPLY)) == expected(model, sound=SOUND)
 
 
-def test_a_recording_is_discarded_and_another_heard(engine: Engine, model: Gemma4) -> None:
-    engine.send(do.Hear(SOUND[:25]))
-    done(engine, do.Discard())
-    engine.send(do.Hear(SOUND[40:]))
-    assert answer(done(engine, REPLY)) == expected(model, sound=SOUND[40:])
+def test_a_recording_is_discarded_and_another_heard(worker: Worker, model: Gemma4) -> None:
+    worker.send(commands.Hear(SOUND[:25]))
+    done(worker, commands.Discard())
+    worker.send(commands.Hear(SOUND[40:]))
+    assert answer(done(worker, REPLY)) == expected(model, sound=SOUND[40:])
 
 
 def test_an_utterance_that_cannot_be_heard_fails_and_the_next_is_heard(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object) -> None:
         raise Gemma4Error("context_full", "Full", "It is full.", "Stop.")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Session, "hear", fail)
+        patch.setattr(Session, "listening", fail)
         with pytest.raises(Gemma4Error, match="It is full"):
-            until(engine, engine.send(do.Hear(SOUND[:20])))
-    speech = engine.send(do.Hear(SOUND[:20]))
-    engine.send(do.EndSpeech())
-    assert [r for r in until(engine, speech) if isinstance(r.event, Hearing)]
+            until(worker, worker.send(commands.Hear(SOUND[:20])))
+    speech = worker.send(commands.Hear(SOUND[:20]))
+    worker.send(commands.EndSpeech())
+    assert [r for r in until(worker, speech) if isinstance(r.event, Hearing)]
 
 
 def test_a_slow_reader_gets_every_token(
-    engine: Engine, model: Gemma4, monkeypatch: pytest.MonkeyPatch
+    worker: Worker, model: Gemma4, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(client, "UNREAD", 2)
-    done(engine, do.AddText("hello"))
-    number = engine.send(do.Reply(30, 1.0, seed=1))
+    done(worker, commands.AddText("hello"))
+    number = worker.send(commands.Reply(30, 1.0, seed=1))
     events: list[Any] = []
     while events[-1:] != [Finished()]:
         time.sleep(0.005)
-        report = read(engine)
+        report = read(worker)
         events += [report.event] * (report.command == number)
     assert answer(events) == expected(model, tokens=30, text="hello")
 
 
-def test_marks_lead_back_and_are_forgotten(engine: Engine) -> None:
-    (marked, *_) = done(engine, do.Mark())
-    assert isinstance(marked, Marked)
-    answers = []
-    for _ in range(2):
-        done(engine, do.AddText("hello"))
-        answers.append(answer(done(engine, REPLY)))
-        done(engine, do.Rewind(marked.mark))
-    assert answers[0] == answers[1] != ""
-    done(engine, do.Forget(marked.mark))
-    with pytest.raises(Gemma4Error, match="no such mark"):
-        done(engine, do.Rewind(marked.mark))
+def past(role: str, text: str, ids: tuple[int, ...] = ()) -> commands.PastTurn:
+    return commands.PastTurn(role, (commands.AddText(text),), ids)  # type: ignore[arg-type]
 
 
-def test_a_new_conversation_knows_nothing_of_the_old_one(engine: Engine, model: Gemma4) -> None:
-    done(engine, do.AddText("something else"))
-    done(engine, do.Reply(4, 0.0))
-    (marked, *_) = done(engine, do.Mark())
-    assert any(isinstance(e, Figures) and e.used == 0 for e in done(engine, do.New()))
-    with pytest.raises(Gemma4Error, match="no such mark"):
-        done(engine, do.Rewind(marked.mark))
-    done(engine, do.AddText("hello"))
-    assert answer(done(engine, REPLY)) == expected(model, text="hello")
+def end_of(events: list[Any]) -> Done:
+    (end,) = [event for event in events if isinstance(event, Done)]
+    return end
 
 
-@pytest.mark.parametrize("cache", [True, False])
-def test_a_conversation_is_saved_and_gone_on_with(
-    engine: Engine, tmp_path: Path, cache: bool
+def test_a_question_is_taken_back_edited_or_answered_again_without_reading_it_again(
+    worker: Worker, model: Gemma4
 ) -> None:
-    done(engine, do.AddText("hello"))
-    done(engine, REPLY)
-    done(engine, do.Save(tmp_path / "talk", cache))
-    done(engine, do.AddText("and now"))
-    before = answer(done(engine, REPLY))
-    done(engine, do.New())
-    done(engine, do.Restore(tmp_path / "talk"))
-    done(engine, do.AddText("and now"))
-    assert answer(done(engine, REPLY)) == before != ""
+    done(worker, commands.AddText("hello"))
+    events = done(worker, REPLY)
+    said, end = answer(events), end_of(events)
+    turns = (past("user", "hello"), past("model", said, end.ids))
+    done(worker, commands.AddText("a second question"))
+    done(worker, REPLY)
+    for event in done(worker, commands.Open(turns, SETTINGS)):  # take the second back
+        assert not isinstance(event, Rereading)
+    done(worker, commands.AddText("an edited question"))
+    edited = done(worker, REPLY)
+    assert end_of(edited).stats["new_prompt_tokens"] < 12
+    session = Session(model, image_tokens=70)
+    for text in ("hello", "an edited question"):
+        session.add_text(text)
+        expected = answer(list(session.reply(12, 1.0, seed=1)))
+    assert answer(edited) == expected != ""
+
+
+def test_turns_that_no_cache_holds_are_read_at_once_and_it_is_reported_how_many(
+    worker: Worker,
+) -> None:
+    turns = (past("user", "hello " * 100), past("model", "yes"))
+    opened = worker.send(commands.Open(turns, SETTINGS, conversation="other"))
+    reports = until(worker, opened)
+    (rereading,) = [r for r in reports if isinstance(r.event, Rereading)]
+    assert rereading.conversation == "other"
+    tokens = rereading.event.tokens
+    assert tokens > 512
+    reading = []
+    while not isinstance((report := read(worker)).event, Idle):
+        reading += [report] if isinstance(report.event, Reading) else []
+    assert {(r.command, r.conversation) for r in reading} == {(None, "other")}
+    assert [r.event.done for r in reading] == [512, tokens]
+    done(worker, commands.AddText("and", conversation="other"))
+    end = end_of(done(worker, commands.Reply(2, 0.0, conversation="other")))
+    assert end.stats["new_prompt_tokens"] < 12
+
+
+def test_a_stop_puts_the_reading_of_turns_off_until_the_next_reply(worker: Worker) -> None:
+    turns = (past("user", "hello " * 100), past("model", "yes"))
+    opened = worker.send(commands.Open(turns, SETTINGS))
+    stop = worker.send(commands.Stop())
+    reports = until(worker, opened) + until(worker, stop)
+    while not isinstance((report := read(worker)).event, Idle):
+        reports.append(report)
+    assert any(isinstance(r.event, Rereading) for r in reports)
+    assert not any(isinstance(r.event, Reading) and r.event.done == r.event.total for r in reports)
+    done(worker, commands.AddText("and"))
+    assert end_of(done(worker, commands.Reply(2, 0.0))).stats["new_prompt_tokens"] > 64
+
+
+def test_a_conversation_that_was_parked_is_not_read_again(worker: Worker, tmp_path: Path) -> None:
+    settings = commands.SessionSettings(image_tokens=70, park=tmp_path / "parked")
+    done(worker, commands.Open(settings=settings, conversation="a"))
+    done(worker, commands.AddText("hello", conversation="a"))
+    events = done(worker, commands.Reply(12, 1.0, seed=1, conversation="a"))
+    first(worker, Idle)
+    done(worker, commands.Close(conversation="a"))
+    turns = (past("user", "hello"), past("model", answer(events), end_of(events).ids))
+    opened = done(worker, commands.Open(turns, settings, conversation="a"))
+    assert not any(isinstance(event, Rereading) for event in opened)
+    assert (tmp_path / "parked" / "a").is_dir()
+
+
+def test_a_new_conversation_knows_nothing_of_the_old_one(worker: Worker, model: Gemma4) -> None:
+    done(worker, commands.AddText("something else"))
+    done(worker, commands.Reply(4, 0.0))
+    done(worker, commands.Open(settings=SETTINGS))
+    done(worker, commands.AddText("hello"))
+    assert answer(done(worker, REPLY)) == expected(model, text="hello")
+
+
+def test_past_turns_hold_pictures_sound_and_tools(worker: Worker, tmp_path: Path) -> None:
+    PICTURE.save(tmp_path / "picture.png")
+    call = ToolCall("c1", "weather", {"place": "Bonn"})
+    turns = (
+        commands.PastTurn(
+            "user", (commands.AddImage(tmp_path / "picture.png"), commands.AddText("what?"))
+        ),
+        commands.PastTurn("model", (Thought("hm"), call)),
+        commands.PastTurn("user", (commands.AddToolResult("c1", "sunny"),)),
+        commands.PastTurn("model", (commands.AddText("sunny"),)),
+    )
+    tools = ({"type": "function", "function": {"name": "weather", "parameters": {}}},)
+    events = done(worker, commands.Open(turns, SETTINGS, tools))
+    assert any(isinstance(event, Rereading) and event.tokens > 64 for event in events)
+    first(worker, Idle)
+    (tmp_path / "picture.png").unlink()
+    events = done(worker, commands.Open(turns, SETTINGS, tools))
+    assert any(isinstance(e, Noted) and "picture.png" in e.text for e in events)
+    done(worker, commands.AddText("and now?"))
+    assert end_of(done(worker, commands.Reply(2, 0.0))).reason == "length"
+
+
+def test_a_command_to_a_conversation_that_is_not_open_fails(worker: Worker) -> None:
+    with pytest.raises(Gemma4Error, match="not open") as caught:
+        done(worker, commands.AddText("hello", conversation="nobody"))
+    assert caught.value.code == "conversation_not_open"
+    done(worker, commands.Close(conversation="nobody"))
+
+
+def test_only_so_many_conversations_can_be_open(worker: Worker) -> None:
+    for number in range(SLOTS - 1):
+        done(worker, commands.Open(conversation=str(number)))
+    with pytest.raises(Gemma4Error) as caught:
+        done(worker, commands.Open(conversation="one more"))
+    assert caught.value.code == "slots_full"
+    done(worker, commands.Close(conversation="0"))
+    done(worker, commands.Open(conversation="one more"))
 
 
 def test_deferred_work_is_done_while_idle_and_the_next_command_interrupts_it(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     began, interrupted = threading.Event(), threading.Event()
 
-    def idle(_: Session, cancelled: Any) -> bool:
-        began.set()
-        deadline = time.monotonic() + 20
-        while not cancelled() and time.monotonic() < deadline:
-            time.sleep(0.001)
-        if cancelled():
+    def reading(_: Session) -> Any:
+        try:
+            while True:
+                began.set()
+                time.sleep(0.001)
+                yield 1, 2
+        finally:
             interrupted.set()
-        return True
 
-    monkeypatch.setattr(Session, "idle", idle)
-    done(engine, do.Mark())
-    assert began.wait(20)
+    first(worker, Idle)
+    monkeypatch.setattr(Session, "reading", reading)
+    done(worker, commands.Discard())
+    assert began.wait(60)
     assert not interrupted.is_set()
-    done(engine, do.AddText("hello"))
+    done(worker, commands.AddText("hello"))
     assert interrupted.is_set()
 
 
-def test_it_says_when_nothing_is_left_to_do(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch
+def test_it_reports_when_nothing_is_left_to_do(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     worked = iter([True, True, False])
-    monkeypatch.setattr(Session, "idle", lambda *_: next(worked, False))
-    done(engine, do.Mark())
-    first(engine, Idle)
+
+    def reading(_: Session) -> Any:
+        yield 1, 1
+        return next(worked, False)
+
+    first(worker, Idle)
+    monkeypatch.setattr(Session, "reading", reading)
+    done(worker, commands.Discard())
+    first(worker, Idle)
     assert next(worked, None) is None
-    assert engine.read(0.05) is None
+    assert worker.read(0.05) is None
 
 
-def test_deferred_work_that_fails_is_told_as_a_report_of_no_command(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch
+def test_deferred_work_that_fails_is_a_report_of_no_command(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object) -> bool:
         raise Gemma4Error("context_full", "Full", "It is full.", "Stop.")
 
-    monkeypatch.setattr(Session, "idle", fail)
-    done(engine, do.Mark())
-    report = first(engine, Failed)
-    assert (report.command, report.event) == (
+    first(worker, Idle)
+    monkeypatch.setattr(Session, "reading", fail)
+    done(worker, commands.Discard())
+    report = first(worker, Failed)
+    assert (report.command, report.conversation, report.event) == (
         None,
+        "main",
         Failed("context_full", "Full", "It is full.", "Stop."),
     )
-    done(engine, do.Mark())
+    done(worker, commands.Discard())
 
 
 def test_the_model_works_on_one_thread_only(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import mlx.core as mx
 
@@ -361,48 +460,48 @@ def test_the_model_works_on_one_thread_only(
 
     for name in ("eval", "async_eval"):
         monkeypatch.setattr(mx, name, noticed(getattr(mx, name)))
-    engine.send(do.Hear(SOUND[:20]))
-    done(engine, do.Reply(4, 0.0))
+    worker.send(commands.Hear(SOUND[:20]))
+    done(worker, commands.Reply(4, 0.0))
     assert threads == {"mlx"}
 
 
-def test_there_is_one_engine_at_a_time_and_another_after_it(folder: Path) -> None:
-    with Engine(), pytest.raises(Gemma4Error, match="There is an engine already"):
-        Engine()
-    with Engine() as engine:
-        done(engine, do.Load(folder))
+def test_there_is_one_worker_at_a_time_and_another_after_it(folder: Path) -> None:
+    with Worker(), pytest.raises(Gemma4Error, match="There is a worker already"):
+        Worker()
+    with Worker() as worker:
+        done(worker, commands.Load(folder))
 
 
-def test_closing_stops_a_reply_and_tells_what_was_left(engine: Engine) -> None:
-    done(engine, do.AddText("hello"))
-    reply = engine.send(do.Reply(4000, 1.0, seed=1))
-    left = [engine.send(do.AddText("later")), engine.send(do.Reply())]
-    first(engine, Token)
-    began = time.monotonic()
-    engine.close()
-    assert time.monotonic() - began < 5
-    *reports, last = engine
+def test_closing_cancels_a_reply_and_reports_what_was_left(worker: Worker) -> None:
+    done(worker, commands.AddText("hello"))
+    reply = worker.send(commands.Reply(4000, 1.0, seed=1))
+    left = [worker.send(commands.AddText("later")), worker.send(commands.Reply())]
+    first(worker, Token)
+    worker.close()
+    *reports, last = worker
+    assert end_of([r.event for r in reports]).stats["reply_tokens"] < 4000
     assert last.event == Closed()
     assert [r.command for r in reports if isinstance(r.event, Finished)] == [reply]
     assert [r.command for r in reports if isinstance(r.event, Failed)] == left
-    engine.close()
+    worker.close()
 
 
 PROGRAM = """
 import sys
-from mlx_gemma4.engine.commands import AddText, Load, Reply
-from mlx_gemma4.engine.engine import Engine
+from mlx_gemma4.runtime.commands import AddText, Load, Open, Reply
+from mlx_gemma4.runtime.worker import Worker
 from mlx_gemma4.events import Token
-engine = Engine()
-engine.send(Load(sys.argv[1])); engine.send(AddText("hello")); engine.send(Reply(4000, 1.0))
-next(r for r in engine if isinstance(r.event, Token))
+worker = Worker()
+for command in (Load(sys.argv[1]), Open(), AddText("hello"), Reply(4000, 1.0)):
+    worker.send(command)
+next(r for r in worker if isinstance(r.event, Token))
 """
 
 
 @pytest.mark.parametrize(
-    ("end", "status"), [("engine.close()", 0), ("", 0), ("sys.exit(3)", 3), ("1 / 0", 1)]
+    ("end", "status"), [("worker.close()", 0), ("", 0), ("sys.exit(3)", 3), ("1 / 0", 1)]
 )
-def test_a_program_ends_as_it_wants_to_while_the_engine_works(
+def test_a_program_ends_as_it_wants_to_while_the_worker_works(
     folder: Path, end: str, status: int
 ) -> None:
     command = [sys.executable, "-c", PROGRAM + end, str(folder)]

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlx_gemma4.model.attention import Dense, Piece, Quantized, fused, grouped, pieces, visible
+from mlx_gemma4.model import cpu_backend
+from mlx_gemma4.model.attention import Dense, Piece, Quantized, attend_piece, pieces, visible
 
 steps = st.fixed_dictionaries(
     {
@@ -105,8 +106,8 @@ MASKS = {"none": None, "causal": "causal", "array": mx.array(np.eye(5, 9, 4, dty
 def test_grouped_attention_is_mlx_attention(mask: str) -> None:
     queries, keys, values = random(1, 6, 5, 32), random(1, 2, 9, 32), random(1, 2, 9, 32)
     cached = Dense(keys, values)
-    expected = fused(queries, cached, MASKS[mask])
-    assert mx.allclose(grouped(queries, cached, MASKS[mask]), expected, atol=1e-5)
+    expected = attend_piece(queries, cached, MASKS[mask])
+    assert mx.allclose(cpu_backend.attend_piece(queries, cached, MASKS[mask]), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("mask", MASKS)
@@ -118,6 +119,6 @@ def test_attention_over_quantized_rows_is_attention_over_the_same_rows_dequantiz
     packed = mx.quantize(rows, group_size=32, bits=bits)
     rounded = mx.dequantize(*packed, group_size=32, bits=bits)
     dense = Dense(rounded[..., :64], rounded[..., -64:])
-    expected = fused(queries, dense, MASKS[mask])
+    expected = attend_piece(queries, dense, MASKS[mask])
     quantized = Quantized(packed, 32, bits, width=96, head_dim=64)
-    assert mx.allclose(grouped(queries, quantized, MASKS[mask]), expected, atol=1e-4)
+    assert mx.allclose(attend_piece(queries, quantized, MASKS[mask]), expected, atol=1e-4)

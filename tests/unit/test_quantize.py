@@ -60,7 +60,7 @@ def test_groups_are_smaller_only_where_one_row_needs_it() -> None:
 def test_both_layouts_become_the_same_bits() -> None:
     one_row, plain = tiny_model(), tiny_model(layout="plain")
     # the same model: random weights are drawn in each layout's own order of the dims
-    from mlx_gemma4.model.one_row import permute
+    from mlx_gemma4.checkpoint.permute import permute
 
     text = plain.config.text_config
     one_row.load_weights(list(permute(plain.tensors(), text).items()))

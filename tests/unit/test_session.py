@@ -351,3 +351,105 @@ def test_a_folder_without_a_tokenizer_says_which_file_is_missing(tmp_path: Path)
     model.folder = tmp_path
     with pytest.raises(Gemma4Error, match="tokenizer.json"):
         Session(model)
+
+
+CALLS = {
+    "add_text": lambda session: session.add_text("x"),
+    "reply": lambda session: session.reply(),
+    "hear": lambda session: session.hear(CLIP),
+    "mark": lambda session: session.mark(),
+    "idle": lambda session: session.idle(),
+    "open": lambda session: session.open([]),
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_a_call_from_inside_a_callback_of_the_reply_is_refused(session: Session, call: str) -> None:
+    session.add_text("hello")
+    errors: list[Gemma4Error] = []
+
+    def progress(done: int, total: int) -> None:
+        with pytest.raises(Gemma4Error) as caught:
+            CALLS[call](session)
+        errors.append(caught.value)
+
+    *_, done = session.reply(max_tokens=3, temperature=0, progress=progress)
+    assert {error.code for error in errors} == {"session_busy"}
+    assert isinstance(done, Done) and done.stats["reply_tokens"] == 3
+
+
+def test_turns_that_are_opened_again_are_not_read_again(session: Session) -> None:
+    session.add_image(PICTURES[0])
+    first = ask(session, "one")
+    second = ask(session, "two")
+    assert first.ids == session.turns[1].ids and second.ids == session.turns[3].ids
+    held, before = session.context[0], session.turns
+    plain = [dataclasses.replace(turn, ids=()) for turn in before[:2]]
+    session.open(plain)
+    assert session.unread < 4 < held
+    assert session.turns[1].ids == first.ids
+    assert ask(session, "two").ids == second.ids
+    session.open(before[:1])  # a question that is still open can be answered
+    again = finished(session)
+    assert again.ids == first.ids
+    assert again.stats["new_prompt_tokens"] < 4
+    assert_cache_is_as_a_fresh_one(session)
+
+
+def test_turns_of_another_session_are_read_once(model: Gemma4, session: Session) -> None:
+    session.add_image(PICTURES[0])
+    ask(session, "one")
+    other = Session(model, "be brief", turns=session.turns, image_tokens=70)
+    assert other.turns[0] == Turn("system", (TextPart("be brief"),))
+    assert other.turns[1:] == session.turns
+    unread = other.unread
+    steps = list(other.reading())
+    assert steps[-1] == (unread, unread) and other.unread == 0
+    assert_cache_is_as_a_fresh_one(other)
+
+
+def test_sessions_whose_steps_take_turns_give_what_each_gives_alone(model: Gemma4) -> None:
+    def asked(text: str) -> Session:
+        session = Session(model)
+        session.hear(CLIP)
+        session.add_text(text * 90)
+        return session
+
+    texts = ("one ", "other ", "third ")
+    alone = [list(asked(text).reply(6, temperature=0))[:-1] for text in texts]
+    sessions = [asked(text) for text in texts]
+    running = [session.replying(6, temperature=0) for session in sessions]
+    found: list[list[Any]] = [[] for _ in texts]
+    steps = 0
+    while any(running):
+        for number, work in enumerate(running):
+            if work is not None:
+                step = next(work, "end")
+                steps += isinstance(step, tuple)
+                if step == "end":
+                    running[number] = None
+                elif step is not None and not isinstance(step, tuple | Done):
+                    found[number].append(step)
+    assert found == alone
+    assert steps >= 3
+
+
+def test_hearing_that_is_left_half_done_is_finished_by_the_reply(model: Gemma4) -> None:
+    left, whole = Session(model), Session(model)
+    steps = left.listening(CLIP)
+    left.add_text("listen")
+    assert next(steps, None) is None
+    whole.hear(CLIP)
+    whole.add_text("listen")
+    whole.notices()
+    assert list(left.reply(5, temperature=0))[:-1] == list(whole.reply(5, temperature=0))[:-1]
+    assert left.turns[-1] == whole.turns[-1]
+
+
+def test_equal_pictures_are_held_once(model: Gemma4) -> None:
+    one, other = Session(model, image_tokens=70), Session(model, image_tokens=70)
+    first, second = one.add_image(PICTURES[0]), other.add_image(PICTURES[0].copy())
+    parts = [session._conversation.pending.parts[0] for session in (one, other)]
+    assert first.patches is not second.patches
+    assert parts[0].picture.patches is parts[1].picture.patches  # type: ignore[union-attr]
+    assert first.patches.dtype == np.uint8

@@ -146,13 +146,13 @@ def test_the_relay_cuts_clips_so_that_they_end_before_the_safe_position(
     def noted(clip: SoundPart) -> Steps[str]:
         written.append(len(clip.frames))
         text = yield from transcribe(clip)
-        assert len(transcriber._cache) < SAFE
+        assert len(transcriber.cache) < SAFE
         return text
 
     monkeypatch.setattr(transcriber, "transcribe", noted)
     for start in range(0, 300, 20):
         session.hear(VOICE[start : start + 20])
-        assert len(transcriber._cache) <= SAFE
+        assert len(transcriber.cache) <= SAFE
     events_of(session)
     assert sum(written) == 300
     assert max(written) <= transcriber.limit < SAFE

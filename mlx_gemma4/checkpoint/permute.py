@@ -1,0 +1,56 @@
+"""The heads of full layers in the order of the one-row layout, and back.
+
+Moving dims is exact and can be undone: models load in this order and are saved in the published
+one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import mlx.core as mx
+import numpy as np
+
+from ..model.config import TextConfig
+from ..model.one_row import full_layers, head_order
+
+
+def permute(
+    weights: Mapping[str, mx.array], config: TextConfig, back: bool = False
+) -> dict[str, mx.array]:
+    """Reorder the full layers' heads for `OneRowAttention`, or back; quantized groups stay whole.
+
+    Rows of q_proj, k_proj and their norms take `head_order`. Columns of o_proj take the order in
+    which values leave attention: the rest, then those that rotate.
+    """
+    result = dict(weights)
+    order, heads = head_order(config), config.num_attention_heads
+    rows = {
+        "q_proj": _per_head(order, heads),
+        "k_proj": _per_head(order, config.num_global_key_value_heads),
+        "q_norm": order,
+        "k_norm": order,
+    }
+    columns = _per_head(np.roll(order, -config.rotated_dims), heads)
+    # dims that keep their neighbours: moving blocks is faster
+    block = math.gcd(config.rotated_dims // 2, config.global_head_dim // 2)
+    for prefix in full_layers(config):
+        scales = weights.get(f"{prefix}o_proj.scales")
+        group = block if scales is None else len(columns) // scales.shape[-1]
+        for name in (name for name in weights if name.startswith(prefix)):
+            module, tensor = name.removeprefix(prefix).split(".")[0], weights[name]
+            index = rows.get(module, columns[::group] // group)
+            taken = mx.array(np.argsort(index) if back else index)
+            if module in rows:
+                result[name] = tensor[taken]
+            elif module == "o_proj":
+                # (hidden, columns) -> (hidden, groups, columns of a group)
+                groups = tensor.reshape(tensor.shape[0], len(index), -1)
+                result[name] = groups[:, taken].reshape(tensor.shape)
+    return result
+
+
+def _per_head(order: np.ndarray, heads: int) -> np.ndarray:
+    """(D,) -> (heads * D,)."""
+    return np.concatenate([head * len(order) + order for head in range(heads)])

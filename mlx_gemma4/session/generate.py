@@ -1,0 +1,98 @@
+"""One answer without a conversation to keep: `generate`, and `stream_generate` over messages."""
+
+from collections.abc import Generator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..chat.messages import Turn
+from ..errors import Gemma4Error
+from ..events import Event, Token
+from ..media.audio import read_sound
+from ..model.gemma4 import Gemma4
+from . import openai
+from .session import Session
+
+Media = Sequence[str | Path]
+
+
+def generate(
+    model: Gemma4,
+    prompt: str,
+    images: Sequence[Any] = (),
+    audio: Media = (),
+    videos: Media = (),
+    max_tokens: int | None = None,
+    **settings: Any,
+) -> str:
+    """Answer a question about pictures, sounds and videos; its text, without thoughts.
+
+    Args:
+        prompt: what is asked; it may be empty where a sound asks.
+        images: files, Pillow images or arrays (`Session.add_image`).
+        audio: sound files, each of at most 30 seconds.
+        videos: video files.
+        max_tokens: the most tokens to answer; None for what fits.
+        settings: others of `Session` or `Session.reply`, as `temperature=0`.
+
+    Raises:
+        Gemma4Error: something cannot be read or is longer than the context, or a setting is wrong.
+    """
+    events = stream_generate(model, prompt, images, audio, videos, max_tokens, **settings)
+    return "".join(event.text for event in events if isinstance(event, Token))
+
+
+def stream_generate(
+    model: Gemma4,
+    messages: str | Sequence[Mapping[str, Any]],
+    images: Sequence[Any] = (),
+    audio: Media = (),
+    videos: Media = (),
+    max_tokens: int | None = None,
+    **settings: Any,
+) -> Generator[Event]:
+    """Answer messages, or a question; the work is done while the events are read.
+
+    Args:
+        model: from `load`.
+        messages: a question, or messages as in OpenAI's chat completions. Their content is text or
+            a list of parts: {"type": "text"}, {"type": "image_url"} with a data URI or a path, and
+            {"type": "input_audio"} with base64. The last are from "user" or "tool".
+        images: as in `generate`, beside the last message's own; so are `audio` and `videos`.
+        audio: see `images`.
+        videos: see `images`.
+        max_tokens: the most tokens to answer; None for what fits.
+        settings: others of `Session` (`tools`, `image_tokens`, `thinking`, ...) or of
+            `Session.reply` (`temperature`, `seed`, ...).
+
+    Returns:
+        The events of `Session.reply`: the last is `Done`.
+
+    Raises:
+        Gemma4Error: as `generate`, or a message is malformed.
+    """
+    for_reply = {k: settings.pop(k) for k in list(settings) if k in _OF_REPLY}
+    if isinstance(messages, str):
+        messages = [{"role": "user", "content": messages}]
+    tokens = settings.get("image_tokens") or model.config.image_tokens
+    turns = openai.turns(messages, tokens)
+    pending: Turn = turns.pop()
+    if pending.role not in ("user", "tool"):
+        raise Gemma4Error(
+            "messages_malformed",
+            "There is nothing to answer",
+            f"The last message is the {pending.role}'s.",
+            'End with a message from "user" or "tool".',
+        )
+    session = Session(model, turns=turns, **settings)
+    session.add_parts(pending)
+    for image in images:
+        session.add_image(image)
+    for path in audio:
+        sound = read_sound(path)
+        session.add_audio(sound.samples, sound.rate)
+    for path in videos:
+        session.add_video(path)
+    yield from session.reply(max_tokens, **for_reply)
+
+
+_OF_REPLY = ("temperature", "top_p", "top_k", "seed", "progress", "cancelled", "heard")

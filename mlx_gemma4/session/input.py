@@ -1,0 +1,228 @@
+"""What is added to a conversation: text, pictures, sound, videos and what tools returned."""
+
+from collections.abc import Generator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from PIL import Image as Pillow
+
+from ..chat.messages import ImagePart, Part, SoundPart, TextPart, VideoPart
+from ..errors import Gemma4Error
+from ..generation.prefill_decode import Steps, finish
+from ..media import audio
+from ..media.images import Picture, patches
+from ..media.video import FRAME_TOKENS, Film, open_video, timed
+from ..model.gemma4 import Gemma4
+from .conversation import Conversation
+from .pending_turn import PendingTurn, checked, tool_content
+
+
+class SessionInput:
+    """The part of a `Session` that adds to what the next reply answers.
+
+    Args:
+        model: whose inputs are checked.
+        conversation: what is added to.
+        image_tokens: the most tokens a picture may take, where a call has no other limit.
+    """
+
+    def __init__(self, model: Gemma4, conversation: Conversation, image_tokens: int) -> None:
+        self._model = model
+        self._conversation = conversation
+        self._image_tokens = image_tokens
+        self._running: Generator[Any, None, Any] | None = None
+
+    @property
+    def heard_seconds(self) -> float:
+        """Seconds of sound that were added since the last reply."""
+        return self._conversation.pending.seconds
+
+    def add_text(self, text: str) -> None:
+        """Add words. Control tokens spelled in them stay plain text."""
+        self._add(TextPart(text))
+
+    def add_image(
+        self,
+        image: Pillow.Image | str | Path | NDArray[np.generic],
+        image_tokens: int | None = None,
+    ) -> Picture:
+        """Add a picture; return it as the model sees it.
+
+        While a sound is heard, the picture goes before it, as the model expects: the sound is heard
+        again after it, unless that would take more than PATIENCE seconds. Then the picture is part
+        of the next turn. A notice (`Moved`) reports which.
+
+        Args:
+            image_tokens: the most that this picture may take; None for the session's.
+
+        Raises:
+            Gemma4Error: if it cannot be read, or the model cannot see.
+        """
+        picture = self._picture(image, image_tokens)
+        self._add(ImagePart(picture))
+        return picture
+
+    def add_audio(
+        self, samples: ArrayLike, rate: float, long: Literal["refuse", "split"] = "refuse"
+    ) -> None:
+        """Add sound.
+
+        Args:
+            samples: as `audio.to_mono16k` takes them.
+            rate: samples a second.
+            long: what to do with more than 30 seconds, as in `audio.clips`.
+
+        Raises:
+            Gemma4Error: if it is not usable sound or too long, or the model cannot hear.
+        """
+        self._needs("sound", self._model.config.audio_config)
+        clips = audio.clips(audio.to_mono16k(samples, rate), long=long)
+        self._interrupt()
+        self._conversation.pending = self._conversation.pending.hear(
+            self._conversation.limit
+        )  # what is held comes before
+        for clip in clips:
+            self._add(SoundPart(audio.frames(clip)))
+
+    def add_video(self, video: str | Path | Film) -> None:
+        """Add, as `add_image`, a video file's pictures or at most 32 (seconds, picture) in order.
+
+        Raises:
+            Gemma4Error: if it cannot be read, or the model cannot see.
+        """
+        self._needs("pictures", self._model.config.vision_config)
+        film = open_video(video) if isinstance(video, str | Path) else timed(video)
+        self._add(
+            VideoPart(tuple((seconds, patches(frame, FRAME_TOKENS)) for seconds, frame in film))
+        )
+
+    def add_tool_result(
+        self, call_id: str, content: str | Mapping[str, Any] | Sequence[Any]
+    ) -> tuple[Picture, ...]:
+        """Add what a tool returned; the model continues with it in the next reply.
+
+        Args:
+            call_id: `ToolCall.id` of a call in the last reply.
+            content: text, a dict, or a list of texts, {"type": "text", "text": ...} and pictures
+                (what `add_image` takes but a str, or {"type": "image", "image": ...}). Pictures
+                follow all results, as a turn of the user's.
+
+        Returns:
+            The pictures.
+
+        Raises:
+            Gemma4Error: there is no such call, or a part of the content is something else.
+        """
+        self._interrupt()
+        calls = self._conversation.calls
+        call = next((one for one in calls if one.id == call_id), None)
+        if call is None:
+            raise Gemma4Error(
+                "tool_call_unknown",
+                "The tool result answers no call",
+                f"The last reply has no call {call_id!r}; it has {[one.id for one in calls]}.",
+                "Use the id of a ToolCall of the last reply.",
+            )
+        before = self._conversation.pending
+        response, pictures = tool_content(content)
+        made = tuple(self._picture(picture) for picture in pictures)
+        self._conversation.pending = before.answered(call, response, calls)
+        for picture in made:
+            self._add(ImagePart(picture))
+        return made
+
+    def hear(self, frames: ArrayLike) -> None:
+        """Listen live: feed frames to the model now, and those that were held before them.
+
+        Frames of one turn make one clip, however many calls bring them, until it is as long as the
+        model can hear: then it is cut at a pause and continues as a further clip. In the side
+        context the finished one is transcribed at once, which takes as long as a short reply.
+
+        Args:
+            frames: (n, 640) samples of 16 kHz mono sound in [-1, 1].
+
+        Raises:
+            Gemma4Error: if the frames are not usable, the context is full or the model cannot hear.
+                These frames are not taken then, and all that was there before stays.
+        """
+        finish(self.listening(frames))
+
+    def listening(self, frames: ArrayLike) -> Steps[None]:
+        """As `hear`, in steps: the frames are taken now, and fed while this is driven.
+
+        What is not fed when it is closed is fed by the next call that feeds.
+        """
+        clip = self._checked(frames)
+        self._interrupt()
+        before = self._conversation.pending
+        self._conversation.pending = before.hold(clip).hear(self._conversation.limit)
+        return self._started(self._listen(before))
+
+    def hold(self, frames: ArrayLike) -> None:
+        """Take frames without feeding them: the next `hear` or `reply` feeds them in one go.
+
+        For a machine that cannot keep up with the speaker. Arguments and errors as in `hear`.
+        """
+        clip = self._checked(frames)
+        self._interrupt()
+        self._conversation.pending = self._conversation.pending.hold(clip)
+
+    def discard(self) -> None:
+        """Forget what was added since the last reply: noise, or a recording that was cancelled."""
+        self._interrupt()
+        self._conversation.pending = PendingTurn()
+        self._conversation.transcriber.reset()
+        self._conversation.go_back()
+        self._conversation.watch_context()
+
+    def _listen(self, before: PendingTurn) -> Steps[None]:
+        try:
+            yield from self._conversation.listen()
+        except Gemma4Error:
+            self._conversation.pending = before
+            raise
+
+    def _picture(
+        self,
+        image: Pillow.Image | str | Path | NDArray[np.generic],
+        image_tokens: int | None = None,
+    ) -> Picture:
+        self._needs("pictures", self._model.config.vision_config)
+        return patches(image, image_tokens or self._image_tokens)
+
+    def _add(self, part: Part) -> None:
+        self._interrupt()
+        self._conversation.add(part)
+
+    def _started(self, work: Generator[Any, None, Any]) -> Generator[Any, None, Any]:
+        self._running = work
+        return work
+
+    def _interrupt(self) -> None:
+        """End the work that is being driven."""
+        if self._running is None:
+            return
+        if getattr(self._running, "gi_running", False):
+            raise Gemma4Error(
+                "session_busy",
+                "The session is busy",
+                "It was called from inside a callback of its own (progress or cancelled).",
+                "Let the callback return first, and end the reply by closing it.",
+            )
+        self._running.close()
+        self._running = None
+
+    def _checked(self, frames: ArrayLike) -> NDArray[np.float32]:
+        self._needs("sound", self._model.config.audio_config)
+        return checked(frames)
+
+    def _needs(self, medium: str, weights: object) -> None:
+        if weights is None:
+            raise Gemma4Error(
+                "medium_unsupported",
+                f"This model takes no {medium}",
+                f"Its folder has no weights for {medium}.",
+                "Use a folder that was converted with them (mlx-lm's converter leaves them out).",
+            )

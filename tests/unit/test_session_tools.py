@@ -1,0 +1,187 @@
+"""Tools through a session: calls with ids, results with pictures, and no row read twice."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mlx_gemma4.chat.messages import ImagePart, TextPart, ToolResult, Turn
+from mlx_gemma4.chat.tokenizer import Tokenizer
+from mlx_gemma4.errors import Gemma4Error
+from mlx_gemma4.events import Done, Event, Thought, ToolCall
+from mlx_gemma4.model.gemma4 import Gemma4
+from mlx_gemma4.session import prefix_cache
+from mlx_gemma4.session.session import Session
+
+NOISE = np.random.default_rng(1).integers(0, 256, (96, 144, 3)).astype(np.uint8)
+TOOLS = [
+    {"type": "function", "function": {"name": name, "description": "d", "parameters": {}}}
+    for name in ("find", "shot")
+]
+# keys in another order and blanks, as a model may write them and we would not
+FIND = '<|tool_call>call:find{ b:1,a:<|"|>x<|"|>}<tool_call|>'
+SHOT = "<|tool_call>call:shot{}<tool_call|>"
+
+
+def script(monkeypatch: pytest.MonkeyPatch, model: Gemma4, reply: str) -> list[int]:
+    """Make every reply this text, with control tokens spelled in it; returns its ids."""
+    ids = Tokenizer.from_folder(model.folder).encode(reply, special=True)
+
+    def decode(model: Gemma4, _: Any, cache: Any, *rest: Any) -> Generator[int]:
+        model.hidden(model.embed(ids), cache)
+        yield from ids
+
+    monkeypatch.setattr(prefix_cache, "decode", decode)
+    return ids
+
+
+def replied(session: Session) -> tuple[list[ToolCall], Done]:
+    events: list[Event] = list(session.reply(temperature=0))
+    done = events[-1]
+    assert isinstance(done, Done)
+    return [event for event in events if isinstance(event, ToolCall)], done
+
+
+def test_tools_are_declared_and_their_calls_answered_in_the_same_turn_of_the_model(
+    model: Gemma4, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = Session(model, tools=TOOLS)
+    text = Tokenizer.from_folder(model.folder)
+    drawn = script(monkeypatch, model, f"so {FIND}<|tool_response>")
+    session.add_text("find x")
+    (call,), done = replied(session)
+    assert (call.name, call.arguments) == ("find", {"a": "x", "b": 1})
+    assert call.id.startswith("call_") and len(call.id) > 12
+    assert done.ids == session.turns[-1].ids == tuple(drawn[:-1])
+    assert (
+        text.encode("<|tool>declaration:find", special=True)
+        == (
+            session._conversation.prompt().prompt.token_ids[3 + len(text.encode("system\n")) - 1 :][
+                : len(text.encode("<|tool>declaration:find", special=True))
+            ]
+        )
+    )
+    held = session.context[0]
+    session.add_tool_result(call.id, {"sky": "blue"})
+    prompt = session._conversation.prompt().prompt.token_ids
+    tail = '<|tool_response>response:find{sky:<|"|>blue<|"|>}<tool_response|>'
+    assert prompt[-len(text.encode(tail, special=True)) :] == text.encode(tail, special=True)
+    script(monkeypatch, model, "blue<turn|>")
+    _, done = replied(session)
+    assert done.stats["new_prompt_tokens"] == done.stats["prompt_tokens"] - held
+    assert [turn.role for turn in session.turns] == ["user", "model", "tool", "model"]
+    session.add_text("and now?")
+    held = session.context[0]
+    _, done = replied(session)
+    assert done.stats["new_prompt_tokens"] == done.stats["prompt_tokens"] - held
+
+
+def test_a_thought_before_a_call_stays_until_the_user_speaks(
+    model: Gemma4, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = Session(model, tools=TOOLS, thinking=True)
+    script(monkeypatch, model, f"<|channel>thought\nhm \n<channel|>{SHOT}<|tool_response>")
+    session.add_text("go")
+    (call,), _ = replied(session)
+    held = session.context[0]
+    session.add_tool_result(call.id, "done")
+    script(monkeypatch, model, "yes<turn|>")
+    _, done = replied(session)
+    assert done.stats["new_prompt_tokens"] == done.stats["prompt_tokens"] - held
+    channel = session._conversation._tokenizer.token_id("<|channel>")
+    assert channel in session._conversation.settled().prompt.token_ids
+    session.add_text("and now?")
+    assert channel not in session._conversation.settled().prompt.token_ids
+    assert any(isinstance(part, Thought) for part in session.turns[1].parts)
+
+
+def test_results_of_several_calls_are_in_the_order_of_the_calls_and_none_may_be_missing(
+    model: Gemma4, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = Session(model, tools=TOOLS)
+    script(monkeypatch, model, f"{FIND}{SHOT}<|tool_response>")
+    session.add_text("go")
+    (find, shot), _ = replied(session)
+    assert find.id != shot.id
+    session.add_tool_result(shot.id, "done")
+    with pytest.raises(Gemma4Error, match=find.id) as caught:
+        session.reply()
+    assert caught.value.code == "tool_result_missing"
+    session.add_tool_result(find.id, {"n": 2})
+    script(monkeypatch, model, "yes<turn|>")
+    replied(session)
+    assert session.turns[2] == Turn(
+        "tool", (ToolResult("find", {"n": 2}), ToolResult("shot", "done"))
+    )
+
+
+def test_pictures_of_a_result_follow_as_a_turn_of_the_users(
+    model: Gemma4, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = Session(model, tools=TOOLS, image_tokens=70)
+    script(monkeypatch, model, f"{SHOT}<|tool_response>")
+    session.add_text("go")
+    (shot,), _ = replied(session)
+    content = [{"type": "text", "text": "one"}, NOISE, "two", {"type": "image", "image": NOISE}]
+    first, second = session.add_tool_result(shot.id, content)
+    assert first.patches is not None and np.array_equal(first.patches, second.patches)
+    script(monkeypatch, model, "yes<turn|>")
+    replied(session)
+    assert [turn.role for turn in session.turns] == ["user", "model", "tool", "user", "model"]
+    assert session.turns[2].parts == (ToolResult("shot", "one\ntwo"),)
+    assert [type(part) for part in session.turns[3].parts] == [ImagePart, ImagePart]
+
+
+def test_a_result_without_a_call_and_a_part_that_is_something_else_are_refused(
+    model: Gemma4, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = Session(model, tools=TOOLS)
+    with pytest.raises(Gemma4Error, match="call_1") as caught:
+        session.add_tool_result("call_1", "x")
+    assert caught.value.code == "tool_call_unknown"
+    script(monkeypatch, model, f"{SHOT}<|tool_response>")
+    session.add_text("go")
+    (shot,), _ = replied(session)
+    with pytest.raises(Gemma4Error) as caught:
+        session.add_tool_result(shot.id, [7])
+    assert caught.value.code == "tool_result_malformed"
+    with pytest.raises(Gemma4Error, match="nothing to answer|There is nothing"):
+        session.reply()
+
+
+def test_a_client_that_sends_the_conversation_back_has_nothing_read_twice(
+    model: Gemma4, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = Session(model, tools=TOOLS)
+    script(monkeypatch, model, f" so  {FIND}<|tool_response>")
+    session.add_text("find x")
+    (call,), _ = replied(session)
+    held = session.context[0]
+    back = ToolCall(call.id, "find", {"b": 1, "a": "x"})
+    session.open([Turn("user", (TextPart("find x"),)), Turn("model", (TextPart("so"), back))])
+    session.add_tool_result(call.id, "blue")
+    script(monkeypatch, model, "blue<turn|>")
+    _, done = replied(session)
+    assert done.stats["new_prompt_tokens"] == done.stats["prompt_tokens"] - held
+
+
+def test_tools_calls_and_results_are_saved(
+    model: Gemma4, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    session = Session(model, tools=TOOLS)
+    script(monkeypatch, model, f"{FIND}{SHOT}<|tool_response>")
+    session.add_text("go")
+    (find, shot), _ = replied(session)
+    session.add_tool_result(find.id, "x")
+    session.save(tmp_path)
+    again = Session.restore(model, tmp_path)
+    assert again.unread == 0 and again.context == session.context
+    again.add_tool_result(shot.id, "y")
+    session.add_tool_result(shot.id, "y")
+    assert (
+        again._conversation.prompt().prompt.token_ids
+        == session._conversation.prompt().prompt.token_ids
+    )
