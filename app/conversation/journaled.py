@@ -16,6 +16,7 @@ from .entries import (
 )
 from .history import History
 from .journal import RECORDING, Journal
+from .journal_file import EVENTS
 
 RECORDED = "recording"
 """The name of attachments that were recorded here."""
@@ -39,6 +40,8 @@ class JournaledHistory:
         self.history = History(journal.entries())
         self._unsaved = False
         self._recover()
+        if journal.damaged:
+            self.report(_damaged(journal))
 
     def write(self, entry: Entry) -> set[int]:
         """Take an entry in, and write it down; return the ids of the turns that changed."""
@@ -102,3 +105,14 @@ class JournaledHistory:
         if not self._unsaved:
             self._unsaved = True
             self.report(Problem.of(error, "disk"))
+
+
+def _damaged(journal: Journal) -> Problem:
+    many = f"{journal.damaged} lines" if journal.damaged > 1 else "A line"
+    return Problem(
+        "conversation_damaged",
+        "A part of the conversation cannot be read",
+        f"{many} of {journal.folder / EVENTS} were left out.",
+        "What is shown is all that can be read; the file is left as it is.",
+        source="disk",
+    )

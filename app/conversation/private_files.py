@@ -8,7 +8,8 @@ FOLDER, FILE = 0o700, 0o600
 
 def make_folder(path: Path) -> None:
     """Make a folder, and what is missing above it; one that is there is made private."""
-    path.mkdir(mode=FOLDER, parents=True, exist_ok=True)
+    for missing in [one for one in (path, *path.parents) if not one.exists()][::-1]:
+        missing.mkdir(mode=FOLDER, exist_ok=True)
     restrict(path)
 
 

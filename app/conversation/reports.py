@@ -114,7 +114,10 @@ class ReportHandler:
             case told.Figures() if report.conversation == self.id:
                 self.usage = replace(self.usage, **vars(event))
             case told.Rereading(tokens):
-                self.rereading = (0, tokens) if tokens else None
+                if self._answering is None:  # else it is read as the prompt of the answer
+                    self.rereading = (0, tokens) if tokens else None
+            case told.Idle():
+                self.rereading = None
             case told.Reading(done, total):
                 if self.rereading is not None and self._answering is None:
                     self.rereading = (done, total) if done < total else None

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 
 from textual.app import ComposeResult
 from textual.binding import Binding
@@ -73,7 +74,7 @@ class SessionsScreen(Listing[SavedConversation]):
         """Take the title."""
         event.input.display = False
         if (chosen := self.chosen) is not None:
-            self.workspace.store.rename(chosen.id, event.value)
+            self._try(lambda: self.workspace.store.rename(chosen.id, event.value))
         await self._read()
         self.query_one(OptionList).focus()
 
@@ -85,7 +86,8 @@ class SessionsScreen(Listing[SavedConversation]):
         if chosen.id == self.workspace.journal.folder.name:
             self.subtitle("This one is open: begin another one first.")
             return
-        self.workspace.store.delete(chosen.id)
+        if not self._try(lambda: self.workspace.store.delete(chosen.id)):
+            return
         self._deleted.append(chosen.id)
         await self._read()
         self.subtitle(f"Deleted: {chosen.title}. U brings it back.")
@@ -93,8 +95,18 @@ class SessionsScreen(Listing[SavedConversation]):
     async def action_undo(self) -> None:
         """Bring back what was deleted last."""
         if self._deleted:
-            self.workspace.store.restore(self._deleted.pop())
+            name = self._deleted.pop()
+            self._try(lambda: self.workspace.store.restore(name))
             await self._read()
+
+    def _try(self, work: Callable[[], object]) -> bool:
+        """Do something on the disk; whether it was done."""
+        try:
+            work()
+        except Gemma4Error as error:
+            self.problem(error)
+            return False
+        return True
 
     def action_back(self) -> None:
         """Leave the title, or go back."""
@@ -110,5 +122,8 @@ def line(one: SavedConversation, held: bool) -> Content:
     """Write a conversation."""
     when = time.strftime("%Y-%m-%d %H:%M", time.localtime(one.updated))
     return Content.assemble(
-        (f"{when}   ", MUTED), clean(one.title), ("   open" if held else "", MUTED)
+        (f"{when}   ", MUTED),
+        clean(one.title),
+        ("   open" if held else "", MUTED),
+        (f"   {clean(one.damage)}" if one.damage else "", "$text-error"),
     )

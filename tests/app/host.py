@@ -1,4 +1,4 @@
-"""The whole program over a scripted worker and fake devices, for tests and the pictures of docs/."""
+"""The whole program over a scripted worker and fake devices: for tests, and for docs/shots.py."""
 
 import asyncio
 import contextlib

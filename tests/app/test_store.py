@@ -1,6 +1,7 @@
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from app.conversation.entries import (
@@ -138,3 +139,97 @@ def test_a_conversation_is_exported_with_its_pictures_and_sounds(
 def test_an_export_never_overwrites_another(tmp_path: Path, history: History) -> None:
     pages = {write(history, tmp_path, "Bars", tmp_path / "out").name for _ in range(3)}
     assert pages == {"Bars.md", "Bars 2.md", "Bars 3.md"}
+
+
+def test_a_damaged_conversation_is_listed_as_such_and_the_others_stay(
+    store: ConversationStore,
+) -> None:
+    good, damaged = asked(store, "why?", 2000), asked(store, "what?", 1000)
+    with (store.folder / damaged / "events.jsonl").open("ab") as file:
+        file.write(b"\x00\x01\n[]\n")
+    os.utime(store.folder / damaged / "events.jsonl", (1000, 1000))
+    first, second = store.list()
+    assert (first.id, first.damage) == (good, "")
+    assert (second.title, second.damage) == ("what?", "2 lines cannot be read")
+    with store.open(damaged) as journal:
+        assert len(list(journal.entries())) == 2 and journal.damaged == 2
+
+
+@pytest.mark.parametrize(
+    "head",
+    ['{"version":"1","at":1}', '{"version":null,"at":"x"}', '{"version":-3}', '{"version":99}'],
+)
+def test_a_conversation_of_a_version_that_is_none_does_not_stop_the_list(
+    store: ConversationStore, head: str
+) -> None:
+    good = asked(store, "why?")
+    folder = store.folder / "odd"
+    folder.mkdir()
+    (folder / "events.jsonl").write_text(f"{head}\n")
+    damage = {one.id: one.damage for one in store.list()}
+    assert damage[good] == "" and "format" in damage["odd"]
+    with pytest.raises(Gemma4Error, match="cannot be opened"):
+        store.open("odd")
+
+
+@pytest.mark.parametrize("broken", ["folder", "loop", "file"])
+def test_what_cannot_be_read_does_not_stop_the_list(
+    store: ConversationStore, broken: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good = asked(store, "why?")
+    events = store.folder / "odd/events.jsonl"
+    if broken == "loop":  # a link to itself
+        events.parent.mkdir()
+        events.symlink_to(events)
+    elif broken == "folder":
+        (events / "below").mkdir(parents=True)
+    else:  # somebody else's: not even its time is seen
+        events.parent.mkdir()
+        events.write_text('{"version":2,"at":1}\n')
+        read = Path.read_bytes
+
+        def refused(path: Path) -> bytes:
+            if path == events:
+                raise PermissionError(13, "Permission denied", str(path))
+            return read(path)
+
+        monkeypatch.setattr(Path, "read_bytes", refused)
+        with pytest.raises(Gemma4Error, match="Permission denied") as caught:
+            store.open("odd")
+        assert caught.value.code == "conversation_unreadable"
+        assert {one.id: one.damage for one in store.list()}["odd"] == "Permission denied."
+    assert good in [one.id for one in store.list()]
+
+
+def modes(folder: Path) -> set[str]:
+    return {
+        f"{'d' if path.is_dir() else '-'}{path.stat().st_mode & 0o777:o}"
+        for path in (folder, *folder.rglob("*"))
+    }
+
+
+def test_everything_that_was_said_or_shown_is_the_users_alone(store: ConversationStore) -> None:
+    with store.new() as journal:
+        journal.append(TurnStarted(1, "user", 0.0))
+        journal.put(b"picture", ".png")
+        journal.record(np.zeros((5, 640), np.float32))
+    store.rename(journal.folder.name, "Cats")
+    assert modes(store.folder) == {"d700", "-600"}
+    (journal.folder / "recording.raw").chmod(0o644)  # as an earlier version left it
+    store.folder.chmod(0o755)
+    with store.open(journal.folder.name):
+        store.list()
+        assert modes(store.folder) == {"d700", "-600"}
+
+
+def test_deleting_a_conversation_deletes_its_parked_rows_and_at_last_all_of_it(
+    store: ConversationStore,
+) -> None:
+    name, other = asked(store, "why?"), asked(store, "what?")
+    for one in (name, other):
+        (store.parked / one).mkdir(parents=True)
+        (store.parked / one / "rows.safetensors").write_bytes(b"rows")
+    place = store.delete(name)
+    assert [path.name for path in store.parked.iterdir()] == [other]
+    store.empty_trash()
+    assert not place.exists() and [one.id for one in store.list()] == [other]
