@@ -1,6 +1,8 @@
 """The terminal program: its screens, its keys, and the commands that any screen has."""
 
+import asyncio
 import contextlib
+import signal
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -9,37 +11,35 @@ from textual.app import App, SystemCommand
 from textual.binding import Binding
 from textual.screen import Screen
 
-from mlx_gemma4.runtime.client import Port
-from mlx_gemma4.runtime.reports import Report
+from mlx_gemma4.runtime.client import Client
+from mlx_gemma4.runtime.reports import Failed, Report
 
-from . import commands
-from .conversation.store import Store
-from .converting import Converting
-from .desk import Desk, problem_of
-from .devices.parts import Devices
-from .downloading import Downloading
+from . import commands, messages
+from .conversation.store import ConversationStore
+from .devices.system import Devices
+from .jobs import ConversionJob, DownloadJob
 from .keys import NO_KEY, everywhere
-from .messages import Getting, Reports
-from .models_list import Choice, target
-from .reader import Reader
+from .models_list import target
+from .report_reader import ReportReader
 from .screens.chat import ChatScreen
 from .screens.doctor import DoctorScreen
 from .screens.help import HelpScreen
 from .screens.log import LogScreen
 from .screens.models import ModelsScreen
-from .screens.page import Page
+from .screens.page import PageScreen
 from .screens.sessions import SessionsScreen
 from .screens.settings import SettingsScreen
 from .state import Problem
 from .widgets.footer import Footer
+from .workspace import Workspace
 
 AGAIN = 2.0
 """Seconds within which a second Ctrl+C ends the program."""
 THEMES = {"dark": "textual-dark", "light": "textual-light"}
 CLOSING = 5.0
-"""Seconds that the engine gets to tell its last."""
+"""Seconds that the worker's last reports are waited for."""
 
-SCREENS: dict[str, type[Page]] = {
+SCREENS: dict[str, type[PageScreen]] = {
     "resume": SessionsScreen,
     "model": ModelsScreen,
     "settings": SettingsScreen,
@@ -50,10 +50,10 @@ SCREENS: dict[str, type[Page]] = {
 
 
 class TerminalApp(App[None]):
-    """The program over an engine.
+    """The program over a worker.
 
     Args:
-        engine: answers; it is closed at the end.
+        client: of the worker that answers; it is closed at the end.
         store: where the conversations are.
         folder: of the settings and the log.
         devices: the outside world.
@@ -65,49 +65,48 @@ class TerminalApp(App[None]):
     BINDINGS = [*everywhere(), Binding("ctrl+c", "ask_quit", show=False, system=True)]
 
     def __init__(
-        self, engine: Port, store: Store, folder: Path, devices: Devices | None = None
+        self, client: Client, store: ConversationStore, folder: Path, devices: Devices | None = None
     ) -> None:
         super().__init__()
         self.use_command_palette = True
-        self.desk = Desk(engine, store, folder, devices)
-        self.theme = THEMES[self.desk.settings.theme]
-        self.getting: Converting | Downloading | None = None
+        self.workspace = Workspace(client, store, folder, devices)
+        self.theme = THEMES[self.workspace.settings.theme]
         self._asked = 0.0  # when Ctrl+C was pressed last
-        self._reader: Reader | None = None
+        self._reader: ReportReader | None = None
 
     def on_mount(self) -> None:
-        """Open the chat and begin to read what the engine tells."""
+        """Open the chat and start to read what the worker reports."""
         self.use_keys()
-        self.chat = ChatScreen(self.desk)
+        self.chat = ChatScreen(self.workspace)
         self.push_screen(self.chat)
-        self._reader = Reader(self.desk.engine, self._take)
+        self._reader = ReportReader(self.workspace.client, self._take, self._unread)
+        for number in (signal.SIGTERM, signal.SIGHUP):  # else the terminal stays as it is now
+            with contextlib.suppress(ValueError, NotImplementedError, RuntimeError):
+                asyncio.get_running_loop().add_signal_handler(number, self.exit, None, 128 + number)
 
     def use_keys(self) -> None:
         """Use the keys of the table and the settings."""
-        self.set_keymap({name: ",".join(keys) or NO_KEY for name, keys in self.desk.keys.items()})
+        keys = self.workspace.keys
+        self.set_keymap({name: ",".join(own) or NO_KEY for name, own in keys.items()})
 
-    def use_theme(self) -> None:
-        """Use the theme of the settings."""
-        self.theme = THEMES[self.desk.settings.theme]
-
-    def do(self, name: str) -> None:
+    def do(self, name: str, argument: str = "") -> None:
         """Do a command of the table."""
-        if name in SCREENS:
+        if name in SCREENS and not argument:
             self._open(SCREENS[name])
         elif name == "palette":
             self.action_command_palette()
         elif name == "quit":
             self.exit()
         elif name == "theme":
-            other = {"dark": "light", "light": "dark"}[self.desk.settings.theme]
+            other = {"dark": "light", "light": "dark"}[self.workspace.settings.theme]
             try:
-                self.desk.change(theme=other)
+                self.workspace.change(theme=other)
             except OSError as error:
-                self.chat.problem(problem_of(error))
-            self.use_theme()
+                self.chat.problem(Problem.of(error, "disk"))
+            self.on_settings_changed()
         else:
             self._back_to_chat()
-            self.chat.do(name)
+            self.chat.do(name, argument)
 
     def action_do(self, name: str) -> None:
         """Do a command whose key was pressed."""
@@ -122,9 +121,8 @@ class TerminalApp(App[None]):
         self.notify("Press Ctrl+C again to quit.", timeout=AGAIN)
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
-        """Give what the palette lists: the table."""
-        empty = self.chat.empty
-        situation = self.desk.conversation.situation(empty)
+        """What the palette lists: the table."""
+        situation = self.workspace.conversation.situation(self.chat.empty)
         for command in commands.COMMANDS:
             if command.group != commands.PROMPT and commands.available(command, situation):
                 yield SystemCommand(command.title, command.help, lambda c=command: self.do(c.id))
@@ -133,52 +131,75 @@ class TerminalApp(App[None]):
         """Do what was clicked."""
         self.do(event.command)
 
-    def get(self, choice: Choice) -> None:
-        """Download a model, and convert it by its recipe; it goes on when its page is closed."""
+    def on_run_command(self, message: messages.RunCommand) -> None:
+        """Do what a screen asks for."""
+        self.do(message.command, message.argument)
 
-        def tell(words: str | None) -> None:
-            self.post_message(Getting(words))
+    def on_show_problem(self, message: messages.ShowProblem) -> None:
+        """Show in the chat what went wrong on a page."""
+        self.chat.problem(message.problem)
 
+    def on_conversation_opened(self) -> None:
+        """Show another conversation."""
+        self.chat.show_conversation()
+
+    def on_settings_changed(self) -> None:
+        """Use the theme of the settings."""
+        self.theme = THEMES[self.workspace.settings.theme]
+
+    def on_start_job(self, message: messages.StartJob) -> None:
+        """Download a model, or convert it by its recipe; it goes on when its page is closed."""
+
+        def report(line: str | None) -> None:
+            self.post_message(messages.JobProgress(line))
+
+        choice = message.choice
         if choice.recipe:
-            self.getting = Converting(choice.name, choice.recipe, target(choice), tell)
+            name, recipe = choice.name, choice.recipe
+            self.workspace.job = ConversionJob(name, recipe, target(choice), report)
         else:
-            self.getting = Downloading(choice.name, tell)
+            self.workspace.job = DownloadJob(choice.name, report)
 
-    def on_getting(self, message: Getting) -> None:
-        """The download or conversion tells; at its end say how it went."""
-        assert self.getting is not None
+    def on_job_progress(self, message: messages.JobProgress) -> None:
+        """Show how far the download or conversion is; at its end, how it went."""
+        job = self.workspace.job
+        if message.line is None:
+            self.workspace.job = None
         if isinstance(self.screen, ModelsScreen):
-            self.screen.post_message(ModelsScreen.Told(message.words))
-        if message.words is None:
-            done, self.getting = self.getting, None
-            if done.succeeded:
-                self.notify(done.ready)
-            elif done.lines:
-                said = " ".join(done.lines[-3:])
-                self.chat.problem(
-                    Problem("download_failed", done.failed, said, "F2 goes on where it was.")
-                )
+            self.screen.show_progress(message.line)
+        if message.line is None and job is not None:
+            if job.succeeded:
+                self.chat.works("job")
+                self.notify(job.ready)
+            elif job.lines:
+                cause, remedy = " ".join(job.lines[-3:]), "F2 resumes it."
+                problem = Problem("download_failed", job.failed, cause, remedy, source="job")
+                self.chat.problem(problem)
 
     async def on_unmount(self) -> None:
-        """Close the conversation at once, then the engine."""
-        if self.getting is not None:
-            self.getting.stop()
+        """Close the conversation at once, then the worker."""
+        if self.workspace.job is not None:
+            self.workspace.job.stop()
         self.chat.close()
-        self.desk.close()
-        self.desk.engine.close()
+        self.workspace.close()
+        self.workspace.client.close()
         if self._reader is not None:
             self._reader.join(CLOSING)
 
     def _take(self, reports: list[Report]) -> None:
         with contextlib.suppress(RuntimeError):  # the program has ended: nobody looks any more
-            self.chat.post_message(Reports(reports))
+            self.chat.post_message(messages.Reports(reports))
 
-    def _open(self, page: type[Page]) -> None:
+    def _unread(self, failed: Failed) -> None:
+        with contextlib.suppress(RuntimeError):
+            self.chat.post_message(messages.ReaderFailed(Problem.of(failed, "model")))
+
+    def _open(self, page: type[PageScreen]) -> None:
         """Open a page over the chat, or close it if it is open."""
         is_open = isinstance(self.screen, page)
         self._back_to_chat()
         if not is_open:
-            self.push_screen(page(self.desk))
+            self.push_screen(page(self.workspace))
 
     def _back_to_chat(self) -> None:
         while self.screen is not self.chat and len(self.screen_stack) > 1:

@@ -6,6 +6,7 @@ Keys are named as Textual names them. Ctrl+I, Ctrl+M and Ctrl+H are Tab, Enter a
 terminals, and Option types characters on a Mac: no command has those.
 """
 
+import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -28,7 +29,7 @@ class Situation:
     Attributes:
         empty: nothing is written in the prompt.
         picture: a picture waits to be sent.
-        answered: the last question can be answered or asked anew; nothing is recorded or answered.
+        answered: the last question can be answered or asked again; nothing is recorded or answered.
     """
 
     empty: bool = True
@@ -48,6 +49,7 @@ class Command:
         group: the heading under which F1 and docs/keys.md have it.
         when: when it can be used.
         footer: its word in the footer; empty where it is not shown there.
+        argument: what may be typed behind its name, as "/model NAME"; empty for nothing.
     """
 
     id: str
@@ -57,6 +59,7 @@ class Command:
     group: str
     when: When = When.ALWAYS
     footer: str = ""
+    argument: str = ""
 
 
 PROMPT, TALK, PICTURES, ANSWERS, PROGRAM = "Prompt", "Talking", "Pictures", "Answers", "Program"
@@ -106,7 +109,19 @@ COMMANDS = (
     Command("copy", "Copy the answer", "Put the last answer into the clipboard.",
             ("ctrl+l",), ANSWERS),
     Command("export", "Export", "Write the conversation as Markdown, with its pictures beside it.",
-            ("ctrl+o",), ANSWERS),
+            ("ctrl+o",), ANSWERS, argument="PATH"),
+    Command("page_up", "Page up", "Scroll the conversation up by a page.",
+            ("pageup",), ANSWERS),
+    Command("page_down", "Page down", "Scroll the conversation down by a page.",
+            ("pagedown",), ANSWERS),
+    Command("line_up", "Line up", "Scroll the conversation up by a line.",
+            ("shift+up",), ANSWERS),
+    Command("line_down", "Line down", "Scroll the conversation down by a line.",
+            ("shift+down",), ANSWERS),
+    Command("newest", "Newest answer",
+            "Scroll to the end of the conversation and follow it; within a line of the prompt, go "
+            "to the end of that line first.",
+            ("end",), ANSWERS),
     Command("trace", "Trace of the last turn",
             "Write what happened when, for ui.perfetto.dev.", (), ANSWERS),
     Command("new", "New conversation", "Begin a new conversation; this one is kept.",
@@ -114,7 +129,7 @@ COMMANDS = (
     Command("resume", "Conversations", "Go on with an earlier conversation, rename or delete it.",
             ("ctrl+r",), PROGRAM),
     Command("model", "Model", "Choose, download or convert a model.",
-            ("f2",), PROGRAM, footer="Model"),
+            ("f2",), PROGRAM, footer="Model", argument="NAME"),
     Command("settings", "Settings", "Change how the program behaves.", ("f3",), PROGRAM),
     Command("doctor", "Doctor", "See what this computer has and lacks.", (), PROGRAM),
     Command("log", "Log", "See what happened behind the screen.", ("f12",), PROGRAM),
@@ -140,7 +155,14 @@ UNSAFE = {
 }
 """Keys that many terminals cannot tell from another one."""
 
-_NAMES = {"slash": "/", "at": "@", "up": "Up", "escape": "Esc"}
+_NAMES = {
+    "slash": "/",
+    "at": "@",
+    "up": "Up",
+    "escape": "Esc",
+    "pageup": "PageUp",
+    "pagedown": "PageDown",
+}
 
 
 def available(command: Command, situation: Situation) -> bool:
@@ -154,6 +176,27 @@ def available(command: Command, situation: Situation) -> bool:
             return situation.picture
         case When.ANSWERED:
             return situation.answered
+
+
+def refused(name: str, argument: str, situation: Situation, never_typed: Iterable[str]) -> str:
+    """Say why a command that was typed cannot be done; empty where it can.
+
+    Args:
+        name: what follows the slash.
+        argument: what follows the name.
+        situation: what is going on.
+        never_typed: ids of commands that are keys of the prompt itself.
+    """
+    command = BY_ID.get(name)
+    if command is None or name in never_typed:
+        near = difflib.get_close_matches(name, BY_ID, 1)
+        meant = f" Did you mean /{near[0]}?" if near and near[0] not in never_typed else ""
+        return f"There is no command /{name}.{meant} Start with // to send a slash."
+    if argument and not command.argument:
+        return f"/{name} takes nothing behind it. Start with // to send a slash."
+    if not available(command, situation):
+        return f"/{name} can be used {command.when} only."
+    return ""
 
 
 def keymap(own: Mapping[str, str]) -> tuple[dict[str, tuple[str, ...]], list[str]]:

@@ -10,7 +10,7 @@ PAGES = ("resume", "model", "settings", "doctor", "log", "help")
 """Commands that open a page."""
 EVERYWHERE = (*PAGES, "palette", "quit")
 """Commands that any screen has."""
-OF_THE_PROMPT = ("send", "newline", "commands", "files", "talk_space")
+OF_THE_PROMPT = ("send", "newline", "commands", "files", "talk_space", "newest")
 """Commands whose keys are the prompt's own."""
 
 

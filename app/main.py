@@ -3,34 +3,86 @@
 What any library prints goes to the log while the program has the screen.
 """
 
+import logging
 import os
 import sys
 from pathlib import Path
 
-from mlx_gemma4.runtime.subprocess_worker import EngineProcess
+from mlx_gemma4.errors import Gemma4Error
+from mlx_gemma4.runtime.subprocess_worker import SubprocessWorker
 
 from . import settings
-from .conversation.store import Store
-from .desk import LOG
+from .conversation import private_files
+from .conversation.store import ConversationStore
+from .workspace import LOG
 
 LONGEST = 4 * 2**20
-"""Bytes of a log that goes on; a longer one begins anew."""
+"""Bytes of a log that is continued; a longer one is put aside."""
+BLOCKS = "GEMMA4_PICTURES"
+"""The variable that asks for pictures in half blocks, which any terminal draws."""
 
 
 def main() -> int:
-    """Run the program until the user ends it."""
-    # textual-image asks the terminal what it can draw when it is imported: before Textual has it
-    import textual_image.widget  # noqa: F401
+    """Run the program until the user ends it.
 
+    Raises:
+        Gemma4Error: there is no terminal, or nowhere to write.
+    """
+    need_terminal()
+    os.umask(0o077)  # conversations, logs and traces hold what the user said
+    folder, store = settings.folder(), ConversationStore()
+    log = folder / LOG
+    try:
+        for place in (folder, store.folder):
+            private_files.make_folder(place)
+        redirect(log)
+    except OSError as error:
+        raise Gemma4Error(
+            "folder_unwritable",
+            "The program has nowhere to write",
+            f"{error.filename or folder}: {error.strerror or error}.",
+            "Free that folder for writing, or set XDG_CONFIG_HOME and XDG_DATA_HOME to others.",
+        ) from error
+    ask_terminal()
     from .app import TerminalApp
 
-    folder = settings.folder()
-    folder.mkdir(parents=True, exist_ok=True)
-    log = folder / LOG
-    redirect(log)
-    app = TerminalApp(EngineProcess(log), Store(), folder)
+    app = TerminalApp(SubprocessWorker(log), store, folder)
     app.run()
     return app.return_code or 0
+
+
+def need_terminal() -> None:
+    """Check that there is a terminal to read from and to draw on.
+
+    Raises:
+        Gemma4Error: there is none.
+    """
+    if not (os.isatty(0) and os.isatty(1)):
+        raise Gemma4Error(
+            "terminal_missing",
+            "There is no terminal",
+            "The program needs one for its keys and its screen.",
+            'In a pipe or a script: gemma4 ask "QUESTION".',
+        )
+    if 0 in os.get_terminal_size(1):  # a pseudo-terminal that nobody has given a size
+        os.environ.setdefault("COLUMNS", "80")
+        os.environ.setdefault("LINES", "24")
+
+
+def ask_terminal() -> None:
+    """Have textual-image ask the terminal what it can draw, which it does when it is imported.
+
+    Before Textual has the terminal. One that does not answer, or answers nonsense, gets blocks.
+    """
+    try:
+        import textual_image.widget  # noqa: F401
+    except Exception as error:
+        logging.getLogger(__name__).warning("pictures are drawn as blocks: %s", error)
+        os.environ[BLOCKS] = "blocks"
+        from textual_image import _terminal
+
+        # the size that it takes where there is no answer: the next import does not ask
+        _terminal.get_cell_size._result = _terminal.CellSize(10, 20)  # type: ignore[attr-defined]
 
 
 def redirect(log: Path) -> None:
@@ -40,7 +92,14 @@ def redirect(log: Path) -> None:
     """
     if log.is_file() and log.stat().st_size > LONGEST:
         log.replace(log.with_suffix(".old.log"))
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+    file = os.open(log, flags, private_files.FILE)
+    private_files.restrict(log)
     terminal = os.fdopen(os.dup(2), "w", encoding="utf-8", errors="replace")
-    with log.open("ab") as file:
-        os.dup2(file.fileno(), 2)
+    os.dup2(file, 2)
+    os.close(file)
     sys.__stderr__ = terminal  # type: ignore[misc]
+    logging.getLogger("textual_image").setLevel(logging.ERROR)  # a terminal may be silent
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )

@@ -1,87 +1,78 @@
-"""What threads tell the screens, and screens each other."""
+"""What threads report to the screens, and what screens ask of the program."""
 
-import numpy as np
-from numpy.typing import NDArray
 from textual.message import Message
 
 from mlx_gemma4.runtime.reports import Report
 
-from .devices.screen import Shot
+from .devices.recording import VoiceEvent
+from .devices.screen_watcher import ScreenChanged, WatchFailed
+from .models_list import ModelChoice
 from .state import Problem
 
 
 class Reports(Message):
-    """What the engine has told, in order: many at once, for it may tell thousands a second."""
+    """What the worker has reported, in order: many at once, for it may be thousands a second."""
 
     def __init__(self, reports: list[Report]) -> None:
         super().__init__()
         self.reports = reports
 
 
-class Opened(Message):
-    """The microphone is there, and its first block has come."""
-
-    def __init__(self, device: str) -> None:
-        super().__init__()
-        self.device = device
-
-
-class Frames(Message):
-    """Sound from the microphone.
-
-    Args:
-        frames: (n, 640) of 16 kHz; n is 0 where nothing is spoken, in hands-free.
-        level: of it, in dB of full scale.
-    """
-
-    def __init__(self, frames: NDArray[np.float32], level: float) -> None:
-        super().__init__()
-        self.frames, self.level = frames, level
-
-
-class Paused(Message):
-    """Somebody has spoken and is silent now: the recording can be sent."""
-
-
-class Lost(Message):
-    """The microphone could not be opened, or has gone; nothing more comes from it."""
+class ReaderFailed(Message):
+    """Nobody reads the worker's reports any more."""
 
     def __init__(self, problem: Problem) -> None:
         super().__init__()
         self.problem = problem
 
 
-class Silent(Message):
-    """The microphone gives only zeros; it is still being recorded."""
+class DeviceEvent(Message):
+    """What the microphone or the watched screen reports."""
+
+    def __init__(self, event: VoiceEvent | ScreenChanged | WatchFailed) -> None:
+        super().__init__()
+        self.event = event
+
+
+class JobProgress(Message):
+    """A line of a download or a conversion; None at its end."""
+
+    def __init__(self, line: str | None) -> None:
+        super().__init__()
+        self.line = line
+
+
+class SpeechChanged(Message):
+    """Reading aloud has started, ended, or met a problem."""
+
+
+class RunCommand(Message):
+    """A command of the table is to be done."""
+
+    def __init__(self, command: str, argument: str = "") -> None:
+        super().__init__()
+        self.command, self.argument = command, argument
+
+
+class StartJob(Message):
+    """A model is to be downloaded or converted."""
+
+    def __init__(self, choice: ModelChoice) -> None:
+        super().__init__()
+        self.choice = choice
+
+
+class ShowProblem(Message):
+    """Something went wrong on a page: the chat shows it."""
 
     def __init__(self, problem: Problem) -> None:
         super().__init__()
         self.problem = problem
 
 
-class Seen(Message):
-    """The screen that is watched has changed; `at` is in seconds, since some time or other."""
-
-    def __init__(self, shot: Shot, at: float) -> None:
-        super().__init__()
-        self.shot, self.at = shot, at
+class ConversationOpened(Message):
+    """Another conversation is held now."""
 
 
-class Blind(Message):
-    """The screen cannot be watched any more."""
-
-    def __init__(self, problem: Problem) -> None:
-        super().__init__()
-        self.problem = problem
-
-
-class Getting(Message):
-    """What a download or conversion of a model tells; None at its end."""
-
-    def __init__(self, words: str | None) -> None:
-        super().__init__()
-        self.words = words
-
-
-class SpeakerChanged(Message):
-    """Reading aloud has begun, ended, or met a problem."""
+class SettingsChanged(Message):
+    """Colours or keys may be others now."""

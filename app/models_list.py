@@ -20,7 +20,7 @@ CONTEXT = 32_768
 
 
 @dataclass(frozen=True)
-class Choice:
+class ModelChoice:
     """A model.
 
     Attributes:
@@ -53,12 +53,12 @@ def folder() -> Path:
     return platformdirs.user_data_path("mlx-gemma4", appauthor=False) / "models"
 
 
-def target(choice: Choice) -> Path:
+def target(choice: ModelChoice) -> Path:
     """Say where a model would be converted to."""
     return folder() / f"{choice.name.split('/')[-1]}-{choice.recipe}"
 
 
-def free(choice: Choice) -> int:
+def free(choice: ModelChoice) -> int:
     """Bytes that are free on the disk where a model would go."""
     if choice.recipe:
         return disk.free(folder())
@@ -67,7 +67,7 @@ def free(choice: Choice) -> int:
     return disk.free(cache.blob(choice.name, "").parent)
 
 
-def choices(machine: Machine | None) -> list[Choice]:
+def choices(machine: Machine | None) -> list[ModelChoice]:
     """Give all of them: what is here, then what can be downloaded."""
     found = []
     for name, package in catalog.packages().items():
@@ -80,7 +80,7 @@ def choices(machine: Machine | None) -> list[Choice]:
     return sorted(found, key=lambda one: not one.here)
 
 
-def looked_up(choice: Choice, machine: Machine | None) -> Choice:
+def looked_up(choice: ModelChoice, machine: Machine | None) -> ModelChoice:
     """Ask the Hub what a model weighs of which nothing is known here.
 
     Raises:
@@ -89,7 +89,7 @@ def looked_up(choice: Choice, machine: Machine | None) -> Choice:
     return _fitted(choice, summary.of(choice.name), machine)
 
 
-def _choice(name: str, label: str, about: str, recipe: str, machine: Machine | None) -> Choice:
+def _choice(name: str, label: str, about: str, recipe: str, machine: Machine | None) -> ModelChoice:
     try:
         catalog.resolve(name)
         here = True
@@ -97,7 +97,7 @@ def _choice(name: str, label: str, about: str, recipe: str, machine: Machine | N
         here = False
     package = catalog.packages().get(name)
     download = package.bytes or 0 if package is not None else 0
-    choice = Choice(name, label, about, here, recipe, download)
+    choice = ModelChoice(name, label, about, here, recipe, download)
     if not here and (package is None or package.architecture is None):
         return choice
     try:
@@ -106,7 +106,7 @@ def _choice(name: str, label: str, about: str, recipe: str, machine: Machine | N
         return replace(choice, about=f"{about}. {error.cause}", recipe="")
 
 
-def _fitted(choice: Choice, known: Outline, machine: Machine | None) -> Choice:
+def _fitted(choice: ModelChoice, known: Outline, machine: Machine | None) -> ModelChoice:
     """Say what a model takes, after converting where it is to be converted."""
     recipe = "" if known.config.quantization is not None else choice.recipe
     choice = replace(choice, recipe=recipe)

@@ -79,6 +79,12 @@ class Settings:
     when_full: Literal["stop", "drop"] = _set(
         "drop", "When the context is full: stop, or drop the oldest turns."
     )
+    park_gigabytes: float = _set(
+        4.0,
+        "Gigabytes of disk on which conversations keep what the model has read, so that they are "
+        "resumed at once; 0 keeps nothing, and it is read again.",
+        _between(0, 10_000),
+    )
     microphone: str = _set("", "Part of the microphone's name; empty: the system's own choice.")
     stop_after: float = _set(
         1.5,

@@ -1,4 +1,4 @@
-"""What the program does now, as data: the state, the gauges, the recording, what went wrong."""
+"""What the program does now, as data: the state, the usage, the recording, what went wrong."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -6,13 +6,22 @@ from typing import Literal
 from mlx_gemma4.errors import Gemma4Error
 from mlx_gemma4.runtime.reports import Failed
 
-State = Literal["empty", "loading", "ready", "listening", "thinking", "answering", "speaking"]
+State = Literal[
+    "empty", "loading", "ready", "reading", "listening", "thinking", "answering", "speaking"
+]
 """Of the program: no model is there; or what it does."""
+Kind = Literal["image", "sound", "video", "text"]
+"""Of an attachment."""
+Source = Literal["", "model", "answer", "disk", "microphone", "screen", "file", "voice", "job"]
+"""What a problem is about."""
+ScreenArea = Literal["region", "window", "screen"]
+"""What of the screen a picture shows."""
 
 WORDS: dict[State, str] = {
     "empty": "no model",
     "loading": "loading the model",
     "ready": "ready",
+    "reading": "reading the conversation",
     "listening": "listening",
     "thinking": "thinking",
     "answering": "answering",
@@ -22,6 +31,7 @@ ESCAPE: dict[State, str] = {
     "empty": "",
     "loading": "",
     "ready": "",
+    "reading": "puts it off",
     "listening": "discards the recording",
     "thinking": "stops",
     "answering": "stops and keeps what was said",
@@ -31,13 +41,13 @@ ESCAPE: dict[State, str] = {
 
 
 @dataclass(frozen=True)
-class Gauges:
+class Usage:
     """What the conversation takes up.
 
     Attributes:
         used: tokens of the context that are used.
         context: the most there can be; 0 where it is not known.
-        cache_bytes: of the conversation's memory.
+        cache_bytes: of the KV cache.
         active_bytes: all that the model takes.
         peak_bytes: the most that it took.
         speed: tokens a second of the last answer; 0 where there was none.
@@ -56,7 +66,7 @@ class Gauges:
 
 
 @dataclass(frozen=True)
-class Recording:
+class RecordingState:
     """What is being recorded.
 
     Attributes:
@@ -76,12 +86,15 @@ class Recording:
 
 @dataclass(frozen=True)
 class Problem:
-    """Something that went wrong, for a card.
+    """Something that went wrong, for a card: one card a code.
 
     Attributes:
-        code: what failed, for programs: one card a code.
-        link: a page of System Settings where it can be mended; empty where there is none.
-        crashed: the engine has ended, and must be started again.
+        code: what failed, for programs (`Gemma4Error.code`).
+        title: what failed, in a few words.
+        cause: why.
+        remedy: what to do next.
+        link: a page of System Settings where it can be changed; empty where there is none.
+        source: what it is about: when that works again, its cards are withdrawn.
     """
 
     code: str
@@ -89,9 +102,15 @@ class Problem:
     cause: str
     remedy: str
     link: str = ""
-    crashed: bool = False
+    source: Source = ""
 
     @classmethod
-    def of(cls, error: Gemma4Error | Failed) -> "Problem":
-        """Make one of an error, or of what an engine tells of one."""
-        return cls(error.code, error.title, error.cause, error.remedy, getattr(error, "link", ""))
+    def of(cls, error: Exception | Failed, source: Source = "") -> "Problem":
+        """Make one of an error, or of a report of one."""
+        if isinstance(error, Gemma4Error | Failed):
+            link = getattr(error, "link", "")
+            return cls(error.code, error.title, error.cause, error.remedy, link, source)
+        code = "disk_failed" if isinstance(error, OSError) else "internal_error"
+        text = str(error) or type(error).__name__
+        remedy = "The log (F12) may have more."
+        return cls(code, "That did not work", f"{text}.", remedy, source=source)

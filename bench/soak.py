@@ -46,13 +46,13 @@ async def soak(turns: int, folder: Path) -> list[dict[str, float]]:
     """Hold the conversation."""
     rows = []
     async with staged(folder, ANSWERS, size=(120, 40)) as stage:
-        chat, conversation = stage.app.chat, stage.app.desk.conversation
+        chat, conversation = stage.app.chat, stage.app.workspace.conversation
         picture = chart(folder)
         began = time.monotonic()
         print("| turns | seconds | resident MB | widgets |\n|---|---|---|---|", flush=True)
         for turn in range(1, turns + 1):
             if turn % 20 == 0:
-                chat.busy(chat.showing.files([picture]))
+                chat.busy(chat.media.files([picture]))
                 await stage.until(lambda: conversation.history.waiting)
             count = len(conversation.history.turns)
             chat.send(f"question {turn}")
@@ -74,13 +74,13 @@ async def soak(turns: int, folder: Path) -> list[dict[str, float]]:
                     flush=True,
                 )
         said = {number: turn.text for number, turn in conversation.history.turns.items()}
-        journal = stage.app.desk.journal.folder
+        journal = stage.app.workspace.journal.folder
         name = journal.name
     for number in range(1, turns + 1):
         assert said[2 * number] == ANSWERS[(number - 1) % len(ANSWERS)], f"answer {number}"
         assert said[2 * number - 1] == f"question {number}"
     async with staged(folder) as stage:
-        _, again = stage.app.desk.open(name)
+        _, again = stage.app.workspace.open(name)
         kept = {number: turn.text for number, turn in again.history.turns.items()}
         again.close()
     assert kept == said, "the journal has something else than was shown"

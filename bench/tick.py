@@ -41,8 +41,8 @@ QUESTION = "the quick brown fox jumps over the lazy dog " * 60
 def run(folder: Path, seconds: float) -> None:
     """Run the program, in a process of its own, and write what was measured."""
     from app.app import TerminalApp
-    from app.conversation.store import Store
-    from app.devices.parts import Devices
+    from app.conversation.store import ConversationStore
+    from app.devices.system import Devices
     from mlx_gemma4.runtime.subprocess_worker import SubprocessWorker
 
     late: dict[str, list[float]] = {}
@@ -57,11 +57,11 @@ def run(folder: Path, seconds: float) -> None:
             while True:
                 began = time.perf_counter()
                 await asyncio.sleep(PERIOD)
-                state = self.desk.conversation.state
+                state = self.workspace.conversation.state
                 late.setdefault(state, []).append(time.perf_counter() - began - PERIOD)
 
         async def drive(self) -> None:
-            conversation = self.desk.conversation
+            conversation = self.workspace.conversation
             while conversation.state == "loading":
                 await asyncio.sleep(0.05)
             until = time.monotonic() + seconds
@@ -79,8 +79,8 @@ def run(folder: Path, seconds: float) -> None:
     config.mkdir()
     settings = f'model = "{folder / "model"}"\nmax_tokens = 400\ntemperature = 1.0\n'
     (config / "settings.toml").write_text(settings)
-    worker = SubprocessWorker(config / "gemma4.log")
-    Ticking(worker, Store(folder / "c"), config, Devices(machine=lambda: None)).run()
+    engine = SubprocessWorker(config / "gemma4.log")
+    Ticking(engine, ConversationStore(folder / "c"), config, Devices(machine=lambda: None)).run()
     (folder / "late.json").write_text(json.dumps({"late": late, **counts}))
 
 

@@ -1,7 +1,7 @@
 """Makes an attachment of a picture or a file: checks it, measures it, and stores it in the journal.
 
 Encoding and reading take up to half a second: not in the interface. What comes back is given to
-`Conversation.attach`, which numbers it.
+`ConversationController.attach`, which numbers it.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from mlx_gemma4.media.images import BUDGETS, open_image
 from ..devices import files
 from ..devices.screen import CLIPBOARD, Shot, screen_tokens
 from ..settings import Settings
-from .entries import Kind
+from ..state import Kind
 from .journal import Journal
 
 
@@ -52,6 +52,12 @@ def shot(
     if taken.name != CLIPBOARD:
         budget = screen_tokens(size, settings.screen_tokens, budgets)
     return Ready("image", name, taken.name, size, budget=budget, note=taken.note)
+
+
+def pasted_text(journal: Journal, text: str) -> Ready:
+    """Store a text that is too long for the prompt."""
+    content = text.encode()
+    return Ready("text", journal.put(content, ".txt"), f"Pasted text, {len(content) / 1000:.0f} kB")
 
 
 def file(journal: Journal, path: Path, settings: Settings) -> Ready:

@@ -1,11 +1,14 @@
-"""The conversation as the program sees it: what the user does goes to the engine and into the
-journal, and what the engine reports becomes turns (`answers.py`). Knows no terminal.
+"""The conversation as the program sees it: what the user does goes to the worker and into the
+journal, and what the worker reports becomes turns (`reports.py`). Knows no terminal.
 
-All of it belongs to one thread, and nothing in it waits.
+The journal is the one copy: to open a conversation again, to take a question back or to answer it
+once more, the worker is sent the turns as the journal has them, and keeps what it knows of them.
+All but `record` belongs to one thread, and nothing in it waits.
 """
 
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,16 +21,21 @@ from mlx_gemma4.runtime import reports as told
 
 from ..commands import Situation
 from ..devices.screen import next_budget
-from ..devices.speech import Speaker
-from ..state import Problem, Recording
+from ..devices.speech import SpeechOutput
+from ..settings import Settings
+from ..state import Problem, RecordingState
 from . import entries as note
-from .answers import MEMORY, Answers
 from .attachments import Ready
-from .orders import Exchange, Order, Then, adding, engine_settings
+from .pending import PendingCommand, Then
+from .reports import ReportHandler
+from .worker_turns import adding, past_turns, question_parts
 
 
-class Conversation(Answers):
-    """One conversation, held now. Methods give the ids of the turns that they changed."""
+class ConversationController(ReportHandler):
+    """One conversation, held now. Methods return the ids of the turns that they changed."""
+
+    _edited = False  # a question was taken back, and nothing was sent since
+    _stale = False  # the worker has something of the next question that was taken back since
 
     @property
     def model_name(self) -> str:
@@ -41,76 +49,92 @@ class Conversation(Answers):
         return package.image_tokens if package is not None else BUDGETS
 
     def begin(self) -> None:
-        """Load the model unless it is, and give it what it knew when the journal was left.
+        """Load the model unless it is, and have it hold this conversation.
 
-        Also after the engine was started again.
+        Also after the worker was started again, and with another model.
         """
-        settings = engine_settings(self.settings)
         if self.model is None:
             self._loading = True
-            self._give(do.Load(self.model_name, settings), self._loaded)
-        else:
-            self._give(do.New(settings))
-        self.unknown = frozenset(self.history.turns)
-        if self.history.remembered:
-            memory = self._ledger.journal.path(MEMORY)
-            self._give(do.Restore(memory), self._restored)
-        self._ask_openly()
-        self._last, self._next = None, Exchange()
-        self._orders.mark(self._next, "begin")
-        self._add_waiting()
+            self._send(do.Load(self.model_name), self._loaded)
+        self._open()
 
     def attach(self, ready: Ready) -> note.Attachment:
-        """Attach what was stored (`attach.py`), and let the model read it already."""
-        made = self._ledger.attach(ready)
+        """Attach what was stored (`attachments.py`), and let the model read it already."""
+        made = self._journaled.attach(ready)
         self._add(made)
+        return made
+
+    def exchange(self, number: int, ready: Ready) -> note.Attachment:
+        """Attach what was stored in the place of an attachment that waits."""
+        made = self._journaled.attach(ready)
+        if number in self.history.waiting:
+            self._journaled.detach(number)
+        self._take_back()
         return made
 
     def detach(self, number: int) -> None:
         """Take back an attachment that waits."""
-        if number in self.history.waiting and self._may_go_back():
-            self._ledger.write(note.Detached(number))
-            self._go_back()
+        if number in self.history.waiting and self._may_take_back():
+            self.withdraw(number)
+
+    def withdraw(self, number: int) -> None:
+        """Take back an attachment that waits, also while somebody speaks."""
+        if number in self.history.waiting:
+            self._journaled.detach(number)
+            self._take_back()
 
     def detail(self) -> note.Attachment | None:
         """Give the last picture that waits the next budget of tokens; None if there is none."""
         pictures = [one for one in self.history.waiting.values() if one.kind == "image"]
-        if not pictures or not self._may_go_back():
+        if not pictures or not self._may_take_back():
             return None
         old = pictures[-1]
         # the model's own budget is the least that its tokens fit into
         own = next((one for one in self.budgets if one >= (old.tokens or 0)), 0)
         changed = replace(old, budget=next_budget(old.budget or own, self.budgets), tokens=None)
-        self._ledger.write(note.Attached(changed))
-        self._go_back()
+        self._journaled.write(note.AttachmentAdded(changed))
+        self._take_back()
         return changed
 
-    def hear(self, frames: NDArray[np.float32]) -> set[int]:
-        """Take (n, 640) frames of what is spoken; the first begin a turn, and stop an answer."""
-        changed: set[int] = set()
+    def start_recording(self) -> set[int]:
+        """Somebody speaks: a turn is started, and an answer stopped."""
+        if self.recording is not None:
+            return set()
+        changed = self.stop()
+        self._spoken = self.history.next_turn()
+        self.recording = RecordingState()
+        return changed | self._journaled.write(note.TurnStarted(self._spoken, "user", self._now()))
+
+    def record(self, frames: NDArray[np.float32]) -> None:
+        """Keep (n, 640) frames that the worker is sent; from any thread.
+
+        Raises:
+            Gemma4Error: they cannot be written.
+        """
+        self._journaled.journal.record(frames)
+
+    def watch_recording(self) -> None:
+        """Look at how long the recording is by now."""
+        if self.recording is not None:
+            clips, seconds = divmod(self._journaled.journal.recorded_seconds, LIMIT_SECONDS)
+            self.recording = replace(self.recording, clip=int(clips) + 1, seconds=seconds)
+
+    def keep_recording(self) -> set[int]:
+        """Nothing more is recorded: what came waits to be sent."""
         if self.recording is None:
-            changed |= self.stop()
-            self._spoken = self.history.next_turn()
-            changed |= self._ledger.write(note.Begun(self._spoken, "user", self._now()))
-            self.recording, self._clips = Recording(), []
-        if self._ledger.journal.recorded_seconds >= LIMIT_SECONDS:
-            if (clip := self._ledger.close_clip()) is not None:
-                self._clips.append(clip.id)
-            self.recording = replace(self.recording, clip=self.recording.clip + 1)
-        self._ledger.record(frames)
-        self.recording = replace(self.recording, seconds=self._ledger.journal.recorded_seconds)
-        return changed | self._give(do.Hear(frames), turn=self._spoken)
+            return set()
+        changed = self._keep_recording()
+        self._take_back()
+        return changed
 
     def discard(self) -> set[int]:
-        """Forget the recording; what else waits goes on waiting."""
+        """Delete the recording; what else waits goes on waiting."""
         if self.recording is None:
             return set()
         turn, self._spoken, self.recording = self._spoken, 0, None
-        self._ledger.journal.drop_recording()
-        for clip in self._clips:
-            self._ledger.write(note.Detached(clip))
-        changed = self._ledger.write(note.Removed(turn))
-        self._go_back()
+        self._journaled.journal.drop_recording()
+        changed = self._journaled.write(note.TurnsRemoved(turn))
+        self._take_back()
         return changed
 
     def send(self, text: str) -> set[int]:
@@ -119,30 +143,33 @@ class Conversation(Answers):
         if not text and self.recording is None and not self.history.waiting:
             return set()
         changed = self.stop()
-        exchange, self._next = self._next, Exchange()
-        exchange.question = self._spoken or self.history.next_turn()
-        if self.recording is not None:
-            self._ledger.close_clip()
-            self._give(do.EndSpeech())
+        question = self._spoken or self.history.next_turn()
+        spoken, self._spoken = self.recording is not None, 0
+        self.recording = None
+        if spoken:
+            self._journaled.end_recording()
+            self._send(do.EndSpeech(conversation=self.id))
         else:
-            changed |= self._ledger.write(note.Begun(exchange.question, "user", self._now()))
-        self._spoken, self.recording = 0, None
-        changed |= self._ledger.write(note.Asked(exchange.question, text))
-        if text:
-            self._give(do.AddText(text))
-        self._orders.forget(self._last)
-        self._last = exchange
-        self._orders.mark(exchange, "ask")
-        return changed | self._answer(exchange)
+            changed |= self._journaled.write(note.TurnStarted(question, "user", self._now()))
+        changed |= self._journaled.write(note.QuestionSent(question, text))
+        if self._stale:  # only what the journal has is asked
+            self._send(do.Discard(conversation=self.id))
+            self._add_unanswered()
+        elif text:
+            self._send(do.AddText(text, conversation=self.id))
+        self._edited = self._stale = False
+        return changed | self._ask(question)
 
     def stop(self) -> set[int]:
         """Stop the answer and the voice; what was said stays, marked as interrupted."""
-        if self._speaker is not None:
-            self._speaker.stop()
+        if self._speech is not None:
+            self._speech.stop()
         if self._answering is None:
             return set()
-        self._give(do.Stop())
-        return self._end(note.Ended(self._answering, "interrupted", "cancelled"))
+        turn = self._answering
+        self._send(do.Stop(conversation=self.id))
+        stats = self._figures.stats(turn)
+        return self._end(note.TurnEnded(turn, "interrupted", "cancelled", stats))
 
     def escape(self) -> set[int] | None:
         """Do what Escape does now; None where that is nothing."""
@@ -150,151 +177,171 @@ class Conversation(Answers):
             return self.discard()
         if self.state in ("thinking", "answering", "speaking"):
             return self.stop()
+        if self.state == "reading":
+            self._send(do.Stop(conversation=self.id))
+            self.rereading = None
+            return set()
         return None
 
     @property
     def can_redo(self) -> bool:
-        """Whether the last question can be answered anew or edited."""
-        last = self._last
-        if last is None or not last.over or self.recording is not None:
+        """Whether the last question can be answered once more or edited."""
+        if self.model is None or self._answering is not None or self.recording is not None:
             return False
-        return last.begin is not None and last.ask is not None
+        if self._edited:  # what is being written would be lost
+            return False
+        return self.history.last("user") is not None
 
     def regenerate(self) -> set[int]:
-        """Answer the last question once more; the answer that was given is forgotten."""
-        if not self.can_redo or (last := self._last) is None or last.ask is None:
+        """Answer the last question once more; the answer that was given is deleted."""
+        question = self.history.last("user")
+        if not self.can_redo or question is None:
             return set()
-        changed = self.stop() | self._ledger.write(note.Removed(last.answer))
-        self._orders.forget(self._next)
-        self._next = Exchange()
-        self._give(do.Rewind(last.ask))
-        self._save(last.question)
-        last.again = True
-        changed |= self._answer(last)
+        changed = self.stop()
+        answers = [turn for turn in self.history.turns if turn > question.id]
+        if answers:
+            changed |= self._journaled.write(note.TurnsRemoved(answers[0]))
+        self._open(waiting=False)
+        changed |= self._ask(question.id)
         self._add_waiting()
         return changed
 
     def edit(self) -> str:
-        """Take the last question back: its words are given, and its attachments wait again."""
-        if not self.can_redo or (last := self._last) is None:
+        """Take the last question back: return its words; its attachments wait again."""
+        question = self.history.last("user")
+        if not self.can_redo or question is None:
             return ""
         self.stop()
-        question = self.history.turns[last.question]
         waiting = list(self.history.waiting.values())
-        self._ledger.write(note.Removed(question.id))
+        self._journaled.write(note.TurnsRemoved(question.id))
         for attachment in waiting:
-            self._ledger.write(note.Detached(attachment.id))
+            self._journaled.write(note.AttachmentRemoved(attachment.id))
         for attachment in (*question.attachments, *waiting):
-            self._ledger.write(note.Attached(attachment))
-        self._orders.forget(self._next)
-        self._last, self._next = None, Exchange(begin=last.begin)
-        last.begin = None  # it is the next one's now
-        self._orders.forget(last)
-        self._give(do.Discard() if self._next.begin is None else do.Rewind(self._next.begin))
-        self._save(max(self.history.turns, default=0))
-        self._add_waiting()
+            self._journaled.write(note.AttachmentAdded(attachment))
+        self._open()
+        self._edited = True
         return question.text
 
-    def use(self, speaker: Speaker | None) -> None:
-        """Read answers aloud with another speaker from now on."""
-        self._speaker = speaker
+    def use(self, speech: SpeechOutput | None) -> None:
+        """Read answers aloud by another voice from now on."""
+        self._speech = speech
 
     def read_aloud(self, on: bool) -> None:
         """Read answers aloud from the next words on, or be silent."""
         self.speaks = on
-        if not on and self._speaker is not None:
-            self._speaker.stop()
+        if not on and self._speech is not None:
+            self._speech.stop()
 
     def close(self) -> None:
-        """Stop, be silent, and close the journal. A recording will wait when it is opened again."""
+        """Stop, be silent, and close the journal. A recording waits when it is opened again."""
         self.stop()
-        self._ledger.journal.close()
+        self._send(do.Close(conversation=self.id), lambda _: set())
+        self._journaled.journal.close()
 
     def situation(self, empty: bool) -> Situation:
-        """Say what decides which commands can be used; `empty`: nothing is in the prompt."""
+        """What decides which commands can be used; `empty`: nothing is in the prompt."""
         picture = any(one.kind == "image" for one in self.history.waiting.values())
         return Situation(empty, picture, self.can_redo)
 
-    def _answer(self, exchange: Exchange) -> set[int]:
-        """Ask for an answer, mark the place after it, and have it saved."""
-        exchange.answer, exchange.over = self.history.next_turn(), False
-        self._answering = exchange.answer
-        if self.history.model != self.model_name:
-            self._ledger.write(note.Using(self.model_name))
-        changed = self._ledger.write(note.Begun(exchange.answer, "model", self._now()))
-        spoken = any(
-            one.kind == "sound" for one in self.history.turns[exchange.question].attachments
+    def _open(self, waiting: bool = True) -> None:
+        """Have the worker hold the conversation as the journal has it."""
+        self.rereading, self._stale = None, False
+        turns, _ = past_turns(self.history, self._folder, self.id)
+        self._send(
+            do.Open(turns, worker_settings(self.settings, self._parked), conversation=self.id)
         )
+        self._add_unanswered()
+        if waiting:
+            self._add_waiting()
+
+    def _ask(self, question: int) -> set[int]:
+        """Ask for an answer."""
+        turn = self._answering = self.history.next_turn()
+        if self.history.model != self.model_name:
+            self._journaled.write(note.ModelChosen(self.model_name))
+        changed = self._journaled.write(note.TurnStarted(turn, "model", self._now()))
+        asked = self.history.turns[question]
+        spoken = any(one.kind == "sound" for one in asked.attachments)
+        self._heard_for = 0 if asked.heard else question
+        self.usage = replace(self.usage, read=0, to_read=0)
+        self.rereading = None
+        self._figures.start(turn)
         reply = do.Reply(
             self.settings.max_tokens,
             self.settings.temperature,
-            heard=self.settings.heard and spoken,
+            heard=self.settings.heard and spoken and not asked.heard,
+            conversation=self.id,
         )
-        self.gauges = replace(self.gauges, read=0, to_read=0)
-        then = partial(self._answered, exchange, exchange.answer)
-        order = Order(then, exchange=exchange, turn=exchange.answer)
-        changed |= self._orders.give(reply, order)
-        self._orders.mark(self._next, "begin")
-        self._save(exchange.answer)
-        return changed
-
-    def _save(self, turn: int) -> None:
-        """Have the engine save what it knows, which is the conversation up to a turn."""
-        memory = self._ledger.journal.path(MEMORY)
-        self._give(do.Save(memory, cache=False), partial(self._saved, turn))
-
-    def _ask_openly(self) -> None:
-        """Give the model the last question, where a crash kept it from being saved.
-
-        It is answered with the next one, as after an answer that was stopped before it began.
-        """
-        question = self.history.last("user")
-        if question is None or question.id <= self.history.remembered:
-            return
-        self.unknown -= {question.id}
-        if question.text:
-            self._give(do.AddText(question.text))
-        for attachment in question.attachments:
-            self._add(attachment)
+        return changed | self._send(reply, partial(self._answered, turn), turn)
 
     def _add(self, attachment: note.Attachment) -> None:
-        """Give an attachment to the model."""
+        """Have the worker read an attachment."""
         then = partial(self._added, attachment.id)
         try:
-            command = adding(attachment, self._ledger.journal.folder)
+            command = adding(attachment, self._folder, self.id)
         except OSError as error:
-            failed = told.Failed(
-                "file_unreadable",
-                f"{attachment.name} cannot be read",
-                f"{error}.",
-                "Attach it anew.",
-            )
-            then(failed)
+            title, cause = f"{attachment.name} cannot be read", f"{error}."
+            then(told.Failed("file_unreadable", title, cause, "Attach it again."))
             return
-        self._orders.give(command, Order(then, attachment=attachment.id))
+        self._pending.send(command, PendingCommand(then, attachment=attachment.id))
 
     def _add_waiting(self) -> None:
         for attachment in list(self.history.waiting.values()):
             self._add(attachment)
 
-    def _go_back(self) -> None:
-        """Take everything of the next question out of the engine, and add again what waits."""
-        begin = self._next.begin
-        self._give(do.Discard() if begin is None else do.Rewind(begin))
+    def _add_unanswered(self) -> None:
+        """Add the questions after the last answer: they are answered with the next one."""
+        _, questions = past_turns(self.history, self._folder, self.id)
+        for question in questions:
+            for part in question_parts(question, self._folder, self.id):
+                self._send(part)
+
+    def _take_back(self) -> None:
+        """Take everything of the next question out of the worker, and add again what waits.
+
+        While somebody speaks the sound would have to be heard again: that is done when it is sent.
+        """
+        if self.recording is not None:
+            self._stale = True
+            return
+        self._send(do.Discard(conversation=self.id))
+        self._add_unanswered()
         self._add_waiting()
 
-    def _may_go_back(self) -> bool:
+    def _may_take_back(self) -> bool:
         if self.recording is not None:
-            remedy = "Send the recording, or discard it with Escape, first."
-            self._ledger.tell(
+            self._journaled.report(
                 Problem(
                     "recording_in_progress",
                     "Not while you speak",
                     "It would have to be heard again.",
-                    remedy,
+                    "Send the recording, or discard it with Escape, first.",
+                    source="answer",
                 )
             )
         return self.recording is None
 
-    def _give(self, command: do.Command, then: Then | None = None, turn: int = 0) -> set[int]:
-        return self._orders.give(command, Order(then or self._told, turn=turn))
+    def _send(self, command: do.Command, then: Then | None = None, turn: int = 0) -> set[int]:
+        return self._pending.send(command, PendingCommand(then or self._checked, turn))
+
+    @property
+    def _folder(self) -> Path:
+        return self._journaled.journal.folder
+
+    @property
+    def _parked(self) -> Path:
+        return self._folder.parent.parent / "prefixes"
+
+
+def worker_settings(settings: Settings, parked: Path) -> do.SessionSettings:
+    """The part of the settings that is the worker's."""
+    return do.SessionSettings(
+        system=settings.system or None,
+        image_tokens=settings.image_tokens,
+        hearing=settings.hearing,
+        kv_bits=settings.kv_bits or None,
+        thinking=settings.thinking,
+        when_full=settings.when_full,
+        park=parked if settings.park_gigabytes else None,
+        park_bytes=round(settings.park_gigabytes * 1e9),
+    )

@@ -1,14 +1,15 @@
 """What a conversation's journal is made of: one frozen dataclass for each thing that can happen.
 
-The same entries build the conversation while it is held and when it is read back (`history.py`).
+The same entries make the conversation while it is held and when it is read back (`history.py`).
 """
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
 
+from ..state import Kind
+
 Role = Literal["user", "model"]
-Kind = Literal["image", "sound", "video", "text"]
 Piece = Literal["text", "thought", "heard"]
 Outcome = Literal["done", "interrupted", "failed"]
 
@@ -21,12 +22,12 @@ class Attachment:
         id: unique in the conversation.
         kind: what it is.
         number: which of its kind it is in the conversation, from 1.
-        file: its name in the conversation's folder; empty while a recording goes on.
+        file: its name in the conversation's folder.
         name: what the user calls it: a file's name, "window", "clipboard".
         size: of a picture, (width, height) in pixels; of a watched screen, that of the newest.
         seconds: of a sound.
         budget: the most tokens that a picture may take; None for the model's own default.
-        tokens: what the model gets of a picture, as the engine says; None until it has.
+        tokens: what the model gets of a picture, as the worker reports; None until it has.
         frames: of a video that is a watched screen, (seconds since its first picture in the
             conversation, file) of each; `file` is the newest.
     """
@@ -51,10 +52,15 @@ class Attachment:
             return f"[Audio {clock(self.seconds)}]"
         return f"[{self.name}]"
 
+    @property
+    def files(self) -> set[str]:
+        """The names of all its files."""
+        return {self.file, *(file for _, file in self.frames)}
+
 
 @dataclass(frozen=True)
-class Begun:
-    """A turn begins, `at` seconds since 1970: the user records or asks, the model is asked."""
+class TurnStarted:
+    """A turn, `at` seconds since 1970: the user records or asks, the model is asked."""
 
     turn: int
     role: Role
@@ -62,21 +68,21 @@ class Begun:
 
 
 @dataclass(frozen=True)
-class Attached:
+class AttachmentAdded:
     """Something waits to be sent; a second time, its facts have changed."""
 
     attachment: Attachment
 
 
 @dataclass(frozen=True)
-class Detached:
+class AttachmentRemoved:
     """It does not wait any more, and was not sent."""
 
     attachment: int
 
 
 @dataclass(frozen=True)
-class Asked:
+class QuestionSent:
     """The user's turn is sent, with these words and everything that waited."""
 
     turn: int
@@ -84,16 +90,21 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Said:
-    """A piece of what is said in a turn."""
+class TextAdded:
+    """A piece of a turn's text.
+
+    Attributes:
+        relayed: of what was heard: the conversation holds this text instead of the sound.
+    """
 
     turn: int
     piece: Piece
     text: str
+    relayed: bool = False
 
 
 @dataclass(frozen=True)
-class Remarked:
+class NoteAdded:
     """A sentence about a turn that the user may want to know."""
 
     turn: int
@@ -101,58 +112,80 @@ class Remarked:
 
 
 @dataclass(frozen=True)
-class Ended:
+class TurnEnded:
     """A turn is over.
 
     Attributes:
         reason: as in `events.Done`; empty where the program ended it.
         stats: as there.
-        error: title, cause and remedy of a turn that failed.
+        error: code, title, cause and remedy of a turn that failed.
+        ids: as there: the tokens of the answer as they stay in the conversation.
     """
 
     turn: int
     outcome: Outcome
     reason: str = ""
     stats: Mapping[str, float] = field(default_factory=dict)
-    error: tuple[str, str, str] | None = None
+    error: tuple[str, str, str, str] | None = None
+    ids: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
-class Removed:
+class TurnsRemoved:
     """This turn and all after it do not belong to the conversation any more."""
 
     turn: int
 
 
 @dataclass(frozen=True)
-class Remembered:
-    """The engine saved what it knows, up to this turn: so far it can go on where this was left."""
-
-    turn: int
-
-
-@dataclass(frozen=True)
-class Using:
-    """A model is there that answers from now on."""
+class ModelChosen:
+    """A model answers from now on."""
 
     model: str
 
 
-Entry = Begun | Attached | Detached | Asked | Said | Remarked | Ended | Removed | Remembered | Using
+Entry = (
+    TurnStarted
+    | AttachmentAdded
+    | AttachmentRemoved
+    | QuestionSent
+    | TextAdded
+    | NoteAdded
+    | TurnEnded
+    | TurnsRemoved
+    | ModelChosen
+)
 
-_TAGS: Mapping[str, type[Any]] = {
-    "begun": Begun,
-    "attached": Attached,
-    "detached": Detached,
-    "asked": Asked,
-    "said": Said,
-    "remarked": Remarked,
-    "ended": Ended,
-    "removed": Removed,
-    "remembered": Remembered,
-    "using": Using,
+_TAGS: Mapping[str, type[Any]] = {  # those of the first version of the program
+    "begun": TurnStarted,
+    "attached": AttachmentAdded,
+    "detached": AttachmentRemoved,
+    "asked": QuestionSent,
+    "said": TextAdded,
+    "remarked": NoteAdded,
+    "ended": TurnEnded,
+    "removed": TurnsRemoved,
+    "using": ModelChosen,
 }
-_ALLOWED = {"role": get_args(Role), "piece": get_args(Piece), "outcome": get_args(Outcome)}
+_ALLOWED = {
+    "role": get_args(Role),
+    "piece": get_args(Piece),
+    "outcome": get_args(Outcome),
+    "kind": get_args(Kind),
+}
+_TYPES: Mapping[str, type | tuple[type, ...]] = {
+    "turn": int,
+    "text": str,
+    "relayed": bool,
+    "at": (int, float),
+    "reason": str,
+    "model": str,
+    "id": int,
+    "number": int,
+    "file": str,
+    "name": str,
+    "seconds": (int, float),
+}
 _NAMES = {kind: tag for tag, kind in _TAGS.items()}
 
 
@@ -162,8 +195,12 @@ def clock(seconds: float) -> str:
 
 
 def to_json(entry: Entry) -> dict[str, Any]:
-    """Write an entry down; `is` says which one it is."""
-    return {"is": _NAMES[type(entry)], **asdict(entry)}
+    """Write an entry down; `is` names its kind, and what is as by default is left out."""
+    facts = asdict(entry)
+    for name in ("relayed", "ids"):
+        if not facts.get(name, True):
+            del facts[name]
+    return {"is": _NAMES[type(entry)], **facts}
 
 
 def from_json(value: Mapping[str, Any]) -> Entry:
@@ -174,20 +211,40 @@ def from_json(value: Mapping[str, Any]) -> Entry:
     """
     facts = {key: one for key, one in value.items() if key != "is"}
     kind = _TAGS[value["is"]]
+    if kind is AttachmentAdded:
+        return AttachmentAdded(_attachment(facts["attachment"]))
+    _check(facts)
+    if kind is AttachmentRemoved and not isinstance(facts["attachment"], int):
+        raise TypeError("an attachment is removed by its number")
+    if kind is TurnEnded:
+        if facts.get("error") is not None:
+            code, title, cause, remedy = ["", *map(str, facts["error"])][-4:]
+            facts["error"] = (code, title, cause, remedy)
+        facts["ids"] = tuple(map(int, facts.get("ids", ())))
+        stats = facts.get("stats", {})
+        facts["stats"] = {str(name): float(one) for name, one in stats.items()}
+    entry: Entry = kind(**facts)
+    return entry
+
+
+def _attachment(value: Mapping[str, Any]) -> Attachment:
+    known = dict(value)
+    _check(known)
+    for name in ("budget", "tokens"):
+        if known.get(name) is not None:
+            known[name] = int(known[name])
+    if known.get("size") is not None:
+        known["size"] = (int(known["size"][0]), int(known["size"][1]))
+    frames = known.get("frames", ())
+    known["frames"] = tuple((float(seconds), str(file)) for seconds, file in frames)
+    return Attachment(**known)
+
+
+def _check(facts: Mapping[str, Any]) -> None:
+    """Raise where a value is none that is ever written."""
     for name, allowed in _ALLOWED.items():
         if name in facts and facts[name] not in allowed:
             raise ValueError(f"{name} is {facts[name]!r}")
-    if not isinstance(facts.get("turn", 0), int) or not isinstance(facts.get("text", ""), str):
-        raise TypeError("a turn is a number, and a text a text")
-    if kind is Attached:
-        known = dict(facts["attachment"])
-        if known.get("size") is not None:
-            known["size"] = (int(known["size"][0]), int(known["size"][1]))
-        frames = known.get("frames", ())
-        known["frames"] = tuple((float(seconds), str(file)) for seconds, file in frames)
-        return Attached(Attachment(**known))
-    if kind is Ended and facts.get("error") is not None:
-        title, cause, remedy = facts["error"]
-        facts["error"] = (str(title), str(cause), str(remedy))
-    entry: Entry = kind(**facts)
-    return entry
+    for name, kind in _TYPES.items():
+        if name in facts and not isinstance(facts[name], kind):
+            raise TypeError(f"{name} is {facts[name]!r}")

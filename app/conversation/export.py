@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from .entries import Attachment, clock
-from .history import History, Turn
+from .history import History, ShownTurn
 
 
 def write(history: History, media: Path, title: str, folder: Path) -> Path:
@@ -37,7 +37,7 @@ def write(history: History, media: Path, title: str, folder: Path) -> Path:
     return path
 
 
-def _turn(turn: Turn, media: Path, beside: Path) -> list[str]:
+def _turn(turn: ShownTurn, media: Path, beside: Path) -> list[str]:
     when = time.strftime("%Y-%m-%d %H:%M", time.localtime(turn.at))
     lines = [f"## {'You' if turn.role == 'user' else 'Gemma'}, {when}", ""]
     for attachment in turn.attachments:

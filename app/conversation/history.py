@@ -1,63 +1,66 @@
 """A conversation as it is shown: turns and what waits, made by folding journal entries.
 
-Knows nothing of engines, files or terminals.
+Knows nothing of workers, files or terminals.
 """
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from ..state import Kind
 from .entries import (
-    Asked,
-    Attached,
     Attachment,
-    Begun,
-    Detached,
-    Ended,
+    AttachmentAdded,
+    AttachmentRemoved,
     Entry,
-    Kind,
-    Remarked,
-    Remembered,
-    Removed,
+    ModelChosen,
+    NoteAdded,
+    QuestionSent,
     Role,
-    Said,
-    Using,
+    TextAdded,
+    TurnEnded,
+    TurnsRemoved,
+    TurnStarted,
 )
 
-State = Literal["recording", "thinking", "answering", "done", "interrupted", "failed"]
-"""Of a turn. A user's is recording, then done; a model's thinks until its first piece comes."""
+TurnState = Literal["recording", "thinking", "answering", "done", "interrupted", "failed"]
+"""A user's is recording, then done; a model's thinks until its first piece comes."""
 
 OPEN = ("recording", "thinking", "answering")
 
 
 @dataclass(frozen=True)
-class Turn:
+class ShownTurn:
     """One turn; it is replaced when something about it changes.
 
     Attributes:
-        at: when it began, in seconds since 1970.
+        at: when it was started, in seconds since 1970.
         text: the question, or the answer as far as it goes.
         thought: the model's thinking.
         heard: what the model understood of the turn's sound.
+        relayed: the model knows that text instead of the sound.
         attachments: what was sent with the question.
         remarks: sentences that the user may want to know.
         reason: why the answer ended, as in `events.Done`.
         stats: numbers of the answer, as there.
-        error: title, cause and remedy of what failed.
+        error: code, title, cause and remedy of what failed.
+        ids: the answer's tokens, as the worker's conversation keeps them.
     """
 
     id: int
     role: Role
-    state: State
+    state: TurnState
     at: float
     text: str = ""
     thought: str = ""
     heard: str = ""
+    relayed: bool = False
     attachments: tuple[Attachment, ...] = ()
     remarks: tuple[str, ...] = ()
     reason: str = ""
     stats: Mapping[str, float] = field(default_factory=dict)
-    error: tuple[str, str, str] | None = None
+    error: tuple[str, str, str, str] | None = None
+    ids: tuple[int, ...] = ()
 
     @property
     def over(self) -> bool:
@@ -69,13 +72,16 @@ class Turn:
         """The dim line under an answer: tokens, speed, and how long the first one took."""
         parts = []
         if "reply_tokens" in self.stats:
-            parts.append(f"{self.stats['reply_tokens']:.0f} tokens")
+            count = round(self.stats["reply_tokens"])
+            parts.append(f"{count} token{'' if count == 1 else 's'}")
         if "tokens_per_second" in self.stats:
             parts.append(f"{self.stats['tokens_per_second']:.1f} tok/s")
         if "seconds_to_first_token" in self.stats:
-            parts.append(f"first token {self.stats['seconds_to_first_token']:.1f} s")
+            parts.append(f"first token {self.stats['seconds_to_first_token']:.2f} s")
         if self.state == "interrupted":
             parts.append("stopped")
+        elif self.error is not None:
+            parts.append(f"failed: {self.error[1]}")
         elif self.reason == "length":
             parts.append("cut at the limit of tokens")
         elif self.reason == "context":
@@ -90,14 +96,12 @@ class History:
         turns: by id, in order.
         waiting: attachments that are not sent yet, by id, in order.
         model: that answers.
-        remembered: the last turn that the engine has saved; 0 for none.
     """
 
     def __init__(self, entries: Iterable[Entry] = ()) -> None:
-        self.turns: dict[int, Turn] = {}
+        self.turns: dict[int, ShownTurn] = {}
         self.waiting: dict[int, Attachment] = {}
         self.model = ""
-        self.remembered = 0
         self._last_turn = self._last_attachment = 0
         self._numbers: dict[Kind, int] = {}
         self._sent: dict[int, int] = {}  # attachment -> turn
@@ -112,41 +116,39 @@ class History:
             there changes nothing.
         """
         match entry:
-            case Begun(number, role, at):
+            case TurnStarted(number, role, at):
                 self._last_turn = max(self._last_turn, number)
-                state: State = "recording" if role == "user" else "thinking"
-                self.turns[number] = Turn(number, role, state, at)
+                state: TurnState = "recording" if role == "user" else "thinking"
+                self.turns[number] = ShownTurn(number, role, state, at)
                 return {number}
-            case Attached(attachment):
+            case AttachmentAdded(attachment):
                 return self._attach(attachment)
-            case Detached(attachment):
+            case AttachmentRemoved(attachment):
                 self.waiting.pop(attachment, None)
                 return set()
-            case Asked(number, text) if number in self.turns:
+            case QuestionSent(number, text) if number in self.turns:
                 sent = tuple(self.waiting.values())
                 self.waiting.clear()
                 self._sent |= {one.id: number for one in sent}
                 return self._change(number, text=text, attachments=sent, state="done")
-            case Said(number, piece, text) if number in self.turns:
+            case TextAdded(number, piece, text, relayed) if number in self.turns:
                 turn = self.turns[number]
                 state = "answering" if turn.state == "thinking" else turn.state
                 changed = {piece: getattr(turn, piece) + text}
-                self.turns[number] = replace(turn, state=state, **changed)
+                relayed = relayed or turn.relayed
+                self.turns[number] = replace(turn, state=state, relayed=relayed, **changed)
                 return {number}
-            case Remarked(number, text) if number in self.turns:
+            case NoteAdded(number, text) if number in self.turns:
                 return self._change(number, remarks=(*self.turns[number].remarks, text))
-            case Ended(number, outcome, reason, stats, error) if number in self.turns:
-                return self._change(number, state=outcome, reason=reason, stats=stats, error=error)
-            case Removed(number):
+            case TurnEnded(number, outcome, reason, stats, error, ids) if number in self.turns:
+                facts = {"state": outcome, "reason": reason, "stats": stats, "error": error}
+                return self._change(number, **facts, ids=ids)
+            case TurnsRemoved(number):
                 gone = {one for one in self.turns if one >= number}
                 for one in gone:
                     del self.turns[one]
-                if number <= self.remembered:  # what the engine saved is of another course
-                    self.remembered = 0
                 return gone
-            case Remembered(number):
-                self.remembered = number
-            case Using(model):
+            case ModelChosen(model):
                 self.model = model
         return set()
 
@@ -158,9 +160,15 @@ class History:
         """Give the id of the next attachment, and which of its kind it will be."""
         return self._last_attachment + 1, self._numbers.get(kind, 0) + 1
 
-    def last(self, role: Role) -> Turn | None:
+    def last(self, role: Role) -> ShownTurn | None:
         """Give the last turn of somebody."""
         return next((turn for turn in reversed(self.turns.values()) if turn.role == role), None)
+
+    @property
+    def files(self) -> set[str]:
+        """The names of all files that are shown or wait."""
+        sent = [one for turn in self.turns.values() for one in turn.attachments]
+        return set().union(*(one.files for one in (*sent, *self.waiting.values())))
 
     def _attach(self, attachment: Attachment) -> set[int]:
         self._last_attachment = max(self._last_attachment, attachment.id)

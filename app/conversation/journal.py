@@ -7,40 +7,50 @@
 
 An entry is written at once, so that a program that is killed loses nothing. Waiting for the disk
 (fsync) takes 1 to 30 ms: a thread does that at the borders of turns, and a power cut loses no more
-than the turn in flight. A last line that is torn is cut off when the journal is opened again.
+than the turn in flight. A last line that is torn is cut off when the journal is opened again, and
+the pieces of an answer become one line when it is closed.
 """
 
 import contextlib
 import fcntl
 import hashlib
-import json
 import os
 import threading
 import time
 import wave
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mlx_gemma4.errors import Gemma4Error
-from mlx_gemma4.hub import disk
-from mlx_gemma4.media.audio import RATE
+from mlx_gemma4.media.audio import LIMIT_SECONDS, RATE
+from mlx_gemma4.runtime.threads import start_thread
 
-from .entries import Asked, Attached, Ended, Entry, Removed, from_json, to_json
+from . import journal_file, private_files
+from .entries import (
+    AttachmentAdded,
+    Entry,
+    QuestionSent,
+    TextAdded,
+    TurnEnded,
+    TurnsRemoved,
+    to_json,
+)
+from .journal_file import (
+    EVENTS,
+    Line,
+    dumped,
+    merged,
+    parsed,
+    read_lines,
+    unwritable,
+)
 
-VERSION = 1
-"""Of the format. A later one is refused, an earlier one is brought up to date by `MIGRATIONS`."""
-
-Line = dict[str, Any]
-MIGRATIONS: dict[int, Callable[[list[Line]], list[Line]]] = {}
-"""Version -> what makes the next version's lines of all its lines but the head."""
-
-EVENTS, RECORDING = "events.jsonl", "recording.raw"
-_BORDERS = (Asked, Attached, Ended, Removed)
+RECORDING = "recording.raw"
+_BORDERS = (QuestionSent, AttachmentAdded, TurnEnded, TurnsRemoved)
 
 
 class Journal:
@@ -53,72 +63,87 @@ class Journal:
         damaged: lines that could not be read, and were left out.
 
     Raises:
-        Gemma4Error: another program has it open, or a later version of the program wrote it.
+        Gemma4Error: another program has it open, a later version of the program wrote it, or it
+            cannot be read.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.damaged = 0
         self._file: int | None = None
-        self._lines: list[Line] = []
+        self._entries: list[Entry] = []
+        self._pieces = False  # whether lines could be merged
         self._recorded = 0  # samples
         self._media: list[Path] = []  # written, and the disk was not waited for
         self._wanted = threading.Condition()
         self._due = self._closing = False
         self._syncer: threading.Thread | None = None
-        if (folder / EVENTS).is_file():
-            self._open()
-            self._read()
+        with unwritable(folder, "conversation_unreadable", "The conversation cannot be opened"):
+            if (folder / EVENTS).is_file():
+                self._open()
+                self._read()
 
     def entries(self) -> Iterator[Entry]:
-        """Give what was written before it was opened."""
-        for line in self._lines:
-            try:
-                yield from_json(head(line))
-            except (KeyError, TypeError, ValueError):
-                self.damaged += 1
+        """What was written before it was opened."""
+        return iter(self._entries)
 
     def append(self, entry: Entry) -> None:
         """Write an entry down.
 
         Raises:
-            Gemma4Error: the disk is full. The journal is as it was.
-            OSError: it cannot be written for another reason.
+            Gemma4Error: it cannot be written; the journal is as it was.
         """
-        self._open()
-        self._write(to_json(entry))
+        with unwritable(self.folder):
+            self._open()
+            self._write(dumped(to_json(entry)))
+        self._pieces = self._pieces or isinstance(entry, TextAdded)
         if isinstance(entry, _BORDERS):
             self._sync_soon()
 
     def put(self, content: bytes, suffix: str) -> str:
-        """Store a file, from any thread, and give its name, which is the hash of its content.
+        """Store a file, from any thread, and return its name, which is the hash of its content.
 
         Args:
             content: of the file.
             suffix: as ".png".
+
+        Raises:
+            Gemma4Error: it cannot be written.
         """
         name = hashlib.sha256(content).hexdigest()[:32] + suffix
         path = self.folder / name
-        if not path.is_file():
-            self.folder.mkdir(parents=True, exist_ok=True)
-            new = path.with_name(f"new-{threading.get_ident()}-{name}")
-            with disk.explained():
-                new.write_bytes(content)
-            new.replace(path)
-            with self._wanted:
-                self._media.append(path)
+        with unwritable(self.folder):
+            if not path.is_file():
+                private_files.make_folder(self.folder)
+                private_files.write(path, content)
+                with self._wanted:
+                    self._media.append(path)
         return name
 
+    def drop(self, name: str) -> None:
+        """Delete a stored file: nothing in the conversation shows it any more."""
+        if name and Path(name).name == name:  # a video has a path of its own, outside
+            with contextlib.suppress(OSError):
+                (self.folder / name).unlink()
+
     def path(self, name: str) -> Path:
-        """Say where a stored file is."""
+        """Where a stored file is."""
         return self.folder / name
 
     def record(self, frames: NDArray[np.float32]) -> None:
-        """Add (n, 640) frames to the recording, which survives a crash."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        """Add (n, 640) frames to the recording, which survives a crash; from any thread.
+
+        Raises:
+            Gemma4Error: it cannot be written.
+        """
         samples = np.round(np.clip(frames, -1, 1) * 32767).astype("<i2").tobytes()
-        with disk.explained(), (self.folder / RECORDING).open("ab") as file:
-            file.write(samples)
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+        with unwritable(self.folder):
+            private_files.make_folder(self.folder)
+            with os.fdopen(
+                os.open(self.folder / RECORDING, flags, private_files.FILE), "ab"
+            ) as file:
+                file.write(samples)
         self._recorded += frames.size
 
     @property
@@ -126,26 +151,25 @@ class Journal:
         """How long the recording is."""
         return self._recorded / RATE
 
-    def end_recording(self) -> tuple[str, float] | None:
-        """Store the recording as a wav file; give its name and seconds, None if there is none."""
+    def end_recording(self) -> list[tuple[str, float]]:
+        """Store the recording as wav files of at most 30 s; return their names and seconds.
+
+        Raises:
+            Gemma4Error: they cannot be written; the recording stays.
+        """
         raw = self.folder / RECORDING
-        if not raw.is_file():
-            return None
-        samples = raw.read_bytes()
-        samples = samples[: len(samples) // 2 * 2]
-        content = BytesIO()
-        with wave.open(content, "wb") as file:
-            file.setnchannels(1)
-            file.setsampwidth(2)
-            file.setframerate(RATE)
-            file.writeframes(samples)
-        name = self.put(content.getvalue(), ".wav") if samples else ""
+        content = raw.read_bytes() if raw.is_file() else b""
+        content = content[: len(content) // 2 * 2]
+        most = 2 * round(LIMIT_SECONDS * RATE)
+        clips = [content[at : at + most] for at in range(0, len(content), most)]
+        stored = [(self.put(_wav(clip), ".wav"), len(clip) / 2 / RATE) for clip in clips]
         self.drop_recording()
-        return (name, len(samples) / 2 / RATE) if samples else None
+        return stored
 
     def drop_recording(self) -> None:
-        """Forget the recording."""
-        (self.folder / RECORDING).unlink(missing_ok=True)
+        """Delete the recording."""
+        with contextlib.suppress(OSError):
+            (self.folder / RECORDING).unlink()
         self._recorded = 0
 
     def close(self) -> None:
@@ -157,6 +181,9 @@ class Journal:
             self._syncer.join()
         if self._file is not None:
             self._sync()
+            with contextlib.suppress(Gemma4Error, OSError):  # it is whole as it is
+                if self._pieces:
+                    self._compact()
             os.close(self._file)
             self._file = None
 
@@ -171,21 +198,23 @@ class Journal:
             return
         if self._closing:
             raise ValueError("the journal is closed")
-        self.folder.mkdir(parents=True, exist_ok=True)
+        private_files.make_folder(self.folder)
+        for path in self.folder.iterdir():
+            private_files.restrict(path)
+            if path.name.endswith(".new"):  # a program that was killed was writing it
+                path.unlink(missing_ok=True)
         self._file = _locked(self.folder / EVENTS)
         if not os.fstat(self._file).st_size:
-            self._write({"version": VERSION, "at": time.time()})
+            self._write(dumped({"version": journal_file.VERSION, "at": time.time()}))
 
-    def _write(self, line: Line) -> None:
+    def _write(self, content: bytes) -> None:
         assert self._file is not None
-        content = _dumped(line)
         size = os.fstat(self._file).st_size
         try:
-            with disk.explained():
-                if os.write(self._file, content) != len(content):
-                    os.write(self._file, b"\n")  # it says why there was no room
-                    raise OSError("the line was cut")
-        except (OSError, Gemma4Error):
+            if os.write(self._file, content) != len(content):
+                os.write(self._file, b"\n")  # it says why there was no room
+                raise OSError("the line was cut")
+        except OSError:
             os.ftruncate(self._file, size)
             raise
 
@@ -196,54 +225,45 @@ class Journal:
         if whole < len(content):
             assert self._file is not None
             os.ftruncate(self._file, whole)
-        lines = []
-        for line in content[:whole].splitlines():
-            try:
-                lines.append(json.loads(line))
-            except (ValueError, RecursionError):
-                self.damaged += 1
-        version = head(lines[0]).get("version", VERSION) if lines else VERSION
-        if lines and "version" in head(lines[0]):
-            lines = lines[1:]
-        if version > VERSION:
+        try:
+            lines, version, self.damaged = read_lines(content[:whole], path)
+        except Gemma4Error:
             self.close()
-            raise Gemma4Error(
-                "conversation_unreadable",
-                "The conversation cannot be opened",
-                f"A later version of the program wrote it (format {version}, known is {VERSION}).",
-                "Update the program: pip install --upgrade mlx-gemma4.",
-            )
-        if version < VERSION:
-            while version < VERSION:
-                lines = MIGRATIONS[version](lines)
-                version += 1
-            self._replace(lines)
-        self._lines = lines
+            raise
+        self._entries, unknown = parsed(lines)
+        self.damaged += unknown
+        if version < journal_file.VERSION:
+            self._replace(lines, version)
 
-    def _replace(self, lines: list[Line]) -> None:
-        """Write the file anew, and keep the old one."""
-        path, new = self.folder / EVENTS, self.folder / "new.jsonl"
-        old = head(json.loads(path.read_bytes().split(b"\n", 1)[0]))
+    def _compact(self) -> None:
+        """Write the pieces of each answer as one line."""
+        content = (self.folder / EVENTS).read_bytes()
+        lines, _, damaged = read_lines(content, self.folder / EVENTS)
+        if not damaged:  # what cannot be read stays as it is
+            self._replace(merged(lines), None)
+
+    def _replace(self, lines: list[Line], before: int | None) -> None:
+        """Write the file again, and keep the one of an earlier version."""
+        path = self.folder / EVENTS
+        head = {**journal_file.head(path.read_bytes()), "version": journal_file.VERSION}
+        if before is not None:
+            with contextlib.suppress(FileExistsError):
+                os.link(path, self.folder / f"events-version-{before}.jsonl")
+        times = path.stat()
+        private_files.write(path, b"".join(map(dumped, [head, *lines])))
+        os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
         assert self._file is not None
-        with new.open("wb") as file:
-            for line in [{**old, "version": VERSION}, *lines]:
-                file.write(_dumped(line))
-            file.flush()
-            os.fsync(file.fileno())
-        kept = self.folder / f"events-version-{old['version']}.jsonl"
-        with contextlib.suppress(FileExistsError):
-            os.link(path, kept)
-        new.replace(path)
         os.close(self._file)
         self._file = _locked(path)
+        os.fsync(self._file)
 
     def _sync_soon(self) -> None:
         with self._wanted:
             self._due = True
             self._wanted.notify()
         if self._syncer is None:
-            self._syncer = threading.Thread(target=self._serve, name="journal", daemon=True)
-            self._syncer.start()
+            # where the disk fails, the next write reports it
+            self._syncer = start_thread(self._serve, "journal")
 
     def _serve(self) -> None:
         while True:
@@ -258,25 +278,27 @@ class Journal:
         """Wait until the media, and then the entries that name them, are on the disk."""
         with self._wanted:
             media, self._media = self._media, []
-        with contextlib.suppress(OSError):  # of a disk that fails the next write tells
-            for path in media:
-                with path.open("rb") as file:
-                    os.fsync(file.fileno())
+        for path in media:
+            with contextlib.suppress(OSError), path.open("rb") as file:
+                os.fsync(file.fileno())
+        with contextlib.suppress(OSError):  # if the disk fails, the next write does
             if self._file is not None:
                 os.fsync(self._file)
 
 
-def head(line: Any) -> Mapping[str, Any]:
-    """Give the head of a journal; of a line that is no object, nothing."""
-    return line if isinstance(line, dict) else {}
-
-
-def _dumped(line: Line) -> bytes:
-    return json.dumps(line, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+def _wav(samples: bytes) -> bytes:
+    content = BytesIO()
+    with wave.open(content, "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(RATE)
+        file.writeframes(samples)
+    return content.getvalue()
 
 
 def _locked(path: Path) -> int:
-    file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+    file = os.open(path, flags, private_files.FILE)
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
@@ -285,6 +307,6 @@ def _locked(path: Path) -> int:
             "conversation_locked",
             "The conversation is open elsewhere",
             f"Another gemma4 writes into {path.parent}.",
-            "Go on there, or close it first.",
+            "Continue there, or close it first.",
         ) from error
     return file

@@ -1,9 +1,9 @@
-"""All conversations on disk, a folder each (`journal.py`): listed, renamed, moved to the trash."""
+"""All conversations on disk, a folder each (`journal.py`): listed, renamed, deleted."""
 
-import json
+import math
 import secrets
+import shutil
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,34 +11,36 @@ import platformdirs
 
 from mlx_gemma4.errors import Gemma4Error
 
-from .entries import Asked, Said, from_json
-from .journal import EVENTS, Journal, head
+from . import private_files
+from .entries import Entry, QuestionSent, TextAdded
+from .journal import Journal
+from .journal_file import EVENTS, head, parsed, read_lines, unwritable
 
 TITLE_LENGTH = 60
 UNTITLED = "Untitled"
 _TITLE, _TRASH = "title.txt", "trash"
-_LINES = 200
-"""Lines that are looked at for a title: the first question comes early, or not at all."""
 
 
 @dataclass(frozen=True)
-class Saved:
+class SavedConversation:
     """One conversation in the list.
 
     Attributes:
         id: the name of its folder.
-        title: the user's, or the beginning of the first question.
+        title: the user's, or the start of the first question.
         created: seconds since 1970.
         updated: the same; when something was last written.
+        damage: what of it cannot be read, in a few words; empty for nothing.
     """
 
     id: str
     title: str
     created: float
     updated: float
+    damage: str = ""
 
 
-class Store:
+class ConversationStore:
     """The conversations of a user.
 
     Args:
@@ -49,95 +51,126 @@ class Store:
         own = platformdirs.user_data_path("mlx-gemma4", appauthor=False) / "conversations"
         self.folder = folder or own
 
+    @property
+    def parked(self) -> Path:
+        """Where KV rows are parked: a folder a conversation."""
+        return self.folder.parent / "prefixes"
+
     def new(self) -> Journal:
-        """Begin a conversation. Nothing is on the disk before something is written."""
+        """Start a conversation. Nothing is on the disk before something is written."""
         name = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
         return Journal(self.folder / name)
 
     def open(self, name: str) -> Journal:
-        """Open a conversation to go on with it.
+        """Open a conversation to continue it.
 
         Raises:
             Gemma4Error: there is none, or as `Journal`.
         """
-        if not (self._of(name) / EVENTS).is_file():
-            raise Gemma4Error(
-                "conversation_missing",
-                "There is no such conversation",
-                f"{self.folder} has no {name}.",
-                "Choose one of the list (Ctrl+R).",
-            )
-        return Journal(self._of(name))
+        with unwritable(
+            self.folder, "conversation_unreadable", "The conversation cannot be opened"
+        ):
+            if (self.folder / name / EVENTS).is_file():
+                return Journal(self.folder / name)
+        raise Gemma4Error(
+            "conversation_missing",
+            "There is no such conversation",
+            f"{self.folder} has no {name}.",
+            "Choose one of the list (Ctrl+R).",
+        )
 
-    def list(self) -> list[Saved]:
-        """Give all conversations, the one that was written last first."""
-        if not self.folder.is_dir():
+    def list(self) -> list[SavedConversation]:
+        """All conversations, the one that was written last first; what is damaged says so."""
+        private_files.restrict(self.folder)
+        try:
+            folders = [path for path in self.folder.iterdir() if path.name != _TRASH]
+        except OSError:
             return []
-        found = [_saved(path) for path in self.folder.iterdir() if (path / EVENTS).is_file()]
+        found = [saved for path in folders if (saved := _saved(path)) is not None]
         return sorted(found, key=lambda saved: saved.updated, reverse=True)
 
     def rename(self, name: str, title: str) -> None:
-        """Give a conversation a title; an empty one gives it back its own."""
-        path = self._of(name) / _TITLE
-        if title.strip():
-            path.write_text(" ".join(title.split()) + "\n", encoding="utf-8")
-        else:
-            path.unlink(missing_ok=True)
+        """Set a conversation's title; an empty one brings its own back.
+
+        Raises:
+            Gemma4Error: it cannot be written.
+        """
+        path = self.folder / name / _TITLE
+        with unwritable(path.parent):
+            if title.strip():
+                private_files.write(path, (" ".join(title.split()) + "\n").encode())
+            else:
+                path.unlink(missing_ok=True)
 
     def delete(self, name: str) -> Path:
-        """Move a conversation to the trash folder, and say where it is now."""
+        """Delete a conversation's parked rows, and move it to the trash; return where it is now.
+
+        Raises:
+            Gemma4Error: it cannot be moved.
+        """
+        shutil.rmtree(self.parked / name, ignore_errors=True)
         place = self.folder / _TRASH / name
-        place.parent.mkdir(parents=True, exist_ok=True)
-        return self._of(name).rename(place)
+        with unwritable(self.folder):
+            private_files.make_folder(place.parent)
+            return (self.folder / name).rename(place)
 
     def restore(self, name: str) -> None:
-        """Bring a conversation back from the trash folder."""
-        (self.folder / _TRASH / name).rename(self._of(name))
+        """Bring a conversation back from the trash.
 
-    def _of(self, name: str) -> Path:
-        return self.folder / name
+        Raises:
+            Gemma4Error: it cannot be moved.
+        """
+        with unwritable(self.folder):
+            (self.folder / _TRASH / name).rename(self.folder / name)
+
+    def empty_trash(self) -> None:
+        """Delete for good what is in the trash."""
+        shutil.rmtree(self.folder / _TRASH, ignore_errors=True)
 
 
 def title_of(folder: Path) -> str:
-    """Give the title of a conversation's folder."""
-    return _saved(folder).title
+    """The title of a conversation's folder."""
+    saved = _saved(folder)
+    return UNTITLED if saved is None else saved.title
 
 
-def _saved(folder: Path) -> Saved:
-    events = folder / EVENTS
-    updated = events.stat().st_mtime
-    created, title = updated, ""
-    if (folder / _TITLE).is_file():
-        title = (folder / _TITLE).read_text(encoding="utf-8", errors="replace").strip()
-    for number, line in enumerate(_first_lines(events)):
-        if number == 0 and "version" in head(line):
-            at = head(line).get("at")
-            created = float(at) if isinstance(at, int | float) else updated
-        elif not title:
-            title = _title_in(line)
-        if title:
-            break
-    return Saved(folder.name, title or UNTITLED, created, updated)
-
-
-def _first_lines(path: Path) -> Iterator[object]:
-    with path.open("rb") as file:
-        for _, line in zip(range(_LINES), file, strict=False):
-            try:
-                yield json.loads(line)
-            except (ValueError, RecursionError):
-                continue
-
-
-def _title_in(line: object) -> str:
-    """Give the title that an entry makes: of the first words that were asked or heard."""
+def _saved(folder: Path) -> SavedConversation | None:
+    """Look at a folder; None where it holds no conversation."""
+    updated, title = 0.0, ""
     try:
-        entry = from_json(head(line))
-    except (KeyError, TypeError, ValueError):
-        return ""
-    match entry:
-        case Asked(text=text) | Said(piece="heard", text=text):
-            words = " ".join(text.split())
-        case _:
-            return ""
-    return words if len(words) <= TITLE_LENGTH else words[: TITLE_LENGTH - 1].rstrip() + "…"
+        events = folder / EVENTS
+        if not events.is_file():
+            return None
+        updated = events.stat().st_mtime
+        if (folder / _TITLE).is_file():
+            title = (folder / _TITLE).read_text(encoding="utf-8", errors="replace").strip()
+        content = events.read_bytes()
+        lines, _, damaged = read_lines(content[: content.rfind(b"\n") + 1], events)
+    except (OSError, Gemma4Error) as error:
+        cause = error.cause if isinstance(error, Gemma4Error) else f"{error.strerror}."
+        return SavedConversation(folder.name, title or UNTITLED, updated, updated, cause)
+    entries, unknown = parsed(lines)
+    damaged += unknown
+    damage = f"{damaged} line{'s' if damaged > 1 else ''} cannot be read" if damaged else ""
+    created = _created(content, updated)
+    return SavedConversation(folder.name, title or _title(entries), created, updated, damage)
+
+
+def _created(content: bytes, otherwise: float) -> float:
+    try:
+        at = float(head(content)["at"])
+    except (ValueError, TypeError, KeyError, OverflowError):
+        return otherwise
+    return at if math.isfinite(at) else otherwise
+
+
+def _title(entries: list[Entry]) -> str:
+    """The title of a conversation: the first words that were asked or heard."""
+    for entry in entries:
+        match entry:
+            case QuestionSent(text=text) | TextAdded(piece="heard", text=text) if text.strip():
+                words = " ".join(text.split())
+                if len(words) > TITLE_LENGTH:
+                    words = words[: TITLE_LENGTH - 1].rstrip() + "…"
+                return words
+    return UNTITLED

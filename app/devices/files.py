@@ -10,7 +10,7 @@ from urllib.parse import unquote, urlsplit
 from mlx_gemma4.media.kinds import look
 from mlx_gemma4.media.sources import found
 
-from ..conversation.entries import Kind
+from ..state import Kind
 
 # Of a file whose content is not known: it is damaged, and opening it says how.
 _SUFFIXES: dict[str, Kind] = {

@@ -16,7 +16,7 @@ from PIL import Image, ImageGrab
 from mlx_gemma4.errors import Gemma4Error
 from mlx_gemma4.media.images import open_image
 
-from .screen_area import What
+from ..state import ScreenArea
 
 PATIENCE = 120.0
 """Seconds that somebody may take to choose."""
@@ -26,7 +26,7 @@ class _Unable(Exception):
     """This way does not work here; the text says why."""
 
 
-def capture(what: What) -> tuple[Image.Image, What] | None:
+def capture(what: ScreenArea) -> tuple[Image.Image, ScreenArea] | None:
     """Take a picture; None where the user cancelled. Waits for the user: not in the interface.
 
     Returns:
@@ -50,10 +50,10 @@ def capture(what: What) -> tuple[Image.Image, What] | None:
     )
 
 
-Way = Callable[[], tuple[Image.Image, What] | None]
+Way = Callable[[], tuple[Image.Image, ScreenArea] | None]
 
 
-def _ways(what: What) -> Iterator[tuple[str, Way]]:
+def _ways(what: ScreenArea) -> Iterator[tuple[str, Way]]:
     has = shutil.which
     if os.environ.get("WAYLAND_DISPLAY") and has("grim") and (what == "screen" or has("slurp")):
         yield "grim", lambda: _grim(what)
@@ -63,7 +63,7 @@ def _ways(what: What) -> Iterator[tuple[str, Way]]:
         yield "Pillow", _pillow
 
 
-def _grim(what: What) -> tuple[Image.Image, What] | None:
+def _grim(what: ScreenArea) -> tuple[Image.Image, ScreenArea] | None:
     # grim cannot point at a window: the user draws a rectangle around it
     with tempfile.TemporaryDirectory(prefix="gemma4-") as folder:
         file = Path(folder) / "screen.png"
@@ -79,7 +79,7 @@ def _grim(what: What) -> tuple[Image.Image, What] | None:
         return open_image(file), "screen" if what == "screen" else "region"
 
 
-def _gnome(what: What) -> tuple[Image.Image, What] | None:
+def _gnome(what: ScreenArea) -> tuple[Image.Image, ScreenArea] | None:
     with tempfile.TemporaryDirectory(prefix="gemma4-") as folder:
         file = Path(folder) / "screen.png"
         chosen = {"region": ["-a"], "window": ["-w"], "screen": []}[what]
@@ -89,7 +89,7 @@ def _gnome(what: What) -> tuple[Image.Image, What] | None:
         return (open_image(file), what) if _is_there(file) else None
 
 
-def _pillow() -> tuple[Image.Image, What] | None:
+def _pillow() -> tuple[Image.Image, ScreenArea] | None:
     try:
         # with a name Pillow asks the X server alone, and none of the programs tried above
         return ImageGrab.grab(xdisplay=os.environ["DISPLAY"]), "screen"

@@ -10,8 +10,8 @@ from PIL import Image
 from mlx_gemma4.errors import Gemma4Error
 from mlx_gemma4.media.images import open_image
 
+from ..state import ScreenArea
 from . import permissions
-from .screen_area import What
 
 # screencapture(1): -x no sound, -o no shadow, -i interactive, -s only a part, -W begin with windows
 ARGUMENTS = {"region": ("-i", "-s"), "window": ("-i", "-W", "-o"), "screen": ()}
@@ -19,7 +19,7 @@ PATIENCE = 120.0
 """Seconds that somebody may take to choose; then the picker is closed."""
 
 
-def capture(what: What) -> Image.Image | None:
+def capture(what: ScreenArea) -> Image.Image | None:
     """Take a picture; None where the user cancelled. Waits for the user: not in the interface.
 
     A cancelled picker leaves no file or an empty one. Without permission screencapture fails, or

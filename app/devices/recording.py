@@ -1,170 +1,59 @@
-"""A thread that reads the microphone: frames as they come, and when somebody has stopped to speak.
+"""The microphone, the gate that tells speech from the rest, and what is shown of both."""
 
-Knows nothing of Textual but its messages. The microphone is opened here too, which takes a while.
-"""
+import math
+from dataclasses import dataclass
 
-import threading
-import time
-from collections.abc import Callable
-from typing import Protocol
-
-import numpy as np
-from numpy.typing import NDArray
-from textual.message import Message
-
-from mlx_gemma4.capture.speechgate import CLOSES_AFTER
-from mlx_gemma4.errors import Gemma4Error
-
-from ..messages import Frames, Lost, Opened, Paused, Silent
-from ..state import Problem
-from . import permissions
-
-WAIT = 0.1
-"""Seconds to wait for frames, so that it ends soon when it is told to."""
-SETTLED, DEAD = 0.5, 0.2
-"""Seconds after the first block from which on, and of exact zeros after which, it is dead."""
-
-NOTHING = np.zeros((0, 640), np.float32)
+from mlx_gemma4.runtime.live import Gate, SoundSource
+from mlx_gemma4.runtime.reports import Failed
 
 
-class Source(Protocol):
-    """What is read: `capture.microphone.Microphone`."""
+@dataclass(frozen=True)
+class MicrophoneOpened:
+    """The microphone is open."""
 
-    name: str
+    device: str
+
+
+@dataclass(frozen=True)
+class LevelChanged:
+    """How loud it is, in dB of full scale."""
+
     level: float
 
-    @property
-    def silent_seconds(self) -> float:
-        """For how long every sample has been exactly zero."""
 
-    def read(self, timeout: float) -> NDArray[np.float32]:
-        """Give the frames (n, 640) that have come."""
+@dataclass(frozen=True)
+class SilenceChanged:
+    """The microphone gives only zeros now, or not any more."""
 
-    def close(self) -> None:
-        """Let go of the device."""
+    silent: bool
 
 
-class Gate(Protocol):
-    """What tells speech from the rest: `capture.speechgate.SpeechGate`."""
+@dataclass(frozen=True)
+class MicrophoneLost:
+    """The microphone could not be opened, or has gone; nothing more comes from it."""
 
-    open: bool
-
-    def shut(self) -> None:
-        """Close it and forget what came before."""
-
-    def add(self, frames: NDArray[np.float32]) -> list[NDArray[np.float32] | None]:
-        """Give what is speech, and None where an utterance ends."""
+    failed: Failed
 
 
-def microphone(device: str) -> Source:
-    """Open the microphone."""
+VoiceEvent = MicrophoneOpened | LevelChanged | SilenceChanged | MicrophoneLost
+
+
+def microphone(device: str) -> SoundSource:
+    """Open the microphone, by a part of its name."""
     from mlx_gemma4.capture.microphone import Microphone
 
     return Microphone(device or None)
 
 
-def gate() -> Gate:
-    """Make the gate."""
-    from mlx_gemma4.capture.speechgate import SpeechGate
-
-    return SpeechGate()
-
-
-class Listener:
-    """Listens from when it is made until `close`.
+def gate(hands_free: bool, stop_after: float) -> Gate:
+    """Make the gate.
 
     Args:
-        tell: called, from the thread, with what happens.
-        hands_free: only what is spoken is given, and each utterance ends by itself.
+        hands_free: only what is spoken passes; else everything does, for a key was pressed.
         stop_after: seconds of silence after speech that end a recording; 0: it never ends so.
-        device: part of the microphone's name.
-
-    Attributes:
-        shut: nothing is heard while this is true: the program itself speaks.
     """
+    from mlx_gemma4.capture.speechgate import SpeechGate
 
-    def __init__(
-        self,
-        tell: Callable[[Message], object],
-        hands_free: bool,
-        stop_after: float,
-        device: str = "",
-        open_source: Callable[[str], Source] = microphone,
-        make_gate: Callable[[], Gate] = gate,
-    ) -> None:
-        self.shut = False
-        self.hands_free = hands_free
-        self._tell = tell
-        self._stop_after = stop_after
-        self._device = device
-        self._open, self._make_gate = open_source, make_gate
-        self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="listener", daemon=True)
-        self._thread.start()
-
-    def close(self) -> None:
-        """End, without waiting for it."""
-        self._closing.set()
-
-    def _run(self) -> None:
-        try:
-            source = self._open(self._device)
-        except Gemma4Error as error:
-            self._say(Lost(Problem.of(error)))
-            return
-        try:
-            self._listen(source)
-        except Gemma4Error as error:
-            self._say(Lost(Problem.of(error)))
-        finally:
-            source.close()
-
-    def _listen(self, source: Source) -> None:
-        detector = self._make_gate() if self.hands_free or self._stop_after else None
-        first, quiet_since, warned = 0.0, 0.0, False
-        held: list[NDArray[np.float32]] = []
-        while not self._closing.is_set():
-            frames = source.read(WAIT)
-            now = time.monotonic()
-            if not len(frames):
-                continue
-            if not first:
-                first = now
-                self._say(Opened(source.name))
-            if source.silent_seconds < DEAD:
-                warned = False
-            elif not warned and now - first > SETTLED:
-                warned = True
-                self._say(Silent(Problem.of(permissions.microphone(source.name))))
-            if self.hands_free and detector is not None:
-                self._pass_speech(detector, frames, source.level)
-                continue
-            passed = detector.add(frames) if detector is not None else []
-            if passed or (detector is not None and detector.open):
-                quiet_since = 0.0
-            if quiet_since:  # it may be the silence that ends it, which nobody needs to hear
-                held.append(frames)
-                self._say(Frames(NOTHING, source.level))
-            else:
-                self._say(Frames(np.concatenate([*held, frames]), source.level))
-                held.clear()
-            if passed and passed[-1] is None:
-                quiet_since = now - CLOSES_AFTER
-            if quiet_since and now - quiet_since >= self._stop_after:
-                quiet_since = 0.0
-                self._say(Paused())
-
-    def _pass_speech(self, detector: Gate, frames: NDArray[np.float32], level: float) -> None:
-        if self.shut:
-            detector.shut()
-            self._say(Frames(NOTHING, level))
-            return
-        passed = detector.add(frames)
-        if not passed:
-            self._say(Frames(NOTHING, level))
-        for speech in passed:
-            self._say(Paused() if speech is None else Frames(speech, level))
-
-    def _say(self, message: Message) -> None:
-        if not self._closing.is_set():
-            self._tell(message)
+    if hands_free:
+        return SpeechGate()
+    return SpeechGate(closes_after=stop_after or math.inf, waits=False)

@@ -10,8 +10,8 @@ from PIL import Image, ImageGrab
 from mlx_gemma4.errors import Gemma4Error
 from mlx_gemma4.media.images import BUDGETS, PATCH, resized_size
 
+from ..state import ScreenArea
 from . import files, linux, mac
-from .screen_area import What
 
 CLIPBOARD = "clipboard"
 WORDS = {"region": "part of the screen", "window": "window", "screen": "screen"}
@@ -32,7 +32,7 @@ class Shot:
     note: str = ""
 
 
-def capture(what: What) -> Shot | None:
+def capture(what: ScreenArea) -> Shot | None:
     """Take a picture of the screen; None where the user cancelled. Waits: not in the interface.
 
     Raises:

@@ -15,6 +15,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from mlx_gemma4.errors import Gemma4Error
+from mlx_gemma4.runtime.reports import Failed
+from mlx_gemma4.runtime.threads import start_thread
 
 from .sentences import Sentences
 
@@ -42,7 +44,7 @@ def command(voice: str = "", rate: int = 180) -> list[str]:
     )
 
 
-class Speaker:
+class SpeechOutput:
     """Speaks the pieces of an answer.
 
     Args:
@@ -63,8 +65,7 @@ class Speaker:
         self._process: subprocess.Popen[bytes] | None = None
         self._speaking = self._closing = False
         self._sentences = Sentences()
-        self._thread = threading.Thread(target=self._serve, name="speaker", daemon=True)
-        self._thread.start()
+        self._thread = start_thread(self._serve, "speech", self._broken)
 
     @property
     def speaking(self) -> bool:
@@ -127,6 +128,12 @@ class Speaker:
                 self._wait(self._process, text)
             if self.problem is not None:
                 self._changed()
+
+    def _broken(self, failed: Failed) -> None:
+        with self._lock:
+            self._speaking = False
+            self._fail(failed.cause)
+        self._changed()
 
     def _start(self) -> None:
         """Start the process, with the lock held, so that `stop` finds it."""

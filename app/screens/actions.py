@@ -2,37 +2,35 @@
 
 import asyncio
 import time
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import platformdirs
 
 from mlx_gemma4.errors import Gemma4Error
+from mlx_gemma4.hub import catalog
 
 from ..conversation import export
 from ..conversation.store import title_of
-from ..desk import problem_of
-from ..devices.screen_area import What
-
-if TYPE_CHECKING:
-    from .chat import ChatScreen
+from ..state import Problem, ScreenArea
+from .chat_view import ChatView
 
 
-class Actions:
+class ChatActions:
     """Acts on a chat.
 
     Args:
         chat: the screen.
     """
 
-    def __init__(self, chat: "ChatScreen") -> None:
+    def __init__(self, chat: ChatView) -> None:
         self._chat = chat
-        self._desk = chat.desk
+        self._workspace = chat.workspace
 
-    def do(self, name: str) -> None:
+    def do(self, name: str, argument: str = "") -> None:
         """Do a command of the chat."""
         action = getattr(self, name, None)
         assert action is not None, f"{name} is in the table, and not here"
-        action()
+        action(argument) if argument else action()
 
     # ---- the prompt and the answers
 
@@ -41,22 +39,22 @@ class Actions:
         self._chat.prompt.action_send()
 
     def newline(self) -> None:
-        """Begin a new line."""
+        """Start a new line."""
         self._chat.prompt.action_new_line()
 
     def commands(self) -> None:
-        """Begin a command."""
+        """Start a command."""
         self._chat.prompt.write("/")
         self._chat.prompt.focus()
 
     def files(self) -> None:
-        """Begin a path."""
+        """Start a path."""
         self._chat.prompt.write("@")
         self._chat.prompt.focus()
 
     def edit(self) -> None:
         """Take the last question back into the prompt."""
-        conversation = self._desk.conversation
+        conversation = self._workspace.conversation
         if conversation.can_redo:
             before = set(conversation.history.turns)
             words = conversation.edit()
@@ -65,80 +63,101 @@ class Actions:
 
     def regenerate(self) -> None:
         """Answer the last question once more."""
-        self._chat.draw(self._desk.conversation.regenerate())
+        self._chat.draw(self._workspace.conversation.regenerate())
 
     def escape(self) -> None:
-        """Stop what is going on; or close what is open: the ladder."""
-        chat, conversation = self._chat, self._desk.conversation
+        """Cancel what is going on; or close what is open: the ladder."""
+        chat, conversation = self._chat, self._workspace.conversation
         if chat.prompt.choosing:
             chat.offer([])
         elif conversation.recording is not None:
-            if not chat.talking.hands_free:
-                chat.talking.end()
+            chat.voice.cut()
             chat.draw(conversation.escape() or set())
         elif (changed := conversation.escape()) is not None:
             chat.draw(changed)
-        elif chat.talking.active and not chat.talking.hands_free:
-            chat.talking.end()
+        elif chat.voice.active and not chat.voice.hands_free:
+            chat.voice.end()
             chat.draw()
         elif (card := chat.transcript.last_card()) is not None:
             card.remove()
 
     def copy(self) -> None:
         """Put the last answer into the clipboard."""
-        answer = self._desk.conversation.history.last("model")
+        answer = self._workspace.conversation.history.last("model")
         if answer is not None:
             self._chat.app.copy_to_clipboard(answer.text)
             self._chat.notify("The answer is in the clipboard.")
 
-    def export(self) -> None:
+    def export(self, path: str = "") -> None:
         """Write the conversation as Markdown."""
-        self._chat.busy(self._export())
+        self._chat.busy(self._export(path))
 
     def trace(self) -> None:
         """Write what happened in the last turn."""
-        path = self._desk.folder / time.strftime("trace-%Y%m%d-%H%M%S.json")
+        path = self._workspace.folder / time.strftime("trace-%Y%m%d-%H%M%S.json")
         try:
-            self._desk.trace.save(path)
+            self._workspace.trace.save(path)
+            path.chmod(0o600)
         except OSError as error:
-            self._chat.problem(problem_of(error))
+            self._chat.problem(Problem.of(error))
         else:
             self._chat.notify(f"{path} is written; open it at ui.perfetto.dev.")
+
+    def page_up(self) -> None:
+        """Scroll the conversation up by a page."""
+        self._chat.transcript.scroll_page_up(animate=False)
+
+    def page_down(self) -> None:
+        """Scroll the conversation down by a page."""
+        self._chat.transcript.scroll_page_down(animate=False)
+
+    def line_up(self) -> None:
+        """Scroll the conversation up by a line."""
+        self._chat.transcript.scroll_up(animate=False)
+
+    def line_down(self) -> None:
+        """Scroll the conversation down by a line."""
+        self._chat.transcript.scroll_down(animate=False)
+
+    def newest(self) -> None:
+        """Scroll to the end of the conversation, and follow it."""
+        self._chat.transcript.follow()
 
     # ---- talking
 
     def talk(self) -> None:
-        """Begin to record, or send what was recorded."""
+        """Start recording, or send what was recorded."""
         chat = self._chat
-        if self._desk.conversation.recording is not None:
+        if self._workspace.conversation.recording is not None:
             chat.send(None)
-        elif chat.talking.active:
-            chat.talking.end()
+        elif chat.voice.active:
+            chat.voice.end()
             chat.draw()
         else:
-            chat.draw(self._desk.conversation.stop())
-            chat.talking.start(hands_free=False)
+            chat.draw(self._workspace.conversation.stop())
+            chat.voice.start(hands_free=False)
             chat.draw()
 
     talk_space = talk  # by a click, or by name: the key is the prompt's own
 
     def hands_free(self) -> None:
         """Listen all the time, or no more."""
-        if self._chat.talking.hands_free:
-            self._chat.talking.end()
-            self._chat.draw(self._desk.conversation.discard())
+        if self._chat.voice.hands_free:
+            self._chat.voice.end()
+            self._chat.draw(self._workspace.conversation.discard())
         else:
-            self._chat.talking.start(hands_free=True)
+            self._chat.voice.start(hands_free=True)
             self._chat.draw()
 
     def speak(self) -> None:
         """Read answers aloud, or no more."""
-        on = not self._desk.settings.speak
+        on = not self._workspace.settings.speak
         try:
-            self._desk.change(speak=on)
+            self._workspace.change(speak=on)
         except (Gemma4Error, OSError) as error:
-            self._chat.problem(problem_of(error))
+            self._chat.problem(Problem.of(error, "voice"))
         else:
+            self._chat.works("voice")
             self._chat.notify("Answers are read aloud." if on else "Answers are silent.")
 
     # ---- pictures
@@ -157,26 +176,30 @@ class Actions:
 
     def watch(self) -> None:
         """Watch the screen, or no more."""
-        showing = self._chat.showing
-        showing.watch(not showing.watching)
+        media = self._chat.media
+        media.watch(not media.watching)
         self._chat.draw()
 
     def paste(self) -> None:
         """Attach what the clipboard holds."""
         nothing = "The clipboard holds neither a picture nor a file."
-        self._chat.busy(self._chat.showing.clipboard(), nothing)
+        self._chat.busy(self._chat.media.clipboard(), "file", nothing)
 
     def detail(self) -> None:
         """Show the last picture in more detail."""
-        self._desk.conversation.detail()
+        self._workspace.conversation.detail()
         self._chat.draw()
 
     # ---- the program
 
     def new(self) -> None:
-        """Begin a new conversation."""
-        self._desk.new()
+        """Start a new conversation."""
+        self._workspace.new()
         self._chat.show_conversation()
+
+    def model(self, name: str) -> None:
+        """Load a model by its name or folder."""
+        self._chat.busy(self._load(name), "model")
 
     def mend(self) -> None:
         """Do what the newest card offers first."""
@@ -185,13 +208,13 @@ class Actions:
 
     def sample(self) -> None:
         """Attach the next sample."""
-        self._chat.busy(self.next_sample())
+        self._chat.busy(self.next_sample(), "file")
 
     async def next_sample(self) -> str:
-        """Attach the next sample, and tell what to do; at the end tell that."""
+        """Attach the next sample, and write what to do with it."""
         chat = self._chat
         chat.tour.begin()
-        await chat.showing.files(chat.tour.files)
+        await chat.media.files(chat.tour.files)
         chat.draw()
         await chat.drawn()
         if chat.tour.words and not chat.prompt.words:
@@ -199,14 +222,25 @@ class Actions:
         await chat.transcript.note(chat.tour.remark)
         return ""
 
-    def _capture(self, what: What) -> None:
-        self._chat.busy(self._chat.showing.screen(what))
+    def _capture(self, area: ScreenArea) -> None:
+        self._chat.busy(self._chat.media.screen(area), "screen")
 
-    async def _export(self) -> str:
-        desk = self._desk
+    async def _load(self, name: str) -> str:
+        await asyncio.to_thread(catalog.resolve, name)
+        self._workspace.load(name)
+        return ""
+
+    async def _export(self, where: str) -> str:
+        workspace = self._workspace
         folder = platformdirs.user_documents_path() / "gemma4"
-        title = title_of(desk.journal.folder) if desk.conversation.history.turns else "empty"
+        title = (
+            title_of(workspace.journal.folder) if workspace.conversation.history.turns else "empty"
+        )
+        if where:
+            folder = Path(where).expanduser()
+            if folder.suffix == ".md":
+                folder, title = folder.parent, folder.stem
         path = await asyncio.to_thread(
-            export.write, desk.conversation.history, desk.journal.folder, title, folder
+            export.write, workspace.conversation.history, workspace.journal.folder, title, folder
         )
         return f"{path} is written."

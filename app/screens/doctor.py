@@ -7,11 +7,11 @@ from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.widgets import Static
 
-from mlx_gemma4.cli.doctor import Finding
 from mlx_gemma4.errors import Gemma4Error
 
+from ..devices.machine import DoctorFinding
 from ..widgets import MUTED
-from .page import Page
+from .page import PageScreen
 
 MARKS = {
     "ok": ("✓", "$text-success"),
@@ -20,7 +20,7 @@ MARKS = {
 }
 
 
-class DoctorScreen(Page):
+class DoctorScreen(PageScreen):
     """One finding a line, with its remedy below."""
 
     HEADING = "Doctor"
@@ -36,14 +36,14 @@ class DoctorScreen(Page):
     async def _ask(self) -> None:
         place = self.query_one(VerticalScroll)
         try:
-            findings = await asyncio.to_thread(self.desk.devices.findings)
+            findings = await asyncio.to_thread(self.workspace.devices.findings)
         except Gemma4Error as error:
-            findings = [Finding("problem", "doctor", error.cause, error.remedy)]
+            findings = [DoctorFinding("problem", "doctor", error.cause, error.remedy)]
         await place.remove_children()
         await place.mount(*(Static(line(finding), classes="finding") for finding in findings))
         problems = sum(finding.level == "problem" for finding in findings)
         warnings = sum(finding.level == "warning" for finding in findings)
-        self.tell(f"{counted(problems, 'problem')}, {counted(warnings, 'warning')}")
+        self.subtitle(f"{counted(problems, 'problem')}, {counted(warnings, 'warning')}")
         place.focus()
 
 
@@ -52,7 +52,7 @@ def counted(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
 
 
-def line(finding: Finding) -> Content:
+def line(finding: DoctorFinding) -> Content:
     """Write a finding."""
     mark, colour = MARKS[finding.level]
     remedy = f"\n{'':16}{finding.remedy}" if finding.remedy else ""

@@ -7,10 +7,10 @@ from textual.widgets import Static
 
 from .. import commands
 from ..widgets import MUTED
-from .page import Page
+from .page import PageScreen
 
 
-class HelpScreen(Page):
+class HelpScreen(PageScreen):
     """The keys under their headings."""
 
     HEADING = "Keys"
@@ -31,7 +31,7 @@ class HelpScreen(Page):
             )
 
     def _keys(self, command: commands.Command) -> str:
-        return ", ".join(map(commands.shown, self.desk.keys[command.id])) or f"/{command.id}"
+        return ", ".join(map(commands.shown, self.workspace.keys[command.id])) or f"/{command.id}"
 
     def _help(self, command: commands.Command) -> Content:
         when = "" if command.when is commands.When.ALWAYS else f"  ({command.when})"

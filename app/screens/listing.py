@@ -7,24 +7,24 @@ from textual.content import Content
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
-from ..desk import Desk
-from .page import Page
+from ..workspace import Workspace
+from .page import PageScreen
 
 One = TypeVar("One")
 
 
-class Listing(Page, Generic[One]):
+class Listing(PageScreen, Generic[One]):
     """A page whose content has one `OptionList`.
 
     Args:
-        desk: what all screens share.
+        workspace: what all screens share.
 
     Attributes:
         listed: what the list shows, in order.
     """
 
-    def __init__(self, desk: Desk) -> None:
-        super().__init__(desk)
+    def __init__(self, workspace: Workspace) -> None:
+        super().__init__(workspace)
         self.listed: Sequence[One] = ()
 
     def fill(self, listed: Sequence[One], line: Callable[[One], Content]) -> None:

@@ -5,13 +5,13 @@ from pathlib import Path
 from textual.app import ComposeResult
 from textual.widgets import RichLog
 
-from .page import Page
+from .page import PageScreen
 
 END = 64 * 1024
 """Bytes of the log that are shown."""
 
 
-class LogScreen(Page):
+class LogScreen(PageScreen):
     """The last lines."""
 
     HEADING = "Log"
@@ -22,9 +22,9 @@ class LogScreen(Page):
 
     def on_mount(self) -> None:
         """Read them."""
-        self.tell(str(self.desk.log))
+        self.subtitle(str(self.workspace.log))
         lines = self.query_one(RichLog)
-        lines.write(end_of(self.desk.log) or "Nothing is in the log.")
+        lines.write(end_of(self.workspace.log) or "Nothing is in the log.")
         lines.focus()
 
 

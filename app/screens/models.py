@@ -6,35 +6,27 @@ from collections.abc import Sequence
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.content import Content
-from textual.message import Message
 from textual.widgets import OptionList, Static
 
 from mlx_gemma4.errors import Gemma4Error
 
 from .. import models_list
-from ..desk import problem_of
-from ..models_list import Choice
+from ..messages import StartJob
+from ..models_list import ModelChoice
 from ..widgets import MUTED
-from ..widgets.gauges import short
+from ..widgets.status_bar import short
 from .listing import Listing
 
 LEAST, AROUND = 44, 36
 """Cells for the name of a model at the least, and cells of a line around it."""
 
 
-class ModelsScreen(Listing[Choice]):
+class ModelsScreen(Listing[ModelChoice]):
     """The list above, what is known of one below."""
 
     HEADING = "Models"
-    KEYS = (("enter", "Load"), ("d", "Download"), ("c", "Stop that"))
+    KEYS = (("enter", "Load"), ("d", "Download"), ("c", "Cancel"))
     BINDINGS = [Binding("d", "get", show=False), Binding("c", "stop", show=False)]
-
-    class Told(Message):
-        """A download or conversion tells; None at its end."""
-
-        def __init__(self, words: str | None) -> None:
-            super().__init__()
-            self.words = words
 
     def content(self) -> ComposeResult:
         """The list and two lines."""
@@ -49,15 +41,19 @@ class ModelsScreen(Listing[Choice]):
         self.query_one(OptionList).focus()
 
     async def _read(self) -> None:
-        self.tell("looking ...")
-        machine = self.desk.machine
+        self.subtitle("looking ...")
+        machine = self.workspace.machine
         if machine is None:
-            machine = self.desk.machine = await asyncio.to_thread(self.desk.devices.machine)
+            machine = self.workspace.machine = await asyncio.to_thread(
+                self.workspace.devices.machine
+            )
         self._show(await asyncio.to_thread(models_list.choices, machine))
-        self.tell(f"{machine.budget / 1e9:.1f} GB for a model ({machine.rule})" if machine else "")
+        self.subtitle(
+            f"{machine.budget / 1e9:.1f} GB for a model ({machine.rule})" if machine else ""
+        )
 
-    def _show(self, found: Sequence[Choice]) -> None:
-        now = self.desk.conversation.model_name
+    def _show(self, found: Sequence[ModelChoice]) -> None:
+        now = self.workspace.conversation.model_name
         wanted = max((len(label(one)) for one in found), default=0)
         room = min(wanted, max(LEAST, self.app.size.width - AROUND))
         self.fill(found, lambda one: line(one, one.name == now, room))
@@ -84,61 +80,60 @@ class ModelsScreen(Listing[Choice]):
             self._say("It does not fit into the memory. Press Enter again to try it all the same.")
             return
         try:
-            self.desk.load(chosen.name)
+            self.workspace.load(chosen.name)
         except OSError as error:
-            self.program.chat.problem(problem_of(error))
+            self.problem(error)
         self.dismiss()
 
     def action_get(self) -> None:
         """Say what a download takes; asked for again, begin it."""
-        program, chosen = self.program, self.chosen
-        if chosen is None or chosen.here or program.getting is not None:
+        chosen = self.chosen
+        if chosen is None or chosen.here or self.workspace.job is not None:
             return
         if self._asked == f"get {chosen.name}":
-            program.get(chosen)
-            self._say("Beginning ...")
+            self.app.post_message(StartJob(chosen))
+            self._say("Starting ...")
         elif chosen.weights:
             self._ask(chosen)
         else:
             self._say("Asking the Hub for its size ...")
             self.run_worker(self._look_up(chosen), exclusive=True)
 
-    async def _look_up(self, chosen: Choice) -> None:
+    async def _look_up(self, chosen: ModelChoice) -> None:
         try:
-            known = await asyncio.to_thread(models_list.looked_up, chosen, self.desk.machine)
+            known = await asyncio.to_thread(models_list.looked_up, chosen, self.workspace.machine)
         except Gemma4Error as error:
             self._say(f"{error.title}. {error.cause} {error.remedy}")
             return
         self._show([known if one.name == known.name else one for one in self.listed])
         self._ask(known)
 
-    def _ask(self, chosen: Choice) -> None:
+    def _ask(self, chosen: ModelChoice) -> None:
         self._asked = f"get {chosen.name}"
         self._say(question(chosen, models_list.free(chosen)))
 
     def action_stop(self) -> None:
         """Stop the download or conversion."""
-        program = self.program
-        if program.getting is not None:
-            program.getting.stop()
-            self._say("Stopping. What has come stays, and goes on the next time.")
+        if self.workspace.job is not None:
+            self.workspace.job.stop()
+            self._say("Stopping. What has come stays, and is resumed the next time.")
 
-    async def on_models_screen_told(self, message: Told) -> None:
-        """Show how far it is."""
-        self._say(message.words or "")
-        if message.words is None:
-            await self._read()
+    def show_progress(self, line: str | None) -> None:
+        """Show how far a download or conversion is; None at its end."""
+        self._say(line or "")
+        if line is None:
+            self.run_worker(self._read())
 
     def _say(self, words: str) -> None:
         self.query_one("#progress", Static).update(words)
 
 
-def label(one: Choice) -> str:
+def label(one: ModelChoice) -> str:
     """What it is called, and how it would be converted."""
     return f"{one.label} as {one.recipe}" if one.recipe else one.label
 
 
-def line(one: Choice, loaded: bool, room: int) -> Content:
+def line(one: ModelChoice, loaded: bool, room: int) -> Content:
     """Write a model, with so many cells for its name."""
     mark, colour = ("✓", "$text-success") if one.here else ("↓", MUTED)
     if loaded:
@@ -159,7 +154,7 @@ def size(count: int) -> str:
     return f"{count / 1e9:5.2f} GB" if count >= 1e8 else f"{count / 1e6:5.1f} MB"
 
 
-def about(one: Choice) -> Content:
+def about(one: ModelChoice) -> Content:
     """Say all that is known of a model."""
     facts = []
     if one.weights:
@@ -170,17 +165,17 @@ def about(one: Choice) -> Content:
     return Content.assemble((one.about, ""), "\n", (" · ".join([where, *facts]), MUTED))
 
 
-def question(one: Choice, free: int) -> str:
+def question(one: ModelChoice, free: int) -> str:
     """Say what a download takes."""
     takes = f"about {size(one.weights).strip()}" if one.weights else "some GB"
     comes = size(one.download).strip() if one.download else "the checkpoint"
     if not one.recipe:
         return (
             f"This downloads {takes} as it is into the Hub's cache; {free / 1e9:.0f} GB are free. "
-            "Press D again to begin."
+            "Press D again to start."
         )
     return (
         f"gemma4 convert {one.name} --recipe {one.recipe} downloads {comes} and writes "
         f"{takes} to {models_list.target(one)}; "
-        f"{free / 1e9:.0f} GB are free. Press D again to begin."
+        f"{free / 1e9:.0f} GB are free. Press D again to start."
     )

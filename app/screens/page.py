@@ -1,7 +1,5 @@
 """What all pages over the chat have: a title, a line about their keys, and Escape to go back."""
 
-from typing import TYPE_CHECKING, cast
-
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Container
@@ -9,18 +7,17 @@ from textual.content import Content
 from textual.screen import Screen
 from textual.widgets import Static
 
-from ..desk import Desk
+from ..messages import ShowProblem
+from ..state import Problem
 from ..widgets import MUTED
-
-if TYPE_CHECKING:
-    from ..app import TerminalApp
+from ..workspace import Workspace
 
 
-class Page(Screen[None]):
+class PageScreen(Screen[None]):
     """A page.
 
     Args:
-        desk: what all screens share.
+        workspace: what all screens share.
     """
 
     BINDINGS = [Binding("escape", "back", show=False)]
@@ -28,9 +25,9 @@ class Page(Screen[None]):
     KEYS: tuple[tuple[str, str], ...] = ()
     """Keys of the page and what they do, for its last line."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, workspace: Workspace) -> None:
         super().__init__()
-        self.desk = desk
+        self.workspace = workspace
 
     def compose(self) -> ComposeResult:
         """The title above, the keys below, the page between."""
@@ -43,18 +40,17 @@ class Page(Screen[None]):
         yield Static(Content.assemble(*parts), classes="keys")
 
     def content(self) -> ComposeResult:
-        """Give what is on the page."""
+        """What is on the page."""
         yield from ()
 
-    @property
-    def program(self) -> "TerminalApp":
-        """The program itself."""
-        return cast("TerminalApp", self.app)
-
-    def tell(self, words: str) -> None:
-        """Say something in the heading."""
+    def subtitle(self, words: str) -> None:
+        """Write something behind the title."""
         line = Content.assemble((self.HEADING, "bold"), (f"   {words}" if words else "", MUTED))
         self.query_one(".heading", Static).update(line)
+
+    def problem(self, error: Exception) -> None:
+        """Have the chat show an error."""
+        self.app.post_message(ShowProblem(Problem.of(error)))
 
     def action_back(self) -> None:
         """Go back to what is below."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 
 from textual.app import ComposeResult
 from textual.binding import Binding
@@ -10,13 +11,13 @@ from textual.widgets import Input, OptionList
 
 from mlx_gemma4.errors import Gemma4Error
 
-from ..conversation.store import Saved
-from ..desk import problem_of
+from ..conversation.store import SavedConversation
+from ..messages import ConversationOpened
 from ..widgets import MUTED, clean
 from .listing import Listing
 
 
-class SessionsScreen(Listing[Saved]):
+class SessionsScreen(Listing[SavedConversation]):
     """The list, the one that was written last first."""
 
     HEADING = "Conversations"
@@ -40,27 +41,26 @@ class SessionsScreen(Listing[Saved]):
         self.query_one(OptionList).focus()
 
     async def _read(self) -> None:
-        now = self.desk.journal.folder.name
-        saved = await asyncio.to_thread(self.desk.store.list)
+        now = self.workspace.journal.folder.name
+        saved = await asyncio.to_thread(self.workspace.store.list)
         self.fill(saved, lambda one: line(one, one.id == now))
-        self.tell("" if saved else "There is none yet.")
+        self.subtitle("" if saved else "There is none yet.")
 
     async def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
         """Go on with it."""
         chosen = self.listed[event.option_index]
-        program = self.program
-        if chosen.id == self.desk.journal.folder.name:
+        if chosen.id == self.workspace.journal.folder.name:
             self.dismiss()
             return
-        self.tell("Opening ...")
+        self.subtitle("Opening ...")
         try:
-            journal, conversation = await asyncio.to_thread(self.desk.open, chosen.id)
+            journal, conversation = await asyncio.to_thread(self.workspace.open, chosen.id)
         except Gemma4Error as error:
-            program.chat.problem(problem_of(error))
+            self.problem(error)
         else:
-            self.desk.change_to(journal, conversation)
-            self.desk.begin()
-            program.chat.show_conversation()
+            self.workspace.change_to(journal, conversation)
+            self.workspace.conversation.begin()
+            self.app.post_message(ConversationOpened())
         self.dismiss()
 
     def action_rename(self) -> None:
@@ -74,7 +74,7 @@ class SessionsScreen(Listing[Saved]):
         """Take the title."""
         event.input.display = False
         if (chosen := self.chosen) is not None:
-            self.desk.store.rename(chosen.id, event.value)
+            self._try(lambda: self.workspace.store.rename(chosen.id, event.value))
         await self._read()
         self.query_one(OptionList).focus()
 
@@ -83,19 +83,30 @@ class SessionsScreen(Listing[Saved]):
         chosen = self.chosen
         if chosen is None:
             return
-        if chosen.id == self.desk.journal.folder.name:
-            self.tell("This one is open: begin another one first.")
+        if chosen.id == self.workspace.journal.folder.name:
+            self.subtitle("This one is open: begin another one first.")
             return
-        self.desk.store.delete(chosen.id)
+        if not self._try(lambda: self.workspace.store.delete(chosen.id)):
+            return
         self._deleted.append(chosen.id)
         await self._read()
-        self.tell(f"Deleted: {chosen.title}. U brings it back.")
+        self.subtitle(f"Deleted: {chosen.title}. U brings it back.")
 
     async def action_undo(self) -> None:
         """Bring back what was deleted last."""
         if self._deleted:
-            self.desk.store.restore(self._deleted.pop())
+            name = self._deleted.pop()
+            self._try(lambda: self.workspace.store.restore(name))
             await self._read()
+
+    def _try(self, work: Callable[[], object]) -> bool:
+        """Do something on the disk; whether it was done."""
+        try:
+            work()
+        except Gemma4Error as error:
+            self.problem(error)
+            return False
+        return True
 
     def action_back(self) -> None:
         """Leave the title, or go back."""
@@ -107,9 +118,12 @@ class SessionsScreen(Listing[Saved]):
             self.dismiss()
 
 
-def line(one: Saved, held: bool) -> Content:
+def line(one: SavedConversation, held: bool) -> Content:
     """Write a conversation."""
     when = time.strftime("%Y-%m-%d %H:%M", time.localtime(one.updated))
     return Content.assemble(
-        (f"{when}   ", MUTED), clean(one.title), ("   open" if held else "", MUTED)
+        (f"{when}   ", MUTED),
+        clean(one.title),
+        ("   open" if held else "", MUTED),
+        (f"   {clean(one.damage)}" if one.damage else "", "$text-error"),
     )

@@ -10,11 +10,12 @@ from textual.widgets import Input, Select, Static, Switch
 from mlx_gemma4.errors import Gemma4Error
 
 from .. import settings
-from ..desk import OF_ENGINE, problem_of
-from .page import Page
+from ..messages import SettingsChanged
+from ..workspace import OF_WORKER
+from .page import PageScreen
 
 
-class SettingsScreen(Page):
+class SettingsScreen(PageScreen):
     """One line a setting, in the order of the file."""
 
     HEADING = "Settings"
@@ -29,15 +30,15 @@ class SettingsScreen(Page):
                     continue  # several at once: in the file
                 with Horizontal(classes="setting"):
                     yield Static(name, classes="name", markup=False)
-                    yield field(name, getattr(self.desk.settings, name))
+                    yield field(name, getattr(self.workspace.settings, name))
                     yield Static(settings.about(name), classes="about", markup=False)
             yield Static(
-                f"{settings.about('keys')}\n{self.desk.path}", classes="remark", markup=False
+                f"{settings.about('keys')}\n{self.workspace.path}", classes="remark", markup=False
             )
 
     def on_mount(self) -> None:
         """Say where they are."""
-        self.tell(str(self.desk.path))
+        self.subtitle(str(self.workspace.path))
 
     def on_switch_changed(self, event: Switch.Changed) -> None:
         """Take a yes or no."""
@@ -71,25 +72,24 @@ class SettingsScreen(Page):
 
     def _take(self, widget: Input | Select[Any] | Switch, value: Any) -> None:
         name = (widget.id or "").removeprefix("set-")
-        if value == getattr(self.desk.settings, name):
+        if value == getattr(self.workspace.settings, name):
             widget.remove_class("wrong")
             return
         if wrong := settings.problem(name, value):
             widget.add_class("wrong")
-            self.tell(f"{name}: {wrong}.")
+            self.subtitle(f"{name}: {wrong}.")
             return
         widget.remove_class("wrong")
-        program = self.program
         try:
             if name == "model":
-                self.desk.load(value)
+                self.workspace.load(value)
             else:
-                self.desk.change(**{name: value})
+                self.workspace.change(**{name: value})
         except (OSError, Gemma4Error) as error:
-            program.chat.problem(problem_of(error))
-        program.use_theme()
-        later = "; it holds from the next conversation on" if name in OF_ENGINE else ""
-        self.tell(f"{name} is {'empty' if value in ('', None) else value}{later}.")
+            self.problem(error)
+        self.app.post_message(SettingsChanged())
+        later = "; it holds from the next conversation on" if name in OF_WORKER else ""
+        self.subtitle(f"{name} is {'empty' if value in ('', None) else value}{later}.")
 
 
 def field(name: str, value: Any) -> Input | Select[Any] | Switch:

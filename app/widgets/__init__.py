@@ -6,6 +6,10 @@ MUTED = "$foreground 60%"
 _CONTROLS = {code: None for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
 
 
+GLUE = "\u2800"
+"""Looks like a space, and no line is broken at it."""
+
+
 def clean(text: str) -> str:
     """Take out control characters: a terminal would obey those that a model or a file name has.
 

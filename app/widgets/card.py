@@ -9,6 +9,7 @@ from textual.containers import Horizontal, Vertical
 from textual.message import Message
 from textual.widgets import Static
 
+from ..state import Problem
 from . import clean
 
 
@@ -45,14 +46,14 @@ class WayOut(Static, can_focus=True):
 
     def action_take(self) -> None:
         """Tell the card's screen."""
-        self.post_message(Card.Taken(self.way))
+        self.post_message(ErrorCard.Taken(self.way))
         if self.way is CLOSE:
             for ancestor in self.ancestors:
-                if isinstance(ancestor, Card):
+                if isinstance(ancestor, ErrorCard):
                     ancestor.remove()
 
 
-class Card(Vertical):
+class ErrorCard(Vertical):
     """One error in the transcript."""
 
     class Taken(Message):
@@ -62,16 +63,20 @@ class Card(Vertical):
             super().__init__()
             self.way = way
 
-    def __init__(self, title: str, cause: str, remedy: str, ways: Sequence[Way] = ()) -> None:
+    def __init__(self, problem: Problem, ways: Sequence[Way] = ()) -> None:
         super().__init__(classes="card")
-        self.title, self.cause, self.remedy = clean(title), clean(cause), clean(remedy)
-        self.ways = (*ways, CLOSE)
+        self.problem, self.ways = problem, (*ways, CLOSE)
 
     def compose(self) -> ComposeResult:
         """The lines, below each other."""
         for name in ("title", "cause", "remedy"):
-            if text := getattr(self, name):
-                yield Static(text, classes=name, markup=False)
+            yield Static(clean(getattr(self.problem, name)), classes=name, markup=False)
         with Horizontal(classes="ways"):
             for way in self.ways:
                 yield WayOut(way)
+
+    async def change(self, problem: Problem, ways: Sequence[Way]) -> None:
+        """Show what the cause is now."""
+        if problem != self.problem or (*ways, CLOSE) != self.ways:
+            self.problem, self.ways = problem, (*ways, CLOSE)
+            await self.recompose()

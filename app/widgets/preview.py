@@ -22,6 +22,8 @@ THUMBNAIL = (960, 600)
 """Pixels of the picture that is kept for drawing."""
 ROWS, COLUMNS = 13, 60
 """The most cells that a preview takes; on a small screen a third of its height."""
+SMALL_ROWS, COLUMN = 4, 18
+"""Rows of a picture that is one of many, and the cells of its column."""
 CELL = 2.0
 """How much higher than wide a cell is, about."""
 
@@ -36,10 +38,10 @@ def read(path: Path) -> Pillow.Image | None:
     return small
 
 
-def cells(image: tuple[int, int], screen: Size) -> tuple[int, int]:
+def cells(image: tuple[int, int], screen: Size, small: bool = False) -> tuple[int, int]:
     """Say how many (columns, rows) a picture of these pixels (width, height) takes."""
-    rows = max(3, min(ROWS, screen.height // 3))
-    columns = max(8, min(COLUMNS, screen.width - 8))
+    rows = SMALL_ROWS if small else max(3, min(ROWS, screen.height // 3))
+    columns = COLUMN - 2 if small else max(8, min(COLUMNS, screen.width - 8))
     width, height = image
     scale = min(columns / width, rows * CELL / height)
     return max(1, round(width * scale)), max(1, round(height * scale / CELL))
@@ -56,11 +58,16 @@ def picture(image: Pillow.Image) -> Widget:
 
 
 class Preview(Vertical):
-    """A picture and its caption; the picture comes when it has been read."""
+    """A picture and its caption; the picture comes when it has been read.
 
-    def __init__(self, caption: str) -> None:
+    Args:
+        caption: below it.
+        small: it is one of many.
+    """
+
+    def __init__(self, caption: str, small: bool = False) -> None:
         super().__init__(classes="preview")
-        self._caption = caption
+        self._caption, self._small = caption, small
         self._image: Pillow.Image | None = None
         self._drawn: Widget | None = None
 
@@ -80,13 +87,16 @@ class Preview(Vertical):
             self._fit()
             await self.mount(self._drawn, before=0)
 
-    def tell(self, caption: str) -> None:
-        """Say something else below it."""
+    def change(self, caption: str, small: bool) -> None:
+        """Write something else below it, and draw it as large as that is."""
         self._caption = caption
+        if small != self._small:
+            self._small = small
+            self._fit()
         for line in self.query(".caption").results(Static):
             line.update(caption)
 
     def _fit(self) -> None:
         if self._image is not None and self._drawn is not None:
-            columns, rows = cells(self._image.size, self.app.size)
+            columns, rows = cells(self._image.size, self.app.size, self._small)
             self._drawn.styles.width, self._drawn.styles.height = columns, rows

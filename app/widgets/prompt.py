@@ -3,18 +3,42 @@
 A chip like `[Image #1]` is deleted as one, and what it stands for goes with it.
 """
 
+import re
 from pathlib import Path
 
 from textual import events
 from textual.binding import Binding
+from textual.document import _wrapped_document
 from textual.message import Message
 from textual.widgets import TextArea
 
 from ..devices.files import pasted
-from . import clean
+from . import GLUE, clean
+
+_CHIP = re.compile(r"\[Image #\d+\]|\[Audio \d+:\d+\]")
+_wrap = _wrapped_document.compute_wrap_offsets  # type: ignore[attr-defined]
 
 
-class Prompt(TextArea):
+def _wrap_chips_whole(
+    text: str,
+    width: int,
+    tab_size: int,
+    fold: bool = True,
+    precomputed_tab_sections: list[tuple[str, int]] | None = None,
+) -> list[int]:
+    """As Textual wraps a line, but never within a chip."""
+    glued = _CHIP.sub(lambda chip: chip[0].replace(" ", GLUE), text)
+    return _wrap(glued, width, tab_size, fold, precomputed_tab_sections)
+
+
+# it has no hook for this
+_wrapped_document.compute_wrap_offsets = _wrap_chips_whole  # type: ignore[attr-defined]
+
+LONG = 8_000
+"""Characters from which on a pasted text is attached: laying out megabytes takes seconds."""
+
+
+class PromptInput(TextArea):
     """The text area of the chat."""
 
     BINDINGS = [
@@ -23,6 +47,7 @@ class Prompt(TextArea):
         Binding("tab", "complete", show=False, priority=True),
         Binding("up", "earlier", show=False),
         Binding("down", "later", show=False),
+        Binding("end", "end_or_newest", show=False, id="newest"),
         Binding("backspace", "delete_left", show=False),
         Binding("delete", "delete_right", show=False),
     ]
@@ -34,10 +59,10 @@ class Prompt(TextArea):
             super().__init__()
             self.text = text
 
-    class Talk(Message):
+    class TalkPressed(Message):
         """Space was pressed and there is no text."""
 
-    class Detached(Message):
+    class ChipsDeleted(Message):
         """The chips of these attachments were deleted."""
 
         def __init__(self, attachments: list[int]) -> None:
@@ -50,6 +75,16 @@ class Prompt(TextArea):
         def __init__(self, paths: list[Path]) -> None:
             super().__init__()
             self.paths = paths
+
+    class LongText(Message):
+        """A text was pasted that is too long to be edited here."""
+
+        def __init__(self, text: str) -> None:
+            super().__init__()
+            self.text = text
+
+    class Newest(Message):
+        """End was pressed where it has nothing to do in the prompt."""
 
     class Pasted(Message):
         """Something without text was pasted: perhaps a picture."""
@@ -77,7 +112,7 @@ class Prompt(TextArea):
         if event.key == "space" and not self.text:
             event.stop()
             event.prevent_default()
-            self.post_message(self.Talk())
+            self.post_message(self.TalkPressed())
             return
         await super()._on_key(event)
 
@@ -88,6 +123,8 @@ class Prompt(TextArea):
             self.post_message(self.Pasted())
         elif paths := pasted(event.text):
             self.post_message(self.Files(paths))
+        elif len(event.text) > LONG:
+            self.post_message(self.LongText(event.text))
         else:
             self.insert(clean(event.text))
 
@@ -109,6 +146,13 @@ class Prompt(TextArea):
     def action_new_line(self) -> None:
         """Begin another line."""
         self.insert("\n")
+
+    def action_end_or_newest(self) -> None:
+        """Go to the end of the line; from there to the newest answer."""
+        before = self.cursor_location
+        self.action_cursor_line_end()
+        if self.cursor_location == before:
+            self.post_message(self.Newest())
 
     def action_complete(self) -> None:
         """Take a suggestion, or go to the next widget."""
@@ -199,7 +243,7 @@ class Prompt(TextArea):
         for number in gone:
             del self.chips[number]
         if gone:
-            self.post_message(self.Detached(gone))
+            self.post_message(self.ChipsDeleted(gone))
 
     def write(self, text: str) -> None:
         """Replace all of it."""

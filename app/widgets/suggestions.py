@@ -15,7 +15,7 @@ from . import MUTED
 
 MOST = 8
 """Suggestions that are shown."""
-NEVER_TYPED = (*OF_THE_PROMPT, "escape")
+NEVER_TYPED = (*OF_THE_PROMPT, "escape", "page_up", "page_down", "line_up", "line_down")
 """Commands that are about the prompt itself, or the same as another one."""
 
 
@@ -67,7 +67,9 @@ def of_commands(text: str, situation: Situation) -> list[Suggestion]:
     """Give the commands that a slash and a beginning may mean, and that can be used now."""
     found = [one for one in commands.find(text) if commands.available(one, situation)]
     typed = [one for one in found if one.id not in NEVER_TYPED]
-    return [Suggestion(f"/{one.id}", one.help, command=one.id) for one in typed]
+    return [
+        Suggestion(f"/{one.id} {one.argument}".rstrip(), one.help, command=one.id) for one in typed
+    ]
 
 
 def of_files(text: str) -> list[Suggestion]:

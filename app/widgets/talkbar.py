@@ -23,7 +23,7 @@ BLOCKS = " ▁▂▃▄▅▆▇█"
 
 
 @dataclass(frozen=True)
-class Talk:
+class TalkStatus:
     """What the bar tells.
 
     Attributes:
@@ -48,11 +48,11 @@ class Talk:
 
 
 class TalkBar(Widget):
-    """Draws a `Talk` on one line, and a second one for what was heard."""
+    """Draws a `TalkStatus` on one line, and a second one for what was heard."""
 
-    talk: reactive[Talk] = reactive(Talk(), layout=True)
+    talk: reactive[TalkStatus] = reactive(TalkStatus(), layout=True)
 
-    def watch_talk(self, talk: Talk) -> None:
+    def watch_talk(self, talk: TalkStatus) -> None:
         """Show or hide it."""
         self.display = bool(talk.label or talk.heard)
         self.set_class(talk.label == "rec", "recording")
@@ -76,7 +76,7 @@ def bars(levels: tuple[float, ...], width: int) -> str:
     return drawn.rjust(width)
 
 
-def _line(talk: Talk, width: int) -> Content:
+def _line(talk: TalkStatus, width: int) -> Content:
     dot = "$text-error" if talk.label == "rec" else MUTED
     left = Content.assemble(("● ", dot), (talk.label, f"{dot} bold"), " ")
     for right in _choices(talk):
@@ -86,7 +86,7 @@ def _line(talk: Talk, width: int) -> Content:
     return left
 
 
-def _choices(talk: Talk) -> Iterator[Content]:
+def _choices(talk: TalkStatus) -> Iterator[Content]:
     """What may stand on the right, from all to little."""
     level = talk.levels[-1] if talk.levels else -math.inf
     loud = " -∞ dB" if level == -math.inf else f"{level:4.0f} dB"

@@ -3,16 +3,18 @@
 Only the newest entries are widgets. The view follows what comes while it is at the end.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from textual.containers import VerticalScroll
 from textual.widget import Widget
 from textual.widgets import Static
 
-from ..conversation.history import History, Turn
+from ..conversation.history import History, ShownTurn
+from ..state import Problem, Source
 from . import clean
-from .card import Card
-from .turns import Answer, Question
+from .card import ErrorCard, Way
+from .turns import AnswerView, QuestionView
 
 KEPT = 24
 """The most entries that are widgets; the conversation's file has them all."""
@@ -23,9 +25,8 @@ class Transcript(VerticalScroll, can_focus=True):
 
     def __init__(self) -> None:
         super().__init__()
-        self._turns: dict[int, Question | Answer] = {}
-        self._failed: dict[int, Card] = {}
-        self._draft: Question | None = None
+        self._turns: dict[int, QuestionView | AnswerView] = {}
+        self._draft: QuestionView | None = None
         self._longer = False
 
     def watch_virtual_size(self) -> None:
@@ -47,7 +48,6 @@ class Transcript(VerticalScroll, can_focus=True):
     async def open(self, history: History, media: Path) -> None:
         """Show the end of another conversation."""
         self._turns.clear()
-        self._failed.clear()
         self._draft = None
         await self.remove_children()
         await self.update(history, set(list(history.turns)[-KEPT:]), media)
@@ -73,8 +73,8 @@ class Transcript(VerticalScroll, can_focus=True):
             elif turn.role == "model":
                 await self._show_answer(turn, history, hint)
             elif turn.state != "recording":
-                question = await self._turn(number, Question(media))
-                assert isinstance(question, Question)
+                question = await self._turn(number, QuestionView(media))
+                assert isinstance(question, QuestionView)
                 await question.show(turn.attachments, turn.text, turn.heard, turn.remarks)
 
     async def draft(self, history: History, media: Path, hint: str) -> None:
@@ -86,7 +86,7 @@ class Transcript(VerticalScroll, can_focus=True):
                 self._draft = None
             return
         if self._draft is None:
-            self._draft = Question(media, hint)
+            self._draft = QuestionView(media, hint)
             self._draft.add_class("draft")
             await self.mount(self._draft)
         await self._draft.show(waiting, "")
@@ -99,7 +99,6 @@ class Transcript(VerticalScroll, can_focus=True):
         old = entries[: max(0, len(entries) - KEPT)]
         if old:
             self._turns = {n: widget for n, widget in self._turns.items() if widget not in old}
-            self._failed = {n: card for n, card in self._failed.items() if card not in old}
             await self.remove_children(old)
             await self._tell_of_earlier()
 
@@ -107,27 +106,41 @@ class Transcript(VerticalScroll, can_focus=True):
         """Add a remark of the program."""
         await self.add(Static(clean(text), classes="note", markup=False))
 
-    def last_card(self) -> Card | None:
-        """Give the newest error that is not closed."""
-        cards = self.query(Card)
+    async def show_problem(self, problem: Problem, ways: Sequence[Way]) -> None:
+        """Show an error at the end; one of its code that is shown already is changed instead."""
+        for card in self.query(ErrorCard):
+            if card.problem.code == problem.code:
+                await card.change(problem, ways)
+                card.scroll_visible(animate=False)
+                return
+        await self.add(ErrorCard(problem, ways))
+
+    async def withdraw(self, source: Source) -> None:
+        """Remove the errors about something that works again."""
+        for card in self.query(ErrorCard):
+            if card.problem.source == source:
+                await card.remove()
+
+    def last_card(self) -> ErrorCard | None:
+        """The newest error that is not closed."""
+        cards = self.query(ErrorCard)
         return cards.last() if cards else None
 
-    def answer(self, number: int) -> Answer | None:
+    def answer(self, number: int) -> AnswerView | None:
         """Give the widget of a turn of the model, if it is one."""
         widget = self._turns.get(number)
-        return widget if isinstance(widget, Answer) else None
+        return widget if isinstance(widget, AnswerView) else None
 
-    async def _show_answer(self, turn: Turn, history: History, hint: str) -> None:
-        answer = await self._turn(turn.id, Answer())
-        assert isinstance(answer, Answer)
+    async def _show_answer(self, turn: ShownTurn, history: History, hint: str) -> None:
+        answer = await self._turn(turn.id, AnswerView())
+        assert isinstance(answer, AnswerView)
         last = turn is history.last("model")
         facts = " · ".join(filter(None, (turn.facts, hint if last and turn.over else "")))
         answer.show(turn, facts)
-        if turn.error is not None and turn.id not in self._failed:
-            card = self._failed[turn.id] = Card(*turn.error)
-            await self.add(card)
 
-    async def _turn(self, number: int, fresh: Question | Answer) -> Question | Answer:
+    async def _turn(
+        self, number: int, fresh: QuestionView | AnswerView
+    ) -> QuestionView | AnswerView:
         """Give the widget of a turn; one that is not there yet is added."""
         if number not in self._turns:
             self._turns[number] = fresh
@@ -135,9 +148,8 @@ class Transcript(VerticalScroll, can_focus=True):
         return self._turns[number]
 
     async def _remove(self, number: int) -> None:
-        for entry in (self._turns.pop(number, None), self._failed.pop(number, None)):
-            if entry is not None:
-                await entry.remove()
+        if (entry := self._turns.pop(number, None)) is not None:
+            await entry.remove()
 
     async def _tell_of_earlier(self) -> None:
         if not self.query(".earlier"):

@@ -4,27 +4,33 @@ import asyncio
 import time
 from pathlib import Path
 
+from rich.segment import Segment
 from textual.app import ComposeResult
-from textual.containers import Vertical
+from textual.containers import ItemGrid, Vertical
 from textual.content import Content
+from textual.strip import Strip
 from textual.widgets import Markdown, Static
 
 from mlx_gemma4.media.images import BUDGETS
 from mlx_gemma4.media.video import FRAME_TOKENS
 
 from ..conversation.entries import Attachment, clock
-from ..conversation.history import Turn
+from ..conversation.history import ShownTurn
 from ..devices.screen import caption, tokens_of
-from . import MUTED, clean
-from .preview import Preview, read
+from . import GLUE, MUTED, clean
+from .preview import COLUMN, Preview, read
 
 SHARE = 4
 """Drawing what has come of an answer takes at most one part in so many of the time."""
+LONGEST = 4_000
+"""Characters of a question that are shown; the file of the conversation has them all."""
+MANY = 3
+"""Pictures of a question from which on they are drawn small, side by side."""
 LEAST = 1 / 30
 """Seconds between two drawings of an answer: nobody reads faster."""
 
 
-class Question(Vertical):
+class QuestionView(Vertical):
     """What the user asks, or is about to ask.
 
     Args:
@@ -41,7 +47,8 @@ class Question(Vertical):
 
     def compose(self) -> ComposeResult:
         """The words and what belongs to them; pictures; what was understood; remarks."""
-        yield Static(classes="words")
+        yield _Glued(classes="words")
+        yield ItemGrid(min_column_width=COLUMN, classes="previews")
         yield _empty("heard")
         yield _empty("remarks")
 
@@ -58,24 +65,33 @@ class Question(Vertical):
         self.query_one(".words", Static).update(self._line())
         _fill(self.query_one(".heard", Static), self._heard())
         _fill(self.query_one(".remarks", Static), "\n".join(remarks))
+        self.set_class(len([one for one in attachments if _is_picture(one)]) >= MANY, "many")
         for gone in self._previews.keys() - self.attachments.keys():
             await self._previews.pop(gone).remove()
-        pictures = [one for one in attachments if one.kind == "image" or one.frames]
+        pictures = [one for one in attachments if _is_picture(one)]
+        small = len(pictures) >= MANY
         last = next((one for one in reversed(pictures) if one.kind == "image"), None)
         for one in pictures:
             words = _caption(one) + (f" · {self._hint}" if one is last and self._hint else "")
+            words = f"#{one.number} · {one.tokens or '…'} tokens" if small else words
             if one.id in self._previews:
-                self._previews[one.id].tell(clean(words))
+                self._previews[one.id].change(clean(words), small)
             else:
-                preview = self._previews[one.id] = Preview(clean(words))
-                await self.mount(preview, before=self.query_one(".heard"))
+                preview = self._previews[one.id] = Preview(clean(words), small)
+                await self.query_one(ItemGrid).mount(preview)
                 self.run_worker(preview.load(self._media / one.file, read), exit_on_error=False)
 
     def _line(self) -> Content:
-        parts: list[str | tuple[str, str]] = [("❯ ", MUTED), self.text]
+        text = self.text if len(self.text) <= LONGEST else f"{self.text[:LONGEST]} …"
+        parts: list[str | tuple[str, str]] = [("❯ ", MUTED), text]
         for number, one in enumerate(self.attachments.values()):
             parts += ["  " if number == 0 and self.text else " " if number else ""]
-            parts += [(clean(one.chip), f"{MUTED} bold" if one.kind == "image" else MUTED)]
+            parts += [
+                (
+                    clean(one.chip).replace(" ", GLUE),
+                    f"{MUTED} bold" if one.kind == "image" else MUTED,
+                )
+            ]
         return Content.assemble(*parts)
 
     def _heard(self) -> Content | str:
@@ -84,7 +100,17 @@ class Question(Vertical):
         return Content.assemble(("Heard: ", MUTED), (self.heard, "italic"))
 
 
-class Answer(Vertical):
+class _Glued(Static):
+    """A text in which a chip is never broken over two lines."""
+
+    def render_line(self, y: int) -> Strip:
+        """Draw a line, with spaces for what kept its words together."""
+        strip = super().render_line(y)
+        segments = [Segment(one.text.replace(GLUE, " "), one.style, one.control) for one in strip]
+        return Strip(segments, strip.cell_length)
+
+
+class AnswerView(Vertical):
     """What the model says, while it says it and afterwards."""
 
     def __init__(self) -> None:
@@ -100,7 +126,7 @@ class Answer(Vertical):
         yield _empty("remarks")
         yield _empty("facts")
 
-    def show(self, turn: Turn, facts: str) -> None:
+    def show(self, turn: ShownTurn, facts: str) -> None:
         """Show a turn as it is now; a piece of the answer is drawn soon, with what else comes.
 
         Args:
@@ -137,6 +163,10 @@ class Answer(Vertical):
         return self.drawn == self.text and (self._drawing is None or self._drawing.done())
 
 
+def _is_picture(one: Attachment) -> bool:
+    return one.kind == "image" or bool(one.frames)
+
+
 def _caption(one: Attachment) -> str:
     """What the model gets of a picture: as the engine says, and until then as it will."""
     if one.frames and one.size is not None:
@@ -154,7 +184,7 @@ def _caption(one: Attachment) -> str:
     return caption(one.name, one.size, tokens, budget)
 
 
-def _thought(turn: Turn) -> str:
+def _thought(turn: ShownTurn) -> str:
     if not turn.thought:
         return ""
     words = turn.thought.split()

@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         streams.prepare()
-        if not arguments and sys.stdin.isatty() and sys.stdout.isatty():
+        if not arguments:
             return _program()
         try:
             options = _parser().parse_args(arguments)

@@ -1,4 +1,4 @@
-"""The whole program over a FakeEngine and fake devices, for tests and for the pictures of docs/."""
+"""The whole program over a scripted worker and fake devices: for tests, and for docs/shots.py."""
 
 import asyncio
 import contextlib
@@ -17,15 +17,16 @@ from textual._wait import wait_for_idle
 from textual.pilot import Pilot
 
 from app.app import TerminalApp
-from app.conversation.store import Store
-from app.devices.parts import Devices
+from app.conversation.store import ConversationStore
+from app.devices.machine import DoctorFinding
 from app.devices.screen import Shot
-from mlx_gemma4.cli.doctor import Finding
+from app.devices.system import Devices
 from mlx_gemma4.errors import Gemma4Error
 from mlx_gemma4.events import Done
 from mlx_gemma4.footprint.estimate import Machine
+from mlx_gemma4.runtime.live import Gate
 from mlx_gemma4.runtime.reports import Report
-from mlx_gemma4.testing.scripted_worker import Answer, FakeEngine
+from mlx_gemma4.testing.scripted_worker import Answer, ScriptedWorker
 
 STATS = {
     "prompt_tokens": 300.0,
@@ -37,20 +38,22 @@ STATS = {
 }
 NOW = 1_790_000_000.0
 FINDINGS = [
-    Finding("ok", "python", "mlx-gemma4 0.1.0 on Python 3.12, arm64"),
-    Finding("ok", "mlx", "mlx 0.32.4, mlx-metal 0.32.4"),
-    Finding("warning", "microphone", "there is none", "Plug one in."),
-    Finding("problem", "wired limit", "30.0 GB of 32.0 GB", "sudo sysctl iogpu.wired_limit_mb=0"),
+    DoctorFinding("ok", "python", "mlx-gemma4 0.1.0 on Python 3.12, arm64"),
+    DoctorFinding("ok", "mlx", "mlx 0.32.4, mlx-metal 0.32.4"),
+    DoctorFinding("warning", "microphone", "there is none", "Plug one in."),
+    DoctorFinding(
+        "problem", "wired limit", "30.0 GB of 32.0 GB", "sudo sysctl iogpu.wired_limit_mb=0"
+    ),
 ]
 
 
-class StillEngine(FakeEngine):
-    """A FakeEngine whose figures of speed are always the same."""
+class StillWorker(ScriptedWorker):
+    """A ScriptedWorker whose figures of speed are always the same."""
 
-    def _tell(self, report: Report) -> None:
+    def _report(self, report: Report) -> None:
         if isinstance(report.event, Done):
             report = replace(report, event=Done(report.event.reason, STATS))
-        super()._tell(report)
+        super()._report(report)
 
 
 class FakeMicrophone:
@@ -101,7 +104,7 @@ class World:
     """Fake devices; tests change what they give."""
 
     microphone: FakeMicrophone = field(default_factory=FakeMicrophone)
-    gate: FakeGate = field(default_factory=lambda: FakeGate(10**9))
+    gate: Gate = field(default_factory=lambda: FakeGate(10**9))
     screen: Shot | Gemma4Error | None = None
     clipboard: Shot | list[Path] | None = None
     voice: list[str] | Gemma4Error = field(default_factory=lambda: ["cat"])
@@ -127,7 +130,7 @@ class World:
 
         return Devices(
             microphone=microphone,
-            gate=lambda: self.gate,
+            gate=lambda hands_free, stop_after: self.gate,
             capture=capture,
             clipboard=lambda: self.clipboard,
             voice=voice,
@@ -143,7 +146,7 @@ class Stage:
 
     app: TerminalApp
     pilot: Pilot[None]
-    engine: FakeEngine
+    engine: ScriptedWorker
     world: World
 
     async def until(self, condition: Callable[[], object], seconds: float = 8.0) -> None:
@@ -166,9 +169,9 @@ class Stage:
     async def ask(self, text: str) -> None:
         """Ask, and wait for the whole answer."""
         await self.write(text)
-        turns = len(self.app.desk.conversation.history.turns)
+        turns = len(self.app.workspace.conversation.history.turns)
         await self.press("enter")
-        history = self.app.desk.conversation.history
+        history = self.app.workspace.conversation.history
         await self.until(lambda: len(history.turns) == turns + 2)
         await self.until(lambda: history.turns[max(history.turns)].over)
         answer = self.app.chat.transcript.answer(max(history.turns))
@@ -176,7 +179,7 @@ class Stage:
 
     @property
     def text(self) -> str:
-        """What the screen shows, line by line."""
+        """ScreenArea the screen shows, line by line."""
         width = self.app.size.width
         lines = self.app.screen._compositor.render_strips()
         return "\n".join(strip.crop(0, width).text.rstrip() for strip in lines)
@@ -200,8 +203,8 @@ async def staged(
         if not path.exists():
             path.write_text(settings)
     world = world or World()
-    fake = StillEngine(answers, **engine)
-    app = TerminalApp(fake, Store(folder / "conversations"), place, world.devices())
+    fake = StillWorker(answers, **engine)
+    app = TerminalApp(fake, ConversationStore(folder / "conversations"), place, world.devices())
     # at each key Textual waits a second for a program that never rests, as while it records
     rest = functools.partial(wait_for_idle, max_sleep=0.1)
     async with contextlib.AsyncExitStack() as stack:
@@ -209,7 +212,9 @@ async def staged(
             stack.enter_context(mock.patch(f"{caller}.wait_for_idle", rest))
         pilot = await stack.enter_async_context(app.run_test(size=size, notifications=True))
         stage = Stage(app, pilot, fake, world)
-        await stage.until(lambda: app.desk.conversation.state == "ready" and app.desk.machine)
+        await stage.until(
+            lambda: app.workspace.conversation.state == "ready" and app.workspace.machine
+        )
         app.chat.prompt.cursor_blink = False
         yield stage
 

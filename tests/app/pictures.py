@@ -62,21 +62,21 @@ async def _talk(stage: Stage) -> None:
     """The main screen: a picture, an answer, and a recording that goes on."""
     await _answer(stage)
     await stage.press("space")
-    conversation = stage.app.desk.conversation
+    conversation = stage.app.workspace.conversation
     await stage.until(lambda: conversation.recording and conversation.recording.seconds >= 7)
-    await stage.until(lambda: stage.app.chat.talking._levels[-1] == LEVELS[0])
+    await stage.until(lambda: stage.app.chat.voice._levels[-1] == LEVELS[0])
 
 
 async def _answer(stage: Stage) -> None:
-    stage.world.screen = shot(stage.app.desk.folder.parent)
+    stage.world.screen = shot(stage.app.workspace.folder.parent)
     await stage.press("f5")
     await stage.until(lambda: stage.app.chat.prompt.text)
     await stage.ask("why is the third bar red?")
     figures = Figures(3_100, 32_768, 10**8, 8_400_000_000, 9_000_000_000)
-    stage.app.desk.conversation.gauges = stage.app.desk.conversation.gauges.__class__(
+    stage.app.workspace.conversation.usage = stage.app.workspace.conversation.usage.__class__(
         **vars(figures), speed=31.2
     )
-    stage.app.chat._draw_lines()
+    stage.app.chat.draw_lines()
     await stage.until(lambda: "of 280 image tokens" in stage.text or stage.app.size.height < 30)
 
 
@@ -115,10 +115,12 @@ async def _conversations(stage: Stage) -> None:
     for question in ("what is the total?", "why is the third bar red?"):
         await stage.ask(question)
         await stage.press("ctrl+n")
-        await stage.until(lambda: not stage.app.desk.conversation.history.turns)
-    for number, saved in enumerate(sorted(stage.app.desk.store.list(), key=lambda one: one.title)):
+        await stage.until(lambda: not stage.app.workspace.conversation.history.turns)
+    for number, saved in enumerate(
+        sorted(stage.app.workspace.store.list(), key=lambda one: one.title)
+    ):
         when = 1_790_000_000 + 86_400 * number
-        path = stage.app.desk.store.folder / saved.id / "events.jsonl"
+        path = stage.app.workspace.store.folder / saved.id / "events.jsonl"
         os.utime(path, (when, when))
     await stage.press("ctrl+r")
     await stage.until(lambda: "what is the total" in stage.text)

@@ -7,23 +7,24 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
 from app.conversation.attachments import shot
-from app.conversation.controller import Conversation
+from app.conversation.controller import ConversationController
 from app.conversation.entries import Attachment
-from app.conversation.history import Turn
+from app.conversation.history import ShownTurn
 from app.conversation.journal import Journal
 from app.devices.screen import Shot
-from app.devices.speech import Speaker
+from app.devices.speech import SpeechOutput
 from app.settings import DEFAULTS
 from mlx_gemma4.runtime import commands as do
-from mlx_gemma4.testing.scripted_worker import Answer, FakeEngine
+from mlx_gemma4.testing.scripted_worker import Answer, ScriptedWorker
 
 SECOND = np.full((25, 640), 0.25, np.float32)
 
 
-class Recorder(FakeEngine):
+class Recorder(ScriptedWorker):
     """A fake engine that remembers what it was told to do."""
 
     def __init__(self, answers: Sequence[Answer] = ("Yes.",), speed: float = math.inf) -> None:
@@ -39,7 +40,7 @@ class Recorder(FakeEngine):
         return [one for one in self.commands if isinstance(one, kinds)]
 
 
-class Silent(Speaker):
+class Silent(SpeechOutput):
     """A speaker that only remembers."""
 
     def __init__(self) -> None:
@@ -70,8 +71,8 @@ class Table:
         self.engine = Recorder(answers or ("Yes.",), speed)
         self.talk = self.sit()
 
-    def sit(self, speaker: Speaker | None = None) -> Conversation:
-        self.talk = Conversation(self.engine, Journal(self.folder), DEFAULTS, speaker)
+    def sit(self, speaker: SpeechOutput | None = None) -> ConversationController:
+        self.talk = ConversationController(self.engine, Journal(self.folder), DEFAULTS, speaker)
         self.talk.begin()
         return self.talk
 
@@ -81,26 +82,34 @@ class Table:
         end = time.monotonic() + 10
         while not condition():
             if (report := self.engine.read(0.05)) is not None:
-                changed |= self.talk.fold(report)
+                changed |= self.talk.fold([report])
             assert time.monotonic() < end, "it did not come to that"
+        return changed
+
+    def hear(self, frames: NDArray[np.float32]) -> set[int]:
+        """What the microphone does with frames that are spoken."""
+        changed = self.talk.start_recording()
+        self.talk.record(frames)
+        self.talk.watch_recording()
+        self.engine.send(do.Hear(frames, conversation=self.talk.id))
         return changed
 
     def settle(self) -> set[int]:
         return self.until(lambda: not self.talk.pending)
 
-    def turns(self) -> list[Turn]:
+    def turns(self) -> list[ShownTurn]:
         return list(self.talk.history.turns.values())
 
     def picture(self, name: str = "window") -> Attachment:
         image = Image.new("RGB", (640, 400), name.encode().hex()[:6].rjust(7, "#"))
-        journal = self.talk._ledger.journal
+        journal = self.talk._journaled.journal
         return self.talk.attach(shot(journal, Shot(image, name), DEFAULTS))
 
-    def again(self) -> list[Turn]:
-        """What somebody sees who opens the same folder, after the program was killed."""
-        journal = self.talk._ledger.journal
+    def again(self) -> list[ShownTurn]:
+        """ScreenArea somebody sees who opens the same folder, after the program was killed."""
+        journal = self.talk._journaled.journal
         journal.close()
-        self.talk = Conversation(self.engine, Journal(self.folder), DEFAULTS)
+        self.talk = ConversationController(self.engine, Journal(self.folder), DEFAULTS)
         return self.turns()
 
 

@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 
 from app.widgets import transcript
-from app.widgets.card import Card
-from app.widgets.turns import Answer, Question
+from app.widgets.card import ErrorCard
+from app.widgets.turns import AnswerView, QuestionView
 from mlx_gemma4.errors import Gemma4Error
 from mlx_gemma4.events import Heard, Thought, Token
 from tests.app.host import World, chart, live, shot, staged
@@ -16,7 +16,7 @@ async def test_a_question_is_answered_and_both_are_shown(tmp_path: Path) -> None
         await stage.ask("what is the total?")
         assert "❯ what is the total?" in stage.text
         assert "The total is 19.56." in stage.text
-        assert "142 tokens · 31.2 tok/s · first token 0.9 s · ctrl+g answers again" in stage.text
+        assert "142 tokens · 31.2 tok/s · first token 0.90 s · ctrl+g answers again" in stage.text
         assert stage.app.chat.prompt.text == ""
 
 
@@ -25,7 +25,7 @@ async def test_an_empty_prompt_sends_nothing(tmp_path: Path) -> None:
     async with staged(tmp_path) as stage:
         await stage.press("enter")
         await stage.pilot.pause()
-        assert not stage.app.desk.conversation.history.turns
+        assert not stage.app.workspace.conversation.history.turns
 
 
 @live
@@ -33,7 +33,7 @@ async def test_new_lines_stay_in_the_question(tmp_path: Path) -> None:
     async with staged(tmp_path) as stage:
         await stage.press("a", "ctrl+j", "b", "shift+enter", "c")
         await stage.ask("")
-        assert stage.app.desk.conversation.history.turns[1].text == "a\nb\nc"
+        assert stage.app.workspace.conversation.history.turns[1].text == "a\nb\nc"
 
 
 @live
@@ -41,7 +41,7 @@ async def test_escape_during_an_answer_keeps_the_part_that_was_said(tmp_path: Pa
     async with staged(tmp_path, ["one two three four five"], tokens_per_second=8) as stage:
         await stage.write("count")
         await stage.press("enter")
-        history = stage.app.desk.conversation.history
+        history = stage.app.workspace.conversation.history
         await stage.until(lambda: 2 in history.turns and history.turns[2].text.startswith("one"))
         assert "answering · esc stops and keeps what was said" in stage.text
         await stage.press("escape")
@@ -56,11 +56,11 @@ async def test_escape_during_an_answer_keeps_the_part_that_was_said(tmp_path: Pa
 async def test_an_answer_is_given_again_and_a_question_taken_back(tmp_path: Path) -> None:
     async with staged(tmp_path, ["First.", "Second."]) as stage:
         await stage.ask("what?")
-        await stage.until(lambda: stage.app.desk.conversation.can_redo)
+        await stage.until(lambda: stage.app.workspace.conversation.can_redo)
         await stage.press("ctrl+g")
         await stage.until(lambda: "Second." in stage.text)
         assert "First." not in stage.text
-        await stage.until(lambda: stage.app.desk.conversation.can_redo)
+        await stage.until(lambda: stage.app.workspace.conversation.can_redo)
         await stage.press("ctrl+e")
         await stage.until(lambda: stage.app.chat.prompt.text == "what?")
         await stage.until(lambda: "Second." not in stage.text)
@@ -92,7 +92,7 @@ async def test_a_failed_answer_is_a_card_with_cause_remedy_and_ways_out(tmp_path
         for words in ("No model is loaded", "It was not found.", "Load a model first."):
             assert words in stage.text
         await stage.press("escape")
-        await stage.until(lambda: not stage.app.chat.query(Card))
+        await stage.until(lambda: not stage.app.chat.query(ErrorCard))
 
 
 @live
@@ -101,11 +101,11 @@ async def test_an_engine_that_crashed_is_started_again_by_the_key_of_its_card(
 ) -> None:
     async with staged(tmp_path, ["Here."]) as stage:
         stage.engine.crash()
-        await stage.until(lambda: "The model's engine has stopped" in stage.text)
+        await stage.until(lambda: "The model's worker has stopped" in stage.text)
         assert "^t start it again" in stage.text
         assert "no model" in stage.text
         await stage.press("ctrl+t")
-        await stage.until(lambda: stage.app.desk.conversation.state == "ready")
+        await stage.until(lambda: stage.app.workspace.conversation.state == "ready")
         await stage.ask("are you there?")
         assert "Here." in stage.text
 
@@ -119,7 +119,7 @@ async def test_a_pasted_path_becomes_a_picture_with_its_tokens_and_a_chip(tmp_pa
         await stage.press("ctrl+d")
         await stage.until(lambda: "of 140 image tokens" in stage.text)
         await stage.ask("why?")
-        turn = stage.app.desk.conversation.history.turns[1]
+        turn = stage.app.workspace.conversation.history.turns[1]
         assert (turn.text, turn.attachments[0].budget) == ("why?", 140)
         assert "❯ why?  [Image #1]" in stage.text
 
@@ -130,9 +130,9 @@ async def test_a_chip_is_deleted_as_one_and_its_picture_with_it(tmp_path: Path) 
         await stage.app.chat.prompt._on_paste(paste(str(chart(tmp_path))))
         await stage.until(lambda: stage.app.chat.prompt.text == "[Image #1] ")
         await stage.press("backspace", "backspace")
-        await stage.until(lambda: not stage.app.desk.conversation.history.waiting)
+        await stage.until(lambda: not stage.app.workspace.conversation.history.waiting)
         assert stage.app.chat.prompt.text == ""
-        await stage.until(lambda: not stage.app.chat.query(Question))
+        await stage.until(lambda: not stage.app.chat.query(QuestionView))
 
 
 @live
@@ -147,7 +147,7 @@ async def test_a_screenshot_waits_and_a_cancelled_one_does_not(tmp_path: Path) -
     async with staged(tmp_path) as stage:
         await stage.press("ctrl+s")
         await stage.pilot.pause(0.1)
-        assert not stage.app.desk.conversation.history.waiting
+        assert not stage.app.workspace.conversation.history.waiting
         stage.world.screen = shot(tmp_path)
         await stage.press("ctrl+s")
         await stage.until(lambda: "window · 1280×800 →" in stage.text)
@@ -222,9 +222,9 @@ async def test_only_the_newest_turns_are_widgets(
     async with staged(tmp_path) as stage:
         for number in range(6):
             await stage.ask(f"question {number}")
-        turns = len(stage.app.chat.query(Question)) + len(stage.app.chat.query(Answer))
+        turns = len(stage.app.chat.query(QuestionView)) + len(stage.app.chat.query(AnswerView))
         assert turns == 6
-        assert len(stage.app.desk.conversation.history.turns) == 12
+        assert len(stage.app.workspace.conversation.history.turns) == 12
         assert stage.app.chat.query(".earlier")
 
 

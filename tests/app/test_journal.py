@@ -12,40 +12,39 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.conversation import journal as module
+from app.conversation import journal_file as module
 from app.conversation.entries import (
-    Asked,
-    Attached,
     Attachment,
-    Begun,
-    Detached,
-    Ended,
+    AttachmentAdded,
+    AttachmentRemoved,
     Entry,
-    Remarked,
-    Remembered,
-    Removed,
-    Said,
-    Using,
+    ModelChosen,
+    NoteAdded,
+    QuestionSent,
+    TextAdded,
+    TurnEnded,
+    TurnsRemoved,
+    TurnStarted,
     from_json,
     to_json,
 )
 from app.conversation.history import History
-from app.conversation.journal import EVENTS, Journal
+from app.conversation.journal import Journal
+from app.conversation.journal_file import EVENTS
 from mlx_gemma4.errors import Gemma4Error
 
 PICTURE = Attachment(1, "image", 1, "x.png", "window", (640, 480), budget=280, tokens=266)
 EXAMPLES: list[Entry] = [
-    Begun(1, "user", 1.5),
-    Attached(PICTURE),
-    Detached(1),
-    Asked(1, "why?\n\u2028ünï\x00"),
-    Said(2, "text", " be"),
-    Remarked(2, "late"),
-    Ended(2, "done", "stop", {"reply_tokens": 3.0}),
-    Ended(2, "failed", error=("a", "b", "c")),
-    Removed(2),
-    Remembered(2),
-    Using("tiny"),
+    TurnStarted(1, "user", 1.5),
+    AttachmentAdded(PICTURE),
+    AttachmentRemoved(1),
+    QuestionSent(1, "why?\n\u2028ünï\x00"),
+    TextAdded(2, "text", " be"),
+    NoteAdded(2, "late"),
+    TurnEnded(2, "done", "stop", {"reply_tokens": 3.0}),
+    TurnEnded(2, "failed", error=("code", "a", "b", "c")),
+    TurnsRemoved(2),
+    ModelChosen("tiny"),
 ]
 
 
@@ -116,12 +115,12 @@ def test_a_damaged_line_is_left_out_and_counted(tmp_path: Path, line: bytes) -> 
 KILLED = """
 import sys
 from pathlib import Path
-from app.entries import Said
-from app.journal import Journal
+from app.conversation.entries import TextAdded
+from app.conversation.journal import Journal
 journal = Journal(Path(sys.argv[1]))
 number = 0
 while True:
-    journal.append(Said(1, "text", f"{number} "))
+    journal.append(TextAdded(1, "text", f"{number} "))
     print(number, flush=True)
     number += 1
 """
@@ -137,8 +136,9 @@ def test_a_program_that_is_killed_loses_nothing_that_it_wrote(tmp_path: Path) ->
         told += process.stdout.readlines()
     written = int(told[-1] if told[-1].endswith(b"\n") else told[-2])
     with Journal(tmp_path) as journal:
-        said = [entry.text for entry in journal.entries() if isinstance(entry, Said)]
-    assert said[: written + 1] == [f"{n} " for n in range(written + 1)]
+        texts = [entry.text for entry in journal.entries() if isinstance(entry, TextAdded)]
+    said = "".join(texts).split()
+    assert said[: written + 1] == [str(n) for n in range(written + 1)]
     assert len(said) <= written + 2
 
 
@@ -175,17 +175,17 @@ def test_an_earlier_version_is_brought_up_to_date_step_by_step_and_kept(
     def drop(lines: list[module.Line]) -> list[module.Line]:
         return [line for line in lines if line["is"] != "detached"]
 
-    monkeypatch.setattr(module, "VERSION", 3)
-    monkeypatch.setattr(module, "MIGRATIONS", {1: spell, 2: drop})
-    expected = [EXAMPLES[0], EXAMPLES[1], Asked(1, "WHY?\n\u2028ÜNÏ\x00")]
+    monkeypatch.setattr(module, "VERSION", 4)
+    monkeypatch.setattr(module, "MIGRATIONS", {2: spell, 3: drop})
+    expected = [EXAMPLES[0], EXAMPLES[1], QuestionSent(1, "WHY?\n\u2028ÜNÏ\x00")]
     with Journal(tmp_path) as journal:
         assert list(journal.entries()) == expected
         journal.append(EXAMPLES[4])
     with Journal(tmp_path) as journal:
         assert list(journal.entries()) == [*expected, EXAMPLES[4]]
-    assert (tmp_path / "events-version-1.jsonl").read_bytes() == before
+    assert (tmp_path / "events-version-2.jsonl").read_bytes() == before
     head = json.loads((tmp_path / EVENTS).read_bytes().split(b"\n")[0])
-    assert head == {**json.loads(before.split(b"\n")[0]), "version": 3}
+    assert head == {**json.loads(before.split(b"\n")[0]), "version": 4}
 
 
 def test_a_full_disk_leaves_whole_lines_and_is_told(
@@ -223,9 +223,9 @@ def test_a_recording_becomes_a_wav_file_of_the_same_sound(tmp_path: Path) -> Non
         journal.record(tone[:4])
         journal.record(tone[4:])
         assert journal.recorded_seconds == pytest.approx(0.4)
-        name, seconds = journal.end_recording() or ("", 0.0)
+        ((name, seconds),) = journal.end_recording()
         assert (seconds, journal.recorded_seconds) == (pytest.approx(0.4), 0.0)
-        assert journal.end_recording() is None
+        assert journal.end_recording() == []
     with wave.open(str(tmp_path / name)) as file:
         assert (file.getframerate(), file.getnchannels()) == (16_000, 1)
         read = np.frombuffer(file.readframes(6400), "<i2") / 32767
@@ -238,41 +238,41 @@ def test_a_recording_survives_a_crash_up_to_the_last_frames(tmp_path: Path) -> N
     with (tmp_path / "recording.raw").open("ab") as file:
         file.write(b"\x01")  # half a sample
     with Journal(tmp_path) as journal:
-        assert (journal.end_recording() or ("", 0))[1] == pytest.approx(0.2)
+        assert [seconds for _, seconds in journal.end_recording()] == [pytest.approx(0.2)]
 
 
 def test_the_disk_is_waited_for_at_the_end_of_a_turn_and_not_by_the_caller(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    begun, free, waited = threading.Event(), threading.Event(), threading.Event()
+    callers: list[str] = []
+    waited, may_go_on = threading.Event(), threading.Event()
 
-    def slow(file: int) -> None:
-        begun.set()
-        if free.wait(10):
-            waited.set()
+    def stuck(file: int) -> None:
+        callers.append(threading.current_thread().name)
+        waited.set()
+        may_go_on.wait(20)
 
-    monkeypatch.setattr(os, "fsync", slow)
+    monkeypatch.setattr(os, "fsync", stuck)
     with Journal(tmp_path) as journal:
         for entry in (*EXAMPLES[:1], *EXAMPLES[4:6]):
             journal.append(entry)
-        assert not begun.is_set()
-        journal.append(EXAMPLES[6])
-        # the disk holds whoever waits for it until now, and the caller is here already
-        assert begun.wait(10) and not waited.is_set()
-        free.set()
-        assert waited.wait(10)
+        assert not callers
+        journal.append(EXAMPLES[6])  # returns, though the disk never answers
+        assert waited.wait(20)
+        assert callers == ["journal"]
+        may_go_on.set()
 
 
 def test_many_thousands_of_entries_are_read_and_folded(tmp_path: Path) -> None:
     with Journal(tmp_path) as journal:
         for turn in range(1, 1001, 2):
-            journal.append(Begun(turn, "user", 0.0))
-            journal.append(Attached(Attachment(turn, "image", turn, "a.png", "window")))
-            journal.append(Asked(turn, "why?"))
-            journal.append(Begun(turn + 1, "model", 0.0))
+            journal.append(TurnStarted(turn, "user", 0.0))
+            journal.append(AttachmentAdded(Attachment(turn, "image", turn, "a.png", "window")))
+            journal.append(QuestionSent(turn, "why?"))
+            journal.append(TurnStarted(turn + 1, "model", 0.0))
             for _ in range(36):
-                journal.append(Said(turn + 1, "text", " because"))
-            journal.append(Ended(turn + 1, "done", "stop"))
+                journal.append(TextAdded(turn + 1, "text", " because"))
+            journal.append(TurnEnded(turn + 1, "done", "stop"))
     with Journal(tmp_path) as journal:
         history = History(journal.entries())
     assert len(history.turns) == 1000

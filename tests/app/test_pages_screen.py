@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from app import commands, models_list
-from app.widgets.card import Card
+from app.widgets.card import ErrorCard
 from tests.app.host import Stage, chart, live, staged
 
 
@@ -43,7 +43,7 @@ async def test_the_doctor_shows_findings_and_remedies(tmp_path: Path) -> None:
 @live
 async def test_the_log_shows_its_end(tmp_path: Path) -> None:
     async with staged(tmp_path) as stage:
-        stage.app.desk.log.write_text("something happened\n")
+        stage.app.workspace.log.write_text("something happened\n")
         await stage.press("f12")
         await stage.until(lambda: "something happened" in stage.text)
 
@@ -57,12 +57,12 @@ async def test_a_setting_is_written_at_once_and_a_wrong_value_is_explained(tmp_p
         line.value = "64"  # type: ignore[attr-defined]
         line.focus()
         await stage.press("enter")
-        await stage.until(lambda: "max_tokens = 64" in stage.app.desk.path.read_text())
-        assert stage.app.desk.conversation.settings.max_tokens == 64
+        await stage.until(lambda: "max_tokens = 64" in stage.app.workspace.path.read_text())
+        assert stage.app.workspace.conversation.settings.max_tokens == 64
         line.value = "many"  # type: ignore[attr-defined]
         await stage.press("enter")
         await stage.until(lambda: "max_tokens: it must be a whole number" in stage.text)
-        assert stage.app.desk.settings.max_tokens == 64
+        assert stage.app.workspace.settings.max_tokens == 64
 
 
 @live
@@ -71,7 +71,7 @@ async def test_a_settings_file_with_an_error_is_told_and_used_as_far_as_it_goes(
 ) -> None:
     async with staged(tmp_path, settings="max_tokens = 77\nnonsense = 1\n") as stage:
         assert "there is no setting nonsense" in stage.text
-        assert stage.app.desk.settings.max_tokens == 77
+        assert stage.app.workspace.settings.max_tokens == 77
 
 
 @live
@@ -80,7 +80,7 @@ async def test_the_theme_changes_and_is_kept(tmp_path: Path) -> None:
         stage.app.do("theme")
         await stage.pilot.pause()
         assert stage.app.theme == "textual-light"
-        assert 'theme = "light"' in stage.app.desk.path.read_text()
+        assert 'theme = "light"' in stage.app.workspace.path.read_text()
 
 
 @live
@@ -111,9 +111,11 @@ async def test_conversations_are_renamed_deleted_and_brought_back(tmp_path: Path
         await stage.until(lambda: "Cats" in stage.text)
         await stage.press("d")
         await stage.until(lambda: "There is none" in stage.text or "Deleted: Cats" in stage.text)
-        assert not stage.app.desk.store.list()
+        assert not stage.app.workspace.store.list()
         await stage.press("u")
-        await stage.until(lambda: [one.title for one in stage.app.desk.store.list()] == ["Cats"])
+        await stage.until(
+            lambda: [one.title for one in stage.app.workspace.store.list()] == ["Cats"]
+        )
 
 
 @live
@@ -123,7 +125,7 @@ async def test_the_conversation_that_is_held_cannot_be_deleted(tmp_path: Path) -
         await open_conversations(stage)
         await stage.press("d")
         await stage.until(lambda: "This one is open" in stage.text)
-        assert len(stage.app.desk.store.list()) == 1
+        assert len(stage.app.workspace.store.list()) == 1
 
 
 @live
@@ -133,9 +135,9 @@ async def test_a_conversation_that_was_killed_goes_on_with_all_that_was_said(
     async with staged(tmp_path, ["one two three four"], tokens_per_second=5) as stage:
         await stage.write("count")
         await stage.press("enter")
-        history = stage.app.desk.conversation.history
+        history = stage.app.workspace.conversation.history
         await stage.until(lambda: 2 in history.turns and "two" in history.turns[2].text)
-        journal = stage.app.desk.journal.folder / "events.jsonl"
+        journal = stage.app.workspace.journal.folder / "events.jsonl"
         copy = tmp_path / "killed" / journal.parent.name
         copy.mkdir(parents=True)
         (copy / "events.jsonl").write_bytes(journal.read_bytes())  # what a SIGKILL leaves
@@ -160,9 +162,9 @@ async def test_models_are_listed_with_how_they_fit_and_loaded(
         await stage.press("down")
         await stage.until(lambda: "quantized to 4 bits" in stage.text)
         await stage.press("enter")
-        await stage.until(lambda: stage.app.desk.conversation.state == "ready")
+        await stage.until(lambda: stage.app.workspace.conversation.state == "ready")
         await stage.until(lambda: stage.text.startswith(" tiny-4bit"))
-        assert 'model = "tiny-4bit"' in stage.app.desk.path.read_text()
+        assert 'model = "tiny-4bit"' in stage.app.workspace.path.read_text()
 
 
 @live
@@ -175,17 +177,17 @@ async def test_a_download_is_asked_for_twice_and_runs_in_a_process_of_its_own(
         "echo 'Error: The disk is full' >&2\nexit 2\n"
     )
     script.chmod(0o755)
-    monkeypatch.setattr("app.converting.GEMMA4", [str(script)])
+    monkeypatch.setattr("app.jobs.GEMMA4", [str(script)])
     monkeypatch.setattr(models_list, "folder", lambda: tmp_path / "models")
     async with staged(tmp_path) as stage:
         await stage.press("f2")
         await stage.until(lambda: "google/gemma-4-12B-it as 4bit" in stage.text)
         await stage.press("down", "down", "d")
-        await stage.until(lambda: "Press D again to begin." in " ".join(stage.text.split()))
+        await stage.until(lambda: "Press D again to start." in " ".join(stage.text.split()))
         await stage.press("d")
         await stage.until(lambda: "Downloaded 1.00 of 2.00 GB" in stage.text)
         await stage.press("escape")
-        await stage.until(lambda: stage.app.chat.query(Card))
+        await stage.until(lambda: stage.app.chat.query(ErrorCard))
         await stage.until(lambda: "The disk is full" in stage.text)
 
 
@@ -217,10 +219,10 @@ async def test_a_newcomer_sees_a_picture_and_hears_a_question_with_two_keys(
         await stage.until(lambda: "[Audio 0:0" in stage.app.chat.prompt.text)
         await stage.press("enter")
         await stage.until(lambda: "That is all it takes." in stage.text)
-        first, _, second, _ = stage.app.desk.conversation.history.turns.values()
+        first, _, second, _ = stage.app.workspace.conversation.history.turns.values()
         assert first.text == "what is the total?"
         assert [one.kind for one in second.attachments] == ["image", "sound"]
-        assert "# max_tokens = 1024" in stage.app.desk.path.read_text()
+        assert "# max_tokens = 1024" in stage.app.workspace.path.read_text()
 
 
 @live

@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw
 
 from app.devices import linux, permissions, screen
 from app.devices.permissions import Refused
-from app.devices.watch import Watch
+from app.devices.screen_watcher import ChangeDetector
 from mlx_gemma4.errors import Gemma4Error
 from mlx_gemma4.media.images import BUDGETS, patches
 from tests.app.display import x_server
@@ -50,7 +50,7 @@ def test_a_mac_takes_pictures_by_screencapture(
     program: Program,
     shot: Image.Image,
     tmp_path: Path,
-    what: screen.What,
+    what: screen.ScreenArea,
     arguments: str,
     name: str,
 ) -> None:
@@ -198,7 +198,7 @@ def display(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 @pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}")
 def test_a_real_screen_is_taken_and_watched(display: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(linux.shutil, "which", lambda name: None)  # Pillow alone
-    watch = Watch(1.0)
+    watch = ChangeDetector(1.0)
     empty = screen.capture("region")
     assert empty is not None and empty.image.size == (800, 600)
     assert empty.name == "screen" and "whole screen" in empty.note
@@ -231,7 +231,7 @@ def page(lines: int, clock: str = "12:00", cursor: bool = False) -> Image.Image:
 
 
 def test_a_screen_is_shown_when_text_changed_and_not_for_a_clock_or_a_cursor() -> None:
-    watch = Watch(2.0)
+    watch = ChangeDetector(2.0)
     assert watch.look(page(5), 0)
     assert not watch.look(page(5, "12:01"), 10)
     assert not watch.look(page(5, cursor=True), 20)
@@ -240,14 +240,14 @@ def test_a_screen_is_shown_when_text_changed_and_not_for_a_clock_or_a_cursor() -
 
 
 def test_a_change_that_comes_too_soon_is_shown_when_its_time_has_come() -> None:
-    watch = Watch(2.0)
+    watch = ChangeDetector(2.0)
     assert watch.look(page(1), 0)
     assert not watch.look(page(2), 1.9)
     assert watch.look(page(2), 2.0)
 
 
 def test_small_changes_that_add_up_are_shown() -> None:
-    watch = Watch(0.0)
+    watch = ChangeDetector(0.0)
     assert watch.look(page(0), 0)
     image = page(0)
     shown = []
@@ -258,7 +258,7 @@ def test_small_changes_that_add_up_are_shown() -> None:
 
 
 def test_another_resolution_is_a_change() -> None:
-    watch = Watch(1.0)
+    watch = ChangeDetector(1.0)
     assert watch.look(page(1), 0)
     assert watch.look(page(1).resize((640, 400)), 1)
 

@@ -1,5 +1,6 @@
 """The conversation over a fake engine: what is done, what is told, and what is written."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,7 +27,7 @@ def test_a_question_is_answered_and_both_are_on_the_disk(table: Make) -> None:
     assert (question.role, question.text, question.state) == ("user", "why?", "done")
     assert (answer.role, answer.text, answer.state) == ("model", "It is red.", "done")
     assert answer.facts.startswith("3 tokens · ")
-    assert one.talk.gauges.used > 0 and one.talk.gauges.speed > 0
+    assert one.talk.usage.used > 0 and one.talk.usage.speed > 0
     assert one.again() == [question, answer]
 
 
@@ -54,7 +55,7 @@ def test_escape_keeps_the_part_that_was_said_marked_as_stopped(table: Make) -> N
     answer = one.turns()[1]
     assert answer.state == "interrupted" and "one two three".startswith(answer.text[:7])
     assert 0 < len(answer.text) < len("one two three four five six seven eight")
-    assert "stopped" in answer.facts and "tokens" in answer.facts
+    assert re.match(r"(1 token|[2-8] tokens) · .* · stopped$", answer.facts)
     assert one.talk.escape() is None
     assert one.again()[1] == answer
 
@@ -106,9 +107,11 @@ def test_a_picture_that_is_taken_back_is_taken_from_the_model_and_the_others_sta
     one.settle()
     assert list(one.talk.history.waiting) == [second.id]
     path = one.folder / second.file
-    assert one.engine.told(do.Rewind, do.AddImage)[2:] == [do.Rewind(1), one.engine.commands[-1]]
+    discard = do.Discard(conversation="talk")
+    assert one.engine.told(do.Discard, do.AddImage)[2:] == [discard, one.engine.commands[-1]]
     last = one.engine.told(do.AddImage)[-1]
     assert isinstance(last, do.AddImage) and last.image == path
+    assert path.is_file() and not (one.folder / first.file).exists()
     third = one.picture("three")
     assert (third.number, third.id) == (3, 3)  # never a number twice
 
@@ -139,8 +142,10 @@ def test_the_tokens_of_a_picture_are_those_that_the_model_was_trained_with(table
 def test_the_tokens_of_a_picture_with_the_models_own_budget_go_up_from_that(table: Make) -> None:
     one = table()
     one.talk.settings = LARGE
-    name = one.picture().file
+    journal = one.talk._journaled.journal
+    content = journal.path(one.picture().file).read_bytes()
     one.talk.detach(1)
+    name = journal.put(content, ".png")
     one.talk.attach(Ready("image", name, "a.png", (640, 400)))
     one.settle()
     changed = one.talk.detail()
@@ -158,17 +163,18 @@ def test_what_the_model_cannot_take_does_not_wait_any_more_and_is_told(table: Ma
 
 def test_a_text_file_becomes_words_with_its_name(table: Make, tmp_path: Path) -> None:
     one = table()
-    name = one.talk._ledger.journal.put(b"x = 1\n", ".txt")
+    name = one.talk._journaled.journal.put(b"x = 1\n", ".txt")
     assert one.talk.attach(Ready("text", name, "a.py")).chip == "[a.py]"
-    assert one.engine.told(do.AddText) == [do.AddText("a.py:\nx = 1\n\n")]
+    said = do.AddText("a.py:\nx = 1\n\n", conversation="talk")
+    assert one.engine.told(do.AddText) == [said]
 
 
 def test_speech_is_heard_while_it_is_spoken_and_kept_as_a_sound(table: Make) -> None:
     one = table([Heard("what is it"), Token("Tea.", 1)])
     one.settle()
-    assert one.talk.hear(SECOND[:10]) == {1}
+    assert one.hear(SECOND[:10]) == {1}
     assert one.talk.state == "listening" and one.turns()[0].state == "recording"
-    one.talk.hear(SECOND[10:])
+    one.hear(SECOND[10:])
     recording = one.talk.recording
     assert recording is not None and recording.seconds == pytest.approx(1.0)
     one.until(lambda: one.talk.recording and one.talk.recording.heard == pytest.approx(1.0))
@@ -180,19 +186,19 @@ def test_speech_is_heard_while_it_is_spoken_and_kept_as_a_sound(table: Make) -> 
     assert (one.folder / question.attachments[0].file).is_file()
     kinds = [type(command) for command in one.engine.told(do.Hear, do.EndSpeech, do.Reply)]
     assert kinds == [do.Hear, do.Hear, do.EndSpeech, do.Reply]
-    assert one.engine.told(do.Reply)[0] == do.Reply(1024, heard=True)
+    assert one.engine.told(do.Reply)[0] == do.Reply(1024, heard=True, conversation="talk")
 
 
 def test_words_alone_need_no_transcript(table: Make) -> None:
     one = table()
     one.talk.send("hello")
-    assert one.engine.told(do.Reply) == [do.Reply(1024, heard=False)]
+    assert one.engine.told(do.Reply) == [do.Reply(1024, heard=False, conversation="talk")]
 
 
 def test_a_long_recording_becomes_clips_of_thirty_seconds(table: Make) -> None:
     one = table()
     for _ in range(31):
-        one.talk.hear(SECOND)
+        one.hear(SECOND)
     assert one.talk.recording is not None
     assert (one.talk.recording.clip, one.talk.recording.seconds) == (2, pytest.approx(1.0))
     one.talk.send("")
@@ -205,13 +211,13 @@ def test_escape_discards_the_recording_and_keeps_what_else_waits(table: Make) ->
     made = one.picture()
     one.settle()
     for _ in range(31):
-        one.talk.hear(SECOND)
+        one.hear(SECOND)
     assert one.talk.escape() == {1}
     one.settle()
     assert one.turns() == [] and list(one.talk.history.waiting) == [made.id]
     assert one.talk.state == "ready"
-    kinds = [type(command) for command in one.engine.told(do.AddImage, do.Rewind)]
-    assert kinds == [do.AddImage, do.Rewind, do.AddImage]
+    kinds = [type(command) for command in one.engine.told(do.AddImage, do.Discard)]
+    assert kinds == [do.AddImage, do.Discard, do.AddImage]
     assert one.again() == [] and list(one.talk.history.waiting) == [made.id]
 
 
@@ -225,7 +231,7 @@ def test_talking_stops_the_answer_and_the_voice(table: Make) -> None:
     one.talk.send("count")
     one.until(lambda: len(voice.heard) >= 2)
     assert voice.speaking
-    one.talk.hear(SECOND)
+    one.hear(SECOND)
     assert voice.heard[-1] == "<stop>" and not voice.speaking
     assert one.turns()[1].state == "interrupted"
     one.talk.discard()
@@ -254,7 +260,7 @@ def test_an_answer_is_read_aloud_only_where_that_is_wanted(table: Make) -> None:
 def test_regenerating_goes_back_to_the_question_and_keeps_what_waits(table: Make) -> None:
     one = table([Heard("say it"), Token("First.", 1)], [Heard("say it"), Token("Second.", 1)])
     one.settle()
-    one.talk.hear(SECOND)
+    one.hear(SECOND)
     assert not one.talk.can_redo
     one.talk.send("")
     one.settle()
@@ -267,11 +273,10 @@ def test_regenerating_goes_back_to_the_question_and_keeps_what_waits(table: Make
     question, answer = one.turns()
     assert (question.heard, answer.text, answer.id) == ("say it", "Second.", 3)
     assert list(one.talk.history.waiting) == [made.id]
-    late = one.engine.commands[one.engine.commands.index(do.Rewind(2)) :]
-    assert [type(command) for command in late if isinstance(command, do.Reply | do.AddImage)] == [
-        do.Reply,
-        do.AddImage,
-    ]
+    opened = one.engine.told(do.Open)[-1]
+    late = one.engine.commands[[each is opened for each in one.engine.commands].index(True) :]
+    assert [type(command) for command in late] == [do.Open, do.AddSound, do.Reply, do.AddImage]
+    assert isinstance(opened, do.Open) and opened.turns == ()
     assert one.talk.can_redo
     assert [turn.text for turn in one.again()] == ["", "Second."]
 
@@ -296,19 +301,20 @@ def test_editing_takes_the_question_back_with_its_attachments(table: Make) -> No
     assert one.talk.can_redo
 
 
-def test_marks_that_nobody_needs_are_let_go(table: Make) -> None:
-    one = table()
-    for number in range(6):
-        one.talk.send(str(number))
+def test_a_question_that_is_taken_back_leaves_the_worker_the_turns_before_it(table: Make) -> None:
+    one = table("First.", "Second.", "Third.")
+    for question in ("one", "two"):
+        one.talk.send(question)
         one.settle()
     one.talk.regenerate()
     one.settle()
+    opened = one.engine.told(do.Open)[-1]
+    assert isinstance(opened, do.Open)
+    said = [(turn.role, [part.text for part in turn.parts]) for turn in opened.turns]  # type: ignore[union-attr]
+    assert said == [("user", ["one"]), ("model", ["First."])]
     one.talk.edit()
     one.settle()
-    marks = set(range(1, len(one.engine.told(do.Mark)) + 1))
-    forgotten = [command.mark for command in one.engine.told(do.Forget)]  # type: ignore[union-attr]
-    assert len(forgotten) == len(set(forgotten))
-    assert len(marks - set(forgotten)) <= 2
+    assert one.engine.told(do.Open)[-1].turns[1].parts == opened.turns[1].parts  # type: ignore[union-attr]
 
 
 def test_thoughts_notices_and_reasons_belong_to_their_turn(table: Make) -> None:
@@ -352,7 +358,7 @@ def test_tokens_cannot_be_changed_while_somebody_speaks(table: Make) -> None:
     one = table()
     one.settle()
     made = one.picture()
-    one.talk.hear(SECOND)
+    one.hear(SECOND)
     assert one.talk.detail() is None
     one.talk.detach(made.id)
     assert list(one.talk.history.waiting) == [made.id]

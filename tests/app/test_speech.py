@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from app.devices.speech import Speaker, command
+from app.devices.speech import SpeechOutput, command
 from mlx_gemma4.errors import Gemma4Error
 from tests.app.programs import Program
 
@@ -34,8 +34,8 @@ def said(tmp_path: Path, program: Program, monkeypatch: pytest.MonkeyPatch) -> P
 
 
 @pytest.fixture
-def speaker(said: Path) -> Iterator[Speaker]:
-    one = Speaker(["say"])
+def speaker(said: Path) -> Iterator[SpeechOutput]:
+    one = SpeechOutput(["say"])
     yield one
     one.close()
 
@@ -62,7 +62,7 @@ def alive(pid: int) -> bool:
     return state != "Z"  # killed, and nobody waited for it
 
 
-def test_an_answer_is_spoken_in_order_while_it_comes(speaker: Speaker, said: Path) -> None:
+def test_an_answer_is_spoken_in_order_while_it_comes(speaker: SpeechOutput, said: Path) -> None:
     for piece in ("One", " is", " one. ", "Two", " `code`. Three"):
         speaker.add(piece)
     wait(lambda: lines(said / "said")[:1] == ["One is one."])
@@ -72,7 +72,7 @@ def test_an_answer_is_spoken_in_order_while_it_comes(speaker: Speaker, said: Pat
 
 
 def test_stop_kills_the_voice_in_mid_sentence_with_its_children(
-    speaker: Speaker, said: Path
+    speaker: SpeechOutput, said: Path
 ) -> None:
     (said / "slow").touch()
     speaker.add("A long sentence. Another one. ")
@@ -88,7 +88,7 @@ def test_stop_kills_the_voice_in_mid_sentence_with_its_children(
 
 
 def test_after_a_stop_the_next_answer_is_spoken_from_its_beginning(
-    speaker: Speaker, said: Path
+    speaker: SpeechOutput, said: Path
 ) -> None:
     (said / "slow").touch()
     speaker.add("First. And a half sentence")
@@ -101,7 +101,7 @@ def test_after_a_stop_the_next_answer_is_spoken_from_its_beginning(
     assert lines(said / "said") == ["Second."]
 
 
-def test_adding_words_never_waits_for_the_voice(speaker: Speaker, said: Path) -> None:
+def test_adding_words_never_waits_for_the_voice(speaker: SpeechOutput, said: Path) -> None:
     (said / "slow").touch()
     for _ in range(200):
         speaker.add("Again and again. ")
@@ -112,7 +112,7 @@ def test_adding_words_never_waits_for_the_voice(speaker: Speaker, said: Path) ->
 
 def test_the_program_is_told_when_it_begins_and_when_it_ends(said: Path) -> None:
     states: list[bool] = []
-    holder: list[Speaker] = []
+    holder: list[SpeechOutput] = []
     ended = threading.Event()
 
     def changed() -> None:
@@ -120,7 +120,7 @@ def test_the_program_is_told_when_it_begins_and_when_it_ends(said: Path) -> None
         if not states[-1]:
             ended.set()
 
-    speaker = Speaker(["say"], changed)
+    speaker = SpeechOutput(["say"], changed)
     holder.append(speaker)
     speaker.add("One. Two. ")
     assert ended.wait(10)
@@ -131,7 +131,7 @@ def test_the_program_is_told_when_it_begins_and_when_it_ends(said: Path) -> None
 def test_a_voice_that_fails_is_told_with_what_it_said(program: Program) -> None:
     program("say", "cat > /dev/null; echo 'Voice Nobody not found' >&2; exit 3")
     told = threading.Event()
-    speaker = Speaker(["say"], lambda: speaker.problem and told.set())
+    speaker = SpeechOutput(["say"], lambda: speaker.problem and told.set())
     speaker.add("One. Two. Three. ")
     assert told.wait(10)
     wait(lambda: not speaker.speaking)
@@ -140,7 +140,7 @@ def test_a_voice_that_fails_is_told_with_what_it_said(program: Program) -> None:
 
 
 def test_a_voice_that_is_not_there_is_told() -> None:
-    speaker = Speaker(["/nowhere/say"])
+    speaker = SpeechOutput(["/nowhere/say"])
     speaker.add("One. ")
     wait(lambda: speaker.problem)
     wait(lambda: not speaker.speaking)
@@ -171,7 +171,7 @@ def test_espeak_speaks_a_sentence_and_faster_at_a_higher_rate(tmp_path: Path) ->
     seconds = []
     for rate in (120, 300):
         path = tmp_path / f"{rate}.wav"
-        speaker = Speaker([*command("en", rate), "-w", str(path)])
+        speaker = SpeechOutput([*command("en", rate), "-w", str(path)])
         speaker.add("The total of the receipt is nineteen fifty six. ")
         wait(lambda speaker=speaker: not speaker.speaking)
         speaker.close()
@@ -187,7 +187,7 @@ def test_espeak_says_that_a_voice_is_not_known() -> None:
         [*command("xx-nobody"), "--stdout"], input=b"x", capture_output=True
     ).returncode
     assert known > 0
-    speaker = Speaker([*command("xx-nobody"), "--stdout"])
+    speaker = SpeechOutput([*command("xx-nobody"), "--stdout"])
     speaker.add("One. ")
     wait(lambda: speaker.problem)
     speaker.close()

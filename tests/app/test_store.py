@@ -1,35 +1,46 @@
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from app.conversation.entries import Asked, Attached, Attachment, Begun, Ended, Said, Using
+from app.conversation.entries import (
+    Attachment,
+    AttachmentAdded,
+    ModelChosen,
+    QuestionSent,
+    TextAdded,
+    TurnEnded,
+    TurnStarted,
+)
 from app.conversation.export import write
 from app.conversation.history import History
-from app.conversation.store import Store, title_of
+from app.conversation.store import ConversationStore, title_of
 from mlx_gemma4.errors import Gemma4Error
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "conversations")
+def store(tmp_path: Path) -> ConversationStore:
+    return ConversationStore(tmp_path / "conversations")
 
 
-def asked(store: Store, text: str, at: int = 0) -> str:
+def asked(store: ConversationStore, text: str, at: int = 0) -> str:
     """Hold a conversation of one question."""
     with store.new() as journal:
-        journal.append(Begun(1, "user", 0.0))
-        journal.append(Asked(1, text))
+        journal.append(TurnStarted(1, "user", 0.0))
+        journal.append(QuestionSent(1, text))
     if at:
         os.utime(journal.folder / "events.jsonl", (at, at))
     return journal.folder.name
 
 
-def test_without_conversations_the_list_is_empty(store: Store) -> None:
+def test_without_conversations_the_list_is_empty(store: ConversationStore) -> None:
     assert store.list() == []
 
 
-def test_conversations_are_listed_by_their_first_question_the_newest_first(store: Store) -> None:
+def test_conversations_are_listed_by_their_first_question_the_newest_first(
+    store: ConversationStore,
+) -> None:
     old = asked(store, "what is\n  this?", 1000)
     new = asked(store, "a " + "very " * 30 + "long question", 2000)
     first, second = store.list()
@@ -39,16 +50,16 @@ def test_conversations_are_listed_by_their_first_question_the_newest_first(store
     assert first.created > 1_000_000  # the head's, not the file's time
 
 
-def test_a_spoken_question_gives_its_title_by_what_was_heard(store: Store) -> None:
+def test_a_spoken_question_gives_its_title_by_what_was_heard(store: ConversationStore) -> None:
     with store.new() as journal:
-        journal.append(Begun(1, "user", 0.0))
-        journal.append(Asked(1, ""))
-        journal.append(Begun(2, "model", 0.0))
-        journal.append(Said(1, "heard", "what is the total?"))
+        journal.append(TurnStarted(1, "user", 0.0))
+        journal.append(QuestionSent(1, ""))
+        journal.append(TurnStarted(2, "model", 0.0))
+        journal.append(TextAdded(1, "heard", "what is the total?"))
     assert store.list()[0].title == "what is the total?"
 
 
-def test_a_title_that_the_user_gave_stays_until_it_is_taken_away(store: Store) -> None:
+def test_a_title_that_the_user_gave_stays_until_it_is_taken_away(store: ConversationStore) -> None:
     name = asked(store, "why?")
     store.rename(name, "  Receipts\nof May ")
     assert store.list()[0].title == "Receipts of May"
@@ -56,7 +67,7 @@ def test_a_title_that_the_user_gave_stays_until_it_is_taken_away(store: Store) -
     assert title_of(store.folder / name) == "why?"
 
 
-def test_a_deleted_conversation_lies_in_the_trash_and_comes_back(store: Store) -> None:
+def test_a_deleted_conversation_lies_in_the_trash_and_comes_back(store: ConversationStore) -> None:
     name = asked(store, "why?")
     place = store.delete(name)
     assert store.list() == [] and (place / "events.jsonl").is_file()
@@ -64,12 +75,14 @@ def test_a_deleted_conversation_lies_in_the_trash_and_comes_back(store: Store) -
     assert [one.id for one in store.list()] == [name]
 
 
-def test_opening_what_is_not_there_is_told(store: Store) -> None:
+def test_opening_what_is_not_there_is_told(store: ConversationStore) -> None:
     with pytest.raises(Gemma4Error, match="no such conversation"):
         store.open("nothing")
 
 
-def test_a_conversation_without_a_readable_line_is_listed_all_the_same(store: Store) -> None:
+def test_a_conversation_without_a_readable_line_is_listed_all_the_same(
+    store: ConversationStore,
+) -> None:
     name = asked(store, "why?")
     (store.folder / name / "events.jsonl").write_bytes(b"\xff\n\n[]\n")
     assert [one.title for one in store.list()] == ["Untitled"]
@@ -82,17 +95,19 @@ def history() -> History:
     gone = Attachment(3, "video", 1, "gone.mp4", "gone.mp4")
     return History(
         [
-            Using("tiny"),
-            Begun(1, "user", 0.0),
-            Attached(picture),
-            Attached(sound),
-            Attached(gone),
-            Asked(1, "why is the bar red?"),
-            Begun(2, "model", 0.0),
-            Said(1, "heard", "look at this"),
-            Said(2, "thought", "Bars.\nRed."),
-            Said(2, "text", "It is **below** 700."),
-            Ended(2, "interrupted", "cancelled", {"reply_tokens": 5.0, "tokens_per_second": 9.96}),
+            ModelChosen("tiny"),
+            TurnStarted(1, "user", 0.0),
+            AttachmentAdded(picture),
+            AttachmentAdded(sound),
+            AttachmentAdded(gone),
+            QuestionSent(1, "why is the bar red?"),
+            TurnStarted(2, "model", 0.0),
+            TextAdded(1, "heard", "look at this"),
+            TextAdded(2, "thought", "Bars.\nRed."),
+            TextAdded(2, "text", "It is **below** 700."),
+            TurnEnded(
+                2, "interrupted", "cancelled", {"reply_tokens": 5.0, "tokens_per_second": 9.96}
+            ),
         ]
     )
 
@@ -124,3 +139,97 @@ def test_a_conversation_is_exported_with_its_pictures_and_sounds(
 def test_an_export_never_overwrites_another(tmp_path: Path, history: History) -> None:
     pages = {write(history, tmp_path, "Bars", tmp_path / "out").name for _ in range(3)}
     assert pages == {"Bars.md", "Bars 2.md", "Bars 3.md"}
+
+
+def test_a_damaged_conversation_is_listed_as_such_and_the_others_stay(
+    store: ConversationStore,
+) -> None:
+    good, damaged = asked(store, "why?", 2000), asked(store, "what?", 1000)
+    with (store.folder / damaged / "events.jsonl").open("ab") as file:
+        file.write(b"\x00\x01\n[]\n")
+    os.utime(store.folder / damaged / "events.jsonl", (1000, 1000))
+    first, second = store.list()
+    assert (first.id, first.damage) == (good, "")
+    assert (second.title, second.damage) == ("what?", "2 lines cannot be read")
+    with store.open(damaged) as journal:
+        assert len(list(journal.entries())) == 2 and journal.damaged == 2
+
+
+@pytest.mark.parametrize(
+    "head",
+    ['{"version":"1","at":1}', '{"version":null,"at":"x"}', '{"version":-3}', '{"version":99}'],
+)
+def test_a_conversation_of_a_version_that_is_none_does_not_stop_the_list(
+    store: ConversationStore, head: str
+) -> None:
+    good = asked(store, "why?")
+    folder = store.folder / "odd"
+    folder.mkdir()
+    (folder / "events.jsonl").write_text(f"{head}\n")
+    damage = {one.id: one.damage for one in store.list()}
+    assert damage[good] == "" and "format" in damage["odd"]
+    with pytest.raises(Gemma4Error, match="cannot be opened"):
+        store.open("odd")
+
+
+@pytest.mark.parametrize("broken", ["folder", "loop", "file"])
+def test_what_cannot_be_read_does_not_stop_the_list(
+    store: ConversationStore, broken: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good = asked(store, "why?")
+    events = store.folder / "odd/events.jsonl"
+    if broken == "loop":  # a link to itself
+        events.parent.mkdir()
+        events.symlink_to(events)
+    elif broken == "folder":
+        (events / "below").mkdir(parents=True)
+    else:  # somebody else's: not even its time is seen
+        events.parent.mkdir()
+        events.write_text('{"version":2,"at":1}\n')
+        read = Path.read_bytes
+
+        def refused(path: Path) -> bytes:
+            if path == events:
+                raise PermissionError(13, "Permission denied", str(path))
+            return read(path)
+
+        monkeypatch.setattr(Path, "read_bytes", refused)
+        with pytest.raises(Gemma4Error, match="Permission denied") as caught:
+            store.open("odd")
+        assert caught.value.code == "conversation_unreadable"
+        assert {one.id: one.damage for one in store.list()}["odd"] == "Permission denied."
+    assert good in [one.id for one in store.list()]
+
+
+def modes(folder: Path) -> set[str]:
+    return {
+        f"{'d' if path.is_dir() else '-'}{path.stat().st_mode & 0o777:o}"
+        for path in (folder, *folder.rglob("*"))
+    }
+
+
+def test_everything_that_was_said_or_shown_is_the_users_alone(store: ConversationStore) -> None:
+    with store.new() as journal:
+        journal.append(TurnStarted(1, "user", 0.0))
+        journal.put(b"picture", ".png")
+        journal.record(np.zeros((5, 640), np.float32))
+    store.rename(journal.folder.name, "Cats")
+    assert modes(store.folder) == {"d700", "-600"}
+    (journal.folder / "recording.raw").chmod(0o644)  # as an earlier version left it
+    store.folder.chmod(0o755)
+    with store.open(journal.folder.name):
+        store.list()
+        assert modes(store.folder) == {"d700", "-600"}
+
+
+def test_deleting_a_conversation_deletes_its_parked_rows_and_at_last_all_of_it(
+    store: ConversationStore,
+) -> None:
+    name, other = asked(store, "why?"), asked(store, "what?")
+    for one in (name, other):
+        (store.parked / one).mkdir(parents=True)
+        (store.parked / one / "rows.safetensors").write_bytes(b"rows")
+    place = store.delete(name)
+    assert [path.name for path in store.parked.iterdir()] == [other]
+    store.empty_trash()
+    assert not place.exists() and [one.id for one in store.list()] == [other]

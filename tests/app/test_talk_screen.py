@@ -1,12 +1,19 @@
 from pathlib import Path
 
 from app.widgets.talkbar import BLOCKS, bars
+from mlx_gemma4.capture.speechgate import SpeechGate
 from mlx_gemma4.errors import Gemma4Error
 from tests.app.host import FakeGate, FakeMicrophone, Stage, World, live, shot, staged
 
 
+def recording_seconds(stage: Stage) -> float:
+    recording = stage.app.workspace.conversation.recording
+    assert recording is not None
+    return recording.seconds
+
+
 def recorded(stage: Stage, seconds: float) -> bool:
-    recording = stage.app.desk.conversation.recording
+    recording = stage.app.workspace.conversation.recording
     return recording is not None and recording.seconds >= seconds
 
 
@@ -20,7 +27,7 @@ async def test_space_records_and_space_sends(tmp_path: Path) -> None:
         assert "listening · esc discards the recording" in stage.text
         await stage.press("space")
         await stage.until(lambda: "I heard you." in stage.text)
-        (sound,) = stage.app.desk.conversation.history.turns[1].attachments
+        (sound,) = stage.app.workspace.conversation.history.turns[1].attachments
         assert sound.seconds >= 0.2
         await stage.until(lambda: stage.world.microphone.closed)
         assert "● rec" not in stage.text
@@ -31,7 +38,7 @@ async def test_space_in_the_middle_of_words_is_a_space(tmp_path: Path) -> None:
     async with staged(tmp_path) as stage:
         await stage.press("a", "space", "b")
         assert stage.app.chat.prompt.text == "a b"
-        assert not stage.app.chat.talking.active
+        assert not stage.app.chat.voice.active
 
 
 @live
@@ -40,8 +47,8 @@ async def test_escape_discards_a_recording(tmp_path: Path) -> None:
         await stage.press("f4")
         await stage.until(lambda: recorded(stage, 0.1))
         await stage.press("escape")
-        await stage.until(lambda: stage.app.desk.conversation.recording is None)
-        assert not stage.app.desk.conversation.history.turns
+        await stage.until(lambda: stage.app.workspace.conversation.recording is None)
+        assert not stage.app.workspace.conversation.history.turns
         await stage.until(lambda: not stage.app.chat.talk_bar.display)
 
 
@@ -60,9 +67,9 @@ async def test_the_silence_that_ends_a_recording_is_no_part_of_it(tmp_path: Path
     world = World(gate=FakeGate(5))
     async with staged(tmp_path, settings="stop_after = 0.5\n", world=world) as stage:
         await stage.press("f4")
-        await stage.until(lambda: stage.app.desk.conversation.history.turns)
-        await stage.until(lambda: stage.app.desk.conversation.recording is None)
-        (sound,) = stage.app.desk.conversation.history.turns[1].attachments
+        await stage.until(lambda: stage.app.workspace.conversation.history.turns)
+        await stage.until(lambda: stage.app.workspace.conversation.recording is None)
+        (sound,) = stage.app.workspace.conversation.history.turns[1].attachments
         assert sound.seconds == 5 * 0.04
 
 
@@ -70,15 +77,19 @@ async def test_the_silence_that_ends_a_recording_is_no_part_of_it(tmp_path: Path
 async def test_a_pause_after_which_somebody_goes_on_belongs_to_the_recording(
     tmp_path: Path,
 ) -> None:
-    world = World(gate=FakeGate(5))
+    speaks = [1.0]
+    gate = SpeechGate(lambda _: speaks[0], closes_after=30.0, waits=False)
+    world = World(gate=gate)
     async with staged(tmp_path, settings="stop_after = 30.0\n", world=world) as stage:
         await stage.press("f4")
         await stage.until(lambda: recorded(stage, 0.2))
-        read = world.microphone.left
+        speaks[0] = 0.0
+        await stage.pilot.pause(0.05)
+        read, before = world.microphone.left, recording_seconds(stage)
         await stage.until(lambda: world.microphone.left <= read - 10)
-        assert not recorded(stage, 0.24)
-        world.gate._left = 5
-        await stage.until(lambda: recorded(stage, 0.2 + 15 * 0.04))
+        assert recording_seconds(stage) <= before + 0.04  # the frame in which the quiet begins
+        speaks[0] = 1.0
+        await stage.until(lambda: recorded(stage, before + 15 * 0.04))
 
 
 @live
@@ -87,7 +98,7 @@ async def test_hands_free_answers_whenever_somebody_has_spoken(tmp_path: Path) -
     async with staged(tmp_path, ["One.", "Two."], world=world) as stage:
         await stage.press("f7")
         await stage.until(lambda: "One." in stage.text)
-        assert stage.app.chat.talking.active
+        assert stage.app.chat.voice.active
         world.gate._left = 8
         await stage.until(lambda: "Two." in stage.text)
         await stage.press("f7")
@@ -101,7 +112,7 @@ async def test_a_microphone_that_gives_only_zeros_is_told_and_goes_on(tmp_path: 
         await stage.press("f4")
         await stage.until(lambda: "The microphone is silent" in stage.text)
         assert "Typing, pictures and sound files" in stage.text
-        assert stage.app.desk.conversation.recording is not None
+        assert stage.app.workspace.conversation.recording is not None
 
 
 @live
@@ -114,7 +125,7 @@ async def test_a_microphone_that_cannot_be_opened_is_a_card(tmp_path: Path) -> N
         await stage.press("f4")
         await stage.until(lambda: "There is no microphone" in stage.text)
         assert "f3 settings" in stage.text
-        assert not stage.app.chat.talking.active
+        assert not stage.app.chat.voice.active
 
 
 @live
@@ -134,6 +145,44 @@ async def test_a_microphone_that_goes_is_opened_again_and_the_recording_kept(
 
 
 @live
+async def test_a_microphone_that_stays_away_ends_the_recording_and_keeps_what_came(
+    tmp_path: Path,
+) -> None:
+    world = World()
+    async with staged(tmp_path, world=world) as stage:
+        await stage.press("f4")
+        await stage.until(lambda: recorded(stage, 0.2))
+        world.microphone.problem = Gemma4Error(
+            "microphone_stopped", "The microphone has stopped", "Nothing came.", "Look at it."
+        )
+        conversation = stage.app.workspace.conversation
+        await stage.until(lambda: conversation.recording is None)
+        assert conversation.state == "ready" and not stage.app.chat.voice.active
+        await stage.until(lambda: "f3 settings" in stage.text)
+        assert "● rec" not in stage.text and "listening" not in stage.text
+        (sound,) = conversation.history.waiting.values()
+        assert sound.kind == "sound" and sound.seconds >= 0.2
+        await stage.until(lambda: "[Audio 0:0" in stage.app.chat.prompt.text)
+
+
+@live
+async def test_a_watched_screen_that_is_switched_off_shows_nothing_any_more(
+    tmp_path: Path,
+) -> None:
+    world = World(screen=shot(tmp_path, "screen"))
+    async with staged(tmp_path, settings="watch_seconds = 1.0\n", world=world) as stage:
+        await stage.press("f9")
+        history = stage.app.workspace.conversation.history
+        await stage.until(lambda: history.waiting)
+        (picture,) = history.waiting.values()
+        await stage.press("f9")
+        assert not history.waiting
+        assert not (stage.app.workspace.journal.folder / picture.file).exists()
+        await stage.ask("what do you see?")
+        assert history.turns[1].attachments == ()
+
+
+@live
 async def test_the_bar_says_how_far_the_engine_is_behind(tmp_path: Path) -> None:
     async with staged(tmp_path, hearing_speed=0.2) as stage:
         await stage.press("f4")
@@ -147,10 +196,10 @@ async def test_answers_are_read_aloud_until_escape(tmp_path: Path) -> None:
     async with staged(tmp_path, ["One. Two."], world=world) as stage:
         await stage.press("f8")
         await stage.ask("count")
-        await stage.until(lambda: stage.app.desk.conversation.state == "speaking")
+        await stage.until(lambda: stage.app.workspace.conversation.state == "speaking")
         await stage.until(lambda: "speaking · esc stops the voice" in stage.text)
         await stage.press("escape")
-        await stage.until(lambda: stage.app.desk.conversation.state == "ready")
+        await stage.until(lambda: stage.app.workspace.conversation.state == "ready")
         assert said.read_text().strip() in ("One.", "One. Two.")
 
 
@@ -159,9 +208,9 @@ async def test_answers_are_still_read_aloud_after_another_voice_was_chosen(tmp_p
     world = World(voice=["sh", "-c", "cat > /dev/null; sleep 30"])
     async with staged(tmp_path, ["One."], world=world) as stage:
         await stage.press("f8")
-        stage.app.desk.change(rate=220)
+        stage.app.workspace.change(rate=220)
         await stage.ask("count")
-        await stage.until(lambda: stage.app.desk.conversation.state == "speaking")
+        await stage.until(lambda: stage.app.workspace.conversation.state == "speaking")
 
 
 @live
@@ -184,7 +233,7 @@ async def test_a_watched_screen_has_a_red_mark_and_shows_the_newest_picture(
     async with staged(tmp_path, settings="watch_seconds = 1.0\n", world=world) as stage:
         await stage.press("f9")
         await stage.until(lambda: "● screen" in stage.text)
-        history = stage.app.desk.conversation.history
+        history = stage.app.workspace.conversation.history
         await stage.until(lambda: len(history.waiting) == 1)
         first = next(iter(history.waiting))
         changed = shot(tmp_path, "screen")
@@ -207,7 +256,7 @@ async def test_a_screen_that_cannot_be_watched_is_a_card(tmp_path: Path) -> None
     async with staged(tmp_path, world=world) as stage:
         await stage.press("f9")
         await stage.until(lambda: "No picture of the screen was taken" in stage.text)
-        assert not stage.app.chat.showing.watching
+        assert not stage.app.chat.media.watching
 
 
 def test_the_level_is_drawn_on_a_fixed_scale() -> None:

@@ -7,12 +7,11 @@ import pytest
 from PIL import Image
 from textual.message import Message
 
-from app.conversation.entries import Attached, Attachment, from_json, to_json
+from app.conversation.entries import Attachment, AttachmentAdded, from_json, to_json
 from app.conversation.export import write
 from app.conversation.journal import Journal
 from app.devices.screen import Shot
-from app.devices.watcher import Watcher
-from app.messages import Seen
+from app.devices.screen_watcher import ScreenChanged, ScreenWatcher
 from mlx_gemma4.media.images import open_image
 from mlx_gemma4.media.video import timed
 from mlx_gemma4.runtime import commands as do
@@ -36,17 +35,17 @@ def test_a_picture_is_told_with_the_time_at_which_it_was_seen() -> None:
         if len(told) == 3:
             watcher.close()
 
-    watcher = Watcher(tell, 0.001, lambda: next(pictures), lambda: next(times))
+    watcher = ScreenWatcher(tell, 0.001, lambda: next(pictures), lambda: next(times))
     watcher.thread.join(10)
-    assert [one.at for one in told if isinstance(one, Seen)] == [102.0, 131.0, 165.25]
+    assert [one.at for one in told if isinstance(one, ScreenChanged)] == [102.0, 131.0, 165.25]
 
 
 async def watched(stage: Stage, *pictures: tuple[int, float]) -> Attachment:
     """Let the screen be watched, and give what waits after these pictures at these times."""
     for number, at in pictures:
-        await stage.app.chat.showing.seen(seen(number), at)
+        await stage.app.chat.media.seen(seen(number), at)
     stage.app.chat.draw()
-    (waits,) = stage.app.desk.conversation.history.waiting.values()
+    (waits,) = stage.app.workspace.conversation.history.waiting.values()
     return waits
 
 
@@ -76,18 +75,18 @@ async def test_as_video_a_watched_screen_is_shown_with_the_times_of_its_pictures
         await stage.until(lambda: caption in stage.text)
         assert stage.app.chat.prompt.text == ""
         await stage.ask("what has changed?")
-        turns = stage.app.desk.conversation.history.turns
+        turns = stage.app.workspace.conversation.history.turns
         assert turns[1].attachments == (video,)
         # what comes after the question is another video, and its times go on
         assert (await watched(stage, (3, 192.0))).frames[0][0] == 90.0
         await stage.until(lambda: "screen as video · 1 picture, 1:30 →" in stage.text)
-        folder = stage.app.desk.journal.folder
-        page = write(stage.app.desk.conversation.history, folder, "Watched", tmp_path / "out")
+        folder = stage.app.workspace.journal.folder
+        page = write(stage.app.workspace.conversation.history, folder, "Watched", tmp_path / "out")
         assert "![screen 1:03](<Watched/video-3-3.png>)" in page.read_text()
         assert len(list((tmp_path / "out/Watched").iterdir())) == 3
     with Journal(folder) as journal:
-        entries = [one for one in journal.entries() if isinstance(one, Attached)]
-    assert Attached(video) in entries
+        entries = [one for one in journal.entries() if isinstance(one, AttachmentAdded)]
+    assert AttachmentAdded(video) in entries
 
 
 @live
@@ -109,7 +108,8 @@ async def test_the_times_go_on_after_a_pause_and_begin_anew_in_another_conversat
         await watched(stage, (0, 50.0), (1, 60.0))
         await stage.press("f9", "f9")
         video = await watched(stage, (2, 100.0))
-        assert [seconds for seconds, _ in video.frames] == [0.0, 10.0, 50.0]
+        # off means gone: what was seen before is not shown any more
+        assert [seconds for seconds, _ in video.frames] == [50.0]
         await stage.press("ctrl+n")
         video = await watched(stage, (3, 200.0), (4, 207.0))
         assert [seconds for seconds, _ in video.frames] == [0.0, 7.0]
@@ -120,13 +120,13 @@ async def test_a_picture_that_waits_is_replaced_when_the_setting_changes(tmp_pat
     async with staged(tmp_path, world=World()) as stage:
         await stage.press("f9")
         assert (await watched(stage, (0, 0.0), (1, 5.0))).kind == "image"
-        stage.app.desk.change(watch_as="video")
+        stage.app.workspace.change(watch_as="video")
         video = await watched(stage, (2, 10.0), (3, 15.0))
         assert (video.kind, [seconds for seconds, _ in video.frames]) == ("video", [10.0, 15.0])
 
 
 def test_an_attachment_that_was_written_without_frames_is_read() -> None:
-    written = to_json(Attached(Attachment(1, "image", 1, "a.png", "window", (64, 48))))
+    written = to_json(AttachmentAdded(Attachment(1, "image", 1, "a.png", "window", (64, 48))))
     del written["attachment"]["frames"]
     entry = from_json(written)
-    assert isinstance(entry, Attached) and entry.attachment.frames == ()
+    assert isinstance(entry, AttachmentAdded) and entry.attachment.frames == ()

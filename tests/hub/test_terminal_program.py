@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from app import models_list
-from app.widgets.card import Card
+from app.widgets.card import ErrorCard
 from mlx_gemma4.hub import catalog
 from tests.app.host import Stage, live, staged
 from tests.hub import server
@@ -56,7 +56,7 @@ async def test_a_quantized_model_is_downloaded_as_it_is_after_its_size_was_told(
         assert (catalog.resolve(REPO) / "model.safetensors").stat().st_size == size
         await stage.until(lambda: f"{REPO} is ready, in F2." in stage.text)
         await stage.press("enter")
-        await stage.until(lambda: stage.app.desk.settings.model == REPO)
+        await stage.until(lambda: stage.app.workspace.settings.model == REPO)
 
 
 @live
@@ -89,4 +89,4 @@ async def test_a_hub_that_cannot_be_asked_for_the_size_is_told(
     async with staged(tmp_path) as stage:
         await asked(stage)
         await stage.until(lambda: f"{REPO}" in stage.text and "hf auth login" in stage.text)
-        assert stage.app.getting is None and not stage.app.chat.query(Card)
+        assert stage.app.getting is None and not stage.app.chat.query(ErrorCard)

@@ -12,30 +12,38 @@ from mlx_gemma4.errors import Gemma4Error
 from mlx_gemma4.footprint.estimate import Machine
 from mlx_gemma4.hub import catalog
 from mlx_gemma4.model.config import load_config
-from mlx_gemma4.runtime.client import Port
+from mlx_gemma4.runtime.client import Client
 from mlx_gemma4.runtime.trace import Trace
 
 from . import commands, settings
-from .conversation.controller import Conversation
+from .conversation.controller import ConversationController
 from .conversation.journal import Journal
-from .conversation.store import Store
-from .devices.parts import Devices
-from .devices.speech import Speaker
+from .conversation.store import ConversationStore
+from .devices.speech import SpeechOutput
+from .devices.system import Devices
+from .jobs import Job
 from .settings import Settings
-from .state import Problem
 
 LOG = "gemma4.log"
 USUAL = settings.DEFAULTS.image_tokens
 """Image tokens of Gemma 4 unless it is told otherwise (its processor_config.json)."""
-OF_ENGINE = ("system", "image_tokens", "hearing", "kv_bits", "thinking", "when_full")
+OF_WORKER = (
+    "system",
+    "image_tokens",
+    "hearing",
+    "kv_bits",
+    "thinking",
+    "when_full",
+    "park_gigabytes",
+)
 """Settings that a conversation takes when it begins."""
 
 
-class Desk:
+class Workspace:
     """Everything that is open.
 
     Args:
-        engine: answers.
+        client: of the worker that answers.
         store: where the conversations are.
         folder: of settings.toml and the log.
 
@@ -44,14 +52,15 @@ class Desk:
         warnings: sentences about settings that cannot be used.
         keys: of every command.
         machine: what a model may take here; None while that is not known.
-        voice_changed: called, from a thread, when reading aloud begins or ends.
+        speech_changed: called, from a thread, when reading aloud begins or ends.
         trace: what happened since the last question.
+        job: the download or conversion that runs; None for none.
     """
 
     def __init__(
-        self, engine: Port, store: Store, folder: Path, devices: Devices | None = None
+        self, client: Client, store: ConversationStore, folder: Path, devices: Devices | None = None
     ) -> None:
-        self.engine, self.store, self.folder = engine, store, folder
+        self.client, self.store, self.folder = client, store, folder
         self.devices = devices or Devices()
         self.path = folder / settings.FILE
         self.first = not self.path.exists() and not store.list()
@@ -59,9 +68,10 @@ class Desk:
         self.keys, clashes = commands.keymap(self.settings.keys)
         self.warnings += clashes
         self.machine: Machine | None = None
-        self.voice_changed: Callable[[], object] = lambda: None
+        self.speech_changed: Callable[[], object] = lambda: None
         self.trace = Trace()
-        self._speaker: Speaker | None = None
+        self.job: Job | None = None
+        self._speech: SpeechOutput | None = None
         self.journal = store.new()
         self.conversation = self._hold(self.journal)
 
@@ -69,10 +79,6 @@ class Desk:
     def log(self) -> Path:
         """The file that everything goes to which is no part of the screen."""
         return self.folder / LOG
-
-    def begin(self) -> None:
-        """Load the model and begin the conversation."""
-        self.conversation.begin()
 
     def write_settings_once(self) -> None:
         """Write the file with all settings as comments, where there is none.
@@ -94,7 +100,7 @@ class Desk:
         self.conversation.settings = self.settings
         self.keys, _ = commands.keymap(self.settings.keys)
         if {"voice", "rate"} & values.keys():
-            self._drop_speaker()
+            self._drop_speech()
         if {"speak", "voice", "rate"} & values.keys():
             self.read_aloud(self.settings.speak)
         settings.save(self.path, self.settings)
@@ -121,31 +127,31 @@ class Desk:
         Raises:
             Gemma4Error: this computer has no voice.
         """
-        if on and self._speaker is None:
-            self._speaker = self._new_speaker()
-            self.conversation.use(self._speaker)
+        if on and self._speech is None:
+            self._speech = self._new_speech()
+            self.conversation.use(self._speech)
         self.conversation.read_aloud(on)
 
     @property
-    def speaker(self) -> Speaker | None:
+    def speech(self) -> SpeechOutput | None:
         """Reads aloud; None where nothing was to be read yet."""
-        return self._speaker
+        return self._speech
 
     def new(self) -> None:
-        """Close this conversation and begin another one."""
+        """Close this conversation and start another one."""
         self.change_to(self.store.new(), None)
         self.conversation.begin()
 
-    def open(self, name: str) -> tuple[Journal, Conversation]:
+    def open(self, name: str) -> tuple[Journal, ConversationController]:
         """Read another conversation. Waits for the disk: not in the interface.
 
         Raises:
-            Gemma4Error: as `Store.open`.
+            Gemma4Error: as `ConversationStore.open`.
         """
         journal = self.store.open(name)
         return journal, self._hold(journal)
 
-    def change_to(self, journal: Journal, conversation: Conversation | None) -> None:
+    def change_to(self, journal: Journal, conversation: ConversationController | None) -> None:
         """Go on with another conversation; `begin` is the next."""
         model = self.conversation.model
         self.conversation.close()
@@ -154,7 +160,7 @@ class Desk:
         self.conversation.model = model
 
     def load(self, model: str) -> None:
-        """Load another model; the conversation goes on as far as its turns can be restored.
+        """Load another model; it reads the conversation again.
 
         Raises:
             OSError: as `change`.
@@ -166,33 +172,25 @@ class Desk:
             self.conversation.begin()
 
     def close(self) -> None:
-        """End everything but the engine."""
+        """End everything but the worker; what was deleted is gone for good."""
         self.conversation.close()
-        self._drop_speaker()
+        self._drop_speech()
+        self.store.empty_trash()
 
-    def _hold(self, journal: Journal) -> Conversation:
-        return Conversation(
-            self.engine, journal, self.settings, self._speaker, now=self.devices.now
+    def _hold(self, journal: Journal) -> ConversationController:
+        return ConversationController(
+            self.client, journal, self.settings, self._speech, now=self.devices.now
         )
 
-    def _new_speaker(self) -> Speaker:
+    def _new_speech(self) -> SpeechOutput:
         command = self.devices.voice(self.settings.voice, self.settings.rate)
-        return Speaker(command, self._voice_changed)
+        return SpeechOutput(command, self._speech_changed)
 
-    def _voice_changed(self) -> None:
-        self.voice_changed()
+    def _speech_changed(self) -> None:
+        self.speech_changed()
 
-    def _drop_speaker(self) -> None:
-        if self._speaker is not None:
-            self._speaker.close()
-            self._speaker = None
+    def _drop_speech(self) -> None:
+        if self._speech is not None:
+            self._speech.close()
+            self._speech = None
             self.conversation.use(None)
-
-
-def problem_of(error: Exception) -> Problem:
-    """Make a problem of any error."""
-    if isinstance(error, Gemma4Error):
-        return Problem.of(error)
-    return Problem(
-        "internal_error", "That did not work", f"{error}.", "The log (F12) may have more."
-    )

@@ -5,13 +5,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from mlx_gemma4.cli.doctor import Finding
 from mlx_gemma4.footprint.estimate import Machine
+from mlx_gemma4.runtime.live import Gate, SoundSource
 
-from .. import computer
+from ..state import ScreenArea
+from . import machine as this_machine
 from . import recording, screen, speech
 from .screen import Shot
-from .screen_area import What
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,8 @@ class Devices:
 
     Attributes:
         microphone: opens one, by a part of its name.
-        gate: makes what tells speech from the rest.
+        gate: makes what tells speech from the rest, for hands-free or not, and the seconds of
+            silence that end a recording.
         capture: takes a picture of the screen; None where the user cancelled.
         clipboard: gives its picture or files.
         voice: the command that speaks, for a voice and a rate.
@@ -29,11 +30,11 @@ class Devices:
         now: seconds since 1970.
     """
 
-    microphone: Callable[[str], recording.Source] = recording.microphone
-    gate: Callable[[], recording.Gate] = recording.gate
-    capture: Callable[[What], Shot | None] = screen.capture
+    microphone: Callable[[str], SoundSource] = recording.microphone
+    gate: Callable[[bool, float], Gate] = recording.gate
+    capture: Callable[[ScreenArea], Shot | None] = screen.capture
     clipboard: Callable[[], Shot | list[Path] | None] = screen.clipboard
     voice: Callable[[str, int], list[str]] = speech.command
-    machine: Callable[[], Machine | None] = computer.machine
-    findings: Callable[[], list[Finding]] = computer.findings
+    machine: Callable[[], Machine | None] = this_machine.machine
+    findings: Callable[[], list[this_machine.DoctorFinding]] = this_machine.findings
     now: Callable[[], float] = time.time

@@ -15,7 +15,7 @@ GAP = Content("   ")
 
 
 @dataclass(frozen=True)
-class Gauge:
+class Status:
     """What the line tells.
 
     Attributes:
@@ -45,68 +45,68 @@ class Gauge:
     watching: bool = False
 
 
-class Gauges(Widget):
-    """Draws a `Gauge` on one line; what does not fit is left out, the least important first."""
+class StatusBar(Widget):
+    """Draws a `Status` on one line; what does not fit is left out, the least important first."""
 
-    gauge = reactive(Gauge())
+    status = reactive(Status())
 
     def render(self) -> Content:
         """Draw it."""
         width = self.content_size.width
-        for left, right in _choices(self.gauge):
+        for left, right in _choices(self.status):
             room = width - left.cell_length - right.cell_length
             if room >= 2 or not right:
                 return Content.assemble(left, " " * max(0, room), right)
         raise AssertionError("the last choice is nothing on the right")
 
 
-def _choices(gauge: Gauge) -> Iterator[tuple[Content, Content]]:
+def _choices(status: Status) -> Iterator[tuple[Content, Content]]:
     """What may stand left and right, from all to little."""
-    left = _left(gauge, gauge.escape)
-    memory, speed = _memory(gauge), _speed(gauge)
-    yield left, GAP.join([_context(gauge, bar=True), *memory, *speed])
-    context = _context(gauge, bar=False)
+    left = _left(status, status.escape)
+    memory, speed = _memory(status), _speed(status)
+    yield left, GAP.join([_context(status, bar=True), *memory, *speed])
+    context = _context(status, bar=False)
     for parts in ([context, *memory, *speed], [context, *memory], [context]):
         yield left, GAP.join(parts)
-    yield _left(gauge, ""), context
-    yield _left(gauge, ""), Content()
+    yield _left(status, ""), context
+    yield _left(status, ""), Content()
 
 
-def _left(gauge: Gauge, escape: str) -> Content:
+def _left(status: Status, escape: str) -> Content:
     parts: list[tuple[str, str]] = []
-    if gauge.model:
-        parts += [(gauge.model, "bold"), (f" {gauge.detail}".rstrip() + "   ", "")]
-    parts += [("● ", gauge.colour), (gauge.state, "")]
+    if status.model:
+        parts += [(status.model, "bold"), (f" {status.detail}".rstrip() + "   ", "")]
+    parts += [("● ", status.colour), (status.state, "")]
     if escape:
         parts.append((f" · esc {escape}", MUTED))
-    if gauge.watching:
+    if status.watching:
         parts.append(("   ● screen", "$text-error bold"))
     return Content.assemble(*parts)
 
 
-def _context(gauge: Gauge, bar: bool) -> Content:
-    if not gauge.context:
+def _context(status: Status, bar: bool) -> Content:
+    if not status.context:
         return Content()
-    filled = min(BAR, -(-gauge.used * BAR // gauge.context))
+    filled = min(BAR, -(-status.used * BAR // status.context))
     drawn = "▰" * filled + "▱" * (BAR - filled) + " " if bar else ""
-    colour = "$text-warning" if gauge.used > 7 / 8 * gauge.context else MUTED
-    return Content.assemble((f"ctx {drawn}{short(gauge.used)}/{short(gauge.context)}", colour))
+    colour = "$text-warning" if status.used > 7 / 8 * status.context else MUTED
+    return Content.assemble((f"ctx {drawn}{short(status.used)}/{short(status.context)}", colour))
 
 
-def _memory(gauge: Gauge) -> list[Content]:
-    if not gauge.memory:
+def _memory(status: Status) -> list[Content]:
+    if not status.memory:
         return []
-    budget = f"/{gauge.budget / 1e9:.0f}" if gauge.budget else ""
-    held = gauge.memory / 1e9
-    over = gauge.budget and gauge.memory > 0.95 * gauge.budget
+    budget = f"/{status.budget / 1e9:.0f}" if status.budget else ""
+    held = status.memory / 1e9
+    over = status.budget and status.memory > 0.95 * status.budget
     colour = "$text-warning" if over else MUTED
     return [Content.assemble((f"mem {held:.{1 if held >= 0.1 else 2}f}{budget} GB", colour))]
 
 
-def _speed(gauge: Gauge) -> list[Content]:
-    if not gauge.speed:
+def _speed(status: Status) -> list[Content]:
+    if not status.speed:
         return []
-    return [Content.assemble((f"{gauge.speed:.1f} tok/s", MUTED))]
+    return [Content.assemble((f"{status.speed:.1f} tok/s", MUTED))]
 
 
 def short(number: int) -> str:

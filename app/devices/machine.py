@@ -3,8 +3,9 @@
 import json
 import subprocess
 import sys
+from dataclasses import dataclass
+from typing import Literal
 
-from mlx_gemma4.cli.doctor import Finding
 from mlx_gemma4.errors import Gemma4Error
 from mlx_gemma4.footprint.estimate import Machine
 
@@ -15,9 +16,26 @@ GEMMA4 = (sys.executable, "-P", "-c", "from mlx_gemma4.cli import main; raise Sy
 """The command line, in this Python; its arguments follow."""
 
 _MACHINE = (
-    "import dataclasses, json; from mlx_gemma4.fit import machine; "
-    "print(json.dumps(dataclasses.asdict(machine.this())))"
+    "import dataclasses, json; from mlx_gemma4.footprint import device; "
+    "print(json.dumps(dataclasses.asdict(device.this())))"
 )
+
+
+@dataclass(frozen=True)
+class DoctorFinding:
+    """What `gemma4 doctor --json` prints of one thing that it looked at.
+
+    Attributes:
+        level: how bad it is.
+        name: what was looked at.
+        said: what was found.
+        remedy: what to do about it; empty where nothing is to be done.
+    """
+
+    level: Literal["ok", "warning", "problem"]
+    name: str
+    said: str
+    remedy: str = ""
 
 
 def machine() -> Machine | None:
@@ -31,13 +49,13 @@ def machine() -> Machine | None:
         return None
 
 
-def findings() -> list[Finding]:
+def findings() -> list[DoctorFinding]:
     """Ask the doctor. Waits: not in the interface.
 
     Raises:
         Gemma4Error: it does not answer.
     """
-    return [Finding(**one) for one in json.loads(_run([*GEMMA4, "doctor", "--json"]))]
+    return [DoctorFinding(**one) for one in json.loads(_run([*GEMMA4, "doctor", "--json"]))]
 
 
 def _run(command: list[str]) -> str:

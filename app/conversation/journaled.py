@@ -1,0 +1,118 @@
+"""A conversation and its journal as one: what is written down is what is shown."""
+
+from collections import deque
+
+from mlx_gemma4.errors import Gemma4Error
+
+from ..state import Problem, Source
+from .attachments import Ready
+from .entries import (
+    Attachment,
+    AttachmentAdded,
+    AttachmentRemoved,
+    Entry,
+    TurnEnded,
+    TurnsRemoved,
+)
+from .history import History
+from .journal import RECORDING, Journal
+from .journal_file import EVENTS
+
+RECORDED = "recording"
+"""The name of attachments that were recorded here."""
+
+
+class JournaledHistory:
+    """What was said, on the disk and as turns.
+
+    A disk that cannot be written is a problem of one code; what is said is still shown.
+
+    Attributes:
+        history: the turns, and the attachments that wait.
+        problems: what went wrong and was not shown yet, oldest first: take them out.
+        works: what problems were about and works again: take them out.
+    """
+
+    def __init__(self, journal: Journal) -> None:
+        self.journal = journal
+        self.problems: deque[Problem] = deque()
+        self.works: set[Source] = set()
+        self.history = History(journal.entries())
+        self._unsaved = False
+        self._recover()
+        if journal.damaged:
+            self.report(_damaged(journal))
+
+    def write(self, entry: Entry) -> set[int]:
+        """Take an entry in, and write it down; return the ids of the turns that changed."""
+        try:
+            self.journal.append(entry)
+            if self._unsaved:
+                self._unsaved = False
+                self.works.add("disk")
+        except (Gemma4Error, ValueError) as error:
+            self._not_saved(error)
+        return self.history.apply(entry)
+
+    def attach(self, ready: Ready) -> Attachment:
+        """Number what was stored, and let it wait."""
+        number, count = self.history.next_attachment(ready.kind)
+        made = Attachment(
+            number,
+            ready.kind,
+            count,
+            ready.file,
+            ready.name,
+            ready.size,
+            ready.seconds,
+            ready.budget,
+            frames=ready.frames,
+        )
+        self.write(AttachmentAdded(made))
+        return made
+
+    def detach(self, number: int) -> None:
+        """Take back what waits, and delete its files unless something else shows them."""
+        attachment = self.history.waiting[number]
+        self.write(AttachmentRemoved(number))
+        for name in attachment.files - self.history.files:
+            self.journal.drop(name)
+
+    def end_recording(self) -> list[Attachment]:
+        """Make attachments of what was recorded: clips of at most 30 s."""
+        try:
+            clips = self.journal.end_recording()
+        except (Gemma4Error, OSError) as error:
+            self._not_saved(error)
+            return []
+        return [self.attach(Ready("sound", file, RECORDED, seconds=s)) for file, s in clips]
+
+    def report(self, problem: Problem) -> None:
+        """Add a problem, in the place of one of its code that was not shown yet."""
+        left = [one for one in self.problems if one.code != problem.code]
+        self.problems.clear()
+        self.problems.extend([*left, problem])
+
+    def _recover(self) -> None:
+        """End what a crash left open: a recording waits to be sent, an answer is interrupted."""
+        if self.journal.path(RECORDING).is_file():
+            self.end_recording()
+        for turn in [one for one in self.history.turns.values() if not one.over]:
+            spoken = turn.state == "recording"
+            self.write(TurnsRemoved(turn.id) if spoken else TurnEnded(turn.id, "interrupted"))
+
+    def _not_saved(self, error: Exception) -> None:
+        if not self._unsaved:
+            self._unsaved = True
+            self.report(Problem.of(error, "disk"))
+
+
+def _damaged(journal: Journal) -> Problem:
+    many = f"{journal.damaged} lines" if journal.damaged > 1 else "A line"
+    return Problem(
+        "conversation_damaged",
+        "A part of the conversation cannot be read",
+        f"{many} of {journal.folder / EVENTS} were left out.",
+        "What is shown is all that can be read; the file is left as it is.",
+        source="disk",
+    )

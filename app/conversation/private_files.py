@@ -1,0 +1,35 @@
+"""Files and folders that nobody but their user reads: what was said and shown is in them."""
+
+import os
+from pathlib import Path
+
+FOLDER, FILE = 0o700, 0o600
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder, and what is missing above it; one that is there is made private."""
+    for missing in [one for one in (path, *path.parents) if not one.exists()][::-1]:
+        missing.mkdir(mode=FOLDER, exist_ok=True)
+    restrict(path)
+
+
+def write(path: Path, content: bytes) -> None:
+    """Write a file so that it is there whole or not at all."""
+    new = path.with_name(f"{path.name}.{os.getpid()}.new")
+    try:
+        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, FILE), "wb") as file:
+            file.write(content)
+        new.replace(path)
+    except OSError:
+        new.unlink(missing_ok=True)
+        raise
+
+
+def restrict(path: Path) -> None:
+    """Take what others may do with a file or folder away; one of somebody else stays as it is."""
+    try:
+        mode = path.stat().st_mode
+        if mode & 0o077:
+            path.chmod(mode & 0o700)
+    except OSError:
+        return

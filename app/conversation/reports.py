@@ -1,0 +1,265 @@
+"""What a worker's reports make of a conversation: turns, usage, problems. Knows no terminal.
+
+`controller.py` has the other half, what the user does.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+
+from mlx_gemma4 import events as said
+from mlx_gemma4.runtime import reports as told
+from mlx_gemma4.runtime.client import Client
+from mlx_gemma4.runtime.notices import sentence
+
+from ..devices.speech import SpeechOutput
+from ..settings import Settings
+from ..state import Problem, RecordingState, State, Usage
+from . import entries as note
+from .figures import ReplyFigures
+from .journal import Journal
+from .journaled import JournaledHistory
+from .pending import PendingCommand, PendingCommands
+
+CRASHED = "worker_crashed"
+
+
+class ReportHandler:
+    """One conversation, held now. Methods return the ids of the turns that they changed.
+
+    Args:
+        client: of the worker that answers.
+        journal: where it is written; what it holds already is shown, and known to the model.
+        settings: of the user.
+        speech: reads answers aloud; None where nothing can.
+        model: that is loaded already; None to load the one of the settings.
+        now: seconds since 1970.
+
+    Attributes:
+        id: the worker's name of it.
+        history: the turns, and the attachments that wait.
+        usage: what it takes up.
+        recording: what is being recorded; None for nothing.
+        problems: what went wrong and was not shown yet, oldest first: take them out.
+        works: what problems were about and works again: take them out.
+        model: that is loaded; None for none.
+        speaks: whether answers are read aloud.
+        rereading: tokens of the conversation that the worker reads again, and how many of them it
+            has; None where it knows all that it is to know.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        journal: Journal,
+        settings: Settings,
+        speech: SpeechOutput | None = None,
+        model: told.Loaded | None = None,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self.id = journal.folder.name
+        self._journaled = JournaledHistory(journal)
+        self.history = self._journaled.history
+        self.problems, self.works = self._journaled.problems, self._journaled.works
+        self.usage = Usage()
+        self.recording: RecordingState | None = None
+        self.settings = settings
+        self.speaks = settings.speak
+        self.model = model
+        self.rereading: tuple[int, int] | None = None
+        self._speech = speech
+        self._now = now
+        self._pending = PendingCommands(client)
+        self._loading = False
+        self._answering: int | None = None  # the turn of the answer that is being given
+        self._spoken = 0  # the turn that is being spoken
+        self._figures = ReplyFigures()
+        self._heard_for = 0  # the question whose transcript is awaited; 0 for none
+
+    @property
+    def state(self) -> State:
+        """What is done now."""
+        if self.recording is not None:
+            return "listening"
+        if self._answering is not None:
+            thinks = self.history.turns[self._answering].state == "thinking"
+            return "thinking" if thinks else "answering"
+        if self._speech is not None and self._speech.speaking:
+            return "speaking"
+        if self.model is None:
+            return "loading" if self._loading else "empty"
+        return "ready" if self.rereading is None else "reading"
+
+    @property
+    def pending(self) -> int:
+        """How many commands the worker has not finished; at the end they are worth waiting for."""
+        return len(self._pending)
+
+    def fold(self, reports: Iterable[told.Report]) -> set[int]:
+        """Take in reports; one that is about another conversation is left out."""
+        changed: set[int] = set()
+        for report in merged(reports):
+            if report.conversation in (None, self.id):
+                changed |= self._fold(report)
+        return changed
+
+    def _fold(self, report: told.Report) -> set[int]:
+        event, pending = report.event, self._pending.of(report)
+        match event:
+            case told.Hearing(heard, behind) if self.recording is not None:
+                self.recording = replace(self.recording, heard=heard, behind=behind)
+            case told.FellBehind() if self.recording is not None:
+                self.recording = replace(self.recording, slow=True)
+                return self._remark(sentence(event), self._spoken)
+            case told.Figures() if report.conversation == self.id:
+                self.usage = replace(self.usage, **vars(event))
+            case told.Rereading(tokens):
+                if self._answering is None:  # else it is read as the prompt of the answer
+                    self.rereading = (0, tokens) if tokens else None
+            case told.Idle():
+                self.rereading = None
+            case told.Reading(done, total):
+                if self.rereading is not None and self._answering is None:
+                    self.rereading = (done, total) if done < total else None
+                self.usage = replace(self.usage, read=done, to_read=total)
+            case told.Failed() if report.command is None:
+                return self._broken(event)
+            case _ if report.command is None:
+                return self._remark(sentence(event), self._latest())
+            case _ if pending is not None:
+                return self._answer_to(report, pending)
+        return set()
+
+    def _answer_to(self, report: told.Report, pending: PendingCommand) -> set[int]:
+        """Take in a report of a command that was sent here."""
+        match event := report.event:
+            case told.Failed() | told.Finished():
+                return self._pending.finish(report)
+            case told.Loaded():
+                self.model, self._loading = event, False
+                self.works.add("model")
+                self.usage = Usage(context=event.context)
+            case told.ImageAdded():
+                return self._measured(pending.attachment, event)
+            case said.Token() | said.Thought() | said.Heard() | said.Done():
+                if pending.turn in self.history.turns:
+                    return self._said(event, pending.turn, report.time)
+            case _:
+                return self._remark(sentence(event), pending.turn or self._latest())
+        return set()
+
+    def _said(
+        self, event: "said.Token | said.Thought | said.Heard | said.Done", turn: int, at: float
+    ) -> set[int]:
+        """Take in a piece of a reply."""
+        write = self._journaled.write
+        match event:
+            case said.Token(text):
+                self._figures.add(turn, at)
+                if self.speaks and self._speech is not None and turn == self._answering:
+                    self._speech.add(text)
+                return write(note.TextAdded(turn, "text", text))
+            case said.Thought(text):
+                self._figures.add(turn, at)
+                return write(note.TextAdded(turn, "thought", text))
+            case said.Heard(text, relayed):
+                if self._heard_for not in self.history.turns:
+                    return set()
+                before = self.history.turns[self._heard_for].heard
+                text = f" {text}" if before else text  # one a clip
+                return write(note.TextAdded(self._heard_for, "heard", text, relayed))
+            case said.Done(reason, stats, ids):
+                self.works.add("answer")
+                stats = dict(stats) or self._figures.stats(turn)
+                self.usage = replace(self.usage, speed=stats.get("tokens_per_second", 0.0))
+                outcome: note.Outcome = "interrupted" if reason == "cancelled" else "done"
+                return self._end(note.TurnEnded(turn, outcome, reason, stats, ids=tuple(ids)))
+
+    def _answered(self, turn: int, failed: told.Failed | None) -> set[int]:
+        if failed is None or turn not in self.history.turns:
+            return set()
+        if failed.code != CRASHED:  # that is reported by itself
+            self._journaled.report(Problem.of(failed, "answer"))
+        error = (failed.code, failed.title, failed.cause, failed.remedy)
+        return self._end(
+            note.TurnEnded(turn, "failed", stats=self._figures.stats(turn), error=error)
+        )
+
+    def _loaded(self, failed: told.Failed | None) -> set[int]:
+        self._loading = False
+        return self._checked(failed)
+
+    def _checked(self, failed: told.Failed | None) -> set[int]:
+        if failed is not None and failed.code != CRASHED:
+            self._journaled.report(Problem.of(failed, "model"))
+        return set()
+
+    def _added(self, number: int, failed: told.Failed | None) -> set[int]:
+        """Take back what the worker could not add; after a crash nothing is wrong with it."""
+        lost = failed is not None and failed.code not in (CRASHED, "model_not_loaded")
+        if failed is not None and lost and number in self.history.waiting:
+            self._journaled.write(note.AttachmentRemoved(number))
+            self._journaled.report(Problem.of(failed, "file"))
+        return set()
+
+    def _broken(self, failed: told.Failed) -> set[int]:
+        """The worker itself has failed; a crash has ended every command before it is reported."""
+        changed: set[int] = set()
+        if isinstance(failed, told.Crashed):
+            self.model, self._loading, self.rereading = None, False, None
+            changed = self._keep_recording()
+        self._journaled.report(Problem.of(failed, "model"))
+        return changed
+
+    def _keep_recording(self) -> set[int]:
+        """Nothing more is recorded: what came waits to be sent."""
+        if self.recording is None:
+            return set()
+        self._journaled.end_recording()
+        changed = self._journaled.write(note.TurnsRemoved(self._spoken))
+        self._spoken, self.recording = 0, None
+        return changed
+
+    def _measured(self, number: int, event: told.ImageAdded) -> set[int]:
+        """Note what the model gets of a picture."""
+        sent = [one for turn in self.history.turns.values() for one in turn.attachments]
+        for one in (*self.history.waiting.values(), *sent):
+            measured = replace(one, size=event.original, tokens=event.tokens)
+            if one.id == number and one != measured:
+                return self._journaled.write(note.AttachmentAdded(measured))
+        return set()
+
+    def _end(self, ended: note.TurnEnded) -> set[int]:
+        """End a turn. One that the user stopped gets its numbers again when the worker stops."""
+        if self._answering == ended.turn:
+            self._answering = None
+            if self._speech is not None and self.speaks and ended.outcome == "done":
+                self._speech.finish()
+        return self._journaled.write(ended)
+
+    def _remark(self, words: str, turn: int) -> set[int]:
+        return self._journaled.write(note.NoteAdded(turn, words)) if words and turn else set()
+
+    def _latest(self) -> int:
+        return self._spoken or max(self.history.turns, default=0)
+
+
+def merged(reports: Iterable[told.Report]) -> Iterator[told.Report]:
+    """Put pieces of one answer that came together into one: a line of the journal each."""
+    held: told.Report | None = None
+    for report in reports:
+        event = report.event
+        if (
+            held is not None
+            and isinstance(held.event, said.Token)
+            and isinstance(event, said.Token)
+            and report.command == held.command
+        ):
+            joined = said.Token(held.event.text + event.text, event.id)
+            held = replace(held, event=joined)
+            continue
+        if held is not None:
+            yield held
+        held = report
+    if held is not None:
+        yield held

@@ -1,0 +1,114 @@
+"""Watches the screen on a thread, and reports pictures that are worth showing."""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from mlx_gemma4.runtime.reports import Failed
+from mlx_gemma4.runtime.threads import start_thread
+
+from ..state import Problem
+from .screen import Shot, capture
+
+REDUCTION = 8
+"""Pixels of a side of the squares that are compared."""
+DIFFERENCE = 12
+"""Levels of 255 by which a square's brightness must differ."""
+SHARE = 0.001
+"""Squares that must differ, of all. Of the 32,400 of 1920x1080 a cursor that blinks has 3, a clock
+10, and a line of text 250."""
+
+
+@dataclass(frozen=True, eq=False)
+class ScreenChanged:
+    """The screen has changed; `at` is in seconds, since some time or other."""
+
+    shot: Shot
+    at: float
+
+
+@dataclass(frozen=True)
+class WatchFailed:
+    """The screen cannot be watched any more."""
+
+    problem: Problem
+
+
+class ChangeDetector:
+    """Decides when a picture should be shown.
+
+    Args:
+        seconds: the least time between two of them.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self._shown: NDArray[np.int16] | None = None
+        self._last = -np.inf
+
+    def look(self, image: Image.Image, now: float) -> bool:
+        """Look at the screen; return whether this picture should be shown.
+
+        It is compared with the one that was shown last, so that a change that comes too soon after
+        it is seen later.
+
+        Args:
+            image: of the screen.
+            now: seconds on any clock that does not go back.
+        """
+        if now - self._last < self.seconds:
+            return False
+        small = np.asarray(image.convert("L").reduce(REDUCTION), np.int16)
+        if self._shown is not None and small.shape == self._shown.shape:
+            different = np.abs(small - self._shown) > DIFFERENCE
+            if different.mean() < SHARE:
+                return False
+        self._shown, self._last = small, now
+        return True
+
+
+class ScreenWatcher:
+    """Watches the whole screen from when it is made until `close`.
+
+    Args:
+        report: called, from the thread, with what happens.
+        seconds: the least time between two pictures.
+        take: takes a picture.
+        clock: seconds.
+
+    Attributes:
+        thread: ends soon after `close`.
+    """
+
+    def __init__(
+        self,
+        report: Callable[[ScreenChanged | WatchFailed], object],
+        seconds: float,
+        take: Callable[[], Shot | None] = lambda: capture("screen"),
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._report, self._take, self._seconds, self._clock = report, take, seconds, clock
+        self._closing = threading.Event()
+        self.thread = start_thread(self._run, "screen watcher", self._fail)
+
+    def close(self) -> None:
+        """End, without waiting for it."""
+        self._closing.set()
+
+    def _fail(self, failed: Failed) -> None:
+        self._report(WatchFailed(Problem.of(failed, "screen")))
+
+    def _run(self) -> None:
+        detector = ChangeDetector(self._seconds)
+        while not self._closing.is_set():
+            shot = self._take()
+            now = self._clock()
+            shown = shot is not None and detector.look(shot.image, now)
+            if shot is not None and shown and not self._closing.is_set():
+                self._report(ScreenChanged(shot, now))
+            self._closing.wait(self._seconds)

@@ -1,0 +1,66 @@
+"""Which ways out a card of an error offers, by the error's code."""
+
+from .. import commands
+from ..state import Problem
+from ..widgets.card import Way
+from ..workspace import Workspace
+
+_LABELS = {
+    "restart": "start it again",
+    "model": "choose a model",
+    "settings": "settings",
+    "resume": "conversations",
+    "new": "new conversation",
+    "log": "log",
+}
+_BY_CODE: dict[str, tuple[str, ...]] = {
+    "worker_crashed": ("restart",),
+    "worker_not_running": ("restart",),
+    **dict.fromkeys(
+        (
+            "model_missing",
+            "model_not_loaded",
+            "memory_too_small",
+            "folder_unreadable",
+            "config_unusable",
+            "weights_unusable",
+            "not_a_model",
+            "quantization_unknown",
+            "tokenizer_missing",
+            "tokenizer_unreadable",
+            "tokenizer_foreign",
+            "medium_unsupported",
+            "download_failed",
+            "hub_offline",
+        ),
+        ("model",),
+    ),
+    **dict.fromkeys(
+        (
+            "microphone_missing",
+            "microphone_silent",
+            "microphone_unavailable",
+            "microphone_stopped",
+            "voice_failed",
+            "kv_bits_unsupported",
+            "setting_out_of_range",
+        ),
+        ("settings",),
+    ),
+    "context_full": ("new", "settings"),
+    "conversation_locked": ("resume",),
+    "conversation_missing": ("resume",),
+}
+
+
+def ways(workspace: Workspace, problem: Problem) -> list[Way]:
+    """Ways out of a problem; the first is what the command `mend` does."""
+    found = [(command, _LABELS[command]) for command in _BY_CODE.get(problem.code, ())]
+    if problem.link:
+        found = [(f"open {problem.link}", "open System Settings")]
+    found.append(("log", _LABELS["log"]))
+    listed = []
+    for number, (command, label) in enumerate(found):
+        keys = workspace.keys.get(command) or (workspace.keys["mend"] if number == 0 else ())
+        listed.append(Way(commands.short(keys[0]) if keys else "enter", label, command))
+    return listed

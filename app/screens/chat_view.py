@@ -1,0 +1,251 @@
+"""The chat as it is drawn: the conversation, the prompt, and a line each for what goes on."""
+
+import asyncio
+import webbrowser
+from collections.abc import Coroutine
+from dataclasses import replace
+from typing import Any, ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.containers import Horizontal
+from textual.css.query import NoMatches
+from textual.screen import Screen
+from textual.widgets import Static
+
+from mlx_gemma4.errors import Gemma4Error
+from mlx_gemma4.runtime.trace import Trace
+
+from ..conversation.journaled import RECORDED
+from ..devices.recording import VoiceEvent
+from ..devices.screen_watcher import ScreenChanged, WatchFailed
+from ..keys import of_the_chat
+from ..messages import DeviceEvent, RunCommand
+from ..state import Problem, Source
+from ..tour import Tour
+from ..widgets.card import Way
+from ..widgets.footer import Footer
+from ..widgets.prompt import PromptInput
+from ..widgets.status_bar import StatusBar
+from ..widgets.suggestions import Suggestion, Suggestions
+from ..widgets.talkbar import TalkBar
+from ..widgets.transcript import Transcript
+from ..workspace import Workspace
+from . import cards, facts
+from .media_input import MediaInput
+from .voice_input import VoiceInput
+
+PLACEHOLDER = "Type, or press space to talk · / commands · @ file"
+
+
+class ChatView(Screen[None]):
+    """The widgets of the chat, and how they are drawn.
+
+    Args:
+        workspace: what all screens share.
+    """
+
+    BINDINGS: ClassVar[list[BindingType]] = [*of_the_chat()]
+    AUTO_FOCUS = "#prompt"
+
+    def __init__(self, workspace: Workspace) -> None:
+        super().__init__()
+        self.workspace = workspace
+        self.voice = VoiceInput(
+            workspace,
+            self._post,
+            lambda work: self.app.call_from_thread(work),
+            self._speech_started,
+            self._speech_ended,
+        )
+        self.media = MediaInput(workspace, self._post)
+        self.tour = Tour()
+        self.status_bar, self.transcript, self.talk_bar = StatusBar(), Transcript(), TalkBar()
+        self.suggestions, self.prompt = Suggestions(), PromptInput(PLACEHOLDER)
+        self.footer = Footer()
+        self._drawn_draft: object = None
+        self._drawing = self._wanted = self._other = False
+        self._changed: set[int] = set()
+
+    def compose(self) -> ComposeResult:
+        """From above to below."""
+        yield self.status_bar
+        yield self.transcript
+        yield self.talk_bar
+        yield self.suggestions
+        with Horizontal(id="writing"):
+            yield Static("❯")
+            yield self.prompt
+        yield self.footer
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing is in the prompt."""
+        return not self.prompt.text.strip()
+
+    def send(self, text: str | None) -> None:
+        """Ask: with these words, or None for what is written."""
+        if text is None:
+            self.prompt.action_send()  # it comes back as `PromptInput.Sent`
+            return
+        self.voice.cut()
+        self.workspace.trace = Trace()
+        changed = self.workspace.conversation.send(text)
+        if changed and not self.voice.hands_free:
+            self.prompt.clear_sent()
+        self.transcript.follow()
+        self.draw(changed)
+
+    def take(self, way: Way) -> None:
+        """Take a way out of an error."""
+        if way.command == "restart":
+            self.workspace.client.start()
+            self.workspace.conversation.begin()
+            self.draw()
+        elif way.command.startswith("open "):
+            webbrowser.open(way.command.removeprefix("open "))
+        elif way.command != "close":
+            self.app.post_message(RunCommand(way.command))
+
+    def _post(self, event: VoiceEvent | ScreenChanged | WatchFailed) -> None:
+        self.post_message(DeviceEvent(event))
+
+    def _speech_started(self) -> None:
+        if self.voice.active:  # it may have been closed since
+            self.draw(self.workspace.conversation.start_recording())
+
+    def _speech_ended(self) -> None:
+        """Send what was recorded: somebody has spoken and is silent."""
+        if not self.voice.active or self.workspace.conversation.recording is None:
+            return
+        if self.voice.hands_free:
+            self.send("")
+        else:
+            self.voice.end()
+            self.send(None)
+
+    def show_conversation(self) -> None:
+        """Show the conversation that is held now."""
+        self._other = True
+        self.prompt.focus()
+        self.draw()
+
+    def draw(self, changed: set[int] | None = None) -> None:
+        """Draw what has changed, soon: turns, errors, what waits, and the lines.
+
+        One worker draws, so that an older state never comes last and no message waits for it.
+        """
+        self._changed |= changed or set()
+        self._wanted = True
+        if not self._drawing:
+            self._drawing = True
+            self.run_worker(self._draw(), group="drawing")
+
+    async def drawn(self) -> None:
+        """Wait until all that has changed is drawn; for workers alone."""
+        while self._drawing:
+            await asyncio.sleep(0.01)
+
+    async def _draw(self) -> None:
+        try:
+            while self._wanted:
+                self._wanted = False
+                changed, self._changed = self._changed, set()
+                if self._other:
+                    await self._open()
+                await self._draw_changes(changed)
+                self.draw_lines()
+        except NoMatches:
+            if self.app.is_running:  # else the widgets are gone, for the program ends
+                raise
+        finally:
+            self._drawing = False
+
+    async def _open(self) -> None:
+        """Show another conversation from its end."""
+        self._other = False
+        self._drawn_draft = None
+        self.prompt.clear_sent()
+        await self.transcript.open(
+            self.workspace.conversation.history, self.workspace.journal.folder
+        )
+
+    async def _draw_changes(self, changed: set[int]) -> None:
+        conversation, media = self.workspace.conversation, self.workspace.journal.folder
+        await self.transcript.update(
+            conversation.history,
+            changed,
+            media,
+            facts.hint(self.workspace, "regenerate", "answers again"),
+        )
+        while conversation.works:
+            await self.transcript.withdraw(conversation.works.pop())
+        while conversation.problems:
+            await self.show_problem(conversation.problems.popleft())
+        waiting = tuple(conversation.history.waiting.values())
+        if waiting != self._drawn_draft:
+            self._drawn_draft = waiting
+            hint = facts.hint(self.workspace, "detail", "more detail")
+            await self.transcript.draft(conversation.history, media, hint)
+            own = {
+                one.id: one.chip
+                for one in waiting
+                if one.id != self.media.watched
+                and (one.name != RECORDED or conversation.recording is None)
+            }
+            self.prompt.wait(own)
+
+    def problem(self, problem: Problem) -> None:
+        """Show an error."""
+        self.run_worker(self.show_problem(problem))
+
+    def works(self, source: Source) -> None:
+        """Withdraw the errors about something that works again."""
+        self.run_worker(self.transcript.withdraw(source))
+
+    async def show_problem(self, problem: Problem) -> None:
+        """Show an error; one card a code."""
+        await self.transcript.show_problem(problem, cards.ways(self.workspace, problem))
+
+    def busy(
+        self, work: Coroutine[Any, Any, str | None], source: Source = "", nothing: str = ""
+    ) -> None:
+        """Do something that takes a while, and show what came of it.
+
+        Args:
+            work: returns a remark, or None where nothing was found.
+            source: what an error of it is about.
+            nothing: what to say where nothing was found.
+        """
+        self.run_worker(self._work(work, source, nothing))
+
+    async def _work(
+        self, work: Coroutine[Any, Any, str | None], source: Source, nothing: str
+    ) -> None:
+        try:
+            remark = await work
+        except (Gemma4Error, OSError) as error:
+            await self.show_problem(Problem.of(error, source))
+        else:
+            if source:
+                await self.transcript.withdraw(source)
+            if words := nothing if remark is None else remark:
+                self.notify(words)
+        self.draw()
+
+    def draw_lines(self) -> None:
+        """Draw the lines above and below the conversation."""
+        if not self.is_mounted:
+            return
+        self.status_bar.status = facts.status(self.workspace, self.media.watching)
+        talk = self.voice.status()
+        if self.voice.hands_free:
+            question = self.workspace.conversation.history.last("user")
+            talk = replace(talk, heard=question.heard if question else "")
+        self.talk_bar.talk = talk
+        self.footer.keys = facts.footer(self.workspace, self.empty)
+
+    def offer(self, suggestions: list[Suggestion]) -> None:
+        """Show suggestions; none hides them."""
+        self.suggestions.offer(suggestions)
+        self.prompt.choosing = bool(suggestions)

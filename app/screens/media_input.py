@@ -1,0 +1,143 @@
+"""What is shown to the model beside words: pictures of the screen and the clipboard, and files.
+
+Everything that takes a while is done in threads; what comes back is attached here.
+"""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+from ..conversation import attachments
+from ..conversation.attachments import Ready
+from ..conversation.journal import Journal
+from ..devices.screen import Shot
+from ..devices.screen_watcher import ScreenChanged, ScreenWatcher, WatchFailed
+from ..state import ScreenArea
+from ..workspace import Workspace
+
+FRAMES = 8
+"""Pictures of a watched screen that wait at most, where all are shown; the oldest go."""
+
+
+class MediaInput:
+    """Attaches.
+
+    Args:
+        workspace: what all screens share.
+        post: called, from a thread, with the watcher's events.
+
+    Attributes:
+        watched: the id of the attachment that the watcher made last; 0 for none.
+    """
+
+    def __init__(
+        self, workspace: Workspace, post: Callable[[ScreenChanged | WatchFailed], object]
+    ) -> None:
+        self._workspace, self._post = workspace, post
+        self._watcher: ScreenWatcher | None = None
+        self.watched = 0
+        self._journal: Journal | None = None  # whose screen was watched,
+        self._first = 0.0  # and when its first picture was seen
+
+    async def screen(self, area: ScreenArea) -> str:
+        """Take a picture of the screen; return a remark.
+
+        Raises:
+            Gemma4Error: it cannot be taken.
+        """
+        shot = await asyncio.to_thread(self._workspace.devices.capture, area)
+        return "" if shot is None else await self._attach(shot)
+
+    async def clipboard(self) -> str | None:
+        """Attach what the clipboard holds; None where that is neither a picture nor files.
+
+        Raises:
+            Gemma4Error: it cannot be read.
+        """
+        held = await asyncio.to_thread(self._workspace.devices.clipboard)
+        if held is None:
+            return None
+        return await self._attach(held) if isinstance(held, Shot) else await self.files(held)
+
+    async def files(self, paths: list[Path]) -> str:
+        """Attach files; return remarks.
+
+        Raises:
+            Gemma4Error: one of them cannot be attached; those before it are.
+        """
+        remarks = [await self._attach(path) for path in paths]
+        return " ".join(filter(None, remarks))
+
+    async def text(self, text: str) -> str:
+        """Attach a long text."""
+        return await self._attach(text)
+
+    @property
+    def watching(self) -> bool:
+        """Whether the screen is being watched."""
+        return self._watcher is not None
+
+    def watch(self, on: bool) -> None:
+        """Watch the screen or not; `ScreenChanged` comes whenever it has changed.
+
+        Off means gone: a picture of it that waits is not sent.
+        """
+        if self._watcher is not None:
+            self._watcher.close()
+            self._watcher = None
+        if on:
+            devices = self._workspace.devices
+            self._watcher = ScreenWatcher(
+                self._post,
+                self._workspace.settings.watch_seconds,
+                lambda: devices.capture("screen"),
+            )
+        elif self.watched:
+            self._workspace.conversation.withdraw(self.watched)
+            self.watched = 0
+
+    async def seen(self, shot: Shot, at: float) -> None:
+        """Attach what the watcher saw, in the place of what it saw before or, as a video, after it.
+
+        A video's times are since the first picture that was seen in this conversation.
+
+        Args:
+            shot: the newest picture.
+            at: when it was seen, in seconds since some time or other.
+        """
+        conversation, journal = self._workspace.conversation, self._workspace.journal
+        if self._watcher is None or conversation.recording is not None:
+            return  # while somebody speaks a picture would have to be heard around
+        ready = await asyncio.to_thread(self._store, journal, shot)
+        if not self.watching or conversation.recording is not None:
+            return
+        if journal is not self._workspace.journal:
+            return
+        if journal is not self._journal:
+            self._journal, self._first, self.watched = journal, at, 0
+        before = conversation.history.waiting.get(self.watched)
+        if self._workspace.settings.watch_as == "video":
+            frames = before.frames if before is not None else ()
+            frames = (*frames, (at - self._first, ready.file))[-FRAMES:]
+            ready = Ready("video", ready.file, ready.name, ready.size, frames=frames)
+        if before is None:
+            self.watched = conversation.attach(ready).id
+        else:
+            self.watched = conversation.exchange(before.id, ready).id
+
+    async def _attach(self, shown: Path | Shot | str) -> str:
+        journal = self._workspace.journal
+        ready = await asyncio.to_thread(self._store, journal, shown)
+        if journal is self._workspace.journal:  # no other conversation was opened meanwhile
+            self._workspace.conversation.attach(ready)
+        return ready.note
+
+    def _store(self, journal: Journal, shown: Path | Shot | str) -> Ready:
+        """Store a file, a picture or a text; in a thread."""
+        settings = self._workspace.of_pictures
+        if isinstance(shown, str):
+            return attachments.pasted_text(journal, shown)
+        if isinstance(shown, Shot):
+            budgets = self._workspace.conversation.budgets
+            return attachments.shot(journal, shown, settings, budgets)
+        return attachments.file(journal, shown, settings)
