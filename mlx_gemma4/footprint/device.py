@@ -28,6 +28,8 @@ def this() -> Machine:
     """
     try:
         import mlx.core as mx
+
+        from ..model import metal
     except ImportError as error:
         raise Gemma4Error(
             "mlx_unavailable",
@@ -38,8 +40,8 @@ def this() -> Machine:
     device = mx.default_device()
     facts = mx.device_info(device)
     name = str(facts.get("device_name", device))
-    if device == mx.gpu and mx.metal.is_available():
-        budget = int(facts["max_recommended_working_set_size"]) - mx.get_active_memory()
+    if metal.in_use():
+        budget = metal.working_set() - mx.get_active_memory()
         return Machine(f"this Mac ({name})", budget, "what Metal recommends", "metal")
     if device == mx.gpu:
         return Machine(name, int(facts["free_memory"]), "free on the device", "cuda")

@@ -10,7 +10,7 @@ from typing import TypeVar, cast
 import mlx.core as mx
 import numpy as np
 
-from ..limits import CHUNKS
+from ..limits import CHUNKS, FREED_TOKENS
 from ..model.cache import Cache
 from ..model.gemma4 import Gemma4
 from ..model.inputs import Inputs
@@ -119,6 +119,8 @@ def decode(
         yield drawn
         if drawn in ends:
             return
+        if left % FREED_TOKENS == 0:
+            mx.clear_cache()
 
 
 def _logits_after(model: Gemma4, token: mx.array, cache: Cache) -> mx.array:

@@ -11,11 +11,16 @@ import mlx.core as mx
 from ..errors import Gemma4Error
 
 
+# Temperatures and shares are taken as if between these: float32 holds nothing much beyond them.
+_LEAST, _MOST = 1e-30, 1e30
+
+
 class Sampler:
     """Draws ids, in the order of transformers' logits processors: temperature, top-k, top-p.
 
     Args:
-        temperature: divides the logits; 0 takes the most likely id and draws nothing.
+        temperature: divides the logits; 0, or less than 1e-30, takes the most likely id and draws
+            nothing.
         top_k: only the k most likely ids are drawn from; 0 means all.
         top_p: of those, the fewest whose probabilities sum to at least top_p (nucleus sampling,
             Holtzman et al. 2019, arXiv:1904.09751).
@@ -36,15 +41,15 @@ class Sampler:
     ) -> None:
         if not 0 <= temperature < float("inf"):
             raise _out_of_range("temperature", temperature, "0 (no chance) or above; 1 is usual")
-        if top_k < 0:
+        if not isinstance(top_k, int) or top_k < 0:
             raise _out_of_range("top_k", top_k, "0 (all ids) or above; 64 is usual")
         if not 0 < top_p <= 1:
             raise _out_of_range("top_p", top_p, "above 0 and at most 1; 0.95 is usual")
-        if not 0 <= seed < 2**64:
+        if not isinstance(seed, int) or not 0 <= seed < 2**64:
             raise _out_of_range("seed", seed, "0 or above and below 2**64")
-        self._temperature = temperature
+        self._temperature = min(temperature, _MOST)
         self._top_k = top_k
-        self._top_p = top_p
+        self._top_p = max(top_p, _LEAST)
         self._suppressed = mx.array(sorted(suppress), dtype=mx.int32)[None] if suppress else None
         self._key = mx.random.key(seed)
 
@@ -53,9 +58,11 @@ class Sampler:
         if self._suppressed is not None:
             never = mx.array(-mx.inf, logits.dtype)
             logits = mx.put_along_axis(logits, self._suppressed, never, axis=-1)
-        if self._temperature == 0:
+        if self._temperature < _LEAST:
             return mx.argmax(logits, axis=-1)
-        ids, kept = self._candidates(logits.astype(mx.float32) / self._temperature)
+        logits = logits.astype(mx.float32)
+        below = logits - mx.max(logits, axis=-1, keepdims=True)  # 0 and less: it cannot overflow
+        ids, kept = self._candidates(below / self._temperature)
         keys = mx.random.split(self._key)
         self._key = keys[0]
         drawn = mx.random.categorical(kept, key=keys[1])

@@ -213,5 +213,5 @@ def grouped(queries: mx.array, cached: Any, mask: Mask) -> mx.array:
             mask = mx.arange(rows) <= mx.arange(rows - length, rows)[:, None]
         by_head = scores.reshape(1, heads, length, rows)
         scores = mx.where(mask, by_head, -math.inf).reshape(scores.shape)
-    mixed = cached.mix(mx.softmax(scores, axis=-1, precise=True))
+    mixed: mx.array = cached.mix(mx.softmax(scores, axis=-1, precise=True))
     return mixed.reshape(1, heads, length, -1)

@@ -80,7 +80,9 @@ class Gemma4(nn.Module):
                 "Use 8, 4 or None.",
             )
         layers = self.language_model.model.layers
-        return Cache([layer.self_attn.make_cache(kv_bits, slack) for layer in layers])
+        cache = Cache([layer.self_attn.make_cache(kv_bits, slack) for layer in layers])
+        metal.wire_while_alive(cache)
+        return cache
 
     def forward(
         self,

@@ -6,8 +6,6 @@ The reason of each is in MLX's documentation of the function it calls.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import mlx.core as mx
 
@@ -37,37 +35,20 @@ def streams_scores(length: int, dtype: mx.Dtype, head_dim: int) -> bool:
 
 
 def wire_while_alive(owner: object) -> None:
-    """Keep the GPU's memory wired for as long as an object lives, as a conversation does.
+    """Keep the GPU's memory wired for as long as an object lives, as a conversation's cache does.
 
-    macOS takes the weights away between two turns else, and the next first token waits for them.
+    Else macOS may page the weights out between two turns, and the next first token waits for them.
     """
     if in_use():
-        _wire(key := object())
+        _owners.add(key := object())
         weakref.finalize(owner, _unwire, key)
+        mx.set_wired_limit(working_set())
 
 
-@contextmanager
-def wired() -> Iterator[None]:
-    """Keep the GPU's memory wired in this block."""
-    if not in_use():
-        yield
-        return
-    _wire(key := object())
-    try:
-        yield
-    finally:
-        _unwire(key)
+_owners: set[object] = set()
 
 
-_reasons: set[object] = set()
-
-
-def _wire(reason: object) -> None:
-    _reasons.add(reason)
-    mx.set_wired_limit(working_set())
-
-
-def _unwire(reason: object) -> None:
-    _reasons.discard(reason)
-    if not _reasons:
+def _unwire(key: object) -> None:
+    _owners.discard(key)
+    if not _owners:
         mx.set_wired_limit(0)

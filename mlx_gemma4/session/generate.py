@@ -4,12 +4,10 @@ from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..chat.messages import Turn
-from ..errors import Gemma4Error
 from ..events import Event, Token
-from ..media.audio import read_sound
+from ..media.audio import RATE, Recording, read_sound
 from ..model.gemma4 import Gemma4
-from . import openai
+from . import openai_messages
 from .session import Session
 
 Media = Sequence[str | Path]
@@ -70,29 +68,36 @@ def stream_generate(
     Raises:
         Gemma4Error: as `generate`, or a message is malformed.
     """
-    for_reply = {k: settings.pop(k) for k in list(settings) if k in _OF_REPLY}
+    for_reply = {name: settings.pop(name) for name in _OF_REPLY & set(settings)}
     if isinstance(messages, str):
         messages = [{"role": "user", "content": messages}]
+    before, asked = openai_messages.split(messages)
     tokens = settings.get("image_tokens") or model.config.image_tokens
-    turns = openai.turns(messages, tokens)
-    pending: Turn = turns.pop()
-    if pending.role not in ("user", "tool"):
-        raise Gemma4Error(
-            "messages_malformed",
-            "There is nothing to answer",
-            f"The last message is the {pending.role}'s.",
-            'End with a message from "user" or "tool".',
-        )
-    session = Session(model, turns=turns, **settings)
-    session.add_parts(pending)
+    session = Session(model, turns=openai_messages.turns(before, tokens), **settings)
+    for message in asked:
+        _add(session, message)
     for image in images:
         session.add_image(image)
     for path in audio:
         sound = read_sound(path)
-        session.add_audio(sound.samples, sound.rate)
+        session.add_audio(sound.samples, RATE)
     for path in videos:
         session.add_video(path)
     yield from session.reply(max_tokens, **for_reply)
 
 
-_OF_REPLY = ("temperature", "top_p", "top_k", "seed", "progress", "cancelled", "heard")
+_OF_REPLY = {"temperature", "top_p", "top_k", "seed", "progress", "cancelled", "heard"}
+
+
+def _add(session: Session, message: Mapping[str, Any]) -> None:
+    pieces = openai_messages.content(message)
+    if message["role"] == "tool":
+        session.add_tool_result(str(message.get("tool_call_id", "")), pieces)
+        return
+    for piece in pieces:
+        if isinstance(piece, str):
+            session.add_text(piece)
+        elif isinstance(piece, Recording):
+            session.add_audio(piece.samples, RATE)
+        else:
+            session.add_image(piece)

@@ -108,6 +108,25 @@ def test_a_mark_copies_nothing_while_rows_are_only_added() -> None:
     assert [id(array) for array in numbers.cache.arrays] == before
 
 
+def test_going_back_before_a_mark_leaves_buffers_alone_that_the_mark_does_not_hold() -> None:
+    """The window has moved to other buffers since; the full layer's rows are still the mark's."""
+    numbers = Numbers()
+    numbers.feed(3)
+    mark = numbers.cache.mark()  # the sliding layer moves on at once, the full one with its 5th row
+    for _ in range(60):
+        numbers.feed(1)
+    ahead = numbers.cache.mark()
+    numbers.cache.rewind(mark)
+    del numbers.held[3:]
+    numbers.feed(40)
+    before = [id(array) for array in numbers.cache.arrays]
+    numbers.cache.rewind_to(numbers.cache.offset - 2)  # `ahead` holds none of these buffers
+    assert numbers.cache.offset < ahead.offset
+    del numbers.held[-2:]
+    numbers.feed(1)
+    assert [id(array) for array in numbers.cache.arrays] == before
+
+
 @pytest.fixture
 def window_of_4_mb(monkeypatch: pytest.MonkeyPatch) -> Cache:
     """A sliding layer of 4096 rows of 2 x 128 numbers, with room for 256 more."""

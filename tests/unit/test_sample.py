@@ -94,3 +94,29 @@ def test_the_callers_logits_are_left_alone() -> None:
 def test_settings_out_of_range_are_refused_by_name(settings: dict[str, float]) -> None:
     with pytest.raises(Gemma4Error, match=next(iter(settings))):
         Sampler(**settings)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("temperature", [5e-324, 1e-45, 1e-38, 1e-31, 1e-30, 1e-20])
+@pytest.mark.parametrize("settings", [{}, {"top_k": 2}, {"top_p": 0.9}])
+def test_a_temperature_near_zero_takes_the_most_likely_id(
+    temperature: float, settings: dict[str, float]
+) -> None:
+    sampler = Sampler(temperature, suppress=(4,), **settings)  # type: ignore[arg-type]
+    assert drawn(sampler, row(-29.5, 29.0, 29.5, 0.0, 30.0), 20) == {2: 20}
+
+
+@pytest.mark.parametrize("temperature", [1e30, 1e39, 1e300])
+def test_a_huge_temperature_draws_all_ids_but_those_that_are_suppressed(temperature: float) -> None:
+    assert set(drawn(Sampler(temperature, suppress=(1,)), row(-30.0, 30.0, 30.0))) == {0, 2}
+
+
+@pytest.mark.parametrize("top_p", [5e-324, 1e-46, 1e-38, 1e-9])
+def test_a_tiny_share_leaves_the_most_likely_id(top_p: float) -> None:
+    assert drawn(Sampler(top_p=top_p), row(0.1, 0.3, 0.2), 20) == {1: 20}
+
+
+@pytest.mark.parametrize("name", ["temperature", "top_p", "top_k", "seed"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_what_is_no_number_is_refused_by_name(name: str, value: float) -> None:
+    with pytest.raises(Gemma4Error, match=name):
+        Sampler(**{name: value})  # type: ignore[arg-type]

@@ -1,0 +1,166 @@
+"""Messages as in OpenAI's chat completions -> turns, and what is still to be answered.
+
+https://platform.openai.com/docs/api-reference/chat/create: roles system (or developer), user,
+assistant and tool; content is text or a list of parts. Nothing is fetched over a network.
+"""
+
+import base64
+import binascii
+import json
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import unquote, urlsplit
+
+from PIL import Image
+
+from ..chat.messages import ImagePart, Part, SoundPart, TextPart, ToolResult, Turn
+from ..errors import Gemma4Error
+from ..events import ToolCall
+from ..media.audio import Recording, clips, frames, read_sound
+from ..media.images import open_image, patches
+
+Message = Mapping[str, Any]
+Piece = str | Image.Image | Recording
+"""A part of a message, read: text, a picture or a sound."""
+
+
+def split(messages: Sequence[Message]) -> tuple[Sequence[Message], Sequence[Message]]:
+    """The messages before the last answer, with it, and those after it: what is to be answered.
+
+    Raises:
+        Gemma4Error: there is nothing to answer.
+    """
+    after = len(messages)
+    while after and messages[after - 1].get("role") in ("user", "tool"):
+        after -= 1
+    if after == len(messages):
+        raise _malformed("the last message is not from user or tool", "End with a question.")
+    return messages[:after], messages[after:]
+
+
+def turns(messages: Sequence[Message], image_tokens: int) -> list[Turn]:
+    """Make turns of messages; those of one role that follow each other become one turn.
+
+    Args:
+        image_tokens: the most tokens that a picture may take.
+
+    Raises:
+        Gemma4Error: a message is malformed, or a picture or sound cannot be read.
+    """
+    result: list[Turn] = []
+    names: dict[str, str] = {}  # of the tools that were called, by the calls' ids
+    for message in messages:
+        role, parts = _role(message), _parts(message, image_tokens, names)
+        if result and result[-1].role == role:
+            parts = (*result.pop().parts, *parts)
+        result.append(Turn(role, parts))
+    return result
+
+
+def content(message: Message) -> list[Piece]:
+    """Read the parts of a message's content.
+
+    Raises:
+        Gemma4Error: as `turns`.
+    """
+    given = message.get("content")
+    if given is None or isinstance(given, str):
+        return [given] if given else []
+    if not isinstance(given, Sequence):
+        raise _malformed(f"the content is a {type(given).__name__}", "Use text or a list of parts.")
+    return [_piece(part) for part in given]
+
+
+def _role(message: Message) -> Any:
+    roles = {"developer": "system", "assistant": "model"}
+    role = message.get("role")
+    if role not in ("system", "developer", "user", "assistant", "tool"):
+        raise _malformed(f"a role is {role!r}", "Use system, user, assistant or tool.")
+    return roles.get(role, role)
+
+
+def _parts(message: Message, image_tokens: int, names: dict[str, str]) -> tuple[Part, ...]:
+    pieces = content(message)
+    if message["role"] == "tool":
+        call_id = str(message.get("tool_call_id", ""))
+        if call_id not in names:
+            raise _malformed(f"no call has the id {call_id!r}", "Keep the message that called.")
+        text = "".join(piece for piece in pieces if isinstance(piece, str))
+        return (ToolResult(names[call_id], text, call_id),)
+    result: list[Part] = []
+    for piece in pieces:
+        if isinstance(piece, str):
+            result.append(TextPart(piece))
+        elif isinstance(piece, Recording):
+            result += [SoundPart(frames(clip)) for clip in clips(piece.samples)]
+        else:
+            result.append(ImagePart(patches(piece, image_tokens)))
+    for call in message.get("tool_calls") or ():
+        made = _call(call)
+        names[made.id] = made.name
+        result.append(made)
+    return tuple(result)
+
+
+def _call(call: Any) -> ToolCall:
+    try:
+        function = call["function"]
+        arguments = function["arguments"]
+        if isinstance(arguments, str):
+            arguments = json.loads(arguments or "{}")
+        return ToolCall(str(call["id"]), str(function["name"]), dict(arguments))
+    except (KeyError, TypeError, ValueError) as error:
+        raise _malformed(
+            f"a tool call has no id, name or JSON arguments ({error!r})", "Repeat it as it came."
+        ) from error
+
+
+def _piece(part: Any) -> Piece:
+    kind = part.get("type") if isinstance(part, Mapping) else None
+    try:
+        if kind == "text":
+            return str(part["text"])
+        if kind == "image_url":
+            url = part["image_url"]
+            return _picture(str(url["url"] if isinstance(url, Mapping) else url))
+        if kind == "input_audio":
+            return _decoded(str(part["input_audio"]["data"]), read_sound)
+    except (KeyError, TypeError) as error:
+        raise _malformed(
+            f"a part of type {kind} lacks {error}", "See the API's reference."
+        ) from error
+    raise _malformed(f"a part has the type {kind!r}", "Use text, image_url or input_audio.")
+
+
+def _picture(url: str) -> Image.Image:
+    parts = urlsplit(url)
+    if parts.scheme == "data":
+        return _decoded(url.partition(",")[2], open_image)
+    if parts.scheme in ("http", "https"):
+        raise _malformed("a picture is on the network", "Send it as a data URI, or name a file.")
+    return open_image(Path(unquote(parts.path)) if parts.scheme == "file" else Path(url))
+
+
+Read = TypeVar("Read")
+
+
+def _decoded(text: str, read: Callable[[Path], Read]) -> Read:
+    try:
+        data = base64.b64decode(text, validate=True)
+    except binascii.Error as error:
+        raise _malformed(f"some data is not base64 ({error})", "Encode it again.") from error
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "message"
+        file.write_bytes(data)
+        return read(file)
+
+
+def _malformed(cause: str, remedy: str) -> Gemma4Error:
+    return Gemma4Error(
+        "messages_malformed",
+        "The messages cannot be used",
+        f"{cause[0].upper()}{cause[1:]}.",
+        remedy,
+    )
