@@ -139,13 +139,13 @@ def _microphone() -> Iterator[Finding]:
         sounddevice = importlib.import_module("sounddevice")
     except OSError:  # its package on Linux brings no PortAudio
         remedy = "Install it: apt install libportaudio2, dnf install portaudio."
-        yield Finding("warning", "microphone", "the library PortAudio is not installed", remedy)
+        yield Finding("warning", "microphone", "the library PortAudio is not there", remedy)
         return
     try:
         name = sounddevice.query_devices(kind="input")["name"]
     except Exception as error:  # what PortAudio raises, sounddevice hands on in several types
         remedy = "Plug one in; on a Mac look at System Settings, Sound, Input."
-        yield Finding("warning", "microphone", f"none was found ({error})", remedy)
+        yield Finding("warning", "microphone", f"there is none ({error})", remedy)
         return
     yield Finding("ok", "microphone", str(name))
 

@@ -79,7 +79,7 @@ def _fit(options: argparse.Namespace) -> None:
         raise Gemma4Error(
             "usage",
             "The context is not understood",
-            f"A conversation has at least 1 token, not {options.context}.",
+            f"{options.context} tokens are no conversation.",
             "Write it as --context 32768.",
         )
     place = device.this() if options.memory is None else estimate.mac(gigabytes(options.memory))
