@@ -10,7 +10,6 @@ import mlx.core as mx
 
 from ..errors import Gemma4Error
 
-
 # Temperatures and shares are taken as if between these: float32 holds nothing much beyond them.
 _LEAST, _MOST = 1e-30, 1e30
 
