@@ -2,8 +2,8 @@
 
     python -m mlx_gemma4.evaluate.footprint FOLDER CONTEXT KV_BITS FORCE
 
-A new process has a peak of its own. It loads the model, reads a prompt of random ids
-as `PrefixCache` does, and draws some more; memory depends on their number alone. The last ids pass a
+A new process has a peak of its own. It loads the model, reads a prompt of random ids as
+`PrefixCache` does, and draws some more; memory depends on their number alone. The last ids pass a
 place at which the cache's buffers grow, which is when most is held.
 """
 

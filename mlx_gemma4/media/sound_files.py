@@ -14,7 +14,7 @@ from .. import limits
 from ..errors import Gemma4Error
 from . import other_formats
 from .samples import RATE, Mixer, Samples, bounded, need_finite, need_rate
-from .sound_pieces import Piece, Window, pieces
+from .sound_pieces import SoundPiece, Window, pieces
 from .sources import Source, Unreadable, name_of, opened, unreadable
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class _Sound:
         notes: what was found while it was read.
     """
 
-    def __init__(self, file: BinaryIO, piece: Piece, name: str, fail: Unreadable) -> None:
+    def __init__(self, file: BinaryIO, piece: SoundPiece, name: str, fail: Unreadable) -> None:
         self._file, self._piece, self._fail = file, piece, fail
         self._name = name or "The sound"
         self.notes: list[str] = [piece.note] if piece.note else []
@@ -198,7 +198,7 @@ class _Sound:
 class _Opened:
     """Opens a piece with libsndfile, for as long as it is used; None where that cannot read it."""
 
-    def __init__(self, file: BinaryIO, piece: Piece) -> None:
+    def __init__(self, file: BinaryIO, piece: SoundPiece) -> None:
         import soundfile
 
         self._file: SoundFile | None = None

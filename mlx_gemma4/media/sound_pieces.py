@@ -25,7 +25,7 @@ _MPEG = re.compile(rb"ID3[\x02-\x04]|\xff[\xe2-\xff]")
 
 
 @dataclass(frozen=True)
-class Piece:
+class SoundPiece:
     """Part of a file that is a file of its own.
 
     Attributes:
@@ -47,7 +47,7 @@ class Piece:
 class Window(io.RawIOBase):
     """A piece, open for reading, as a file of its own."""
 
-    def __init__(self, file: BinaryIO, piece: Piece) -> None:
+    def __init__(self, file: BinaryIO, piece: SoundPiece) -> None:
         self._file, self._piece, self._at = file, piece, 0
 
     def readable(self) -> bool:
@@ -81,7 +81,7 @@ class Window(io.RawIOBase):
         return len(data)
 
 
-def pieces(file: BinaryIO) -> list[Piece]:
+def pieces(file: BinaryIO) -> list[SoundPiece]:
     """Cut an open file into its pieces; one where nothing is known of its format."""
     size = file.seek(0, io.SEEK_END)
     head = _at(file, 0, 12)
@@ -94,10 +94,10 @@ def pieces(file: BinaryIO) -> list[Piece]:
         return [_flac(file, *part) for part in zip(starts, [*starts[1:], size], strict=True)]
     if _MPEG.match(head):
         return list(_mp3(file, size))
-    return [Piece(0, size)]
+    return [SoundPiece(0, size)]
 
 
-def _chunked(file: BinaryIO, size: int) -> Iterator[Piece]:
+def _chunked(file: BinaryIO, size: int) -> Iterator[SoundPiece]:
     """Wav and aiff: chunks with their sizes."""
     start = 0
     kind = _at(file, 0, 4)
@@ -122,18 +122,18 @@ def _chunked(file: BinaryIO, size: int) -> Iterator[Piece]:
             head = bytearray(_at(file, start, data - start))
             head[4:8] = min(size - start - 8, 2**32 - 1).to_bytes(4, order)
             head[-4:] = min(size - data, 2**32 - 1).to_bytes(4, order)
-            yield Piece(start, size, bytes(head), endless=True)
+            yield SoundPiece(start, size, bytes(head), endless=True)
             return
         if end >= size or _at(file, end, 4) != kind:
             left = size - end
             note = f"{left:,} bytes after its end are not used." if left > _SPARE else ""
-            yield Piece(start, size, missing=max(0, -left), note=note)
+            yield SoundPiece(start, size, missing=max(0, -left), note=note)
             return
-        yield Piece(start, end)
+        yield SoundPiece(start, end)
         start = end
 
 
-def _ogg(file: BinaryIO, size: int) -> Iterator[Piece]:
+def _ogg(file: BinaryIO, size: int) -> Iterator[SoundPiece]:
     """Ogg: pages, of which the first and the last of a stream are marked."""
     start = at = 0
     opening = True
@@ -153,26 +153,28 @@ def _ogg(file: BinaryIO, size: int) -> Iterator[Piece]:
     yield _ogg_piece(start, size, closed and at == size, damaged)
 
 
-def _ogg_piece(start: int, stop: int, closed: bool, damaged: bool) -> Piece:
+def _ogg_piece(start: int, stop: int, closed: bool, damaged: bool) -> SoundPiece:
     note = "It is damaged: a part of it cannot be read." if damaged else ""
-    return Piece(start, stop, note=note or ("" if closed else "It is cut off: its end is missing."))
+    return SoundPiece(
+        start, stop, note=note or ("" if closed else "It is cut off: its end is missing.")
+    )
 
 
-def _flac(file: BinaryIO, start: int, stop: int) -> Piece:
+def _flac(file: BinaryIO, start: int, stop: int) -> SoundPiece:
     total = int.from_bytes(_at(file, start + 21, 5), "big") & (2**36 - 1)  # of STREAMINFO
-    return Piece(start, stop, endless=not total)
+    return SoundPiece(start, stop, endless=not total)
 
 
-def _mp3(file: BinaryIO, size: int) -> Iterator[Piece]:
+def _mp3(file: BinaryIO, size: int) -> Iterator[SoundPiece]:
     """MP3: a frame at the beginning may say how many bytes of frames follow; then comes more."""
     marks: list[int | None] = [*_search(file, size, _XING, 44)]
     marks = marks or [None]
     starts = [0, *(mark for mark in marks[1:] if mark is not None)]
     for start, stop, mark in zip(starts, [*starts[1:], size], marks, strict=True):
         end = stop if mark is None else _mp3_end(file, mark, stop)
-        yield Piece(start, end)
+        yield SoundPiece(start, end)
         if end < stop:
-            yield Piece(end, stop)
+            yield SoundPiece(end, stop)
 
 
 def _mp3_end(file: BinaryIO, mark: int, stop: int) -> int:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 
 from ..events import Thought, ToolCall
+from ..media.sources import Source
 from ..media.video import Film
 
 MAIN = "main"
@@ -20,7 +21,7 @@ MAIN = "main"
 PARK_BYTES = 4 << 30
 """Bytes on disk that parked conversations may take together."""
 
-Pictures = str | Path | Pillow.Image | NDArray[np.generic]
+Pictures = Source | Pillow.Image | NDArray[np.generic]
 """A picture: its file, or its pixels."""
 
 

@@ -22,7 +22,7 @@ WORKING_SET = 12_713 * 2**20  # of a Mac mini with 16 GB, whose rule would be 10
 
 @pytest.fixture
 def mac(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
-    """MLX with a Metal device that notes the limits it is given; it computes where it did before."""
+    """MLX with a Metal device that notes the limits it is given, and computes as before."""
     asked = SimpleNamespace(wired=[], freed=[])
     monkeypatch.setattr(mx.metal, "is_available", lambda: True)
     monkeypatch.setattr(mx, "default_device", lambda: mx.gpu)
