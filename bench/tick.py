@@ -2,7 +2,7 @@
 
     python bench/tick.py [--seconds 30] [--json FILE]
 
-The program runs in a pseudo-terminal of 120x40 over an `EngineProcess` with a small random model,
+The program runs in a pseudo-terminal of 120x40 over an `SubprocessWorker` with a small random model,
 which answers far faster than a 12B does: hundreds of tokens a second are to be drawn. A tick is a
 task that sleeps for 1/60 s; how much longer that took is how long the interface was busy with
 something else. Wanted: a 95th percentile under 30 ms.
@@ -26,12 +26,12 @@ sys.path.insert(0, str(ROOT))
 MAKE = """
 import sys
 from pathlib import Path
-from mlx_gemma4 import weights
-from mlx_gemma4.testing import tiny_model
+from mlx_gemma4.checkpoint.load import save_folder
+from mlx_gemma4.testing.doubles import tiny_model
 from tests.conftest import CONTROLS
 from tests.unit.small_tokenizer import small_backend
 folder = Path(sys.argv[1])
-weights.save(tiny_model(), folder)
+save_folder(tiny_model(), folder)
 small_backend(CONTROLS).save(str(folder / "tokenizer.json"))
 """
 PERIOD = 1 / 60
@@ -43,7 +43,7 @@ def run(folder: Path, seconds: float) -> None:
     from app.app import TerminalApp
     from app.conversation.store import ConversationStore
     from app.devices.system import Devices
-    from mlx_gemma4.runtime.subprocess_worker import EngineProcess
+    from mlx_gemma4.runtime.subprocess_worker import SubprocessWorker
 
     late: dict[str, list[float]] = {}
     counts = {"answers": 0, "tokens": 0.0}
@@ -79,8 +79,8 @@ def run(folder: Path, seconds: float) -> None:
     config.mkdir()
     settings = f'model = "{folder / "model"}"\nmax_tokens = 400\ntemperature = 1.0\n'
     (config / "settings.toml").write_text(settings)
-    engine = EngineProcess(config / "gemma4.log")
-    Ticking(engine, ConversationStore(folder / "c"), config, Devices(machine=lambda: None)).run()
+    worker = SubprocessWorker(config / "gemma4.log")
+    Ticking(worker, ConversationStore(folder / "c"), config, Devices(machine=lambda: None)).run()
     (folder / "late.json").write_text(json.dumps({"late": late, **counts}))
 
 
