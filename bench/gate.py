@@ -111,8 +111,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=20261128)
     options = parser.parse_args()
     rng = np.random.default_rng(options.seed)
-    print("| items | n | ends with the speech | through the gate | difference |")
-    print("|---|---|---|---|---|", flush=True)
+    print("| items | n | ends with the speech | through the gate | difference | only one right |")
+    print("|---|---|---|---|---|---|", flush=True)
     with Worker() as worker:
         list(worker.until(worker.send(Load(options.model))))
         for name, kind in (("receipt + spoken question", "mixed"), ("spoken digits", "digits")):
@@ -126,7 +126,9 @@ def main() -> None:
             print(file=sys.stderr)
             gap = paired(gated, bare)
             cells = f"{share(bare):.2f} | {share(gated):.2f} | {gap.estimate:+.3f}"
-            print(f"| {name} | {options.items} | {cells} |", flush=True)
+            lone = sum(a and not b for a, b in zip(bare, gated, strict=True))
+            other = sum(b and not a for a, b in zip(bare, gated, strict=True))
+            print(f"| {name} | {options.items} | {cells} | {lone}, {other} |", flush=True)
 
 
 if __name__ == "__main__":

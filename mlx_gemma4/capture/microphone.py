@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 Frames = NDArray[np.float32]
 
 FIRST_BLOCK_SECONDS = 5.0
-"""How long a device may take to begin: Bluetooth needs 1 to 3 s, a permission dialog longer."""
+"""How long a device may take to start: Bluetooth needs 1 to 3 s, a permission dialog longer."""
 STALL_SECONDS = 0.5
 """How long nothing may come after that; blocks come every 40 ms."""
 
@@ -35,7 +35,7 @@ class Microphone:
 
     Attributes:
         name: of the device.
-        rate: at which it records; what it gives is resampled to 16 kHz.
+        rate: at which it records; its sound is resampled to 16 kHz.
 
     Raises:
         Gemma4Error: if there is no PortAudio, no such device, or it cannot be opened.
@@ -57,14 +57,14 @@ class Microphone:
 
     @property
     def silent_seconds(self) -> float:
-        """For how long every sample has been exactly zero, which no real microphone gives."""
+        """For how long every sample has been exactly zero, which no real microphone returns."""
         return self._zeros / RATE
 
     def read(self, timeout: float) -> Frames:
-        """Give the frames (n, 640) that have come; n is 0 where none came within the seconds.
+        """The frames (n, 640) that have come; n is 0 where none came within the seconds.
 
         Raises:
-            Gemma4Error: if the device has stopped giving any. What came before was given.
+            Gemma4Error: the device has stopped. What came before was returned.
         """
         with self._came:
             self._came.wait_for(lambda: self._blocks, timeout)
@@ -90,7 +90,7 @@ class Microphone:
         return frames
 
     def close(self) -> None:
-        """Let go of the device."""
+        """Close the device."""
         self._stream.close()
 
     def __enter__(self) -> Self:
@@ -138,7 +138,7 @@ class Microphone:
 
 
 def inputs() -> list[str]:
-    """Give the names of the devices that can record.
+    """The names of the devices that can record.
 
     Raises:
         Gemma4Error: if there is no PortAudio.
@@ -148,19 +148,22 @@ def inputs() -> list[str]:
 
 
 def silent(name: str) -> Gemma4Error:
-    """What to tell of a microphone whose samples are all exactly zero, with every usual cause."""
+    """What to report of a microphone whose samples are all exactly zero, with every usual cause."""
     if platform.system() == "Darwin":
         program = terminal()
         cause = f"It is muted, or {program} may not use the microphone."
         remedy = (
-            f"Allow {program} under System Settings > Privacy & Security > Microphone and open it "
-            "anew; see System Settings > Sound > Input too."
+            f"Allow {program} under System Settings > Privacy & Security > Microphone and restart "
+            "it; see System Settings > Sound > Input too."
         )
     else:
         cause = "It is muted, or nothing is connected to the default input."
         remedy = "See the sound settings of the system (pavucontrol, or alsamixer)."
     return Gemma4Error(
-        "microphone_silent", "The microphone is silent", f"{name} gives only zeros. {cause}", remedy
+        "microphone_silent",
+        "The microphone is silent",
+        f"{name} returns only zeros. {cause}",
+        remedy,
     )
 
 

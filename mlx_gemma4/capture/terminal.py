@@ -1,4 +1,4 @@
-"""The terminal program's name, as System Settings lists it: macOS gives permissions to it."""
+"""The terminal program's name, as System Settings lists it: macOS grants permissions to it."""
 
 import os
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ _PROGRAMS = {
     "zed": "Zed",
     "kitty": "kitty",
 }
-# __CFBundleIdentifier, which macOS gives to what a program starts -> the same
+# __CFBundleIdentifier, which macOS sets for what a program starts -> the same
 _BUNDLES = {
     "com.apple.Terminal": "Terminal",
     "com.googlecode.iterm2": "iTerm",

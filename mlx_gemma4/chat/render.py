@@ -35,6 +35,9 @@ _DRAWN_CALL = re.compile(
     r"<\|tool_call>call:(?:(\ue000\ue003\d+\ue000\ue003)|\ue000\ue004).*?<tool_call\|>", re.DOTALL
 )
 
+# A format may open every reply with an empty thought, which the ids may hold already.
+_OPENED = re.compile("<\\|channel>thought\n<channel\\|>(\ue000\ue003(\\d+)\ue000\ue003)")
+
 
 @dataclass(frozen=True, eq=False)
 class Prompt:
@@ -93,6 +96,8 @@ def render(
         text = chat_text(escaped, declared, thinking, open_reply)
 
     text = _DRAWN_CALL.sub(lambda found: found[1] or "", text)
+    channel = tokenizer.controls.get("<|channel>")
+    text = _OPENED.sub(lambda f: f[1] if turns[int(f[2])].ids[0] == channel else f[0], text)
     media = [p for turn in turns for p in shown(turn) if isinstance(p, Medium)]
     text = _expand(text, media)
     ids_of_media = {

@@ -12,7 +12,7 @@ from PIL import Image
 from .parts import Part
 
 if TYPE_CHECKING:
-    from ..session.transcriber import Hearing
+    from ..session.transcriber import HearingMode
 
 Fact = str | int | float | bool | None
 Facts = Mapping[str, Fact]
@@ -67,7 +67,7 @@ class Asked:
     before: str = ""
     most: int = 256
     layout: str = ""
-    hearing: "Hearing" = "auto"
+    hearing: "HearingMode" = "auto"
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,7 +1,7 @@
 """From the microphone to the worker: one loop, in a thread, that a program only observes.
 
 Sound goes from its source through a gate to the client and nowhere else. The observer learns when
-somebody begins and ends to speak, and what the worker was sent, for a recording.
+speech begins and ends, and what the worker was sent, for a recording.
 """
 
 import threading
@@ -45,7 +45,7 @@ class SoundSource(Protocol):
 
 
 class Gate(Protocol):
-    """What tells speech from the rest: `capture.speechgate.SpeechGate`."""
+    """What separates speech from the rest: `capture.speechgate.SpeechGate`."""
 
     def shut(self) -> None:
         """Close it and forget what came before."""
@@ -82,16 +82,19 @@ class LiveObserver:
         """Somebody begins to speak; the worker has not been sent anything of it yet."""
 
     def heard(self, frames: Frames) -> None:
-        """The worker is being sent these frames. Must not call the `Live`."""
+        """The worker is being sent these frames.
+
+        Must neither call the `Live` nor wait for a thread that does.
+        """
 
     def ended(self) -> None:
         """The utterance is over, and `EndSpeech` was sent: the reply may be asked for."""
 
     def silent(self, silent: bool) -> None:
-        """The source began, or ceased, to give nothing but zeros."""
+        """The source began, or ceased, to return nothing but zeros."""
 
     def lost(self, failed: Failed) -> None:
-        """The loop has ended with an error: the source cannot be opened or has gone, say."""
+        """The loop has ended with an error: the source cannot be opened, for example."""
 
 
 class Live:

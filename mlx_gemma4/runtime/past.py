@@ -119,8 +119,8 @@ def turns_of(
 ) -> tuple[list[Turn], list[str]]:
     """Past turns as `Session.open` takes them.
 
-    A medium that cannot be read any more, or that this model cannot take, is replaced by words that
-    say so, for the model too: the conversation goes on without it.
+    A medium that cannot be read any more, or that this model cannot take, is replaced by a text
+    about that, for the model too: the conversation goes on without it.
 
     Args:
         past: the turns.

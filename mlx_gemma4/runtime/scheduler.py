@@ -33,7 +33,7 @@ def _never() -> bool:
 
 
 @dataclass(eq=False)
-class Job:
+class ScheduledJob:
     """Work for a conversation.
 
     Attributes:
@@ -55,15 +55,15 @@ class Job:
 class _Lane:
     """The jobs of one conversation, the one that is in the middle of its work, and idle work."""
 
-    jobs: deque[Job] = field(default_factory=deque)
-    current: Job | None = None
+    jobs: deque[ScheduledJob] = field(default_factory=deque)
+    current: ScheduledJob | None = None
     idle: Work | None = None
 
     @property
     def priority(self) -> Priority:
         return min((job.priority for job in self.jobs), default=Priority.IDLE)
 
-    def next(self) -> Job | None:
+    def next(self) -> ScheduledJob | None:
         """The job whose step is due; None while there is none."""
         if not self.jobs:
             return None
@@ -97,7 +97,7 @@ class Scheduler:
             if conversation != besides
         )
 
-    def add(self, conversation: str | None, job: Job) -> None:
+    def add(self, conversation: str | None, job: ScheduledJob) -> None:
         """Queue a job. The conversation's idle work ends where it is."""
         lane = self._lanes.setdefault(conversation, _Lane())
         self._end_idle(lane)
@@ -146,7 +146,7 @@ class Scheduler:
             while (job := lane.current) is not None:
                 self._step_job(lane, job)
 
-    def _step_job(self, lane: _Lane, job: Job) -> None:
+    def _step_job(self, lane: _Lane, job: ScheduledJob) -> None:
         error: Exception | None = None
         lane.current = job
         try:

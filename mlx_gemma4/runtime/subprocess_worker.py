@@ -61,7 +61,7 @@ class SubprocessWorker(Client):
                     self._log.write_bytes(b"")
             with theirs, Path(self._log or os.devnull).open("ab") as log:
                 self._process = process = subprocess.Popen(
-                    # -P: modules in the working directory must not stand before the library's
+                    # -P: modules in the working directory must not hide the library's
                     [sys.executable, "-P", "-m", f"{__package__}.child", str(theirs.fileno())],
                     stdin=subprocess.DEVNULL,
                     stdout=log,

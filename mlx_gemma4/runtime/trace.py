@@ -1,10 +1,11 @@
-"""A turn as a Chrome trace, made of an engine's reports: open it in Perfetto or chrome://tracing.
+"""A turn as a Chrome trace, made of a worker's reports: open it in Perfetto or chrome://tracing.
 
 Knows nothing of MLX. The format is that of "Trace Event Format" (Google): complete events ("X")
 and instants ("i"), times in microseconds.
 """
 
 import json
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ class Trace:
 
     def __init__(self) -> None:
         self._events: list[dict[str, Any]] = []
-        self._tokens: list[float] = []  # the times of the reply that is being told
+        # the times of the replies that are being drawn, by conversation
+        self._tokens: defaultdict[str | None, list[float]] = defaultdict(list)
 
     def add(self, report: Report) -> None:
         """Take a report in."""
@@ -35,15 +37,12 @@ class Trace:
         elif isinstance(event, Heard):
             self.instant("heard", MODEL, at, {"text": event.text})
         elif isinstance(event, Token):
-            self._tokens.append(at)
+            self._tokens[report.conversation].append(at)
             self.instant("token", MODEL, at, {"text": event.text})
-        elif isinstance(event, Done):
-            if self._tokens:
-                first = self._tokens[0]
-                began = first - event.stats.get("seconds_to_first_token", 0.0)
-                self.span("prefill", MODEL, began, first)
-                self.span("decode", MODEL, first, self._tokens[-1], dict(event.stats))
-            self._tokens = []
+        elif isinstance(event, Done) and (tokens := self._tokens.pop(report.conversation, None)):
+            started = tokens[0] - event.stats.get("seconds_to_first_token", 0.0)
+            self.span("prefill", MODEL, started, tokens[0])
+            self.span("decode", MODEL, tokens[0], tokens[-1], dict(event.stats))
 
     def span(
         self,
@@ -63,9 +62,9 @@ class Trace:
         self._put(name, track, at, {"ph": "i", "s": "t"}, known)
 
     def save(self, path: Path) -> None:
-        """Write the file; its times begin with the first event."""
-        begin = min((event["ts"] for event in self._events), default=0)
-        events = [{**event, "ts": event["ts"] - begin} for event in self._events]
+        """Write the file; its times are counted from the first event."""
+        first = min((event["ts"] for event in self._events), default=0)
+        events = [{**event, "ts": event["ts"] - first} for event in self._events]
         names = [
             {"name": "thread_name", "ph": "M", "pid": 1, "tid": number, "args": {"name": track}}
             for number, track in enumerate(_TRACKS)

@@ -10,7 +10,7 @@ from .pace import SHORTEST, Pace
 Frames = NDArray[np.float32]
 
 
-class Utterance:
+class UnreadSpeech:
     """Frames that came and are not read yet, in the order of speech.
 
     Args:

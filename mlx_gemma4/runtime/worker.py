@@ -24,9 +24,9 @@ from .client import ENDS_SPEECH, Client
 from .commands import Command, EndSpeech, Hear, InConversation, Load, Stop
 from .pace import FRAME_SECONDS, LONGEST
 from .reports import Failed, FellBehind, Finished, Hearing, Idle, Report, WorkerEvent
-from .scheduler import Job, Priority, Scheduler, Work
+from .scheduler import Priority, ScheduledJob, Scheduler, Work
 from .threads import guarded, start_thread
-from .utterance import Utterance
+from .utterance import UnreadSpeech
 
 if TYPE_CHECKING:
     from .slots import Slots
@@ -87,7 +87,7 @@ class Worker(Client):
         self._inbox: deque[tuple[int, Command]] = deque()
         self._stops: Counter[str] = Counter()  # conversation -> stops whose turn has not come
         self._spoken: set[str] = set()  # conversations that heard something since their last reply
-        self._speech: dict[str, Utterance] = {}  # the latest of each conversation
+        self._speech: dict[str, UnreadSpeech] = {}  # the latest of each conversation
         self._loading = False  # the job that was added last is a `Load`
         self._scheduler = Scheduler(self._idle_failed)
         self._slots: Slots
@@ -181,7 +181,7 @@ class Worker(Client):
         conversation = command.conversation
         speech = self._speech.get(conversation)
         if speech is None or speech.number != number:
-            speech = self._speech[conversation] = Utterance(number)
+            speech = self._speech[conversation] = UnreadSpeech(number)
             self._spoken.add(conversation)
             work = self._hear(conversation, speech)
             self._add(number, conversation, Priority.HEARING, work, speech)
@@ -193,7 +193,7 @@ class Worker(Client):
         conversation: str | None,
         priority: Priority,
         work: Generator[Event | WorkerEvent | None],
-        speech: Utterance | None = None,
+        speech: UnreadSpeech | None = None,
         stops: bool = False,
     ) -> None:
         """Queue a job whose work yields what it reports, or None."""
@@ -214,12 +214,12 @@ class Worker(Client):
                 self._scheduler.idle(conversation, idle)
             self._report(Report(number, event, conversation))
 
-        job = Job(reporting(), priority, ended)
+        job = ScheduledJob(reporting(), priority, ended)
         if speech is not None:
             job.ready, job.yields = speech.ready, speech.yields
         self._scheduler.add(conversation, job)
 
-    def _hear(self, conversation: str, speech: Utterance) -> Generator[None]:
+    def _hear(self, conversation: str, speech: UnreadSpeech) -> Generator[None]:
         """Hear an utterance to its end; commands that come meanwhile are done between chunks."""
 
         def report(events: Iterable[Event | WorkerEvent]) -> None:

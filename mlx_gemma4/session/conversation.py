@@ -25,7 +25,7 @@ from .prefix_cache import PrefixCache
 from .prefix_store import PrefixStore
 from .reply import DrawnReplies, DrawnReply, Work, unless
 from .rows import PromptRows, with_rows
-from .transcriber import CLIP, INSTRUCTION, Hearing, Transcriber
+from .transcriber import CLIP, INSTRUCTION, HearingMode, Transcriber
 
 WhenFull = Literal["stop", "drop"]
 
@@ -50,7 +50,7 @@ class Conversation:
         self,
         model: Gemma4,
         tokenizer: Tokenizer,
-        hearing: Hearing,
+        hearing: HearingMode,
         kv_bits: int | None,
         thinking: bool,
         when_full: WhenFull,
@@ -68,7 +68,7 @@ class Conversation:
         self._when_full = when_full
         self._store = store
         self._look_in_store = False
-        self._drawn = DrawnReplies()
+        self._drawn = DrawnReplies(tokenizer, model.config)
         self._rendered: dict[bool, tuple[list[Turn], PromptRows]] = {}
         package = getattr(model, "package", None)
         self._safe: int | None = package.audio_safe_position if package else None

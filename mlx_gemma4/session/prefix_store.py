@@ -167,7 +167,7 @@ class PrefixStore:
 def kind_of(cache: PrefixCache) -> str:
     """Sixteen hex digits: the model's fingerprint, the layout of its rows, and kv_bits."""
     model = cache.model
-    dtype = model.tensors()["language_model.model.norm.weight"].dtype
+    dtype = model.language_model.model.norm.weight.dtype
     kind = f"{fingerprint(model)} {model.mask_rule} {model.layout} {cache.kv_bits} {dtype}"
     return hashlib.sha256(kind.encode()).hexdigest()[:16]
 

@@ -115,9 +115,16 @@ class DrawnReply:
 
 
 class DrawnReplies:
-    """The ids of replies by what they hold, for a client that sends a conversation back."""
+    """The ids of replies by what they hold, for a client that sends a conversation back.
 
-    def __init__(self) -> None:
+    Args:
+        tokenizer: ids of another tokenizer are of no use.
+        config: for the ids that no reply may hold.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, config: Config) -> None:
+        self._tokenizer = tokenizer
+        self._media = {config.image_token_id, config.audio_token_id, config.video_token_id}
         self._turns: dict[str, Turn] = {}
 
     def add(self, turn: Turn) -> None:
@@ -128,13 +135,32 @@ class DrawnReplies:
                 del self._turns[next(iter(self._turns))]
 
     def restored(self, turn: Turn) -> Turn:
-        """The turn with the ids (and the thought before calls) that it was drawn with, if known."""
-        known = self._turns.get(_content(turn)) if turn.role == "model" and not turn.ids else None
-        if known is None:
+        """The turn with the ids (and the thought before calls) that it was drawn with, if known.
+
+        Ids that are not those of its text and calls, as after a change of the model, are left out.
+        """
+        if turn.role != "model":
+            return turn
+        known = self._turns.get(_content(turn))
+        if turn.ids and (known is None or known.ids != turn.ids):
+            if not self._fit(turn):
+                return replace(turn, ids=())
+            self.add(turn)
+        if turn.ids or known is None:
             return turn
         thoughts = tuple(part for part in known.parts if isinstance(part, Thought))
         rest = tuple(part for part in turn.parts if not isinstance(part, Thought))
         return replace(turn, parts=(*thoughts, *rest), ids=known.ids)
+
+    def _fit(self, turn: Turn) -> bool:
+        """Whether the ids of a turn are its text and its calls in this tokenizer."""
+        ids, parser = turn.ids, ReplyParser(self._tokenizer)
+        if self._media & set(ids) or not 0 <= min(ids) <= max(ids) < self._tokenizer.vocab_size:
+            return False
+        parsed = [event for token_id in ids for event in parser.add(token_id)] + parser.finish()
+        text = "".join(event.text for event in parsed if isinstance(event, Token))
+        calls = [event for event in parsed if isinstance(event, ToolCall)]
+        return _content(Turn("model", (TextPart(text), *calls))) == _content(turn)
 
 
 def unless(cancelled: Cancelled | None, steps: Steps[Result], quiet: bool) -> Work[Result | None]:

@@ -21,11 +21,11 @@ from .pending_turn import PendingTurn
 from .prefix_cache import PrefixMark
 from .prefix_store import PrefixStore
 from .reply import Work
-from .transcriber import Hearing
+from .transcriber import HearingMode
 
 
 @dataclass(frozen=True, eq=False)
-class Mark:
+class SessionMark:
     """A place in a conversation, for `Session.rewind`."""
 
     session: "Session"
@@ -72,14 +72,14 @@ class Session(SessionInput):
         turns: Sequence[Turn] = (),
         tools: Sequence[Mapping[str, Any]] = (),
         image_tokens: int | None = None,
-        hearing: Hearing = "auto",
+        hearing: HearingMode = "auto",
         kv_bits: int | None = None,
         thinking: bool = False,
         tokenizer: Tokenizer | None = None,
         when_full: WhenFull = "stop",
         store: PrefixStore | None = None,
     ) -> None:
-        _check("hearing", hearing, get_args(Hearing))
+        _check("hearing", hearing, get_args(HearingMode))
         _check("when_full", when_full, get_args(WhenFull))
         tokenizer = tokenizer or _tokenizer_of(model)
         conversation = Conversation(model, tokenizer, hearing, kv_bits, thinking, when_full, store)
@@ -217,7 +217,7 @@ class Session(SessionInput):
         self._conversation.check()
         return self._started(self._conversation.answer(sampler, max_tokens, heard, cancelled))
 
-    def mark(self) -> Mark:
+    def mark(self) -> SessionMark:
         """Remember this place, for `rewind`. It holds on to the cache's buffers while it lives.
 
         Undo: mark before a question is added, and rewind to it. Edit the last question: the same,
@@ -225,9 +225,9 @@ class Session(SessionInput):
         """
         self._interrupt()
         talk = self._conversation
-        return Mark(self, tuple(talk.turns), talk.pending, talk.cache.mark())
+        return SessionMark(self, tuple(talk.turns), talk.pending, talk.cache.mark())
 
-    def rewind(self, mark: Mark) -> None:
+    def rewind(self, mark: SessionMark) -> None:
         """Go to a place that was marked in this session, as if nothing had come after it.
 
         Raises:
@@ -307,7 +307,7 @@ class Session(SessionInput):
         cls,
         model: Gemma4,
         path: str | Path,
-        hearing: Hearing = "auto",
+        hearing: HearingMode = "auto",
         kv_bits: int | None = None,
         tokenizer: Tokenizer | None = None,
         when_full: WhenFull = "stop",

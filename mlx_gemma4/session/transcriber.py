@@ -22,7 +22,7 @@ from .pending_turn import cut
 from .prefix_cache import PrefixCache, PrefixMark
 from .rows import PromptRows, with_rows
 
-Hearing = Literal["auto", "direct", "relay"]
+HearingMode = Literal["auto", "direct", "relay"]
 
 CLIP = int(LIMIT_SECONDS * RATE / FRAME)
 """Frames of the longest clip the model was made for."""

@@ -192,8 +192,8 @@ class ScriptedWorker(Client):
     ) -> None:
         held = conversation in self._settings
         self._settings[conversation] = settings
-        said = [part for turn in turns for part in turn.parts]
-        texts = [part.text for part in said if isinstance(part, commands.AddText | Thought)]
+        parts = [part for turn in turns for part in turn.parts]
+        texts = [part.text for part in parts if isinstance(part, commands.AddText | Thought)]
         self._used[conversation] = sum(len(_words(text)) for text in texts)
         if turns and not held:
             tokens = max(self._used[conversation], 1)

@@ -105,9 +105,9 @@ def test_what_is_fed_is_what_a_session_feeds() -> None:
             assert item.make is not None
             question = item.make()
             fed = written(model.model, model.tokenizer, question)
-            talk = model.session(question)._talk
-            assert fed.token_ids == talk.prompt().token_ids
-            for ours, theirs in zip(fed.audio, talk.prompt().audio, strict=True):
+            prompt = model.session(question)._conversation.prompt().prompt
+            assert fed.token_ids == prompt.token_ids
+            for ours, theirs in zip(fed.audio, prompt.audio, strict=True):
                 assert np.array_equal(ours, theirs)
 
 

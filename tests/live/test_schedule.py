@@ -27,7 +27,7 @@ from mlx_gemma4.session import conversation, pending_turn, prefix_cache, transcr
 from mlx_gemma4.session.prefix_cache import PrefixCache
 from mlx_gemma4.session.prefix_store import PrefixStore
 from mlx_gemma4.session.rows import PromptRows
-from mlx_gemma4.session.session import Mark, Session
+from mlx_gemma4.session.session import Session, SessionMark
 
 RNG = np.random.default_rng(4)
 PICTURES = RNG.integers(0, 256, (3, 48, 96, 3)).astype(np.uint8)
@@ -63,7 +63,10 @@ class Talk:
     """A session, beside a plain account of the sound that it was given."""
 
     def __init__(
-        self, model: Gemma4, mode: transcriber.Hearing, when_full: conversation.WhenFull = "stop"
+        self,
+        model: Gemma4,
+        mode: transcriber.HearingMode,
+        when_full: conversation.WhenFull = "stop",
     ) -> None:
         self.model, self.mode = model, mode
         # the published template opens a reply with what is not in the history afterwards
@@ -81,7 +84,7 @@ class Talk:
         self.spoken = 0  # frames of VOICE that were used up
         self.given: list[np.ndarray] = []  # the clips of this turn, but for their cuts,
         self.written: list[np.ndarray] = []  # and those that the relay has transcribed
-        self.marks: list[tuple[Mark, list[np.ndarray], list[np.ndarray]]] = []
+        self.marks: list[tuple[SessionMark, list[np.ndarray], list[np.ndarray]]] = []
         self.watch()
 
     def watch(self) -> None:
@@ -250,7 +253,7 @@ SCHEDULES = st.lists(st.tuples(st.sampled_from(STEPS), st.integers(0, 99)), min_
 @settings(max_examples=15, deadline=None)
 @given(steps=SCHEDULES)
 def test_after_any_schedule_the_caches_are_as_fresh_ones(
-    model: Gemma4, mode: transcriber.Hearing, steps: list[tuple[str, int]]
+    model: Gemma4, mode: transcriber.HearingMode, steps: list[tuple[str, int]]
 ) -> None:
     talk = Talk(model, mode)
     for step, number in steps:
@@ -292,7 +295,7 @@ def test_so_they_are_where_turns_are_dropped_and_what_does_not_fit_is_refused(
         talk.check()
 
 
-def memory(model: Gemma4, session: Session, empty: Mark) -> int:
+def memory(model: Gemma4, session: Session, empty: SessionMark) -> int:
     """Bytes in use when the conversation is at its beginning again."""
     session.rewind(empty)
     session.notices()

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlx_gemma4.runtime.scheduler import Job, Priority, Scheduler, Work
+from mlx_gemma4.runtime.scheduler import Priority, ScheduledJob, Scheduler, Work
 
 
 class Script:
@@ -33,11 +33,11 @@ class Script:
         steps: int,
         priority: Priority = Priority.CHAT,
         fails: bool = False,
-    ) -> Job:
+    ) -> ScheduledJob:
         def ended(error: Exception | None) -> None:
             self.log.append(f"{name} {'ended' if error is None else f'failed: {error}'}")
 
-        job = Job(self.work(name, steps, fails), priority, ended)
+        job = ScheduledJob(self.work(name, steps, fails), priority, ended)
         self.scheduler.add(conversation, job)
         return job
 
@@ -202,7 +202,9 @@ def test_every_job_ends_once_in_the_order_of_its_conversation(
         return lambda error: ended.append((conversation, number))
 
     for number, (conversation, priority, count) in enumerate(jobs):
-        scheduler.add(conversation, Job(steps(count), priority, end_of(conversation, number)))
+        scheduler.add(
+            conversation, ScheduledJob(steps(count), priority, end_of(conversation, number))
+        )
         for _ in range(pauses[number] if number < len(pauses) else 0):
             scheduler.step()
     while scheduler.step():

@@ -330,7 +330,7 @@ def test_a_conversation_that_was_parked_is_not_read_again(worker: Worker, tmp_pa
     settings = commands.SessionSettings(image_tokens=70, park=tmp_path / "parked")
     done(worker, commands.Open(settings=settings, conversation="a"))
     done(worker, commands.AddText("hello", conversation="a"))
-    events = done(worker, commands.Reply(12, 1.0, seed=1, conversation="a"))
+    events = done(worker, commands.Reply(6, 1.0, seed=1, conversation="a"))
     first(worker, Idle)
     done(worker, commands.Close(conversation="a"))
     turns = (past("user", "hello"), past("model", answer(events), end_of(events).ids))

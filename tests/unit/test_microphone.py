@@ -171,5 +171,5 @@ def test_the_causes_of_silence_name_the_terminal_where_it_needs_a_permission(
     monkeypatch.setattr(microphone.platform, "system", lambda: system)
     monkeypatch.setenv("TERM_PROGRAM", "iTerm.app")
     told = str(microphone.silent("Desk"))
-    assert "Desk gives only zeros" in told
+    assert "Desk returns only zeros" in told
     assert all(word in told for word in words)

@@ -313,3 +313,29 @@ def test_an_empty_conversation_is_an_error() -> None:
 def test_a_turn_holds_only_what_its_role_can_say(role: str, part: Part) -> None:
     with pytest.raises(Gemma4Error, match=f"A {role} turn cannot hold"):
         turn(role, part)
+
+
+@pytest.mark.parametrize("calls", [(), (ToolCall("", "time", {}),)])
+def test_an_empty_thought_that_the_ids_hold_is_not_written_twice(calls: tuple[Part, ...]) -> None:
+    """Some formats open every reply with one, in the history, too; others only the next."""
+    thought = "<|channel>thought\n<channel|>"
+    body = "yes" + ("<|tool_call>call:time{}<tool_call|>" if calls else "")
+    turns = [
+        turn("user", "a"),
+        Turn(
+            "model",
+            (TextPart("yes"), *calls),
+            ids=tuple(TOKENIZER.encode(thought + body, special=True)),
+        ),
+        turn("user", "b"),
+    ]
+    for opening in ("", thought):
+        template = (
+            "<bos>{% for m in messages %}<|turn>{{ m.role }}\n"
+            "{% if m.role == 'assistant' %}" + opening + "{% endif %}{{ m.content }}"
+            "{% for c in m.tool_calls %}<|tool_call>call:{{ c.function.name }}{}<tool_call|>"
+            "{% endfor %}<turn|>\n{% endfor %}"
+        )
+        made = render(turns, TOKENIZER, CONFIG, template=template, open_reply=False)
+        wanted = f"<bos><|turn>user\na<turn|>\n<|turn>assistant\n{thought}{body}<turn|>\n"
+        assert made.token_ids == TOKENIZER.encode(wanted + "<|turn>user\nb<turn|>\n", special=True)

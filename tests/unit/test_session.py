@@ -453,3 +453,14 @@ def test_equal_pictures_are_held_once(model: Gemma4) -> None:
     assert first.patches is not second.patches
     assert parts[0].picture.patches is parts[1].picture.patches  # type: ignore[union-attr]
     assert first.patches.dtype == np.uint8
+
+
+@pytest.mark.parametrize("ids", [(70, 71), (-1,), (10**9,), (8,)])
+def test_ids_of_another_tokenizer_are_not_used(session: Session, ids: tuple[int, ...]) -> None:
+    text = (TextPart("hello there"),)
+    turns = [Turn("user", (TextPart("hi"),)), Turn("model", text, ids=ids)]
+    session.open(turns)
+    assert session.turns[1].ids == ()
+    own = session._conversation._tokenizer.encode("hello there")
+    session.open([turns[0], dataclasses.replace(turns[1], ids=tuple(own))])
+    assert session.turns[1].ids == tuple(own)

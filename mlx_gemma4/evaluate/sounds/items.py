@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ...hub import catalog
 from ...media.audio import FRAME, Samples
-from ...session.transcriber import INSTRUCTION, Hearing
+from ...session.transcriber import INSTRUCTION, HearingMode
 from .. import haystack
 from ..baselines.rival import Rival
 from ..models import Model
@@ -80,7 +80,7 @@ class Maker:
         about: Facts = {"set": name, "language": said.language, **facts}
         return number, Item(id_, about, lambda: self.asked(said.text, self.kept(id_, speak), text))
 
-    def placed(self, number: int, said: Utterance, before: int, hearing: Hearing) -> Numbered:
+    def placed(self, number: int, said: Utterance, before: int, hearing: HearingMode) -> Numbered:
         """An item of the set position: the same sound after so many tokens of text."""
         sound = self._id("position", number, said, "")
         facts: Facts = {
@@ -102,7 +102,7 @@ class Maker:
         sound: Samples,
         text: str | None = None,
         before: str = "",
-        hearing: Hearing = "direct",
+        hearing: HearingMode = "direct",
     ) -> Asked:
         """Ask for a transcript; an answer may be as long as the relay's."""
         # a rival that runs the tiny model is asked with the words that it was trained on

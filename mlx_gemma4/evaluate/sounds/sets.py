@@ -9,7 +9,7 @@ import numpy as np
 
 from ...errors import Gemma4Error
 from ...media.audio import RATE, Samples
-from ...session.transcriber import Hearing
+from ...session.transcriber import HearingMode
 from ..question import Asked, Facts, Item
 from ..tiny.speech import OTHER_VOICES, VOICES, with_espeak
 from ..tiny.tasks import EXAMINATION, Exchange, Tasks
@@ -103,7 +103,7 @@ def two(maker: Maker) -> Iterator[Numbered]:
 def position(maker: Maker) -> Iterator[Numbered]:
     """The same sounds after more and more text, in the conversation and through the relay."""
     places = BEFORE_SMALL if maker.choice.tiny else BEFORE
-    ways: tuple[Hearing, ...] = ("direct", "relay") if maker.has_relay else ("direct",)
+    ways: tuple[HearingMode, ...] = ("direct", "relay") if maker.has_relay else ("direct",)
     for number, said in enumerate(maker.material):
         for before in places if maker.has_context else (0,):
             for hearing in ways:
