@@ -1,8 +1,8 @@
-"""How late a 60 Hz tick of the interface comes while the worker's process reads and answers.
+"""How late a 60 Hz tick of the interface comes while the engine's process reads and answers.
 
     python bench/tick.py [--seconds 30] [--json FILE]
 
-The program runs in a pseudo-terminal of 120x40 over a `SubprocessWorker` with a small random model,
+The program runs in a pseudo-terminal of 120x40 over an `SubprocessWorker` with a small random model,
 which answers far faster than a 12B does: hundreds of tokens a second are to be drawn. A tick is a
 task that sleeps for 1/60 s; how much longer that took is how long the interface was busy with
 something else. Wanted: a 95th percentile under 30 ms.
@@ -79,8 +79,8 @@ def run(folder: Path, seconds: float) -> None:
     config.mkdir()
     settings = f'model = "{folder / "model"}"\nmax_tokens = 400\ntemperature = 1.0\n'
     (config / "settings.toml").write_text(settings)
-    engine = SubprocessWorker(config / "gemma4.log")
-    Ticking(engine, ConversationStore(folder / "c"), config, Devices(machine=lambda: None)).run()
+    worker = SubprocessWorker(config / "gemma4.log")
+    Ticking(worker, ConversationStore(folder / "c"), config, Devices(machine=lambda: None)).run()
     (folder / "late.json").write_text(json.dumps({"late": late, **counts}))
 
 

@@ -79,7 +79,7 @@ def test_stop_kills_the_voice_in_mid_sentence_with_its_children(
     wait(lambda: lines(said / "child"))
     child = int(lines(said / "child")[0])
     assert speaker.speaking and alive(child)
-    speaker.stop()  # the sentence would last a minute
+    speaker.stop()  # it would last a minute
     wait(lambda: not alive(child))
     wait(lambda: not speaker.speaking)
     assert lines(said / "begun") == ["A long sentence."]
@@ -105,8 +105,10 @@ def test_adding_words_never_waits_for_the_voice(speaker: SpeechOutput, said: Pat
     (said / "slow").touch()
     for _ in range(200):
         speaker.add("Again and again. ")
+    # all were taken while the first, which lasts a minute, is not over
     wait(lambda: lines(said / "begun"))
-    assert lines(said / "said") == []  # all were taken before the first was spoken
+    assert lines(said / "begun") == ["Again and again."] and lines(said / "said") == []
+    assert speaker.speaking
     speaker.stop()
 
 

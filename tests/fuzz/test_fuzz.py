@@ -18,7 +18,7 @@ import pytest
 import soundfile
 from PIL import Image
 
-from app.conversation.entries import Asked, Begun, Ended
+from app.conversation.entries import QuestionSent, TurnEnded, TurnStarted
 from app.conversation.history import History
 from app.conversation.journal import Journal
 from app.conversation.store import Store
@@ -105,7 +105,7 @@ def saved(folder: Path) -> None:
 
 def journal(folder: Path) -> None:
     with Journal(folder / "talk") as written:
-        for entry in (Begun(1, "user", 1.0), Asked(1, "hello"), Ended(1, "done")):
+        for entry in (TurnStarted(1, "user", 1.0), QuestionSent(1, "hello"), TurnEnded(1, "done")):
             written.append(entry)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import ImagePart as Pillow
+from PIL import Image as Pillow
 
 from mlx_gemma4.chat.messages import ImagePart, SoundPart, TextPart, Turn
 from mlx_gemma4.chat.render import render

@@ -1,0 +1,106 @@
+"""The program in terminals that are odd, or none, and when it is told to end."""
+
+import fcntl
+import os
+import pty
+import select
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+START = "from mlx_gemma4.cli import main; raise SystemExit(main([]))"
+MOUSE_OFF, SCREEN_OFF = b"\x1b[?1000l", b"\x1b[?1049l"
+
+
+def environment(folder: Path) -> dict[str, str]:
+    return {
+        **{name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")},
+        "HOME": str(folder),
+        "XDG_CONFIG_HOME": str(folder / "config"),
+        "XDG_DATA_HOME": str(folder / "data"),
+        "PYTHONPATH": str(ROOT),
+        "TERM": "xterm-256color",
+        "MLX_DISABLE_COMPILE": "1",
+        "ALSA_CONFIG_PATH": os.devnull,
+    }
+
+
+class Run:
+    """The program in a pseudo-terminal that answers nothing it is asked."""
+
+    def __init__(self, folder: Path, size: tuple[int, int]) -> None:
+        self.output = b""
+        ours, theirs = pty.openpty()
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", *size, 0, 0))
+        command = [sys.executable, "-c", START]
+        self.process = subprocess.Popen(
+            command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment(folder), cwd="/"
+        )
+        os.close(theirs)
+        self._terminal = ours
+
+    def until(self, words: bytes, seconds: float = 60) -> None:
+        """Read until these words are drawn."""
+        end = time.monotonic() + seconds
+        while words not in self.output:
+            assert self.read() and time.monotonic() < end, self.output[-2000:]
+
+    def read(self) -> bool:
+        """Read some of what is drawn; whether more may come."""
+        if select.select([self._terminal], [], [], 0.5)[0]:
+            try:
+                piece = os.read(self._terminal, 65536)
+            except OSError:
+                return False
+            self.output += piece
+            return bool(piece)
+        return self.process.poll() is None
+
+    def end(self) -> int:
+        """Read to the end, and return the exit status."""
+        while self.read():
+            pass
+        return self.process.wait(60)
+
+
+@pytest.mark.parametrize("size", [(24, 80), (0, 0)], ids=["24 lines", "no size"])
+def test_a_terminal_that_answers_nothing_is_drawn_on_and_restored_by_sigterm(
+    tmp_path: Path, size: tuple[int, int]
+) -> None:
+    run = Run(tmp_path, size)
+    run.until(b"\x1b[?1049h")
+    run.until(b"Welcome")
+    run.process.send_signal(signal.SIGTERM)
+    assert run.end() == 128 + signal.SIGTERM
+    assert MOUSE_OFF in run.output and SCREEN_OFF in run.output
+    assert b"Traceback" not in run.output
+    private = [path.stat().st_mode & 0o077 for path in (tmp_path / "data").rglob("*")]
+    assert private and not any(private)
+
+
+def test_a_home_that_cannot_be_written_is_an_error_with_its_path(tmp_path: Path) -> None:
+    (tmp_path / "config").write_text("a file where a folder should be")
+    run = Run(tmp_path, (24, 80))
+    assert run.end() == 2
+    text = run.output.decode()
+    assert "The program has nowhere to write" in text and str(tmp_path / "config") in text
+    assert "Traceback" not in text
+
+
+def test_without_a_terminal_the_program_says_what_to_do_instead(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", START],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        env=environment(tmp_path),
+    )
+    assert done.returncode == 2
+    assert "There is no terminal" in done.stderr and "gemma4 ask" in done.stderr

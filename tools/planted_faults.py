@@ -1,0 +1,98 @@
+"""Plant faults into the KV cache, and count the random schedules until the tests find each.
+
+    python -m tools.planted_faults [--schedules 400] [--seed 0]
+
+The schedules are those of tests/live/test_schedule.py. The exit status is 1 where a fault is not
+found, or where one is found that nobody planted.
+"""
+
+import argparse
+import random
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+import mlx_gemma4
+from mlx_gemma4.checkpoint.load import save_folder
+from mlx_gemma4.errors import Gemma4Error
+from mlx_gemma4.model import cache as kv
+from mlx_gemma4.model.gemma4 import Gemma4
+from mlx_gemma4.session import prefix_cache
+from mlx_gemma4.session.rows import Row, common
+from mlx_gemma4.testing.doubles import tiny_model
+from tests.conftest import CONTROLS
+from tests.live import test_schedule as schedules
+from tests.unit.small_tokenizer import small_backend
+
+
+def keep_a_differing_row(patch: pytest.MonkeyPatch) -> None:
+    """The first row that differs from the prompt is taken for an equal one."""
+
+    def one_more(left: Sequence[Row], right: Sequence[Row]) -> int:
+        return min(common(left, right) + 1, len(left), len(right))
+
+    patch.setattr(prefix_cache, "common", one_more)
+
+
+def overwrite_a_marked_row(patch: pytest.MonkeyPatch) -> None:
+    """Going back leaves the buffers writable that a mark ahead still needs."""
+    patch.setattr(kv.Cache, "_go_to", lambda cache, offset: setattr(cache, "offset", offset))
+
+
+def reach_back_too_far(patch: pytest.MonkeyPatch) -> None:
+    """A sliding layer is asked for three rows that it holds no more."""
+    earliest = kv.Cache.earliest.fget
+    assert earliest is not None
+    patch.setattr(kv.Cache, "earliest", property(lambda cache: max(0, earliest(cache) - 3)))
+
+
+FAULTS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
+    "none": lambda patch: None,
+    "a differing row is kept": keep_a_differing_row,
+    "a marked row is overwritten": overwrite_a_marked_row,
+    "reach back 3 rows too far": reach_back_too_far,
+}
+
+
+def found_after(model: Gemma4, most: int, seed: int) -> int | None:
+    """How many schedules it took until one failed; None where none did."""
+    rng = random.Random(seed)
+    for number in range(1, most + 1):
+        schedules.use_slack(rng.choice(schedules.SLACKS))
+        talk = schedules.Talk(model, rng.choice(("direct", "relay", "auto")))
+        try:
+            for _ in range(rng.randint(4, 18)):
+                talk.do(rng.choice(schedules.STEPS), rng.randrange(100))
+            talk.check()
+        except (AssertionError, Gemma4Error, ValueError):
+            return number
+    return None
+
+
+def main() -> None:
+    """Run the schedules without a fault and with each."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--schedules", type=int, default=400, help="the most for each fault")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    wrong = False
+    with tempfile.TemporaryDirectory() as folder:
+        save_folder(tiny_model(), folder)
+        small_backend(CONTROLS).save(str(Path(folder) / "tokenizer.json"))
+        model = mlx_gemma4.load(folder)
+        with schedules.small_numbers(model):
+            for name, plant in FAULTS.items():
+                with pytest.MonkeyPatch.context() as patch:
+                    plant(patch)
+                    after = found_after(model, options.schedules, options.seed)
+                wrong |= (after is None) != (name == "none")
+                said = "not found" if after is None else f"found by schedule {after}"
+                print(f"{name:28} {said} (of at most {options.schedules})", flush=True)
+    sys.exit(wrong)
+
+
+if __name__ == "__main__":
+    main()
