@@ -21,7 +21,7 @@ from PIL import Image
 from app.conversation.entries import QuestionSent, TurnEnded, TurnStarted
 from app.conversation.history import History
 from app.conversation.journal import Journal
-from app.conversation.store import Store
+from app.conversation.store import ConversationStore
 from app.devices.files import kind as kind_of_file
 from mlx_gemma4.chat.checkpoint_template import findings
 from mlx_gemma4.chat.messages import TextPart, Turn
@@ -126,7 +126,7 @@ def use_saved(folder: Path) -> None:
 
 
 def use_journal(folder: Path) -> None:
-    store = Store(folder)
+    store = ConversationStore(folder)
     for one in store.list():
         with store.open(one.id) as opened:
             History(opened.entries())
