@@ -53,7 +53,7 @@ def screen(cause: str) -> Refused:
         "The screen cannot be seen",
         f"{cause} macOS lets {name} see only its own windows and the wallpaper.",
         f"Allow {name} under System Settings > Privacy & Security > Screen & System Audio "
-        f"Recording, then quit {name} and open it anew. Without that: Ctrl+Shift+Cmd+4 copies a "
+        f"Recording, then quit {name} and open it again. Without that: Ctrl+Shift+Cmd+4 copies a "
         "part of the screen, and Ctrl+V pastes it here.",
         SCREEN_PANE,
     )
@@ -78,7 +78,7 @@ def microphone(device: str) -> Gemma4Error:
         f"{device} gives only zeros: {name} may not use the microphone, or it is muted, or not "
         "the one you speak into.",
         f"Allow {name} under System Settings > Privacy & Security > Microphone, quit {name} and "
-        "open it anew. Else look at the input level under System Settings > Sound > Input, at a "
+        "open it again. Else look at the input level under System Settings > Sound > Input, at a "
         f"mute switch on the device, or choose another microphone in the settings (F3). {working}",
         MICROPHONE_PANE,
     )

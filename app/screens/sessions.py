@@ -78,7 +78,7 @@ class SessionsScreen(Listing[SavedConversation]):
         if chosen is None:
             return
         if chosen.id == self.workspace.journal.folder.name:
-            self.subtitle("This one is open: begin another one first.")
+            self.subtitle("This one is open: start another one first.")
             return
         if not self._try(lambda: self.workspace.store.delete(chosen.id)):
             return
