@@ -75,14 +75,16 @@ class TerminalApp(App[None]):
         self._reader: ReportReader | None = None
 
     def on_mount(self) -> None:
-        """Open the chat and start to read what the worker reports."""
         self.use_keys()
         self.chat = ChatScreen(self.workspace)
         self.push_screen(self.chat)
         self._reader = ReportReader(self.workspace.client, self._take, self._unread)
-        for number in (signal.SIGTERM, signal.SIGHUP):  # else the terminal stays as it is now
-            with contextlib.suppress(ValueError, NotImplementedError, RuntimeError):
-                asyncio.get_running_loop().add_signal_handler(number, self.exit, None, 128 + number)
+        # Else the terminal stays as it is now. SIGHUP keeps its default: there is no terminal left,
+        # and Textual's thread that reads it would go on for ever.
+        with contextlib.suppress(ValueError, NotImplementedError, RuntimeError):
+            asyncio.get_running_loop().add_signal_handler(
+                signal.SIGTERM, self.exit, None, 128 + signal.SIGTERM
+            )
 
     def use_keys(self) -> None:
         """Use the keys of the table and the settings."""
@@ -109,11 +111,9 @@ class TerminalApp(App[None]):
             self.chat.do(name, argument)
 
     def action_do(self, name: str) -> None:
-        """Do a command whose key was pressed."""
         self.do(name)
 
     def action_ask_quit(self) -> None:
-        """End, if it is asked for twice."""
         now = time.monotonic()
         if now - self._asked < AGAIN:
             self.exit()
@@ -128,27 +128,21 @@ class TerminalApp(App[None]):
                 yield SystemCommand(command.title, command.help, lambda c=command: self.do(c.id))
 
     def on_footer_clicked(self, event: Footer.Clicked) -> None:
-        """Do what was clicked."""
         self.do(event.command)
 
     def on_run_command(self, message: messages.RunCommand) -> None:
-        """Do what a screen asks for."""
         self.do(message.command, message.argument)
 
     def on_show_problem(self, message: messages.ShowProblem) -> None:
-        """Show in the chat what went wrong on a page."""
         self.chat.problem(message.problem)
 
     def on_conversation_opened(self) -> None:
-        """Show another conversation."""
         self.chat.show_conversation()
 
     def on_settings_changed(self) -> None:
-        """Use the theme of the settings."""
         self.theme = THEMES[self.workspace.settings.theme]
 
     def on_start_job(self, message: messages.StartJob) -> None:
-        """Download a model, or convert it by its recipe; it goes on when its page is closed."""
 
         def report(line: str | None) -> None:
             self.post_message(messages.JobProgress(line))
@@ -161,7 +155,6 @@ class TerminalApp(App[None]):
             self.workspace.job = DownloadJob(choice.name, report)
 
     def on_job_progress(self, message: messages.JobProgress) -> None:
-        """Show how far the download or conversion is; at its end, how it went."""
         job = self.workspace.job
         if message.line is None:
             self.workspace.job = None
@@ -177,7 +170,6 @@ class TerminalApp(App[None]):
                 self.chat.problem(problem)
 
     async def on_unmount(self) -> None:
-        """Close the conversation at once, then the worker."""
         if self.workspace.job is not None:
             self.workspace.job.stop()
         self.chat.close()

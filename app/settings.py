@@ -20,7 +20,7 @@ from mlx_gemma4.media.images import BUDGETS
 
 FILE = "settings.toml"
 HEAD = (
-    "Settings of gemma4. What is not set, or stands behind a #, is as the program has it.",
+    "Settings of gemma4. What is not set, or is behind a #, is as the program has it.",
     "The program changes only the values that are changed in it.",
 )
 
@@ -55,7 +55,7 @@ class Settings:
     model: str = _set(
         "", "Folder, or name in the catalogue, of the model to load; empty: the tiny one."
     )
-    system: str = _set("", "An instruction that stands before every conversation.")
+    system: str = _set("", "An instruction before every conversation.")
     image_tokens: int = _set(280, "Tokens of a picture from a file or the clipboard.", _BUDGET)
     screen_tokens: int = _set(
         1120, "The most tokens of a picture of the screen: small text needs 1120.", _BUDGET
@@ -69,7 +69,7 @@ class Settings:
     thinking: bool = _set(False, "Whether the model thinks before it answers.")
     hearing: Literal["auto", "direct", "relay"] = _set(
         "auto",
-        "Sound stands in the conversation (direct), or is written down first (relay); auto takes "
+        "Sound is heard in the conversation (direct), or transcribed first (relay); auto takes "
         "what the model understands better.",
     )
     heard: bool = _set(True, "Show what was understood of what you say.")

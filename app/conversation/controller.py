@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlx_gemma4.hub import catalog
-from mlx_gemma4.media.audio import LIMIT_SECONDS
 from mlx_gemma4.media.images import BUDGETS
 from mlx_gemma4.runtime import commands as do
 from mlx_gemma4.runtime import reports as told
@@ -112,12 +111,6 @@ class ConversationController(ReportHandler):
             Gemma4Error: they cannot be written.
         """
         self._journaled.journal.record(frames)
-
-    def watch_recording(self) -> None:
-        """Look at how long the recording is by now."""
-        if self.recording is not None:
-            clips, seconds = divmod(self._journaled.journal.recorded_seconds, LIMIT_SECONDS)
-            self.recording = replace(self.recording, clip=int(clips) + 1, seconds=seconds)
 
     def keep_recording(self) -> set[int]:
         """Nothing more is recorded: what came waits to be sent."""

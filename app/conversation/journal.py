@@ -15,6 +15,7 @@ import contextlib
 import fcntl
 import hashlib
 import os
+import shutil
 import threading
 import time
 import wave
@@ -234,6 +235,8 @@ class Journal:
         self.damaged += unknown
         if version < journal_file.VERSION:
             self._replace(lines, version)
+            # format 1 had a second copy here, of what the worker knew
+            shutil.rmtree(self.folder / "memory", ignore_errors=True)
 
     def _compact(self) -> None:
         """Write the pieces of each answer as one line."""

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
 from mlx_gemma4 import events as said
+from mlx_gemma4.media.audio import LIMIT_SECONDS
 from mlx_gemma4.runtime import reports as told
 from mlx_gemma4.runtime.client import Client
 from mlx_gemma4.runtime.notices import sentence
@@ -108,6 +109,7 @@ class ReportHandler:
         match event:
             case told.Hearing(heard, behind) if self.recording is not None:
                 self.recording = replace(self.recording, heard=heard, behind=behind)
+                self.watch_recording()
             case told.FellBehind() if self.recording is not None:
                 self.recording = replace(self.recording, slow=True)
                 return self._remark(sentence(event), self._spoken)
@@ -210,6 +212,12 @@ class ReportHandler:
             changed = self._keep_recording()
         self._journaled.report(Problem.of(failed, "model"))
         return changed
+
+    def watch_recording(self) -> None:
+        """Look at how long the recording is by now."""
+        if self.recording is not None:
+            clips, seconds = divmod(self._journaled.journal.recorded_seconds, LIMIT_SECONDS)
+            self.recording = replace(self.recording, clip=int(clips) + 1, seconds=seconds)
 
     def _keep_recording(self) -> set[int]:
         """Nothing more is recorded: what came waits to be sent."""

@@ -27,7 +27,6 @@ class ChatActions:
         self._workspace = chat.workspace
 
     def do(self, name: str, argument: str = "") -> None:
-        """Do a command of the chat."""
         action = getattr(self, name, None)
         assert action is not None, f"{name} is in the table, and not here"
         action(argument) if argument else action()
@@ -35,25 +34,20 @@ class ChatActions:
     # ---- the prompt and the answers
 
     def send(self) -> None:
-        """Send what is written."""
         self._chat.prompt.action_send()
 
     def newline(self) -> None:
-        """Start a new line."""
         self._chat.prompt.action_new_line()
 
     def commands(self) -> None:
-        """Start a command."""
         self._chat.prompt.write("/")
         self._chat.prompt.focus()
 
     def files(self) -> None:
-        """Start a path."""
         self._chat.prompt.write("@")
         self._chat.prompt.focus()
 
     def edit(self) -> None:
-        """Take the last question back into the prompt."""
         conversation = self._workspace.conversation
         if conversation.can_redo:
             before = set(conversation.history.turns)
@@ -62,11 +56,9 @@ class ChatActions:
             self._chat.draw(before - set(conversation.history.turns))
 
     def regenerate(self) -> None:
-        """Answer the last question once more."""
         self._chat.draw(self._workspace.conversation.regenerate())
 
     def escape(self) -> None:
-        """Cancel what is going on; or close what is open: the ladder."""
         chat, conversation = self._chat, self._workspace.conversation
         if chat.prompt.choosing:
             chat.offer([])
@@ -82,18 +74,15 @@ class ChatActions:
             card.remove()
 
     def copy(self) -> None:
-        """Put the last answer into the clipboard."""
         answer = self._workspace.conversation.history.last("model")
         if answer is not None:
             self._chat.app.copy_to_clipboard(answer.text)
             self._chat.notify("The answer is in the clipboard.")
 
     def export(self, path: str = "") -> None:
-        """Write the conversation as Markdown."""
         self._chat.busy(self._export(path))
 
     def trace(self) -> None:
-        """Write what happened in the last turn."""
         path = self._workspace.folder / time.strftime("trace-%Y%m%d-%H%M%S.json")
         try:
             self._workspace.trace.save(path)
@@ -104,29 +93,23 @@ class ChatActions:
             self._chat.notify(f"{path} is written; open it at ui.perfetto.dev.")
 
     def page_up(self) -> None:
-        """Scroll the conversation up by a page."""
         self._chat.transcript.scroll_page_up(animate=False)
 
     def page_down(self) -> None:
-        """Scroll the conversation down by a page."""
         self._chat.transcript.scroll_page_down(animate=False)
 
     def line_up(self) -> None:
-        """Scroll the conversation up by a line."""
         self._chat.transcript.scroll_up(animate=False)
 
     def line_down(self) -> None:
-        """Scroll the conversation down by a line."""
         self._chat.transcript.scroll_down(animate=False)
 
     def newest(self) -> None:
-        """Scroll to the end of the conversation, and follow it."""
         self._chat.transcript.follow()
 
     # ---- talking
 
     def talk(self) -> None:
-        """Start recording, or send what was recorded."""
         chat = self._chat
         if self._workspace.conversation.recording is not None:
             chat.send(None)
@@ -141,7 +124,6 @@ class ChatActions:
     talk_space = talk  # by a click, or by name: the key is the prompt's own
 
     def hands_free(self) -> None:
-        """Listen all the time, or no more."""
         if self._chat.voice.hands_free:
             self._chat.voice.end()
             self._chat.draw(self._workspace.conversation.discard())
@@ -150,7 +132,6 @@ class ChatActions:
             self._chat.draw()
 
     def speak(self) -> None:
-        """Read answers aloud, or no more."""
         on = not self._workspace.settings.speak
         try:
             self._workspace.change(speak=on)
@@ -163,55 +144,44 @@ class ChatActions:
     # ---- pictures
 
     def screenshot(self) -> None:
-        """Show a part of the screen."""
         self._capture("region")
 
     def window(self) -> None:
-        """Show a window."""
         self._capture("window")
 
     def screen(self) -> None:
-        """Show the whole screen."""
         self._capture("screen")
 
     def watch(self) -> None:
-        """Watch the screen, or no more."""
         media = self._chat.media
         media.watch(not media.watching)
         self._chat.draw()
 
     def paste(self) -> None:
-        """Attach what the clipboard holds."""
         nothing = "The clipboard holds neither a picture nor a file."
         self._chat.busy(self._chat.media.clipboard(), "file", nothing)
 
     def detail(self) -> None:
-        """Show the last picture in more detail."""
         self._workspace.conversation.detail()
         self._chat.draw()
 
     # ---- the program
 
     def new(self) -> None:
-        """Start a new conversation."""
         self._workspace.new()
         self._chat.show_conversation()
 
     def model(self, name: str) -> None:
-        """Load a model by its name or folder."""
         self._chat.busy(self._load(name), "model")
 
     def mend(self) -> None:
-        """Do what the newest card offers first."""
         if (card := self._chat.transcript.last_card()) is not None:
             self._chat.take(card.ways[0])
 
     def sample(self) -> None:
-        """Attach the next sample."""
         self._chat.busy(self.next_sample(), "file")
 
     async def next_sample(self) -> str:
-        """Attach the next sample, and write what to do with it."""
         chat = self._chat
         chat.tour.begin()
         await chat.media.files(chat.tour.files)

@@ -41,7 +41,6 @@ class ChatScreen(ChatView):
         self._actions = ChatActions(self)
 
     async def on_mount(self) -> None:
-        """Open the conversation, and help a newcomer."""
         self.workspace.speech_changed = lambda: self.post_message(messages.SpeechChanged())
         for warning in self.workspace.warnings:
             await self.transcript.note(warning)
@@ -67,7 +66,6 @@ class ChatScreen(ChatView):
     # ---- what threads report
 
     async def on_reports(self, message: messages.Reports) -> None:
-        """Take in what the worker reports, many reports at once."""
         before = self.workspace.conversation.state
         for report in message.reports:
             self.workspace.trace.add(report)
@@ -77,11 +75,9 @@ class ChatScreen(ChatView):
             self._tour_on()
 
     def on_reader_failed(self, message: messages.ReaderFailed) -> None:
-        """Show that no report is read any more."""
         self.problem(message.problem)
 
     async def on_device_event(self, message: messages.DeviceEvent) -> None:
-        """Take in what the microphone or the watched screen reports."""
         match message.event:
             case MicrophoneOpened() as opened:
                 self.voice.opened(opened)
@@ -112,7 +108,6 @@ class ChatScreen(ChatView):
                 self.draw()
 
     def on_speech_changed(self) -> None:
-        """The voice starts or ends."""
         speech = self.workspace.speech
         if speech is not None and speech.problem is not None:
             self.problem(Problem.of(speech.problem, "voice"))
@@ -124,7 +119,6 @@ class ChatScreen(ChatView):
     # ---- what the prompt reports
 
     def on_prompt_input_sent(self, message: PromptInput.Sent) -> None:
-        """Send it; what starts with a slash is a command, and with two a text with one."""
         text = message.text
         if text.startswith("//"):
             self.send(text[1:])
@@ -147,33 +141,26 @@ class ChatScreen(ChatView):
         self.app.post_message(RunCommand(name, argument))
 
     def on_prompt_input_talk_pressed(self) -> None:
-        """Space on an empty prompt."""
         self.do("talk")
 
     def on_prompt_input_files(self, message: PromptInput.Files) -> None:
-        """Paths were pasted."""
         self.busy(self.media.files(message.paths), "file")
 
     def on_prompt_input_long_text(self, message: PromptInput.LongText) -> None:
-        """A long text was pasted."""
         self.busy(self.media.text(message.text), "file")
 
     def on_prompt_input_pasted(self) -> None:
-        """Something without text was pasted."""
         self.do("paste")
 
     def on_prompt_input_newest(self) -> None:
-        """End was pressed at the end of a line."""
         self.do("newest")
 
     async def on_prompt_input_chips_deleted(self, message: PromptInput.ChipsDeleted) -> None:
-        """Chips were deleted."""
         for number in message.attachments:
             self.workspace.conversation.detach(number)
         self.draw()
 
     def on_prompt_input_choosing(self, message: PromptInput.Choosing) -> None:
-        """A key for the suggestions."""
         if message.key in ("up", "down"):
             move = self.suggestions.action_cursor_up, self.suggestions.action_cursor_down
             move[message.key == "down"]()
@@ -208,7 +195,6 @@ class ChatScreen(ChatView):
         self.draw_lines()
 
     def on_error_card_taken(self, message: ErrorCard.Taken) -> None:
-        """Take a way out of an error."""
         self.take(message.way)
 
     async def _look_at_machine(self) -> None:

@@ -68,7 +68,6 @@ class ChatView(Screen[None]):
         self._changed: set[int] = set()
 
     def compose(self) -> ComposeResult:
-        """From above to below."""
         yield self.status_bar
         yield self.transcript
         yield self.talk_bar

@@ -26,11 +26,9 @@ class DoctorScreen(PageScreen):
     HEADING = "Doctor"
 
     def content(self) -> ComposeResult:
-        """The findings, when they come."""
         yield VerticalScroll(Static("Looking ...", classes="remark"))
 
     def on_mount(self) -> None:
-        """Ask, in a process of its own."""
         self.run_worker(self._ask(), exclusive=True)
 
     async def _ask(self) -> None:

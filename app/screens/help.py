@@ -16,7 +16,6 @@ class HelpScreen(PageScreen):
     HEADING = "Keys"
 
     def content(self) -> ComposeResult:
-        """One line a command; slash and the id do the same."""
         with VerticalScroll():
             for heading, entries in commands.groups():
                 yield Static(heading, classes="group")

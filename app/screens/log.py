@@ -17,11 +17,9 @@ class LogScreen(PageScreen):
     HEADING = "Log"
 
     def content(self) -> ComposeResult:
-        """The lines."""
         yield RichLog(wrap=True, max_lines=2000)
 
     def on_mount(self) -> None:
-        """Read them."""
         self.subtitle(str(self.workspace.log))
         lines = self.query_one(RichLog)
         lines.write(end_of(self.workspace.log) or "Nothing is in the log.")

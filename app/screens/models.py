@@ -29,13 +29,11 @@ class ModelsScreen(Listing[ModelChoice]):
     BINDINGS = [Binding("d", "get", show=False), Binding("c", "stop", show=False)]
 
     def content(self) -> ComposeResult:
-        """The list and two lines."""
         yield OptionList(id="models", compact=True)
         yield Static(id="about")
         yield Static(id="progress", markup=False)
 
     async def on_mount(self) -> None:
-        """Find them."""
         self._asked = ""
         await self._read()
         self.query_one(OptionList).focus()
@@ -59,16 +57,13 @@ class ModelsScreen(Listing[ModelChoice]):
         self.fill(found, lambda one: line(one, one.name == now, room))
 
     def on_resize(self) -> None:
-        """Give the names the room that there is now."""
         self._show(self.listed)
 
     def on_option_list_option_highlighted(self) -> None:
-        """Tell about it."""
         if (chosen := self.chosen) is not None:
             self.query_one("#about", Static).update(about(chosen))
 
     def on_option_list_option_selected(self) -> None:
-        """Load it, also where it does not fit by the figures: the user decides."""
         chosen = self.chosen
         if chosen is None:
             return
@@ -86,7 +81,6 @@ class ModelsScreen(Listing[ModelChoice]):
         self.dismiss()
 
     def action_get(self) -> None:
-        """Say what a download takes; asked for again, begin it."""
         chosen = self.chosen
         if chosen is None or chosen.here or self.workspace.job is not None:
             return
@@ -113,7 +107,6 @@ class ModelsScreen(Listing[ModelChoice]):
         self._say(question(chosen, models_list.free(chosen)))
 
     def action_stop(self) -> None:
-        """Stop the download or conversion."""
         if self.workspace.job is not None:
             self.workspace.job.stop()
             self._say("Stopping. What has come stays, and is resumed the next time.")

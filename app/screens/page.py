@@ -30,7 +30,6 @@ class PageScreen(Screen[None]):
         self.workspace = workspace
 
     def compose(self) -> ComposeResult:
-        """The title above, the keys below, the page between."""
         yield Static(Content.assemble((self.HEADING, "bold")), classes="heading")
         with Container(classes="page"):
             yield from self.content()
@@ -40,7 +39,6 @@ class PageScreen(Screen[None]):
         yield Static(Content.assemble(*parts), classes="keys")
 
     def content(self) -> ComposeResult:
-        """What is on the page."""
         yield from ()
 
     def subtitle(self, words: str) -> None:
@@ -53,5 +51,4 @@ class PageScreen(Screen[None]):
         self.app.post_message(ShowProblem(Problem.of(error)))
 
     def action_back(self) -> None:
-        """Go back to what is below."""
         self.dismiss()

@@ -29,12 +29,10 @@ class SessionsScreen(Listing[SavedConversation]):
     ]
 
     def content(self) -> ComposeResult:
-        """The list, and a line to write a title."""
         yield OptionList(id="list", compact=True)
         yield Input(placeholder="Its title", id="title")
 
     async def on_mount(self) -> None:
-        """Read the list."""
         self._deleted: list[str] = []
         self.query_one(Input).display = False
         await self._read()
@@ -47,7 +45,6 @@ class SessionsScreen(Listing[SavedConversation]):
         self.subtitle("" if saved else "There is none yet.")
 
     async def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
-        """Go on with it."""
         chosen = self.listed[event.option_index]
         if chosen.id == self.workspace.journal.folder.name:
             self.dismiss()
@@ -64,14 +61,12 @@ class SessionsScreen(Listing[SavedConversation]):
         self.dismiss()
 
     def action_rename(self) -> None:
-        """Write another title."""
         if (chosen := self.chosen) is not None:
             line = self.query_one(Input)
             line.value, line.display = chosen.title, True
             line.focus()
 
     async def on_input_submitted(self, event: Input.Submitted) -> None:
-        """Take the title."""
         event.input.display = False
         if (chosen := self.chosen) is not None:
             self._try(lambda: self.workspace.store.rename(chosen.id, event.value))
@@ -79,12 +74,11 @@ class SessionsScreen(Listing[SavedConversation]):
         self.query_one(OptionList).focus()
 
     async def action_delete(self) -> None:
-        """Move it to the trash; the one that is held now stays."""
         chosen = self.chosen
         if chosen is None:
             return
         if chosen.id == self.workspace.journal.folder.name:
-            self.subtitle("This one is open: begin another one first.")
+            self.subtitle("This one is open: start another one first.")
             return
         if not self._try(lambda: self.workspace.store.delete(chosen.id)):
             return
@@ -93,7 +87,6 @@ class SessionsScreen(Listing[SavedConversation]):
         self.subtitle(f"Deleted: {chosen.title}. U brings it back.")
 
     async def action_undo(self) -> None:
-        """Bring back what was deleted last."""
         if self._deleted:
             name = self._deleted.pop()
             self._try(lambda: self.workspace.store.restore(name))
@@ -109,7 +102,6 @@ class SessionsScreen(Listing[SavedConversation]):
         return True
 
     def action_back(self) -> None:
-        """Leave the title, or go back."""
         line = self.query_one(Input)
         if line.display:
             line.display = False

@@ -23,7 +23,6 @@ class SettingsScreen(PageScreen):
     BINDINGS = [Binding("escape", "back", show=False, priority=True)]
 
     def content(self) -> ComposeResult:
-        """A name, a field and a sentence for each."""
         with VerticalScroll():
             for name in settings.FIELDS:
                 if name == "keys":
@@ -37,23 +36,18 @@ class SettingsScreen(PageScreen):
             )
 
     def on_mount(self) -> None:
-        """Say where they are."""
         self.subtitle(str(self.workspace.path))
 
     def on_switch_changed(self, event: Switch.Changed) -> None:
-        """Take a yes or no."""
         self._take(event.switch, event.value)
 
     def on_select_changed(self, event: Select.Changed) -> None:
-        """Take one of a few."""
         self._take(event.select, event.value)
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
-        """Take a text or a number."""
         self._take_text(event.input)
 
     def on_input_blurred(self, event: Input.Blurred) -> None:
-        """The same, when the field is left."""
         self._take_text(event.input)
 
     def _take_text(self, line: Input) -> None:

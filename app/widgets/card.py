@@ -41,11 +41,9 @@ class WayOut(Static, can_focus=True):
         self.way = way
 
     def on_click(self) -> None:
-        """Take it."""
         self.action_take()
 
     def action_take(self) -> None:
-        """Tell the card's screen."""
         self.post_message(ErrorCard.Taken(self.way))
         if self.way is CLOSE:
             for ancestor in self.ancestors:
@@ -68,7 +66,6 @@ class ErrorCard(Vertical):
         self.problem, self.ways = problem, (*ways, CLOSE)
 
     def compose(self) -> ComposeResult:
-        """The lines, below each other."""
         for name in ("title", "cause", "remedy"):
             yield Static(clean(getattr(self.problem, name)), classes=name, markup=False)
         with Horizontal(classes="ways"):

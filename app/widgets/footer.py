@@ -36,7 +36,6 @@ class Footer(Widget):
     keys: reactive[tuple[Key, ...]] = reactive(())
 
     def render(self) -> Content:
-        """Draw them."""
         drawn: list[str | tuple[str, str]] = []
         column = 0
         for start, key in self._places():
@@ -48,7 +47,6 @@ class Footer(Widget):
         return Content.assemble(*drawn)
 
     def on_click(self, event: events.Click) -> None:
-        """Tell which key was clicked."""
         column = event.x - self.styles.padding.left
         for start, key in self._places():
             if start <= column < start + key.width:

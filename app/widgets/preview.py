@@ -72,11 +72,9 @@ class Preview(Vertical):
         self._drawn: Widget | None = None
 
     def compose(self) -> ComposeResult:
-        """The caption; the picture goes above it."""
         yield Static(self._caption, classes="caption", markup=False)
 
     def on_resize(self) -> None:
-        """Keep it within the screen."""
         self._fit()
 
     async def load(self, path: Path, reader: Callable[[Path], Pillow.Image | None]) -> None:

@@ -129,7 +129,6 @@ class PromptInput(TextArea):
             self.insert(clean(event.text))
 
     def action_send(self) -> None:
-        """Give away what was written, when the keys before this one have been taken."""
         # Enter is looked at before letters that are typed faster than they are drawn
         self.call_later(self._send)
 
@@ -144,25 +143,21 @@ class PromptInput(TextArea):
         self.post_message(self.Sent(text))
 
     def action_new_line(self) -> None:
-        """Begin another line."""
         self.insert("\n")
 
     def action_end_or_newest(self) -> None:
-        """Go to the end of the line; from there to the newest answer."""
         before = self.cursor_location
         self.action_cursor_line_end()
         if self.cursor_location == before:
             self.post_message(self.Newest())
 
     def action_complete(self) -> None:
-        """Take a suggestion, or go to the next widget."""
         if self.choosing:
             self.post_message(self.Choosing("tab"))
         else:
             self.screen.focus_next()
 
     def action_earlier(self) -> None:
-        """Go up; from the first line to what was sent before."""
         if self.choosing:
             self.post_message(self.Choosing("up"))
         elif self.cursor_location[0] == 0 and self._place > 0:
@@ -174,7 +169,6 @@ class PromptInput(TextArea):
             self.action_cursor_up()
 
     def action_later(self) -> None:
-        """Go down; from the last line to what was sent after."""
         if self.choosing:
             self.post_message(self.Choosing("down"))
         elif self.cursor_location[0] == self.document.line_count - 1 and (
@@ -187,7 +181,6 @@ class PromptInput(TextArea):
             self.action_cursor_down()
 
     def action_delete_left(self) -> None:
-        """Delete what is before the cursor: a character, or a whole chip."""
         row, column = self.cursor_location
         before = self.document[row][:column]
         chip = next((chip for chip in self.chips.values() if before.endswith(chip)), None)
@@ -197,7 +190,6 @@ class PromptInput(TextArea):
             super().action_delete_left()
 
     def action_delete_right(self) -> None:
-        """Delete what is behind the cursor: a character, or a whole chip."""
         row, column = self.cursor_location
         behind = self.document[row][column:]
         chip = next((chip for chip in self.chips.values() if behind.startswith(chip)), None)
@@ -233,7 +225,6 @@ class PromptInput(TextArea):
             self.insert(f"{space}{chip} ")
 
     def on_text_area_changed(self) -> None:
-        """Tell which chips were deleted."""
         left, gone = self.text, []
         for number, chip in self.chips.items():
             if chip in left:

@@ -51,7 +51,6 @@ class StatusBar(Widget):
     status = reactive(Status())
 
     def render(self) -> Content:
-        """Draw it."""
         width = self.content_size.width
         for left, right in _choices(self.status):
             room = width - left.cell_length - right.cell_length

@@ -53,12 +53,10 @@ class TalkBar(Widget):
     talk: reactive[TalkStatus] = reactive(TalkStatus(), layout=True)
 
     def watch_talk(self, talk: TalkStatus) -> None:
-        """Show or hide it."""
         self.display = bool(talk.label or talk.heard)
         self.set_class(talk.label == "rec", "recording")
 
     def render(self) -> Content:
-        """Draw it."""
         lines = []
         if self.talk.label:
             lines.append(_line(self.talk, self.content_size.width))

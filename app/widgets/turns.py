@@ -46,7 +46,6 @@ class QuestionView(Vertical):
         self._previews: dict[int, Preview] = {}
 
     def compose(self) -> ComposeResult:
-        """The words and what belongs to them; pictures; what was understood; remarks."""
         yield _Glued(classes="words")
         yield ItemGrid(min_column_width=COLUMN, classes="previews")
         yield _empty("heard")
@@ -104,7 +103,6 @@ class _Glued(Static):
     """A text in which a chip is never broken over two lines."""
 
     def render_line(self, y: int) -> Strip:
-        """Draw a line, with spaces for what kept its words together."""
         strip = super().render_line(y)
         segments = [Segment(one.text.replace(GLUE, " "), one.style, one.control) for one in strip]
         return Strip(segments, strip.cell_length)
@@ -120,7 +118,6 @@ class AnswerView(Vertical):
         self._drawing: asyncio.Task[None] | None = None
 
     def compose(self) -> ComposeResult:
-        """The thought, the answer, remarks, and a line about it."""
         yield _empty("thought")
         yield Markdown(open_links=False)
         yield _empty("remarks")

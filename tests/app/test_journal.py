@@ -278,3 +278,28 @@ def test_many_thousands_of_entries_are_read_and_folded(tmp_path: Path) -> None:
     assert len(history.turns) == 1000
     assert history.turns[1000].text == " because" * 36
     assert history.turns[999].attachments[0].id == 999
+
+
+def test_a_conversation_of_the_first_format_is_read_without_its_second_copy(
+    tmp_path: Path,
+) -> None:
+    lines = [
+        '{"version":1,"at":1.5}',
+        '{"is":"begun","turn":1,"role":"user","at":0}',
+        '{"is":"asked","turn":1,"text":"why?"}',
+        '{"is":"begun","turn":2,"role":"model","at":0}',
+        '{"is":"said","turn":2,"piece":"text","text":"It"}',
+        '{"is":"said","turn":2,"piece":"text","text":" is."}',
+        '{"is":"ended","turn":2,"outcome":"failed","reason":"","stats":{},"error":["a","b","c"]}',
+        '{"is":"remembered","turn":2}',
+    ]
+    (tmp_path / EVENTS).write_text("\n".join(lines) + "\n")
+    (tmp_path / "memory").mkdir()
+    (tmp_path / "memory/turns.json").write_text("{}")
+    with Journal(tmp_path) as journal:
+        history = History(journal.entries())
+        assert journal.damaged == 0
+    assert [turn.text for turn in history.turns.values()] == ["why?", "It is."]
+    assert history.turns[2].error == ("", "a", "b", "c")
+    assert not (tmp_path / "memory").exists()
+    assert (tmp_path / "events-version-1.jsonl").read_text().splitlines() == lines

@@ -85,6 +85,14 @@ def test_a_terminal_that_answers_nothing_is_drawn_on_and_restored_by_sigterm(
     assert private and not any(private)
 
 
+def test_the_program_ends_with_its_terminal(tmp_path: Path) -> None:
+    run = Run(tmp_path, (24, 80))
+    run.until(b"Welcome")
+    os.close(run._terminal)
+    run.process.send_signal(signal.SIGHUP)
+    assert run.process.wait(30) == -signal.SIGHUP
+
+
 def test_a_home_that_cannot_be_written_is_an_error_with_its_path(tmp_path: Path) -> None:
     (tmp_path / "config").write_text("a file where a folder should be")
     run = Run(tmp_path, (24, 80))

@@ -46,7 +46,7 @@ async def test_a_quantized_model_is_downloaded_as_it_is_after_its_size_was_told(
 ) -> None:
     async with staged(tmp_path) as stage:
         await asked(stage)
-        await stage.until(lambda: "Press D again to begin" in " ".join(stage.text.split()))
+        await stage.until(lambda: "Press D again to start" in " ".join(stage.text.split()))
         size = (FOLDER / "model.safetensors").stat().st_size
         assert f"{size / 1e6:.1f} MB  up to 8k tokens" in stage.text
         assert "size not known" not in stage.text
@@ -66,16 +66,16 @@ async def test_a_download_that_is_stopped_says_so_and_goes_on_the_next_time(
     hub.chunk, hub.pause = 20_000, 0.02
     async with staged(tmp_path) as stage:
         await asked(stage)
-        await stage.until(lambda: "Press D again to begin" in " ".join(stage.text.split()))
+        await stage.until(lambda: "Press D again to start" in " ".join(stage.text.split()))
         await stage.press("d")
         await stage.until(lambda: "Downloaded 0.00 of 0.01 GB" in stage.text)
         await stage.press("c")
-        await stage.until(lambda: stage.app.getting is None)
+        await stage.until(lambda: stage.app.workspace.job is None)
         await stage.press("escape")
         await stage.until(lambda: f"{REPO} was not downloaded" in stage.text)
         hub.pause, sent = 0.0, hub.sent
         await asked(stage)
-        await stage.until(lambda: "Press D again to begin" in " ".join(stage.text.split()))
+        await stage.until(lambda: "Press D again to start" in " ".join(stage.text.split()))
         await stage.press("d")
         await stage.until(lambda: f"✓ {REPO}" in stage.text)
         assert hub.sent - sent < sum(len(one) for one in hub.files[REPO].values())
@@ -89,4 +89,4 @@ async def test_a_hub_that_cannot_be_asked_for_the_size_is_told(
     async with staged(tmp_path) as stage:
         await asked(stage)
         await stage.until(lambda: f"{REPO}" in stage.text and "hf auth login" in stage.text)
-        assert stage.app.getting is None and not stage.app.chat.query(ErrorCard)
+        assert stage.app.workspace.job is None and not stage.app.chat.query(ErrorCard)
