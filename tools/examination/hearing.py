@@ -72,7 +72,9 @@ def narrow(speech: np.ndarray) -> np.ndarray:
 def mp3(speech: np.ndarray) -> np.ndarray:
     """Packed as MP3 and unpacked."""
     file = io.BytesIO()
-    soundfile.write(file, speech, RATE, format="MP3", bitrate_mode="VARIABLE", compression_level=0.8)
+    soundfile.write(
+        file, speech, RATE, format="MP3", bitrate_mode="VARIABLE", compression_level=0.8
+    )
     file.seek(0)
     return np.asarray(soundfile.read(file, dtype="float32")[0])
 
@@ -100,7 +102,9 @@ def nobody(rng: random.Random) -> np.ndarray:
         tune = np.concatenate(notes)[:count]
         return (rng.uniform(0.1, 0.6) * tune).astype(np.float32)
     if kind == 4:
-        return (rng.uniform(0.02, 0.5) * np.sin(2 * np.pi * rng.uniform(100, 2500) * time)).astype(np.float32)
+        return (rng.uniform(0.02, 0.5) * np.sin(2 * np.pi * rng.uniform(100, 2500) * time)).astype(
+            np.float32
+        )
     glide = rng.uniform(100, 260) * 2 ** (0.3 * np.sin(2 * np.pi * rng.uniform(0.3, 1) * time))
     phase = 2 * np.pi * np.cumsum(glide) / RATE
     voice = sum(np.sin(k * phase) * 0.5**k for k in range(1, 5))
@@ -111,7 +115,10 @@ def human_digits(rng: random.Random, digits: str) -> np.ndarray:
     """Digits as one woman spoke them for asterisk, with short pauses between them."""
     parts = [np.zeros(int(0.15 * RATE), np.float32)]
     for digit in digits:
-        parts += [recorded(f"digits/{digit}"), np.zeros(int(rng.uniform(0.05, 0.2) * RATE), np.float32)]
+        parts += [
+            recorded(f"digits/{digit}"),
+            np.zeros(int(rng.uniform(0.05, 0.2) * RATE), np.float32),
+        ]
     return 0.7 * np.concatenate(parts)
 
 

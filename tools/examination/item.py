@@ -69,7 +69,9 @@ def names(wanted: str, given: str) -> bool:
     return wanted in given.lower() and others[wanted] not in given.lower()
 
 
-def shown(image: Image.Image, question: str, answer: str, budget: int = 70, kind: str = "") -> Exchange:
+def shown(
+    image: Image.Image, question: str, answer: str, budget: int = 70, kind: str = ""
+) -> Exchange:
     """A picture and a typed question."""
     return Exchange(answer, question, Drawing(image, ()), budget, kind=kind)
 

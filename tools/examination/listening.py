@@ -93,7 +93,9 @@ def rows() -> list[Row]:
         Row("... in a room", _said(hearing.room), None, "words", 0.5, said),
         Row("... by telephone", _said(lambda _, s: hearing.narrow(s)), None, "words", 0.5, said),
         Row("... through MP3", _said(lambda _, s: hearing.mp3(s)), None, "words", 0.5, said),
-        Row("... at a tenth of the loudness", _said(lambda _, s: s * 0.1), None, "words", 0.5, said),
+        Row(
+            "... at a tenth of the loudness", _said(lambda _, s: s * 0.1), None, "words", 0.5, said
+        ),
         Row("digits and commands, voices never heard", unheard, 0.85, "words"),
         Row("short sentences of common words", sentence, None, "words"),
         Row("no words: silence, noise, music, humming", nobody, 0.9),

@@ -177,7 +177,9 @@ def screenshot(image: Image.Image, rng: random.Random) -> Image.Image:
     return screen
 
 
-def dialog(message: Sequence[str], buttons: Sequence[str], rng: random.Random, dark: bool) -> Image.Image:
+def dialog(
+    message: Sequence[str], buttons: Sequence[str], rng: random.Random, dark: bool
+) -> Image.Image:
     """A question with buttons below it, as a desktop shows it: 384x240 to 480x336 pixels."""
     size = rng.choice(((384, 240), (432, 288), (480, 336)))
     back, face, ink = ((30, 32, 36), (48, 51, 57), (235, 235, 235)) if dark else (

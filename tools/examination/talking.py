@@ -3,7 +3,9 @@
 import json
 import random
 from dataclasses import replace
+from inspect import signature
 
+from mlx_gemma4 import Session
 from mlx_gemma4.chat.tools import call
 from mlx_gemma4.evaluate.tiny.receipts import ITEMS
 from mlx_gemma4.evaluate.tiny.tasks import Exchange
@@ -116,7 +118,10 @@ def later_sound(rng: random.Random) -> Item:
         paper = receipt(rng)
         return one(shown(printed(rng, paper), known(rng, "total"), paper.total), listen)
     talked = " ".join(rng.choices(ITEMS, k=80))
-    return one(Exchange(talk.INTRODUCTION, "hello"), replace(listen, question=f"{talked}. {listen.question}"))
+    return one(
+        Exchange(talk.INTRODUCTION, "hello"),
+        replace(listen, question=f"{talked}. {listen.question}"),
+    )
 
 
 def same_json(wanted: str, given: str) -> bool:
@@ -129,6 +134,7 @@ def same_json(wanted: str, given: str) -> bool:
 
 def rows() -> list[Row]:
     """All of them."""
+    calls = [Row("tool call, typed or spoken", tool, 0.9)]
     return [
         Row("typed question, words never met", wording, 0.9),
         Row("spoken question, words never met", spoken_wording, 0.9),
@@ -141,6 +147,6 @@ def rows() -> list[Row]:
         Row("a receipt that is not there", blind, 0.9),
         Row("outside its world: inventions", outside, 0.05, judge=lambda _, g: talk.declines(g),
             invention=True),
-        Row("tool call, typed or spoken", tool, 0.9),
+        *(calls if "tools" in signature(Session).parameters else ()),
         Row("two fields as JSON", structured, 0.85, judge=same_json),
     ]  # fmt: skip
