@@ -3,8 +3,9 @@
 Everything goes through the library's own front door, `mlx_gemma4.Session`, at temperature 0, which
 resizes and cuts the pictures and the sounds. The items are those of `tools/examination`, made by
 other code than the training's. Needs the `evaluate` extra, espeak-ng, flite and the fonts of
-Debian's packages fonts-dejavu, -liberation2, -freefont-ttf, -hack and -noto-mono; human speech comes
-from asterisk-core-sounds-en-g722 and pocketsphinx-testdata where they are. One process a core.
+Debian's packages fonts-dejavu, -liberation2, -freefont-ttf, -hack and -noto-mono. Human speech is
+that of asterisk-core-sounds-en-g722 and pocketsphinx-testdata, the product's own ways in need
+PulseAudio, Xvfb, xterm and tk: rows whose packages are missing are left out. One process a core.
 """
 
 import argparse
@@ -17,7 +18,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tools.examination import first_world, listening, reading, talking
+from tools.examination import first_world, listening, products, reading, talking
 from tools.examination.ask import Result, item, load, result
 from tools.examination.item import Row
 from tools.examination.table import reached, table
@@ -33,7 +34,8 @@ _models: dict[tuple[str, Path], Any] = {}
 
 def all_rows() -> dict[str, Row]:
     """Every row of the table by its name, in its order."""
-    found = [*first_world.rows(), *reading.rows(), *listening.rows(), *talking.rows()]
+    parts = (first_world, reading, listening, talking, products)
+    found = [row for part in parts for row in part.rows()]
     return {row.name: row for row in found}
 
 

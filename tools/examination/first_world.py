@@ -1,4 +1,4 @@
-"""Rows of the table that were there from the beginning: the first small world, by its own makers."""
+"""Rows that the table had from the beginning: the first small world, by its own makers."""
 
 import random
 from functools import partial

@@ -25,7 +25,7 @@ _FINE = 2
 
 @dataclass(frozen=True)
 class Print:
-    """How lines are set: line height and letter width in pixels, margins (left, top, right, foot)."""
+    """How lines are set, in pixels; the margins are left, top, right and foot."""
 
     font: str = USUAL[0]
     line: float = 48.0

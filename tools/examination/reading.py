@@ -103,7 +103,7 @@ def short_shop(rng: random.Random) -> Item:
 
 
 def layout(rng: random.Random) -> Item:
-    """Lines in another order, dates as 26.07.2030 or 07/26/2030, other words for the shop's line."""
+    """Lines in another order, and dates as 26.07.2030, 07/26/2030 or 26-07-2030."""
     paper = receipt(rng)
     year, month, day = paper.date.split("-")
     date = rng.choice((f"{day}.{month}.{year}", f"{month}/{day}/{year}", f"{day}-{month}-{year}"))

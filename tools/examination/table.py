@@ -41,8 +41,8 @@ def reached(row: Row, found: Sequence[Result], beside: Sequence[Result] | None) 
         assert beside
         gap = _difference(found, beside)
         return gap.low <= 0 <= gap.high or gap.low > row.target
-    value = share([r.right for r in found]).value
-    return 1 - value <= row.target if row.invention else value >= row.target
+    value = share([r.right != row.invention for r in found]).value
+    return value <= row.target if row.invention else value >= row.target
 
 
 def _cell(row: Row, found: Sequence[Result]) -> str:
