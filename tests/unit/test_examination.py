@@ -134,3 +134,18 @@ def test_the_table_says_which_targets_are_missed() -> None:
 def test_sentences_of_the_examination_are_in_small_letters_as_transcripts_are() -> None:
     assert all(text == text.lower() for text in talk.SENTENCES)
     assert len(set(talk.SENTENCES)) == len(talk.SENTENCES) >= 24
+
+
+def test_no_wording_of_the_examination_is_practised() -> None:
+    wordings = pytest.importorskip("tools.tiny.wordings")
+    practised = {
+        core.lower()
+        for cores in (*wordings.CORES.values(), wordings.BEYOND, wordings.SELF, wordings.UNSHOWN)
+        for core in wordings.part(cores, False)
+    }
+    asked = {
+        wording.lower()
+        for group in (*talk.WORDINGS.values(), talk.ITEM, talk.OUTSIDE, talk.GREETINGS)
+        for wording in group
+    }
+    assert practised and not asked & practised

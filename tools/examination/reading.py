@@ -165,7 +165,7 @@ def rows() -> list[Row]:
         Row("other orders of lines and forms of dates", layout, 0.9),
         Row("shop of two letters", short_shop, 0.97),
         Row("price of an article", price, 0.9),
-        Row("not in the picture", absent, 0.9),
+        Row("not in the picture", absent, 0.9, judge=talk.not_shown),
         Row("a picture that cannot be read", unreadable, 0.9),
         Row("buttons of a dialog", buttons, 0.9, judge=listed),
         Row("message of a dialog", message, 0.9, judge=folded),

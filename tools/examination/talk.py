@@ -7,8 +7,8 @@ from mlx_gemma4.evaluate.tiny.tasks import BLIND, INTRODUCTION
 
 WORDLESS = "I heard no words."
 UNREADABLE = "I cannot read this picture."
-NOT_SHOWN = ABSENT
-NO = ("i cannot", "i do not", "i am a tiny", BLIND.lower(), NOT_SHOWN.lower())
+NOT_SHOWN = "That is not in the picture."
+NO = ("i cannot", "i do not", "i am a tiny", BLIND.lower(), NOT_SHOWN.lower(), ABSENT.lower())
 """How an answer begins that invents nothing."""
 
 WORDINGS = {
@@ -112,9 +112,14 @@ def styled(rng: random.Random, sentence: str) -> str:
     return case(sentence) + rng.choice(("", "?", ".", "!", "??", "...", " ?"))
 
 
+def not_shown(_: str, answer: str) -> bool:
+    """Whether an answer says that it is not there, in the first world's words or in later ones."""
+    return answer in (NOT_SHOWN, ABSENT)
+
+
 def declines(answer: str) -> bool:
     """Whether an answer invents nothing."""
     return answer.strip().lower().startswith(NO)
 
 
-__all__ = ["BLIND", "INTRODUCTION", "NOT_SHOWN"]
+__all__ = ["BLIND", "INTRODUCTION"]
