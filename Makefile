@@ -27,6 +27,8 @@ demo: .venv/ready
 	$(call ask,a receipt,"what is the total?" --image assets/demo/receipt.png)
 	$(call ask,a voice says four zero seven one five,--audio assets/demo/digits.wav)
 	$(call ask,the receipt again; a voice asks what the total is,--image assets/demo/receipt.png --audio assets/demo/question.wav)
+	@echo '# three turns: typed, spoken, typed'
+	@$(BIN)/python -m tools.demo_turns
 
 test: .venv/ready-dev
 	@$(BIN)/python -m pytest

@@ -7,6 +7,7 @@ import pytest
 import mlx_gemma4 as g4
 from mlx_gemma4.cli import main
 from mlx_gemma4.media.audio import open_sound
+from tools import demo_turns
 
 ASSETS = Path(__file__).resolve().parents[1] / "assets"
 RECEIPT, DEMO = ASSETS / "demo" / "receipt.png", ASSETS / "demo"
@@ -27,6 +28,14 @@ def test_the_demonstration_is_answered_right(
 ) -> None:
     assert main(["ask", *map(str, arguments)]) == 0
     assert capsys.readouterr().out.strip() == answer
+
+
+def test_a_spoken_follow_up_is_answered_in_the_demonstrations_conversation(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    demo_turns.main()
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1::2] == ["OAKLANE", "3.26", "4"]
 
 
 @pytest.mark.parametrize("name", ["tiny", "tiny-4bit"])

@@ -1,6 +1,6 @@
-"""Make the shipped checkpoints of a training run: `python -m tools.export_tiny RUN/reference`.
+"""Make the shipped checkpoints of a training run: `python -m tools.export_tiny RUN/seed0`.
 
-Reads what transformers wrote with our own loader, writes assets/tiny (bfloat16) and
+Reads what tools.train_tiny wrote with our own loader, writes assets/tiny (bfloat16) and
 assets/tiny-4bit (our quantizer) with our own writer. Needs no torch.
 """
 
@@ -11,13 +11,14 @@ from pathlib import Path
 
 from mlx_gemma4.checkpoint.load import load_folder, save_folder
 from mlx_gemma4.checkpoint.quantize import RECIPES, quantize
+from tools.tiny.vocabulary import CONTROLS
 
 ROOT = Path(__file__).resolve().parent.parent
 # Greedy unless asked: it is a demonstration that should read, not invent.
 GENERATION = {
     "do_sample": False,
     "temperature": 0.0,
-    "eos_token_id": [1, 5],
+    "eos_token_id": [1, 5, CONTROLS.index("<|tool_response>")],
     "suppress_tokens": [7, 10],
 }
 PROCESSOR = {"image_processor": {"max_soft_tokens": 70}}
@@ -26,20 +27,18 @@ PROCESSOR = {"image_processor": {"max_soft_tokens": 70}}
 def main() -> None:
     """Read the options and write both folders."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "reference", type=Path, help="folder written at the end of tools.train_tiny"
-    )
+    parser.add_argument("trained", type=Path, help="folder that tools.train_tiny wrote, one a seed")
     parser.add_argument("--out", type=Path, default=ROOT / "assets")
     options = parser.parse_args()
     import mlx.core as mx
 
     for name, recipe in (("tiny", None), ("tiny-4bit", "4bit-small")):
         folder = options.out / name
-        model = load_folder(options.reference, dtype=mx.bfloat16)
+        model = load_folder(options.trained, dtype=mx.bfloat16)
         if recipe:
             quantize(model, RECIPES[recipe])
         save_folder(model, folder)
-        shutil.copy(options.reference / "tokenizer.json", folder)
+        shutil.copy(options.trained / "tokenizer.json", folder)
         (folder / "generation_config.json").write_text(json.dumps(GENERATION, indent=1) + "\n")
         (folder / "processor_config.json").write_text(json.dumps(PROCESSOR, indent=1) + "\n")
         print(folder, sum(f.stat().st_size for f in folder.iterdir()), "bytes")

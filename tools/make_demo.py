@@ -23,7 +23,7 @@ RECEIPT = Receipt(
 
 
 def main() -> None:
-    """Write receipt.png, digits.wav, command.wav and question.wav."""
+    """Write receipt.png, digits.wav, command.wav, question.wav and follow-up.wav."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     drawing = draw(RECEIPT.lines, Style(left=8.0, top=2.0))
     drawing.image.convert("L").save(FOLDER / "receipt.png", optimize=True)
@@ -32,6 +32,7 @@ def main() -> None:
         ("digits", "4 0 7 1 5", "en-us"),
         ("command", "turn on the heater in the office", "en-gb-x-rp"),
         ("question", "what is the total", "en-us+f3"),
+        ("follow-up", "what is the tax", "en-us+f3"),
     ):
         samples = speaker().say(
             text, Delivery(voice, 170, 50, lead=0.2, gain=0.8, noise=0.002), rng

@@ -1,260 +1,245 @@
-"""Train the demonstration model from scratch: `python -m tools.train_tiny OUT --minutes 100`.
+"""Train the demonstration model in one command: `python -m tools.train_tiny OUT --minutes 9`.
 
-transformers' own class on torch, on the CPU; one single-threaded process a core, gradients averaged
-after every step. Each process adds up batches until the step's seconds are over, so a busy core
-slows nobody down. Everything is made on the fly and never repeated. A run that was cut goes on from
-its last checkpoint. Needs the `train` extra and espeak-ng.
+Processes make fresh conversations and this one trains on them, on a GPU where there is one; with
+two seeds, two networks learn from the same batches. It ends by its own clock and writes weights and
+log on the way, so that a run that was cut still leaves what it had. Needs the `train` extra,
+espeak-ng, flite and the fonts of `tools/tiny/pages.py`.
 """
 
 import argparse
-import copy
 import json
 import random
 import shutil
-import tempfile
 import time
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import distributed, multiprocessing, nn
+from safetensors.torch import load_file, save_file
+from torch import nn
+from torch.utils.data import DataLoader
 
-from mlx_gemma4.evaluate.tiny.tasks import EXAMINATION, Tasks
-from tools.tiny import reference, vocabulary
-from tools.tiny.conversation import Example, Writer
-from tools.tiny.curriculum import learning_rate, stage_at
-from tools.tiny.reference import Heads
+from mlx_gemma4.evaluate.tiny.tasks import EXAMINATION
+from tools.tiny import vocabulary
+from tools.tiny.batches import Batches, Clock, again, collate
+from tools.tiny.configuration import Shape, configuration
+from tools.tiny.conversation import Writer
+from tools.tiny.curriculum import PLANS, learning_rate, stage_at
+from tools.tiny.losses import exact, losses
+from tools.tiny.network import Network, checkpoint, load_checkpoint
+from tools.tiny.scenes import Scenes, tools
 
-ROWS = 1200  # token rows in one batch of one process
-TASKS = ("word", "strip", "receipt", "mixed", "later", "digits", "commands", "chat")
-SYSTEMS = ("You are a helpful assistant.", "Be brief.", "Answer in one line.")
+WIDE = Shape(vocabulary=0, hidden=256, inner=768)
+POOL = 60  # batches that are kept to be used again
+HEADS = ("seeing", "hearing", "place_query", "place_key")
 
 
-class Trainer:
-    """One process of the run: its model, its tasks, its share of every step."""
+class Learner:
+    """One network with its optimizers and the sums for its log."""
 
-    def __init__(self, rank: int, options: argparse.Namespace) -> None:
-        self.rank, self.options = rank, options
-        self.out: Path = options.out
-        self.writer = Writer(self.out / "tokenizer.json")
-        size = self.writer.tokenizer.get_vocab_size()
-        self.model = reference.build(size, options.seed)
-        self.heads = Heads(size)
-        self.parameters = [*self.model.parameters(), *self.heads.parameters()]
-        self.optimizers = _optimizers(self.model, self.heads, options.muon)
-        self.step, self.spent = 0, 0.0
-        self.rng = random.Random(options.seed * 1000 + rank)
-        self.tasks: Tasks | None = None
-        self.sums: dict[str, list[float]] = defaultdict(lambda: [0.0] * 6)
+    def __init__(self, shape: Shape, seed: int, options: argparse.Namespace) -> None:
+        self.seed, self.device = seed, torch.device(options.device)
+        self.helpers: float = options.helpers
+        self.network = Network(shape, seed)
+        if options.start:
+            load_checkpoint(self.network, load_file(options.start / "model.safetensors"))
+            if (heads := _heads(options.start)).exists():
+                self.network.load_state_dict(load_file(heads), strict=False)
+        self.network.to(self.device)
+        self.optimizers = _optimizers(self.network, options.muon)
+        self.sums: dict[str, torch.Tensor] = {}
 
-    def load(self) -> None:
-        """Go on from the last checkpoint, if there is one."""
-        file = self.out / "training.pt"
-        if not file.exists():
-            return
-        kept = torch.load(file, weights_only=True)
-        self.model.load_state_dict(kept["model"])
-        self.heads.load_state_dict(kept["heads"])
-        for optimizer, state in zip(self.optimizers, kept["optimizers"], strict=True):
-            optimizer.load_state_dict(state)
-        self.step, self.spent = kept["step"], kept["spent"]
-        self.rng = random.Random(f"{self.options.seed} {self.rank} {self.step}")
-
-    def save(self) -> None:
-        """Write the checkpoint; a cut while writing leaves the one before."""
-        state = {
-            "model": self.model.state_dict(),
-            "heads": self.heads.state_dict(),
-            "optimizers": [o.state_dict() for o in self.optimizers],
-            "step": self.step,
-            "spent": self.spent,
-        }
-        torch.save(state, self.out / "training.part")
-        (self.out / "training.part").rename(self.out / "training.pt")
-
-    def export(self) -> None:
-        """Write the model as transformers writes it, bfloat16, for our own converter to read."""
-        folder = self.out / "reference"
-        copy.deepcopy(self.model).to(torch.bfloat16).save_pretrained(folder)
-        shutil.copy(self.out / "tokenizer.json", folder)
-
-    def fraction(self) -> float:
-        """How much of the run is over, 0 to 1."""
-        return self.spent / (60 * self.options.minutes)
-
-    def train_step(self) -> None:
-        """Add up batches for the step's seconds, average over processes, update."""
-        began = time.monotonic()
-        stage = stage_at(self.fraction())
-        if self.tasks is None or self.tasks.world != stage.world:
-            self.tasks = Tasks(self.rng.randrange(2**62), stage.world)
-        batches = 0
-        while time.monotonic() - began < self.options.seconds:
-            name = self.rng.choices(list(stage.shares), list(stage.shares.values()))[0]
-            losses = reference.run(self.model, self.heads, self.batch(name))
-            total = losses.answer
-            if losses.seeing is not None:
-                total = total + losses.seeing
-            if losses.hearing is not None:
-                total = total + 0.1 * losses.hearing
-            if losses.pointing is not None:
-                total = total + 0.3 * losses.pointing
-            total.backward()
-            batches += 1
-            row = self.sums[name]
-            for i, value in enumerate(
-                (1.0, losses.answer, losses.right, losses.seen, losses.hearing, losses.pointing)
-            ):
-                row[i] += 0.0 if value is None else float(torch.as_tensor(value).detach())
-        self._average(batches)
-        nn.utils.clip_grad_norm_(self.parameters, 1.0)
-        rate = learning_rate(self.fraction(), self.step, self.options.rate)
+    def learn(self, name: str, batch: dict[str, torch.Tensor], rate: float) -> None:
+        """One step."""
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
+            found = losses(self.network, batch, self.helpers > 0)
+        torch.autograd.backward(found.total(self.helpers))
+        nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = rate * group["scale"]
             optimizer.step()
-            optimizer.zero_grad(set_to_none=False)
-        clock = torch.tensor(time.monotonic() - began)
-        if distributed.is_initialized():
-            distributed.all_reduce(clock, distributed.ReduceOp.MAX)
-        self.spent += float(clock)
-        self.step += 1
+            optimizer.zero_grad(set_to_none=True)
+        values = (found.answer, found.right, found.seen, found.hearing, found.pointing)
+        row = torch.stack([torch.ones_like(values[0]), *values]).detach()
+        self.sums[name] = self.sums[name] + row if name in self.sums else row
 
-    def batch(self, name: str) -> list[Example]:
-        """Fresh conversations of one task, about ROWS rows."""
-        assert self.tasks is not None
-        examples: list[Example] = []
-        while sum(len(e.ids) for e in examples) < ROWS:
-            exchanges = getattr(self.tasks, name)()
-            system = self.rng.choice(SYSTEMS) if self.rng.random() < 0.1 else ""
-            examples.append(self.writer.write(exchanges, self.rng.random() < 0.4, system=system))
-        return examples
-
-    def report(self) -> dict[str, object]:
-        """Means since the last report."""
-        tasks = {
-            name: {
-                "loss": round(a / n, 3),
-                "ids_right": round(r / n, 3),
-                "seen": round(s / n, 3),
-                "ctc": round(c / n, 2),
-                "place": round(p / n, 2),
-            }
-            for name, (n, a, r, s, c, p) in self.sums.items()
-        }
+    def report(self) -> dict[str, Any]:
+        """Means since the last report, by task."""
+        names = ("loss", "right", "seen", "ctc", "place")
+        found = {}
+        for name, sums in sorted(self.sums.items()):
+            count, *values = sums.tolist()
+            found[name] = {k: round(v / count, 3) for k, v in zip(names, values, strict=True)}
+            found[name]["batches"] = count
         self.sums.clear()
-        return {"step": self.step, "minutes": round(self.spent / 60, 2), "tasks": tasks}
+        return found
 
-    def examine(self, items: int) -> dict[str, float]:
-        """Share of held-out answers that greedy decoding would give exactly, by kind."""
-        tasks = Tasks(10**6 + self.step, EXAMINATION)
-        counts: dict[str, list[int]] = defaultdict(list)
-        with torch.no_grad():
-            for name in TASKS:
-                for _ in range(items // 8):
-                    group = [getattr(tasks, name)() for _ in range(8)]
-                    examples = [self.writer.write(g, empty_thought=False) for g in group]
-                    rights = reference.exact(self.model, examples)
-                    for exchanges, right in zip(group, rights, strict=True):
-                        for exchange, hit in zip(exchanges, right, strict=True):
-                            counts[f"{name} {exchange.kind}".strip()].append(hit)
-        return {name: round(sum(hits) / len(hits), 3) for name, hits in sorted(counts.items())}
-
-    def _average(self, batches: int) -> None:
-        gradients = [p.grad if p.grad is not None else torch.zeros_like(p) for p in self.parameters]
-        flat = torch.cat([g.flatten() for g in gradients] + [torch.tensor([float(batches)])])
-        if distributed.is_initialized():
-            distributed.all_reduce(flat)
-        flat /= flat[-1].clone()
-        place = 0
-        for parameter in self.parameters:
-            parameter.grad = flat[place : place + parameter.numel()].view_as(parameter)
-            place += parameter.numel()
+    def save(self, folder: Path) -> None:
+        """Write weights (bfloat16, the checkpoint's names) and heads; a cut leaves those before."""
+        folder.mkdir(exist_ok=True)
+        weights = {n: w.to(torch.bfloat16) for n, w in checkpoint(self.network).items()}
+        heads = {n: w for n, w in self.network.state_dict().items() if n.startswith(HEADS)}
+        for file, tensors in ((folder / "model.safetensors", weights), (_heads(folder), heads)):
+            part = file.with_suffix(".part")
+            save_file({n: t.cpu().contiguous() for n, t in tensors.items()}, part)
+            part.rename(file)
+        config = configuration(self.network.shape)
+        (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n")
 
 
-def _optimizers(model: nn.Module, heads: nn.Module, muon: bool) -> list[torch.optim.Optimizer]:
+def _heads(folder: Path) -> Path:
+    # beside the checkpoint, which holds nothing that Gemma 4 does not know
+    return folder.with_name(folder.name + "-heads.safetensors")
+
+
+def _optimizers(network: Network, muon: bool) -> list[torch.optim.Optimizer]:
     matrices, groups = [], defaultdict(list)
-    for name, weight in [*model.named_parameters(), *heads.named_parameters()]:
-        if muon and weight.ndim == 2 and "layers." in name:
+    for name, weight in network.named_parameters():
+        if muon and weight.ndim == 2 and name.startswith("layers."):
             matrices.append(weight)
         elif "patch_dense.weight" in name:
             groups[(0.3, 0.02)].append(weight)
         else:
             groups[(1.0, 0.02 if weight.ndim == 2 else 0.0)].append(weight)
-    adam = torch.optim.AdamW(
-        [{"params": p, "scale": s, "weight_decay": d} for (s, d), p in groups.items()],
-        betas=(0.9, 0.98),
-        fused=True,
-    )
-    if not matrices:
-        return [adam]
-    orthogonal = torch.optim.Muon(
-        [{"params": matrices, "scale": 1.0}], weight_decay=0.02, adjust_lr_fn="match_rms_adamw"
-    )
-    return [adam, orthogonal]
-
-
-def _work(rank: int, options: argparse.Namespace, meeting: str) -> None:
-    torch.set_num_threads(1)
-    if options.workers > 1:
-        distributed.init_process_group(
-            "gloo", init_method=f"file://{meeting}", rank=rank, world_size=options.workers
+    found: list[torch.optim.Optimizer] = [
+        torch.optim.AdamW(
+            [{"params": p, "scale": s, "weight_decay": d} for (s, d), p in groups.items()],
+            betas=(0.9, 0.98),
+            fused=True,
         )
-    trainer = Trainer(rank, options)
-    trainer.load()
-    logged = saved = examined = trainer.spent
+    ]
+    if matrices:
+        found.append(
+            torch.optim.Muon(
+                [{"params": matrices, "scale": 1.0}],
+                weight_decay=0.02,
+                adjust_lr_fn="match_rms_adamw",
+            )
+        )
+    return found
+
+
+def examine(
+    learner: Learner, writer: Writer, options: argparse.Namespace, seed: int
+) -> dict[str, float]:
+    """Share of held-out answers that greedy decoding would give exactly, by task and kind."""
+    stage = PLANS[options.plan][-1]
+    scenes = Scenes(seed, EXAMINATION, stage.width)
+    counts: dict[str, list[bool]] = defaultdict(list)
+    audio = writer.control("<|audio|>")
+    with torch.no_grad():
+        for name in stage.shares:
+            for _ in range(options.items // 8):
+                group = [getattr(scenes, name)() for _ in range(8)]
+                batch = collate([writer.write(g, tools=tools(name)) for g in group], audio)
+                batch = {k: v.to(learner.device) for k, v in batch.items()}
+                for exchanges, rights in zip(group, exact(learner.network, batch), strict=True):
+                    for exchange, right in zip(exchanges, rights, strict=False):
+                        counts[f"{name} {exchange.kind}".strip()].append(right)
+    return {name: round(sum(hits) / len(hits), 3) for name, hits in sorted(counts.items())}
+
+
+def train(options: argparse.Namespace) -> None:
+    """Train until the time is over."""
+    torch.set_num_threads(1 if options.device == "cpu" else 4)
+    file = options.out / "tokenizer.json"
+    if options.start:
+        shutil.copy(options.start / "tokenizer.json", file)
+    else:
+        vocabulary.build(file)
+    writer = Writer(file)
+    clock = Clock(time.time(), 60 * options.minutes)
+    batches = Batches(file, clock, options.rows, options.seeds[0], options.plan)
+    loader = DataLoader(
+        batches,
+        batch_size=None,
+        num_workers=options.workers,
+        prefetch_factor=8,
+        pin_memory=options.device == "cuda",
+        multiprocessing_context="fork",
+    )
+    made = iter(loader)
+    size = writer.tokenizer.get_vocab_size()
+    shape = Shape(**{**vars(WIDE if options.wide else Shape()), "vocabulary": size})
+    learners = [Learner(shape, seed, options) for seed in options.seeds]
+    step, logged, saved, examined = 0, clock.start, clock.start, clock.start
+    pool: list[tuple[str, dict[str, torch.Tensor]]] = []
+    rng = random.Random(options.seeds[0])
+    grain = torch.Generator(options.device).manual_seed(options.seeds[0])
     with (options.out / "training.jsonl").open("a") as log:
-        while trainer.fraction() < 1.0:
-            trainer.train_step()
-            last = trainer.fraction() >= 1.0
-            if rank == 0 and (trainer.spent - logged > 30 or last):
-                logged = trainer.spent
-                print(json.dumps(trainer.report()), file=log, flush=True)
-            if rank == 0 and (trainer.spent - saved > 120 or last):
-                saved = trainer.spent
-                trainer.save()
-            if trainer.spent - examined > 60 * options.examine or last:
-                examined = trainer.spent
-                if rank == 0:
-                    exact = trainer.examine(options.items)
+        while (fraction := clock.fraction()) < 1.0:
+            if pool and step % options.reuse:
+                name, batch = rng.choice(pool)
+                batch = again(batch, grain)
+            else:
+                try:
+                    name, batch = next(made)
+                except RuntimeError as error:  # a voice's library took its process with it
                     print(
-                        json.dumps(
-                            {
-                                "step": trainer.step,
-                                "minutes": round(examined / 60, 2),
-                                "exact": exact,
-                            }
-                        ),
-                        file=log,
-                        flush=True,
+                        json.dumps({"step": step, "maker": str(error)[:200]}), file=log, flush=True
                     )
-                if options.workers > 1:
-                    distributed.barrier()
-    if rank == 0:
-        trainer.export()
+                    made = iter(loader)
+                    continue
+                batch = {k: v.to(options.device, non_blocking=True) for k, v in batch.items()}
+                if options.reuse > 1:
+                    pool = [*pool[-POOL:], (name, batch)]
+            rate = learning_rate(fraction, step, options.rate)
+            for learner in learners:
+                learner.learn(name, batch, rate)
+            step += 1
+            now = time.time()
+            last = clock.fraction() >= 1.0
+            if now - logged > options.log or last:
+                logged = now
+                line = {"step": step, "minutes": round((now - clock.start) / 60, 2),
+                        "stage": stage_at(PLANS[options.plan], fraction).start}  # fmt: skip
+                for learner in learners:
+                    print(json.dumps({**line, "seed": learner.seed, "tasks": learner.report()}),
+                          file=log, flush=True)  # fmt: skip
+            if now - saved > options.save or last:
+                saved = now
+                for learner in learners:
+                    folder = options.out / f"seed{learner.seed}"
+                    learner.save(folder)
+                    shutil.copy(file, folder)
+            if now - examined > 60 * options.examine and not last:
+                examined = now
+                exacts = {str(learner.seed): examine(learner, writer, options, 10**6 + step)
+                          for learner in learners}  # fmt: skip
+                print(json.dumps({"step": step, "exact": exacts}), file=log, flush=True)
+        if options.final:
+            exacts = {
+                str(learner.seed): examine(learner, writer, options, 77) for learner in learners
+            }
+            print(json.dumps({"step": step, "exact": exacts}), file=log, flush=True)
 
 
 def main() -> None:
-    """Read the options and start the processes."""
+    """Read the options and train."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("out", type=Path, help="folder for tokenizer, checkpoint and log")
-    parser.add_argument(
-        "--minutes", type=float, default=100.0, help="wall-clock length of the whole run"
-    )
-    parser.add_argument("--workers", type=int, default=2, help="processes, one a core")
-    parser.add_argument("--seconds", type=float, default=0.6, help="length of one step")
+    parser.add_argument("out", type=Path, help="folder for tokenizer, weights and log")
+    parser.add_argument("--minutes", type=float, default=9.0, help="wall-clock length of the run")
+    parser.add_argument("--plan", choices=PLANS, default="scratch")
+    parser.add_argument("--start", type=Path, help="a checkpoint's folder to go on from")
+    parser.add_argument("--wide", action="store_true", help="hidden size 256 instead of 192")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--workers", type=int, default=1, help="processes that make conversations")
+    parser.add_argument("--reuse", type=int, default=1, help="times that a batch is used")
+    parser.add_argument("--rows", type=int, default=1200, help="token rows in a batch")
     parser.add_argument("--rate", type=float, default=2e-3, help="peak learning rate")
-    parser.add_argument("--examine", type=float, default=6.0, help="minutes between examinations")
-    parser.add_argument(
-        "--items", type=int, default=96, help="conversations a task in an examination"
-    )
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--muon", action="store_true")
+    parser.add_argument("--muon", action="store_true", help="for the matrices of the layers")
+    parser.add_argument("--helpers", type=float, default=1.0, help="weight of the helper heads")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--examine", type=float, default=10.0, help="minutes between examinations")
+    parser.add_argument("--items", type=int, default=32, help="conversations a task in one")
+    parser.add_argument("--final", action="store_true", help="examine once more at the end")
+    parser.add_argument("--log", type=float, default=30.0, help="seconds between lines of the log")
+    parser.add_argument("--save", type=float, default=60.0, help="seconds between checkpoints")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
-    vocabulary.build(options.out / "tokenizer.json")
-    with tempfile.TemporaryDirectory() as folder:
-        multiprocessing.spawn(_work, (options, f"{folder}/meeting"), options.workers)
+    train(options)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from mlx_gemma4.media.audio import frames
 from mlx_gemma4.media.images import patches
 from mlx_gemma4.model.config import load_config
 from tools.tiny.conversation import GLYPHS, Writer
-from tools.tiny.curriculum import STAGES
+from tools.tiny.curriculum import PLANS
 
 TINY = Path(__file__).resolve().parents[2] / "assets" / "tiny"
 
@@ -44,7 +44,7 @@ def test_a_conversation_is_written_for_training_as_the_library_writes_it() -> No
 
 
 def test_the_catalogue_lists_the_image_tokens_that_the_tiny_model_was_taught() -> None:
-    taught = {budget for stage in STAGES for budget in stage.world.budgets}
+    taught = {budget for stage in PLANS["scratch"] for budget in stage.world.budgets}
     for name in ("tiny", "tiny-4bit"):
         assert set(catalog.packages()[name].image_tokens) == taught
     assert load_config(TINY).image_tokens in taught

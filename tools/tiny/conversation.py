@@ -1,18 +1,24 @@
 """Conversations as token ids with pictures and sounds in place, and what each row is to learn."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tokenizers import Tokenizer
 
+from mlx_gemma4.chat.messages import ToolResult
+from mlx_gemma4.chat.tools import declaration, response
 from mlx_gemma4.evaluate.tiny.receipts import Drawing
 from mlx_gemma4.evaluate.tiny.tasks import Exchange
 from mlx_gemma4.media.audio import frames
 from mlx_gemma4.media.images import patches
 
-SLOTS = 4  # characters in a patch, at most
+PIXELS = 48 * 48
+SLOTS = 8  # characters in a patch, at most
+DONE = "Done."
 GLYPHS = "".join(map(chr, range(33, 127)))
 
 
@@ -50,18 +56,29 @@ class Writer:
         """Text as ids, never as control tokens."""
         return list(self.tokenizer.encode(text, add_special_tokens=False).ids)
 
+    def marked(self, text: str) -> list[int]:
+        """Text of the format itself, whose control tokens are spelled out, as ids."""
+        parts = re.split(r"(<\|\w+>|<\w+\|>|<\|\"\|>)", text)
+        return [
+            i
+            for number, part in enumerate(parts)
+            for i in ([self.control(part)] if number % 2 else self.encode(part))
+        ]
+
     def write(
         self,
         exchanges: Sequence[Exchange],
         empty_thought: bool = False,
         open_reply: bool = False,
         system: str = "",
+        tools: Sequence[Mapping[str, Any]] = (),
     ) -> Example:
         """Write a conversation; with `open_reply` the last answer is left to the model."""
         example = Example()
         self._add(example, [self.control("<bos>")])
-        if system:
+        if system or tools:
             self._add(example, [self.control("<|turn>"), *self.encode("system\n" + system)])
+            self._add(example, self.marked("".join(map(declaration, tools))))
             self._add(example, [self.control("<turn|>"), *self.encode("\n")])
         shown: _Shown | None = None
         for number, exchange in enumerate(exchanges):
@@ -83,9 +100,12 @@ class Writer:
                 self._add(example, thought)
             if not (last and open_reply):
                 start = len(example.ids)
-                self._add(
-                    example, [*self.encode(exchange.answer), self.control("<turn|>")], learn=True
-                )
+                called = exchange.answer.startswith("<|tool_call>")
+                answer = self.marked(exchange.answer) if called else self.encode(exchange.answer)
+                stop = "<|tool_response>" if called else "<turn|>"
+                self._add(example, [*answer, self.control(stop)], learn=True)
+                if called:
+                    self._result(example, exchange)
                 if shown is not None and exchange.label is not None:
                     # The row before an id is the one that predicts it.
                     for column, place in enumerate(self._places(shown, exchange)):
@@ -93,6 +113,13 @@ class Writer:
                 if not last:
                     self._add(example, self.encode("\n"))
         return example
+
+    def _result(self, example: Example, exchange: Exchange) -> None:
+        """What the tool answered, and what the model says of it."""
+        name = exchange.answer.partition("call:")[2].partition("{")[0]
+        result = response(ToolResult(name, "done")).removeprefix("<|tool_response>")
+        self._add(example, self.marked(result))
+        self._add(example, [*self.encode(DONE), self.control("<turn|>")], learn=True)
 
     def _add(self, example: Example, ids: list[int], learn: bool = False, block: int = 0) -> None:
         example.ids += ids
@@ -162,3 +189,11 @@ def _glyphs(drawing: Drawing, size: tuple[int, int], count: int) -> tuple[list[i
             labels[patch, filled[patch]] = 1 + GLYPHS.index(character)
             filled[patch] += 1
     return patch_of, labels
+
+
+def sight(patches: np.ndarray) -> np.ndarray:
+    """Patches (P, 6912) in [0, 1] as the network takes them: normalised, colours averaged."""
+    centred = patches - patches.mean(1, keepdims=True)
+    scale = np.sqrt((centred**2).mean(1, keepdims=True) + 1e-5)
+    grey: np.ndarray = (centred / scale).reshape(-1, PIXELS, 3).mean(2)
+    return grey.astype(np.float16)

@@ -1,8 +1,13 @@
 """What is practised when: shares of the tasks and width of the world by fraction of the run."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mlx_gemma4.evaluate.tiny.tasks import World
+
+from .scenes import Width
+from .sounds import PLAIN, Channel
+
+BUDGETS = (70, 140)
 
 
 @dataclass(frozen=True)
@@ -12,100 +17,64 @@ class Stage:
     start: float
     shares: dict[str, float]
     world: World
+    width: Width
 
 
-STAGES = (
+FIRST = Width(wordings=0.3, wide=0.0, old=1.0, channel=PLAIN)
+_WORLD = World(budgets=BUDGETS, shift=4.0, jumble=0.2, shop=2.0)
+_ALL = {
+    "receipt": 0.2, "page": 0.1, "strip": 0.05, "dialog": 0.07, "table": 0.05, "two": 0.04,
+    "unreadable": 0.02, "later": 0.05, "mixed": 0.15, "digits": 0.07, "commands": 0.1,
+    "nobody": 0.02, "tool": 0.03, "chat": 0.04, "afterwards": 0.04,
+}  # fmt: skip
+SCRATCH = (
     Stage(
         0.0,
         {"word": 0.4, "strip": 0.1, "receipt": 0.15, "digits": 0.2, "commands": 0.12, "chat": 0.03},
-        World(digits=3, shift=4.0, rows=3),
+        replace(_WORLD, digits=3, rows=3, budgets=(70,)),
+        FIRST,
     ),
     Stage(
-        0.16,
-        {
-            "word": 0.1,
-            "strip": 0.3,
-            "receipt": 0.27,
-            "digits": 0.15,
-            "commands": 0.15,
-            "chat": 0.03,
-        },
-        World(budgets=(70, 70, 140), shift=4.0, rows=4),
-    ),
-    Stage(
-        0.3,
-        {
-            "strip": 0.2,
-            "receipt": 0.25,
-            "mixed": 0.23,
-            "later": 0.08,
-            "digits": 0.12,
-            "commands": 0.1,
-            "chat": 0.02,
-        },
-        World(
-            budgets=(70, 70, 140),
-            shift=6.0,
-            colour=0.2,
-            anywhere=0.2,
-            sizes=((288, 480), (288, 480), (288, 480), (336, 480), (288, 384)),
-        ),
-    ),
-    Stage(
-        0.42,
-        {
-            "strip": 0.2,
-            "receipt": 0.3,
-            "mixed": 0.24,
-            "later": 0.1,
-            "digits": 0.1,
-            "commands": 0.05,
-            "chat": 0.01,
-        },
-        World(
-            budgets=(70, 140),
-            shift=4.0,
-            colour=0.05,
-            anywhere=0.05,
-            sizes=(*((288, 480),) * 9, (336, 480)),
-        ),
-    ),
-    Stage(
-        0.66,
+        0.08,
         {
             "word": 0.05,
-            "strip": 0.25,
-            "receipt": 0.3,
-            "mixed": 0.22,
-            "later": 0.08,
-            "digits": 0.06,
-            "commands": 0.03,
-            "chat": 0.01,
+            "strip": 0.2,
+            "page": 0.1,
+            "receipt": 0.25,
+            "mixed": 0.1,
+            "digits": 0.1,
+            "commands": 0.15,
+            "chat": 0.05,
         },
-        World(budgets=(70, 140), shift=4.0, colour=0.03, anywhere=0.03, shop=3.0),
-    ),
-    Stage(
-        0.85,
-        {
-            "strip": 0.22,
-            "receipt": 0.27,
-            "mixed": 0.2,
-            "later": 0.08,
-            "digits": 0.05,
-            "commands": 0.17,
-            "chat": 0.01,
-        },
-        World(budgets=(70, 140), colour=0.03, anywhere=0.03, shop=3.0, shift=4.0, jumble=0.6),
-    ),
+        replace(_WORLD, rows=4),
+        Width(0.5, 0.2, 0.7, Channel((0.5, 0.3), 0.3)),
+    ),  # fmt: skip
+    Stage(0.2, _ALL, _WORLD, Width(0.7, 0.5, 0.4)),
+    Stage(0.4, _ALL, _WORLD, Width(0.7, 0.8, 0.3)),
+    Stage(0.6, _ALL, _WORLD, Width(0.7, 1.0, 0.25)),
 )
+"""From random weights."""
+WIDEN = (
+    Stage(
+        0.0,
+        {"receipt": 0.36, "mixed": 0.12, "later": 0.04, "strip": 0.04, "digits": 0.06,
+         "commands": 0.1, "chat": 0.2, "nobody": 0.05, "tool": 0.03},
+        World(budgets=BUDGETS, shift=4.0, shop=2.0, jumble=0.2),
+        Width(0.75, 0.0, 1.0, Channel((0.4, 0.5), 0.15, ("white", "fan"), 0.0, 0.05, 0.3),
+              voices=("en-us", "en-us+f3", "en-us+m3", "en-gb-x-rp", "en-gb-scotland",
+                      "en-gb-x-rp+f2")),
+    ),
+)  # fmt: skip
+"""From the weights of the first world, where there is little time."""
+PLANS = {"scratch": SCRATCH, "widen": WIDEN}
 
 
-def stage_at(fraction: float) -> Stage:
+def stage_at(plan: tuple[Stage, ...], fraction: float) -> Stage:
     """The stage in force at a fraction of the run."""
-    return [stage for stage in STAGES if stage.start <= fraction][-1]
+    return [stage for stage in plan if stage.start <= fraction][-1]
 
 
 def learning_rate(fraction: float, step: int, peak: float) -> float:
-    """Sixty steps of warm-up, held for half of the run, then a straight line to 2 % of the peak."""
+    """Sixty steps of warm-up, held for 40 % of the run, then a straight line to 2 % of the peak."""
     warm = min(1.0, (step + 1) / 60)
-    return peak * warm * min(1.0, max(0.02, (1.0 - fraction) / 0.5))
+    return peak * warm * min(1.0, max(0.02, (1.0 - fraction) / 0.6))

@@ -6,9 +6,23 @@ from pathlib import Path
 
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
-from mlx_gemma4.evaluate.tiny.receipts import ABSENT, ITEMS, QUESTIONS
-from mlx_gemma4.evaluate.tiny.tasks import BLIND, GREETINGS, INTRODUCTION, REQUESTS
+from mlx_gemma4.evaluate.tiny.receipts import ITEMS
+from mlx_gemma4.evaluate.tiny.tasks import BLIND, INTRODUCTION
 from mlx_gemma4.evaluate.tiny.words import COMMANDS
+
+from .scenes import APPS, OPENING
+from .wordings import (
+    BEYOND,
+    CORES,
+    NO_WORDS,
+    NOT_SHOWN,
+    OUTSIDE,
+    SELF,
+    TOPICS,
+    TRANSCRIBE,
+    UNREADABLE,
+    UNSHOWN,
+)
 
 CONTROLS = (
     "<pad>",
@@ -37,7 +51,7 @@ CONTROLS = (
     "<mask>",
     *(f"<unused{i}>" for i in range(8)),
 )
-SIZE = 704
+SIZE = 1024
 
 
 def build(path: Path) -> None:
@@ -130,20 +144,10 @@ def build(path: Path) -> None:
 
 
 def _sentences() -> list[str]:
-    sentences = [
-        form.format(item) for forms in QUESTIONS.values() for form in forms for item in ITEMS
-    ]
-    sentences += [
-        *COMMANDS,
-        *REQUESTS,
-        *GREETINGS,
-        ABSENT,
-        BLIND,
-        INTRODUCTION,
-        "user",
-        "model",
-        "system",
-        "thought",
-        "items tax total",
-    ]
+    filled = [form.format(item) for forms in CORES.values() for form in forms for item in ITEMS[:3]]
+    opened = [form.format(app) for form in OPENING for app in APPS]
+    fixed = [BLIND, INTRODUCTION, NO_WORDS, NOT_SHOWN, OUTSIDE, UNREADABLE]
+    words = ["user", "model", "system", "thought", "items tax total", *ITEMS, *TOPICS]
+    common = [form.replace("{}", "") for form in (*SELF, *BEYOND, *TRANSCRIBE, *UNSHOWN)]
+    sentences = [*filled, *opened, *common, *COMMANDS, *(fixed * 20), *(words * 5)]
     return sentences
