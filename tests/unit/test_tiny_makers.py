@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
-from mlx_gemma4.chat.messages import Image, Text, ToolResult, Turn
+from mlx_gemma4.chat.messages import ImagePart, TextPart, ToolResult, Turn
 from mlx_gemma4.chat.render import render
 from mlx_gemma4.chat.tokenizer import Tokenizer
 from mlx_gemma4.evaluate.tiny.receipts import QUESTIONS, Drawing, make_receipt
@@ -136,11 +136,11 @@ def test_a_tool_call_is_written_for_training_as_the_library_writes_it() -> None:
     tools = scenes.tools("tool")
     written = Writer(TINY / "tokenizer.json").write(exchanges, open_reply=True, tools=tools)
     turns = [
-        Turn("user", (Text("open mail"),)),
-        Turn("model", (ToolCall("open_app", {"name": "mail"}),)),
-        Turn("tool", (ToolResult("open_app", "done"),)),
-        Turn("model", (Text(DONE),)),
-        Turn("user", (Text("how many items?"),)),
+        Turn("user", (TextPart("open mail"),)),
+        Turn("model", (ToolCall("call_1", "open_app", {"name": "mail"}),)),
+        Turn("tool", (ToolResult("open_app", "done", "call_1"),)),
+        Turn("model", (TextPart(DONE),)),
+        Turn("user", (TextPart("how many items?"),)),
     ]
     prompt = render(turns, Tokenizer.from_folder(TINY), load_config(TINY), tools=tools)
     assert written.ids == prompt.token_ids
@@ -187,5 +187,5 @@ def test_the_picture_comes_before_the_text_in_a_turn_that_is_learned() -> None:
     written = Writer(TINY / "tokenizer.json").write(
         [Exchange("", "what is it", Drawing(canvas, ()))], open_reply=True
     )
-    turn = Turn("user", (Text("what is it"), Image(patches(canvas, 70))))
+    turn = Turn("user", (TextPart("what is it"), ImagePart(patches(canvas, 70))))
     assert written.ids == render([turn], Tokenizer.from_folder(TINY), load_config(TINY)).token_ids
