@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from .. import limits
-from ..model.json_reader import short
+from ..json_reader import short
 from .files import weights_unusable
 
 ITEMSIZE = {
