@@ -69,7 +69,7 @@ GROUPS = (PROMPT, TALK, PICTURES, ANSWERS, PROGRAM)
 COMMANDS = (
     Command("send", "Send", "Send the prompt, with everything that waits.",
             ("enter",), PROMPT, When.WRITING),
-    Command("newline", "New line", "Begin a new line.",
+    Command("newline", "New line", "Start a new line.",
             ("shift+enter", "ctrl+j"), PROMPT, When.WRITING),
     Command("commands", "Commands", "Type the name of a command, and send it.",
             ("slash",), PROMPT, When.EMPTY),
@@ -124,7 +124,7 @@ COMMANDS = (
             ("end",), ANSWERS),
     Command("trace", "Trace of the last turn",
             "Write what happened when, for ui.perfetto.dev.", (), ANSWERS),
-    Command("new", "New conversation", "Begin a new conversation; this one is kept.",
+    Command("new", "New conversation", "Start a new conversation; this one is kept.",
             ("ctrl+n",), PROGRAM),
     Command("resume", "Conversations", "Go on with an earlier conversation, rename or delete it.",
             ("ctrl+r",), PROGRAM),

@@ -275,7 +275,7 @@ def _alone(job: tuple[str, list[Storage], int]) -> tuple[str, list[float], list[
     import mlx.core as mx
     from divergence import mean
 
-    from mlx_gemma4.model.cpu_backend import by_column
+    from mlx_gemma4.checkpoint.cpu_projections import by_column
 
     path, storages, count = job
     model = _dense(TINY)

@@ -89,5 +89,5 @@ def file(journal: Journal, path: Path, settings: Settings) -> Ready:
         "file_not_attachable",
         f"{path.name} cannot be attached",
         cause,
-        "Give another file, or a part of this one.",
+        "Choose another file, or a part of this one.",
     )

@@ -64,6 +64,6 @@ def _failed(said: str) -> Gemma4Error:
     return Gemma4Error(
         "screenshot_failed",
         "No picture of the screen was taken",
-        f"screencapture says: {said}.",
+        f"screencapture reports: {said}.",
         "Try again; or press Ctrl+Shift+Cmd+4, choose a part, and paste it here with Ctrl+V.",
     )

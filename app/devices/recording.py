@@ -23,7 +23,7 @@ class LevelChanged:
 
 @dataclass(frozen=True)
 class SilenceChanged:
-    """The microphone gives only zeros now, or not any more."""
+    """The microphone delivers only zeros now, or not any more."""
 
     silent: bool
 

@@ -71,7 +71,7 @@ def clipboard() -> Shot | list[Path] | None:
             "clipboard_unreadable",
             "The clipboard cannot be read",
             f"{error}.",
-            "Save the picture, and give its file.",
+            "Save the picture, and attach its file.",
         ) from error
     if isinstance(held, Image.Image):
         held.load()

@@ -121,7 +121,7 @@ class VoiceInput:
             self._live.muted = self.hands_free and (aloud or conversation.state == "speaking")
 
     def silent(self, silent: bool) -> Problem | None:
-        """What is wrong where the microphone gives only zeros."""
+        """What is wrong where the microphone delivers only zeros."""
         if not silent or self._live is None:
             return None
         return Problem.of(permissions.microphone(self._device), "microphone")

@@ -123,7 +123,7 @@ def findings(source: str) -> Findings:
     empty = opened.endswith(EMPTY_THOUGHT)
     faults = []
     if not answered.startswith(opened):
-        faults.append("A reply in the history begins otherwise than it was opened.")
+        faults.append("A reply in the history starts otherwise than it was opened.")
     call = ToolCall("probe", "probe_tool", {"city": "probe value"})
     called = Turn("model", (TextPart("probe text"), call))
     result = Turn("tool", (ToolResult("probe_tool", {"sky": "probe result"}),))

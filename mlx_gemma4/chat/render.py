@@ -163,7 +163,7 @@ def _check(turns: Sequence[Turn], tools: Sequence[Mapping[str, Any]]) -> None:
                 "tool_malformed",
                 "The tool is malformed",
                 f"It is no function with a name and a schema of its parameters: {tool!r:.200}.",
-                'Give {"type": "function", "function": {"name": ..., "description": ...}}.',
+                'Write {"type": "function", "function": {"name": ..., "description": ...}}.',
             )
 
 

@@ -16,7 +16,7 @@ from tokenizers import Tokenizer as Backend
 
 from .. import limits
 from ..errors import Gemma4Error
-from ..model.json_reader import read_bytes, read_object, short, unusable
+from ..json_reader import read_bytes, read_object, short, unusable
 
 CONTROLS = (
     "<pad>", "<eos>", "<bos>", "<unk>", "<mask>", "<|turn>", "<turn|>",

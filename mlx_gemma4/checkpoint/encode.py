@@ -3,7 +3,6 @@
 import mlx.core as mx
 import numpy as np
 
-from ..model.cpu_backend import quantize_float4
 from .recipes import Storage
 
 _NUMBERS = {
@@ -63,3 +62,29 @@ def _pack(codes: mx.array, bits: int) -> mx.array:
     stream = np.unpackbits(np.array(codes)[..., None], axis=-1, count=bits, bitorder="little")
     packed = np.packbits(stream.reshape(len(codes), -1), axis=-1, bitorder="little")
     return mx.array(packed.view(np.uint32))
+
+
+def quantize_float4(rows: mx.array, group_size: int, mode: str) -> tuple[mx.array, mx.array]:
+    """What `mx.quantize` makes in "mxfp4" or "nvfp4", bit for bit, 5 to 10 times faster.
+
+    For finite weights. A code is a sign and one of 0, 0.5, 1, 1.5, 2, 3, 4, 6 (FP4 E2M1), ties to
+    the smaller; a scale takes the group's largest weight to 6 or less: a power of two (mxfp4, OCP
+    Microscaling Formats 1.0) or an FP8 E4M3 number (nvfp4).
+    """
+    groups = rows.astype(mx.float32).reshape(len(rows), -1, group_size)
+    largest = mx.max(mx.abs(groups), axis=-1, keepdims=True) / 6
+    if mode == "mxfp4":
+        exponent = mx.clip(mx.ceil(mx.log2(largest)), -127, 127)
+        exponent = mx.where(largest > 0, exponent, 0)
+        scales, scale = (exponent + 127).astype(mx.uint8), mx.power(2.0, exponent)
+    else:
+        scales = mx.to_fp8(largest)
+        scale = mx.from_fp8(scales, mx.float32)
+    scaled = mx.where(scale > 0, groups / scale, 0)
+    size = mx.abs(scaled)
+    codes = mx.zeros(size.shape, mx.uint8)
+    for border in (0.25, 0.75, 1.25, 1.75, 2.5, 3.5, 5.0):
+        codes = codes + (size > border)
+    codes = codes + ((scaled < 0) & (codes > 0)) * mx.array(8, mx.uint8)
+    pairs = codes.reshape(len(rows), -1, 2)
+    return (pairs[..., 0] | (pairs[..., 1] << 4)).view(mx.uint32), scales.squeeze(-1)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import Gemma4Error
-from ..model.json_reader import read_object, short
+from ..json_reader import read_object, short
 
 INDEX = "model.safetensors.index.json"
 

@@ -23,9 +23,9 @@ import mlx.nn as nn
 from ..errors import Gemma4Error
 from ..model import metal, one_row
 from ..model.config import Config, load_config
-from ..model.cpu_backend import by_column, second_stream, use_fast_projections
 from ..model.gemma4 import Gemma4
 from ..model.text import Layout
+from .cpu_projections import by_column, second_stream, use_fast_projections
 from .files import INDEX, weight_files, weight_map, weights_unusable
 from .permute import permute
 from .safetensors import Tensor, read_header

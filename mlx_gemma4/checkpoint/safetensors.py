@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from .. import limits
-from ..model.json_reader import short
+from ..json_reader import short
 from .files import weights_unusable
 
 ITEMSIZE = {
@@ -89,7 +89,7 @@ def read_header(path: Path) -> dict[str, Tensor]:
             raise weights_unusable(f"{path} has {name} at byte {tensor.start} and not at {at}.")
         at += tensor.nbytes
     if 8 + length + at != size:
-        raise weights_unusable(f"{path} has {size} bytes, and its header says {8 + length + at}.")
+        raise weights_unusable(f"{path} has {size} bytes, and its header lists {8 + length + at}.")
     return ordered
 
 

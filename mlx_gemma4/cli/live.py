@@ -50,7 +50,7 @@ def add(commands: "argparse._SubParsersAction[Any]") -> None:
         "live",
         "play a sound as if it were spoken, and show how it is heard",
         "Play a sound file as if it were spoken, and answer it. The timeline goes to stderr: what "
-        "was heard when, the end of speech, and how long after it the answer began.",
+        "was heard when, the end of speech, and how long after it the answer started.",
         OPTIONS,
         _live,
     )

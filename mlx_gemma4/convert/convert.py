@@ -24,7 +24,7 @@ from ..hub import disk
 from ..hub.catalog import RECORD
 from ..hub.progress import Progress, Speed
 from ..hub.sources import Source
-from ..model.json_reader import Section, read_object
+from ..json_reader import Section, read_object
 from .plan import Plan, impossible, make_plan
 from .rewrite import Rewriter
 

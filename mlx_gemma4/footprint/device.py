@@ -69,7 +69,7 @@ def _available() -> int:
         "memory_unknown",
         "The free memory is not known",
         f"There is no MemAvailable in {_MEMINFO}.",
-        "Say how much memory there is with --memory.",
+        "Set the memory with --memory.",
     )
 
 

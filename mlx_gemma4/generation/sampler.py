@@ -89,5 +89,5 @@ def _out_of_range(name: str, value: float, allowed: str) -> Gemma4Error:
         "setting_out_of_range",
         f"The setting {name} is out of range",
         f"It is {value:g}.",
-        f"Give {allowed}.",
+        f"Choose {allowed}.",
     )

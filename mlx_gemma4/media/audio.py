@@ -172,5 +172,5 @@ def need_frames(frames: ArrayLike) -> None:
             "frames_malformed",
             "The frames have a wrong shape",
             f"Their shape is {shape}.",
-            f"Give (n, {FRAME}) with n of 1 or more; `sound.frames` makes them.",
+            f"Pass (n, {FRAME}) with n of 1 or more; `media.audio.frames` makes them.",
         )

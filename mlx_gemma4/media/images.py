@@ -84,7 +84,7 @@ def resized_size(height: int, width: int, budget: int) -> tuple[int, int]:
             "picture_empty",
             "The picture is empty",
             f"It is {width}x{height} pixels.",
-            "Give a picture that is at least one pixel wide and high.",
+            "Use a picture that is at least one pixel wide and high.",
         )
     factor = math.sqrt(budget * PATCH**2 / (height * width))
     rows = math.floor(factor * height / PATCH)
@@ -298,7 +298,7 @@ def _from_array(array: NDArray[np.generic]) -> Image.Image:
             "picture_malformed",
             "The array is not a picture",
             f"Its shape is {array.shape} and its type {array.dtype}.",
-            "Give (height, width), (height, width, 3) or (height, width, 4) of uint8, uint16, "
+            "Pass (height, width), (height, width, 3) or (height, width, 4) of uint8, uint16, "
             "bool or floats from 0 to 1.",
         )
     if array.dtype == np.uint8:
@@ -311,6 +311,6 @@ def _from_array(array: NDArray[np.generic]) -> Image.Image:
             "picture_malformed",
             "The array is not a picture",
             f"Its values go from {values.min():g} to {values.max():g}.",
-            "Floats must lie between 0 (black) and 1 (white); give 0 to 255 as uint8.",
+            "Floats must be between 0 (black) and 1 (white); pass 0 to 255 as uint8.",
         )
     return Image.fromarray(np.round(values * 255).astype(np.uint8))

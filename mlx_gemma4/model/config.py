@@ -14,7 +14,7 @@ from typing import Any
 
 from .. import limits
 from ..errors import Gemma4Error
-from .json_reader import Section, read_object, short, unusable
+from ..json_reader import Section, read_object, short, unusable
 
 MODEL_TYPE = "gemma4_unified"
 SLIDING, FULL = "sliding_attention", "full_attention"

@@ -33,7 +33,7 @@ class Inputs:
                     "input_unusable",
                     "The prompt cannot be cut here",
                     f"Token {edge} is inside a picture's block.",
-                    "Cut where `Inputs.cuts` says.",
+                    "Cut at `Inputs.cuts`.",
                 )
         return Inputs(self.embeddings[:, start:stop], self.blocks[start:stop])
 
@@ -70,7 +70,7 @@ def checked_ids(token_ids: ArrayLike) -> np.ndarray:
     if ids.ndim != 1 or not len(ids) or ids.dtype.kind not in "iu":
         raise unusable(
             f"Token ids have shape {ids.shape} and type {ids.dtype}.",
-            "Give one id or more, as integers of shape (T,).",
+            "Pass one id or more, as integers of shape (T,).",
         )
     return ids.astype(np.int64)
 
@@ -82,7 +82,7 @@ def checked_numbers(values: ArrayLike, width: int, name: str) -> np.ndarray:
         array = array.astype(np.float32, copy=False)
     if array.ndim != 2 or array.shape[1] != width or not len(array):
         raise unusable(
-            f"The {name} have shape {array.shape}.", f"Give shape (n, {width}) with n of 1 or more."
+            f"The {name} have shape {array.shape}.", f"Pass shape (n, {width}) with n of 1 or more."
         )
     if not np.isfinite(array).all():
         raise unusable(f"Some {name} are NaN or infinite.", "Look at what made them.")
@@ -95,7 +95,7 @@ def checked_positions(positions: ArrayLike, patches: int, table: int) -> np.ndar
     if array.shape != (patches, 2) or array.dtype.kind not in "iu":
         raise unusable(
             f"{patches} patches have positions of shape {array.shape} and type {array.dtype}.",
-            f"Give integers of shape ({patches}, 2).",
+            f"Pass integers of shape ({patches}, 2).",
         )
     if array.min() < 0 or array.max() >= table:
         raise unusable(

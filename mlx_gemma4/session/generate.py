@@ -5,10 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from ..events import Event, Token
+from ..generation.prefill_decode import Cancelled, Progress
 from ..media.audio import RATE, Recording, read_sound
 from ..model.gemma4 import Gemma4
 from . import openai_messages
 from .session import Session
+from .transcriber import HearingMode
 
 Media = Sequence[str | Path]
 
@@ -20,7 +22,18 @@ def generate(
     audio: Media = (),
     videos: Media = (),
     max_tokens: int | None = None,
-    **settings: Any,
+    temperature: float | None = None,
+    top_p: float | None = None,
+    top_k: int | None = None,
+    seed: int | None = None,
+    system: str | None = None,
+    tools: Sequence[Mapping[str, Any]] = (),
+    image_tokens: int | None = None,
+    hearing: HearingMode = "auto",
+    kv_bits: int | None = None,
+    thinking: bool = False,
+    progress: Progress | None = None,
+    cancelled: Cancelled | None = None,
 ) -> str:
     """Answer a question about pictures, sounds and videos; its text, without thoughts.
 
@@ -30,12 +43,32 @@ def generate(
         audio: sound files, each of at most 30 seconds.
         videos: video files.
         max_tokens: the most tokens to answer; None for what fits.
-        settings: others of `Session` or `Session.reply`, as `temperature=0`.
+        temperature: as in `Session.reply`; so are the next three and the last two.
+        system: as in `Session`; so are the others.
 
     Raises:
         Gemma4Error: something cannot be read or is longer than the context, or a setting is wrong.
     """
-    events = stream_generate(model, prompt, images, audio, videos, max_tokens, **settings)
+    events = stream_generate(
+        model,
+        prompt,
+        images,
+        audio,
+        videos,
+        max_tokens,
+        temperature,
+        top_p,
+        top_k,
+        seed,
+        system,
+        tools,
+        image_tokens,
+        hearing,
+        kv_bits,
+        thinking,
+        progress,
+        cancelled,
+    )
     return "".join(event.text for event in events if isinstance(event, Token))
 
 
@@ -46,7 +79,18 @@ def stream_generate(
     audio: Media = (),
     videos: Media = (),
     max_tokens: int | None = None,
-    **settings: Any,
+    temperature: float | None = None,
+    top_p: float | None = None,
+    top_k: int | None = None,
+    seed: int | None = None,
+    system: str | None = None,
+    tools: Sequence[Mapping[str, Any]] = (),
+    image_tokens: int | None = None,
+    hearing: HearingMode = "auto",
+    kv_bits: int | None = None,
+    thinking: bool = False,
+    progress: Progress | None = None,
+    cancelled: Cancelled | None = None,
 ) -> Generator[Event]:
     """Answer messages, or a question; the work is done while the events are read.
 
@@ -59,8 +103,8 @@ def stream_generate(
         audio: see `images`.
         videos: see `images`.
         max_tokens: the most tokens to answer; None for what fits.
-        settings: others of `Session` (`tools`, `image_tokens`, `thinking`, ...) or of
-            `Session.reply` (`temperature`, `seed`, ...).
+        temperature: as in `Session.reply`; so are the next three and the last two.
+        system: as in `Session`; so are the others.
 
     Returns:
         The events of `Session.reply`: the last is `Done`.
@@ -68,12 +112,11 @@ def stream_generate(
     Raises:
         Gemma4Error: as `generate`, or a message is malformed.
     """
-    for_reply = {name: settings.pop(name) for name in _OF_REPLY & set(settings)}
     if isinstance(messages, str):
         messages = [{"role": "user", "content": messages}]
     before, asked = openai_messages.split(messages)
-    tokens = settings.get("image_tokens") or model.config.image_tokens
-    session = Session(model, turns=openai_messages.turns(before, tokens), **settings)
+    turns = openai_messages.turns(before, image_tokens or model.config.image_tokens)
+    session = Session(model, system, turns, tools, image_tokens, hearing, kv_bits, thinking)
     for message in asked:
         _add(session, message)
     for image in images:
@@ -83,10 +126,7 @@ def stream_generate(
         session.add_audio(sound.samples, RATE)
     for path in videos:
         session.add_video(path)
-    yield from session.reply(max_tokens, **for_reply)
-
-
-_OF_REPLY = {"temperature", "top_p", "top_k", "seed", "progress", "cancelled", "heard"}
+    yield from session.reply(max_tokens, temperature, top_p, top_k, seed, progress, cancelled)
 
 
 def _add(session: Session, message: Mapping[str, Any]) -> None:

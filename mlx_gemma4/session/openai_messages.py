@@ -7,10 +7,9 @@ assistant and tool; content is text or a list of parts. Nothing is fetched over 
 import base64
 import binascii
 import json
-import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from PIL import Image
@@ -126,7 +125,7 @@ def _piece(part: Any) -> Piece:
             url = part["image_url"]
             return _picture(str(url["url"] if isinstance(url, Mapping) else url))
         if kind == "input_audio":
-            return _decoded(str(part["input_audio"]["data"]), read_sound)
+            return read_sound(_decoded(str(part["input_audio"]["data"])))
     except (KeyError, TypeError) as error:
         raise _malformed(
             f"a part of type {kind} lacks {error}", "See the API's reference."
@@ -137,24 +136,17 @@ def _piece(part: Any) -> Piece:
 def _picture(url: str) -> Image.Image:
     parts = urlsplit(url)
     if parts.scheme == "data":
-        return _decoded(url.partition(",")[2], open_image)
+        return open_image(_decoded(url.partition(",")[2]))
     if parts.scheme in ("http", "https"):
         raise _malformed("a picture is on the network", "Send it as a data URI, or name a file.")
     return open_image(Path(unquote(parts.path)) if parts.scheme == "file" else Path(url))
 
 
-Read = TypeVar("Read")
-
-
-def _decoded(text: str, read: Callable[[Path], Read]) -> Read:
+def _decoded(text: str) -> bytes:
     try:
-        data = base64.b64decode(text, validate=True)
+        return base64.b64decode(text, validate=True)
     except binascii.Error as error:
         raise _malformed(f"some data is not base64 ({error})", "Encode it again.") from error
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "message"
-        file.write_bytes(data)
-        return read(file)
 
 
 def _malformed(cause: str, remedy: str) -> Gemma4Error:

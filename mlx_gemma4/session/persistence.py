@@ -15,8 +15,9 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ from .rows import Row
 from .turn_json import Array, pending_from_json, pending_to_json, turn_from_json, turn_to_json
 
 VERSION = 3
-"""Of the format. Versions 1 and 2 had other files for media, which are read too."""
+"""Of the format."""
 ROWS = "rows"
 """The folder of the parked rows, and their owner."""
 
@@ -119,12 +120,11 @@ def load(folder: Path) -> SavedSession:
     try:
         written = json.loads(index.read_bytes())
         version, session = written["version"], written["session"]
-        known = version in (1, 2, VERSION)
-        if known and written["sha256"] != _hash(session):
+        if version == VERSION and written["sha256"] != _hash(session):
             raise ValueError("its checksum is wrong")
     except Exception as error:  # JSON can hold anything
         raise _damaged(index, error) from error
-    if not known:
+    if version != VERSION:
         raise Gemma4Error(
             "saved_unreadable",
             "The saved conversation cannot be read",
@@ -132,13 +132,13 @@ def load(folder: Path) -> SavedSession:
             "Use the version of the program that saved it.",
         )
     try:
-        get = _reader(folder, hashed_files=version < 3)
+        get = partial(_read_medium, folder)
         return SavedSession(
             tuple(turn_from_json(turn, get) for turn in session["turns"]),
-            pending_from_json(session["draft" if version < 3 else "pending"], get),
+            pending_from_json(session["pending"], get),
             int(session["image_tokens"]),
             bool(session["thinking"]),
-            tuple(session.get("tools", ())),
+            tuple(session["tools"]),
         )
     except Exception as error:  # a damaged file makes numpy and zipfile raise nearly anything
         raise _damaged(folder, error) from error
@@ -149,31 +149,23 @@ def load_rows(folder: Path, cache: PrefixCache, rows: Sequence[Row]) -> bool:
     return PrefixStore(folder / ROWS).fill(cache, rows)
 
 
-def _reader(folder: Path, hashed_files: bool) -> Callable[[str], Array | Picture]:
-    """What reads the medium of a name; before version 3 it was the hash of the whole file."""
-
-    def get(name: str) -> Array | Picture:
-        path = folder / Path(name).name
-        content = path.read_bytes()
-        loaded = np.load(io.BytesIO(content), allow_pickle=False)
-        medium: Array | Picture
-        if isinstance(loaded, np.ndarray):
-            medium = loaded
-            if loaded.ndim != 2 or loaded.dtype not in (np.uint8, np.float32):
-                raise ValueError(f"{name} holds {loaded.dtype} of shape {loaded.shape}")
-            digest = hashlib.sha256(content if hashed_files else np.ascontiguousarray(loaded).data)
-            found = digest.hexdigest()
-        else:
-            patches, positions = loaded["patches"], loaded["positions"]
-            if patches.dtype != np.uint8 or positions.shape != (len(patches), 2):
-                raise ValueError(f"{name} holds no picture")
-            medium = Picture(patches, positions, (0, 0), (0, 0))
-            found = medium.digest
-        if path.stem != found:
-            raise ValueError(f"the checksum of {name} is wrong")
-        return medium
-
-    return get
+def _read_medium(folder: Path, name: str) -> Array | Picture:
+    path = folder / Path(name).name
+    loaded = np.load(io.BytesIO(path.read_bytes()), allow_pickle=False)
+    medium: Array | Picture
+    if isinstance(loaded, np.ndarray):
+        if loaded.ndim != 2 or loaded.dtype != np.float32:
+            raise ValueError(f"{name} holds {loaded.dtype} of shape {loaded.shape}")
+        medium, found = loaded, hashlib.sha256(np.ascontiguousarray(loaded).data).hexdigest()
+    else:
+        patches, positions = loaded["patches"], loaded["positions"]
+        if patches.dtype != np.uint8 or positions.shape != (len(patches), 2):
+            raise ValueError(f"{name} holds no picture")
+        medium = Picture(patches, positions, (0, 0), (0, 0))
+        found = medium.digest
+    if path.stem != found:
+        raise ValueError(f"the checksum of {name} is wrong")
+    return medium
 
 
 def _hash(session: object) -> str:

@@ -205,7 +205,7 @@ class Session(SessionInput):
                 "setting_out_of_range",
                 "The setting max_tokens is out of range",
                 f"It is {max_tokens}.",
-                "Give 1 or more.",
+                "Set 1 or more.",
             )
         sampler = Sampler(
             config.temperature if temperature is None else temperature,
@@ -355,7 +355,7 @@ def _tokenizer_of(model: Gemma4) -> Tokenizer:
             "tokenizer_missing",
             "There is no tokenizer",
             "The model was not read from a folder.",
-            "Give the session a tokenizer.",
+            "Pass a tokenizer to the session.",
         )
     return Tokenizer.from_folder(folder)
 

@@ -16,7 +16,7 @@ Array = NDArray[Any]
 Put = Callable[[Picture | SoundPart], str]
 """Stores a medium and returns its name."""
 Get = Callable[[str], Array | Picture]
-"""Returns the medium of a name: a sound's frames, a picture without its sizes, or its patches."""
+"""Returns the medium of a name: a sound's frames, a picture without its sizes."""
 
 
 def turn_to_json(turn: Turn, put: Put) -> dict[str, Any]:
@@ -51,7 +51,7 @@ def pending_to_json(pending: PendingTurn, put: Put) -> dict[str, Any]:
 
 def pending_from_json(value: dict[str, Any], get: Get) -> PendingTurn:
     """Read a pending turn; errors as in `turn_from_json`."""
-    results = [_from_json(result, get) for result in value.get("results", ())]
+    results = [_from_json(result, get) for result in value["results"]]
     return PendingTurn(
         results=tuple(result for result in results if isinstance(result, ToolResult)),
         parts=tuple(_from_json(part, get) for part in value["parts"]),
@@ -89,9 +89,9 @@ def _from_json(value: dict[str, Any], get: Get) -> Part:
         case {"thought": str(text)}:
             return Thought(text)
         case {"call": str(name), "arguments": dict(arguments)}:
-            return ToolCall(str(value.get("id", "")), name, arguments)
+            return ToolCall(str(value["id"]), name, arguments)
         case {"result": str(name), "response": response}:
-            return ToolResult(name, response, str(value.get("id", "")))
+            return ToolResult(name, response, str(value["id"]))
         case {"sound": str(name)}:
             return SoundPart(_frames(name, get))
         case {"image": dict(picture)}:
@@ -118,16 +118,10 @@ def _picture_to_json(picture: Picture, put: Put) -> dict[str, Any]:
 
 
 def _picture_from_json(value: dict[str, Any], get: Get) -> Picture:
-    if "patches" in value:  # before version 3; floats are levels that were divided by 255
-        patches = get(value["patches"])
-        assert isinstance(patches, np.ndarray)
-        if patches.dtype != np.uint8:
-            patches = np.rint(patches * 255).astype(np.uint8)
-        positions = np.array(value["positions"], np.int32)
-    else:
-        stored = get(value["file"])
-        if not isinstance(stored, Picture):
-            raise ValueError(f"{value['file']} is no picture")
-        patches, positions = stored.patches, stored.positions
+    stored = get(value["file"])
+    if not isinstance(stored, Picture):
+        raise ValueError(f"{value['file']} is no picture")
     size, original = ((int(w), int(h)) for w, h in (value["size"], value["original"]))
-    return Picture(patches, positions, size, original, tuple(map(str, value["notes"])))
+    return Picture(
+        stored.patches, stored.positions, size, original, tuple(map(str, value["notes"]))
+    )

@@ -89,7 +89,7 @@ async def _error(stage: Stage) -> None:
         Problem(
             "microphone_silent",
             "The microphone is silent",
-            "Studio Microphone gives only zeros: it is muted, not connected, or not the one you "
+            "Studio Microphone delivers only zeros: it is muted, not connected, or not the one you "
             "speak into.",
             "Look into the system's sound settings, or choose another microphone in the settings "
             "(F3). Typing, pictures and sound files still work.",

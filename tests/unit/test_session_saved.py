@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
 import json
 import random
 import signal
@@ -163,58 +161,6 @@ def test_pixels_take_a_byte_and_come_back_to_the_bit(
     )
     assert again.picture.patches.dtype == np.uint8
     assert again.picture.patches.tobytes() == picture.picture.patches.tobytes()
-
-
-@pytest.mark.parametrize("version", [1, 2])
-def test_a_conversation_that_was_saved_in_an_older_format_is_read(
-    model: Gemma4, session: Session, tmp_path: Path, version: int
-) -> None:
-    """Patches were files of their own, floats in version 1; positions were in the index."""
-
-    def put(array: np.ndarray) -> str:
-        content = io.BytesIO()
-        np.save(content, array)
-        name = f"{hashlib.sha256(content.getvalue()).hexdigest()}.npy"
-        (tmp_path / name).write_bytes(content.getvalue())
-        return name
-
-    def older(part: object) -> dict[str, object]:
-        match part:
-            case TextPart(text):
-                return {"text": text}
-            case SoundPart(clip):
-                return {"sound": put(clip)}
-            case ImagePart(picture):
-                levels = picture.patches
-                array = levels / np.float32(255) if version == 1 else levels
-                at = picture.positions.tolist()
-                sizes = {"size": picture.size, "original": picture.original, "notes": []}
-                return {"image": {"patches": put(array), "positions": at, **sizes}}
-        raise AssertionError(part)
-
-    pending = session._conversation.pending
-    written = {
-        "model": "0" * 64, "image_tokens": 70, "thinking": False, "cache": None,
-        "turns": [
-            {"role": t.role, "interrupted": t.interrupted, "ids": t.ids,
-             "parts": [older(part) for part in t.parts]}
-            for t in session.turns
-        ],
-        "draft": {
-            "parts": [older(part) for part in pending.parts], "waiting": [], "relayed": False,
-            "live": put(pending.live), "held": put(pending.held), "heard": "", "frames": 30,
-        },
-    }  # fmt: skip
-    digest = hashlib.sha256(json.dumps(written, sort_keys=True).encode()).hexdigest()
-    index = {"version": version, "sha256": digest, "session": written}
-    (tmp_path / "session.json").write_text(json.dumps(index))
-    before = {path.name for path in tmp_path.glob("*.npy")}
-    again = Session.restore(model, tmp_path, "direct")
-    assert_same_turns(session, again)
-    assert replied(again)[:-1] == replied(session)[:-1]
-    again.save(tmp_path)
-    assert not before & {_images(tmp_path)[0]["file"]}
-    assert_same_turns(session, Session.restore(model, tmp_path, "direct"))
 
 
 def _images(folder: Path) -> list[dict[str, str]]:

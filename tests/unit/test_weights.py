@@ -16,6 +16,7 @@ import mlx.nn as nn
 import numpy as np
 import pytest
 
+from mlx_gemma4.checkpoint.cpu_projections import LargeLinear, ManyRowsLinear, use_fast_projections
 from mlx_gemma4.checkpoint.files import INDEX, weight_files
 from mlx_gemma4.checkpoint.load import load_folder, sanitize, save_folder
 from mlx_gemma4.checkpoint.quantize import RECIPES, quantize
@@ -24,7 +25,6 @@ from mlx_gemma4.errors import Gemma4Error
 from mlx_gemma4.hub.cache import is_whole
 from mlx_gemma4.hub.sources import Folder
 from mlx_gemma4.model.config import Config
-from mlx_gemma4.model.cpu_backend import LargeLinear, ManyRowsLinear, use_fast_projections
 from mlx_gemma4.model.gemma4 import Gemma4
 from mlx_gemma4.model.one_row import head_order
 from mlx_gemma4.testing.doubles import tiny_config, tiny_model
@@ -339,9 +339,9 @@ def test_rows_through_a_fast_projection_are_the_same_numbers(
     bias: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "mlx_gemma4.model.cpu_backend.SLAB", 64 * 40
+        "mlx_gemma4.checkpoint.cpu_projections.SLAB", 64 * 40
     )  # the last slab is a short one
-    monkeypatch.setattr("mlx_gemma4.model.cpu_backend.SMALL", 64 * 96 - 1)
+    monkeypatch.setattr("mlx_gemma4.checkpoint.cpu_projections.SMALL", 64 * 96 - 1)
 
     class Model(nn.Module):
         def __init__(self) -> None:

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from .. import limits
-from ..errors import Gemma4Error
+from . import limits
+from .errors import Gemma4Error
 
 _DOWNLOAD = "Download or convert the model again."
 

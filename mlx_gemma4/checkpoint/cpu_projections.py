@@ -1,0 +1,91 @@
+"""Projections that are faster on MLX's CPU backend. Nothing here is used on a GPU.
+
+The matrix product of MLX's Linux wheels (the reference BLAS) is 2 to 3 times faster when the
+right-hand matrix lies by rows and not transposed, and then faster than its quantized product from
+some rows on (`bench/peer.py`).
+"""
+
+from __future__ import annotations
+
+import functools
+
+import mlx.core as mx
+import mlx.nn as nn
+from mlx.utils import tree_map
+
+from ..model.cpu_backend import FEW_ROWS
+
+MANY_ROWS = 16  # from here on, dequantizing first is the faster way
+SLAB = 2**16  # numbers of a matrix that are dequantized at once
+SMALL = 2**18  # numbers of a matrix that is reordered at load: for larger ones that takes too long
+
+
+@functools.cache
+def second_stream() -> mx.ThreadLocalStream:
+    """A stream beside the default one: the CPU computes it on a thread of its own."""
+    return mx.new_thread_local_stream(mx.cpu)
+
+
+def by_column(weight: mx.array) -> mx.array:
+    """The same matrix stored so that its transpose, which projections multiply by, lies by rows.
+
+    A large matrix stays as it is.
+    """
+    return mx.contiguous(weight.T).T if weight.size <= SMALL else weight
+
+
+class LargeLinear(nn.Linear):
+    """A large dense projection."""
+
+    def __call__(self, x: mx.array) -> mx.array:
+        """(..., L, inputs) -> (..., L, outputs)."""
+        if x.shape[-2] >= FEW_ROWS:
+            x = super().__call__(x)
+            mx.eval(x)
+            return x
+        x = (self["weight"] @ x.swapaxes(-1, -2)).swapaxes(-1, -2)
+        return x + self["bias"] if "bias" in self else x
+
+
+class ManyRowsLinear(nn.QuantizedLinear):
+    """A quantized projection that dequantizes its matrix when many rows go through it at once."""
+
+    def __call__(self, x: mx.array) -> mx.array:
+        """(..., L, inputs) -> (..., L, outputs)."""
+        weight, scales, biases = self["weight"], self["scales"], self.get("biases")
+        scheme = (self.group_size, self.bits, self.mode)
+        if x.shape[-2] < MANY_ROWS:
+            x = mx.quantized_matmul(x, weight, scales, biases, True, *scheme)
+            return x + self["bias"] if "bias" in self else x
+        parts = []
+        rows = max(1, SLAB // x.shape[-1])
+        for start in range(0, len(weight), rows):
+            slab = slice(start, start + rows)
+            offsets = None if biases is None else biases[slab]
+            numbers = mx.dequantize(weight[slab], scales[slab], offsets, *scheme, dtype=x.dtype)
+            parts.append(x @ mx.contiguous(numbers.T))
+            mx.eval(parts[-1])
+        x = mx.concatenate(parts, axis=-1)
+        x = x + self["bias"] if "bias" in self else x
+        mx.eval(x)
+        return x
+
+
+def use_fast_projections(model: nn.Module) -> None:
+    """Replace a model's projections where one of the classes above is faster; tensors stay."""
+
+    def replaced(module: nn.Module) -> nn.Module:
+        new: nn.Module
+        if isinstance(module, nn.QuantizedLinear):
+            outputs, words = module["weight"].shape
+            sizes = (words * 32 // module.bits, outputs, "bias" in module)
+            new = ManyRowsLinear(*sizes, module.group_size, module.bits, module.mode)
+        elif isinstance(module, nn.Linear) and module["weight"].size > SMALL:
+            outputs, inputs = module["weight"].shape
+            new = LargeLinear(inputs, outputs, "bias" in module)
+        else:
+            return module
+        new.update(dict(module))
+        return new
+
+    model.update_modules(tree_map(replaced, model.leaf_modules(), is_leaf=nn.Module.is_module))
