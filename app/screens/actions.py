@@ -58,7 +58,7 @@ class ChatActions:
         if conversation.can_redo:
             before = set(conversation.history.turns)
             words = conversation.edit()
-            self._chat.prompt.write(words)
+            self._chat.prompt.write(f"/{words}" if words.startswith("/") else words)
             self._chat.draw(before - set(conversation.history.turns))
 
     def regenerate(self) -> None:
