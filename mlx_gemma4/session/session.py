@@ -200,11 +200,11 @@ class Session(SessionInput):
         """
         self._interrupt()
         config = self._model.config
-        if max_tokens is not None and max_tokens < 1:
+        if max_tokens is not None and (not isinstance(max_tokens, int) or max_tokens < 1):
             raise Gemma4Error(
                 "setting_out_of_range",
                 "The setting max_tokens is out of range",
-                f"It is {max_tokens}.",
+                f"It is {max_tokens!r}.",
                 "Give 1 or more.",
             )
         sampler = Sampler(
