@@ -2,9 +2,10 @@
 
     python bench/soak.py [--turns 2000] [--json FILE]
 
-A ScriptedWorker answers as fast as it is asked, with a picture in every 20th question. Told every so
-many turns: resident memory, widgets, and the seconds that a turn took. At the end every answer is
-compared with what the worker said, and the journal is read back and compared with what was shown.
+A ScriptedWorker answers as fast as it is asked, with a picture in every 20th question. Told every
+so many turns: resident memory, widgets, and the seconds that a turn took. At the end every answer
+is compared with what the worker said, and the journal is read back and compared with what was
+shown.
 """
 
 import argparse

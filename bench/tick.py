@@ -2,7 +2,7 @@
 
     python bench/tick.py [--seconds 30] [--json FILE]
 
-The program runs in a pseudo-terminal of 120x40 over an `SubprocessWorker` with a small random model,
+The program runs in a pseudo-terminal of 120x40 over a `SubprocessWorker` with a small random model,
 which answers far faster than a 12B does: hundreds of tokens a second are to be drawn. A tick is a
 task that sleeps for 1/60 s; how much longer that took is how long the interface was busy with
 something else. Wanted: a 95th percentile under 30 ms.
