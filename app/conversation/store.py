@@ -124,8 +124,14 @@ class ConversationStore:
             (self.folder / _TRASH / name).rename(self.folder / name)
 
     def empty_trash(self) -> None:
-        """Delete for good what is in the trash."""
+        """Delete for good what is in the trash, and rows that no conversation has.
+
+        The worker may park rows of a conversation while that is deleted.
+        """
         shutil.rmtree(self.folder / _TRASH, ignore_errors=True)
+        for rows in self.parked.glob("*"):
+            if not (self.folder / rows.name).is_dir():
+                shutil.rmtree(rows, ignore_errors=True)
 
 
 def title_of(folder: Path) -> str:

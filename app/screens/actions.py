@@ -52,7 +52,7 @@ class ChatActions:
         if conversation.can_redo:
             before = set(conversation.history.turns)
             words = conversation.edit()
-            self._chat.prompt.write(words)
+            self._chat.prompt.write(f"/{words}" if words.startswith("/") else words)
             self._chat.draw(before - set(conversation.history.turns))
 
     def regenerate(self) -> None:

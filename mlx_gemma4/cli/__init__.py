@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NoReturn
 from .. import __version__
 from ..errors import Gemma4Error
 from ..hub import catalog
-from . import bench, evaluate, fit, listen, live, models, streams
+from . import bench, evaluate, fit, listen, live, models, streams, tools
 from . import options as shared
 from .answer import print_json, print_text, stats_line
 from .options import Option, swallowed
@@ -36,6 +36,7 @@ OPTIONS = (
     *shared.ANSWER,
     Option("--think", "let the model think first; its thought goes to stderr"),
     Option("--split-audio", "hear a longer sound as several clips"),
+    tools.OPTION,
     shared.JSON,
     Option("--stats", "print counts and speeds on stderr"),
     Option("--force", "load the model even if it does not fit into the memory"),
@@ -120,6 +121,7 @@ def _ask(options: argparse.Namespace) -> None:
     if options.question is None:
         options.question = swallowed(options, lambda value: not _is_file(value))
     question = _question(options)
+    declared = tools.read(options.tools)
     if options.model is None:
         tell("No --model given: this is the tiny demonstration model, not Gemma.")
     from ..runtime.slots import load_noted
@@ -127,7 +129,7 @@ def _ask(options: argparse.Namespace) -> None:
     model, notes = load_noted(options.model or catalog.DEMONSTRATION, options.force)
     for note in notes:
         tell(note)
-    events = _session(model, question, options).reply(
+    events = _session(model, question, declared, options).reply(
         max_tokens=options.max_tokens,
         temperature=options.temperature,
         seed=options.seed,
@@ -182,12 +184,18 @@ def _question(options: argparse.Namespace) -> str:
     return text
 
 
-def _session(model: "Gemma4", question: str, options: argparse.Namespace) -> "Session":
+def _session(
+    model: "Gemma4", question: str, declared: tools.Tools, options: argparse.Namespace
+) -> "Session":
     from ..media.audio import RATE, read_sound
     from ..session.session import Session
 
     session = Session(
-        model, options.system, image_tokens=options.image_tokens, thinking=options.think
+        model,
+        options.system,
+        tools=declared,
+        image_tokens=options.image_tokens,
+        thinking=options.think,
     )
     for path in options.image:
         for note in session.add_image(path).notes:

@@ -120,7 +120,7 @@ def resolve(name_or_folder: str | Path) -> Path:
         Gemma4Error: if there is no such folder or package, or it is not on this machine.
     """
     name = str(name_or_folder)
-    if (folder := Path(name_or_folder).expanduser()).is_dir():
+    if name.strip() and (folder := Path(name_or_folder).expanduser()).is_dir():
         return folder
     if package := packages().get(name):
         need_model(package)

@@ -30,9 +30,14 @@ def need_space(folder: Path, size: int) -> None:
         raise Gemma4Error(
             "disk_too_small",
             "The disk is too small",
-            f"{size / 1e9:.2f} GB have to go to {folder}, and {room / 1e9:.2f} GB are free there.",
+            f"{_words(size)} have to go to {folder}, {_words(room)} are free there, "
+            f"and {_words(SPARE)} have to stay free.",
             "Make room, or choose another disk (HF_HOME for downloads, -o for a conversion).",
         )
+
+
+def _words(size: int) -> str:
+    return f"{size / 1e6:.2f} MB" if size < 1e8 else f"{size / 1e9:.2f} GB"
 
 
 def write(path: Path, content: bytes) -> None:

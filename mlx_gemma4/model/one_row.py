@@ -5,10 +5,12 @@
 
 from collections.abc import Mapping
 from types import MappingProxyType
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from .config import FULL, TextConfig
+
+if TYPE_CHECKING:
+    import numpy as np
 
 _NONE: Mapping[str, tuple[int, ...]] = MappingProxyType({})
 
@@ -41,11 +43,13 @@ def full_layers(config: TextConfig) -> list[str]:
     return [f"language_model.model.layers.{n}.self_attn." for n, kind in kinds if kind == FULL]
 
 
-def head_order(config: TextConfig) -> np.ndarray:
+def head_order(config: TextConfig) -> "np.ndarray":
     """The layout's order of a full layer's head dims: those that rotate, then the rest.
 
     transformers pairs dim i with dim i + D / 2, so the R that rotate are two blocks of R / 2.
     """
+    import numpy as np  # the command line knows this file, and shows its help without numpy
+
     half, dims = config.rotated_dims // 2, np.arange(config.global_head_dim)
     rotates = dims % (config.global_head_dim // 2) < half
     return np.concatenate([dims[rotates], dims[~rotates]])

@@ -119,12 +119,12 @@ def stream_generate(
     session = Session(model, system, turns, tools, image_tokens, hearing, kv_bits, thinking)
     for message in asked:
         _add(session, message)
-    for image in images:
+    for image in [images] if isinstance(images, str | Path) else images:
         session.add_image(image)
-    for path in audio:
+    for path in [audio] if isinstance(audio, str | Path) else audio:
         sound = read_sound(path)
         session.add_audio(sound.samples, RATE)
-    for path in videos:
+    for path in [videos] if isinstance(videos, str | Path) else videos:
         session.add_video(path)
     yield from session.reply(max_tokens, temperature, top_p, top_k, seed, progress, cancelled)
 

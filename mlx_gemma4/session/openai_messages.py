@@ -31,6 +31,10 @@ def split(messages: Sequence[Message]) -> tuple[Sequence[Message], Sequence[Mess
     Raises:
         Gemma4Error: there is nothing to answer.
     """
+    if not isinstance(messages, Sequence) or not all(isinstance(one, Mapping) for one in messages):
+        raise _malformed(
+            "they are not a list of objects", 'Use [{"role": "user", "content": ...}].'
+        )
     after = len(messages)
     while after and messages[after - 1].get("role") in ("user", "tool"):
         after -= 1
@@ -96,7 +100,10 @@ def _parts(message: Message, image_tokens: int, names: dict[str, str]) -> tuple[
             result += [SoundPart(frames(clip)) for clip in clips(piece.samples)]
         else:
             result.append(ImagePart(patches(piece, image_tokens)))
-    for call in message.get("tool_calls") or ():
+    calls = message.get("tool_calls") or ()
+    if not isinstance(calls, Sequence):
+        raise _malformed(f"the tool_calls are a {type(calls).__name__}", "Use a list of calls.")
+    for call in calls:
         made = _call(call)
         names[made.id] = made.name
         result.append(made)

@@ -200,12 +200,17 @@ class Session(SessionInput):
         """
         self._interrupt()
         config = self._model.config
-        if max_tokens is not None and max_tokens < 1:
+        if max_tokens is not None and (not isinstance(max_tokens, int) or max_tokens < 1):
             raise Gemma4Error(
                 "setting_out_of_range",
                 "The setting max_tokens is out of range",
+<<<<<<< HEAD
                 f"It is {max_tokens}.",
                 "Set 1 or more.",
+=======
+                f"It is {max_tokens!r}.",
+                "Give 1 or more.",
+>>>>>>> newcomer
             )
         sampler = Sampler(
             config.temperature if temperature is None else temperature,

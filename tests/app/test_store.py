@@ -231,5 +231,8 @@ def test_deleting_a_conversation_deletes_its_parked_rows_and_at_last_all_of_it(
         (store.parked / one / "rows.safetensors").write_bytes(b"rows")
     place = store.delete(name)
     assert [path.name for path in store.parked.iterdir()] == [other]
+    (store.parked / name).mkdir()  # parked late, by the worker
+    (store.parked / name / "rows.safetensors").write_bytes(b"rows")
     store.empty_trash()
+    assert [path.name for path in store.parked.iterdir()] == [other]
     assert not place.exists() and [one.id for one in store.list()] == [other]

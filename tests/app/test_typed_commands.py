@@ -46,6 +46,8 @@ async def test_two_slashes_send_one(tmp_path: Path) -> None:
     async with staged(tmp_path) as stage:
         await stage.ask("//etc is a folder")
         assert stage.app.workspace.conversation.history.turns[1].text == "/etc is a folder"
+        await stage.press("ctrl+e")
+        await stage.until(lambda: stage.app.chat.prompt.text == "//etc is a folder")
 
 
 @live
