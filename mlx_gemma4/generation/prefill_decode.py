@@ -119,7 +119,7 @@ def decode(
         yield drawn
         if drawn in ends:
             return
-        if left % FREED_TOKENS == 0:
+        if left and left % FREED_TOKENS == 0:
             mx.clear_cache()
 
 

@@ -204,13 +204,8 @@ class Session(SessionInput):
             raise Gemma4Error(
                 "setting_out_of_range",
                 "The setting max_tokens is out of range",
-<<<<<<< HEAD
-                f"It is {max_tokens}.",
-                "Set 1 or more.",
-=======
                 f"It is {max_tokens!r}.",
-                "Give 1 or more.",
->>>>>>> newcomer
+                "Set 1 or more.",
             )
         sampler = Sampler(
             config.temperature if temperature is None else temperature,

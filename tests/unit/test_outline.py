@@ -81,7 +81,7 @@ def test_a_quantized_model_that_does_not_fit_is_told_to_take_fewer_bits(tmp_path
     convert.convert(Folder(tmp_path / "published"), tmp_path / "made", RECIPES["4bit"])
     with pytest.raises(Gemma4Error) as caught:
         summary.of(str(tmp_path / "made")).check(replace(estimate.mac(16), budget=1000))
-    assert "take fewer bits" in caught.value.remedy
+    assert "use fewer bits" in caught.value.remedy
 
 
 @pytest.mark.parametrize(
