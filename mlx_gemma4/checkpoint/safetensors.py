@@ -123,7 +123,7 @@ def _tensor(path: Path, name: str, entry: Any) -> Tensor:
     made = tensor(path, name, dtype, shape, start)
     if stop != start + made.nbytes:
         raise weights_unusable(
-            f"{path} gives {name} the bytes {short((start, stop))}, and it has {made.nbytes}."
+            f"{path} lists {name} at the bytes {short((start, stop))}, and it has {made.nbytes}."
         )
     return made
 

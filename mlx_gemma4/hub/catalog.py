@@ -211,7 +211,7 @@ def _downloaded(repo: str, revision: str) -> Path:
             "model_missing",
             f"The model {repo} is not on this machine",
             f"It is neither a folder here nor complete in the Hugging Face cache.{weight}",
-            f"Download it with `{command}`, in Python with load(..., download=True), or give the "
+            f"Download it with `{command}`, in Python with load(..., download=True), or name the "
             "folder that holds it.",
             {"command": command, "repo": repo} | ({"bytes": size} if size else {}),
         )

@@ -234,7 +234,7 @@ class Talk:
         relay = talk.transcriber
         if state.relayed and len(state.live):
             turns = [Turn("user", (relay._instruction, SoundPart(state.live)))]
-            assert_as_fresh(self.model, relay._cache, relay._prompt(turns, True))
+            assert_as_fresh(self.model, relay.cache, relay._prompt(turns, True))
 
 
 def assert_same_sound(clips: list[np.ndarray], given: list[np.ndarray]) -> None:
