@@ -96,7 +96,7 @@ ERRORS = [
     # models
     Case("no such model", plain("hello", "--model", "tinny"), "no model tinny"),
     Case("no such folder", plain("hello", "--model", "/no/where"), "no model /no/where"),
-    Case("weights cut", model(weights_cut(0.6)), "weights", "header says"),
+    Case("weights cut", model(weights_cut(0.6)), "weights", "header lists"),
     Case("weights cut in the header", model(weights_cut(0.001)), "weights", "cut off"),
     Case("weights missing", model(without("model.safetensors")), "weights", "no .safetensors"),
     Case(

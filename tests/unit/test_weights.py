@@ -293,7 +293,7 @@ def index_that_is_none(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
-        (truncate, "bytes, and its header says"),
+        (truncate, "bytes, and its header lists"),
         (cut_in_the_header, "100 bytes and is damaged or cut off in its header"),
         (empty, "0 bytes"),
         (pointer, "Git LFS pointer"),
