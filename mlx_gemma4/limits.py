@@ -29,6 +29,11 @@ FREED_BYTES = 2**30
 FREED_TOKENS = 256
 """Tokens of a reply after which freed buffers are given back: as a context grows, few fit again."""
 
+PICTURE_TOKENS = 20 * 1120
+"""Tokens of pictures that a prediction counts as held: 20 screenshots, if so many fit."""
+PICTURE_BYTES = 48 * 48 * 3
+"""Bytes that a conversation holds for a token of a picture: the patch's levels."""
+
 # Of one input: compared with what a header announces, before anything is decoded.
 PICTURE_PIXELS = 90_000_000
 """Pixels of the largest picture: 360 MB when it is decoded."""

@@ -91,8 +91,9 @@ def _fit(options: argparse.Namespace) -> None:
         for line in _table(found, place, options.context, options.kv_bits):
             put(line.rstrip())
     put(
-        "\nGB of 10^9 bytes: weights, rows (KV) and working memory at their peak. ! does not fit.\n"
-        "Weights and rows are exact. Working memory is computed"
+        "\nGB of 10^9 bytes: weights, rows (KV), 20 screenshots and working memory at their peak.\n"
+        "! does not fit. "
+        "Weights, rows and pictures are exact. Working memory is computed"
         + (
             ", and was measured on a CPU like this one."
             if place.backend == "cpu"

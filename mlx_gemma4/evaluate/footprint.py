@@ -38,7 +38,8 @@ def measure(folder: Path, context: int, kv_bits: int | None, force: bool) -> dic
     """
     model, here = summary.of_folder(folder).model, device.this()
     read, end = context - BEFORE, context + AFTER
-    reading, answering = (estimate.need(model, here, size, kv_bits) for size in (read, end))
+    reading = estimate.need(model, here, read, kv_bits)
+    answering = estimate.need(model, here, end, kv_bits, BEFORE + AFTER)
     if not force:
         check(folder, end, kv_bits)
     given = [str(folder), str(context), str(kv_bits or 0), str(int(force))]

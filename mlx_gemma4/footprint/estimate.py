@@ -5,13 +5,24 @@ What is held while a model runs:
   rows       exact: the buffers of `cache.py`, with their room, for a context of so many tokens
   working    what a step holds besides, counted in the code and checked against MLX's own peak
              (`bench/memory.py`): on the CPU it is measured, on Metal and CUDA it is computed
+  pictures   exact for `PICTURE_TOKENS` of them: their patches as uint8 levels, each picture once
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ..checkpoint.safetensors import ITEMSIZE, Tensor
-from ..limits import CHUNKS, SCORE_LIMIT, SEGMENT, SLACK, STEP, STREAMED_HEAD_DIM, STREAMED_QUERIES
+from ..limits import (
+    CHUNKS,
+    PICTURE_BYTES,
+    PICTURE_TOKENS,
+    SCORE_LIMIT,
+    SEGMENT,
+    SLACK,
+    STEP,
+    STREAMED_HEAD_DIM,
+    STREAMED_QUERIES,
+)
 from ..limits import Backend as Backend
 from ..model import one_row
 from ..model.config import FULL, SLIDING, TextConfig
@@ -22,8 +33,9 @@ LEAST_CONTEXT = 2048
 _GIB = 2**30
 _FLOATS = ("BF16", "F16", "F32", "F64")
 # The most of a step's intermediates that live at a time, in multiples of the largest kind.
-# States are queries, the same padded to a row, and what attention gives.
-_STATES, _SCORES, _MLP, _HEAD = 3, 2, 4, 3
+# States are queries, the same padded to a row, and what attention gives; on the CPU, where that is
+# measured, more of them live, and quantized rows give scores that are masked in place.
+_MLP, _HEAD = 4, 3
 
 
 @dataclass(frozen=True)
@@ -56,6 +68,11 @@ class Model:
         """Whether full layers cache one row for key and value."""
         return one_row.applies(self.text, {name: t.shape for name, t in self.tensors.items()})
 
+    @property
+    def sees(self) -> bool:
+        """Whether it takes pictures."""
+        return any("vision_embedder." in name for name in self.tensors)
+
     def float_bytes(self, machine: Machine) -> int:
         """Bytes of a number of the activations, and so of the rows."""
         stored = (t.dtype for n, t in self.tensors.items() if n.endswith("layernorm.weight"))
@@ -69,17 +86,19 @@ class Need:
     Attributes:
         reading: working memory while a chunk of the prompt is read.
         answering: working memory while a token of the reply is made.
+        pictures: what is held of the conversation's pictures, outside MLX.
     """
 
     weights: int
     rows: int
     reading: int
     answering: int
+    pictures: int
 
     @property
     def total(self) -> int:
         """The most of all."""
-        return self.weights + self.rows + max(self.reading, self.answering)
+        return self.weights + self.rows + max(self.reading, self.answering) + self.pictures
 
 
 def mac(gigabytes: int) -> Machine:
@@ -105,33 +124,42 @@ def weights(model: Model, machine: Machine) -> int:
     return total
 
 
-def need(model: Model, machine: Machine, context: int, kv_bits: int | None = None) -> Need:
+def need(
+    model: Model, machine: Machine, context: int, kv_bits: int | None = None, answer: int = 0
+) -> Need:
     """Say what a model takes with a conversation of `context` tokens.
 
     Args:
         kv_bits: 8 or 4 where the full layers' rows are quantized (`Gemma4.make_cache`).
+        answer: how many of the tokens were drawn one by one after the others: with them a sliding
+            layer's buffer grows no longer than its window and slack.
     """
     text, chunk = model.text, CHUNKS[machine.backend]
     number = model.float_bytes(machine)
-    sliding = _stepped(min(context, text.sliding_window + SLACK + chunk))
+    kept = text.sliding_window + SLACK
+    sliding = max(_stepped(min(context - answer, kept + chunk)), _stepped(min(context, kept + 1)))
     sliding *= 2 * text.num_key_value_heads * text.head_dim * number
     width = _width(model)
     row = width * number
     if kv_bits is not None:
         row = width * kv_bits // 8 + 2 * number * (width // (64 if width % 64 == 0 else 32))
-    full = _stepped(context) * text.num_global_key_value_heads * row
+    row *= text.num_global_key_value_heads
+    full = _stepped(context) * row
     layers = {kind: text.layer_types.count(kind) for kind in (SLIDING, FULL)}
-    # When a buffer is full, a layer at a time holds it twice; a dense product copies its slices.
-    moved = max(full if layers[FULL] else 0, sliding if layers[SLIDING] else 0)
+    # When a buffer is full, a layer at a time holds both the old and the new one; a dense product
+    # copies its slices, which are as long as the context.
+    old = full - STEP * row if kv_bits is None else full  # three arrays take a little more
+    moved = max(old if layers[FULL] else 0, sliding if layers[SLIDING] else 0)
     embedded = min(context, SEGMENT) * text.hidden_size * number  # of a prompt, before its chunks
     copied = 0
     if kv_bits is None and layers[FULL]:
-        copied = full * 2 * text.global_head_dim // width
+        copied = context * row * 2 * text.global_head_dim // width
     return Need(
         weights(model, machine),
         layers[SLIDING] * sliding + layers[FULL] * full,
         moved + copied + embedded + _working(model, machine, min(chunk, context), context, kv_bits),
         moved + copied + _working(model, machine, 1, context, kv_bits),
+        min(context, PICTURE_TOKENS) * PICTURE_BYTES if model.sees else 0,
     )
 
 
@@ -147,7 +175,17 @@ def _working(model: Model, machine: Machine, length: int, context: int, kv_bits:
         pairs = max(pairs, _pairs(heads, length, context, context))
     mlp = length * text.intermediate_size * number
     head = text.vocab_size * (number + 4)  # the last row's logits, and the sampler's in float32
-    return _STATES * states + max(_SCORES * pairs * heads * number, _MLP * mlp, _HEAD * head)
+    quantized = kv_bits is not None
+    scores = _scores(machine, quantized) * pairs * heads * number
+    return _states(machine, quantized) * states + max(scores, _MLP * mlp, _HEAD * head)
+
+
+def _states(machine: Machine, quantized: bool) -> int:
+    return 3 if machine.backend != "cpu" else 6 if quantized else 5
+
+
+def _scores(machine: Machine, quantized: bool) -> int:
+    return 1 if machine.backend == "cpu" and quantized else 2
 
 
 def _pairs(heads: int, length: int, context: int, window: int) -> int:

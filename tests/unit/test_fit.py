@@ -180,3 +180,11 @@ def test_floats_are_held_as_float32_on_a_cpu() -> None:
         estimate.weights(twelve("bf16"), HERE),
     )
     assert on_cpu == 2 * stored
+
+
+def test_pictures_are_counted_as_levels_and_no_more_than_the_context_takes(tiny: Model) -> None:
+    """A token of a picture is 48 x 48 pixels of three bytes; 20 screenshots take 1,120 each."""
+    assert estimate.need(tiny, HERE, 256).pictures == 256 * 6912
+    assert estimate.need(twelve("4bit"), HERE, 262144).pictures == 20 * 1120 * 6912
+    blind = {name: t for name, t in tiny.tensors.items() if "vision" not in name}
+    assert estimate.need(replace(tiny, tensors=blind), HERE, 256).pictures == 0
