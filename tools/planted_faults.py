@@ -2,30 +2,21 @@
 
     python -m tools.planted_faults [--schedules 400] [--seed 0]
 
-The schedules are those of tests/live/test_schedule.py. The exit status is 1 where a fault is not
+The schedules are those of tools/schedules.py. The exit status is 1 where a fault is not
 found, or where one is found that nobody planted.
 """
 
 import argparse
-import random
 import sys
-import tempfile
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import pytest
 
-import mlx_gemma4
-from mlx_gemma4.checkpoint.load import save_folder
-from mlx_gemma4.errors import Gemma4Error
 from mlx_gemma4.model import cache as kv
 from mlx_gemma4.model.gemma4 import Gemma4
 from mlx_gemma4.session import prefix_cache
 from mlx_gemma4.session.rows import Row, common
-from mlx_gemma4.testing.doubles import tiny_model
-from tests.conftest import CONTROLS
-from tests.live import test_schedule as schedules
-from tests.unit.small_tokenizer import small_backend
+from tools.schedules import failure, world
 
 
 def keep_a_differing_row(patch: pytest.MonkeyPatch) -> None:
@@ -59,17 +50,8 @@ FAULTS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
 
 def found_after(model: Gemma4, most: int, seed: int) -> int | None:
     """How many schedules it took until one failed; None where none did."""
-    rng = random.Random(seed)
-    for number in range(1, most + 1):
-        schedules.use_slack(rng.choice(schedules.SLACKS))
-        talk = schedules.Talk(model, rng.choice(("direct", "relay", "auto")))
-        try:
-            for _ in range(rng.randint(4, 18)):
-                talk.do(rng.choice(schedules.STEPS), rng.randrange(100))
-            talk.check()
-        except (AssertionError, Gemma4Error, ValueError):
-            return number
-    return None
+    runs = (number for number in range(most) if failure(model, seed + number) is not None)
+    return next((number + 1 for number in runs), None)
 
 
 def main() -> None:
@@ -79,18 +61,14 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     wrong = False
-    with tempfile.TemporaryDirectory() as folder:
-        save_folder(tiny_model(), folder)
-        small_backend(CONTROLS).save(str(Path(folder) / "tokenizer.json"))
-        model = mlx_gemma4.load(folder)
-        with schedules.small_numbers(model):
-            for name, plant in FAULTS.items():
-                with pytest.MonkeyPatch.context() as patch:
-                    plant(patch)
-                    after = found_after(model, options.schedules, options.seed)
-                wrong |= (after is None) != (name == "none")
-                said = "not found" if after is None else f"found by schedule {after}"
-                print(f"{name:28} {said} (of at most {options.schedules})", flush=True)
+    with world() as model:
+        for name, plant in FAULTS.items():
+            with pytest.MonkeyPatch.context() as patch:
+                plant(patch)
+                after = found_after(model, options.schedules, options.seed)
+            wrong |= (after is None) != (name == "none")
+            said = "not found" if after is None else f"found by schedule {after}"
+            print(f"{name:28} {said} (of at most {options.schedules})", flush=True)
     sys.exit(wrong)
 
 
