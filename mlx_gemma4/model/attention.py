@@ -146,11 +146,6 @@ class Quantized:
     width: int
     head_dim: int
 
-    @property
-    def kv_heads(self) -> int:
-        """Heads of keys and values."""
-        return self.packed[0].shape[1]
-
     def view(self, rows: slice) -> Quantized:
         """Some of the rows."""
         numbers, scales, biases = (array[:, :, rows] for array in self.packed)
@@ -193,20 +188,20 @@ def attend_piece(queries: mx.array, cached: Dense | Quantized, mask: Mask) -> mx
     Its "causal" aligns the last query with the last key, as needed here.
     """
     if isinstance(cached, Quantized):
-        return grouped(queries, cached, mask)
+        return grouped(queries, cached, mask, cached.packed[0].shape[1])
     return mx.fast.scaled_dot_product_attention(
         queries, cached.keys, cached.values, scale=1.0, mask=mask
     )
 
 
-def grouped(queries: mx.array, cached: Any, mask: Mask) -> mx.array:
+def grouped(queries: mx.array, cached: Any, mask: Mask, kv_heads: int) -> mx.array:
     """The query heads that share a KV head as rows of one matrix product.
 
-    `cached` is `Quantized`, or has its `kv_heads`, `scores` and `mix`.
+    `cached` is `Quantized`, or has its `scores` and `mix`.
     """
     _, heads, length, dims = queries.shape
     # (1, heads, L, D) -> (1, kv heads, heads / kv heads * L, D)
-    scores = cached.scores(queries.reshape(1, cached.kv_heads, -1, dims))
+    scores = cached.scores(queries.reshape(1, kv_heads, -1, dims))
     if mask is not None:
         rows = scores.shape[-1]
         if isinstance(mask, str):

@@ -21,11 +21,6 @@ FEW_ROWS = 8  # below this, a dense product is faster with the matrix on the lef
 class DenseProducts(Dense):
     """Dense rows as matrices."""
 
-    @property
-    def kv_heads(self) -> int:
-        """Heads of keys and values."""
-        return self.keys.shape[1]
-
     def scores(self, queries: mx.array) -> mx.array:
         """(1, kv heads, M, D) -> (1, kv heads, M, rows)."""
         if queries.shape[2] < FEW_ROWS:
@@ -41,8 +36,10 @@ class DenseProducts(Dense):
 def attend_piece(queries: mx.array, cached: Dense | Quantized, mask: Mask) -> mx.array:
     """As `attention.attend_piece`, evaluated at once where it is not a single row."""
     if isinstance(cached, Dense):
-        cached = DenseProducts(cached.keys, cached.values)
-    mixed = grouped(queries, cached, mask)
+        products = DenseProducts(cached.keys, cached.values)
+        mixed = grouped(queries, products, mask, cached.keys.shape[1])
+    else:
+        mixed = grouped(queries, cached, mask, cached.packed[0].shape[1])
     if queries.shape[2] > 1:
         mx.eval(mixed)
     return mixed
