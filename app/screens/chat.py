@@ -60,7 +60,6 @@ class ChatScreen(ChatView):
         self.media.watch(False)
 
     def do(self, name: str, argument: str = "") -> None:
-        """Do a command of the chat."""
         self._actions.do(name, argument)
 
     # ---- what threads report

@@ -96,7 +96,6 @@ class ChatView(Screen[None]):
         self.draw(changed)
 
     def take(self, way: Way) -> None:
-        """Take a way out of an error."""
         if way.command == "restart":
             self.workspace.client.start()
             self.workspace.conversation.begin()
@@ -195,7 +194,6 @@ class ChatView(Screen[None]):
             self.prompt.wait(own)
 
     def problem(self, problem: Problem) -> None:
-        """Show an error."""
         self.run_worker(self.show_problem(problem))
 
     def works(self, source: Source) -> None:

@@ -69,7 +69,6 @@ class MediaInput:
         return " ".join(filter(None, remarks))
 
     async def text(self, text: str) -> str:
-        """Attach a long text."""
         return await self._attach(text)
 
     @property

@@ -47,7 +47,6 @@ class PageScreen(Screen[None]):
         self.query_one(".heading", Static).update(line)
 
     def problem(self, error: Exception) -> None:
-        """Have the chat show an error."""
         self.app.post_message(ShowProblem(Problem.of(error)))
 
     def action_back(self) -> None:

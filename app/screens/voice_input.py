@@ -103,7 +103,6 @@ class VoiceInput:
             self._live.cut()
 
     def opened(self, event: MicrophoneOpened) -> None:
-        """Take the device's name."""
         self._device = event.device
 
     def sounded(self, event: LevelChanged) -> None:

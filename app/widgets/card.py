@@ -73,7 +73,6 @@ class ErrorCard(Vertical):
                 yield WayOut(way)
 
     async def change(self, problem: Problem, ways: Sequence[Way]) -> None:
-        """Show what the cause is now."""
         if problem != self.problem or (*ways, CLOSE) != self.ways:
             self.problem, self.ways = problem, (*ways, CLOSE)
             await self.recompose()

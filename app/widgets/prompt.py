@@ -200,7 +200,6 @@ class PromptInput(TextArea):
 
     @property
     def words(self) -> str:
-        """The text without its chips."""
         text = self.text
         for chip in self.chips.values():
             text = _without(text, chip)
@@ -237,7 +236,6 @@ class PromptInput(TextArea):
             self.post_message(self.ChipsDeleted(gone))
 
     def write(self, text: str) -> None:
-        """Replace all of it."""
         self.load_text(text)
         self.move_cursor(self.document.end)
 

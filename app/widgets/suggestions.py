@@ -57,7 +57,6 @@ class Suggestions(OptionList, can_focus=False):
 
     @property
     def chosen(self) -> Suggestion | None:
-        """The one that is highlighted."""
         if not self.display or self.highlighted is None:
             return None
         return self.offered[self.highlighted]

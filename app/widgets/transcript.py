@@ -103,7 +103,6 @@ class Transcript(VerticalScroll, can_focus=True):
             await self._tell_of_earlier()
 
     async def note(self, text: str) -> None:
-        """Add a remark of the program."""
         await self.add(Static(clean(text), classes="note", markup=False))
 
     async def show_problem(self, problem: Problem, ways: Sequence[Way]) -> None:

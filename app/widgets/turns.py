@@ -58,7 +58,6 @@ class QuestionView(Vertical):
         heard: str = "",
         remarks: tuple[str, ...] = (),
     ) -> None:
-        """Show this."""
         self.text, self.heard = clean(text), clean(heard)
         self.attachments = {one.id: one for one in attachments}
         self.query_one(".words", Static).update(self._line())

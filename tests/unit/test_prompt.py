@@ -277,7 +277,7 @@ def test_what_googles_template_loses_is_found() -> None:
     found = findings(TEMPLATE)
     assert found.empty_thought
     faults = " ".join(found.faults)
-    assert "begins otherwise than it was opened" in faults
+    assert "starts otherwise than it was opened" in faults
     assert "parameters named description, type, properties, required, nullable" in faults
     assert "the model's turn is closed" in faults
 
