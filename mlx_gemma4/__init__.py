@@ -25,6 +25,7 @@ __version__ = "0.1.0"
 if _TYPE_CHECKING:
     import mlx.core as mx
 
+    from .cluster.hosts import Hosts
     from .errors import Gemma4Error as Gemma4Error
     from .events import ContextLow as ContextLow
     from .events import Done as Done
@@ -67,6 +68,7 @@ def load(
     mask_rule: "MaskRule" = "official",
     force: bool = False,
     download: bool = False,
+    hosts: "Hosts | None" = None,
 ) -> "Gemma4":
     """Load a model.
 
@@ -78,6 +80,7 @@ def load(
         mask_rule: "official", or "forward" to agree with transformers' `forward` (`attention`).
         force: load it even if it does not fit into the memory (`gemma4 fit`).
         download: get it from the Hub where it is not on this machine.
+        hosts: other computers that hold a part of its layers (docs/several-macs.md).
 
     Raises:
         Gemma4Error: there is no such model, it cannot be loaded, or it does not fit. Code
@@ -105,8 +108,13 @@ def load(
         if not force:
             check_fits(str(folder), *given)
 
-    model = load_folder(folder, wanted, check=check)
-    model.mask_rule = mask_rule
+    if hosts is not None:
+        from .cluster.spread import load_spread
+
+        model: Gemma4 = load_spread(folder, hosts, wanted, mask_rule, force)
+    else:
+        model = load_folder(folder, wanted, check=check)
+        model.mask_rule = mask_rule
     model.folder = folder
     model.package = catalog.package_of(folder)
     return model
