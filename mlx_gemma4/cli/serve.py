@@ -82,6 +82,8 @@ def _serve(options: argparse.Namespace) -> None:
         filename=log, level=logging.INFO if log else logging.ERROR,
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )  # fmt: skip
+    if log is None:  # errors that matter are printed, or answered
+        logging.getLogger("uvicorn").setLevel(logging.CRITICAL)
     settings = EngineOptions(
         model=str(options.model or catalog.DEMONSTRATION),
         slots=options.slots,

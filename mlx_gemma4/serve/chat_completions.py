@@ -13,7 +13,7 @@ from ..events import Done, Thought, Token, ToolCall
 from ..runtime.commands import AddText, AddToolResult
 from . import fields
 from .errors import ApiError
-from .request import Media, Request, RequestPart, RequestTurn, Sampling, Schema
+from .request import Media, ReplyRequest, RequestPart, RequestTurn, Sampling, Schema
 
 Json = dict[str, Any]
 
@@ -25,7 +25,7 @@ UNSUPPORTED = ("audio", "web_search_options", "functions", "function_call")
 MOST_REPLIES = 8
 
 
-def parse(body: Mapping[str, Any]) -> Request:
+def parse(body: Mapping[str, Any]) -> ReplyRequest:
     """Read a request.
 
     Raises:
@@ -44,7 +44,7 @@ def parse(body: Mapping[str, Any]) -> Request:
     stream = fields.get(body, "stream", bool) or False
     options = fields.get(body, "stream_options", dict) or {}
     parallel = fields.get(body, "parallel_tool_calls", bool)
-    return Request(
+    return ReplyRequest(
         turns=fields.merged([_turn(m, f"messages[{n}]") for n, m in enumerate(messages)]),
         tools=tools,
         tool_choice=_choice(body.get("tool_choice"), tools),
@@ -189,7 +189,7 @@ def usage(stats: Mapping[str, float]) -> Json:
     }
 
 
-class Stream:
+class ChatStream:
     """A reply as chunks, or as a whole.
 
     Args:
@@ -200,7 +200,7 @@ class Stream:
     """
 
     def __init__(
-        self, request: Request, model: str, index: int = 0, identity: str | None = None
+        self, request: ReplyRequest, model: str, index: int = 0, identity: str | None = None
     ) -> None:
         self.identity = identity or f"chatcmpl-{secrets.token_hex(12)}"
         self.stats: Mapping[str, float] = {}
@@ -265,7 +265,7 @@ class Stream:
         more = {"usage": None} if self._request.usage else {}
         return {**self._head, "object": "chat.completion.chunk", "choices": [choice], **more}
 
-    def counted(self, others: "list[Stream]") -> Json:
+    def counted(self, others: "list[ChatStream]") -> Json:
         """The chunk with the counts of all replies, after the last of them."""
         return {
             **self._head,
@@ -274,7 +274,7 @@ class Stream:
             "usage": usage(_sum([one.stats for one in [self, *others]])),
         }
 
-    def whole(self, others: "list[Stream]") -> Json:
+    def whole(self, others: "list[ChatStream]") -> Json:
         """This reply and the others as one answer."""
         replies = [self, *others]
         return {

@@ -18,7 +18,7 @@ from ..runtime.client import Client
 from ..runtime.reports import Crashed, Failed, Finished, Loaded, Report, WorkerEvent
 from ..runtime.threads import start_thread
 from .media import MediaReader
-from .request import Request, Sampling, Schema
+from .request import ReplyRequest, Sampling, Schema
 
 log = logging.getLogger(__name__)
 
@@ -155,7 +155,7 @@ class Engine:
             self._tickets[number] = Ticket(number, ended)
         return self._tickets[number]
 
-    async def reply(self, request: Request) -> AsyncGenerator[Event | WorkerEvent]:
+    async def reply(self, request: ReplyRequest) -> AsyncGenerator[Event | WorkerEvent]:
         """Answer a request; leaving the iterator cancels within a token or chunk.
 
         The slot is free as soon as the worker is done, however slowly the events are read.

@@ -57,7 +57,7 @@ class Sampling:
 
 
 @dataclass(frozen=True, eq=False)
-class Request:
+class ReplyRequest:
     """A conversation to be answered.
 
     Attributes:

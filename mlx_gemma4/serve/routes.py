@@ -15,7 +15,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from . import chat_completions, errors, fields
 from .engine import Engine
 from .errors import ApiError
-from .request import Request
+from .request import ReplyRequest
 
 log = logging.getLogger(__name__)
 
@@ -151,7 +151,9 @@ async def streamed(
     return StreamingResponse(all_texts(), media_type="text/event-stream", headers=headers)
 
 
-async def chunks(engine: Engine, request: Request, reply: Chunks) -> AsyncGenerator[dict[str, Any]]:
+async def chunks(
+    engine: Engine, request: ReplyRequest, reply: Chunks
+) -> AsyncGenerator[dict[str, Any]]:
     """The chunks of a reply; the first comes when the request is accepted, and not refused."""
     started = False
     async with aclosing(engine.reply(request)) as events:
@@ -212,7 +214,7 @@ class Routes:
                 reply.on(event)
         return JSONResponse(replies[0].whole(replies[1:]))
 
-    async def _chat_chunks(self, request: Request) -> AsyncGenerator[str]:
+    async def _chat_chunks(self, request: ReplyRequest) -> AsyncGenerator[str]:
         replies = chat_streams(request, self._engine.name)
         for number, reply in enumerate(replies):
             async with aclosing(chunks(self._engine, numbered(request, number), reply)) as made:
@@ -223,17 +225,17 @@ class Routes:
         yield sse("[DONE]")
 
 
-def chat_streams(request: Request, model: str) -> list[chat_completions.Stream]:
+def chat_streams(request: ReplyRequest, model: str) -> list[chat_completions.ChatStream]:
     """A stream for each of the replies that are wanted, with one identity."""
-    first = chat_completions.Stream(request, model)
+    first = chat_completions.ChatStream(request, model)
     others = [
-        chat_completions.Stream(request, model, number, first.identity)
+        chat_completions.ChatStream(request, model, number, first.identity)
         for number in range(1, request.n)
     ]
     return [first, *others]
 
 
-def numbered(request: Request, number: int) -> Request:
+def numbered(request: ReplyRequest, number: int) -> ReplyRequest:
     """The request of one of several replies: each has a seed of its own."""
     sampling = request.sampling
     if sampling.seed is None:
