@@ -59,7 +59,7 @@ class Load:
     force: bool = False
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class InConversation:
     """A command to one conversation; those of one are carried out in their order."""
 
