@@ -15,6 +15,7 @@
 Importing this package imports none of its modules, and not MLX: a name is loaded when it is used.
 """
 
+from collections.abc import Callable as _Callable
 from importlib import import_module as _import_module
 from pathlib import Path as _Path
 from typing import TYPE_CHECKING as _TYPE_CHECKING
@@ -69,6 +70,7 @@ def load(
     force: bool = False,
     download: bool = False,
     hosts: "Hosts | None" = None,
+    progress: "_Callable[[str, int, int], object]" = lambda host, done, total: None,
 ) -> "Gemma4":
     """Load a model.
 
@@ -81,6 +83,7 @@ def load(
         force: load it even if it does not fit into the memory (`gemma4 fit`).
         download: get it from the Hub where it is not on this machine.
         hosts: other computers that hold a part of its layers (docs/several-macs.md).
+        progress: called with a host, and how many of its bytes were sent, of how many.
 
     Raises:
         Gemma4Error: there is no such model, it cannot be loaded, or it does not fit. Code
@@ -111,7 +114,7 @@ def load(
     if hosts is not None:
         from .cluster.spread import load_spread
 
-        model: Gemma4 = load_spread(folder, hosts, wanted, mask_rule, force)
+        model: Gemma4 = load_spread(folder, hosts, wanted, mask_rule, force, progress)
     else:
         model = load_folder(folder, wanted, check=check)
         model.mask_rule = mask_rule

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NoReturn
 from .. import __version__
 from ..errors import Gemma4Error
 from ..hub import catalog
-from . import bench, evaluate, fit, listen, live, models, serve, streams, tools
+from . import bench, evaluate, fit, hosting, listen, live, models, serve, streams, tools
 from . import options as shared
 from .answer import print_json, print_text, stats_line
 from .options import Option, swallowed
@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from ..model.gemma4 import Gemma4
     from ..session.session import Session
 
+ABOUT = (
+    "Gemma 4 on MLX: text, pictures and sound. Without a command: the terminal program, which "
+    f"takes {', '.join(hosting.FLAGS)} too."
+)
 LONG_PROMPT = 1024  # tokens from which on a terminal shows how much of the prompt is read
 
 
@@ -39,6 +43,7 @@ OPTIONS = (
     tools.OPTION,
     shared.JSON,
     Option("--stats", "print counts and speeds on stderr"),
+    *hosting.OPTIONS,
     Option("--force", "load the model even if it does not fit into the memory"),
     shared.DEBUG,
 )
@@ -53,8 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         streams.prepare()
-        if not arguments:
-            return _program()
+        if not arguments or arguments[0].split("=")[0] in hosting.FLAGS:
+            return _program(arguments)
         try:
             options = _parser().parse_args(arguments)
         except SystemExit:  # the help or the version is printed
@@ -76,10 +81,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _program() -> int:
+def _program(arguments: Sequence[str]) -> int:
     """Run the terminal program, which the library does not know: `gemma4_app`, in a clone `app`."""
+    parser = _Parser("gemma4")
+    for option in hosting.OPTIONS:
+        option.add_to(parser)
+    hosts = hosting.chosen(parser.parse_args(arguments))
     name = "gemma4_app" if importlib.util.find_spec("gemma4_app") else "app"
-    status: int = importlib.import_module(f"{name}.main").main()
+    status: int = importlib.import_module(f"{name}.main").main(hosts)
     return status
 
 
@@ -94,7 +103,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser("gemma4", description="Gemma 4 on MLX: text, pictures and sound.")
+    parser = _Parser("gemma4", description=ABOUT)
     parser.add_argument("--version", action="version", version=f"gemma4 {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     about = "Ask a question about text, pictures, sounds or a video. The answer goes to stdout."
@@ -115,6 +124,7 @@ def _parser() -> argparse.ArgumentParser:
     fit.add(commands)
     evaluate.add(commands)
     bench.add(commands)
+    hosting.add(commands)
     return parser
 
 
@@ -127,7 +137,9 @@ def _ask(options: argparse.Namespace) -> None:
         tell("No --model given: this is the tiny demonstration model, not Gemma.")
     from ..runtime.slots import load_noted
 
-    model, notes = load_noted(options.model or catalog.DEMONSTRATION, options.force)
+    hosts = hosting.chosen(options)
+    spread = (hosts, hosting.sending()) if hosts else ()
+    model, notes = load_noted(options.model or catalog.DEMONSTRATION, options.force, *spread)
     for note in notes:
         tell(note)
     events = _session(model, question, declared, options).reply(

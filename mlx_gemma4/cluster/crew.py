@@ -21,7 +21,7 @@ from typing import IO, Any
 from ..errors import Gemma4Error
 from . import facts, mac, ssh
 from .control import PROTOCOL, ControlLine, Message
-from .hosts import LOCAL, Facts, Hosts
+from .hosts import LOCAL, LOST, Facts, Hosts
 from .ring import Ring, connect, free_port
 
 STARTING = 40.0
@@ -148,7 +148,7 @@ class Crew:
         self.hosts = hosts
         self.workers: list[WorkerProcess] = []
         self.lost: Gemma4Error | None = None
-        self.watchers: list[Callable[[Gemma4Error], object]] = []
+        self.watchers: set[Callable[[Gemma4Error], object]] = set()
         self.arrived: Callable[[int, Message], object] = lambda rank, message: None
         self._later: deque[Message] = deque()  # from finalizers, which may run within a send
         self._numbers = 0
@@ -226,7 +226,7 @@ class Crew:
         atexit.unregister(self.close)
         if self.lost is None:
             self.lost = Gemma4Error(
-                "host_lost", "The workers were ended", "The program ended them.", "Start it again."
+                LOST, "The workers were ended", "The program ended them.", "Start it again."
             )
         if self._ring is not None:
             self._ring.fail(self.lost)
@@ -314,7 +314,7 @@ def _reported(host: str, message: Message) -> Gemma4Error:
 
 def _lost(worker: WorkerProcess, cause: str) -> Gemma4Error:
     return Gemma4Error(
-        "host_lost",
+        LOST,
         f"{worker.name} is lost",
         f"{cause} It holds layers of the model, and nothing is computed without them.",
         "Check that it is awake and the cable is plugged in, then start again.",

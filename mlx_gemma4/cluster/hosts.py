@@ -9,6 +9,19 @@ from typing import Any
 from ..errors import Gemma4Error
 from ..footprint.estimate import Machine
 
+LOST = "host_lost"
+"""The code of the error after which a process cannot use its workers any more."""
+HOST_CODES = (
+    LOST,
+    "host_asks_password",
+    "host_key_unknown",
+    "host_unreachable",
+    "host_version",
+    "host_without_gemma4",
+    "ring_stranger",
+    "ring_unreachable",
+)
+"""The codes of errors after which it helps to look at the other computer, and to try again."""
 LOCAL = "local"
 """A worker on this computer, for trying it out."""
 MOST = 2

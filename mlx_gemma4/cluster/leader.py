@@ -13,7 +13,6 @@ from dataclasses import dataclass
 import mlx.core as mx
 import numpy as np
 
-from ..errors import Gemma4Error
 from ..limits import SCORE_LIMIT, SLACK
 from ..model import metal
 from ..model.cache import Cache, GlobalCache, Mark, SlidingCache
@@ -139,8 +138,3 @@ class LeadingModel(Gemma4):
         self.crew.tell("logits", hidden.shape[1])
         rows = ring.receive(hidden.shape, hidden.dtype, ring.left)
         return super().logits(self.language_model.model.norm(rows))
-
-
-def lost(error: BaseException) -> bool:
-    """Whether an error means that this process cannot use its workers any more."""
-    return isinstance(error, Gemma4Error) and error.code == "host_lost"

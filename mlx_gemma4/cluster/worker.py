@@ -12,7 +12,6 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -260,19 +259,29 @@ def type_name(dtype: mx.Dtype) -> str:
     return str(dtype).rsplit(".", 1)[-1]
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Run a worker on stdin and stdout; it leaves with its leader."""
+def main() -> None:
+    """Run a worker as `serve` does, with the options of `gemma4 worker`."""
     parser = argparse.ArgumentParser("gemma4 worker")
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--keep-layers", action="store_true")
-    options = parser.parse_args(arguments)
+    options = parser.parse_args()
+    serve(options.folder, options.keep_layers)
+
+
+def serve(folder: Path | None, keep: bool) -> None:
+    """Be a worker on stdin and stdout; the process ends with its leader.
+
+    Args:
+        folder: a model folder whose layers may be used.
+        keep: keep the layers that are sent.
+    """
     # what anything prints must not come between the frames
     writer = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)
     reader = os.fdopen(os.dup(0), "rb")
     line = ControlLine(reader, writer)
     try:
-        kept = KeptLayers(options.folder, default_folder() if options.keep_layers else None)
+        kept = KeptLayers(folder, default_folder() if keep else None)
         mac.stay_awake()
         ClusterWorker(line, kept).run()
     except BaseException as error:

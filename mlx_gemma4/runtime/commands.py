@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 
 from ..chat.messages import ImagePart, SoundPart
+from ..cluster.hosts import Hosts
 from ..events import Thought, ToolCall
 from ..media.sources import Source
 from ..media.video import Film
@@ -53,10 +54,12 @@ class Load:
     Attributes:
         model: a folder, or a name of Package.toml.
         force: load it even if it does not fit into the memory.
+        hosts: other computers that hold a part of its layers.
     """
 
     model: str | Path
     force: bool = False
+    hosts: Hosts | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

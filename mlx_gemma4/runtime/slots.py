@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import load
+from ..cluster.hosts import Hosts
 from ..errors import Gemma4Error
 from ..events import Event
 from ..generation.prefill_decode import CHUNK
@@ -61,10 +62,14 @@ class Slots:
 
     Args:
         urgent: whether somebody speaks, or waits for a spoken reply, besides a conversation.
+        lost: called, from a thread, when a computer with layers of the model is lost.
     """
 
-    def __init__(self, urgent: Callable[[str], bool]) -> None:
+    def __init__(
+        self, urgent: Callable[[str], bool], lost: Callable[[Gemma4Error], object]
+    ) -> None:
         self._urgent = urgent
+        self._lost = lost
         self._model: Gemma4 | None = None
         self._slots: dict[str, Slot] = {}
         self._media = MediaCache()
@@ -78,9 +83,11 @@ class Slots:
         self.close()  # two models need not fit beside each other
         yield None
         began = time.perf_counter()
-        self._model, notes = load_noted(command.model, command.force)
+        self._model, notes = load_noted(command.model, command.force, command.hosts)
         for note in notes:
             yield Noted(note)
+        if (crew := getattr(self._model, "crew", None)) is not None:
+            crew.watchers.add(self._lost)
         config = self._model.config
         yield Loaded(
             str(self._model.folder),
@@ -281,12 +288,17 @@ class Slots:
         return self._slots[conversation]
 
 
-def load_noted(model: str | Path, force: bool) -> tuple[Gemma4, list[str]]:
+def load_noted(
+    model: str | Path,
+    force: bool,
+    hosts: Hosts | None = None,
+    progress: Callable[[str, int, int], object] = lambda host, done, total: None,
+) -> tuple[Gemma4, list[str]]:
     """Load a model, and return what it warned of; arguments and errors are those of `load`."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("ignore")
         warnings.simplefilter("always", UserWarning)
-        loaded = load(model, force=force)
+        loaded = load(model, force=force, hosts=hosts, progress=progress)
     return loaded, [str(warning.message) for warning in caught]
 
 
