@@ -77,6 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if "--debug" in arguments:
             traceback.print_exc()
         _print_error(error)
+        hosting.leave(error, 2)
         return 2
     return 0
 

@@ -1,19 +1,18 @@
 """The options of a model that is spread over several computers, and `gemma4 worker`."""
 
 import argparse
+import contextlib
 import os
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from ..cluster.hosts import LOST, Hosts
 from ..errors import Gemma4Error
 from .options import Option, command
 from .streams import ProgressLine
-
-if TYPE_CHECKING:
-    from ..cluster.hosts import Hosts
 
 HOSTS = Option(
     "--hosts",
@@ -62,8 +61,6 @@ def chosen(options: argparse.Namespace) -> "Hosts | None":
                 "Add --hosts HOST.",
             )
         return None
-    from ..cluster.hosts import Hosts
-
     try:
         cut = tuple(int(part) for part in options.cut.split(",")) if options.cut else ()
     except ValueError:
@@ -90,6 +87,15 @@ def sending() -> Callable[[str, int, int], None]:
             line.clear()
 
     return show
+
+
+def leave(error: Exception, status: int) -> None:
+    """End the process at once if a computer was lost: MLX may wait for it, also at the exit."""
+    if isinstance(error, Gemma4Error) and error.code == LOST:
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
 
 
 def _hide_lines_of_ring() -> None:

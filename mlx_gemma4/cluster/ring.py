@@ -30,6 +30,7 @@ import mlx.core as mx
 import numpy as np
 
 from ..errors import Gemma4Error
+from .hosts import LOST
 
 Address = tuple[str, int]
 Result = TypeVar("Result")
@@ -40,6 +41,8 @@ CONNECTING = 45.0
 """Seconds after which a rank gives up; MLX's ring itself tries for 31 to find the next one."""
 PROVING = 10.0
 """Seconds that the left neighbour has to prove what it is."""
+KNOWN = 2.0
+"""Seconds in which a computer that has ended is found by its control line."""
 _DESCRIPTORS = 4096  # a ring's sockets are looked for among so many
 
 
@@ -119,6 +122,10 @@ class Ring:
         """Release whoever waits, now and later, with this error, and shut the sockets down."""
         with suppress(Exception):  # it was failed before
             self._lost.set_exception(error)
+        self.shut()
+
+    def shut(self) -> None:
+        """Shut the sockets down: what waits in MLX for a neighbour ends with an error."""
         for descriptor in self._sockets:
             with suppress(OSError), socket.socket(fileno=os.dup(descriptor)) as ours:
                 ours.shutdown(socket.SHUT_RDWR)
@@ -134,7 +141,7 @@ class Ring:
         self.send(own, self.right)
         try:
             found = self.take(self.expect(own.shape, mx.uint8, self.left), PROVING)
-        except (TimeoutError, RuntimeError):
+        except (TimeoutError, Gemma4Error):
             found = None
         if found is None or not hmac.compare_digest(
             np.array(found).tobytes(), _proof(nonce, self.left)
@@ -150,7 +157,18 @@ class Ring:
             self._lost.result()
         if future not in done:
             raise TimeoutError
-        return future.result()
+        try:
+            return future.result()
+        except RuntimeError as error:  # who has ended is known soon, and says more
+            wait([self._lost], KNOWN)
+            if self._lost.done():
+                self._lost.result()
+            raise Gemma4Error(
+                LOST,
+                "The link is lost",
+                f"The connection to a neighbour in the ring has ended ({error}).",
+                "Check the cable, then start again.",
+            ) from error
 
 
 class _RingThread:

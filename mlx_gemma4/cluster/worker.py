@@ -31,6 +31,7 @@ from ..model.text import Layout
 from . import facts, mac, ring
 from .control import ControlLine, Message
 from .cut import part_config
+from .hosts import LOST
 from .layers import KeptLayers, default_folder
 
 BEAT = 1.0
@@ -288,6 +289,8 @@ def serve(folder: Path | None, keep: bool) -> None:
         if not isinstance(error, Gemma4Error):
             cause = f"{type(error).__name__}: {error}."
             error = Gemma4Error("internal_error", "A worker has failed", cause, "Report it.")
+        elif error.code == LOST:  # the leader knows better who is lost, if somebody has ended
+            time.sleep(ring.KNOWN)
         with contextlib.suppress(OSError):
             line.send("failed", error.code, error.title, error.cause, error.remedy)
         sys.stderr.flush()
