@@ -52,10 +52,12 @@ class Load:
     Attributes:
         model: a folder, or a name of Package.toml.
         force: load it even if it does not fit into the memory.
+        grammars: build what `Reply.grammar` needs now, in a thread, instead of with the first one.
     """
 
     model: str | Path
     force: bool = False
+    grammars: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,6 +180,8 @@ class Reply(InConversation):
     top_k: int | None = None
     seed: int | None = None
     heard: bool = False
+    grammar: Mapping[str, Any] | None = None
+    must_call: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
