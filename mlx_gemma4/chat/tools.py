@@ -8,10 +8,23 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from ..errors import Gemma4Error
 from ..events import ToolCall
 from .messages import ToolResult
 
 Schema = Mapping[str, Any]
+
+
+def check_tools(tools: Iterable[Any]) -> None:
+    """Raise a Gemma4Error that shows the first tool which `declaration` cannot write."""
+    for tool in tools:
+        if not is_tool(tool):
+            raise Gemma4Error(
+                "tool_malformed",
+                "The tool is malformed",
+                f"It is no function with a name and a schema of its parameters: {tool!r:.200}.",
+                'Write {"type": "function", "function": {"name": ..., "description": ...}}.',
+            )
 
 
 def is_tool(tool: Any) -> bool:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NoReturn
 from .. import __version__
 from ..errors import Gemma4Error
 from ..hub import catalog
-from . import bench, evaluate, fit, listen, live, models, streams, tools
+from . import bench, evaluate, fit, listen, live, models, serve, streams, tools
 from . import options as shared
 from .answer import print_json, print_text, stats_line
 from .options import Option, swallowed
@@ -111,6 +111,7 @@ def _parser() -> argparse.ArgumentParser:
     ask.set_defaults(run=_ask)
     live.add(commands)
     listen.add(commands)
+    serve.add(commands)
     models.add(commands)
     fit.add(commands)
     evaluate.add(commands)

@@ -91,6 +91,7 @@ class Slots:
             config.text_config.max_position_embeddings,
             config.vision_config is not None,
             config.audio_config is not None,
+            config.image_tokens,
         )
 
     def work(self, command: commands.InConversation, cancelled: Callable[[], bool]) -> Reporting:

@@ -109,8 +109,9 @@ class Session(SessionInput):
         self._interrupt()
         others = [turn for turn in turns if turn.role != "system" or self._system is None]
         system = [Turn("system", (TextPart(self._system),))] if self._system else []
-        self._tools = self._tools if tools is None else tuple(tools)
-        self._conversation.open([*system, *others], self._tools)
+        tools = self._tools if tools is None else tuple(tools)
+        self._conversation.open([*system, *others], tools)
+        self._tools = tools
 
     def set_chunk(self, chunk: Callable[[], int]) -> None:
         """Have a function asked for the tokens in each chunk of prefill, instead of CHUNK.
