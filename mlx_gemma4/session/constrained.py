@@ -34,6 +34,9 @@ class ReplyRules:
         schema: of the answer, or None.
         must_call: names of tools, one of which has to be called.
 
+    Attributes:
+        any: whether there is anything to keep to.
+
     Raises:
         Gemma4Error: as `reply_grammar`.
     """
@@ -48,16 +51,16 @@ class ReplyRules:
         must_call: Sequence[str],
     ) -> None:
         self._grammar = reply_grammar(schema, tools, must_call, tokenizer.controls)
+        self.any = self._grammar is not None
         self._thinking = thinking
         self._width = config.text_config.vocab_size
         self._tokenizer = grammar_tokenizer(tokenizer, tuple(config.eos_token_ids))
-        if self._grammar is not None:
+        if self.any:
             self._tokenizer.prepare()
 
-    def constraint(self) -> Steps[Constraint | None]:
-        """The constraint of the reply, or None where it is free; waits in steps."""
-        if self._grammar is None:
-            return None
+    def constraint(self) -> Steps[Constraint]:
+        """The constraint of the reply; waits in steps until the tokenizer is built."""
+        assert self._grammar is not None
         while not self._tokenizer.prepare():
             time.sleep(_PAUSE)
             yield 0, 1

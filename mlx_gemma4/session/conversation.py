@@ -223,7 +223,9 @@ class Conversation:
             yield Done("cancelled")
             return
         logits, new_tokens = fed
-        constraint = yield from unless(cancelled, rules.constraint(), quiet=True)
+        constraint = None
+        if rules.any:
+            constraint = yield from unless(cancelled, rules.constraint(), quiet=True)
         seconds = time.perf_counter() - began_prompt
         reply = DrawnReply(self._tokenizer, self._model.config, opening)
         interrupted, turn = True, None
