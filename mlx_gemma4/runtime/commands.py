@@ -55,11 +55,13 @@ class Load:
         model: a folder, or a name of Package.toml.
         force: load it even if it does not fit into the memory.
         hosts: other computers that hold a part of its layers.
+        grammars: build what `Reply.grammar` needs now, in a thread, instead of with the first one.
     """
 
     model: str | Path
     force: bool = False
     hosts: Hosts | None = None
+    grammars: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -186,6 +188,8 @@ class Reply(InConversation):
     top_k: int | None = None
     seed: int | None = None
     heard: bool = False
+    grammar: Mapping[str, Any] | None = None
+    must_call: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from ..events import Event
 from ..generation.prefill_decode import CHUNK
 from ..media.audio import RATE, read_sound
 from ..model.gemma4 import Gemma4
+from ..session.constrained import prepare_grammars
 from ..session.prefix_store import PrefixStore
 from ..session.session import Session
 from . import commands
@@ -88,6 +89,8 @@ class Slots:
             yield Noted(note)
         if (crew := getattr(self._model, "crew", None)) is not None:
             crew.watchers.add(self._lost)
+        if command.grammars:
+            prepare_grammars(self._model)
         config = self._model.config
         yield Loaded(
             str(self._model.folder),
@@ -267,6 +270,8 @@ class Slots:
             seed=command.seed,
             heard=command.heard,
             cancelled=cancelled,
+            grammar=command.grammar,
+            must_call=command.must_call,
         )
         with closing(reply):
             for step in reply:

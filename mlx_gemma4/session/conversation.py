@@ -19,6 +19,7 @@ from ..events import ContextLow, Done, Dropped, Heard, Moved, Notice, ToolCall
 from ..generation.prefill_decode import Cancelled, Steps
 from ..generation.sampler import Sampler
 from ..model.gemma4 import Gemma4
+from .constrained import ReplyRules
 from .pending_turn import PendingTurn, cut, held_once, medium_name, without_oldest
 from .prefix_cache import PrefixCache
 from .prefix_store import PrefixStore
@@ -183,7 +184,12 @@ class Conversation:
             self._room(self.prompt())
 
     def answer(
-        self, sampler: Sampler, max_tokens: int | None, heard: bool, cancelled: Cancelled | None
+        self,
+        sampler: Sampler,
+        max_tokens: int | None,
+        heard: bool,
+        cancelled: Cancelled | None,
+        rules: ReplyRules,
     ) -> Work[None]:
         """Answer what is pending; arguments and events are those of `Session.reply`."""
         began = time.perf_counter()
@@ -217,11 +223,14 @@ class Conversation:
             yield Done("cancelled")
             return
         logits, new_tokens = fed
+        constraint = None
+        if rules.any:
+            constraint = yield from unless(cancelled, rules.constraint(), quiet=True)
         seconds = time.perf_counter() - began_prompt
         reply = DrawnReply(self._tokenizer, self._model.config, opening)
         interrupted, turn = True, None
         try:
-            with closing(self.cache.draw(logits, sampler, limit, cancelled)) as drawn:
+            with closing(self.cache.draw(logits, sampler, limit, cancelled, constraint)) as drawn:
                 yield from reply.take(drawn)
             interrupted = not reply.ended and len(reply.ids) < limit
         finally:  # also where the iterator is closed in the middle of a reply

@@ -1,4 +1,4 @@
-"""What leaves the leader, captured: no id, text, picture or sound is in it; and a stranger's ring."""
+"""What leaves the leader, captured: no id, text, picture or sound is in it."""
 
 from __future__ import annotations
 
@@ -9,12 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 from PIL import Image
 
 import mlx_gemma4
 from mlx_gemma4.cluster.hosts import Hosts
-from mlx_gemma4.errors import Gemma4Error
 from mlx_gemma4.media.audio import frames
 from mlx_gemma4.session.session import Session
 from mlx_gemma4.testing.doubles import tones
