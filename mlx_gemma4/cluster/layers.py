@@ -43,7 +43,7 @@ def stored(paths: Iterable[Path]) -> dict[str, StoredTensor]:
     return sanitize(found)
 
 
-def of_folder(folder: Path) -> dict[str, StoredTensor]:
+def stored_tensors(folder: Path) -> dict[str, StoredTensor]:
     """The tensors of a model folder."""
     return stored(weight_files(folder).values())
 
@@ -76,7 +76,7 @@ class KeptLayers:
     """
 
     def __init__(self, folder: Path | None, keep: Path | None) -> None:
-        self._own = of_folder(folder) if folder is not None else {}
+        self._own = stored_tensors(folder) if folder is not None else {}
         self._keep = keep
 
     def digests(self, layers: range) -> list[str]:

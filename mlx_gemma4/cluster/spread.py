@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,16 @@ import numpy as np
 from ..checkpoint.files import weight_files
 from ..checkpoint.load import fill, read_folder
 from ..errors import Gemma4Error
+from ..footprint import device
+from ..footprint.summary import of_folder
 from ..model import one_row
 from ..model.config import Config
+from . import facts
 from .crew import Crew, WorkerProcess
 from .cut import Cut, at, layer_tensors, part_config, part_tensors
-from .hosts import Hosts
-from .layers import digest, of_folder
+from .fit import Computer, best
+from .hosts import LOCAL, Hosts
+from .layers import digest, stored_tensors
 from .leader import LeadingModel
 from .worker import Assignment, type_name
 
@@ -55,7 +59,7 @@ def load_spread(
     """
     config, weights = read_folder(folder)
     crew = _crew_of(hosts)
-    cut = _cut(config, hosts)
+    cut = _cut(folder, config, crew, force)
     layout: Any = "plain"
     if one_row.applies(config.text_config, {n: t.shape for n, t in weights.items()}):
         layout = "one_row"
@@ -97,15 +101,27 @@ def _crew_of(hosts: Hosts) -> Crew:
     return _crew
 
 
-def _cut(config: Config, hosts: Hosts) -> Cut:
-    ranks, count = len(hosts.names) + 1, len(config.text_config.layer_types)
-    stops = hosts.cut or tuple(count * rank // ranks for rank in range(1, ranks))
-    return at(stops, config, ranks)
+def _cut(folder: Path, config: Config, crew: Crew, force: bool) -> Cut:
+    """The cut that is asked for, or else the best; an even one where nothing fits."""
+    names = crew.hosts.names
+    ranks, count = len(names) + 1, len(config.text_config.layer_types)
+    if crew.hosts.cut:
+        return at(crew.hosts.cut, config, ranks)
+    computers = [Computer("this computer", device.this(), facts.speed())]
+    computers += [Computer(one.name, one.facts.machine, one.facts.speed) for one in crew.workers]
+    if set(names) == {LOCAL}:  # one computer, which does several things while it is measured
+        computers = [replace(one, speed=1.0) for one in computers]
+    try:
+        return best(of_folder(folder), computers)
+    except Gemma4Error:
+        if not force:
+            raise
+        return at(tuple(count * rank // ranks for rank in range(1, ranks)), config, ranks)
 
 
 def _send_layers(crew: Crew, folder: Path, progress: Progress) -> None:
     """Send each worker what it has not; a layer is read when it is sent, a tensor at a time."""
-    tensors = of_folder(folder)
+    tensors = stored_tensors(folder)
     held = {}
     for worker in crew.workers:
         crew.tell_one(worker, "held")
