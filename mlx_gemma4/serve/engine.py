@@ -171,7 +171,7 @@ class Engine:
         await self._slot()
         conversation = self._conversation(request.thinking)
         try:
-            opened = conversation.open(turns, request.tools)
+            opened = conversation.open(turns, request.tools, read_ahead=False)
             replied = conversation.answer(request.sampling, request.grammar)
         finally:
             conversation.close()
@@ -238,7 +238,9 @@ class Engine:
         self._free += 1
 
     def _load(self) -> None:
-        ticket = self.send(commands.Load(self.options.model, self.options.force))
+        ticket = self.send(
+            commands.Load(self.options.model, self.options.force, self.options.slots)
+        )
         self._loading = asyncio.ensure_future(self._loaded(ticket))
 
     async def _loaded(self, ticket: Ticket) -> None:
@@ -291,9 +293,16 @@ class ServedConversation:
         self._settings = settings
         self._release = release
 
-    def open(self, turns: Sequence[commands.PastTurn] = (), tools: Sequence[Schema] = ()) -> Ticket:
+    def open(
+        self,
+        turns: Sequence[commands.PastTurn] = (),
+        tools: Sequence[Schema] = (),
+        read_ahead: bool = True,
+    ) -> Ticket:
         """Replace its turns and tools; what the caches hold of them is not read again."""
-        command = commands.Open(tuple(turns), self._settings, tuple(tools), conversation=self.name)
+        command = commands.Open(
+            tuple(turns), self._settings, tuple(tools), read_ahead, conversation=self.name
+        )
         return self._engine.send(command)
 
     def answer(
@@ -320,6 +329,6 @@ class ServedConversation:
     def close(self) -> None:
         """Close it after all that was sent; then its slot is free."""
         try:
-            self._engine.send(commands.Close(conversation=self.name), self._release)
+            self._engine.send(commands.Close(keep=True, conversation=self.name), self._release)
         except Gemma4Error:  # the worker is gone, and its slots with it
             self._release()

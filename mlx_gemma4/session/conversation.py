@@ -13,7 +13,6 @@ from typing import Any, Literal
 
 from ..chat.messages import ImagePart, Part, SoundPart, Turn, VideoPart
 from ..chat.render import Prompt
-from ..chat.tokenizer import Tokenizer
 from ..errors import Gemma4Error
 from ..events import ContextLow, Done, Dropped, Heard, Moved, Notice, ToolCall
 from ..generation.prefill_decode import Cancelled, Steps
@@ -23,8 +22,9 @@ from .pending_turn import PendingTurn, cut, held_once, medium_name, without_olde
 from .prefix_cache import PrefixCache
 from .prefix_store import PrefixStore
 from .rendering import Rendering
-from .reply import DrawnReplies, DrawnReply, Work, unless
+from .reply import DrawnReply, Work, unless
 from .rows import PromptRows
+from .shared import Shared
 from .transcriber import CLIP, INSTRUCTION, HearingMode, Transcriber
 
 WhenFull = Literal["stop", "drop"]
@@ -43,30 +43,35 @@ class Conversation:
         pending: what was added since the last reply.
         notices: what was not yet reported.
         cache: of all this.
+        owner: whose parked rows the cache was filled with last.
         transcriber: the side context.
     """
 
     def __init__(
         self,
         model: Gemma4,
-        tokenizer: Tokenizer,
+        shared: Shared,
         hearing: HearingMode,
         kv_bits: int | None,
         thinking: bool,
         when_full: WhenFull,
         store: PrefixStore | None,
+        context: int | None,
     ) -> None:
+        tokenizer = shared.tokenizer
         self.turns: list[Turn] = []
         self.pending = PendingTurn()
         self.notices: list[Notice] = []
         self.cache = PrefixCache(model, kv_bits)
+        self.owner = ""
         self._model = model
         self._tokenizer = tokenizer
         self._hearing = hearing
         self._when_full = when_full
+        self._context = context
         self._store = store
         self._look_in_store = False
-        self._drawn = DrawnReplies(tokenizer, model.config)
+        self._drawn = shared.drawn
         self._rendering = Rendering(tokenizer, model.config, thinking)
         package = getattr(model, "package", None)
         self._safe: int | None = package.audio_safe_position if package else None
@@ -77,7 +82,8 @@ class Conversation:
     @property
     def rows(self) -> int:
         """How many rows the context has."""
-        return self._model.config.text_config.max_position_embeddings
+        most = self._model.config.text_config.max_position_embeddings
+        return min(most, self._context or most)
 
     @property
     def all_turns(self) -> list[Turn]:
@@ -212,7 +218,8 @@ class Conversation:
         began_prompt = time.perf_counter()
         self._fill_from_store(prompt)
         header, opening = self._opening(prompt.prompt)
-        fed = yield from unless(cancelled, self.cache.feed(prompt, header), quiet=False)
+        reading = self.cache.feed(prompt, header, self._checkpoint(prompt.prompt))
+        fed = yield from unless(cancelled, reading, quiet=False)
         if fed is None:
             yield Done("cancelled")
             return
@@ -248,6 +255,12 @@ class Conversation:
         full = "length" if limit == max_tokens else "context"
         reason = "stop" if reply.ended else "cancelled" if interrupted else full
         yield Done(reason, stats, turn.ids if turn else ())
+
+    def parked(self) -> int:
+        """How many rows of this the store has, if that is more than the cache has."""
+        if self._store is None:
+            return 0
+        return self._store.longest(self.cache, self.settled().rows)
 
     def park(self, owner: str) -> bool:
         """Park what the cache holds; return whether anything had to be written."""
@@ -314,7 +327,7 @@ class Conversation:
     def _fill_from_store(self, new: PromptRows) -> None:
         """Hold what was parked of a conversation that was just opened, if that is more."""
         if self._look_in_store and self._store is not None:
-            self._store.fill(self.cache, new.rows)
+            self.owner = self._store.fill(self.cache, new.rows) or ""
         self._look_in_store = False
 
     def _opening(self, prompt: Prompt) -> tuple[int, tuple[int, ...]]:
@@ -328,6 +341,14 @@ class Conversation:
         if self.all_turns[-1].role == "tool" or ids[start : start + len(header)] != header:
             return start, ()
         return start, tuple(ids[start + len(header) :])
+
+    def _checkpoint(self, prompt: Prompt) -> int:
+        """The row after the system's turn, which other conversations may have too; or 0."""
+        ids, header = prompt.token_ids, self._tokenizer.encode("<|turn>system\n", special=True)
+        start = ids.index(header[0])
+        if ids[start : start + len(header)] != header:
+            return 0
+        return ids.index(header[0], start + 1)
 
     def _room(self, prompt: PromptRows) -> int:
         """Count the tokens that fit after a prompt; an error if there is no room for one."""

@@ -18,9 +18,11 @@ from . import persistence
 from .conversation import Conversation, WhenFull
 from .input import SessionInput
 from .pending_turn import PendingTurn
-from .prefix_cache import PrefixMark
+from .prefix_cache import PrefixCache, PrefixMark
 from .prefix_store import PrefixStore
 from .reply import Work
+from .rows import Row
+from .shared import Shared
 from .transcriber import HearingMode
 
 
@@ -59,6 +61,8 @@ class Session(SessionInput):
         when_full: what to do when less than an eighth of the context is left: "stop" waits until it
             is full, "drop" takes the oldest turns out until half of it is free.
         store: where `park` keeps rows on disk, and where those of `turns` are looked for.
+        context: the most tokens of the conversation, where that is less than the model's.
+        shared: what several sessions know together; None for nothing.
 
     Raises:
         Gemma4Error: the tokenizer cannot be read, a setting is something else, or the turns or
@@ -78,11 +82,15 @@ class Session(SessionInput):
         tokenizer: Tokenizer | None = None,
         when_full: WhenFull = "stop",
         store: PrefixStore | None = None,
+        context: int | None = None,
+        shared: Shared | None = None,
     ) -> None:
         _check("hearing", hearing, get_args(HearingMode))
         _check("when_full", when_full, get_args(WhenFull))
-        tokenizer = tokenizer or _tokenizer_of(model)
-        conversation = Conversation(model, tokenizer, hearing, kv_bits, thinking, when_full, store)
+        shared = shared or Shared.of(model, tokenizer)
+        conversation = Conversation(
+            model, shared, hearing, kv_bits, thinking, when_full, store, context
+        )
         super().__init__(model, conversation, image_tokens or model.config.image_tokens)
         self._thinking = thinking
         self._system = system
@@ -118,6 +126,39 @@ class Session(SessionInput):
         """
         self._conversation.cache.chunk = chunk
         self._conversation.transcriber.cache.chunk = chunk
+
+    @property
+    def rows(self) -> Sequence[Row]:
+        """What the rows of the conversation hold, in the caches or not."""
+        self._interrupt()
+        return self._conversation.settled().rows
+
+    @property
+    def cache(self) -> PrefixCache:
+        """What holds its rows; a look at it ends no reply."""
+        return self._conversation.cache
+
+    @property
+    def owner(self) -> str:
+        """In whose name rows were parked that it found on disk; else empty."""
+        return self._conversation.owner
+
+    @property
+    def parked(self) -> int:
+        """How many rows the store has of the conversation, if that is more than the cache has."""
+        self._interrupt()
+        return self._conversation.parked()
+
+    def release(self) -> PrefixCache:
+        """Let another session have its rows; this one must not be used again."""
+        self._interrupt()
+        return self.cache
+
+    def use(self, cache: PrefixCache) -> None:
+        """Continue with rows that another session has read."""
+        self._interrupt()
+        cache.chunk = self.cache.chunk
+        self._conversation.cache = cache
 
     @property
     def unread(self) -> int:
@@ -347,18 +388,6 @@ def _events(work: Work[None], progress: Progress | None) -> Generator[Event]:
                     progress(*step)
             elif step is not None:
                 yield step
-
-
-def _tokenizer_of(model: Gemma4) -> Tokenizer:
-    folder = getattr(model, "folder", None)
-    if folder is None:
-        raise Gemma4Error(
-            "tokenizer_missing",
-            "There is no tokenizer",
-            "The model was not read from a folder.",
-            "Pass a tokenizer to the session.",
-        )
-    return Tokenizer.from_folder(folder)
 
 
 def _check(name: str, value: str, allowed: tuple[str, ...]) -> None:
