@@ -85,7 +85,7 @@ def value(item: Any) -> str:
     if isinstance(item, str):
         return _quote(item)
     if isinstance(item, Mapping):
-        return _braces(f"{key}:{value(inner)}" for key, inner in _sorted(item))
+        return _braces(f"{key}:{value(inner)}" for key, inner in sorted_keys(item))
     if isinstance(item, Sequence):
         return "[" + ",".join(map(value, item)) + "]"
     return json.dumps(item) if item is None or isinstance(item, bool) else str(item)
@@ -99,7 +99,8 @@ def _braces(fields: Iterable[str]) -> str:
     return "{" + ",".join(fields) + "}"
 
 
-def _sorted(item: Schema) -> list[tuple[str, Any]]:
+def sorted_keys(item: Schema) -> list[tuple[str, Any]]:
+    """The keys and values in the order in which they are written."""
     return sorted(item.items(), key=lambda pair: pair[0].lower())
 
 
@@ -111,7 +112,7 @@ def _type(schema: Schema) -> str:
 
 
 def _properties(properties: Schema) -> str:
-    return _braces(f"{name}:{_property(schema)}" for name, schema in _sorted(properties))
+    return _braces(f"{name}:{_property(schema)}" for name, schema in sorted_keys(properties))
 
 
 def _property(schema: Schema) -> str:
@@ -137,7 +138,7 @@ def _property(schema: Schema) -> str:
 def _items(schema: Schema) -> str:
     """Describe what a list holds: here all keys of the schema, sorted."""
     fields = []
-    for key, inner in _sorted(schema):
+    for key, inner in sorted_keys(schema):
         if key == "properties" and isinstance(inner, Mapping):
             fields.append(f"properties:{_properties(inner)}")
         elif key == "type":

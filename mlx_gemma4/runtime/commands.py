@@ -57,11 +57,13 @@ class Load:
         model: a folder, or a name of Package.toml.
         force: load it even if it does not fit into the memory.
         slots: the most conversations whose rows are held, open or kept.
+        grammars: build what `Reply.grammar` needs now, in a thread, instead of with the first one.
     """
 
     model: str | Path
     force: bool = False
     slots: int = SLOTS
+    grammars: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -199,6 +201,9 @@ class Reply(InConversation):
     top_k: int | None = None
     seed: int | None = None
     heard: bool = False
+    grammar: Mapping[str, Any] | None = None
+    must_call: tuple[str, ...] = ()
+    may_call: bool = True
 
 
 @dataclass(frozen=True)

@@ -22,10 +22,11 @@ from ..events import Event
 from ..generation.prefill_decode import CHUNK
 from ..media.audio import RATE, read_sound
 from ..model.gemma4 import Gemma4
+from ..session.constrained import prepare_grammars, tokenizer_of
 from ..session.prefix_store import PrefixStore
+from ..session.reply import DrawnReplies
 from ..session.rows import common
 from ..session.session import Session
-from ..session.shared import Shared
 from . import commands
 from .past import MediaCache, turns_of
 from .reports import Figures, ImageAdded, Loaded, Noted, Reading, Rereading, WorkerEvent
@@ -85,7 +86,7 @@ class Slots:
         self._slots: dict[str, Slot] = {}
         self._media = MediaCache()
         self._limit = commands.SLOTS
-        self._shared: Shared | None = None
+        self._drawn: DrawnReplies | None = None
 
     def load(self, command: commands.Load) -> Reporting:
         """Load a model.
@@ -97,9 +98,11 @@ class Slots:
         yield None
         began = time.perf_counter()
         self._model, notes = load_noted(command.model, command.force)
-        self._limit, self._shared = command.slots, None
+        self._limit, self._drawn = command.slots, None
         for note in notes:
             yield Noted(note)
+        if command.grammars:
+            prepare_grammars(self._model)
         config = self._model.config
         yield Loaded(
             str(self._model.folder),
@@ -203,7 +206,7 @@ class Slots:
                 self._close(conversation)
             except Gemma4Error as error:  # nobody waits for this any more
                 log.warning("The conversation %s was not parked: %s", conversation, error)
-        self._model = self._shared = None
+        self._model = self._drawn = None
         gc.collect()
         mx.synchronize()
         mx.clear_cache()
@@ -282,8 +285,8 @@ class Slots:
         store = None
         if settings.park is not None:
             store = PrefixStore(settings.park, settings.park_bytes)
-        if self._shared is None:
-            self._shared = Shared.of(self._model)
+        if self._drawn is None:
+            self._drawn = DrawnReplies(tokenizer_of(self._model), self._model.config)
         session = Session(
             self._model,
             system=settings.system,
@@ -294,7 +297,7 @@ class Slots:
             when_full=settings.when_full,
             store=store,
             context=settings.context,
-            shared=self._shared,
+            drawn=self._drawn,
         )
         session.set_chunk(lambda: SHORT_CHUNK if self._urgent(conversation) else CHUNK)
         return session
@@ -333,6 +336,9 @@ class Slots:
             seed=command.seed,
             heard=command.heard,
             cancelled=cancelled,
+            grammar=command.grammar,
+            must_call=command.must_call,
+            may_call=command.may_call,
         )
         with closing(reply):
             for step in reply:

@@ -172,7 +172,12 @@ class Engine:
         conversation = self._conversation(request.thinking)
         try:
             opened = conversation.open(turns, request.tools, read_ahead=False)
-            replied = conversation.answer(request.sampling, request.grammar)
+            replied = conversation.answer(
+                request.sampling,
+                request.grammar,
+                must_call=request.must_call,
+                may_call=request.tool_choice != "none",
+            )
         finally:
             conversation.close()
         done = False
@@ -239,7 +244,7 @@ class Engine:
 
     def _load(self) -> None:
         ticket = self.send(
-            commands.Load(self.options.model, self.options.force, self.options.slots)
+            commands.Load(self.options.model, self.options.force, self.options.slots, grammars=True)
         )
         self._loading = asyncio.ensure_future(self._loaded(ticket))
 
@@ -306,7 +311,12 @@ class ServedConversation:
         return self._engine.send(command)
 
     def answer(
-        self, sampling: Sampling, grammar: Schema | None = None, heard: bool = False
+        self,
+        sampling: Sampling,
+        grammar: Schema | None = None,
+        heard: bool = False,
+        must_call: Sequence[str] = (),
+        may_call: bool = True,
     ) -> Ticket:
         """Answer what was opened or added; the ticket has the events of the reply."""
         return self._engine.send(
@@ -317,6 +327,9 @@ class ServedConversation:
                 top_k=sampling.top_k,
                 seed=sampling.seed,
                 heard=heard,
+                grammar=grammar,
+                must_call=tuple(must_call),
+                may_call=may_call,
                 conversation=self.name,
             )
         )

@@ -13,18 +13,19 @@ from typing import Any, Literal
 
 from ..chat.messages import ImagePart, Part, SoundPart, Turn, VideoPart
 from ..chat.render import Prompt
+from ..chat.tokenizer import Tokenizer
 from ..errors import Gemma4Error
 from ..events import ContextLow, Done, Dropped, Heard, Moved, Notice, ToolCall
 from ..generation.prefill_decode import Cancelled, Steps
 from ..generation.sampler import Sampler
 from ..model.gemma4 import Gemma4
+from .constrained import ReplyRules
 from .pending_turn import PendingTurn, cut, held_once, medium_name, without_oldest
 from .prefix_cache import PrefixCache
 from .prefix_store import PrefixStore
 from .rendering import Rendering
-from .reply import DrawnReply, Work, unless
+from .reply import DrawnReplies, DrawnReply, Work, unless
 from .rows import PromptRows
-from .shared import Shared
 from .transcriber import CLIP, INSTRUCTION, HearingMode, Transcriber
 
 WhenFull = Literal["stop", "drop"]
@@ -50,7 +51,8 @@ class Conversation:
     def __init__(
         self,
         model: Gemma4,
-        shared: Shared,
+        tokenizer: Tokenizer,
+        drawn: DrawnReplies,
         hearing: HearingMode,
         kv_bits: int | None,
         thinking: bool,
@@ -58,7 +60,6 @@ class Conversation:
         store: PrefixStore | None,
         context: int | None,
     ) -> None:
-        tokenizer = shared.tokenizer
         self.turns: list[Turn] = []
         self.pending = PendingTurn()
         self.notices: list[Notice] = []
@@ -71,7 +72,7 @@ class Conversation:
         self._context = context
         self._store = store
         self._look_in_store = False
-        self._drawn = shared.drawn
+        self._drawn = drawn
         self._rendering = Rendering(tokenizer, model.config, thinking)
         package = getattr(model, "package", None)
         self._safe: int | None = package.audio_safe_position if package else None
@@ -189,7 +190,12 @@ class Conversation:
             self._room(self.prompt())
 
     def answer(
-        self, sampler: Sampler, max_tokens: int | None, heard: bool, cancelled: Cancelled | None
+        self,
+        sampler: Sampler,
+        max_tokens: int | None,
+        heard: bool,
+        cancelled: Cancelled | None,
+        rules: ReplyRules,
     ) -> Work[None]:
         """Answer what is pending; arguments and events are those of `Session.reply`."""
         began = time.perf_counter()
@@ -224,11 +230,14 @@ class Conversation:
             yield Done("cancelled")
             return
         logits, new_tokens = fed
+        constraint = None
+        if rules.any:
+            constraint = yield from unless(cancelled, rules.constraint(), quiet=True)
         seconds = time.perf_counter() - began_prompt
         reply = DrawnReply(self._tokenizer, self._model.config, opening)
         interrupted, turn = True, None
         try:
-            with closing(self.cache.draw(logits, sampler, limit, cancelled)) as drawn:
+            with closing(self.cache.draw(logits, sampler, limit, cancelled, constraint)) as drawn:
                 yield from reply.take(drawn)
             interrupted = not reply.ended and len(reply.ids) < limit
         finally:  # also where the iterator is closed in the middle of a reply
