@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NoReturn
 from .. import __version__
 from ..errors import Gemma4Error
 from ..hub import catalog
-from . import bench, evaluate, fit, listen, live, models, streams, tools
+from . import bench, evaluate, fit, listen, live, models, serve, streams, tools
 from . import options as shared
 from .answer import print_json, print_text, stats_line
 from .options import Option, swallowed
@@ -37,6 +37,7 @@ OPTIONS = (
     Option("--think", "let the model think first; its thought goes to stderr"),
     Option("--split-audio", "hear a longer sound as several clips"),
     tools.OPTION,
+    tools.SCHEMA,
     shared.JSON,
     Option("--stats", "print counts and speeds on stderr"),
     Option("--force", "load the model even if it does not fit into the memory"),
@@ -110,6 +111,7 @@ def _parser() -> argparse.ArgumentParser:
     ask.set_defaults(run=_ask)
     live.add(commands)
     listen.add(commands)
+    serve.add(commands)
     models.add(commands)
     fit.add(commands)
     evaluate.add(commands)
@@ -122,6 +124,7 @@ def _ask(options: argparse.Namespace) -> None:
         options.question = swallowed(options, lambda value: not _is_file(value))
     question = _question(options)
     declared = tools.read(options.tools)
+    schema = tools.read_schema(options.schema)
     if options.model is None:
         tell("No --model given: this is the tiny demonstration model, not Gemma.")
     from ..runtime.slots import load_noted
@@ -134,6 +137,7 @@ def _ask(options: argparse.Namespace) -> None:
         temperature=options.temperature,
         seed=options.seed,
         progress=_show_progress if sys.stderr.isatty() else None,
+        grammar=schema,
     )
     done = print_json(events) if options.json else print_text(events)
     if done.reason == "length":

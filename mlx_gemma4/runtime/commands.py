@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
+from ..chat.messages import ImagePart, SoundPart
 from ..events import Thought, ToolCall
 from ..media.sources import Source
 from ..media.video import Film
@@ -52,13 +53,15 @@ class Load:
     Attributes:
         model: a folder, or a name of Package.toml.
         force: load it even if it does not fit into the memory.
+        grammars: build what `Reply.grammar` needs now, in a thread, instead of with the first one.
     """
 
     model: str | Path
     force: bool = False
+    grammars: bool = False
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class InConversation:
     """A command to one conversation; those of one are carried out in their order."""
 
@@ -110,8 +113,12 @@ class AddToolResult(InConversation):
     content: str | Mapping[str, Any] | Sequence[Any]
 
 
-PastPart = AddText | AddImage | AddSound | AddVideo | AddToolResult | Thought | ToolCall
-"""What a past turn is made of: what adds to the next one, and what the model drew but its text."""
+PastPart = (
+    AddText | AddImage | AddSound | AddVideo | AddToolResult | ImagePart | SoundPart
+    | Thought | ToolCall
+)  # fmt: skip
+"""What a past turn is made of: what adds to the next one, media as the model takes them, and what
+the model drew but its text."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,13 +126,13 @@ class PastTurn:
     """A turn that a conversation holds already.
 
     Attributes:
-        role: "user" or "model"; a result of a tool belongs to a turn of the user.
+        role: "system" comes first; a result of a tool belongs to a turn of the user.
         parts: in order. The `conversation` of each is not looked at.
         ids: of a model's turn, `Done.ids` of the reply: they spare reading it again.
         interrupted: the reply was cancelled before it ended.
     """
 
-    role: Literal["user", "model"]
+    role: Literal["system", "user", "model"]
     parts: tuple[PastPart, ...]
     ids: tuple[int, ...] = ()
     interrupted: bool = False
@@ -182,6 +189,8 @@ class Reply(InConversation):
     top_k: int | None = None
     seed: int | None = None
     heard: bool = False
+    grammar: Mapping[str, Any] | None = None
+    must_call: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

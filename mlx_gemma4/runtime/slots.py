@@ -22,6 +22,7 @@ from ..events import Event, Heard
 from ..generation.prefill_decode import CHUNK
 from ..media.audio import RATE, read_sound
 from ..model.gemma4 import Gemma4
+from ..session.constrained import prepare_grammars
 from ..session.prefix_store import PrefixStore
 from ..session.session import Session
 from . import commands
@@ -81,6 +82,8 @@ class Slots:
         self._model, notes = load_noted(command.model, command.force)
         for note in notes:
             yield Noted(note)
+        if command.grammars:
+            prepare_grammars(self._model)
         config = self._model.config
         yield Loaded(
             str(self._model.folder),
@@ -88,6 +91,7 @@ class Slots:
             config.text_config.max_position_embeddings,
             config.vision_config is not None,
             config.audio_config is not None,
+            config.image_tokens,
         )
 
     def work(self, command: commands.InConversation, cancelled: Callable[[], bool]) -> Reporting:
@@ -276,6 +280,8 @@ class Slots:
             seed=command.seed,
             heard=command.heard,
             cancelled=cancelled,
+            grammar=command.grammar,
+            must_call=command.must_call,
         )
         with closing(reply):
             for step in reply:

@@ -5,7 +5,6 @@ follow it: what of a step they hold already is not fed again. Work that takes lo
 whoever drives it may do other work between two steps.
 """
 
-import operator
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -13,18 +12,20 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from ..chat.messages import ImagePart, Part, SoundPart, Turn, VideoPart
-from ..chat.render import Prompt, render, unfinished
+from ..chat.render import Prompt
 from ..chat.tokenizer import Tokenizer
 from ..errors import Gemma4Error
 from ..events import ContextLow, Done, Dropped, Heard, Moved, Notice, ToolCall
 from ..generation.prefill_decode import Cancelled, Steps
 from ..generation.sampler import Sampler
 from ..model.gemma4 import Gemma4
+from .constrained import ReplyRules
 from .pending_turn import PendingTurn, cut, held_once, medium_name, without_oldest
 from .prefix_cache import PrefixCache
 from .prefix_store import PrefixStore
+from .rendering import Rendering
 from .reply import DrawnReplies, DrawnReply, Work, unless
-from .rows import PromptRows, with_rows
+from .rows import PromptRows
 from .transcriber import CLIP, INSTRUCTION, HearingMode, Transcriber
 
 WhenFull = Literal["stop", "drop"]
@@ -60,16 +61,14 @@ class Conversation:
         self.pending = PendingTurn()
         self.notices: list[Notice] = []
         self.cache = PrefixCache(model, kv_bits)
-        self._tools: tuple[Mapping[str, Any], ...] = ()
         self._model = model
         self._tokenizer = tokenizer
         self._hearing = hearing
-        self._thinking = thinking
         self._when_full = when_full
         self._store = store
         self._look_in_store = False
         self._drawn = DrawnReplies(tokenizer, model.config)
-        self._rendered: dict[bool, tuple[list[Turn], PromptRows]] = {}
+        self._rendering = Rendering(tokenizer, model.config, thinking)
         package = getattr(model, "package", None)
         self._safe: int | None = package.audio_safe_position if package else None
         instruction: str = (package and package.transcribe) or INSTRUCTION
@@ -94,23 +93,22 @@ class Conversation:
 
     def open(self, turns: Sequence[Turn], tools: Sequence[Mapping[str, Any]]) -> None:
         """Replace the turns and tools; nothing is pending then."""
+        self._rendering.open(tools)
         self.turns = [
             self._drawn.restored(replace(turn, parts=tuple(map(held_once, turn.parts))))
             for turn in turns
         ]
-        self._tools = tuple(tools)
-        self._rendered.clear()
         self._look_in_store = self._store is not None
         self.pending = PendingTurn()
         self.transcriber.reset()
 
     def prompt(self) -> PromptRows:
         """Render everything up to where the reply starts."""
-        return self._render(True)
+        return self._rendering.prompt(self.all_turns)
 
     def settled(self) -> PromptRows:
         """Render everything as far as it is sure, whatever follows."""
-        return self._render(False)
+        return self._rendering.settled(self.all_turns, bool(self.pending.turns))
 
     def unread(self) -> int:
         """How many rows of this neither the cache nor the store holds."""
@@ -186,7 +184,12 @@ class Conversation:
             self._room(self.prompt())
 
     def answer(
-        self, sampler: Sampler, max_tokens: int | None, heard: bool, cancelled: Cancelled | None
+        self,
+        sampler: Sampler,
+        max_tokens: int | None,
+        heard: bool,
+        cancelled: Cancelled | None,
+        rules: ReplyRules,
     ) -> Work[None]:
         """Answer what is pending; arguments and events are those of `Session.reply`."""
         began = time.perf_counter()
@@ -220,11 +223,14 @@ class Conversation:
             yield Done("cancelled")
             return
         logits, new_tokens = fed
+        constraint = None
+        if rules.any:
+            constraint = yield from unless(cancelled, rules.constraint(), quiet=True)
         seconds = time.perf_counter() - began_prompt
         reply = DrawnReply(self._tokenizer, self._model.config, opening)
         interrupted, turn = True, None
         try:
-            with closing(self.cache.draw(logits, sampler, limit, cancelled)) as drawn:
+            with closing(self.cache.draw(logits, sampler, limit, cancelled, constraint)) as drawn:
                 yield from reply.take(drawn)
             interrupted = not reply.ended and len(reply.ids) < limit
         finally:  # also where the iterator is closed in the middle of a reply
@@ -366,24 +372,3 @@ class Conversation:
         if dropped:
             self.notices.append(Dropped(dropped))
         return dropped
-
-    def _render(self, open_reply: bool) -> PromptRows:
-        turns, config = self.all_turns, self._model.config
-        before, rendered = self._rendered.get(open_reply, ([], None))
-        if rendered and len(before) == len(turns) and all(map(operator.is_, before, turns)):
-            return rendered
-        if not turns:
-            return PromptRows(Prompt([], [], [], []), [], config)
-        prompt = render(
-            turns,
-            self._tokenizer,
-            config,
-            thinking=self._thinking,
-            tools=self._tools,
-            open_reply=open_reply,
-        )
-        if not open_reply and self.pending.turns and turns[-1].role == "user":
-            prompt = unfinished(prompt, self._tokenizer, config)
-        rendered = with_rows(prompt, turns, config)
-        self._rendered[open_reply] = turns, rendered
-        return rendered

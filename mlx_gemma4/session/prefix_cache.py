@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import mlx.core as mx
 import numpy as np
 
+from ..generation.constrain import Constraint, decode_constrained
 from ..generation.prefill_decode import CHUNK, Cancelled, Steps, decode, prefill
 from ..generation.sampler import Sampler
 from ..limits import SEGMENT
@@ -114,12 +115,22 @@ class PrefixCache:
         return common(new.rows, self.rows)
 
     def draw(
-        self, logits: mx.array, sampler: Sampler, limit: int, cancelled: Cancelled | None = None
+        self,
+        logits: mx.array,
+        sampler: Sampler,
+        limit: int,
+        cancelled: Cancelled | None = None,
+        constraint: Constraint | None = None,
     ) -> Generator[int]:
         """Draw at most `limit` ids of a reply after what was fed, as `decode` does."""
         drawn: list[Row] = []
         ends = self.model.config.eos_token_ids
-        drawing = decode(self.model, logits, self._cache, sampler, ends, limit, cancelled)
+        place = self.model, logits, self._cache, sampler, ends, limit
+        drawing = (
+            decode_constrained(*place, constraint, cancelled)
+            if constraint
+            else decode(*place, cancelled)
+        )
         try:
             with closing(drawing):
                 for token_id in drawing:

@@ -15,6 +15,7 @@ from ..generation.prefill_decode import Cancelled, Progress, Steps, finish
 from ..generation.sampler import Sampler
 from ..model.gemma4 import Gemma4
 from . import persistence
+from .constrained import ReplyRules, tokenizer_of
 from .conversation import Conversation, WhenFull
 from .input import SessionInput
 from .pending_turn import PendingTurn
@@ -81,9 +82,10 @@ class Session(SessionInput):
     ) -> None:
         _check("hearing", hearing, get_args(HearingMode))
         _check("when_full", when_full, get_args(WhenFull))
-        tokenizer = tokenizer or _tokenizer_of(model)
+        tokenizer = tokenizer or tokenizer_of(model)
         conversation = Conversation(model, tokenizer, hearing, kv_bits, thinking, when_full, store)
         super().__init__(model, conversation, image_tokens or model.config.image_tokens)
+        self._tokenizer = tokenizer
         self._thinking = thinking
         self._system = system
         self._tools = tuple(tools)
@@ -107,8 +109,9 @@ class Session(SessionInput):
         self._interrupt()
         others = [turn for turn in turns if turn.role != "system" or self._system is None]
         system = [Turn("system", (TextPart(self._system),))] if self._system else []
-        self._tools = self._tools if tools is None else tuple(tools)
-        self._conversation.open([*system, *others], self._tools)
+        tools = self._tools if tools is None else tuple(tools)
+        self._conversation.open([*system, *others], tools)
+        self._tools = tools
 
     def set_chunk(self, chunk: Callable[[], int]) -> None:
         """Have a function asked for the tokens in each chunk of prefill, instead of CHUNK.
@@ -148,6 +151,8 @@ class Session(SessionInput):
         progress: Progress | None = None,
         cancelled: Cancelled | None = None,
         heard: bool = False,
+        grammar: Mapping[str, Any] | None = None,
+        must_call: Sequence[str] = (),
     ) -> Generator[Event]:
         """Answer what was added since the last reply; the work is done while the events are read.
 
@@ -164,6 +169,9 @@ class Session(SessionInput):
             cancelled: asked between chunks and tokens whether to stop.
             heard: ask for a transcript of sound that is part of the conversation, too. It is drawn
                 after the answer, which need not wait for it, and in the side context.
+            grammar: a JSON schema that the answer keeps to, after its thought; where there are
+                tools, they may be called instead.
+            must_call: names of tools: the reply calls one of them, and is nothing else.
 
         Returns:
             Notices that were not taken; Heard where sound was transcribed; Token, Thought and
@@ -175,11 +183,12 @@ class Session(SessionInput):
             reply was begun) and tokens_per_second.
 
         Raises:
-            Gemma4Error: if nothing was added, a setting is out of range, or the conversation is
-                longer than the context.
+            Gemma4Error: if nothing was added, a setting is out of range, the conversation is longer
+                than the context, or the schema cannot be kept to ("grammar_unusable": `facts` has
+                the "param", the place in the schema).
         """
         work = self.replying(
-            max_tokens, temperature, top_p, top_k, seed, cancelled=cancelled, heard=heard
+            max_tokens, temperature, top_p, top_k, seed, cancelled, heard, grammar, must_call
         )
         return self._started(_events(work, progress))
 
@@ -192,6 +201,8 @@ class Session(SessionInput):
         seed: int | None = None,
         cancelled: Cancelled | None = None,
         heard: bool = False,
+        grammar: Mapping[str, Any] | None = None,
+        must_call: Sequence[str] = (),
     ) -> Work[None]:
         """As `reply`, in steps.
 
@@ -214,8 +225,11 @@ class Session(SessionInput):
             config.suppress_tokens,
             secrets.randbits(32) if seed is None else seed,
         )
+        rules = ReplyRules(self._tokenizer, config, self._thinking, self._tools, grammar, must_call)
         self._conversation.check()
-        return self._started(self._conversation.answer(sampler, max_tokens, heard, cancelled))
+        return self._started(
+            self._conversation.answer(sampler, max_tokens, heard, cancelled, rules)
+        )
 
     def mark(self) -> SessionMark:
         """Remember this place, for `rewind`. It holds on to the cache's buffers while it lives.
@@ -346,18 +360,6 @@ def _events(work: Work[None], progress: Progress | None) -> Generator[Event]:
                     progress(*step)
             elif step is not None:
                 yield step
-
-
-def _tokenizer_of(model: Gemma4) -> Tokenizer:
-    folder = getattr(model, "folder", None)
-    if folder is None:
-        raise Gemma4Error(
-            "tokenizer_missing",
-            "There is no tokenizer",
-            "The model was not read from a folder.",
-            "Pass a tokenizer to the session.",
-        )
-    return Tokenizer.from_folder(folder)
 
 
 def _check(name: str, value: str, allowed: tuple[str, ...]) -> None:
