@@ -151,7 +151,7 @@ def text_only(modalities: object, speaks: bool, param: str) -> bool:
     if not speaks:
         raise refused(
             "voice_missing",
-            "Answers cannot be spoken: neither say nor espeak-ng is on this computer.",
+            "Answers cannot be spoken: this computer has no voice.",
             'Set output_modalities to ["text"], or install espeak-ng where the server runs.',
             param,
         )
