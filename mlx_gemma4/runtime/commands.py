@@ -92,11 +92,15 @@ class AddImage(InConversation):
     image_tokens: int | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class AddSound(InConversation):
-    """Add a sound file; a longer one than the model's limit is split at its pauses."""
+    """Add a sound; a longer one than the model's limit is split at its pauses.
 
-    path: str | Path
+    Attributes:
+        path: its file; or (n, 640) frames, as `Hear` brings them.
+    """
+
+    path: str | Path | NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
@@ -206,6 +210,13 @@ class Reply(InConversation):
     may_call: bool = True
 
 
+@dataclass(frozen=True, eq=False)
+class Transcribe(InConversation):
+    """Transcribe (n, 640) frames beside the conversation, which stays as it is; see `Heard`."""
+
+    frames: NDArray[np.float32]
+
+
 @dataclass(frozen=True)
 class Stop(InConversation):
     """Cancel what was asked of this conversation before, within one token or chunk.
@@ -221,5 +232,5 @@ class Discard(InConversation):
 
 Command = (
     Load | Open | Close | Park | AddText | AddImage | AddSound | AddVideo | AddToolResult
-    | Hear | EndSpeech | Reply | Stop | Discard
+    | Hear | EndSpeech | Reply | Transcribe | Stop | Discard
 )  # fmt: skip

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from .. import load
 from ..errors import Gemma4Error
-from ..events import Event
+from ..events import Event, Heard
 from ..generation.prefill_decode import CHUNK
 from ..media.audio import RATE, read_sound
 from ..model.gemma4 import Gemma4
@@ -136,16 +136,21 @@ class Slots:
             case commands.AddImage(image, image_tokens):
                 yield self._add_image(conversation, image, image_tokens)
             case commands.AddSound(path):
-                recording = read_sound(path)
-                for note in recording.notes:
-                    yield Noted(note)
-                self._session(conversation).add_audio(recording.samples, RATE, "split")
+                if isinstance(path, np.ndarray):
+                    self._session(conversation).add_frames(path)
+                else:
+                    recording = read_sound(path)
+                    for note in recording.notes:
+                        yield Noted(note)
+                    self._session(conversation).add_audio(recording.samples, RATE, "split")
             case commands.AddVideo(video):
                 self._session(conversation).add_video(video)
             case commands.AddToolResult(call_id, content):
                 self._session(conversation).add_tool_result(call_id, content)
             case commands.Reply():
                 yield from self._reply(command, cancelled)
+            case commands.Transcribe(frames):
+                yield from self._transcribe(conversation, frames, cancelled)
             case commands.Discard():
                 self._session(conversation).discard()
         yield from self.notices(conversation)
@@ -324,6 +329,18 @@ class Slots:
         tokens = image_tokens or slot.settings.image_tokens or self._model.config.image_tokens
         self._media.keep(image, tokens, picture)  # opening the conversation reads it again
         return ImageAdded(picture.original, picture.size, len(picture.patches), picture.notes)
+
+    def _transcribe(
+        self, conversation: str, frames: NDArray[np.float32], cancelled: Callable[[], bool]
+    ) -> Reporting:
+        with closing(self._session(conversation).transcribing(frames)) as steps:
+            while not cancelled():
+                try:
+                    next(steps)
+                except StopIteration as end:
+                    yield Heard(end.value)
+                    return
+                yield None
 
     def _reply(self, command: commands.Reply, cancelled: Callable[[], bool]) -> Reporting:
         slot = self._slot(command.conversation)
