@@ -138,7 +138,7 @@ def _ask(options: argparse.Namespace) -> None:
     schema = tools.read_schema(options.schema)
     if options.model is None:
         tell("No --model given: this is the tiny demonstration model, not Gemma.")
-    from ..runtime.slots import load_noted
+    from ..runtime.loading import load_noted
 
     hosts = hosting.chosen(options)
     spread = (hosts, hosting.sending()) if hosts else ()

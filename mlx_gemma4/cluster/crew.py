@@ -19,7 +19,7 @@ from queue import Empty, Queue
 from typing import IO, Any
 
 from ..errors import Gemma4Error
-from . import facts, mac, ssh
+from . import facts, mac, paths, ssh
 from .control import PROTOCOL, ControlLine, Message
 from .hosts import LOCAL, LOST, Facts, Hosts
 from .ring import Ring, connect, free_port
@@ -235,12 +235,14 @@ class Crew:
     def _connect(self) -> None:
         """Connect the ring, in which the leader is rank 0."""
         own = self.workers[-1].facts.leader  # as the rank that connects to it sees it
+        for worker in self.workers:
+            threading.Thread(target=self._read, args=(worker,), daemon=True).start()
+        self._check_paths(own)
         addresses = [(own, free_port(own))]
         addresses += [(worker.facts.address, worker.facts.port) for worker in self.workers]
         nonce = secrets.token_hex(32)
         for worker in self.workers:
-            worker.line.send("ring", worker.rank, addresses, nonce)
-            threading.Thread(target=self._read, args=(worker,), daemon=True).start()
+            self.tell_one(worker, "ring", worker.rank, addresses, nonce)
         try:
             self._ring = connect(0, addresses, nonce)
         except Gemma4Error:
@@ -249,6 +251,35 @@ class Crew:
         threading.Thread(target=self._watch, daemon=True).start()
         for worker in self.workers:
             self.reply(worker, "connected")
+
+    def _check_paths(self, own: str) -> None:
+        """Have each rank connect to the next one, with time-outs that MLX's ring has not.
+
+        Raises:
+            Gemma4Error: one cannot.
+        """
+        for rank, worker in enumerate((*self.workers, None)):
+            place = own
+            if worker is not None:
+                self.tell_one(worker, "listen")
+                place, port = worker.facts.address, self.reply(worker, "listening")[1]
+            else:
+                port = paths.listen_once(own)
+            if rank:
+                before = self.workers[rank - 1]
+                self.tell_one(before, "reach", place, port)
+                name, failure = before.name, str(self.reply(before, "reached")[1])
+            else:
+                name, failure = "This computer", paths.reach(place, port)
+            if failure:
+                to = "this computer" if worker is None else worker.name
+                raise Gemma4Error(
+                    "ring_unreachable",
+                    "The computers cannot reach each other",
+                    f"{name} cannot connect to {to} at {place}: {failure}.",
+                    "Allow it in the firewall; on macOS 15 and later also in System Settings, "
+                    "Privacy & Security, Local Network.",
+                )
 
     def _read(self, worker: WorkerProcess) -> None:
         """Take in what a worker sends, until its line is closed."""

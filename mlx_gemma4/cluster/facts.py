@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 import mlx.core as mx
 
 from ..footprint import device
+from . import mac, paths
 from .control import PROTOCOL
 from .hosts import Facts
 from .ring import free_port
@@ -29,6 +30,8 @@ def gather() -> Facts:
         address,
         free_port(address),
         leader,
+        link_name(address),
+        mac.firewall(),
         speed(),
     )
 
@@ -37,6 +40,13 @@ def link() -> tuple[str, str]:
     """The addresses of the leader and of this computer on the link that ssh came by."""
     client, _, own, *_ = os.environ.get("SSH_CONNECTION", "127.0.0.1 0 127.0.0.1").split()
     return client, own
+
+
+def link_name(address: str) -> str:
+    """The network interface of an address, and what macOS calls it."""
+    interface = paths.interface(address)
+    service = mac.network_service(interface)
+    return f"{interface}, {service}" if service else interface
 
 
 def installed(package: str) -> str:
@@ -49,9 +59,9 @@ def installed(package: str) -> str:
 
 def system() -> str:
     """The operating system, its build and the processor."""
-    release = ".".join(map(str, device.macos()))
-    name = f"macOS {release}" if release else f"{platform.system()} {platform.release()}"
-    return f"{name}, {platform.machine()}"
+    if device.is_mac():
+        return mac.system()
+    return f"{platform.system()} {platform.release()}, {platform.machine()}"
 
 
 def speed() -> float:

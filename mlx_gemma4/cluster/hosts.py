@@ -74,6 +74,8 @@ class Facts:
         machine: what a model may take there.
         address: where it listens while the ring connects, and `port`.
         leader: the address under which it sees the leader.
+        link: the network interface of that address.
+        firewall: whether the system's firewall is on; empty where that is not known.
         speed: bytes of weights that it reads in a second, as measured.
     """
 
@@ -85,6 +87,8 @@ class Facts:
     address: str
     port: int
     leader: str
+    link: str
+    firewall: str
     speed: float
 
     def json(self) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from ..model.config import Config
 from ..model.gemma4 import Gemma4
 from ..model.inputs import Inputs
 from ..model.text import Layout
-from . import facts, mac, ring
+from . import facts, mac, paths, ring
 from .control import ControlLine, Message
 from .cut import part_config
 from .hosts import LOST
@@ -38,7 +38,7 @@ BEAT = 1.0
 """Seconds between two signs of life."""
 SILENCE = 60.0
 """Seconds without a sign of the leader after which a worker ends: its link is dead."""
-CARRY_TENSORS = ("step", "fill", "layer")
+CARRY_TENSORS = ("step", "fill", "layer", "bounce")
 """Messages whose last entry lists tensors that follow over the ring: [shape, type, rank] each."""
 _FREED_ROWS = 256  # rows after which freed buffers are given back, as in prefill and decode
 
@@ -165,8 +165,13 @@ class ClusterWorker:
                 counts = {"caches": len(self._caches), "marks": len(self._marks)}
                 memory = mx.get_active_memory(), mx.get_peak_memory()
                 self._line.send("count", {**counts, "active": memory[0], "peak": memory[1]})
-            case ["echo", *content]:
-                self._line.send("echo", *content)
+            case ["listen"]:
+                self._line.send("listening", paths.listen_once(facts.link()[1]))
+            case ["reach", host, port]:
+                self._line.send("reached", paths.reach(host, port))
+            case ["bounce", _]:
+                for one in expected:
+                    self._need_ring.send(self._need_ring.take(one), 0)
             case _:
                 raise ValueError(f"{message[0]!r} is no message of the protocol")
 
