@@ -311,7 +311,7 @@ class Crew:
                 worker.quiet += 1
                 if worker.quiet * _LOOK >= self.hosts.patience:
                     seconds = f"{self.hosts.patience:g}"
-                    self._lose(worker, _lost(worker, f"It gave no sign of life for {seconds} s."))
+                    self._lose(worker, _lost(worker, f"It was silent for {seconds} s."))
 
     def _reason(self, worker: WorkerProcess) -> Gemma4Error:
         status = worker.status()
