@@ -212,16 +212,16 @@ def explained(repo: str, revision: str) -> Iterator[None]:
 
 def _refused(error: errors.HfHubHTTPError, repo: str, page: str) -> Gemma4Error:
     status = error.response.status_code
-    said = error.server_message or error.response.reason_phrase
     absent = "The token is refused" if get_token() else "It is absent, or private: no token is set"
     causes = {401: absent, 403: "This account may not read it", 404: "The Hub does not know it"}
     if status in causes:
         return Gemma4Error(
             "repository_missing",
             f"{repo} is not to be had",
-            f"{causes[status]} (status {status}: {said}).",
+            f"{causes[status]} (status {status}).",
             f"Look for it at {page}. If it is private, run `hf auth login` or set HF_TOKEN.",
         )
+    said = error.server_message or error.response.reason_phrase
     return Gemma4Error(
         "hub_refused",
         f"The Hub does not serve {repo}",
