@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NoReturn
 from .. import __version__
 from ..errors import Gemma4Error
 from ..hub import catalog
-from . import bench, evaluate, fit, get, listen, live, manage, models, streams, tools
+from . import bench, evaluate, fit, get, listen, live, manage, models, serve, streams, tools
 from . import options as shared
 from .answer import print_json, print_text, stats_line
 from .options import Option, named, swallowed
@@ -37,6 +37,7 @@ OPTIONS = (
     Option("--think", "let the model think first; its thought goes to stderr"),
     Option("--split-audio", "hear a longer sound as several clips"),
     tools.OPTION,
+    tools.SCHEMA,
     shared.JSON,
     Option("--stats", "print counts and speeds on stderr"),
     Option("--force", "load the model even if it does not fit into the memory"),
@@ -139,6 +140,7 @@ def _parser() -> argparse.ArgumentParser:
     listen.add(commands)
     get.add(commands, _open)
     manage.add(commands)
+    serve.add(commands)
     models.add(commands)
     fit.add(commands)
     evaluate.add(commands)
@@ -155,6 +157,7 @@ def _ask(options: argparse.Namespace) -> None:
         options.question = swallowed(options, lambda value: not _is_file(value))
     question = _question(options)
     declared = tools.read(options.tools)
+    schema = tools.read_schema(options.schema)
     name = shared.model_of(options)
     from ..runtime.slots import load_noted
 
@@ -166,6 +169,7 @@ def _ask(options: argparse.Namespace) -> None:
         temperature=options.temperature,
         seed=options.seed,
         progress=_show_progress if sys.stderr.isatty() else None,
+        grammar=schema,
     )
     done = print_json(events) if options.json else print_text(events)
     if done.reason == "length":
