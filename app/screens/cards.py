@@ -1,6 +1,6 @@
 """Which ways out a card of an error offers, by the error's code."""
 
-from mlx_gemma4.cluster.hosts import HOST_CODES
+from mlx_gemma4.runtime.reports import HOST_CODES
 
 from .. import commands
 from ..state import Problem

@@ -61,7 +61,7 @@ def _run(options: argparse.Namespace) -> None:
     if options.model is None:
         tell("No --model given: this measures the tiny demonstration model, not Gemma.")
     hosts = hosting.chosen(options)
-    model = OurModel(options.model or catalog.DEMONSTRATION, options.force, hosts=hosts)
+    model = OurModel(options.model or catalog.default(), options.force, hosts=hosts)
     if hosts is not None:
         model.progress = hosting.sending()
     result = bench(model, options.contexts, options.rounds, options.kv_bits, ProgressLine().step)

@@ -26,11 +26,13 @@ OPTIONS = (
     Option("--keep-layers", "with --hosts: they keep the layers that they are sent"),
     Option("--remote-command", "with --hosts: how gemma4 is started there", "COMMAND"),
 )
-FLAGS = tuple(option.flag for option in OPTIONS)
 WORKER = (
     Option("--folder", "a model folder: layers that are the leader's are read there", "FOLDER"),
     Option("--keep-layers", "keep the layers that are sent"),
 )
+
+
+_PROGRAM = "program_"
 
 
 def add(commands: "argparse._SubParsersAction[Any]") -> None:
@@ -44,6 +46,19 @@ def add(commands: "argparse._SubParsersAction[Any]") -> None:
         WORKER,
         _worker,
     )
+
+
+def add_to_program(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of the terminal program; a command's own have other places."""
+    for option in OPTIONS:
+        option.add_to(parser, _PROGRAM)
+
+
+def of_program(options: argparse.Namespace) -> Hosts | None:
+    """The hosts that are asked for before any command; errors as in `chosen`."""
+    found = {name: value for name, value in vars(options).items() if name.startswith(_PROGRAM)}
+    own = {name.removeprefix(_PROGRAM): value for name, value in found.items()}
+    return chosen(argparse.Namespace(**own))
 
 
 def chosen(options: argparse.Namespace) -> "Hosts | None":
@@ -61,18 +76,29 @@ def chosen(options: argparse.Namespace) -> "Hosts | None":
                 "Add --hosts HOST.",
             )
         return None
+    return Hosts.read(
+        options.hosts,
+        cut=cut(options.cut),
+        keep=options.keep_layers,
+        command=options.remote_command,
+    )
+
+
+def cut(text: str | None) -> tuple[int, ...]:
+    """Read layers that are separated by commas.
+
+    Raises:
+        Gemma4Error: they are not numbers.
+    """
     try:
-        cut = tuple(int(part) for part in options.cut.split(",")) if options.cut else ()
+        return tuple(int(part) for part in text.split(",")) if text else ()
     except ValueError:
         raise Gemma4Error(
             "usage",
             "The cut is not understood",
-            f"{options.cut!r} has what is no number.",
+            f"{text!r} has what is no number.",
             "Write it as --cut 24.",
         ) from None
-    return Hosts.read(
-        options.hosts, cut=cut, keep=options.keep_layers, command=options.remote_command
-    )
 
 
 def sending() -> Callable[[str, int, int], None]:

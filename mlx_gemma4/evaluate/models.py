@@ -8,11 +8,10 @@ from typing import Any
 
 import mlx.core as mx
 
-from .. import load
+from .. import Hosts, load
 from ..chat.tokenizer import Tokenizer
 from ..checkpoint.quantize import quantize
 from ..checkpoint.recipes import named
-from ..cluster.hosts import Hosts
 from ..events import Heard, Token
 from ..hub import catalog
 from ..model.gemma4 import Gemma4

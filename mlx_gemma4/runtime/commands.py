@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 
 from ..chat.messages import ImagePart, SoundPart
-from ..cluster.hosts import Hosts
+from ..cluster.hosts import Hosts as Hosts
 from ..events import Thought, ToolCall
 from ..media.sources import Source
 from ..media.video import Film
