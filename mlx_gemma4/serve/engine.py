@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 
 from ..errors import Gemma4Error
-from ..events import Event
+from ..events import Done, Event, ToolCall
 from ..runtime import commands
 from ..runtime.client import Client
 from ..runtime.reports import Crashed, Failed, Finished, Loaded, Report, WorkerEvent
@@ -171,15 +171,23 @@ class Engine:
         await self._slot()
         conversation = self._conversation(request.thinking)
         try:
-            opened = conversation.open(turns, request.tools)
-            replied = conversation.answer(request.sampling, request.grammar)
+            tools = () if request.tool_choice == "none" else request.tools
+            opened = conversation.open(turns, tools)
+            replied = conversation.answer(
+                request.sampling, request.grammar, must_call=request.must_call
+            )
         finally:
             conversation.close()
         done = False
         try:
             await opened.done()
+            called = False
             async for event in replied:
-                yield event
+                if not called or isinstance(event, Done):
+                    yield event
+                if isinstance(event, ToolCall) and not request.parallel:
+                    called = True
+                    conversation.stop()
             done = True
         finally:
             if not done:
@@ -238,7 +246,7 @@ class Engine:
         self._free += 1
 
     def _load(self) -> None:
-        ticket = self.send(commands.Load(self.options.model, self.options.force))
+        ticket = self.send(commands.Load(self.options.model, self.options.force, grammars=True))
         self._loading = asyncio.ensure_future(self._loaded(ticket))
 
     async def _loaded(self, ticket: Ticket) -> None:
@@ -297,7 +305,11 @@ class ServedConversation:
         return self._engine.send(command)
 
     def answer(
-        self, sampling: Sampling, grammar: Schema | None = None, heard: bool = False
+        self,
+        sampling: Sampling,
+        grammar: Schema | None = None,
+        heard: bool = False,
+        must_call: tuple[str, ...] = (),
     ) -> Ticket:
         """Answer what was opened or added; the ticket has the events of the reply."""
         return self._engine.send(
@@ -308,6 +320,8 @@ class ServedConversation:
                 top_k=sampling.top_k,
                 seed=sampling.seed,
                 heard=heard,
+                grammar=grammar,
+                must_call=must_call,
                 conversation=self.name,
             )
         )

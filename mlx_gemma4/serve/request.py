@@ -87,3 +87,10 @@ class ReplyRequest:
     n: int = 1
     model: str = ""
     metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def must_call(self) -> tuple[str, ...]:
+        """Names of tools, one of which has to be called."""
+        if self.tool_choice == "required":
+            return tuple(tool["function"]["name"] for tool in self.tools)
+        return () if self.tool_choice in ("auto", "none") else (self.tool_choice,)
