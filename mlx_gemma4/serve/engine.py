@@ -171,10 +171,12 @@ class Engine:
         await self._slot()
         conversation = self._conversation(request.thinking)
         try:
-            tools = () if request.tool_choice == "none" else request.tools
-            opened = conversation.open(turns, tools)
+            opened = conversation.open(turns, request.tools, read_ahead=False)
             replied = conversation.answer(
-                request.sampling, request.grammar, must_call=request.must_call
+                request.sampling,
+                request.grammar,
+                must_call=request.must_call,
+                may_call=request.tool_choice != "none",
             )
         finally:
             conversation.close()
@@ -246,7 +248,9 @@ class Engine:
         self._free += 1
 
     def _load(self) -> None:
-        ticket = self.send(commands.Load(self.options.model, self.options.force, grammars=True))
+        ticket = self.send(
+            commands.Load(self.options.model, self.options.force, self.options.slots, grammars=True)
+        )
         self._loading = asyncio.ensure_future(self._loaded(ticket))
 
     async def _loaded(self, ticket: Ticket) -> None:
@@ -299,9 +303,16 @@ class ServedConversation:
         self._settings = settings
         self._release = release
 
-    def open(self, turns: Sequence[commands.PastTurn] = (), tools: Sequence[Schema] = ()) -> Ticket:
+    def open(
+        self,
+        turns: Sequence[commands.PastTurn] = (),
+        tools: Sequence[Schema] = (),
+        read_ahead: bool = True,
+    ) -> Ticket:
         """Replace its turns and tools; what the caches hold of them is not read again."""
-        command = commands.Open(tuple(turns), self._settings, tuple(tools), conversation=self.name)
+        command = commands.Open(
+            tuple(turns), self._settings, tuple(tools), read_ahead, conversation=self.name
+        )
         return self._engine.send(command)
 
     def answer(
@@ -309,7 +320,8 @@ class ServedConversation:
         sampling: Sampling,
         grammar: Schema | None = None,
         heard: bool = False,
-        must_call: tuple[str, ...] = (),
+        must_call: Sequence[str] = (),
+        may_call: bool = True,
     ) -> Ticket:
         """Answer what was opened or added; the ticket has the events of the reply."""
         return self._engine.send(
@@ -321,7 +333,8 @@ class ServedConversation:
                 seed=sampling.seed,
                 heard=heard,
                 grammar=grammar,
-                must_call=must_call,
+                must_call=tuple(must_call),
+                may_call=may_call,
                 conversation=self.name,
             )
         )
@@ -334,6 +347,6 @@ class ServedConversation:
     def close(self) -> None:
         """Close it after all that was sent; then its slot is free."""
         try:
-            self._engine.send(commands.Close(conversation=self.name), self._release)
+            self._engine.send(commands.Close(keep=True, conversation=self.name), self._release)
         except Gemma4Error:  # the worker is gone, and its slots with it
             self._release()

@@ -90,7 +90,8 @@ class ReplyRequest:
 
     @property
     def must_call(self) -> tuple[str, ...]:
-        """Names of tools, one of which has to be called."""
-        if self.tool_choice == "required":
-            return tuple(tool["function"]["name"] for tool in self.tools)
-        return () if self.tool_choice in ("auto", "none") else (self.tool_choice,)
+        """Names of tools, one of which the reply has to call."""
+        names = tuple(tool["function"]["name"] for tool in self.tools)
+        if self.tool_choice in ("auto", "none"):
+            return ()
+        return names if self.tool_choice == "required" else (self.tool_choice,)
