@@ -13,11 +13,10 @@ from dataclasses import dataclass
 import mlx.core as mx
 import numpy as np
 
-from ..limits import SCORE_LIMIT, SLACK
 from ..model import metal
 from ..model.cache import Cache, GlobalCache, Mark, SlidingCache
 from ..model.config import Config
-from ..model.gemma4 import Gemma4
+from ..model.gemma4 import SCORE_LIMIT, SLACK, Gemma4
 from ..model.inputs import Inputs
 from ..model.text import Layout
 from .crew import Crew

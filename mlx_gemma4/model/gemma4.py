@@ -11,7 +11,8 @@ from mlx.utils import tree_flatten
 from numpy.typing import ArrayLike
 
 from ..errors import Gemma4Error
-from ..limits import SCORE_LIMIT, SLACK
+from ..limits import SCORE_LIMIT as SCORE_LIMIT
+from ..limits import SLACK as SLACK
 from . import cpu_backend, metal, one_row
 from .attention import MaskRule, Step, pieces
 from .cache import Cache
