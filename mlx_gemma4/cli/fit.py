@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from ..errors import Gemma4Error
+from . import hosting
 from . import options as shared
 from .options import Option, command, named
 from .streams import put, tell
@@ -22,9 +23,11 @@ FIT = (
     Option("--context", "tokens of a conversation (a table over several)", "N", int),
     Option("--kv-bits", "rows of the full layers in 8 or 4 bits", "N", int, (8, 4)),
     Option("--memory", "ask for a Mac with so much memory, as 16GB (this computer)", "SIZE"),
+    Option("--hosts", "spread over these hosts, or over Macs of so much memory", "HOST|SIZE,..."),
+    *hosting.OPTIONS[1:],
     shared.DEBUG,
 )
-DOCTOR = (Option("--json", "print one JSON list"), shared.DEBUG)
+DOCTOR = (hosting.HOSTS, hosting.REMOTE, Option("--json", "print one JSON list"), shared.DEBUG)
 
 
 def add(commands: "argparse._SubParsersAction[Any]") -> None:
@@ -82,6 +85,12 @@ def _fit(options: argparse.Namespace) -> None:
             f"{options.context} tokens are no conversation.",
             "Write it as --context 32768.",
         )
+    if options.hosts is not None:
+        from .fit_hosts import report
+
+        report(options, options.models or [USUAL], CONTEXTS, gigabytes)
+        return
+    hosting.chosen(options)  # an error where the others were given without --hosts
     place = device.this() if options.memory is None else estimate.mac(gigabytes(options.memory))
     kv = "as computed" if options.kv_bits is None else f"in {options.kv_bits} bits"
     put(f"{place.name}: {place.budget / 1e9:.2f} GB for a model ({place.rule})")
@@ -136,11 +145,17 @@ def _table(
 def _doctor(options: argparse.Namespace) -> None:
     from .doctor import findings
 
+    found = findings()
+    if options.hosts is not None:
+        from .doctor_hosts import chosen
+        from .doctor_hosts import findings as of_hosts
+
+        found = of_hosts(chosen(options))
     if options.json:
-        put(json.dumps([asdict(finding) for finding in findings()], ensure_ascii=False))
+        put(json.dumps([asdict(finding) for finding in found], ensure_ascii=False))
         return
     worst = {"ok": 0, "warning": 0, "problem": 0}
-    for finding in findings():
+    for finding in found:
         worst[finding.level] += 1
         remedy = f" -> {finding.remedy}" if finding.remedy else ""
         put(f"{finding.level:8} {finding.name:12} {finding.said}{remedy}")
