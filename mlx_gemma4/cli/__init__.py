@@ -179,7 +179,9 @@ def _ask(options: argparse.Namespace) -> None:
     name = shared.model_of(options)
     from ..runtime.loading import load_noted
 
-    model, notes = load_noted(name, options.force)
+    hosts = hosting.chosen(options)
+    spread = (hosts, hosting.sending()) if hosts else ()
+    model, notes = load_noted(name, options.force, *spread)
     for note in notes:
         tell(note)
     events = _session(model, question, declared, options).reply(

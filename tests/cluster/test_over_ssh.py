@@ -95,6 +95,7 @@ def test_a_question_is_answered_over_ssh(server: Server) -> None:
     assert done.returncode == 0, done.stderr
     assert done.stdout == alone.stdout
     assert "19.56" in done.stdout
+    assert "Sending layers to worker" in done.stderr
 
 
 def test_doctor_shows_the_host_its_link_and_what_to_expect(server: Server) -> None:
