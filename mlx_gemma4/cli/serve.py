@@ -89,6 +89,7 @@ def _serve(options: argparse.Namespace) -> None:
         slots=options.slots,
         force=options.force,
         settings=_settings(options),
+        live=options.hearing != "off",
     )
     doors = Doors(options.api_key or "", (host, *options.allow_host), (*options.allow_origin,))
     app = make_app(Engine(SubprocessWorker(log), settings), doors)
@@ -100,7 +101,7 @@ def _settings(options: argparse.Namespace) -> "SessionSettings":
 
     return SessionSettings(
         image_tokens=options.image_tokens,
-        hearing="direct" if options.hearing == "off" else options.hearing,
+        hearing="auto" if options.hearing == "off" else options.hearing,
     )
 
 

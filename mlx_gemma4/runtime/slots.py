@@ -37,7 +37,7 @@ Reporting = Generator[Event | WorkerEvent | None]
 log = logging.getLogger(__name__)
 
 SHORT_CHUNK = 256
-"""Tokens in a chunk of prefill while somebody speaks, or waits for a spoken reply, elsewhere."""
+"""Tokens in a chunk of prefill while somebody speaks or may, or waits for a reply, elsewhere."""
 
 FEW = 64
 """Rows that are not worth to be taken over: to read them takes no longer than anything else."""
@@ -304,8 +304,17 @@ class Slots:
             context=settings.context,
             drawn=self._drawn,
         )
-        session.set_chunk(lambda: SHORT_CHUNK if self._urgent(conversation) else CHUNK)
+        session.set_chunk(lambda: SHORT_CHUNK if self._hurries(conversation) else CHUNK)
         return session
+
+    def _hurries(self, conversation: str) -> bool:
+        """Whether somebody else speaks or may at any time, or waits for a spoken reply."""
+        live = (
+            slot.settings.live and not slot.kept
+            for name, slot in self._slots.items()
+            if name != conversation
+        )
+        return self._urgent(conversation) or any(live)
 
     def _close(self, conversation: str, keep: bool = False) -> None:
         slot = self._slots.pop(conversation, None)

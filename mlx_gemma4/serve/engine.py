@@ -33,6 +33,7 @@ class EngineOptions:
         waiting: the most requests that wait for a slot.
         force: load the model even if it does not fit into the memory.
         settings: of every conversation; what a request chooses is replaced.
+        live: whether the Realtime API hears while somebody speaks; else when they have ended.
     """
 
     model: str
@@ -40,6 +41,7 @@ class EngineOptions:
     waiting: int = 32
     force: bool = False
     settings: commands.SessionSettings = field(default_factory=commands.SessionSettings)
+    live: bool = True
 
 
 class Ticket:

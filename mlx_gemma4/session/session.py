@@ -93,7 +93,7 @@ class Session(SessionCaches):
         )
         super().__init__(model, conversation, image_tokens or model.config.image_tokens)
         self._tokenizer = tokenizer
-        self._opens_call = [id for name, id in tokenizer.controls.items() if name == "<|tool_call>"]
+        self._opens_call = [n for name, n in tokenizer.controls.items() if name == "<|tool_call>"]
         self._thinking = thinking
         self._system = system
         self._tools = tuple(tools)
