@@ -47,7 +47,7 @@ def make_app(engine: Engine, doors: Doors | None = None) -> ASGIApp:
             Route("/v1/models", routes.models),
             Route("/v1/models/{name:path}", routes.model),
             Route("/v1/chat/completions", routes.chat_completions, methods=["POST"]),
-            WebSocketRoute("/v1/realtime", RealtimeRoute(engine)),
+            WebSocketRoute("/v1/realtime", RealtimeRoute(engine).serve),
             Route("/", page),
         ],
         exception_handlers={
