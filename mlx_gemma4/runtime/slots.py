@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from .. import load
 from ..errors import Gemma4Error
-from ..events import Event, Heard
+from ..events import Event
 from ..generation.prefill_decode import CHUNK
 from ..media.audio import RATE, read_sound
 from ..model.gemma4 import Gemma4
@@ -27,6 +27,7 @@ from ..session.prefix_store import PrefixStore
 from ..session.reply import DrawnReplies
 from ..session.rows import common
 from ..session.session import Session
+from ..session.transcriber import heard
 from . import commands
 from .past import MediaCache, turns_of
 from .reports import Figures, ImageAdded, Loaded, Noted, Reading, Rereading, WorkerEvent
@@ -150,7 +151,7 @@ class Slots:
             case commands.Reply():
                 yield from self._reply(command, cancelled)
             case commands.Transcribe(frames):
-                yield from self._transcribe(conversation, frames, cancelled)
+                yield from heard(self._session(conversation).transcribing(frames), cancelled)
             case commands.Discard():
                 self._session(conversation).discard()
         yield from self.notices(conversation)
@@ -338,18 +339,6 @@ class Slots:
         tokens = image_tokens or slot.settings.image_tokens or self._model.config.image_tokens
         self._media.keep(image, tokens, picture)  # opening the conversation reads it again
         return ImageAdded(picture.original, picture.size, len(picture.patches), picture.notes)
-
-    def _transcribe(
-        self, conversation: str, frames: NDArray[np.float32], cancelled: Callable[[], bool]
-    ) -> Reporting:
-        with closing(self._session(conversation).transcribing(frames)) as steps:
-            while not cancelled():
-                try:
-                    next(steps)
-                except StopIteration as end:
-                    yield Heard(end.value)
-                    return
-                yield None
 
     def _reply(self, command: commands.Reply, cancelled: Callable[[], bool]) -> Reporting:
         slot = self._slot(command.conversation)

@@ -110,7 +110,8 @@ class SoundInput:
         self.set(turn_detection)
 
     def set(self, turn_detection: dict[str, Any] | None) -> None:
-        """Detect turns otherwise from here on."""
+        """Detect turns otherwise from here on; what came before is forgotten."""
+        self._resampler.end()
         self.by_hand = turn_detection is None
         self._gate = self._make_gate(turn_detection)
         self._speaking = False
