@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 
 from ..errors import Gemma4Error
-from ..events import Event
+from ..events import Done, Event, ToolCall
 from ..runtime import commands
 from ..runtime.client import Client
 from ..runtime.reports import Crashed, Failed, Finished, Loaded, Report, WorkerEvent
@@ -185,8 +185,13 @@ class Engine:
         done = False
         try:
             await opened.done()
+            called = False
             async for event in replied:
-                yield event
+                if not called or isinstance(event, Done):
+                    yield event
+                if isinstance(event, ToolCall) and not request.parallel:
+                    called = True
+                    conversation.stop()
             done = True
         finally:
             if not done:
