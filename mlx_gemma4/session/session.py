@@ -93,7 +93,8 @@ class Session(SessionCaches):
         )
         super().__init__(model, conversation, image_tokens or model.config.image_tokens)
         self._tokenizer = tokenizer
-        self._opens_call = [n for name, n in tokenizer.controls.items() if name == "<|tool_call>"]
+        calls = "<|tool_call>"
+        self._opens_call = [at for name, at in tokenizer.controls.items() if name == calls]
         self._thinking = thinking
         self._system = system
         self._tools = tuple(tools)
