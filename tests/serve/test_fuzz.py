@@ -1,5 +1,6 @@
 """Malformed requests: 4xx, never 5xx, never a hang."""
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -88,8 +89,6 @@ def client() -> Iterator[httpx2.Client]:
 def test_a_request_with_anything_anywhere_is_answered_or_refused(
     client: httpx2.Client, place: tuple[Any, ...], new: Any
 ) -> None:
-    import json
-
     body = json.dumps(changed(WHOLE, place, new))
     answer = client.post("/v1/chat/completions", content=body)
     assert 200 <= answer.status_code < 500, answer.text

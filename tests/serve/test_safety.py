@@ -1,10 +1,11 @@
 """What a server must refuse or survive, on its default settings."""
 
 import base64
-import io
+import http.server
 import json
 import socket
 import struct
+import threading
 import time
 import zlib
 from collections.abc import Iterator
@@ -15,7 +16,8 @@ import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
-from mlx_gemma4.serve import fetch, guard
+from mlx_gemma4.serve import fetch, guard, media
+from mlx_gemma4.serve.engine import EngineOptions
 from mlx_gemma4.serve.errors import ApiError
 from mlx_gemma4.serve.guard import Doors
 from mlx_gemma4.testing.scripted_worker import ScriptedWorker
@@ -84,7 +86,7 @@ def test_a_page_that_is_allowed_is_let_in_with_the_headers_that_a_browser_wants(
 
 @pytest.mark.parametrize(
     "headers",
-    [{}, {"authorization": "Bearer "}, {"authorization": "Bearer s3cre"}, {"x-api-key": "é"},
+    [{}, {"authorization": "Bearer x"}, {"authorization": "Bearer s3cre"}, {"x-api-key": "é"},
      {"authorization": f"Basic {KEY}"}],
 )  # fmt: skip
 def test_without_the_key_nothing_is_answered(
@@ -107,7 +109,7 @@ def test_the_key_opens_in_each_way_that_clients_bring_it(
 
 
 @pytest.mark.parametrize(
-    "headers", [{"Origin": "https://evil.example"}, {"Host": "evil.example"}, {}]
+    "headers", [{"Origin": "https://evil.example"}, {"Authorization": "Bearer x"}, {}]
 )
 def test_a_websocket_is_refused_before_the_upgrade(
     locked: httpx2.Client, headers: dict[str, str]
@@ -123,6 +125,13 @@ def raw(client: httpx2.Client, content: bytes) -> socket.socket:
     connection = socket.create_connection(("127.0.0.1", client.base_url.port), 30)
     connection.sendall(content)
     return connection
+
+
+def whole(body: Any) -> bytes:
+    """A request as it is sent."""
+    content = json.dumps(body).encode()
+    head = "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: "
+    return f"{head}{len(content)}\r\n\r\n".encode() + content
 
 
 def test_a_body_is_counted_while_it_comes(
@@ -169,9 +178,8 @@ def bomb(width: int, height: int) -> str:
         return struct.pack(">I", len(content)) + kind + content + check
 
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
-    content = (
-        b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(b"\0")) + chunk(b"IEND", b"")
-    )
+    data = chunk(b"IDAT", zlib.compress(b"\0")) + chunk(b"IEND", b"")
+    content = b"\x89PNG\r\n\x1a\n" + header + data
     return f"data:image/png;base64,{base64.b64encode(content).decode()}"
 
 
@@ -217,9 +225,6 @@ def test_only_plain_addresses_are_fetched(url: str) -> None:
 def test_a_fetch_is_pinned_follows_no_redirect_inside_and_is_bounded(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    import http.server
-    import threading
-
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             if self.path == "/inside":
@@ -281,8 +286,6 @@ def test_a_worker_that_dies_in_an_answer_is_a_502_and_the_next_request_is_answer
         assert said(chat(client, HELLO)) == "Yes."
         worker._token_seconds = 1.0
         until_asked = len(worker.accepted)
-        import threading
-
         answers: list[httpx2.Response] = []
         asking = threading.Thread(target=lambda: answers.append(post(client)))
         asking.start()
@@ -300,25 +303,19 @@ def test_a_client_that_leaves_frees_its_slot() -> None:
     worker = ScriptedWorker(["word " * 500], tokens_per_second=20)
     with served(worker) as client:
         for stream in (True, False):
-            body = json.dumps({**HELLO, "max_tokens": 400, "stream": stream}).encode()
-            head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
-            connection = raw(client, head.encode() + body)
+            connection = raw(client, whole({**HELLO, "max_tokens": 400, "stream": stream}))
             until(lambda: client.engine.busy == 1)
             connection.close()
             until(lambda: client.engine.busy == 0)
 
 
 def test_more_requests_than_may_wait_are_asked_to_come_back() -> None:
-    from mlx_gemma4.serve.engine import EngineOptions
-
     worker = ScriptedWorker(["word " * 100], tokens_per_second=20)
     options = EngineOptions("m", slots=1, waiting=1)
     with served(worker, options) as client:
-        body = json.dumps({**HELLO, "max_tokens": 90}).encode()
-        head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
-        connections = [raw(client, head.encode() + body)]
+        connections = [raw(client, whole({**HELLO, "max_tokens": 90}))]
         until(lambda: client.engine.busy == 1)
-        connections.append(raw(client, head.encode() + body))
+        connections.append(raw(client, whole({**HELLO, "max_tokens": 90})))
         until(lambda: client.engine.waiting == 1)
         answer = post(client)
         assert code(answer) == (429, "server_busy")
@@ -343,12 +340,9 @@ def test_while_the_model_is_loaded_requests_are_asked_to_come_back() -> None:
 def test_a_picture_is_read_once_however_often_it_comes(
     client: httpx2.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mlx_gemma4.serve import media
-
     made: list[object] = []
     patches = media.patches
     monkeypatch.setattr(media, "patches", lambda *given: made.append(1) or patches(*given))
     for _ in range(3):
         assert post(client, asked(text("x"), picture())).status_code == 200
     assert len(made) == 1
-    assert io is not None
