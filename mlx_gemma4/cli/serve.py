@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import Gemma4Error
 from ..hub import catalog
+from . import hosting
 from . import options as shared
 from .options import Option, command
 from .streams import put, tell
@@ -38,6 +39,7 @@ OPTIONS = (
         default="auto",
     ),
     shared.IMAGE_TOKENS,
+    *hosting.OPTIONS,
     Option("--park", "GB of the disk on which conversations are parked (0)", "GB", float),
     Option("--log", "a file for what the server and its worker report", "FILE"),
     Option("--force", "load the model even if it does not fit into the memory"),
@@ -101,7 +103,7 @@ def _serve(options: argparse.Namespace) -> None:
         settings=_settings(options),
     )
     doors = Doors(options.api_key or "", (host, *options.allow_host), (*options.allow_origin,))
-    app = make_app(Engine(SubprocessWorker(log), settings), doors)
+    app = make_app(Engine(SubprocessWorker(log, hosting.chosen(options)), settings), doors)
     _run(config(app, host, options.port, options.certificate, options.key))
 
 

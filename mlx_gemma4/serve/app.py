@@ -11,6 +11,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from ..errors import Gemma4Error
+from .dialect_routes import DialectRoutes
 from .engine import Engine
 from .errors import ApiError
 from .guard import Doors, Guard, TimedProtocol
@@ -46,6 +47,7 @@ def make_app(engine: Engine, doors: Doors | None = None) -> ASGIApp:
             Route("/v1/models", routes.models),
             Route("/v1/models/{name:path}", routes.model),
             Route("/v1/chat/completions", routes.chat_completions, methods=["POST"]),
+            *DialectRoutes(engine).routes,
         ],
         exception_handlers={
             kind: failed

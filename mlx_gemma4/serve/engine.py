@@ -190,12 +190,17 @@ class Engine:
         done = False
         try:
             await opened.done()
+            called = False
             async for event in replied:
                 if first is None and isinstance(event, Token | Thought | ToolCall):
                     first = time.perf_counter() - asked
                 if isinstance(event, Done):
                     self.metrics.replied(event.stats, first)
-                yield event
+                if not called or isinstance(event, Done):
+                    yield event
+                if isinstance(event, ToolCall) and not request.parallel:
+                    called = True
+                    conversation.stop()
             done = True
         finally:
             if not done:

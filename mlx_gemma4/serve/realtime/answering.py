@@ -11,14 +11,13 @@ from typing import Any, Literal
 from ...errors import Gemma4Error
 from ...events import Done, Heard, Token, ToolCall
 from ...runtime.commands import (
-    AddImage,
     Command,
     Reply,
     SessionSettings,
     Stop,
     Transcribe,
 )
-from ...runtime.reports import Failed, Finished, ImageAdded, Report
+from ...runtime.reports import Failed, Finished, Report
 from .feed import ConversationFeed
 from .items import RealtimeItem, heard_as
 from .refusals import Event, error_event, refused
@@ -29,7 +28,10 @@ from .sound_input import FRAME_MS
 HearingChoice = Literal["auto", "direct", "relay", "off"]
 
 
-_CRASHED = "worker_crashed"
+_LOST = frozenset(
+    "worker_crashed worker_not_running worker_closed worker_busy hearing_backlog".split()
+)
+"""Codes of errors after which a worker's conversation is not what was sent."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ class RealtimeAnswering:
         feed: the conversation.
         hearing: how it hears; "off": not before an utterance is committed.
         speaks: whether a voice is installed.
+        settings: how the worker holds any conversation.
         conversation: the worker's name of it.
         new_id: makes ids.
 
@@ -65,6 +68,7 @@ class RealtimeAnswering:
         feed: ConversationFeed,
         hearing: HearingChoice,
         speaks: bool,
+        settings: SessionSettings,
         conversation: str,
         new_id: Callable[[str], str],
     ) -> None:
@@ -73,11 +77,10 @@ class RealtimeAnswering:
         self.response: ResponseInProgress | None = None
         self.session: dict[str, Any] = {}
         self._feed, self._hearing, self._speaks = feed, hearing, speaks
-        self._conversation, self._new_id = conversation, new_id
+        self._settings, self._conversation, self._new_id = settings, conversation, new_id
         self._sent: dict[int, Command] = {}  # what is not finished
         self._wanted: Wanted | None = None
         self._cancelling = ""  # why the response in progress is cancelled
-        self._pictures: dict[int, int] = {}  # a picture's id in memory -> its tokens
         self._untranscribed: deque[str] = deque()
         self._transcribing = ""  # the id of an item
 
@@ -194,7 +197,7 @@ class RealtimeAnswering:
     def report(self, report: Report) -> None:
         """Take a report of the conversation."""
         event = report.event
-        if isinstance(event, Failed) and event.code == _CRASHED:
+        if isinstance(event, Failed) and event.code in _LOST:
             self._feed.lost()
         command = self._sent.get(report.command or 0)
         if isinstance(event, Finished | Failed):
@@ -203,10 +206,8 @@ class RealtimeAnswering:
             self._replied(event)
         elif isinstance(command, Transcribe):
             self._transcribed(event)
-        elif isinstance(event, Failed) and event.code != _CRASHED:
+        elif isinstance(event, Failed) and event.code not in _LOST:
             self.events.append(error_event(event.error(), None))
-        elif isinstance(event, ImageAdded) and isinstance(command, AddImage):
-            self._pictures[id(command.image)] = event.tokens
 
     def _replied(self, event: object) -> None:
         response = self.response
@@ -221,7 +222,7 @@ class RealtimeAnswering:
             if not response.over:
                 self.events += response.fail(event.error())
             self._cancelling = ""
-            if event.code != _CRASHED:
+            if event.code not in _LOST:
                 self.commands += self._feed.answered(response.items, None)
             self._after_response(response)
 
@@ -314,14 +315,13 @@ class RealtimeAnswering:
     def _usage(self, done: Done | None) -> dict[str, Any] | None:
         if done is None or "prompt_tokens" not in done.stats:
             return None
-        parts = [part for item in self._feed.items for part in item.parts]
         sound = sum(len(item.speech) for item in self._feed.items)
-        pictures = sum(self._pictures.get(id(p.image), 0) for p in parts if isinstance(p, AddImage))
-        return usage_of(done, sound, pictures)
+        return usage_of(done, sound, sum(item.picture_tokens for item in self._feed.items))
 
     def settings(self) -> SessionSettings:
         """How the worker holds the conversation."""
-        return SessionSettings(
+        return replace(
+            self._settings,
             system=self.session["instructions"] or None,
             hearing="auto" if self._hearing == "off" else self._hearing,
             when_full="stop" if self.session["truncation"] == "disabled" else "drop",

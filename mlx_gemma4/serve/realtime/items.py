@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ...events import ToolCall
 from ...media.audio import FRAME
+from ...media.images import Picture
 from ...runtime.commands import AddImage, AddSound, AddText, AddToolResult
 from .refusals import refused
 from .sound_input import Resampler, pcm_of
@@ -46,6 +47,12 @@ class RealtimeItem:
         clips = [part.path for part in self.parts if isinstance(part, AddSound)]
         found = [clip for clip in clips if isinstance(clip, np.ndarray)]
         return np.concatenate([np.zeros((0, FRAME), np.float32), *found])
+
+    @property
+    def picture_tokens(self) -> int:
+        """Tokens of the pictures in it."""
+        pictures = [part.image for part in self.parts if isinstance(part, AddImage)]
+        return sum(len(one.patches) for one in pictures if isinstance(one, Picture))
 
 
 def spoken_item(item_id: str, frames: Frames) -> RealtimeItem:

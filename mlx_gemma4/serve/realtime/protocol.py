@@ -43,6 +43,7 @@ class RealtimeProtocol:
         model: the model's name.
         conversation: the worker's name of the conversation.
         read_picture: reads the pictures of items.
+        settings: how the worker holds any conversation.
         hearing: see `RealtimeAnswering`.
         speaks: whether a voice is installed.
         expires_at: when the session ends, in seconds since 1970.
@@ -59,6 +60,7 @@ class RealtimeProtocol:
         model: str,
         conversation: str,
         read_picture: ReadPicture,
+        settings: SessionSettings | None = None,
         hearing: HearingChoice = "auto",
         speaks: bool = False,
         expires_at: int = 0,
@@ -68,7 +70,9 @@ class RealtimeProtocol:
         self._new_id = new_id or (lambda kind: f"{kind}_{secrets.token_hex(8)}")
         self._read_picture = read_picture
         self._feed = ConversationFeed(conversation, SessionSettings(), live=hearing != "off")
-        self._answers = RealtimeAnswering(self._feed, hearing, speaks, conversation, self._new_id)
+        self._answers = RealtimeAnswering(
+            self._feed, hearing, speaks, settings or SessionSettings(), conversation, self._new_id
+        )
         self._speaks = speaks
         session = new_session(self._new_id("sess"), model, expires_at, speaks)
         self._answers.session = session | {"conversation_id": self._new_id("conv")}
@@ -159,6 +163,10 @@ class RealtimeProtocol:
     def sound(self, response: ResponseInProgress, pcm: bytes, whole: bool) -> None:
         """Sound of a sentence that was `unspoken`, as `ResponseInProgress.sound` takes it."""
         self._answers.sound(response, pcm, whole)
+
+    def refuse(self, error: Event) -> None:
+        """An event of the client's was wrong before it came here; `error_event` makes the error."""
+        self._send(error)
 
     def voice_failed(self, error: Gemma4Error) -> None:
         """No voice can speak the response in progress."""
