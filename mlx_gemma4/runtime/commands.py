@@ -214,6 +214,7 @@ class Reply(InConversation):
     grammar: Mapping[str, Any] | None = None
     must_call: tuple[str, ...] = ()
     may_call: bool = True
+    stop: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

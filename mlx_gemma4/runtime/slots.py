@@ -358,6 +358,7 @@ class Slots:
             grammar=command.grammar,
             must_call=command.must_call,
             may_call=command.may_call,
+            stop=command.stop,
         )
         with closing(reply):
             for step in reply:

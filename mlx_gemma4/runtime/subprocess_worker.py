@@ -17,6 +17,7 @@ from pathlib import Path
 
 from ..cluster.hosts import Hosts
 from ..errors import Gemma4Error
+from ..footprint.held import PROGRAM, program
 from .client import Client
 from .commands import Command, Load
 from .reports import Closed, Crashed, Failed, Report
@@ -63,6 +64,7 @@ class SubprocessWorker(Client):
             if self._log is not None and self._log.exists():
                 if self._log.stat().st_size > LOG_BYTES:
                     self._log.write_bytes(b"")
+            pid, name = program()
             with theirs, Path(self._log or os.devnull).open("ab") as log:
                 self._process = process = subprocess.Popen(
                     # -P: modules in the working directory must not hide the library's
@@ -71,6 +73,7 @@ class SubprocessWorker(Client):
                     stdout=log,
                     stderr=log,
                     pass_fds=[theirs.fileno()],
+                    env={**os.environ, PROGRAM: f"{pid} {name}"},
                 )
             outgoing: deque[tuple[int, Command] | None] = deque()
             self._outgoing = outgoing

@@ -45,6 +45,7 @@ def make_app(engine: Engine, doors: Doors | None = None) -> ASGIApp:
     inner = Starlette(
         routes=[
             Route("/health", routes.health),
+            Route("/metrics", routes.metrics),
             Route("/v1/models", routes.models),
             Route("/v1/models/{name:path}", routes.model),
             Route("/v1/chat/completions", routes.chat_completions, methods=["POST"]),
@@ -58,7 +59,7 @@ def make_app(engine: Engine, doors: Doors | None = None) -> ASGIApp:
         },
         lifespan=lifespan,
     )
-    return Guard(inner, doors or Doors())
+    return Guard(inner, doors or Doors(), engine.metrics.answered)
 
 
 def config(
