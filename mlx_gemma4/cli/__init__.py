@@ -16,13 +16,27 @@ from typing import TYPE_CHECKING, NoReturn
 from .. import __version__
 from ..errors import Gemma4Error
 from ..hub import catalog
-from . import bench, evaluate, fit, listen, live, models, serve, streams, tools
+from . import (
+    bench,
+    evaluate,
+    fit,
+    get,
+    hosting,
+    listen,
+    live,
+    manage,
+    models,
+    serve,
+    streams,
+    tools,
+)
 from . import options as shared
 from .answer import print_json, print_text, stats_line
-from .options import Option, swallowed
+from .options import Option, named, swallowed
 from .streams import tell
 
 if TYPE_CHECKING:
+    from ..cluster.hosts import Hosts
     from ..model.gemma4 import Gemma4
     from ..session.session import Session
 
@@ -40,6 +54,7 @@ OPTIONS = (
     tools.SCHEMA,
     shared.JSON,
     Option("--stats", "print counts and speeds on stderr"),
+    *hosting.OPTIONS,
     Option("--force", "load the model even if it does not fit into the memory"),
     shared.DEBUG,
 )
@@ -54,13 +69,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         streams.prepare()
-        if not arguments:
-            return _program()
         try:
             options = _parser().parse_args(arguments)
         except SystemExit:  # the help or the version is printed
             streams.finish()
             raise
+        if options.run is None:
+            return _program(options.open, options.plain, hosting.of_program(options))
+        if options.open or options.plain or hosting.of_program(options):
+            raise Gemma4Error(
+                "usage",
+                "The command is not understood",
+                "--model, --plain and --hosts before a command are for the terminal program alone.",
+                "Write them behind the command.",
+            )
         options.run(options)
         streams.finish()
     except KeyboardInterrupt:
@@ -73,14 +95,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if "--debug" in arguments:
             traceback.print_exc()
         _print_error(error)
+        hosting.leave(error, 2)
         return 2
     return 0
 
 
-def _program() -> int:
-    """Run the terminal program, which the library does not know: `gemma4_app`, in a clone `app`."""
+def _program(model: str | None = None, plain: bool = False, hosts: "Hosts | None" = None) -> int:
+    """Run the terminal program, which the library does not know: `gemma4_app`, in a clone `app`.
+
+    Raises:
+        Gemma4Error: there is no such model on this machine.
+    """
+    if model is not None:
+        catalog.resolve(model)
     name = "gemma4_app" if importlib.util.find_spec("gemma4_app") else "app"
-    status: int = importlib.import_module(f"{name}.main").main()
+    part = "plain" if plain else "main"
+    status: int = importlib.import_module(f"{name}.{part}").main(model, hosts)
     return status
 
 
@@ -95,9 +125,23 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser("gemma4", description="Gemma 4 on MLX: text, pictures and sound.")
+    parser = _Parser(
+        "gemma4",
+        description="`gemma4` alone opens the program in which you talk to the model and show it "
+        "pictures. `gemma4 get` brings Gemma 4 12B in the form that suits this computer; the "
+        "other commands do one thing each.",
+        allow_abbrev=False,
+    )
     parser.add_argument("--version", action="version", version=f"gemma4 {__version__}")
-    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    parser.add_argument(
+        "--model", dest="open", metavar="NAME|FOLDER", type=named, help="open it with this model"
+    )
+    parser.add_argument(
+        "--plain", action="store_true", help="open it line by line, as a screen reader wants it"
+    )
+    hosting.add_to_program(parser)
+    parser.set_defaults(run=None)
+    commands = parser.add_subparsers(metavar="COMMAND")
     about = "Ask a question about text, pictures, sounds or a video. The answer goes to stdout."
     ask = commands.add_parser("ask", help="ask a question", description=about, allow_abbrev=False)
     ask.add_argument(
@@ -111,12 +155,19 @@ def _parser() -> argparse.ArgumentParser:
     ask.set_defaults(run=_ask)
     live.add(commands)
     listen.add(commands)
+    get.add(commands, _open)
+    manage.add(commands)
     serve.add(commands)
     models.add(commands)
     fit.add(commands)
     evaluate.add(commands)
     bench.add(commands)
+    hosting.add(commands)
     return parser
+
+
+def _open(model: str) -> None:
+    _program(model)
 
 
 def _ask(options: argparse.Namespace) -> None:
@@ -125,11 +176,10 @@ def _ask(options: argparse.Namespace) -> None:
     question = _question(options)
     declared = tools.read(options.tools)
     schema = tools.read_schema(options.schema)
-    if options.model is None:
-        tell("No --model given: this is the tiny demonstration model, not Gemma.")
-    from ..runtime.slots import load_noted
+    name = shared.model_of(options)
+    from ..runtime.loading import load_noted
 
-    model, notes = load_noted(options.model or catalog.DEMONSTRATION, options.force)
+    model, notes = load_noted(name, options.force)
     for note in notes:
         tell(note)
     events = _session(model, question, declared, options).reply(

@@ -13,12 +13,15 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 
 from ..chat.messages import ImagePart, SoundPart
+from ..cluster.hosts import Hosts as Hosts
 from ..events import Thought, ToolCall
 from ..media.sources import Source
 from ..media.video import Film
 
 MAIN = "main"
 """The conversation of commands that name none."""
+SLOTS = 8
+"""The most conversations that can be open at once, where nothing else is asked for."""
 PARK_BYTES = 4 << 30
 """Bytes on disk that parked conversations may take together."""
 
@@ -42,6 +45,7 @@ class SessionSettings:
     kv_bits: int | None = None
     thinking: bool = False
     when_full: Literal["stop", "drop"] = "stop"
+    context: int | None = None
     park: str | Path | None = None
     park_bytes: int = PARK_BYTES
 
@@ -53,12 +57,16 @@ class Load:
     Attributes:
         model: a folder, or a name of Package.toml.
         force: load it even if it does not fit into the memory.
+        slots: the most conversations whose rows are held, open or kept.
         grammars: build what `Reply.grammar` needs now, in a thread, instead of with the first one.
+        hosts: other computers that hold a part of its layers.
     """
 
     model: str | Path
     force: bool = False
+    slots: int = SLOTS
     grammars: bool = False
+    hosts: Hosts | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -87,11 +95,15 @@ class AddImage(InConversation):
     image_tokens: int | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class AddSound(InConversation):
-    """Add a sound file; a longer one than the model's limit is split at its pauses."""
+    """Add a sound; a longer one than the model's limit is split at its pauses.
 
-    path: str | Path
+    Attributes:
+        path: its file; or (n, 640) frames, as `Hear` brings them.
+    """
+
+    path: str | Path | NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,16 +154,27 @@ class Open(InConversation):
     Whatever its caches hold of the new turns is kept: a turn that is taken back, edited or
     answered again costs nothing. The rest is read as soon as nothing else is to be done
     (`Rereading`, then `Reading`); `Stop` puts that off until the next reply.
+
+    Attributes:
+        read_ahead: False puts it off from the beginning: a reply is asked for at once.
     """
 
     turns: tuple[PastTurn, ...] = ()
     settings: SessionSettings = SessionSettings()
     tools: tuple[Mapping[str, Any], ...] = ()
+    read_ahead: bool = True
 
 
 @dataclass(frozen=True)
 class Close(InConversation):
-    """Close a conversation, park its rows where the settings name a folder, free its memory."""
+    """Close a conversation, park its rows where the settings name a folder, free its memory.
+
+    Attributes:
+        keep: its rows stay until their room is needed, for a conversation that starts alike, under
+            whatever name; they are parked then.
+    """
+
+    keep: bool = False
 
 
 @dataclass(frozen=True)
@@ -187,6 +210,15 @@ class Reply(InConversation):
     heard: bool = False
     grammar: Mapping[str, Any] | None = None
     must_call: tuple[str, ...] = ()
+    may_call: bool = True
+    stop: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Transcribe(InConversation):
+    """Transcribe (n, 640) frames beside the conversation, which stays as it is; see `Heard`."""
+
+    frames: NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -204,5 +236,5 @@ class Discard(InConversation):
 
 Command = (
     Load | Open | Close | Park | AddText | AddImage | AddSound | AddVideo | AddToolResult
-    | Hear | EndSpeech | Reply | Stop | Discard
+    | Hear | EndSpeech | Reply | Transcribe | Stop | Discard
 )  # fmt: skip

@@ -16,7 +16,8 @@ from ..media.audio import clips, frames, read_sound
 from ..media.images import Picture, patches
 from ..media.video import FRAME_TOKENS, Film, open_video, timed
 from ..model.config import Config
-from ..session.pending_turn import tool_content
+from ..session.pending_turn import checked, cut, tool_content
+from ..session.transcriber import CLIP
 from .commands import (
     AddImage,
     AddSound,
@@ -178,6 +179,8 @@ def _parts(part: object, media: MediaCache, image_tokens: int) -> list[Part]:
         case AddImage(image, tokens):
             return [ImagePart(media.image(image, tokens or image_tokens))]
         case AddSound(path):
+            if isinstance(path, np.ndarray):
+                return [SoundPart(clip) for clip in cut(checked(path), CLIP)]
             return [SoundPart(clip) for clip in media.sound(path)]
         case AddVideo(video):
             return [VideoPart(media.video(video))]

@@ -87,3 +87,11 @@ class ReplyRequest:
     n: int = 1
     model: str = ""
     metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def must_call(self) -> tuple[str, ...]:
+        """Names of tools, one of which the reply has to call."""
+        names = tuple(tool["function"]["name"] for tool in self.tools)
+        if self.tool_choice in ("auto", "none"):
+            return ()
+        return names if self.tool_choice == "required" else (self.tool_choice,)

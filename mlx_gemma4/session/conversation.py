@@ -11,7 +11,7 @@ from contextlib import closing
 from dataclasses import replace
 from typing import Any, Literal
 
-from ..chat.messages import ImagePart, Part, SoundPart, Turn, VideoPart
+from ..chat.messages import INSTRUCTION, ImagePart, Part, SoundPart, Turn, VideoPart
 from ..chat.render import Prompt
 from ..chat.tokenizer import Tokenizer
 from ..errors import Gemma4Error
@@ -26,7 +26,7 @@ from .prefix_store import PrefixStore
 from .rendering import Rendering
 from .reply import DrawnReplies, DrawnReply, Work, unless
 from .rows import PromptRows
-from .transcriber import CLIP, INSTRUCTION, HearingMode, Transcriber
+from .transcriber import CLIP, HearingMode, Transcriber
 
 WhenFull = Literal["stop", "drop"]
 
@@ -44,6 +44,7 @@ class Conversation:
         pending: what was added since the last reply.
         notices: what was not yet reported.
         cache: of all this.
+        owner: whose parked rows the cache was filled with last.
         transcriber: the side context.
     """
 
@@ -51,23 +52,27 @@ class Conversation:
         self,
         model: Gemma4,
         tokenizer: Tokenizer,
+        drawn: DrawnReplies,
         hearing: HearingMode,
         kv_bits: int | None,
         thinking: bool,
         when_full: WhenFull,
         store: PrefixStore | None,
+        context: int | None,
     ) -> None:
         self.turns: list[Turn] = []
         self.pending = PendingTurn()
         self.notices: list[Notice] = []
         self.cache = PrefixCache(model, kv_bits)
+        self.owner = ""
         self._model = model
         self._tokenizer = tokenizer
         self._hearing = hearing
         self._when_full = when_full
+        self._context = context
         self._store = store
         self._look_in_store = False
-        self._drawn = DrawnReplies(tokenizer, model.config)
+        self._drawn = drawn
         self._rendering = Rendering(tokenizer, model.config, thinking)
         package = getattr(model, "package", None)
         self._safe: int | None = package.audio_safe_position if package else None
@@ -78,7 +83,8 @@ class Conversation:
     @property
     def rows(self) -> int:
         """How many rows the context has."""
-        return self._model.config.text_config.max_position_embeddings
+        most = self._model.config.text_config.max_position_embeddings
+        return min(most, self._context or most)
 
     @property
     def all_turns(self) -> list[Turn]:
@@ -218,7 +224,8 @@ class Conversation:
         began_prompt = time.perf_counter()
         self._fill_from_store(prompt)
         header, opening = self._opening(prompt.prompt)
-        fed = yield from unless(cancelled, self.cache.feed(prompt, header), quiet=False)
+        reading = self.cache.feed(prompt, header, self._checkpoint(prompt.prompt))
+        fed = yield from unless(cancelled, reading, quiet=False)
         if fed is None:
             yield Done("cancelled")
             return
@@ -227,7 +234,7 @@ class Conversation:
         if rules.any:
             constraint = yield from unless(cancelled, rules.constraint(), quiet=True)
         seconds = time.perf_counter() - began_prompt
-        reply = DrawnReply(self._tokenizer, self._model.config, opening)
+        reply = DrawnReply(self._tokenizer, self._model.config, opening, rules.stop)
         interrupted, turn = True, None
         try:
             with closing(self.cache.draw(logits, sampler, limit, cancelled, constraint)) as drawn:
@@ -257,6 +264,12 @@ class Conversation:
         full = "length" if limit == max_tokens else "context"
         reason = "stop" if reply.ended else "cancelled" if interrupted else full
         yield Done(reason, stats, turn.ids if turn else ())
+
+    def parked(self) -> int:
+        """How many rows of this the store has, if that is more than the cache has."""
+        if self._store is None:
+            return 0
+        return self._store.longest(self.cache, self.settled().rows)
 
     def park(self, owner: str) -> bool:
         """Park what the cache holds; return whether anything had to be written."""
@@ -323,7 +336,7 @@ class Conversation:
     def _fill_from_store(self, new: PromptRows) -> None:
         """Hold what was parked of a conversation that was just opened, if that is more."""
         if self._look_in_store and self._store is not None:
-            self._store.fill(self.cache, new.rows)
+            self.owner = self._store.fill(self.cache, new.rows) or ""
         self._look_in_store = False
 
     def _opening(self, prompt: Prompt) -> tuple[int, tuple[int, ...]]:
@@ -337,6 +350,14 @@ class Conversation:
         if self.all_turns[-1].role == "tool" or ids[start : start + len(header)] != header:
             return start, ()
         return start, tuple(ids[start + len(header) :])
+
+    def _checkpoint(self, prompt: Prompt) -> int:
+        """The row after the system's turn, which other conversations may have too; or 0."""
+        ids, header = prompt.token_ids, self._tokenizer.encode("<|turn>system\n", special=True)
+        start = ids.index(header[0])
+        if ids[start : start + len(header)] != header:
+            return 0
+        return ids.index(header[0], start + 1)
 
     def _room(self, prompt: PromptRows) -> int:
         """Count the tokens that fit after a prompt; an error if there is no room for one."""

@@ -1,7 +1,7 @@
 """A conversation: turns are added, replies come as events, and nothing is read twice."""
 
 import secrets
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +15,13 @@ from ..generation.prefill_decode import Cancelled, Progress, Steps, finish
 from ..generation.sampler import Sampler
 from ..model.gemma4 import Gemma4
 from . import persistence
+from .caches import SessionCaches
 from .constrained import ReplyRules, tokenizer_of
 from .conversation import Conversation, WhenFull
-from .input import SessionInput
 from .pending_turn import PendingTurn
 from .prefix_cache import PrefixMark
 from .prefix_store import PrefixStore
-from .reply import Work
+from .reply import DrawnReplies, Work
 from .transcriber import HearingMode
 
 
@@ -35,7 +35,7 @@ class SessionMark:
     place: PrefixMark
 
 
-class Session(SessionInput):
+class Session(SessionCaches):
     """A conversation with a model.
 
     Text, pictures and sound are added in any order; `reply` answers what was added since the last
@@ -60,6 +60,8 @@ class Session(SessionInput):
         when_full: what to do when less than an eighth of the context is left: "stop" waits until it
             is full, "drop" takes the oldest turns out until half of it is free.
         store: where `park` keeps rows on disk, and where those of `turns` are looked for.
+        context: the most tokens of the conversation, where that is less than the model's.
+        drawn: the ids of replies, where several sessions remember them together.
 
     Raises:
         Gemma4Error: the tokenizer cannot be read, a setting is something else, or the turns or
@@ -79,11 +81,16 @@ class Session(SessionInput):
         tokenizer: Tokenizer | None = None,
         when_full: WhenFull = "stop",
         store: PrefixStore | None = None,
+        context: int | None = None,
+        drawn: DrawnReplies | None = None,
     ) -> None:
         _check("hearing", hearing, get_args(HearingMode))
         _check("when_full", when_full, get_args(WhenFull))
         tokenizer = tokenizer or tokenizer_of(model)
-        conversation = Conversation(model, tokenizer, hearing, kv_bits, thinking, when_full, store)
+        drawn = drawn or DrawnReplies(tokenizer, model.config)
+        conversation = Conversation(
+            model, tokenizer, drawn, hearing, kv_bits, thinking, when_full, store, context
+        )
         super().__init__(model, conversation, image_tokens or model.config.image_tokens)
         self._tokenizer = tokenizer
         self._thinking = thinking
@@ -113,30 +120,6 @@ class Session(SessionInput):
         self._conversation.open([*system, *others], tools)
         self._tools = tools
 
-    def set_chunk(self, chunk: Callable[[], int]) -> None:
-        """Have a function asked for the tokens in each chunk of prefill, instead of CHUNK.
-
-        Shorter chunks let others on the same thread work sooner.
-        """
-        self._conversation.cache.chunk = chunk
-        self._conversation.transcriber.cache.chunk = chunk
-
-    @property
-    def unread(self) -> int:
-        """How many tokens of the conversation are not in the caches, nor in the store."""
-        self._interrupt()
-        return self._conversation.unread()
-
-    @property
-    def context(self) -> tuple[int, int]:
-        """How many rows of the context are used, and how many it has."""
-        return len(self._conversation.cache), self._conversation.rows
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the caches, with their free room."""
-        return self._conversation.cache.nbytes + self._conversation.transcriber.nbytes
-
     def notices(self) -> list[Notice]:
         """Take what happened unasked since the last call; `reply` yields what was not taken."""
         return self._conversation.take_notices()
@@ -153,6 +136,8 @@ class Session(SessionInput):
         heard: bool = False,
         grammar: Mapping[str, Any] | None = None,
         must_call: Sequence[str] = (),
+        may_call: bool = True,
+        stop: Sequence[str] = (),
     ) -> Generator[Event]:
         """Answer what was added since the last reply; the work is done while the events are read.
 
@@ -172,6 +157,8 @@ class Session(SessionInput):
             grammar: a JSON schema that the answer keeps to, after its thought; where there are
                 tools, they may be called instead.
             must_call: names of tools: the reply calls one of them, and is nothing else.
+            may_call: whether tools may be called.
+            stop: texts that end the answer where they come; they are no part of it.
 
         Returns:
             Notices that were not taken; Heard where sound was transcribed; Token, Thought and
@@ -188,7 +175,17 @@ class Session(SessionInput):
                 the "param", the place in the schema).
         """
         work = self.replying(
-            max_tokens, temperature, top_p, top_k, seed, cancelled, heard, grammar, must_call
+            max_tokens,
+            temperature,
+            top_p,
+            top_k,
+            seed,
+            cancelled,
+            heard,
+            grammar,
+            must_call,
+            may_call,
+            stop,
         )
         return self._started(_events(work, progress))
 
@@ -203,6 +200,8 @@ class Session(SessionInput):
         heard: bool = False,
         grammar: Mapping[str, Any] | None = None,
         must_call: Sequence[str] = (),
+        may_call: bool = True,
+        stop: Sequence[str] = (),
     ) -> Work[None]:
         """As `reply`, in steps.
 
@@ -218,14 +217,17 @@ class Session(SessionInput):
                 f"It is {max_tokens!r}.",
                 "Set 1 or more.",
             )
+        calls = [n for name, n in self._tokenizer.controls.items() if name == "<|tool_call>"]
         sampler = Sampler(
             config.temperature if temperature is None else temperature,
             config.top_k if top_k is None else top_k,
             config.top_p if top_p is None else top_p,
-            config.suppress_tokens,
+            [*config.suppress_tokens, *(() if may_call else calls)],
             secrets.randbits(32) if seed is None else seed,
         )
-        rules = ReplyRules(self._tokenizer, config, self._thinking, self._tools, grammar, must_call)
+        rules = ReplyRules(
+            self._tokenizer, config, self._thinking, self._tools, grammar, must_call, stop
+        )
         self._conversation.check()
         return self._started(
             self._conversation.answer(sampler, max_tokens, heard, cancelled, rules)
