@@ -10,7 +10,7 @@ import contextlib
 import hashlib
 import json
 import logging
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -114,6 +114,7 @@ class Router:
     def __init__(self, hosts: Sequence[EngineHost]) -> None:
         self.hosts = hosts
         self._placement = Placement(hosts)
+        self._answers: Counter[int] = Counter()
         self._client = httpx2.AsyncClient(timeout=None, trust_env=False)
 
     async def watch(self) -> None:
@@ -132,6 +133,10 @@ class Router:
         """Close all connections."""
         await self._client.aclose()
 
+    def answered(self, status: int) -> None:
+        """Count an answer."""
+        self._answers[status] += 1
+
     async def health(self, request: Request) -> Response:
         """Which computers are there."""
         states = {host.name: host.gone or "ok" for host in self.hosts}
@@ -147,6 +152,8 @@ class Router:
             for host in self.hosts:
                 value = int(not host.gone) if name == "up" else getattr(host, name)
                 lines.append(f'gemma4_host_{name}{{host="{host.name}"}} {value}')
+        lines.append("# TYPE gemma4_answers counter")
+        lines += [f'gemma4_answers{{status="{n}"}} {c}' for n, c in sorted(self._answers.items())]
         return PlainTextResponse("\n".join(lines) + "\n")
 
     async def socket(self, websocket: WebSocket) -> None:
@@ -262,4 +269,4 @@ def make_router(router: Router, doors: Doors | None = None) -> ASGIApp:
         exception_handlers={ApiError: refused},
         lifespan=lifespan,
     )
-    return Guard(inner, doors or Doors())
+    return Guard(inner, doors or Doors(), router.answered)
