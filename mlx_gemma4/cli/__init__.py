@@ -5,7 +5,7 @@ The answer goes to stdout, everything else to stderr. Nothing heavy is imported 
 """
 
 import argparse
-import importlib.util
+import importlib
 import re
 import sys
 import traceback
@@ -20,6 +20,7 @@ from . import bench, evaluate, fit, get, listen, live, manage, models, serve, st
 from . import options as shared
 from .answer import print_json, print_text, stats_line
 from .options import Option, named, swallowed
+from .selftest import command as selftest
 from .streams import tell
 
 if TYPE_CHECKING:
@@ -85,16 +86,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _program(model: str | None = None, plain: bool = False) -> int:
-    """Run the terminal program, which the library does not know: `gemma4_app`, in a clone `app`.
+    """Run the terminal program.
 
     Raises:
         Gemma4Error: there is no such model on this machine.
     """
     if model is not None:
         catalog.resolve(model)
-    name = "gemma4_app" if importlib.util.find_spec("gemma4_app") else "app"
     part = "plain" if plain else "main"
-    status: int = importlib.import_module(f"{name}.{part}").main(model)
+    status: int = importlib.import_module(f"{shared.terminal_program()}.{part}").main(model)
     return status
 
 
@@ -145,6 +145,7 @@ def _parser() -> argparse.ArgumentParser:
     fit.add(commands)
     evaluate.add(commands)
     bench.add(commands)
+    selftest.add(commands)
     return parser
 
 
