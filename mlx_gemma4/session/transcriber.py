@@ -5,7 +5,7 @@ in Package.toml). There the transcriber hears it: a short instruction is read on
 frames stream in after it while they are spoken, and the transcript is drawn at the end.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from typing import Literal
 
@@ -13,7 +13,7 @@ from ..chat.messages import SoundPart, TextPart, Turn
 from ..chat.parser import ReplyParser
 from ..chat.render import render, unfinished
 from ..chat.tokenizer import Tokenizer
-from ..events import Token
+from ..events import Heard, Token
 from ..generation.prefill_decode import Steps
 from ..generation.sampler import Sampler
 from ..media.audio import FRAME, LIMIT_SECONDS, RATE
@@ -26,18 +26,6 @@ HearingMode = Literal["auto", "direct", "relay"]
 
 CLIP = int(LIMIT_SECONDS * RATE / FRAME)
 """Frames of the longest clip the model was made for."""
-
-INSTRUCTION = (
-    "Transcribe the following speech segment in its original language. "
-    "Follow these specific instructions for formatting the answer:\n"
-    "* Only output the transcription, with no newlines.\n"
-    "* When transcribing numbers, write the digits, i.e. write 1.7 and not one point seven, "
-    "and write 3 instead of three."
-)
-"""What asks for a transcript (model card of google/gemma-4-12B-it, the example with sound).
-
-A package of the catalogue may have words of its own: the tiny model was not trained on these.
-"""
 
 _SPARE = 16  # tokens that a transcript may have besides one for each two frames
 
@@ -136,6 +124,18 @@ class Transcriber:
         if not open_reply:
             prompt = unfinished(prompt, self._tokenizer, config)
         return with_rows(prompt, turns, config)
+
+
+def heard(steps: Steps[str], cancelled: Callable[[], bool]) -> Generator[Heard | None]:
+    """Drive a transcript, unless it is cancelled; yields None after each step, then the text."""
+    with closing(steps):
+        while not cancelled():
+            try:
+                next(steps)
+            except StopIteration as end:
+                yield Heard(end.value)
+                return
+            yield None
 
 
 def _text(events: Sequence[object]) -> str:
