@@ -25,9 +25,16 @@ FIT = (
     Option("--memory", "ask for a Mac with so much memory, as 16GB (this computer)", "SIZE"),
     Option("--hosts", "spread over these hosts, or over Macs of so much memory", "HOST|SIZE,..."),
     *hosting.OPTIONS[1:],
+    Option("--machines", "print what Macs of each size take of the 12B, as the README has it"),
     shared.DEBUG,
 )
-DOCTOR = (hosting.HOSTS, hosting.REMOTE, Option("--json", "print one JSON list"), shared.DEBUG)
+DOCTOR = (
+    hosting.HOSTS,
+    hosting.REMOTE,
+    Option("--json", "print one JSON list"),
+    Option("--report", "print what an issue needs: no text, names of yours, media or paths"),
+    shared.DEBUG,
+)
 
 
 def add(commands: "argparse._SubParsersAction[Any]") -> None:
@@ -78,6 +85,11 @@ def gigabytes(text: str) -> int:
 def _fit(options: argparse.Namespace) -> None:
     from ..footprint import device, estimate, summary
 
+    if options.machines:
+        from .machines import markdown
+
+        put(markdown())
+        return
     if options.context is not None and options.context < 1:
         raise Gemma4Error(
             "usage",
@@ -145,6 +157,12 @@ def _table(
 def _doctor(options: argparse.Namespace) -> None:
     from .doctor import findings
 
+    if options.report:
+        from .doctor_report import lines
+
+        for line in lines(findings()):
+            put(line)
+        return
     found = findings()
     if options.hosts is not None:
         from .doctor_hosts import chosen

@@ -140,9 +140,9 @@ def memory(folder: str) -> dict[str, Any]:
     assert isinstance(alone, LeadingModel)
     crew, (worker,) = alone.crew, alone.crew.workers
     cache = alone.make_cache()
-    tokens = 3000
-    for _ in range(tokens // 500):
-        mx.eval(alone.hidden(alone.embed(np.arange(500) % 400 + 20), cache))
+    tokens = 600
+    for _ in range(tokens // 300):
+        mx.eval(alone.hidden(alone.embed(np.arange(300) % 400 + 20), cache))
     mx.eval(alone.logits(alone.hidden(alone.embed([7]), cache)))
     crew.ring.flush()
     mx.clear_cache()
