@@ -67,6 +67,7 @@ def load(
     mask_rule: "MaskRule" = "official",
     force: bool = False,
     download: bool = False,
+    drafter: str | _Path | None = None,
 ) -> "Gemma4":
     """Load a model.
 
@@ -78,6 +79,7 @@ def load(
         mask_rule: "official", or "forward" to agree with transformers' `forward` (`attention`).
         force: load it even if it does not fit into the memory (`gemma4 fit`).
         download: get it from the Hub where it is not on this machine.
+        drafter: the folder or name of a drafter that proposes tokens for it (`Session(draft=)`).
 
     Raises:
         Gemma4Error: there is no such model, it cannot be loaded, or it does not fit. Code
@@ -109,6 +111,10 @@ def load(
     model.mask_rule = mask_rule
     model.folder = folder
     model.package = catalog.package_of(folder)
+    if drafter is not None:
+        from .checkpoint.drafter import load_drafter
+
+        model.attach(load_drafter(catalog.resolve_drafter(drafter), model, wanted))
     return model
 
 

@@ -23,6 +23,7 @@ import mlx.nn as nn
 from ..errors import Gemma4Error
 from ..model import metal, one_row
 from ..model.config import Config, load_config
+from ..model.drafter import Drafter
 from ..model.gemma4 import Gemma4
 from ..model.text import Layout
 from .cpu_projections import by_column, second_stream, use_fast_projections
@@ -38,7 +39,7 @@ _RENAMES = (
 )
 AT_ONCE = 32_000_000  # bytes of tensors that are read and converted side by side
 # The output head is the embedding table again (tied), and rope tables are computed.
-_DERIVED = re.compile(r"(^|\.)lm_head\.|rotary_emb\.")
+DERIVED = re.compile(r"(^|\.)lm_head\.|rotary_emb\.")
 _MEDIA = {
     "vision_config": ("pictures", ("vision_embedder.", "embed_vision.")),
     "audio_config": ("sound", ("embed_audio.",)),
@@ -49,7 +50,7 @@ def sanitize(weights: Mapping[str, Any]) -> dict[str, Any]:
     """Any spelling of the tensor names -> the module tree's. Applying it again changes nothing."""
     result: dict[str, Any] = {}
     for name, value in weights.items():
-        if _DERIVED.search(name):
+        if DERIVED.search(name):
             continue
         new = _rename(name)
         if new in result:
@@ -82,24 +83,31 @@ def load_folder(
     """
     folder = Path(folder)
     config = load_config(folder)
-    weights = sanitize(_read(folder))
+    weights = sanitize(read_weights(folder))
     config = _without_lost_media(config, weights, folder)
     if not one_row.applies(config.text_config, {n: t.shape for n, t in weights.items()}):
         layout = "plain"
     metal.limit_freed_buffers()
     model = Gemma4(config, layout)
-    _quantize_like(model, weights)
-    _check(model, weights, folder)
+    quantize_like(model, weights)
+    check_tensors(model, weights, folder)
     if check is not None:
         check(config, _headers(weights))
     if model.layout == "one_row":
         weights = permute(weights, config.text_config)
+    fill(model, weights, dtype)
+    return model
+
+
+def fill(
+    model: Gemma4 | Drafter, weights: dict[str, mx.array], dtype: mx.Dtype | None = None
+) -> None:
+    """Give a model its weights, which fit it, evaluated; `dtype` as in `load_folder`."""
     on_cpu = mx.default_device() == mx.cpu
     _convert(weights, mx.float32 if dtype is None and on_cpu else dtype, on_cpu)
     model.load_weights(list(weights.items()), strict=True)
     if on_cpu:
         use_fast_projections(model)
-    return model
 
 
 _DTYPES = ("float32", "bfloat16", "float16")
@@ -192,7 +200,7 @@ def _rename(name: str) -> str:
     return name
 
 
-def _read(folder: Path) -> dict[str, mx.array]:
+def read_weights(folder: Path) -> dict[str, mx.array]:
     """All tensors of a folder's safetensors files, lazily."""
     weights: dict[str, mx.array] = {}
     for path in weight_files(folder).values():
@@ -230,7 +238,7 @@ def _without_lost_media(config: Config, weights: Mapping[str, mx.array], folder:
     return replace(config, **changes)
 
 
-def _quantize_like(model: Gemma4, weights: Mapping[str, mx.array]) -> None:
+def quantize_like(model: Gemma4 | Drafter, weights: Mapping[str, mx.array]) -> None:
     """Give each module that has scales in the checkpoint the quantization its config says."""
     settings = model.config.quantization or {}
     overrides = {_rename(path): value for path, value in settings.items()}
@@ -252,7 +260,7 @@ def _quantize_like(model: Gemma4, weights: Mapping[str, mx.array]) -> None:
         raise weights_unusable(f"its quantization settings do not fit ({error}).") from error
 
 
-def _check(model: Gemma4, weights: Mapping[str, mx.array], folder: Path) -> None:
+def check_tensors(model: Gemma4 | Drafter, weights: Mapping[str, mx.array], folder: Path) -> None:
     """Every tensor used, none missing, every shape and type as the config says."""
     expected = model.tensors()
     problems = []

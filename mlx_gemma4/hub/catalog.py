@@ -109,12 +109,18 @@ def read(path: Path) -> dict[str, Package]:
     return {name: _package(path, name, entry) for name, entry in document.items()}
 
 
-def resolve(name_or_folder: str | Path) -> Path:
+def resolve_drafter(name_or_folder: str | Path) -> Path:
+    """As `resolve`, of a drafter."""
+    return resolve(name_or_folder, "drafter")
+
+
+def resolve(name_or_folder: str | Path, kind: str = "model") -> Path:
     """Find the folder of a model.
 
     Args:
         name_or_folder: a folder with a config.json, the name of a package, or `owner/name` of a
             repository on the Hub that has been downloaded to this machine.
+        kind: what it must be, "model" or "drafter".
 
     Raises:
         Gemma4Error: if there is no such folder or package, or it is not on this machine.
@@ -123,7 +129,7 @@ def resolve(name_or_folder: str | Path) -> Path:
     if name.strip() and (folder := Path(name_or_folder).expanduser()).is_dir():
         return folder
     if package := packages().get(name):
-        need_model(package)
+        need(package, kind)
         if package.path is None:
             return _downloaded(str(package.repo), str(package.revision))
         return package.path
@@ -158,13 +164,27 @@ def package_of(folder: Path) -> Package | None:
 
 def need_model(package: Package) -> None:
     """Raise Gemma4Error if a package is none that can answer."""
-    if package.kind != "model":
+    need(package, "model")
+
+
+def need(package: Package, kind: str) -> None:
+    """Raise Gemma4Error if a package is of another kind."""
+    if package.kind == kind:
+        return
+    if kind == "model":
         raise Gemma4Error(
             "not_a_model",
             f"{package.name} is not a model",
             f"It is a {package.kind}: it only proposes the next tokens of a model.",
             "Choose a model of the catalogue, like google/gemma-4-12B-it.",
         )
+    known = [other.name for other in packages().values() if other.kind == kind]
+    raise Gemma4Error(
+        "not_a_drafter",
+        f"{package.name} is not a drafter",
+        "It is a model of its own.",
+        f"Choose a drafter of the catalogue: {', '.join(known)}.",
+    )
 
 
 def shipped(name: str) -> Path:

@@ -90,7 +90,9 @@ class DrafterConfig:
             differing.append(f"it reads {' and '.join(lost)} layers, and the model has none")
         shared = (target.num_key_value_heads, target.num_global_key_value_heads)
         if any(own.num_attention_heads % heads for heads in shared):
-            differing.append(f"{own.num_attention_heads} query heads cannot share {shared} KV heads")
+            differing.append(
+                f"{own.num_attention_heads} query heads cannot share {shared} KV heads"
+            )
         if differing:
             raise Gemma4Error(
                 "drafter_mismatch",

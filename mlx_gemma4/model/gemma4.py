@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -40,9 +41,11 @@ class Gemma4(nn.Module):
 
     Attributes:
         mask_rule: "official", or "forward" to agree with transformers' `forward` (`attention.py`).
+        drafter: the `drafter.Drafter` that proposes for it, if there is one.
     """
 
     mask_rule: MaskRule = "official"
+    drafter: Any = None
 
     def __init__(self, config: Config, layout: Layout = "one_row") -> None:
         super().__init__()
@@ -63,7 +66,7 @@ class Gemma4(nn.Module):
         if (audio := config.audio_config) is not None:
             self.embed_audio = MultimodalEmbedder(audio.audio_embed_dim, hidden, audio.rms_norm_eps)
         if mx.default_device() == mx.cpu:
-            cpu_backend.adapt(self.language_model)
+            cpu_backend.adapt(self.language_model.model.layers)
 
     def make_cache(self, kv_bits: int | None = None, slack: int = SLACK) -> Cache:
         """An empty cache.
@@ -179,6 +182,10 @@ class Gemma4(nn.Module):
     def logits(self, hidden: mx.array) -> mx.array:
         """(1, T, hidden) -> (1, T, vocab), softcapped."""
         return self.language_model.logits(hidden)
+
+    def attach(self, drafter: object) -> None:
+        """Take a drafter; it is no part of the model, whose tensors stay the same."""
+        object.__setattr__(self, "drafter", drafter)
 
     def tensors(self) -> dict[str, mx.array]:
         """Every parameter by its name in a checkpoint (mlx-vlm's spelling)."""

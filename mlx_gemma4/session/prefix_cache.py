@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import mlx.core as mx
 import numpy as np
 
+from ..generation.drafting import Draft, Drafting
 from ..generation.prefill_decode import CHUNK, Cancelled, Steps, decode, prefill
 from ..generation.sampler import Sampler
 from ..limits import SEGMENT
@@ -39,18 +40,21 @@ class PrefixCache:
     Args:
         model: whose cache it is.
         kv_bits: 8 or 4 to quantize the full layers' rows.
+        draft: see `Session`.
 
     Attributes:
         model: as passed.
         kv_bits: as passed.
+        drafting: proposes the ids of a reply.
         rows: what its rows hold.
         rows_per_second: how fast the last rows were fed; None until some were.
         chunk: is asked for the tokens in a chunk before each.
     """
 
-    def __init__(self, model: Gemma4, kv_bits: int | None = None) -> None:
+    def __init__(self, model: Gemma4, kv_bits: int | None = None, draft: Draft = "off") -> None:
         self.model = model
         self.kv_bits = kv_bits
+        self.drafting = Drafting(model, draft)
         self.rows: Sequence[Row] = []
         self.rows_per_second: float | None = None
         self.chunk: Callable[[], int] = lambda: CHUNK
@@ -80,24 +84,24 @@ class PrefixCache:
             (tokens fed, tokens to feed) after each chunk.
 
         Returns:
-            The logits (1, vocab) after it, and how many tokens were fed.
+            The hidden state (1, 1, hidden) of its last row, and how many tokens were fed.
 
         Raises:
             Gemma4Error: the context is full, or the prompt is not usable.
         """
-        # the last row is fed again in any case, for its logits
+        # the last row is fed again in any case, for its hidden state
         self.go_back(min(self.shared(new), len(new) - 1))
         start = len(self)
         if keep is not None:
             if keep - start > _FEW:
                 yield from self._read(new, start, keep)
             self.keep()
-        logits = yield from self._read(new, start, len(new))
-        assert logits is not None, "the last row at least was fed"
-        return logits, len(new) - start
+        hidden = yield from self._read(new, start, len(new))
+        assert hidden is not None, "the last row at least was fed"
+        return hidden, len(new) - start
 
     def prepare(self, new: PromptRows) -> Steps[int]:
-        """As `feed`, but for more to follow: no row is fed again for its logits.
+        """As `feed`, but for more to follow: no row is fed again for its hidden state.
 
         Returns:
             How many tokens were fed.
@@ -114,12 +118,15 @@ class PrefixCache:
         return common(new.rows, self.rows)
 
     def draw(
-        self, logits: mx.array, sampler: Sampler, limit: int, cancelled: Cancelled | None = None
+        self, hidden: mx.array, sampler: Sampler, limit: int, cancelled: Cancelled | None = None
     ) -> Generator[int]:
         """Draw at most `limit` ids of a reply after what was fed, as `decode` does."""
         drawn: list[Row] = []
         ends = self.model.config.eos_token_ids
-        drawing = decode(self.model, logits, self._cache, sampler, ends, limit, cancelled)
+        self.drafting.begin(self.rows)
+        drawing = decode(
+            self.model, hidden, self._cache, sampler, ends, limit, cancelled, self.drafting
+        )
         try:
             with closing(drawing):
                 for token_id in drawing:
@@ -174,7 +181,7 @@ class PrefixCache:
 
     def _read(self, new: PromptRows, start: int, stop: int) -> Steps[mx.array | None]:
         """Feed the rows from what is held to `stop`; progress counts them from `start` on."""
-        logits, seconds, first = None, 0.0, len(self)
+        hidden, seconds, first = None, 0.0, len(self)
         if first >= stop:
             return None
         try:
@@ -188,7 +195,7 @@ class PrefixCache:
                         try:
                             done, _ = next(steps)
                         except StopIteration as end:
-                            logits = end.value
+                            hidden = end.value
                             break
                         seconds += time.perf_counter() - began
                         yield at - start + done, len(new) - start
@@ -197,4 +204,4 @@ class PrefixCache:
             self.rows = new.rows[: len(self)]
         if len(self) - first >= _FEW:
             self.rows_per_second = (len(self) - first) / seconds
-        return logits
+        return hidden

@@ -11,6 +11,7 @@ from ..chat.messages import TextPart, Turn
 from ..chat.tokenizer import Tokenizer
 from ..errors import Gemma4Error
 from ..events import Event, Notice
+from ..generation.drafting import Draft
 from ..generation.prefill_decode import Cancelled, Progress, Steps, finish
 from ..generation.sampler import Sampler
 from ..model.gemma4 import Gemma4
@@ -59,6 +60,10 @@ class Session(SessionInput):
         when_full: what to do when less than an eighth of the context is left: "stop" waits until it
             is full, "drop" takes the oldest turns out until half of it is free.
         store: where `park` keeps rows on disk, and where those of `turns` are looked for.
+        draft: whether tokens are proposed, of which the model accepts those that it would have
+            drawn: "off"; "auto", as far as the time that it takes here shows that it pays;
+            "lookup", the same without the model's drafter; or always so many of the drafter's.
+            Replies are the same.
 
     Raises:
         Gemma4Error: the tokenizer cannot be read, a setting is something else, or the turns or
@@ -78,11 +83,14 @@ class Session(SessionInput):
         tokenizer: Tokenizer | None = None,
         when_full: WhenFull = "stop",
         store: PrefixStore | None = None,
+        draft: Draft = "off",
     ) -> None:
         _check("hearing", hearing, get_args(HearingMode))
         _check("when_full", when_full, get_args(WhenFull))
         tokenizer = tokenizer or _tokenizer_of(model)
-        conversation = Conversation(model, tokenizer, hearing, kv_bits, thinking, when_full, store)
+        conversation = Conversation(
+            model, tokenizer, hearing, kv_bits, thinking, when_full, store, draft
+        )
         super().__init__(model, conversation, image_tokens or model.config.image_tokens)
         self._thinking = thinking
         self._system = system
@@ -172,7 +180,8 @@ class Session(SessionInput):
             understood, and there is nothing else to answer). Its stats are prompt_tokens,
             new_prompt_tokens (what the cache did not hold), reply_tokens, prompt_tokens_per_second
             and, where there were enough tokens to measure it, seconds_to_first_token (since this
-            reply was begun) and tokens_per_second.
+            reply was begun) and tokens_per_second. Also target_forwards, the model's forward
+            passes of the reply, and of the tokens that were proposed for them drafted and accepted.
 
         Raises:
             Gemma4Error: if nothing was added, a setting is out of range, or the conversation is
@@ -311,6 +320,7 @@ class Session(SessionInput):
         kv_bits: int | None = None,
         tokenizer: Tokenizer | None = None,
         when_full: WhenFull = "stop",
+        draft: Draft = "off",
     ) -> "Session":
         """Resume a conversation that was saved; the other settings are saved with it.
 
@@ -331,6 +341,7 @@ class Session(SessionInput):
             thinking=saved.thinking,
             tokenizer=tokenizer,
             when_full=when_full,
+            draft=draft,
         )
         conversation = session._conversation
         conversation.pending = saved.pending

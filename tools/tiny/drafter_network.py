@@ -1,4 +1,4 @@
-"""The drafter as it is trained: `mlx_gemma4.model.drafter` in torch, over keys and values as data."""
+"""The drafter as it is trained: `mlx_gemma4.model.drafter` in torch, over rows as data."""
 
 from collections.abc import Mapping
 
@@ -122,4 +122,3 @@ class DrafterNetwork(nn.Module):
 
     def _norm(self, name: str, x: Tensor) -> Tensor:
         return F.rms_norm(x, x.shape[-1:], self._weight(name), EPS)
-

@@ -1,0 +1,117 @@
+"""Who proposes in a conversation: the model's drafter, lookup, or both, as a policy chooses."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import mlx.core as mx
+
+from ..errors import Gemma4Error
+from ..limits import SLACK
+from ..model.cache import Cache
+from ..model.drafter import Drafter
+from ..model.gemma4 import Gemma4
+from .lookup import NOT_AN_ID, Lookup
+from .policy import Policy
+from .speculate import Place
+
+Draft = Literal["off", "auto", "lookup"] | int
+"""How to speculate: "auto" chooses by what pays, "lookup" does so without the drafter, and a number
+is that many tokens of the drafter each time; 0 is "off"."""
+
+
+def check_draft(draft: Draft, model: Gemma4) -> None:
+    """Raise Gemma4Error if there is no such setting, or no drafter for it."""
+    number = type(draft) is int and 0 <= draft <= SLACK
+    if not number and draft not in ("off", "auto", "lookup"):
+        raise Gemma4Error(
+            "setting_unknown",
+            "The setting draft is not known",
+            f"It is {draft!r}.",
+            f"Use off, auto, lookup, or a number of tokens up to {SLACK}.",
+        )
+    if type(draft) is int and draft and model.drafter is None:
+        raise Gemma4Error(
+            "drafter_missing",
+            "There is no drafter",
+            f"draft is {draft}, and the model was loaded without a drafter.",
+            "Load one with it (drafter=, --drafter), or use lookup.",
+        )
+
+
+class Drafting:
+    """Proposes for one KV cache (`speculate.Proposer`), and counts what came of it.
+
+    Attributes:
+        drafted: tokens that were proposed since `begin`.
+        accepted: of these, those that the model drew.
+        forwards: of the model, for single tokens and proposals.
+    """
+
+    def __init__(
+        self, model: Gemma4, draft: Draft, clock: Callable[[], float] = time.perf_counter
+    ) -> None:
+        check_draft(draft, model)
+        self._model = model
+        self._draft = 0 if draft == "off" else draft
+        names = ["lookup"] if self._draft in ("auto", "lookup") else []
+        if self._draft == "auto" and model.drafter is not None:
+            names.append("drafter")
+        self._policy = Policy(names, clock)
+        self._lookup = Lookup() if names else None
+        self._chosen: str | None = None
+        self.begin([])
+
+    def begin(self, rows: Sequence[object]) -> None:
+        """A reply starts after these rows; what is no id is a row of a picture or sound."""
+        self.drafted = self.accepted = self.forwards = 0
+        self._policy.begin()
+        if self._lookup is not None:
+            self._lookup.hold([row if isinstance(row, int) else NOT_AN_ID for row in rows])
+
+    @property
+    def stats(self) -> dict[str, float]:
+        """What was counted of the last reply, as in `Done.stats`."""
+        return {
+            "drafted": self.drafted,
+            "accepted": self.accepted,
+            "target_forwards": self.forwards,
+        }
+
+    def propose(self, place: Place, cache: Cache, most: int) -> mx.array | None:
+        """As `speculate.Proposer`."""
+        self._chosen = None
+        drafter: Drafter | None = self._model.drafter
+        if isinstance(self._draft, int):
+            name, count = "drafter", min(self._draft, most)
+        else:
+            found = self._looked_up(place, most)
+            offered = ["lookup"] * bool(found) + ["drafter"] * (drafter is not None)
+            name, count = self._policy.choose(offered, most) or ("", 0)
+        if not count:
+            return None
+        self._chosen = name
+        if name == "lookup":
+            return mx.array(found[:count], mx.uint32)
+        assert drafter is not None
+        return drafter.draft(self._model, cache, place.following, place.hidden, count)
+
+    def observe(self, ids: Sequence[int], drafted: int) -> None:
+        """As `speculate.Proposer`."""
+        self.forwards += 1
+        self.drafted += drafted
+        self.accepted += len(ids) - 1
+        if not isinstance(self._draft, int):
+            self._policy.observe(self._chosen, drafted, len(ids) - 1)
+        if self._lookup is not None:
+            self._lookup.add(ids)
+
+    def _looked_up(self, place: Place, most: int) -> list[int]:
+        """What follows the next id, by lookup; where it is not computed yet, it is guessed too."""
+        if self._lookup is None:
+            return []
+        if place.known is not None:
+            return self._lookup.after([place.known], most)
+        return self._lookup.after([], most + 1)[1:]
