@@ -89,7 +89,7 @@ def load_folder(
         layout = "plain"
     metal.limit_freed_buffers()
     model = Gemma4(config, layout)
-    quantize_like(model, weights)
+    quantize_like(model, weights, _rename)
     check_tensors(model, weights, folder)
     if check is not None:
         check(config, _headers(weights))
@@ -238,10 +238,20 @@ def _without_lost_media(config: Config, weights: Mapping[str, mx.array], folder:
     return replace(config, **changes)
 
 
-def quantize_like(model: Gemma4 | Drafter, weights: Mapping[str, mx.array]) -> None:
-    """Give each module that has scales in the checkpoint the quantization its config says."""
+def quantize_like(
+    model: Gemma4 | Drafter,
+    weights: Mapping[str, mx.array],
+    rename: Callable[[str], str] = str,
+) -> None:
+    """Give each module that has scales in the checkpoint the quantization its config says.
+
+    Args:
+        model: a model.
+        weights: by name in the module tree.
+        rename: makes a path of the config one in the module tree.
+    """
     settings = model.config.quantization or {}
-    overrides = {_rename(path): value for path, value in settings.items()}
+    overrides = {rename(path): value for path, value in settings.items()}
     default = {key: settings[key] for key in ("group_size", "bits", "mode") if key in settings}
 
     def chosen(path: str, module: nn.Module) -> bool | dict[str, Any]:

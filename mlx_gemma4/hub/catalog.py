@@ -43,6 +43,7 @@ class Package:
         audio_seconds: the longest sound, in seconds.
         audio_safe_position: in tokens; None where nothing is known.
         transcribe: what asks it for a transcript; None for the model card's words.
+        targets: of a drafter, the names of the packages that it proposes for.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Package:
     image_tokens: tuple[int, ...]
     audio_safe_position: int | None
     transcribe: str | None = None
+    targets: tuple[str, ...] = ()
 
 
 # key -> (its type, is it required)
@@ -77,6 +79,7 @@ _KEYS: dict[str, tuple[type, bool]] = {
     "image_tokens": (list, False),
     "audio_safe_position": (int, False),
     "transcribe": (str, False),
+    "targets": (list, False),
 }
 _KINDS = ("model", "drafter")
 _OF_A_MODEL = ("audio_seconds", "image_tokens")  # what a drafter has not
@@ -142,6 +145,19 @@ def resolve(name_or_folder: str | Path, kind: str = "model") -> Path:
         "It is neither a folder nor a package of the catalogue.",
         f"Did you mean {near[0]}?" if near else f"Packages: {', '.join(packages())}.",
     )
+
+
+def drafter_of(package: Package | None) -> Path | None:
+    """Find the folder of the drafter of a model, where there is one and it is on this machine."""
+    if package is None:
+        return None
+    for other in packages().values():
+        if package.name in other.targets:
+            try:
+                return resolve_drafter(other.name)
+            except Gemma4Error:
+                continue
+    return None
 
 
 def package_of(folder: Path) -> Package | None:
@@ -263,6 +279,9 @@ def _package(path: Path, name: str, entry: Any) -> Package:
     image_tokens = tuple(entry.get("image_tokens", ()))
     if not all(type(tokens) is int and tokens > 0 for tokens in image_tokens):
         raise _wrong(path, f"[{name}] image_tokens are not all whole numbers above 0.")
+    targets = tuple(entry.get("targets", ()))
+    if not all(isinstance(target, str) for target in targets) or (targets and kind == "model"):
+        raise _wrong(path, f"[{name}] targets are not the names of a drafter's models.")
     return Package(
         name=name,
         title=entry["title"],
@@ -280,6 +299,7 @@ def _package(path: Path, name: str, entry: Any) -> Package:
         image_tokens=image_tokens,
         audio_safe_position=entry.get("audio_safe_position"),
         transcribe=entry.get("transcribe"),
+        targets=targets,
     )
 
 

@@ -102,6 +102,12 @@ class DrafterConfig:
             )
 
 
+def is_drafter(folder: Path) -> bool:
+    """Whether a folder's config.json is that of a drafter, of whatever model."""
+    kind = (read_object(folder / "config.json") or {}).get("model_type")
+    return isinstance(kind, str) and kind.endswith("_assistant")
+
+
 def load_drafter_config(folder: Path) -> DrafterConfig:
     """Read a drafter folder's config.json.
 

@@ -5,12 +5,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import mlx.core as mx
 import numpy as np
 
+from ..checkpoint.permute import permute
 from ..model.config import FULL, SLIDING, Config
+from ..model.drafter import Drafter
+from ..model.drafter_config import DrafterConfig
 from ..model.gemma4 import Gemma4
 from ..model.text import Layout
 
@@ -57,9 +61,30 @@ def tiny_config() -> Config:
 def tiny_model(seed: int = 0, layout: Layout = "one_row") -> Gemma4:
     """A float32 model of `tiny_config` whose weights, norms and biases too, are random."""
     model = Gemma4(tiny_config(), layout)
+    model.load_weights(list(_random(model.tensors(), seed).items()))
+    mx.eval(model.parameters())
+    return model
+
+
+def tiny_drafter(config: Config, layout: Layout = "one_row", seed: int = 1) -> Drafter:
+    """A float32 drafter of a small model, one sliding layer and one full, with random weights."""
+    text = replace(
+        config.text_config, hidden_size=48, num_hidden_layers=2, layer_types=(SLIDING, FULL)
+    )
+    backbone = config.text_config.hidden_size
+    drafter = Drafter(DrafterConfig(text, backbone, quantization=None, raw={}))
+    weights = _random(drafter.tensors(), seed)
+    if layout == "one_row":
+        weights = permute(weights, text, root="")
+    drafter.load_weights(list(weights.items()))
+    mx.eval(drafter.parameters())
+    return drafter
+
+
+def _random(tensors: Mapping[str, mx.array], seed: int) -> dict[str, mx.array]:
     rng = np.random.default_rng(seed)
-    weights = []
-    for name, value in sorted(model.tensors().items()):
+    weights = {}
+    for name, value in sorted(tensors.items()):
         noise = rng.standard_normal(value.shape, np.float32)
         if name.endswith(("q_norm.weight", "k_norm.weight")):
             noise = (1 + 0.2 * noise) * value.shape[0] ** -0.25  # the attention scale is 1.0
@@ -67,10 +92,8 @@ def tiny_model(seed: int = 0, layout: Layout = "one_row") -> Gemma4:
             noise = 1 + 0.2 * noise
         elif value.ndim == 2:
             noise = noise / np.sqrt(value.shape[1])
-        weights.append((name, mx.array(noise)))
-    model.load_weights(weights)
-    mx.eval(model.parameters())
-    return model
+        weights[name] = mx.array(noise)
+    return weights
 
 
 def tones(frequencies: Sequence[float], seconds: float, rate: int = 16000) -> np.ndarray:

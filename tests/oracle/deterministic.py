@@ -10,10 +10,15 @@ from __future__ import annotations
 import json
 import struct
 import zlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+
+from mlx_gemma4.checkpoint.shapes import drafter_shapes
+from mlx_gemma4.model.drafter_config import DrafterConfig
 
 HERE = Path(__file__).parent
 PATCH, FRAME = 6912, 640
@@ -40,7 +45,7 @@ def bfloat16_bits(values: np.ndarray) -> np.ndarray:
 def weight(name: str, shape: tuple[int, ...]) -> np.ndarray:
     """A tensor of the checkpoint before rounding. Norms, biases, scalars differ from 0 and 1."""
     noise = uniform(name, shape)
-    module, kind = name.split(".")[-2:]
+    *_, module, kind = name.split(".")
     if kind == "layer_scalar":
         return 0.9 + 0.3 * noise
     if module in ("q_norm", "k_norm"):
@@ -58,12 +63,46 @@ def weight(name: str, shape: tuple[int, ...]) -> np.ndarray:
 
 def write_checkpoint(folder: Path) -> None:
     """Write config.json and model.safetensors (bfloat16, published names), without any library."""
-    tensors = json.loads((HERE / "tensors.json").read_text())
+    write_folder(
+        folder,
+        (HERE / "config.json").read_bytes(),
+        json.loads((HERE / "tensors.json").read_text()),
+    )
+
+
+def write_drafter(folder: Path) -> None:
+    """Write a drafter of that checkpoint, of the published one's shape."""
+    config = drafter_config()
+    shapes = drafter_shapes(DrafterConfig.from_dict(config))
+    write_folder(folder, json.dumps(config).encode(), shapes)
+
+
+def drafter_config() -> dict[str, Any]:
+    """Contents of config.json: three sliding layers and a full one that read the target's."""
+    target = json.loads((HERE / "config.json").read_text())
+    text = target["text_config"] | {
+        "hidden_size": 64,
+        "intermediate_size": 96,
+        "num_hidden_layers": 4,
+        "num_kv_shared_layers": 4,
+        "layer_types": ["sliding_attention"] * 3 + ["full_attention"],
+        "final_logit_softcapping": None,
+    }
+    return {
+        "model_type": "gemma4_unified_assistant",
+        "backbone_hidden_size": target["text_config"]["hidden_size"],
+        "tie_word_embeddings": True,
+        "text_config": text,
+    }
+
+
+def write_folder(folder: Path, config: bytes, shapes: Mapping[str, Sequence[int]]) -> None:
+    """Write a checkpoint of these shapes."""
     header, bodies, offset = {}, [], 0
-    for name, shape in tensors.items():
+    for name, shape in shapes.items():
         body = bfloat16_bits(weight(name, tuple(shape))).tobytes()
         ends = [offset, offset + len(body)]
-        header[name] = {"dtype": "BF16", "shape": shape, "data_offsets": ends}
+        header[name] = {"dtype": "BF16", "shape": list(shape), "data_offsets": ends}
         bodies.append(body)
         offset = ends[1]
     head = json.dumps(header).encode()
@@ -72,7 +111,7 @@ def write_checkpoint(folder: Path) -> None:
     (folder / "model.safetensors").write_bytes(
         struct.pack("<Q", len(head)) + head + b"".join(bodies)
     )
-    (folder / "config.json").write_bytes((HERE / "config.json").read_bytes())
+    (folder / "config.json").write_bytes(config)
 
 
 Picture = tuple[str, int, int]  # name, columns, rows
