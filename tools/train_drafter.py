@@ -9,6 +9,7 @@ Takes a quarter of an hour on one core; needs the `train` extra and espeak-ng.
 import argparse
 import json
 import math
+import pickle
 import random
 import time
 from collections.abc import Iterator, Sequence
@@ -31,7 +32,7 @@ from tools.tiny.conversation import Writer
 from tools.tiny.drafter_network import DrafterNetwork, KeysValues
 
 CHAIN = 3  # drafts in a row that are learned
-BATCH = 8
+BATCH, PLACES = 8, 16  # conversations in a step, and places of each
 SHARES = {
     "lines": 9, "strip": 2, "asked": 2, "digits": 2, "commands": 3, "receipt": 2, "several": 3,
 }  # fmt: skip
@@ -141,85 +142,90 @@ def drafter_config(target: TextConfig) -> dict[str, Any]:
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Lessons of like lengths, padded: (B, A, ...) and (B, kv heads, T, D)."""
+    """P places of each of B lessons of like lengths, whose rows are padded to T.
+
+    Attributes:
+        ids: (B, P, CHAIN): the ids that are fed, one a draft.
+        logits: (B, P, CHAIN, vocab): the model's, after each.
+        hidden: (B, P, backbone) of the row that predicted the first.
+        rows: (B, P): how many rows were cached.
+        seen: by kind of layer, keys and values (B, kv heads, T, D).
+        masks: by kind of layer (B, P, T), added to the scores.
+    """
 
     ids: Tensor
-    rows: Tensor
-    there: Tensor
-    hidden: Tensor
     logits: Tensor
+    hidden: Tensor
+    rows: Tensor
     seen: KeysValues
     masks: dict[str, Tensor]
 
     @classmethod
-    def of(cls, found: Sequence[Lesson], window: int) -> "Batch":
-        """Pad lessons; a place sees the rows before it, on sliding layers those of its window."""
+    def of(cls, found: Sequence[Lesson], window: int, rng: np.random.Generator) -> "Batch":
+        """Choose places from which a whole chain of the answer follows, again where they are few.
 
-        def padded(values: Sequence[np.ndarray], axis: int) -> Tensor:
-            longest = max(value.shape[axis] for value in values)
-            rows = []
-            for value in values:
-                spare = [(0, 0)] * value.ndim
-                spare[axis] = (0, longest - value.shape[axis])
-                rows.append(torch.from_numpy(np.pad(value, spare)))
-            stacked = torch.stack(rows)
-            return stacked.float() if stacked.is_floating_point() else stacked.long()
-
-        rows = padded([one.rows for one in found], 0)
-        seen = {
-            kind: (
-                padded([one.seen[kind][0] for one in found], 1),
-                padded([one.seen[kind][1] for one in found], 1),
-            )
-            for kind in (SLIDING, FULL)
-        }
-        keys = torch.arange(max(one.length for one in found))[None, None]
-        hidden_rows = {FULL: keys >= rows[..., None]}
-        hidden_rows[SLIDING] = hidden_rows[FULL] | (keys < rows[..., None] - window)
+        A place sees the rows before it, on sliding layers those of its window.
+        """
+        chosen = []
+        for one in found:
+            whole = np.flatnonzero(one.rows[CHAIN:] == one.rows[:-CHAIN] + CHAIN)
+            chosen.append(rng.choice(whole, PLACES, replace=len(whole) < PLACES))
+        steps = np.arange(CHAIN)
+        rows = torch.from_numpy(
+            np.stack([one.rows[at] for one, at in zip(found, chosen, strict=True)])
+        )
+        ids = [one.ids[at[:, None] + steps] for one, at in zip(found, chosen, strict=True)]
+        logits = [
+            one.logits[at[:, None] + steps + 1] for one, at in zip(found, chosen, strict=True)
+        ]
+        hidden = [one.hidden[at] for one, at in zip(found, chosen, strict=True)]
+        longest = max(one.length for one in found)
+        keys = torch.arange(longest)[None, None]
+        hides = {FULL: keys >= rows[..., None]}
+        hides[SLIDING] = hides[FULL] | (keys < rows[..., None] - window)
         return cls(
-            padded([one.ids for one in found], 0),
+            torch.from_numpy(np.stack(ids)),
+            torch.from_numpy(np.stack(logits)).float(),
+            torch.from_numpy(np.stack(hidden)).float(),
             rows,
-            rows > 0,
-            padded([one.hidden for one in found], 0),
-            padded([one.logits for one in found], 0),
-            seen,
-            {kind: hides.float() * -1e9 for kind, hides in hidden_rows.items()},
+            {kind: (_padded(found, kind, 0), _padded(found, kind, 1)) for kind in hides},
+            {kind: hidden_rows.float() * -1e9 for kind, hidden_rows in hides.items()},
         )
 
 
-def losses(
-    network: DrafterNetwork, table: Tensor, batch: Batch
-) -> tuple[Tensor, list[tuple[int, int]]]:
-    """The mean cross-entropy to the model's own distribution; (right, all) of each draft.
+def _padded(found: Sequence[Lesson], kind: str, which: int) -> Tensor:
+    longest = max(one.length for one in found)
+    rows = [one.seen[kind][which] for one in found]
+    spare = [np.pad(row, [(0, 0), (0, longest - row.shape[1]), (0, 0)]) for row in rows]
+    return torch.from_numpy(np.stack(spare)).float()
 
-    Each draft is fed the ids that follow in the answer, and its own hidden states.
+
+def losses(network: DrafterNetwork, table: Tensor, batch: Batch) -> tuple[Tensor, list[float]]:
+    """The mean cross-entropy to the model's own distribution, and the share of each draft right.
+
+    Each draft is fed the id that follows in the answer, and its own hidden state.
     """
-    embedded, hidden = table[batch.ids], batch.hidden
-    total, counts = torch.zeros(()), []
-    for step in range(1, CHAIN + 1):
-        after = torch.roll(batch.rows, -step, 1)
-        valid = batch.there & (after == batch.rows + step)  # the same answer goes on
-        logits, hidden = network.step(
-            embedded, hidden, batch.seen, batch.masks, (batch.rows - 1).float()
-        )
-        wanted = torch.roll(batch.logits, -step, 1)[valid]
-        drafted = logits[valid]
-        total = total - (wanted.softmax(-1) * drafted.log_softmax(-1)).sum(-1).mean()
-        counts.append((int((drafted.argmax(-1) == wanted.argmax(-1)).sum()), len(wanted)))
-        embedded = table[torch.roll(batch.ids, -step, 1)]
-    return total / CHAIN, counts
+    hidden, positions = batch.hidden, (batch.rows - 1).float()
+    total, shares = torch.zeros(()), []
+    for step in range(CHAIN):
+        embedded = table[batch.ids[:, :, step]]
+        logits, hidden = network.step(embedded, hidden, batch.seen, batch.masks, positions)
+        wanted = batch.logits[:, :, step]
+        total = total - (wanted.softmax(-1) * logits.log_softmax(-1)).sum(-1).mean()
+        shares.append(float((logits.argmax(-1) == wanted.argmax(-1)).float().mean()))
+    return total / CHAIN, shares
 
 
 def train(network: DrafterNetwork, table: Tensor, known: list[Lesson], steps: int) -> None:
     """Learn for so many steps, and print now and then how many drafts are right."""
     rng = np.random.default_rng(0)
-    known = sorted(known, key=lambda one: one.length)
+    known = sorted((one for one in known if len(one.ids) > CHAIN), key=lambda one: one.length)
     matrices = [p for p in network.parameters() if p.ndim == 2]
     others = [p for p in network.parameters() if p.ndim != 2]
     groups = [{"params": matrices, "weight_decay": 0.02}, {"params": others, "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, lr=RATE, betas=(0.9, 0.98))
     window = network.target.sliding_window
-    sums, began = np.zeros((CHAIN, 2)), time.time()
+    sums, began = np.zeros(CHAIN), time.time()
     for step in range(1, steps + 1):
         rate = RATE * min(1.0, step / WARM)
         if (late := step / steps - STILL) > 0:
@@ -229,15 +235,16 @@ def train(network: DrafterNetwork, table: Tensor, known: list[Lesson], steps: in
         start = max(0, int(rng.integers(len(known))) - 3 * BATCH)
         near = known[start : start + 3 * BATCH]
         chosen = rng.choice(len(near), min(BATCH, len(near)), replace=False)
-        loss, counts = losses(network, table, Batch.of([near[i] for i in chosen], window))
+        batch = Batch.of([near[i] for i in chosen], window, rng)
+        loss, shares = losses(network, table, batch)
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
-        sums += counts
-        if step % 100 == 0 or step == steps:
-            shares = ", ".join(f"{right / max(every, 1):.3f}" for right, every in sums)
-            print(f"step {step}, {time.time() - began:.0f} s, right by place: {shares}", flush=True)
+        sums += shares
+        if step % 100 == 0:
+            told = ", ".join(f"{share:.3f}" for share in sums / 100)
+            print(f"step {step}, {time.time() - began:.0f} s, right by place: {told}", flush=True)
             sums[:] = 0
 
 
@@ -246,13 +253,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("out", type=Path)
     parser.add_argument("--model", type=Path, default=Path("assets/tiny"))
-    parser.add_argument("--conversations", type=int, default=1200)
-    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--conversations", type=int, default=800)
+    parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--lessons", type=Path, help="a file that keeps what was read")
     parser.add_argument("--seed", type=int, default=20261128)
     options = parser.parse_args()
     torch.set_num_threads(1)
     began = time.time()
-    known = list(lessons(options.model, options.seed, options.conversations))
+    if options.lessons and options.lessons.exists():
+        known = [Lesson(**one) for one in pickle.loads(options.lessons.read_bytes())]
+    else:
+        known = list(lessons(options.model, options.seed, options.conversations))
+        if options.lessons:
+            options.lessons.write_bytes(pickle.dumps([vars(one) for one in known]))
     print(f"{len(known)} conversations read, {time.time() - began:.0f} s", flush=True)
     model = load_folder(options.model, layout="plain")
     target = model.config.text_config

@@ -112,22 +112,10 @@ def test_four_hundred_ids_past_the_window_are_those_of_plain_decoding(
 def test_replies_after_a_picture_or_a_sound_are_those_of_plain_decoding(
     model: Gemma4, media: str
 ) -> None:
-    plain, _, _ = drawn(model, 1, None, 60, media=media)
+    plain, _, _ = drawn(model, 1, None, 40, media=media)
     for count in (1, 3, 8):
-        assert drawn(model, 1, Drafting(model, count), 60, media=media)[0] == plain
-        assert drawn(model, 1, Cheat(plain, 0.8, count), 60, media=media)[0] == plain
-
-
-@pytest.mark.parametrize("layout", ["one_row", "plain"])
-def test_a_drafter_proposes_the_same_in_either_layout(layout: str) -> None:
-    model = tiny_model(layout=layout)  # type: ignore[arg-type]
-    model.attach(tiny_drafter(model.config, layout))
-    hidden, cache = start(model)
-    drafts = model.drafter.draft(model, cache, mx.array([40]), hidden, 5).tolist()
-    other = tiny_model()
-    other.attach(tiny_drafter(other.config))
-    hidden, cache = start(other)
-    assert drafts == other.drafter.draft(other, cache, mx.array([40]), hidden, 5).tolist()
+        assert drawn(model, 1, Drafting(model, count), 20, media=media)[0] == plain[:20]
+        assert drawn(model, 1, Cheat(plain, 0.8, count), 40, media=media)[0] == plain
 
 
 def test_suppressed_ids_are_neither_proposed_nor_drawn(model: Gemma4) -> None:
@@ -153,14 +141,14 @@ def test_a_reply_closed_cancelled_ended_or_limited_anywhere_holds_what_was_given
     model: Gemma4, place: int
 ) -> None:
     """With eight proposals that are all accepted, places 1 to 13 are inside the first runs."""
-    plain, _, _ = drawn(model, 0, None, 30)
+    plain, _, _ = drawn(model, 1, None, 30)
     assert len(set(plain[:14])) == 14
 
     def run(stop: Callable[[], bool] | None = None, **given: object) -> tuple[list[int], Cache]:
         hidden, cache = start(model)
         ends, limit = given.get("ends", ()), given.get("limit", 30)
         cheat = Cheat(plain, 1.0, 8)
-        steps = decode(model, hidden, cache, Sampler(0), ends, limit, stop, cheat)  # type: ignore[arg-type]
+        steps = decode(model, hidden, cache, Sampler(1, 64, 0.95, seed=5), ends, limit, stop, cheat)  # type: ignore[arg-type]
         ids = [next(steps) for _ in range(place)] if given.get("close") else list(steps)
         steps.close()
         return ids, cache
@@ -184,7 +172,7 @@ def test_rejections_across_a_move_of_the_buffers_lose_nothing(
     model: Gemma4, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(kv, "STEP", 8)  # a buffer is full after a few rows
-    plain, _, _ = drawn(model, 0, None, 120)
+    plain, _, _ = drawn(model, 1, None, 120)
     cheat = Cheat(plain, 0.5, 5)
     hidden, _ = start(model)
     cache = model.make_cache(slack=5)  # exactly what the proposals may use up
@@ -198,7 +186,10 @@ def test_rejections_across_a_move_of_the_buffers_lose_nothing(
             starts.add(cache.layers[0].rows.start)
 
     cheat = Watched(plain, 0.5, 5)
-    assert list(decode(model, hidden, cache, Sampler(0), (), 120, None, cheat)) == plain
+    assert (
+        list(decode(model, hidden, cache, Sampler(1, 64, 0.95, seed=5), (), 120, None, cheat))
+        == plain
+    )
     assert len(starts) > 5
     assert 0 in cheat.accepted and 5 in cheat.accepted
 
@@ -207,7 +198,9 @@ def test_more_proposals_than_the_slack_are_refused(model: Gemma4) -> None:
     cache = model.make_cache(slack=5)
     hidden = finish(prefill(model, model.embed(IDS), cache, 16))
     assert hidden is not None
-    steps = decode(model, hidden, cache, Sampler(0), (), 50, None, Drafting(model, 6))
+    steps = decode(
+        model, hidden, cache, Sampler(1, 64, 0.95, seed=5), (), 50, None, Drafting(model, 6)
+    )
     with pytest.raises(Gemma4Error, match="proposed"):
         list(steps)
     with pytest.raises(Gemma4Error) as error:
@@ -226,7 +219,7 @@ def test_no_buffer_is_copied_for_a_rejection_while_a_mark_lies_behind_or_ahead(
         return moved(rows, *given)  # type: ignore[arg-type]
 
     monkeypatch.setattr(kv.Rows, "moved", counted)
-    plain, _, _ = drawn(model, 0, None, 60)
+    plain, _, _ = drawn(model, 1, None, 60)
     hidden, cache = start(model)
     behind = cache.mark()
     model.hidden(model.embed([50, 51, 52]), cache)
@@ -234,7 +227,10 @@ def test_no_buffer_is_copied_for_a_rejection_while_a_mark_lies_behind_or_ahead(
     cache.rewind(behind)
     moves.clear()
     cheat = Cheat(plain, 0.5, 4)
-    assert list(decode(model, hidden, cache, Sampler(0), (), 60, None, cheat)) == plain
+    assert (
+        list(decode(model, hidden, cache, Sampler(1, 64, 0.95, seed=5), (), 60, None, cheat))
+        == plain
+    )
     assert cheat.accepted.count(0) > 5
     # once each layer moves off the buffers of the mark ahead, and no more than plain decoding does
     assert len(moves) == len(cache.layers)
@@ -245,10 +241,10 @@ def test_the_context_may_be_filled_to_its_last_row(model: Gemma4) -> None:
     before = model.config
     room = 20
     text = replace(before.text_config, max_position_embeddings=len(IDS) + room - 1)
-    plain, _, _ = drawn(model, 0, None, room)
+    plain, _, _ = drawn(model, 1, None, room)
     model.config = replace(before, text_config=text)
     try:
-        ids, cache, _ = drawn(model, 0, Cheat(plain, 1.0, 8), room)
+        ids, cache, _ = drawn(model, 1, Cheat(plain, 1.0, 8), room)
     finally:
         model.config = before
     assert ids == plain
@@ -257,7 +253,7 @@ def test_the_context_may_be_filled_to_its_last_row(model: Gemma4) -> None:
 
 def test_a_forward_counts_once_and_proposals_as_they_were_accepted(model: Gemma4) -> None:
     drafting = Drafting(model, 3)
-    ids, _, _ = drawn(model, 0, drafting, 40)
+    ids, _, _ = drawn(model, 1, drafting, 40)
     stats = drafting.stats
     # each forward gives an id besides those accepted; the last id of a limit is never fed
     assert stats["target_forwards"] + stats["accepted"] == len(ids) - 1
