@@ -72,8 +72,9 @@ def load(
     """Load a model.
 
     Args:
-        folder_or_name: a model folder, a name of Package.toml, or `owner/name` of a repository on
-            the Hub that is on this machine.
+        folder_or_name: a model folder, or a name: of Package.toml, `owner/name` on the Hub, or of
+            a folder that `gemma4 get` made. Of the folders made of one repository it is that with
+            the recommended recipe, else the newest.
         dtype: of the activations and of weights that are not quantized: "float32", "bfloat16",
             "float16" or MLX's own. None is the checkpoint's, on the CPU float32.
         mask_rule: "official", or "forward" to agree with transformers' `forward` (`attention`).
@@ -83,8 +84,8 @@ def load(
 
     Raises:
         Gemma4Error: there is no such model, it cannot be loaded, or it does not fit. Code
-            "model_missing": it is not on this machine; `facts` has the "command" that downloads
-            it and, where that is known, its "bytes".
+            "model_missing": it is not on this machine; `facts` has the "command" that gets it
+            and, where that is known, its "bytes".
     """
     from .checkpoint.load import as_dtype, load_folder
     from .errors import Gemma4Error

@@ -59,6 +59,15 @@ def weight_files(folder: Path) -> dict[str, Path]:
     return {name: folder / name for name in names}
 
 
+def is_whole(folder: Path) -> bool:
+    """Whether a folder has a config, a tokenizer, and every file of weights that it lists."""
+    try:
+        shards = set(weight_map(folder).values()) or {"model.safetensors"}
+    except Gemma4Error:
+        return False
+    return all((folder / name).is_file() for name in {"config.json", "tokenizer.json", *shards})
+
+
 def weights_unusable(
     cause: str, remedy: str = "Download or convert the model again."
 ) -> Gemma4Error:

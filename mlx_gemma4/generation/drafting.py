@@ -45,6 +45,7 @@ class Drafting:
     """Proposes for one KV cache (`speculate.Proposer`), and counts what came of it.
 
     Attributes:
+        draft: the setting, 0 for "off".
         drafted: tokens that were proposed since `begin`.
         accepted: of these, those that the model drew.
         forwards: of the model, for single tokens and proposals.
@@ -55,9 +56,9 @@ class Drafting:
     ) -> None:
         check_draft(draft, model)
         self._model = model
-        self._draft = 0 if draft == "off" else draft
-        names = ["lookup"] if self._draft in ("auto", "lookup") else []
-        if self._draft == "auto" and model.drafter is not None:
+        self.draft: Draft = 0 if draft == "off" else draft
+        names = ["lookup"] if self.draft in ("auto", "lookup") else []
+        if self.draft == "auto" and model.drafter is not None:
             names.append("drafter")
         self._policy = Policy(names, clock)
         self._lookup = Lookup() if names else None
@@ -84,8 +85,8 @@ class Drafting:
         """As `speculate.Proposer`."""
         self._chosen = None
         drafter: Drafter | None = self._model.drafter
-        if isinstance(self._draft, int):
-            name, count = "drafter", min(self._draft, most)
+        if isinstance(self.draft, int):
+            name, count = "drafter", min(self.draft, most)
         else:
             found = self._looked_up(place, most)
             offered = ["lookup"] * bool(found) + ["drafter"] * (drafter is not None)
@@ -103,7 +104,7 @@ class Drafting:
         self.forwards += 1
         self.drafted += drafted
         self.accepted += len(ids) - 1
-        if not isinstance(self._draft, int):
+        if not isinstance(self.draft, int):
             self._policy.observe(self._chosen, drafted, len(ids) - 1)
         if self._lookup is not None:
             self._lookup.add(ids)

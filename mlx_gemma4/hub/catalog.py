@@ -17,12 +17,13 @@ import platformdirs
 
 from ..checkpoint.architectures import ARCHITECTURES
 from ..errors import Gemma4Error
+from . import installed
+from .installed import RECORD as RECORD
 
 DEMONSTRATION = "tiny"
 """The package that ships with the program."""
-
-RECORD = "conversion.json"
-"""The file of a converted folder that records its source, and every file's size and hash."""
+USUAL = "google/gemma-4-12B-it"
+"""The package that the program is made for."""
 
 _HERE = Path(__file__).parents[1]
 
@@ -112,6 +113,23 @@ def read(path: Path) -> dict[str, Package]:
     return {name: _package(path, name, entry) for name, entry in document.items()}
 
 
+def known(name: str) -> Package | None:
+    """Find a package by its name, also without the owner, and in capitals or not."""
+    if package := packages().get(name):
+        return package
+    wanted = name.lower()
+    alike = (p for p in packages().values() if wanted in _spellings(p.name))
+    return next(alike, None)
+
+
+def default() -> str:
+    """Return the model that is meant where none is named: one of the catalogue that `gemma4 get`
+    brought here, the first of those, else the demonstration.
+    """
+    sources = {model.source for model in installed.made()}
+    return next((name for name in packages() if name in sources), DEMONSTRATION)
+
+
 def resolve_drafter(name_or_folder: str | Path) -> Path:
     """As `resolve`, of a drafter."""
     return resolve(name_or_folder, "drafter")
@@ -121,8 +139,10 @@ def resolve(name_or_folder: str | Path, kind: str = "model") -> Path:
     """Find the folder of a model.
 
     Args:
-        name_or_folder: a folder with a config.json, the name of a package, or `owner/name` of a
-            repository on the Hub that has been downloaded to this machine.
+        name_or_folder: a folder with a config.json, the name of a package, `owner/name` of a
+            repository on the Hub, or the name of a folder that `gemma4 get` or `gemma4 convert`
+            made. Of several made of one repository it is that with the package's own recipe, else
+            the newest, else what the Hub's cache has.
         kind: what it must be, "model" or "drafter".
 
     Raises:
@@ -131,13 +151,17 @@ def resolve(name_or_folder: str | Path, kind: str = "model") -> Path:
     name = str(name_or_folder)
     if name.strip() and (folder := Path(name_or_folder).expanduser()).is_dir():
         return folder
-    if package := packages().get(name):
+    own = next((model for model in installed.made() if model.name == name), None)
+    package = packages().get(name) or (None if own else known(name))
+    if package is not None:
         need(package, kind)
         if package.path is None:
-            return _downloaded(str(package.repo), str(package.revision))
+            return _on_this_machine(str(package.repo), str(package.revision), package)
         return package.path
-    if isinstance(name_or_folder, str) and name.count("/") == 1 and name[0] not in "./~":
-        return _downloaded(name, "main")
+    if own is not None:
+        return own.folder
+    if is_repository(name_or_folder):
+        return _on_this_machine(name, "main", None)
     near = difflib.get_close_matches(name, packages(), 1, 0.5)
     raise Gemma4Error(
         "model_unknown",
@@ -158,6 +182,11 @@ def drafter_of(package: Package | None) -> Path | None:
             except Gemma4Error:
                 continue
     return None
+
+
+def is_repository(name: str | Path) -> bool:
+    """Whether it is written as `owner/name`."""
+    return isinstance(name, str) and name.count("/") == 1 and name[0] not in "./~"
 
 
 def package_of(folder: Path) -> Package | None:
@@ -235,20 +264,21 @@ def _resolved(path: Path | None) -> Path | None:
     return path and path.resolve()
 
 
-def _downloaded(repo: str, revision: str) -> Path:
-    from . import cache as hub_cache
+def _spellings(name: str) -> set[str]:
+    return {name.lower(), name.lower().split("/")[-1]}
 
-    folder = hub_cache.installed(repo, revision)
+
+def _on_this_machine(repo: str, revision: str, package: Package | None) -> Path:
+    folder = installed.find(repo, revision, package.recipe if package else None)
     if folder is None:
-        size = next((p.bytes for p in packages().values() if p.repo == repo), None)
+        size = package and package.bytes
         weight = f" It is {size / 1e9:.2f} GB." if size else ""
-        command = f"hf download {repo}"
+        command = f"gemma4 get {repo}"
         raise Gemma4Error(
             "model_missing",
             f"The model {repo} is not on this machine",
             f"It is neither a folder here nor complete in the Hugging Face cache.{weight}",
-            f"Download it with `{command}`, in Python with load(..., download=True), or name the "
-            "folder that holds it.",
+            f"Run `{command}`, which makes it fit this computer, or name the folder that holds it.",
             {"command": command, "repo": repo} | ({"bytes": size} if size else {}),
         )
     return folder
