@@ -62,6 +62,11 @@ class Lesson:
         """Rows of the conversation."""
         return int(self.seen[FULL][0].shape[1])
 
+    @property
+    def starts(self) -> np.ndarray:
+        """Places from which the same answer goes on for a whole chain."""
+        return np.flatnonzero(self.rows[CHAIN:] == self.rows[:-CHAIN] + CHAIN)
+
 
 def conversation(tasks: Tasks, rng: random.Random) -> list[Exchange]:
     """One of the world's conversations: mostly receipts, also several of them."""
@@ -168,8 +173,8 @@ class Batch:
         """
         chosen = []
         for one in found:
-            whole = np.flatnonzero(one.rows[CHAIN:] == one.rows[:-CHAIN] + CHAIN)
-            chosen.append(rng.choice(whole, PLACES, replace=len(whole) < PLACES))
+            starts = one.starts
+            chosen.append(rng.choice(starts, PLACES, replace=len(starts) < PLACES))
         steps = np.arange(CHAIN)
         rows = torch.from_numpy(
             np.stack([one.rows[at] for one, at in zip(found, chosen, strict=True)])
@@ -219,7 +224,7 @@ def losses(network: DrafterNetwork, table: Tensor, batch: Batch) -> tuple[Tensor
 def train(network: DrafterNetwork, table: Tensor, known: list[Lesson], steps: int) -> None:
     """Learn for so many steps, and print now and then how many drafts are right."""
     rng = np.random.default_rng(0)
-    known = sorted((one for one in known if len(one.ids) > CHAIN), key=lambda one: one.length)
+    known = sorted((one for one in known if len(one.starts)), key=lambda one: one.length)
     matrices = [p for p in network.parameters() if p.ndim == 2]
     others = [p for p in network.parameters() if p.ndim != 2]
     groups = [{"params": matrices, "weight_decay": 0.02}, {"params": others, "weight_decay": 0.0}]

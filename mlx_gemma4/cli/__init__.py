@@ -159,9 +159,9 @@ def _ask(options: argparse.Namespace) -> None:
     declared = tools.read(options.tools)
     schema = tools.read_schema(options.schema)
     name = shared.model_of(options)
-    from ..runtime.slots import load_noted
+    from ..runtime.loading import load_noted
 
-    model, notes = load_noted(name, options.force)
+    model, notes = load_noted(name, options.force, options.drafter, options.draft)
     for note in notes:
         tell(note)
     events = _session(model, question, declared, options).reply(
@@ -232,6 +232,7 @@ def _session(
         tools=declared,
         image_tokens=options.image_tokens,
         thinking=options.think,
+        draft=model.draft,
     )
     for path in options.image:
         for note in session.add_image(path).notes:

@@ -38,6 +38,8 @@ OPTIONS = (
         default="auto",
     ),
     shared.IMAGE_TOKENS,
+    shared.DRAFTER,
+    shared.DRAFT,
     Option("--park", "GB of the disk on which conversations are parked (0)", "GB", float),
     Option("--log", "a file for what the server and its worker report", "FILE"),
     Option("--force", "load the model even if it does not fit into the memory"),
@@ -89,6 +91,8 @@ def _serve(options: argparse.Namespace) -> None:
         slots=options.slots,
         force=options.force,
         settings=_settings(options),
+        drafter=options.drafter,
+        draft=options.draft,
     )
     doors = Doors(options.api_key or "", (host, *options.allow_host), (*options.allow_origin,))
     app = make_app(Engine(SubprocessWorker(log), settings), doors)

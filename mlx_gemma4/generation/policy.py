@@ -25,7 +25,7 @@ _OUTDATED = 256  # tokens after which these are timed again
 _FADES = 0.08  # the weight of the latest proposal
 
 
-class Source:
+class TrackRecord:
     """Who proposes: what was accepted by place, and the seconds of a forward by its proposals."""
 
     def __init__(self) -> None:
@@ -111,7 +111,7 @@ class Policy:
     def __init__(
         self, names: Sequence[str], clock: Callable[[], float] = time.perf_counter
     ) -> None:
-        self.sources = {name: Source() for name in names}
+        self.sources = {name: TrackRecord() for name in names}
         self._clock = clock
         self._plain: deque[float] = deque(maxlen=_TIMED)
         self._untimed = 0  # tokens since forwards without proposals were timed
@@ -160,7 +160,7 @@ class Policy:
     def _typical(self) -> float | None:
         return statistics.median(self._plain) if self._plain else None
 
-    def _count(self, source: Source, most: int) -> int:
+    def _count(self, source: TrackRecord, most: int) -> int:
         if source.pause or most < 1:
             return 0
         if source.trials:

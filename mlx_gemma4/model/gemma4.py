@@ -42,10 +42,12 @@ class Gemma4(nn.Module):
     Attributes:
         mask_rule: "official", or "forward" to agree with transformers' `forward` (`attention.py`).
         drafter: the `drafter.Drafter` that proposes for it, if there is one.
+        draft: how conversations with it speculate where nobody chose (`Session`).
     """
 
     mask_rule: MaskRule = "official"
     drafter: Any = None
+    draft: Any = "off"
 
     def __init__(self, config: Config, layout: Layout = "one_row") -> None:
         super().__init__()

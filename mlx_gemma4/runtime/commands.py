@@ -58,12 +58,16 @@ class Load:
         force: load it even if it does not fit into the memory.
         slots: the most conversations whose rows are held, open or kept.
         grammars: build what `Reply.grammar` needs now, in a thread, instead of with the first one.
+        drafter: the folder or name of a drafter; None for the model's own where that is used.
+        draft: as for `Session`; "auto" is what `gemma4 bench --draft` measured to pay.
     """
 
     model: str | Path
     force: bool = False
     slots: int = SLOTS
     grammars: bool = False
+    drafter: str | Path | None = None
+    draft: str | int = "auto"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

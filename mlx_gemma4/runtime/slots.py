@@ -6,7 +6,6 @@ Lives on the worker's one thread.
 import gc
 import logging
 import time
-import warnings
 from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass
@@ -16,7 +15,6 @@ import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import load
 from ..errors import Gemma4Error
 from ..events import Event, Heard
 from ..generation.prefill_decode import CHUNK
@@ -28,6 +26,7 @@ from ..session.reply import DrawnReplies
 from ..session.rows import common
 from ..session.session import Session
 from . import commands
+from .loading import load_noted
 from .past import MediaCache, turns_of
 from .reports import Figures, ImageAdded, Loaded, Noted, Reading, Rereading, WorkerEvent
 
@@ -97,7 +96,9 @@ class Slots:
         self.close()  # two models need not fit beside each other
         yield None
         began = time.perf_counter()
-        self._model, notes = load_noted(command.model, command.force)
+        self._model, notes = load_noted(
+            command.model, command.force, command.drafter, command.draft
+        )
         self._limit, self._drawn = command.slots, None
         for note in notes:
             yield Noted(note)
@@ -303,6 +304,7 @@ class Slots:
             store=store,
             context=settings.context,
             drawn=self._drawn,
+            draft=self._model.draft,
         )
         session.set_chunk(lambda: SHORT_CHUNK if self._urgent(conversation) else CHUNK)
         return session
@@ -375,15 +377,6 @@ class Slots:
                 "Open it first.",
             )
         return self._slots[conversation]
-
-
-def load_noted(model: str | Path, force: bool) -> tuple[Gemma4, list[str]]:
-    """Load a model, and return what it warned of; arguments and errors are those of `load`."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("ignore")
-        warnings.simplefilter("always", UserWarning)
-        loaded = load(model, force=force)
-    return loaded, [str(warning.message) for warning in caught]
 
 
 def _nothing_loaded() -> Gemma4Error:

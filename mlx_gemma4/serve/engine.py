@@ -33,6 +33,8 @@ class EngineOptions:
         waiting: the most requests that wait for a slot.
         force: load the model even if it does not fit into the memory.
         settings: of every conversation; what a request chooses is replaced.
+        drafter: the folder or name of a drafter (`commands.Load`); so is `draft`.
+        draft: see `drafter`.
     """
 
     model: str
@@ -40,6 +42,8 @@ class EngineOptions:
     waiting: int = 32
     force: bool = False
     settings: commands.SessionSettings = field(default_factory=commands.SessionSettings)
+    drafter: str | None = None
+    draft: str | int = "auto"
 
 
 class Ticket:
@@ -244,7 +248,14 @@ class Engine:
 
     def _load(self) -> None:
         ticket = self.send(
-            commands.Load(self.options.model, self.options.force, self.options.slots, grammars=True)
+            commands.Load(
+                self.options.model,
+                self.options.force,
+                self.options.slots,
+                grammars=True,
+                drafter=self.options.drafter,
+                draft=self.options.draft,
+            )
         )
         self._loading = asyncio.ensure_future(self._loaded(ticket))
 
