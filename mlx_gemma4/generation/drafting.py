@@ -14,7 +14,7 @@ from ..model.cache import Cache
 from ..model.drafter import Drafter
 from ..model.gemma4 import Gemma4
 from .lookup import NOT_AN_ID, Lookup
-from .policy import Policy
+from .policy import Forward, Policy
 from .speculate import Place
 
 Draft = Literal["off", "auto", "lookup"] | int
@@ -46,10 +46,10 @@ class Drafting:
 
     Attributes:
         draft: the setting, 0 for "off".
-        drafted: tokens that were proposed since `begin`.
-        accepted: of these, those that the model drew.
-        forwards: of the model, for single tokens and proposals.
+        rounds: (tokens that were proposed, those accepted) of each forward since `begin`.
     """
+
+    rounds: list[tuple[int, int]]
 
     def __init__(
         self, model: Gemma4, draft: Draft, clock: Callable[[], float] = time.perf_counter
@@ -60,15 +60,17 @@ class Drafting:
         names = ["lookup"] if self.draft in ("auto", "lookup") else []
         if self.draft == "auto" and model.drafter is not None:
             names.append("drafter")
-        self._policy = Policy(names, clock)
+        # conversations with a model learn together
+        self._policy: Policy = model.policies.setdefault(tuple(names), Policy(names))
+        self._clock = clock
         self._lookup = Lookup() if names else None
         self._chosen: str | None = None
         self.begin([])
 
     def begin(self, rows: Sequence[object]) -> None:
         """A reply starts after these rows; what is no id is a row of a picture or sound."""
-        self.drafted = self.accepted = self.forwards = 0
-        self._policy.begin()
+        self.rounds = []
+        self._before: tuple[float, Forward] | None = None
         if self._lookup is not None:
             self._lookup.hold([row if isinstance(row, int) else NOT_AN_ID for row in rows])
 
@@ -76,9 +78,9 @@ class Drafting:
     def stats(self) -> dict[str, float]:
         """What was counted of the last reply, as in `Done.stats`."""
         return {
-            "drafted": self.drafted,
-            "accepted": self.accepted,
-            "target_forwards": self.forwards,
+            "drafted": sum(drafted for drafted, _ in self.rounds),
+            "accepted": sum(accepted for _, accepted in self.rounds),
+            "target_forwards": len(self.rounds),
         }
 
     def propose(self, place: Place, cache: Cache, most: int) -> mx.array | None:
@@ -101,11 +103,12 @@ class Drafting:
 
     def observe(self, ids: Sequence[int], drafted: int) -> None:
         """As `speculate.Proposer`."""
-        self.forwards += 1
-        self.drafted += drafted
-        self.accepted += len(ids) - 1
+        accepted, now = len(ids) - 1, self._clock()
+        self.rounds.append((drafted, accepted))
         if not isinstance(self.draft, int):
-            self._policy.observe(self._chosen, drafted, len(ids) - 1)
+            then, before = self._before or (now, None)
+            self._policy.observe(self._chosen, drafted, accepted, now - then, before)
+        self._before = now, "wide" if drafted else "plain"
         if self._lookup is not None:
             self._lookup.add(ids)
 

@@ -8,9 +8,9 @@ proposals show whether it pays by now. Knows no MLX and no ids.
 from __future__ import annotations
 
 import statistics
-import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import Literal
 
 LONGEST = 6
 """Proposals at a time."""
@@ -23,6 +23,10 @@ _TIMED = 9  # latest times, of which the median counts
 _PLAIN = (6, 3)  # forwards without proposals that are timed at first, and later
 _OUTDATED = 256  # tokens after which these are timed again
 _FADES = 0.08  # the weight of the latest proposal
+
+
+Forward = Literal["plain", "wide"]
+"""A forward of the model without proposals or with some."""
 
 
 class TrackRecord:
@@ -101,26 +105,17 @@ class TrackRecord:
 
 
 class Policy:
-    """Chooses for one conversation after another; times are those of this machine.
+    """Chooses for all conversations with a model; times are those of this machine.
 
     Args:
         names: who may propose, the first that has something first.
-        clock: seconds.
     """
 
-    def __init__(
-        self, names: Sequence[str], clock: Callable[[], float] = time.perf_counter
-    ) -> None:
+    def __init__(self, names: Sequence[str]) -> None:
         self.sources = {name: TrackRecord() for name in names}
-        self._clock = clock
         self._plain: deque[float] = deque(maxlen=_TIMED)
         self._untimed = 0  # tokens since forwards without proposals were timed
         self._to_time = 0
-        self._before: tuple[float, bool] | None = None  # when the last forward ended, what it was
-
-    def begin(self) -> None:
-        """A reply starts: what was done since the last one is not timed."""
-        self._before = None
 
     def choose(self, offered: Sequence[str], most: int) -> tuple[str, int] | None:
         """Who proposes next, of those who have something, and how much; None for nobody."""
@@ -131,10 +126,18 @@ class Policy:
                 return name, count
         return None
 
-    def observe(self, name: str | None, drafted: int, accepted: int) -> None:
-        """Take what a forward gave, as soon as it is known: `accepted` + 1 tokens."""
-        now, before = self._clock(), self._before
-        self._before = now, bool(drafted)
+    def observe(
+        self, name: str | None, drafted: int, accepted: int, seconds: float, before: Forward | None
+    ) -> None:
+        """Take what a forward gave: `accepted` + 1 tokens.
+
+        Args:
+            name: who proposed; None for nobody.
+            drafted: tokens that were proposed.
+            accepted: of these.
+            seconds: since the forward before was known.
+            before: what that one was; None at the start of a reply, which is not timed.
+        """
         given = accepted + 1
         for source in self.sources.values():
             if source.pause:
@@ -146,13 +149,13 @@ class Policy:
             self.sources[name].learn(drafted, accepted)
         # Without proposals a token is computed while the one before is handled: the first forward
         # after such ones waits for one more, and the first of them for none.
-        if before is not None and not drafted and not before[1]:
-            self._plain.append(now - before[0])
+        if before == "plain" and not drafted:
+            self._plain.append(seconds)
             self._untimed = 0
         elif before is not None and drafted and name is not None:
-            plain = 0.0 if before[1] else self._typical
+            plain = 0.0 if before == "wide" else self._typical
             if plain is not None:
-                self.sources[name].time(drafted, max(now - before[0] - plain, 1e-9))
+                self.sources[name].time(drafted, max(seconds - plain, 1e-9))
         if not drafted:
             self._to_time = max(0, self._to_time - 1)
 

@@ -43,11 +43,13 @@ class Gemma4(nn.Module):
         mask_rule: "official", or "forward" to agree with transformers' `forward` (`attention.py`).
         drafter: the `drafter.Drafter` that proposes for it, if there is one.
         draft: how conversations with it speculate where nobody chose (`Session`).
+        policies: what they learned of what pays, by who proposes (`generation.policy`).
     """
 
     mask_rule: MaskRule = "official"
     drafter: Any = None
     draft: Any = "off"
+    policies: dict[tuple[str, ...], Any]
 
     def __init__(self, config: Config, layout: Layout = "one_row") -> None:
         super().__init__()
@@ -59,6 +61,7 @@ class Gemma4(nn.Module):
                 'Use "one_row" or "plain".',
             )
         self.config = config
+        object.__setattr__(self, "policies", {})  # else its content would be tensors
         self.layout: Layout = layout if one_row.applies(config.text_config) else "plain"
         hidden = config.text_config.hidden_size
         self.language_model = LanguageModel(config.text_config, self.layout)

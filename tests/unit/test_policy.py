@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mlx_gemma4.generation.policy import LONGEST, Policy
+from mlx_gemma4.generation.policy import LONGEST, Forward, Policy
 
 
 class Machine:
@@ -15,13 +15,13 @@ class Machine:
         self.chance, self.draft, self.row, self.noise = chance, draft, row, noise
         self.now, self.given = 0.0, 0
         self.rng = np.random.default_rng(0)
-        self.policy = Policy(["drafter"], clock=lambda: self.now)
+        self.policy = Policy(["drafter"])
         self.counts: list[int] = []
 
     def reply(self, tokens: int) -> float:
         """Draw so many tokens; tokens a second."""
         began, given = self.now, 0
-        self.policy.begin()
+        before: Forward | None = None
         while given < tokens:
             chosen = self.policy.choose(["drafter"], tokens - given)
             name, count = chosen or (None, 0)
@@ -29,8 +29,12 @@ class Machine:
             while accepted < count and self.rng.random() < self.chance:
                 accepted += 1
             seconds = 1 + count * (self.row + self.draft)
-            self.now += seconds * (1 + self.noise * self.rng.standard_normal())
-            self.policy.observe(name, count, accepted)
+            seconds *= 1 + self.noise * self.rng.standard_normal()
+            self.now += seconds
+            # a plain forward is under way while the one before it is handled
+            seen = seconds + (before == "plain") - (count == 0)
+            self.policy.observe(name, count, accepted, seen, before)
+            before = "wide" if count else "plain"
             self.counts.append(count)
             given += accepted + 1
         return given / (self.now - began)
