@@ -104,18 +104,20 @@ def load(
 
         folder = download_fitting(str(folder_or_name), force)
 
+    proposes = None if drafter is None else catalog.resolve_drafter(drafter)
+
     def check(*given: _Any) -> None:
         if not force:
-            check_fits(str(folder), *given)
+            check_fits(str(folder), *given, drafter=proposes)
 
     model = load_folder(folder, wanted, check=check)
     model.mask_rule = mask_rule
     model.folder = folder
     model.package = catalog.package_of(folder)
-    if drafter is not None:
+    if proposes is not None:
         from .checkpoint.drafter import load_drafter
 
-        model.attach(load_drafter(catalog.resolve_drafter(drafter), model, wanted))
+        model.attach(load_drafter(proposes, model, wanted))
     return model
 
 

@@ -12,7 +12,7 @@ from ..checkpoint.safetensors import Tensor
 from ..errors import Gemma4Error
 from ..model.config import Config
 from .estimate import Machine
-from .summary import Outline
+from .summary import Outline, of_drafter
 
 _MEMINFO = Path("/proc/meminfo")
 
@@ -48,13 +48,22 @@ def this() -> Machine:
     return Machine(f"this CPU ({name})", _available(), "free on this computer", "cpu", 4)
 
 
-def check_fits(name: str, config: Config, tensors: dict[str, Tensor]) -> None:
+def check_fits(
+    name: str, config: Config, tensors: dict[str, Tensor], drafter: Path | None = None
+) -> None:
     """Refuse a model that does not fit into the memory of this computer (`Outline.check`).
+
+    Args:
+        name: of the model.
+        config: of the model.
+        tensors: of the model.
+        drafter: the folder of what proposes for it.
 
     Raises:
         Gemma4Error: it does not fit; the remedy names a recipe that does.
     """
-    Outline(name, config, tensors, "its files").check(this())
+    proposes = None if drafter is None else of_drafter(drafter)
+    Outline(name, config, tensors, "its files", proposes).check(this())
 
 
 def _available() -> int:

@@ -12,8 +12,9 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Literal
 
-LONGEST = 6
-"""Proposals at a time."""
+from ..limits import PROPOSALS
+
+LONGEST = PROPOSALS
 GAIN = 1.03
 """What proposals must gain over none, as measured times are not exact."""
 _PAUSES = (32, 256)  # tokens of the first pause and of the longest
