@@ -96,7 +96,8 @@ def load(
     check_rule(mask_rule)
     wanted = as_dtype(dtype)
     try:
-        folder = catalog.resolve(folder_or_name)
+        found = isinstance(folder_or_name, _Path) and folder_or_name.is_dir()
+        folder = _Path(folder_or_name) if found else catalog.resolve(folder_or_name)
     except Gemma4Error as error:
         if not download or error.code != "model_missing":
             raise

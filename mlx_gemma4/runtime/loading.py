@@ -22,10 +22,11 @@ def load_noted(
         drafter: the folder or name of a drafter, where somebody chose one.
         draft: as for `Session`; "auto" is what was measured to pay here (`hub.speculation`).
     """
-    chosen, setting = speculation.choose(catalog.resolve(model), draft, drafter)
+    folder = catalog.resolve(model)
+    chosen, setting = speculation.choose(folder, draft, drafter)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("ignore")
         warnings.simplefilter("always", UserWarning)
-        loaded = load(model, force=force, drafter=chosen)
+        loaded = load(folder, force=force, drafter=chosen)
     loaded.draft = setting
     return loaded, [str(warning.message) for warning in caught]
