@@ -107,9 +107,9 @@ def load(
 
     proposes = None if drafter is None else catalog.resolve_drafter(drafter)
 
-    def check(*given: _Any) -> None:
+    def check(config: _Any, tensors: _Any) -> None:
         if not force:
-            check_fits(str(folder), *given, drafter=proposes)
+            check_fits(str(folder), config, tensors, proposes)
 
     model = load_folder(folder, wanted, check=check)
     model.mask_rule = mask_rule
