@@ -11,7 +11,7 @@ from ..model.drafter import Drafter
 from ..model.drafter_config import load_drafter_config
 from ..model.gemma4 import Gemma4
 from .files import weights_unusable
-from .load import DERIVED, check_tensors, fill, quantize_like, read_weights
+from .load import DERIVED, check_tensors, hold, quantize_like, read_weights
 from .permute import permute
 
 
@@ -32,7 +32,7 @@ def load_drafter(folder: Path | str, target: Gemma4, dtype: mx.Dtype | None = No
     weights = {n: value for n, value in read_weights(folder).items() if not DERIVED.search(n)}
     drafter = Drafter(config)
     quantize_like(drafter, weights)
-    check_tensors(drafter, weights, folder)
+    check_tensors(drafter, weights, str(folder))
     if target.layout == "one_row":
         for prefix in one_row.full_layers(config.text_config, ""):
             scales = weights.get(f"{prefix}o_proj.scales")
@@ -46,5 +46,5 @@ def load_drafter(folder: Path | str, target: Gemma4, dtype: mx.Dtype | None = No
                     "Convert the drafter with `gemma4 convert`.",
                 )
         weights = permute(weights, config.text_config, root="")
-    fill(drafter, weights, dtype)
+    hold(drafter, weights, dtype)
     return drafter

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import Gemma4Error
 from ..hub import catalog
+from . import hosting
 from . import options as shared
 from .options import Option, command
 from .streams import ProgressLine, put, tell
@@ -34,6 +35,7 @@ OPTIONS = (
         "and decides where nobody chooses",
     ),
     shared.DRAFTER,
+    *hosting.OPTIONS,
     Option("--force", "load the model even if it does not fit into the memory"),
     shared.DEBUG,
 )
@@ -67,7 +69,10 @@ def _run(options: argparse.Namespace) -> None:
         return
     if options.model is None:
         tell("No --model given: this measures the tiny demonstration model, not Gemma.")
-    model = OurModel(options.model or catalog.default(), options.force)
+    hosts = hosting.chosen(options)
+    model = OurModel(options.model or catalog.default(), options.force, hosts=hosts)
+    if hosts is not None:
+        model.progress = hosting.sending()
     result = bench(model, options.contexts, options.rounds, options.kv_bits, ProgressLine().step)
     file = Path(options.json or _file(result.model))
     save(result, file)

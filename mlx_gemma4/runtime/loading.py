@@ -1,9 +1,14 @@
-"""Loading a model with the drafter that was chosen, or that was measured to pay."""
+"""Loads a model with the drafter that was chosen, or that was measured to pay.
+
+Its warnings are returned as sentences, for whoever must not print them.
+"""
 
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 from .. import load
+from ..cluster.hosts import Hosts
 from ..hub import catalog, speculation
 from ..model.gemma4 import Gemma4
 
@@ -11,22 +16,28 @@ from ..model.gemma4 import Gemma4
 def load_noted(
     model: str | Path,
     force: bool,
+    hosts: Hosts | None = None,
+    progress: Callable[[str, int, int], object] = lambda host, done, total: None,
     drafter: str | Path | None = None,
     draft: str | int = "auto",
 ) -> tuple[Gemma4, list[str]]:
-    """Load a model with its drafter, and return what it warned of; errors are those of `load`.
+    """Load a model, and return what it warned of; errors are those of `load`.
 
     Args:
-        model: as for `load`; so is `force`.
+        model: as for `load`; so are the next three.
         force: see `model`.
+        hosts: see `model`.
+        progress: see `model`.
         drafter: the folder or name of a drafter, where somebody chose one.
         draft: as for `Session`; "auto" is what was measured to pay here (`hub.speculation`).
     """
     folder = catalog.resolve(model)
     chosen, setting = speculation.choose(folder, draft, drafter)
+    if hosts is not None and drafter is None and chosen is not None:
+        chosen, setting = None, "off"  # its rows are on another computer
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("ignore")
         warnings.simplefilter("always", UserWarning)
-        loaded = load(folder, force=force, drafter=chosen)
+        loaded = load(folder, force=force, hosts=hosts, progress=progress, drafter=chosen)
     loaded.draft = setting
     return loaded, [str(warning.message) for warning in caught]

@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 
 import mlx.core as mx
 import numpy as np
@@ -77,10 +76,14 @@ class Slots:
 
     Args:
         urgent: whether somebody speaks, or waits for a spoken reply, besides a conversation.
+        lost: called, from a thread, when a computer with layers of the model is lost.
     """
 
-    def __init__(self, urgent: Callable[[str], bool]) -> None:
+    def __init__(
+        self, urgent: Callable[[str], bool], lost: Callable[[Gemma4Error], object]
+    ) -> None:
         self._urgent = urgent
+        self._lost = lost
         self._model: Gemma4 | None = None
         self._slots: dict[str, Slot] = {}
         self._media = MediaCache()
@@ -97,11 +100,17 @@ class Slots:
         yield None
         began = time.perf_counter()
         self._model, notes = load_noted(
-            command.model, command.force, command.drafter, command.draft
+            command.model,
+            command.force,
+            command.hosts,
+            drafter=command.drafter,
+            draft=command.draft,
         )
         self._limit, self._drawn = command.slots, None
         for note in notes:
             yield Noted(note)
+        if (crew := getattr(self._model, "crew", None)) is not None:
+            crew.watchers.add(self._lost)
         if command.grammars:
             prepare_grammars(self._model)
         config = self._model.config
@@ -358,6 +367,7 @@ class Slots:
             grammar=command.grammar,
             must_call=command.must_call,
             may_call=command.may_call,
+            stop=command.stop,
         )
         with closing(reply):
             for step in reply:

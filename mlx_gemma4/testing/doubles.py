@@ -58,9 +58,9 @@ def tiny_config() -> Config:
     )
 
 
-def tiny_model(seed: int = 0, layout: Layout = "one_row") -> Gemma4:
-    """A float32 model of `tiny_config` whose weights, norms and biases too, are random."""
-    model = Gemma4(tiny_config(), layout)
+def tiny_model(seed: int = 0, layout: Layout = "one_row", config: Config | None = None) -> Gemma4:
+    """A float32 model (of `tiny_config`) whose weights, norms and biases too, are random."""
+    model = Gemma4(config or tiny_config(), layout)
     model.load_weights(list(_random(model.tensors(), seed).items()))
     mx.eval(model.parameters())
     return model
