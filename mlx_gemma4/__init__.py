@@ -73,6 +73,7 @@ def load(
     hosts: "Hosts | None" = None,
     progress: "_Callable[[str, int, int], object]" = lambda host, done, total: None,
     drafter: str | _Path | None = None,
+    draft: str | int | None = None,
 ) -> "Gemma4":
     """Load a model.
 
@@ -88,6 +89,8 @@ def load(
         hosts: other computers that hold a part of its layers (docs/several-macs.md).
         progress: called with a host, and how many of its bytes were sent, of how many.
         drafter: the folder or name of a drafter that proposes tokens for it (`Session(draft=)`).
+        draft: have `model.draft` hold this setting for `Session`, and get the drafter that it needs;
+            "auto" becomes what `gemma4 bench --draft` measured to pay on this machine.
 
     Raises:
         Gemma4Error: there is no such model, it cannot be loaded, or it does not fit. Code
@@ -97,14 +100,13 @@ def load(
     from .checkpoint.load import as_dtype, load_folder
     from .errors import Gemma4Error
     from .footprint.device import check_fits
-    from .hub import catalog
+    from .hub import catalog, speculation
     from .model.attention import check_rule
 
     check_rule(mask_rule)
     wanted = as_dtype(dtype)
     try:
-        found = isinstance(folder_or_name, _Path) and folder_or_name.is_dir()
-        folder = _Path(folder_or_name) if found else catalog.resolve(folder_or_name)
+        folder = catalog.resolve(folder_or_name)
     except Gemma4Error as error:
         if not download or error.code != "model_missing":
             raise
@@ -113,6 +115,9 @@ def load(
         folder = download_fitting(str(folder_or_name), force)
 
     proposes = None if drafter is None else catalog.resolve_drafter(drafter)
+    setting: str | int = "off"
+    if draft is not None:
+        proposes, setting = speculation.choose(folder, draft, proposes, hosts is None)
 
     def check(config: _Any, tensors: _Any) -> None:
         if not force:
@@ -134,6 +139,7 @@ def load(
         model.mask_rule = mask_rule
     model.folder = folder
     model.package = catalog.package_of(folder)
+    model.draft = setting
     if proposes is not None:
         from .checkpoint.drafter import load_drafter
 

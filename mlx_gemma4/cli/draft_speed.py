@@ -9,17 +9,16 @@ from collections.abc import Callable
 
 from ..errors import Gemma4Error
 from ..evaluate import draft_items
-from ..evaluate.drafter import attach, speeds
+from ..evaluate.drafter import MODES, attach, speeds
 from ..evaluate.models import OurModel
 from ..evaluate.parts import Table
 from ..evaluate.question import Choice
-from ..generation.drafting import Draft
 from ..hub.speculation import MeasuredGain
 
 PAUSE = 2.0  # seconds before each answer
 
 Progress = Callable[[str, int, int], None]
-Times = dict[str, dict[Draft, list[tuple[float, float]]]]
+Times = dict[str, dict[str | int, list[tuple[float, float]]]]
 """Kind of work -> mode -> (seconds a token, tokens a forward) of each answer."""
 
 
@@ -48,7 +47,7 @@ def measure_gain(
         if drafter or error.code != "drafter_missing":
             raise
         folder = ""
-    modes: tuple[Draft, ...] = ("off", "auto", "lookup") if folder else ("off", "lookup")
+    modes = MODES if folder else MODES[::2]
     items = draft_items.items(Choice(rounds, tiny=subject.is_tiny), subject)
     times: Times = {}
     for number, item in enumerate(items):
@@ -59,7 +58,7 @@ def measure_gain(
             of = times.setdefault(kind, {}).setdefault(mode, [])
             of.append((seconds / tokens, tokens / max(1, forwards)))
     progress("", len(items), len(items))
-    gains: dict[Draft, dict[str, float]] = {
+    gains: dict[str | int, dict[str, float]] = {
         mode: {kind: _total(of["off"]) / _total(of[mode]) for kind, of in times.items()}
         for mode in modes[1:]
     }

@@ -84,14 +84,15 @@ def keep(model: Path, gain: MeasuredGain) -> None:
 
 
 def choose(
-    model: Path, draft: str | int, drafter: str | Path | None
+    model: Path, draft: str | int, drafter: Path | None, alone: bool = True
 ) -> tuple[Path | None, str | int]:
     """Which drafter to load with a model, and the `draft` of its sessions.
 
     Args:
         model: its folder.
         draft: "auto" where nobody chose otherwise.
-        drafter: the folder or name that somebody chose; None for the catalogue's.
+        drafter: the folder that somebody chose; None for the catalogue's.
+        alone: whether this computer has all of the model; else no drafter can read its rows.
 
     Raises:
         Gemma4Error: a number of tokens is wanted, and there is no drafter; or there is no such one.
@@ -99,7 +100,7 @@ def choose(
     if draft in ("off", "lookup", 0):
         return None, draft
     if drafter is not None:
-        return catalog.resolve_drafter(drafter), draft
+        return drafter, draft
     package = catalog.package_of(model)
     if draft != "auto":
         found = catalog.drafter_of(package)
@@ -114,7 +115,7 @@ def choose(
     gain = measured(model)
     if gain is None:
         return None, "off"
-    if gain.drafter_pays and Path(gain.drafter).is_dir():
+    if alone and gain.drafter_pays and Path(gain.drafter).is_dir():
         return Path(gain.drafter), "auto"
     return None, "lookup" if gain.lookup_is_free else "off"
 

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from .. import load
 from ..cluster.hosts import Hosts
-from ..hub import catalog, speculation
 from ..model.gemma4 import Gemma4
 
 
@@ -24,20 +23,17 @@ def load_noted(
     """Load a model, and return what it warned of; errors are those of `load`.
 
     Args:
-        model: as for `load`; so are the next three.
+        model: as for `load`; so are the others.
         force: see `model`.
         hosts: see `model`.
         progress: see `model`.
-        drafter: the folder or name of a drafter, where somebody chose one.
-        draft: as for `Session`; "auto" is what was measured to pay here (`hub.speculation`).
+        drafter: see `model`.
+        draft: see `model`.
     """
-    folder = catalog.resolve(model)
-    chosen, setting = speculation.choose(folder, draft, drafter)
-    if hosts is not None and drafter is None and chosen is not None:
-        chosen, setting = None, "off"  # its rows are on another computer
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("ignore")
         warnings.simplefilter("always", UserWarning)
-        loaded = load(folder, force=force, hosts=hosts, progress=progress, drafter=chosen)
-    loaded.draft = setting
+        loaded = load(
+            model, force=force, hosts=hosts, progress=progress, drafter=drafter, draft=draft
+        )
     return loaded, [str(warning.message) for warning in caught]

@@ -11,7 +11,6 @@ from dataclasses import replace
 import mlx.core as mx
 import numpy as np
 
-from ..checkpoint.permute import permute
 from ..model.config import FULL, SLIDING, Config
 from ..model.drafter import Drafter
 from ..model.drafter_config import DrafterConfig
@@ -66,17 +65,14 @@ def tiny_model(seed: int = 0, layout: Layout = "one_row", config: Config | None 
     return model
 
 
-def tiny_drafter(config: Config, layout: Layout = "one_row", seed: int = 1) -> Drafter:
+def tiny_drafter(config: Config, seed: int = 1) -> Drafter:
     """A float32 drafter of a small model, one sliding layer and one full, with random weights."""
     text = replace(
         config.text_config, hidden_size=48, num_hidden_layers=2, layer_types=(SLIDING, FULL)
     )
     backbone = config.text_config.hidden_size
     drafter = Drafter(DrafterConfig(text, backbone, quantization=None, raw={}))
-    weights = _random(drafter.tensors(), seed)
-    if layout == "one_row":
-        weights = permute(weights, text, root="")
-    drafter.load_weights(list(weights.items()))
+    drafter.load_weights(list(_random(drafter.tensors(), seed).items()))
     mx.eval(drafter.parameters())
     return drafter
 
