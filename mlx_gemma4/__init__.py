@@ -89,7 +89,7 @@ def load(
         hosts: other computers that hold a part of its layers (docs/several-macs.md).
         progress: called with a host, and how many of its bytes were sent, of how many.
         drafter: the folder or name of a drafter that proposes tokens for it (`Session(draft=)`).
-        draft: have `model.draft` hold this setting for `Session`, and get the drafter that it needs;
+        draft: keep this setting for sessions as `model.draft`, and get the drafter that it needs;
             "auto" becomes what `gemma4 bench --draft` measured to pay on this machine.
 
     Raises:
