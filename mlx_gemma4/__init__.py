@@ -99,6 +99,7 @@ def load(
     """
     from .checkpoint.load import as_dtype, load_folder
     from .errors import Gemma4Error
+    from .footprint import held
     from .footprint.device import check_fits
     from .hub import catalog, speculation
     from .model.attention import check_rule
@@ -114,10 +115,15 @@ def load(
 
         folder = download_fitting(str(folder_or_name), force)
 
+<<<<<<< HEAD
     proposes = None if drafter is None else catalog.resolve_drafter(drafter)
     setting: str | int = "off"
     if draft is not None:
         proposes, setting = speculation.choose(folder, draft, proposes, hosts is None)
+=======
+    def check(config: _Any, tensors: _Any) -> None:
+        check_fits(str(folder), config, tensors, force)
+>>>>>>> main
 
     def check(config: _Any, tensors: _Any) -> None:
         if not force:
@@ -135,7 +141,11 @@ def load(
 
         model: Gemma4 = load_spread(folder, hosts, wanted, mask_rule, force, progress)
     else:
-        model = load_folder(folder, wanted, check=check)
+        try:
+            model = load_folder(folder, wanted, check=check)
+        except BaseException:
+            held.release()
+            raise
         model.mask_rule = mask_rule
     model.folder = folder
     model.package = catalog.package_of(folder)

@@ -103,8 +103,12 @@ def _serve(options: argparse.Namespace) -> None:
         force=options.force,
         fetches=options.fetch,
         settings=_settings(options),
+<<<<<<< HEAD
         drafter=options.drafter,
         draft=options.draft,
+=======
+        live=options.hearing != "off",
+>>>>>>> main
     )
     doors = Doors(options.api_key or "", (host, *options.allow_host), (*options.allow_origin,))
     app = make_app(Engine(SubprocessWorker(log, hosting.chosen(options)), settings), doors)
@@ -120,7 +124,7 @@ def _settings(options: argparse.Namespace) -> "SessionSettings":
     parks = bool(options.park)
     return SessionSettings(
         image_tokens=options.image_tokens,
-        hearing="direct" if options.hearing == "off" else options.hearing,
+        hearing="auto" if options.hearing == "off" else options.hearing,
         context=options.context,
         park=platformdirs.user_cache_path("mlx-gemma4") / "served" if parks else None,
         park_bytes=round((options.park or 0) * 1e9),

@@ -13,7 +13,7 @@ from ..limits import SLACK
 from ..model.cache import Cache
 from ..model.drafter import Drafter
 from ..model.gemma4 import Gemma4
-from .lookup import NOT_AN_ID, Lookup
+from .lookup import LONG, NOT_AN_ID, Lookup
 from .policy import Forward, Policy
 from .speculate import Place
 
@@ -57,7 +57,7 @@ class Drafting:
         check_draft(draft, model)
         self._model = model
         self.draft: Draft = 0 if draft == "off" else draft
-        names = ["lookup"] if self.draft in ("auto", "lookup") else []
+        names = ["repetition", "lookup"] if self.draft in ("auto", "lookup") else []
         if self.draft == "auto" and model.drafter is not None:
             names.append("drafter")
         # conversations with a model learn together
@@ -90,13 +90,13 @@ class Drafting:
         if isinstance(self.draft, int):
             name, count = "drafter", min(self.draft, most)
         else:
-            found = self._looked_up(place, most)
-            offered = ["lookup"] * bool(found) + ["drafter"] * (drafter is not None)
+            found, source = self._looked_up(place, most)
+            offered = [source, "drafter"] if found else ["drafter"]
             name, count = self._policy.choose(offered, most) or ("", 0)
         if not count:
             return None
         self._chosen = name
-        if name == "lookup":
+        if name != "drafter":
             return mx.array(found[:count], mx.uint32)
         assert drafter is not None
         return drafter.draft(self._model, cache, place.following, place.hidden, count)
@@ -112,10 +112,16 @@ class Drafting:
         if self._lookup is not None:
             self._lookup.add(ids)
 
-    def _looked_up(self, place: Place, most: int) -> list[int]:
-        """What follows the next id, by lookup; where it is not computed yet, it is guessed too."""
+    def _looked_up(self, place: Place, most: int) -> tuple[list[int], str]:
+        """What follows the next id, by lookup, and what kind of match that is.
+
+        Where the next id is not computed yet, it is guessed too.
+        """
         if self._lookup is None:
-            return []
+            return [], ""
         if place.known is not None:
-            return self._lookup.after([place.known], most)
-        return self._lookup.after([], most + 1)[1:]
+            found, equal = self._lookup.after([place.known], most)
+        else:
+            found, equal = self._lookup.after([], most + 1)
+            found = found[1:]
+        return found, "repetition" if equal >= LONG else "lookup"

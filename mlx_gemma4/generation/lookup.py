@@ -8,6 +8,8 @@ from collections.abc import Iterable, Sequence
 
 SHORTEST = 3
 """Ids that must be the same."""
+LONG = 8
+"""So many are more likely a repetition than chance."""
 _LONGEST = 32  # more equal ids make a place no better
 _PLACES = 4  # of the same ids, the latest; they are compared by how many ids before are equal too
 
@@ -41,8 +43,12 @@ class Lookup:
                 places.append(len(held))
                 del places[:-_PLACES]
 
-    def after(self, known: Sequence[int], most: int) -> list[int]:
-        """What may follow the ids that are held and these, at most so many; often nothing."""
+    def after(self, known: Sequence[int], most: int) -> tuple[list[int], int]:
+        """What may follow the ids that are held and these, at most so many; often nothing.
+
+        Returns:
+            The ids, and how many ids before them were the same.
+        """
         ids = [*self._ids[-_LONGEST:], *known]
         best, place = 0, 0
         for at in reversed(self._places.get(tuple(ids[-SHORTEST:]), ())):
@@ -50,14 +56,14 @@ class Lookup:
                 best, place = equal, at
         found: list[int] = []
         if best < SHORTEST:
-            return found
+            return found, 0
         while len(found) < most:
             at = place + len(found) - len(self._ids)  # past the end it repeats itself
             follows = self._ids[at] if at < 0 else [*known, *found][at]
             if follows == NOT_AN_ID:
                 break
             found.append(follows)
-        return found
+        return found, best
 
     def _equal(self, ids: Sequence[int], at: int) -> int:
         """How many ids before a place are the last of `ids`."""
