@@ -115,19 +115,13 @@ def load(
 
         folder = download_fitting(str(folder_or_name), force)
 
-<<<<<<< HEAD
     proposes = None if drafter is None else catalog.resolve_drafter(drafter)
     setting: str | int = "off"
     if draft is not None:
         proposes, setting = speculation.choose(folder, draft, proposes, hosts is None)
-=======
-    def check(config: _Any, tensors: _Any) -> None:
-        check_fits(str(folder), config, tensors, force)
->>>>>>> main
 
     def check(config: _Any, tensors: _Any) -> None:
-        if not force:
-            check_fits(str(folder), config, tensors, proposes)
+        check_fits(str(folder), config, tensors, force, proposes)
 
     if hosts is not None and proposes is not None:
         raise Gemma4Error(

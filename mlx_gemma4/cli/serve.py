@@ -103,12 +103,9 @@ def _serve(options: argparse.Namespace) -> None:
         force=options.force,
         fetches=options.fetch,
         settings=_settings(options),
-<<<<<<< HEAD
         drafter=options.drafter,
         draft=options.draft,
-=======
         live=options.hearing != "off",
->>>>>>> main
     )
     doors = Doors(options.api_key or "", (host, *options.allow_host), (*options.allow_origin,))
     app = make_app(Engine(SubprocessWorker(log, hosting.chosen(options)), settings), doors)

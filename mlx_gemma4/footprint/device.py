@@ -51,34 +51,31 @@ def this() -> Machine:
     return Machine(f"this CPU ({name})", _available(), "free on this computer", "cpu", 4)
 
 
-<<<<<<< HEAD
 def check_fits(
-    name: str, config: Config, tensors: dict[str, Tensor], drafter: Path | None = None
+    name: str,
+    config: Config,
+    tensors: dict[str, Tensor],
+    force: bool = False,
+    drafter: Path | None = None,
 ) -> None:
     """Refuse a model that does not fit into the memory of this computer (`Outline.check`).
+
+    Else it is noted that this process holds it (`held.py`). Programs that hold a model take of
+    the memory, whether or not they have read it yet.
 
     Args:
         name: of the model.
         config: of the model.
         tensors: of the model.
+        force: refuse nothing.
         drafter: the folder of what proposes for it.
-=======
-def check_fits(name: str, config: Config, tensors: dict[str, Tensor], force: bool = False) -> None:
-    """Refuse a model that does not fit into the memory of this computer (`Outline.check`).
-
-    Else it is noted that this process holds it (`held.py`). Programs that hold a model take of
-    the memory, whether or not they have read it yet.
->>>>>>> main
 
     Raises:
         Gemma4Error: it does not fit; the remedy names a recipe that does. Code "model_held": it
             would, if another program did not hold one.
     """
-<<<<<<< HEAD
     proposes = None if drafter is None else of_drafter(drafter)
-    Outline(name, config, tensors, "its files", proposes).check(this())
-=======
-    outline = Outline(name, config, tensors, "its files")
+    outline = Outline(name, config, tensors, "its files", proposes)
     try:
         place = this()
     except Gemma4Error:
@@ -114,7 +111,6 @@ def _check_beside(outline: Outline, place: Machine, others: Sequence[held.Holder
             "To load it all the same: force=True, or --force.",
             {"pid": largest.pid, "model": largest.model, "bytes": largest.bytes},
         ) from error
->>>>>>> main
 
 
 def _available() -> int:

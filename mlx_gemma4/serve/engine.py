@@ -36,12 +36,9 @@ class EngineOptions:
         force: load the model even if it does not fit into the memory.
         fetches: whether pictures are fetched from public addresses.
         settings: of every conversation; what a request chooses is replaced.
-<<<<<<< HEAD
         drafter: the folder or name of a drafter (`commands.Load`); so is `draft`.
         draft: see `drafter`.
-=======
         live: whether the Realtime API hears while somebody speaks; else when they have ended.
->>>>>>> main
     """
 
     model: str
@@ -50,12 +47,9 @@ class EngineOptions:
     force: bool = False
     fetches: bool = False
     settings: commands.SessionSettings = field(default_factory=commands.SessionSettings)
-<<<<<<< HEAD
     drafter: str | None = None
     draft: str | int = "auto"
-=======
     live: bool = True
->>>>>>> main
 
 
 class Ticket:

@@ -13,12 +13,8 @@ from ..chat.messages import SoundPart, TextPart, Turn
 from ..chat.parser import ReplyParser
 from ..chat.render import render, unfinished
 from ..chat.tokenizer import Tokenizer
-<<<<<<< HEAD
-from ..events import Token
-from ..generation.drafting import Draft
-=======
 from ..events import Heard, Token
->>>>>>> main
+from ..generation.drafting import Draft
 from ..generation.prefill_decode import Steps
 from ..generation.sampler import Sampler
 from ..media.audio import FRAME, LIMIT_SECONDS, RATE
