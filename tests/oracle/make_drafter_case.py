@@ -2,7 +2,7 @@
 
 Needs torch and transformers 5.24 (5.23 refuses the drafter of the 12B's form). Holds, for contexts
 of `ROWS` random ids, the logits of `CHAIN` drafts in a row by Gemma4UnifiedAssistantForCausalLM
-over the checkpoints that `deterministic.py` writes, in float32, and the ids that were fed to them.
+over the checkpoints that these modules write, in float32, and the ids that were fed to them.
 There the position of a draft is the number of cached rows, and a sliding layer shows a row more
 than its window.
 """
@@ -16,8 +16,9 @@ import numpy as np
 import torch
 from transformers import Gemma4UnifiedAssistantForCausalLM, Gemma4UnifiedForConditionalGeneration
 
+from mlx_gemma4.cli.selftest.random_checkpoint import write_checkpoint
 from tests.oracle.compact import planes
-from tests.oracle.deterministic import HERE, write_checkpoint, write_drafter
+from tests.oracle.drafter_checkpoint import write_drafter
 
 WINDOW = 32
 ROWS = (5, WINDOW - 1, WINDOW, WINDOW + 1, 2 * WINDOW + 7, 150)
@@ -64,7 +65,7 @@ def main() -> None:
             token, hidden = draft.logits[:, -1].argmax(-1, keepdim=True), draft.last_hidden_state
         stored |= planes(f"logits_{rows}", np.stack(logits))
         stored |= {f"ids_{rows}": ids.astype(np.int16), f"fed_{rows}": np.array(fed, np.int16)}
-    np.savez_compressed(HERE / "cases" / "drafter.npz", **stored)
+    np.savez_compressed(Path(__file__).parent / "cases" / "drafter.npz", **stored)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import pytest
 from mlx_gemma4.checkpoint.drafter import load_drafter
 from mlx_gemma4.model.gemma4 import Gemma4
 from tests.oracle.compact import from_planes
-from tests.oracle.deterministic import write_drafter
+from tests.oracle.drafter_checkpoint import write_drafter
 from tests.parity.conftest import CASES, SLACK, assert_same
 
 WINDOW = 32
