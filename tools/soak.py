@@ -1,6 +1,6 @@
 """Use a server for a long time: `python -m tools.soak --minutes 30`; status 1 where it suffers.
 
-Four clients ask about a picture, a sound and texts, go on with their conversations, and leave in the
+Four clients ask about a picture, a sound and texts, continue their conversations, and leave in the
 middle of answers. Memory must stay flat, nothing may fail, and no slot may be lost. Needs Linux's
 /proc for the memory of a process.
 """
