@@ -23,7 +23,7 @@ from .pending_turn import PendingTurn, cut, held_once, medium_name, without_olde
 from .places import checkpoint_of, opening_of
 from .prefix_cache import PrefixCache
 from .prefix_store import PrefixStore
-from .relayed import has_sound, heard_in, relayed
+from .relayed import has_sound, heard_in, known_as_text, relayed
 from .rendering import Rendering
 from .reply import DrawnReplies, DrawnReply, Work, unless
 from .rows import PromptRows
@@ -73,6 +73,7 @@ class Conversation:
         self._context = context
         self._store = store
         self._look_in_store = False
+        self._asked: Turn | None = None  # the last turn, whose sound is text now
         self._drawn = drawn
         self._rendering = Rendering(tokenizer, model.config, thinking)
         package = getattr(model, "package", None)
@@ -103,8 +104,10 @@ class Conversation:
         self._rendering.open(tools)
         self.turns = [
             self._drawn.restored(replace(turn, parts=tuple(map(held_once, turn.parts))))
-            for turn in turns
+            for turn in known_as_text(turns, self._drawn.heard)
         ]
+        asked, now = turns[-1:], self.turns[-1:]
+        self._asked = asked[0] if has_sound(asked) and not has_sound(now) else None
         self._look_in_store = self._store is not None
         self.pending = PendingTurn()
         self.transcriber.reset()
@@ -224,8 +227,11 @@ class Conversation:
                 yield Done("cancelled")
                 return
             if has_sound(self.turns[-1:]) and not has_sound(turns[-1:]):
-                yield Heard(heard_in(self.turns[-1], self._drawn.heard), relayed=True)
+                self._asked = self.turns[-1]
             self.turns = turns
+        if self._asked is not None:
+            yield Heard(heard_in(self._asked, self._drawn.heard), relayed=True)
+            self._asked = None
         clips = self.pending.sounds if heard else ()
         self._make_room()
         prompt = self.prompt()

@@ -5,7 +5,7 @@ it becomes the same text as before, and its rows are found.
 """
 
 import operator
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import replace
 
 from ..chat.messages import Part, SoundPart, TextPart, Turn
@@ -19,10 +19,28 @@ def has_sound(turns: Sequence[Turn]) -> bool:
     return any(isinstance(part, SoundPart) for turn in turns for part in turn.parts)
 
 
-def heard_in(turn: Turn, known: MutableMapping[str, str]) -> str:
+def heard_in(turn: Turn, known: Mapping[str, str]) -> str:
     """What was understood of a turn's sounds."""
     texts = [known.get(part.digest, "") for part in turn.parts if isinstance(part, SoundPart)]
     return " ".join(texts).strip()
+
+
+def known_as_text(turns: Sequence[Turn], known: Mapping[str, str]) -> list[Turn]:
+    """The turns with text in place of the sounds that were transcribed before."""
+    return [
+        replace(
+            turn,
+            parts=tuple(
+                TextPart(known[part.digest])
+                if isinstance(part, SoundPart) and part.digest in known
+                else part
+                for part in turn.parts
+            ),
+        )
+        if known and has_sound([turn])
+        else turn
+        for turn in turns
+    ]
 
 
 def relayed(
