@@ -189,7 +189,6 @@ def start_engines(names: list[str], options: argparse.Namespace) -> "list[Engine
 
 
 def _settings(options: argparse.Namespace) -> "SessionSettings":
-
     import platformdirs
 
     from ..runtime.commands import SessionSettings
@@ -229,5 +228,13 @@ def _run(configured: "uvicorn.Config") -> None:
 
 
 def _line(configured: "uvicorn.Config", name: tuple[Any, ...]) -> str:
+    """Where it listens, and what to paste to use it."""
     host = f"[{name[0]}]" if ":" in name[0] else name[0]
-    return f"Listening at {'https' if configured.is_ssl else 'http'}://{host}:{name[1]}/v1"
+    base = f"{'https' if configured.is_ssl else 'http'}://{host}:{name[1]}/v1"
+    body = '{"messages": [{"role": "user", "content": "hello"}]}'
+    return (
+        f"Listening at {base}\n"
+        f"  curl {base}/chat/completions -H 'content-type: application/json' -d '{body}'\n"
+        f'  OpenAI(base_url="{base}", api_key="none")\n'
+        f"  OPENAI_BASE_URL={base} OPENAI_API_KEY=none AGENT"
+    )
