@@ -163,3 +163,13 @@ def filled(text: str, root: str, model: str, key: str = "") -> str:
     for word, value in {**words, "{key}": key or "none"}.items():
         text = text.replace(word, value)
     return text
+
+
+def markdown() -> str:
+    """All of them, for docs/serve.md."""
+    root, model = "http://127.0.0.1:8080", "gemma-4-12B-it-4bit"
+    return "\n".join(
+        f"**{client.title}** (`{name}`): {filled(client.place, root, model)}\n\n"
+        f"```\n{filled(client.text, root, model)}\n```\n"
+        for name, client in CLIENTS.items()
+    )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from docs.update import clients_updated
+from docs.update import block_updated
 from mlx_gemma4 import cli
 from mlx_gemma4.serve.client_settings import CLIENTS
 
@@ -53,4 +53,4 @@ def test_an_unknown_program_is_refused_with_those_that_are_known(
 
 def test_the_page_is_made_of_the_same_table() -> None:
     page = PAGE.read_text(encoding="utf-8")
-    assert clients_updated(page) == page
+    assert block_updated(page, "clients") == page
