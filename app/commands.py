@@ -137,6 +137,8 @@ COMMANDS = (
     Command("sample", "Sample question",
             "Attach a sample receipt, and a question about it; once more, a spoken one.",
             (), PROGRAM),
+    Command("serve", "Serve", "Let other programs of this computer use the model; once more ends it.",
+            (), PROGRAM),
     Command("theme", "Light or dark", "Change between the light and the dark theme.", (), PROGRAM),
     Command("help", "Keys", "Show all keys.", ("f1",), PROGRAM, footer="Help"),
     Command("palette", "Palette", "Find a command by a part of its name.",

@@ -110,8 +110,16 @@ def _program(model: str | None = None, plain: bool = False, hosts: "Hosts | None
         catalog.resolve(model)
     name = "gemma4_app" if importlib.util.find_spec("gemma4_app") else "app"
     part = "plain" if plain else "main"
-    status: int = importlib.import_module(f"{name}.{part}").main(model, hosts)
+    more = () if plain else (_shared_server,)
+    status: int = importlib.import_module(f"{name}.{part}").main(model, hosts, *more)
     return status
+
+
+def _shared_server(*given: Any) -> Any:
+    """Make the server that the terminal program opens on its own worker."""
+    from ..serve.shared import SharedServer
+
+    return SharedServer(*given)
 
 
 class _Parser(argparse.ArgumentParser):
