@@ -29,7 +29,7 @@ class GuestClient(Client):
         self._loaded = loaded
         self._own: set[int] = set()  # commands of the server's that are not finished
         self._open: set[str] = set()
-        self._waiting: list[int] = []  # loads that wait until the host has loaded
+        self._loads: list[int] = []  # loads that wait until the host has loaded
         self._numbers = itertools.count(-1, -1)  # of what the host is not asked
         self._sending = threading.RLock()
 
@@ -44,7 +44,7 @@ class GuestClient(Client):
         with self._sending:  # no report about it is taken before its number is known
             if isinstance(command, Load):
                 number = next(self._numbers)
-                self._waiting.append(number)
+                self._loads.append(number)
                 self._answer_loads()
                 return number
             number = self._host.send(command)
@@ -92,10 +92,10 @@ class GuestClient(Client):
     def _answer_loads(self) -> None:
         if self._loaded is None:
             return
-        for number in self._waiting:
+        for number in self._loads:
             self._report(Report(number, self._loaded))
             self._report(Report(number, Finished()))
-        self._waiting.clear()
+        self._loads.clear()
 
     def _accept(self, number: int, command: Command) -> None:
         """Nothing comes here: `send` passes all on."""
