@@ -190,9 +190,13 @@ def _ask(options: argparse.Namespace) -> None:
     from ..runtime.loading import load_noted
 
     hosts = hosting.chosen(options)
-    spread = (hosts, hosting.sending()) if hosts else ()
     model, notes = load_noted(
-        name, options.force, *spread, drafter=options.drafter, draft=options.draft
+        name,
+        options.force,
+        hosts,
+        hosting.sending(),
+        drafter=options.drafter,
+        draft=options.draft,
     )
     for note in notes:
         tell(note)
