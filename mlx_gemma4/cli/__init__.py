@@ -194,7 +194,7 @@ def _ask(options: argparse.Namespace) -> None:
         name,
         options.force,
         hosts,
-        hosting.sending(),
+        hosting.sending() if hosts else lambda host, done, total: None,
         drafter=options.drafter,
         draft=options.draft,
     )
