@@ -182,8 +182,10 @@ def _ask(options: argparse.Namespace) -> None:
     from ..runtime.loading import load_noted
 
     hosts = hosting.chosen(options)
-    spread = (hosts, hosting.sending()) if hosts else ()
-    model, notes = load_noted(name, options.force, *spread)
+    show = hosting.sending() if hosts else hosting.silent
+    model, notes = load_noted(
+        name, options.force, hosts, show, drafter=options.drafter, draft=options.draft
+    )
     for note in notes:
         tell(note)
     events = _session(model, question, declared, options).reply(
@@ -254,6 +256,7 @@ def _session(
         tools=declared,
         image_tokens=options.image_tokens,
         thinking=options.think,
+        draft=model.draft,
     )
     for path in options.image:
         for note in session.add_image(path).notes:

@@ -43,6 +43,8 @@ OPTIONS = (
         default="auto",
     ),
     shared.IMAGE_TOKENS,
+    shared.DRAFTER,
+    shared.DRAFT,
     *hosting.OPTIONS,
     Option(
         "--also",
@@ -111,6 +113,8 @@ def _serve(options: argparse.Namespace) -> None:
         force=options.force,
         fetches=options.fetch,
         settings=_settings(options),
+        drafter=options.drafter,
+        draft=options.draft,
         live=options.hearing != "off",
     )
     doors = Doors(options.api_key or "", (host, *options.allow_host), (*options.allow_origin,))
