@@ -53,6 +53,12 @@ OPTIONS = (
         "HOST,...",
     ),
     Option("--park", "GB of the disk on which conversations are parked (0)", "GB", float),
+    Option(
+        "--print-config",
+        "print what to set in another program (opencode, codex, claude-code, llm, ...; see "
+        "docs/serve.md), and serve nothing",
+        "NAME",
+    ),
     Option("--log", "a file for what the server and its worker report", "FILE"),
     Option("--force", "load the model even if it does not fit into the memory"),
     shared.DEBUG,
@@ -98,6 +104,9 @@ def _serve(options: argparse.Namespace) -> None:
                 f"It is {value}.",
                 f"Use {low} to {high:,}.",
             )
+    if options.print_config:
+        _print_settings(options, host)
+        return
     if options.model is None:
         tell("No --model given: this is the tiny demonstration model, not Gemma.")
     log = Path(options.log) if options.log else None
@@ -123,6 +132,19 @@ def _serve(options: argparse.Namespace) -> None:
         return
     app = make_app(Engine(SubprocessWorker(log, hosting.chosen(options)), settings), doors)
     _run(config(app, host, options.port, options.certificate, options.key))
+
+
+def _print_settings(options: argparse.Namespace, host: str) -> None:
+    """Print what another program needs; where it goes, on stderr."""
+    from ..serve.client_settings import CLIENTS, filled, settings_text
+
+    scheme = "https" if options.certificate else "http"
+    host = {"0.0.0.0": LOOPBACK[0], "::": "::1"}.get(host, host)  # any address is none to go to
+    root = f"{scheme}://{f'[{host}]' if ':' in host else host}:{options.port}"
+    model = Path(str(options.model or catalog.DEMONSTRATION)).name
+    text = settings_text(options.print_config, root, model, options.api_key or "")
+    tell(f"{filled(CLIENTS[options.print_config].place, root, model)}:\n")
+    put(text)
 
 
 def _serve_also(options: argparse.Namespace, doors: "Doors", host: str) -> None:
@@ -189,7 +211,6 @@ def start_engines(names: list[str], options: argparse.Namespace) -> "list[Engine
 
 
 def _settings(options: argparse.Namespace) -> "SessionSettings":
-
     import platformdirs
 
     from ..runtime.commands import SessionSettings
@@ -229,5 +250,13 @@ def _run(configured: "uvicorn.Config") -> None:
 
 
 def _line(configured: "uvicorn.Config", name: tuple[Any, ...]) -> str:
+    """Where it listens, and what to paste to use it."""
     host = f"[{name[0]}]" if ":" in name[0] else name[0]
-    return f"Listening at {'https' if configured.is_ssl else 'http'}://{host}:{name[1]}/v1"
+    base = f"{'https' if configured.is_ssl else 'http'}://{host}:{name[1]}/v1"
+    body = '{"messages": [{"role": "user", "content": "hello"}]}'
+    return (
+        f"Listening at {base}\n"
+        f"  curl {base}/chat/completions -H 'content-type: application/json' -d '{body}'\n"
+        f'  OpenAI(base_url="{base}", api_key="none")\n'
+        f"  OPENAI_BASE_URL={base} OPENAI_API_KEY=none AGENT"
+    )
