@@ -1,8 +1,9 @@
 """Time to the first word of an answer to something spoken, with live hearing and without.
 
-Receipt in the context, a question played in real time over the Realtime API; the time from the last
-piece of speech that was sent to the first delta, less the pause that ends a turn. The two servers
-take turns in one run, so that whatever else the computer does meets both.
+A receipt and five seconds of speech, played in real time over the Realtime API; the time from the
+commit to the first delta. Without live hearing (`--hearing off`) nothing is read before the reply
+is asked for, as in a server that takes whole turns. The two servers take turns in one run, so that
+whatever else the computer does meets both.
 """
 
 import argparse
@@ -16,13 +17,14 @@ from mlx_gemma4.serve.engine import EngineOptions
 from tests.realtime.calling import DEMO, Call, call, pcm, receipt
 from tests.serve.serving import ASSETS, served
 
+SPEECH = [DEMO / "digits.wav", DEMO / "follow-up.wav", DEMO / "question.wav"]
+
 
 def measured(one: Call, question: bytes) -> tuple[float, int]:
     """Seconds from the commit to the first delta, and the tokens that were left to read then."""
     by_hand = {"input": {"turn_detection": None}}
     one.update(output_modalities=["text"], temperature=0, audio=by_hand)
     one.item(receipt())
-    time.sleep(1)  # the picture is read when it is created, by both
     one.append(question, real_time=True)
     began = time.perf_counter()
     one.send("input_audio_buffer.commit")
@@ -38,9 +40,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default=str(ASSETS / "tiny"))
     parser.add_argument("--runs", type=int, default=10)
-    parser.add_argument("--question", type=Path, default=DEMO / "question.wav")
+    parser.add_argument("--speech", type=Path, nargs="*", default=SPEECH)
     options = parser.parse_args()
-    question = pcm(options.question)
+    question = b"".join(map(pcm, options.speech))
     made = EngineOptions(options.model)
     runs: dict[str, list[tuple[float, int]]] = {"live": [], "off": []}
     with (

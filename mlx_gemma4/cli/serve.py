@@ -34,7 +34,7 @@ OPTIONS = (
     Option(
         "--hearing",
         "how sound is heard: in the conversation, by a relay, or as the model wants (auto); off "
-        "hears nothing while somebody speaks",
+        "reads nothing of a spoken question before it is over",
         "auto|direct|relay|off",
         choices=("auto", "direct", "relay", "off"),
         default="auto",

@@ -27,7 +27,7 @@ async def until(connection, kind):
 
 
 async def speak(connection, name, real_time=True):
-    pcm = Path(SOUNDS, name).read_bytes() + bytes(2 * 24_000 * 7 // 10)
+    pcm = Path(SOUNDS, name).read_bytes() + real_time * bytes(2 * 24_000 * 7 // 10)
     for at in range(0, len(pcm), 4800):
         audio = base64.b64encode(pcm[at : at + 4800]).decode()
         await connection.input_audio_buffer.append(audio=audio)
