@@ -1,6 +1,6 @@
 """Try real clients of the Realtime API: `make clients-realtime`; status 1 where one fails.
 
-Each runs in an environment of its own (.venv-clients), against a server with the tiny model and one
+Each runs in an environment of its own (.venv-realtime), against a server with the tiny model and one
 with a scripted worker, whose first answer is long enough to be interrupted.
 """
 
@@ -17,7 +17,7 @@ from tests.realtime.calling import DEMO, pcm
 from tests.serve.serving import ASSETS, RECEIPT, served
 
 FOLDER = Path(__file__).parent
-PYTHON = FOLDER.parents[1] / ".venv-clients" / "bin" / "python"
+PYTHON = FOLDER.parents[1] / ".venv-realtime" / "bin" / "python"
 TINY = EngineOptions(str(ASSETS / "tiny"))
 ANSWERS = [
     " ".join(["again"] * 400),
