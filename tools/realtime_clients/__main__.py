@@ -1,7 +1,7 @@
 """Try real clients of the Realtime API: `make clients-realtime`; status 1 where one fails.
 
-Each runs in an environment of its own (.venv-realtime), against a server with the tiny model and one
-with a scripted worker, whose first answer is long enough to be interrupted.
+Each runs in an environment of their own (.venv-realtime), against a server with the tiny model and
+one with a scripted worker, whose first answer is long enough to be interrupted.
 """
 
 import subprocess
