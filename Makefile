@@ -12,7 +12,7 @@ define ask
 @echo
 endef
 
-.PHONY: cluster help demo test lint check wheel-smoke format bench score shots clean nightly soak structure clients
+.PHONY: cluster help demo test lint check wheel-smoke format bench score shots clean nightly soak structure clients page-check clients-realtime bench-realtime
 
 help:
 	@echo "make demo    ask the tiny model about a picture, a sound, and both together"
@@ -21,6 +21,9 @@ help:
 	@echo "make check   formatting, lint, types, import contracts, workflows, tests, the wheel (what CI runs)"
 	@echo "make bench   measure start-up, and speed and memory against mlx-vlm"
 	@echo "make clients run other programs against gemma4 serve (needs node and npm)"
+	@echo "make page-check        use the server's page in Chromium, and take pictures of it"
+	@echo "make clients-realtime  try real clients of the Realtime API"
+	@echo "make bench-realtime    measure live hearing against hearing after the speech"
 	@echo "make shots   draw the pictures of the terminal program in docs/ again"
 	@echo "make score   examine the tiny model on pictures and sounds it never met (needs espeak-ng)"
 
@@ -92,8 +95,27 @@ clients: .venv/ready-dev .venv-clients/ready
 score: .venv/ready-evaluate
 	@$(BIN)/python -m tools.score_tiny
 
+# a real Chromium, with a microphone that plays a sound: the page at /
+page-check: .venv/ready-dev
+	@PYTHONPATH=. $(BIN)/python -m tools.page_check
+
+# clients of the Realtime API, in an environment of their own
+clients-realtime: .venv/ready-dev .venv-realtime/ready
+	@PYTHONPATH=. $(BIN)/python -m tools.realtime_clients
+
+bench-realtime: .venv/ready-dev
+	@PYTHONPATH=. $(BIN)/python bench/realtime.py
+
+.venv-realtime/ready:
+	@echo "Installing the clients into .venv-realtime (once) ..." >&2
+	@$(PYTHON) -m venv .venv-realtime
+	@.venv-realtime/bin/python -m pip install --quiet --disable-pip-version-check \
+		openai==3.57.0 websockets pipecat-ai==1.14.0 livekit-agents==1.8.9 \
+		livekit-plugins-openai==1.8.9 openai-agents==0.24.0
+	@touch $@
+
 clean:
-	rm -rf .venv .venv-clients .venv-peer .venv-wheel dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-clients .venv-realtime .venv-peer .venv-wheel dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 .venv/bin/python:
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or later was not found. Mac: brew install python@3.13." \

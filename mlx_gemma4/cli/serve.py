@@ -34,10 +34,11 @@ OPTIONS = (
     Option("--fetch", "fetch pictures from public addresses"),
     Option("--certificate", "a PEM file, for https", "FILE"),
     Option("--key", "the certificate's key, where it has a file of its own", "FILE"),
+    Option("--make-certificate", "make one for this computer in FILE (gemma4.pem), and end"),
     Option(
         "--hearing",
         "how sound is heard: in the conversation, by a relay, or as the model wants (auto); off "
-        "hears nothing while somebody speaks",
+        "reads nothing of a spoken question before it is over",
         "auto|direct|relay|off",
         choices=("auto", "direct", "relay", "off"),
         default="auto",
@@ -77,8 +78,25 @@ def add(commands: "argparse._SubParsersAction[Any]") -> None:
     )
 
 
+def _make_certificate(options: argparse.Namespace) -> None:
+    from ..serve import certificate
+
+    file = Path(options.certificate or "gemma4.pem")
+    names = [*certificate.own_names(), *options.allow_host]
+    certificate.make(file, names)
+    put(f"{file} is for {', '.join(names)}, and holds {certificate.DAYS} days.")
+    put(
+        "A browser warns of it once, until its first part is installed there as trusted.\n"
+        f"gemma4 serve --host 0.0.0.0 --api-key KEY --certificate {file}"
+    )
+
+
 def _serve(options: argparse.Namespace) -> None:
+    if options.make_certificate:
+        _make_certificate(options)
+        return
     from ..runtime.subprocess_worker import SubprocessWorker
+    from ..serve import certificate
     from ..serve.app import config, make_app
     from ..serve.engine import Engine, EngineOptions
     from ..serve.guard import Doors
@@ -107,6 +125,8 @@ def _serve(options: argparse.Namespace) -> None:
     if options.print_config:
         _print_settings(options, host)
         return
+    if options.certificate or options.key:
+        certificate.check(options.certificate, options.key)
     if options.model is None:
         tell("No --model given: this is the tiny demonstration model, not Gemma.")
     log = Path(options.log) if options.log else None

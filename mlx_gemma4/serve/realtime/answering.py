@@ -52,7 +52,7 @@ class RealtimeAnswering:
 
     Args:
         feed: the conversation.
-        hearing: how it hears; "off": not before an utterance is committed.
+        hearing: how it hears; "off": nothing is read before a reply is asked for.
         speaks: whether a voice is installed.
         settings: how the worker holds any conversation.
         conversation: the worker's name of it.

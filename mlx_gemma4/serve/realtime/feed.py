@@ -39,7 +39,7 @@ class ConversationFeed:
 
     Args:
         conversation: the worker's name of it.
-        live: send sound as it comes; else when it is committed (`--hearing off`).
+        live: read what comes while it comes; else when a reply is asked for (`--hearing off`).
 
     Attributes:
         items: in order.
@@ -159,7 +159,7 @@ class ConversationFeed:
         """
         self._stale = self._stale or self._sent > 0
         draft, self.draft, self._sent = self.draft, [], 0
-        commands = self._open(read_ahead=self._live)
+        commands = self._open()
         if extra:
             self._extra = extra
             commands.append(AddText(extra, conversation=self._conversation))
@@ -230,14 +230,14 @@ class ConversationFeed:
         assert not isinstance(part, ToolCall)
         return replace(part, conversation=self._conversation)
 
-    def _open(self, read_ahead: bool = True) -> list[Command]:
+    def _open(self) -> list[Command]:
         """Open the conversation as it is now, unless the worker has it so or a reply is drawn."""
         if not self._stale or self.answering:
             return []
         self._stale, self._sent = False, 0
         system, turns, question = self._turns()
         settings = replace(self.settings, system=system or None)
-        opening = Open(turns, settings, self._tools, read_ahead, conversation=self._conversation)
+        opening = Open(turns, settings, self._tools, self._live, conversation=self._conversation)
         return [opening, *map(self._command, question), *self._hear()]
 
     def _turns(self) -> tuple[str, tuple[PastTurn, ...], list[ItemPart]]:

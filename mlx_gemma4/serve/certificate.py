@@ -1,0 +1,100 @@
+"""A certificate of one's own for https in the house, made by the openssl command."""
+
+import os
+import socket
+import ssl
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..errors import Gemma4Error
+
+DAYS = 825
+"""How long it holds: iPhones and Macs refuse what holds longer (support.apple.com/103769)."""
+
+_CONFIG = """
+[req]
+distinguished_name = name
+x509_extensions = extensions
+prompt = no
+[name]
+CN = {name}
+[extensions]
+subjectAltName = {names}
+basicConstraints = critical, CA:FALSE
+keyUsage = critical, digitalSignature, keyEncipherment
+extendedKeyUsage = serverAuth
+"""
+
+
+def own_names() -> list[str]:
+    """The names and the address under which others find this computer."""
+    host = socket.gethostname()
+    names = ["localhost", host, f"{host.removesuffix('.local')}.local", "127.0.0.1"]
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))  # sends nothing: which address would be used
+            names.append(probe.getsockname()[0])
+        except OSError:
+            pass  # there is no network
+    return list(dict.fromkeys(names))
+
+
+def make(file: Path, names: Sequence[str]) -> None:
+    """Make a certificate and its key in one PEM file, readable by its owner alone.
+
+    Args:
+        file: it must not be there yet.
+        names: the names and addresses that it is for.
+
+    Raises:
+        Gemma4Error: the file is there, or cannot be written, or openssl is missing or fails.
+    """
+    alternatives = ", ".join(
+        f"{'IP' if name.replace('.', '').isdigit() or ':' in name else 'DNS'}:{name}"
+        for name in names
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        config, key, certificate = (Path(folder, name) for name in ("config", "key", "certificate"))
+        config.write_text(_CONFIG.format(name=names[0], names=alternatives))
+        command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", str(DAYS)]
+        command += ["-config", str(config), "-keyout", str(key), "-out", str(certificate)]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+        except OSError as error:
+            raise _failed(f"openssl: {error.strerror}.", "Install openssl.") from error
+        if done.returncode:
+            raise _failed(done.stderr.strip().splitlines()[-1], "See `openssl req`.")
+        content = certificate.read_bytes() + key.read_bytes()
+    try:
+        place = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except OSError as error:
+        raise _failed(f"{file}: {error.strerror}.", "Choose another file.") from error
+    with os.fdopen(place, "wb") as written:
+        written.write(content)
+
+
+def check(certificate: str | None, key: str | None) -> None:
+    """Check that a server can use a certificate.
+
+    Raises:
+        Gemma4Error: a file is missing, or no PEM, or the key is not the certificate's.
+    """
+    try:
+        if certificate is None:
+            raise ssl.SSLError(0, "there is a key but no certificate")
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(certificate, key)
+    except OSError as error:
+        reason = getattr(error, "reason", None) or error.strerror or str(error)
+        raise Gemma4Error(
+            "certificate_unusable",
+            "The certificate cannot be used",
+            f"{certificate or key}: {reason}.",
+            "Use a PEM file with certificate and key, or two files (--certificate and --key); "
+            "`gemma4 serve --make-certificate` makes one.",
+        ) from error
+
+
+def _failed(cause: str, remedy: str) -> Gemma4Error:
+    return Gemma4Error("certificate_failed", "The certificate cannot be made", cause, remedy)
