@@ -5,7 +5,7 @@ from pathlib import Path
 
 from app import commands
 from mlx_gemma4 import cli
-from mlx_gemma4.cli import bench, evaluate, fit, listen, live, models
+from mlx_gemma4.cli import bench, evaluate, fit, listen, live, models, tune
 from mlx_gemma4.cli.options import Option
 
 KEYS = Path(__file__).parent / "keys.md"
@@ -20,6 +20,7 @@ COMMANDS = {
     "fit": fit.FIT,
     "doctor": fit.DOCTOR,
     "bench": bench.OPTIONS,
+    "tune": tune.OPTIONS,
     "eval": evaluate.OPTIONS,
 }
 BEGIN, END = "<!-- options of {}: made by docs/update.py -->\n", "<!-- end of options -->\n"

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NoReturn
 from .. import __version__
 from ..errors import Gemma4Error
 from ..hub import catalog
-from . import bench, evaluate, fit, listen, live, models, streams, tools
+from . import bench, evaluate, fit, listen, live, models, streams, tools, tune
 from . import options as shared
 from .answer import print_json, print_text, stats_line
 from .options import Option, swallowed
@@ -112,6 +112,7 @@ def _parser() -> argparse.ArgumentParser:
     listen.add(commands)
     models.add(commands)
     fit.add(commands)
+    tune.add(commands)
     evaluate.add(commands)
     bench.add(commands)
     return parser

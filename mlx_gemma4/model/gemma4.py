@@ -11,8 +11,8 @@ from mlx.utils import tree_flatten
 from numpy.typing import ArrayLike
 
 from ..errors import Gemma4Error
-from ..limits import SCORE_LIMIT, SLACK
-from . import cpu_backend, metal, one_row
+from ..limits import SCORE_LIMIT, SLACK, TRAINING_SCORE_LIMIT
+from . import cpu_backend, metal, one_row, training
 from .attention import MaskRule, Step, pieces
 from .cache import Cache
 from .config import Config
@@ -155,7 +155,37 @@ class Gemma4(nn.Module):
         Raises:
             Gemma4Error: the context is full.
         """
-        text, offset, length = self.config.text_config, cache.offset, len(inputs)
+        offset, length = cache.offset, len(inputs)
+        dtype, head_dim = inputs.embeddings.dtype, self.config.text_config.global_head_dim
+        streams = self.mask_rule == "official" and not cache.quantized
+        streams = streams and metal.streams_scores(length, dtype, head_dim)
+        step = self._step(offset, inputs.blocks, score_limit, streams)
+        hidden = self.language_model.model(inputs.embeddings, step, cache)
+        cache.offset = offset + length
+        return hidden
+
+    def training_hidden(
+        self, inputs: Inputs, recompute: bool = True, score_limit: int = TRAINING_SCORE_LIMIT
+    ) -> mx.array:
+        """Compute what `hidden` does with an empty cache, for gradients (`training.py`).
+
+        Args:
+            recompute: compute each layer again in the backward pass: half the time more, and
+                what a single layer needs is held instead of what all need.
+            score_limit: as in `hidden`; the backward pass computes each split again.
+
+        Raises:
+            Gemma4Error: there are more tokens than positions.
+        """
+        step = self._step(0, inputs.blocks, score_limit, streams=False)
+        decoder, x = self.language_model.model, inputs.embeddings
+        for layer in decoder.layers:
+            x = training.run(layer, x, step, recompute)
+        return decoder.norm(x)
+
+    def _step(self, offset: int, blocks: np.ndarray, score_limit: int, streams: bool) -> Step:
+        """What the rows of a forward see; `streams`: the full layers hold no scores."""
+        text, length = self.config.text_config, len(blocks)
         if offset + length > text.max_position_embeddings:
             raise Gemma4Error(
                 "context_full",
@@ -164,17 +194,10 @@ class Gemma4(nn.Module):
                 f"{text.max_position_embeddings} positions.",
                 "Start a new conversation, or shorten the input.",
             )
-        blocks, rule = inputs.blocks, self.mask_rule
         max_scores = score_limit // (4 * text.num_attention_heads)
-        sliding = pieces(offset, blocks, text.sliding_window, rule, max_scores)
-        dtype, head_dim = inputs.embeddings.dtype, text.global_head_dim
-        streams = rule == "official" and not cache.quantized
-        if streams and metal.streams_scores(length, dtype, head_dim):
-            max_scores = length * (offset + length)
-        full = pieces(offset, blocks, None, rule, max_scores)
-        hidden = self.language_model.model(inputs.embeddings, Step(offset, sliding, full), cache)
-        cache.offset = offset + length
-        return hidden
+        sliding = pieces(offset, blocks, text.sliding_window, self.mask_rule, max_scores)
+        most = length * (offset + length) if streams else max_scores
+        return Step(offset, sliding, pieces(offset, blocks, None, self.mask_rule, most))
 
     def logits(self, hidden: mx.array) -> mx.array:
         """(1, T, hidden) -> (1, T, vocab), softcapped."""
