@@ -134,11 +134,17 @@ class Dense:
 
 @dataclass(frozen=True)
 class Uncached(Dense):
-    """Rows of a pass for gradients (`training.py`): nothing is evaluated, pieces are done again."""
+    """Rows of a pass for gradients (`training.py`): nothing is evaluated.
+
+    Attributes:
+        again: the backward pass computes each piece again, and holds the scores of one.
+    """
+
+    again: bool = False
 
     def view(self, rows: slice) -> Uncached:
         """Some of the rows."""
-        return Uncached(self.keys[:, :, rows], self.values[:, :, rows])
+        return Uncached(self.keys[:, :, rows], self.values[:, :, rows], self.again)
 
 
 @dataclass(frozen=True)
@@ -184,29 +190,25 @@ def attend(
     """Attention with scale 1.0, piece by piece: (1, heads, L, D) -> (1, heads, L, V)."""
     if len(cut) == 1:
         return attend_piece(queries, cached, cut[0].mask)
-    if isinstance(cached, Uncached):
-        return _attend_again(queries, cached, cut, attend_piece)
     results = []
     for piece in cut:
-        results.append(attend_piece(queries[:, :, piece.rows], cached.view(piece.keys), piece.mask))
+        view = cached.view(piece.keys)
+        if isinstance(view, Uncached):
+            results.append(_attend_uncached(queries[:, :, piece.rows], view, piece, attend_piece))
+            continue
+        results.append(attend_piece(queries[:, :, piece.rows], view, piece.mask))
         mx.eval(results[-1])  # MLX allocates ahead of its work: else for many pieces at once
     return mx.concatenate(results, axis=2)
 
 
-def _attend_again(
-    queries: mx.array, cached: Uncached, cut: tuple[Piece, ...], attend_piece: AttendPiece
+def _attend_uncached(
+    queries: mx.array, cached: Uncached, piece: Piece, attend_piece: AttendPiece
 ) -> mx.array:
-    """As `attend`; the backward pass computes each piece's scores again, and holds one's."""
+    def attended(queries: mx.array, keys: mx.array, values: mx.array) -> mx.array:
+        return attend_piece(queries, Uncached(keys, values), piece.mask)
 
-    def attended(piece: Piece) -> mx.array:
-        def again(queries: mx.array, keys: mx.array, values: mx.array) -> mx.array:
-            return attend_piece(queries, Uncached(keys, values), piece.mask)
-
-        view = cached.view(piece.keys)
-        result: mx.array = mx.checkpoint(again)(queries[:, :, piece.rows], view.keys, view.values)
-        return result
-
-    return mx.concatenate([attended(piece) for piece in cut], axis=2)
+    again: Callable[..., mx.array] = mx.checkpoint(attended) if cached.again else attended
+    return again(queries, cached.keys, cached.values)
 
 
 def attend_piece(queries: mx.array, cached: Dense | Quantized, mask: Mask) -> mx.array:

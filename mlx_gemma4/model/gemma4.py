@@ -165,22 +165,32 @@ class Gemma4(nn.Module):
         return hidden
 
     def training_hidden(
-        self, inputs: Inputs, recompute: bool = True, score_limit: int = TRAINING_SCORE_LIMIT
+        self,
+        *conversations: Inputs,
+        recompute: bool = True,
+        score_limit: int = TRAINING_SCORE_LIMIT,
     ) -> mx.array:
         """Compute what `hidden` does with an empty cache, for gradients (`training.py`).
 
         Args:
+            conversations: which go through side by side; none sees another.
             recompute: compute each layer again in the backward pass: half the time more, and
                 what a single layer needs is held instead of what all need.
             score_limit: as in `hidden`; the backward pass computes each split again.
 
+        Returns:
+            (1, T, hidden): the rows of all conversations, one after another.
+
         Raises:
-            Gemma4Error: there are more tokens than positions.
+            Gemma4Error: one has more tokens than there are positions.
         """
-        step = self._step(0, inputs.blocks, score_limit, streams=False)
-        decoder, x = self.language_model.model, inputs.embeddings
+        steps = [self._step(0, one.blocks, score_limit, streams=False) for one in conversations]
+        split = any(len(one.full) > 1 or len(one.sliding) > 1 for one in steps)
+        step = training.side_by_side(steps, map(len, conversations))
+        decoder = self.language_model.model
+        x = mx.concatenate([one.embeddings for one in conversations], axis=1)
         for layer in decoder.layers:
-            x = training.run(layer, x, step, recompute)
+            x = training.run(layer, x, step, recompute, split)
         return decoder.norm(x)
 
     def _step(self, offset: int, blocks: np.ndarray, score_limit: int, streams: bool) -> Step:

@@ -107,7 +107,7 @@ class TuningJob:
         )
         get = self.sets.get
         trainer = Trainer(
-            self.model, self.sets["data"], get("replay"), get("held_out"), settings, recompute
+            self.model, self.sets["data"], get("replay"), get("held_out"), settings, recompute, 1024
         )
         if began is not None:
             trainer.restore(began)

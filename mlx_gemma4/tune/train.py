@@ -10,11 +10,13 @@ import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
 import mlx.optimizers as optim
+import numpy as np
 from mlx.utils import tree_map
 
 from ..errors import Gemma4Error
@@ -68,6 +70,7 @@ class Trainer:
         held_out: lines to measure on; None for none.
         settings: how.
         recompute: compute each layer again backward (`Gemma4.training_hidden`).
+        together: conversations go through the model side by side up to so many tokens.
     """
 
     def __init__(
@@ -78,12 +81,14 @@ class Trainer:
         held_out: Data | None,
         settings: Settings,
         recompute: bool,
+        together: int,
     ) -> None:
         self._model = model
         self._sets: Mapping[str, Data | None] = {"data": data, "replay": replay}
         self._held_out = held_out
         self._settings = settings
         self._recompute = recompute
+        self._together = together
         self._embeds = settings.embedders
         lengths = [[one.tokens for one in part.figures] if part else [] for part in (data, replay)]
         self.batches: list[list[Pick]] = batches(settings, *lengths)
@@ -133,29 +138,21 @@ class Trainer:
         total, count = 0.0, 0
         for number in range(min(len(data), HELD_OUT_LINES)):
             for example in data.examples(number):
-                value = self._loss(*self._arguments(example))
+                value = self._loss(*self._arguments([example]))
                 total += value.item()  # type: ignore[assignment]
                 count += len(example.targets)
         return total / count
 
     def _step(self, picks: Sequence[Pick], rate: float) -> tuple[float, float, int]:
         total, count, tokens, gradients = 0.0, 0, 0, None
-        for kind, number in picks:
-            data = self._sets[kind]
-            assert data is not None
-            for example in data.examples(number):
-                value, new = self._gradients(*self._arguments(example))
-                gradients = new if gradients is None else tree_map(mx.add, gradients, new)
-                mx.eval(value, gradients)
-                if not math.isfinite(value.item()):
-                    raise Gemma4Error(
-                        "loss_not_finite",
-                        "The training cannot continue",
-                        f"The loss of {data.lines[number].place} is {value.item()}.",
-                        "Look at that line, or lower --rate; --resume continues from the last "
-                        "saved step.",
-                    )
-                total += float(value.item())
+        for together in self._packs(picks):
+            value, new = self._gradients(*self._arguments([one for _, one in together]))
+            gradients = new if gradients is None else tree_map(mx.add, gradients, new)
+            mx.eval(value, gradients)
+            if not math.isfinite(value.item()):
+                raise self._not_finite(together)
+            total += value.item()
+            for _, example in together:
                 count += len(example.targets)
                 tokens += len(example)
         gradients = tree_map(lambda one: one / count, gradients)
@@ -165,20 +162,48 @@ class Trainer:
         mx.eval(self._model.trainable_parameters(), self.optimizer.state)
         return total / count, norm.item(), tokens
 
-    def _arguments(self, example: Example) -> tuple[Any, ...]:
-        """What `_loss` takes: embeddings are constants where the embedders are not trained."""
-        targets = example.targets
-        ids = mx.array([example.prompt.token_ids[n] for n in targets])
-        prompt: Any = example
-        if not self._embeds:
-            prompt = embedded(self._model, example)
-            mx.eval(prompt.embeddings)
-        return prompt, mx.array(targets - 1), ids
+    def _packs(self, picks: Sequence[Pick]) -> Iterator[list[tuple[str, Example]]]:
+        """Conversations that go through the model together, each with its place."""
+        pack: list[tuple[str, Example]] = []
+        for kind, number in picks:
+            data = self._sets[kind]
+            assert data is not None
+            for example in data.examples(number):
+                if pack and sum(len(one) for _, one in pack) + len(example) > self._together:
+                    yield pack
+                    pack = []
+                pack.append((data.lines[number].place, example))
+        yield pack
 
-    def _loss(self, prompt: Example | Inputs, rows: mx.array, ids: mx.array) -> mx.array:
-        inputs = embedded(self._model, prompt) if isinstance(prompt, Example) else prompt
-        hidden = self._model.training_hidden(inputs, self._recompute)
+    def _arguments(self, examples: Sequence[Example]) -> tuple[Any, ...]:
+        """What `_loss` takes: embeddings are constants where the embedders are not trained."""
+        starts = accumulate(map(len, examples), initial=0)
+        targets = [one.targets for one in examples]
+        rows = np.concatenate([t - 1 + start for t, start in zip(targets, starts, strict=False)])
+        ids = [one.prompt.token_ids[n] for one, t in zip(examples, targets, strict=True) for n in t]
+        prompts: list[Any] = list(examples)
+        if not self._embeds:
+            prompts = [embedded(self._model, one) for one in examples]
+            mx.eval([one.embeddings for one in prompts])
+        return prompts, mx.array(rows), mx.array(ids)
+
+    def _loss(self, prompts: Sequence[Example | Inputs], rows: mx.array, ids: mx.array) -> mx.array:
+        inputs = [one if isinstance(one, Inputs) else embedded(self._model, one) for one in prompts]
+        hidden = self._model.training_hidden(*inputs, recompute=self._recompute)
         return answer_loss(self._model, hidden[:, rows], ids)
+
+    def _not_finite(self, together: Sequence[tuple[str, Example]]) -> Gemma4Error:
+        """Name the line whose loss is not finite."""
+        place = together[0][0]
+        losses = {place: self._loss(*self._arguments([one])) for place, one in together}
+        finite = {place: bool(mx.isfinite(value).item()) for place, value in losses.items()}
+        place = next((place for place, is_finite in finite.items() if not is_finite), place)
+        return Gemma4Error(
+            "loss_not_finite",
+            "The training cannot continue",
+            f"The loss of {place} is not finite.",
+            "Look at that line, or lower --rate; --resume continues from the last saved step.",
+        )
 
 
 def embedded(model: Gemma4, example: Example) -> Inputs:
