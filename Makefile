@@ -30,8 +30,11 @@ demo: .venv/ready
 	@echo '# three turns: typed, spoken, typed'
 	@$(BIN)/python -m tools.demo_turns
 
+# Two processes, a file of tests in one of them. BLAS would take all cores in each.
+WORKERS ?= 2
+test: export OPENBLAS_NUM_THREADS = 1
 test: .venv/ready-dev
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 # 10,000 random schedules instead of the usual few: hours on two cores. Others: SEED=10000
 SEED ?= 0

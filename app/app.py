@@ -57,6 +57,7 @@ class TerminalApp(App[None]):
         store: where the conversations are.
         folder: of the settings and the log.
         devices: the outside world.
+        model: to open instead of the one in the settings.
     """
 
     TITLE = "gemma4"
@@ -65,11 +66,16 @@ class TerminalApp(App[None]):
     BINDINGS = [*everywhere(), Binding("ctrl+c", "ask_quit", show=False, system=True)]
 
     def __init__(
-        self, client: Client, store: ConversationStore, folder: Path, devices: Devices | None = None
+        self,
+        client: Client,
+        store: ConversationStore,
+        folder: Path,
+        devices: Devices | None = None,
+        model: str | None = None,
     ) -> None:
         super().__init__()
         self.use_command_palette = True
-        self.workspace = Workspace(client, store, folder, devices)
+        self.workspace = Workspace(client, store, folder, devices, model)
         self.theme = THEMES[self.workspace.settings.theme]
         self._asked = 0.0  # when Ctrl+C was pressed last
         self._reader: ReportReader | None = None

@@ -22,8 +22,11 @@ BLOCKS = "GEMMA4_PICTURES"
 """The variable that asks for pictures in half blocks, which any terminal draws."""
 
 
-def main() -> int:
+def main(model: str | None = None) -> int:
     """Run the program until the user ends it.
+
+    Args:
+        model: to open instead of the one in the settings, this time.
 
     Raises:
         Gemma4Error: there is no terminal, or nowhere to write.
@@ -46,7 +49,7 @@ def main() -> int:
     ask_terminal()
     from .app import TerminalApp
 
-    app = TerminalApp(SubprocessWorker(log), store, folder)
+    app = TerminalApp(SubprocessWorker(log), store, folder, model=model)
     app.run()
     return app.return_code or 0
 

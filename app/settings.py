@@ -53,7 +53,8 @@ class Settings:
     """Every setting with its default; `about` tells of one what the file's comment says."""
 
     model: str = _set(
-        "", "Folder, or name in the catalogue, of the model to load; empty: the tiny one."
+        "",
+        "Folder or name of the model to load; empty: what `gemma4 get` brought, else the tiny one.",
     )
     system: str = _set("", "An instruction before every conversation.")
     image_tokens: int = _set(280, "Tokens of a picture from a file or the clipboard.", _BUDGET)

@@ -46,6 +46,7 @@ class Workspace:
         client: of the worker that answers.
         store: where the conversations are.
         folder: of settings.toml and the log.
+        model: to open instead of the one in the settings, until another is chosen.
 
     Attributes:
         first: the program was never started here before.
@@ -58,8 +59,14 @@ class Workspace:
     """
 
     def __init__(
-        self, client: Client, store: ConversationStore, folder: Path, devices: Devices | None = None
+        self,
+        client: Client,
+        store: ConversationStore,
+        folder: Path,
+        devices: Devices | None = None,
+        model: str | None = None,
     ) -> None:
+        self._model = model
         self.client, self.store, self.folder = client, store, folder
         self.devices = devices or Devices()
         self.path = folder / settings.FILE
@@ -97,7 +104,9 @@ class Workspace:
             OSError: the file cannot be written; the settings hold until the end of the program.
         """
         self.settings = dataclasses.replace(self.settings, **values)
-        self.conversation.settings = self.settings
+        if "model" in values:
+            self._model = None
+        self.conversation.settings = self._with_model()
         self.keys, _ = commands.keymap(self.settings.keys)
         if {"voice", "rate"} & values.keys():
             self._drop_speech()
@@ -179,8 +188,13 @@ class Workspace:
 
     def _hold(self, journal: Journal) -> ConversationController:
         return ConversationController(
-            self.client, journal, self.settings, self._speech, now=self.devices.now
+            self.client, journal, self._with_model(), self._speech, now=self.devices.now
         )
+
+    def _with_model(self) -> Settings:
+        """The settings, with the model that is meant where they name none."""
+        model = self._model or self.settings.model or catalog.default()
+        return dataclasses.replace(self.settings, model=model)
 
     def _new_speech(self) -> SpeechOutput:
         command = self.devices.voice(self.settings.voice, self.settings.rate)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from app import commands
 from mlx_gemma4 import cli
-from mlx_gemma4.cli import bench, evaluate, fit, listen, live, models, tune
+from mlx_gemma4.cli import bench, evaluate, fit, get, listen, live, manage, models, serve, tune
 from mlx_gemma4.cli.options import Option
 
 KEYS = Path(__file__).parent / "keys.md"
@@ -15,6 +15,9 @@ COMMANDS = {
     "ask": cli.OPTIONS,
     "live": live.OPTIONS,
     "listen": listen.OPTIONS,
+    "get": get.OPTIONS,
+    "models": manage.LIST,
+    "serve": serve.OPTIONS,
     "convert": models.CONVERT,
     "verify": models.VERIFY,
     "fit": fit.FIT,

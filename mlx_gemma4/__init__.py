@@ -63,6 +63,7 @@ __all__ = ["load", *_HOMES]
 
 def load(
     folder_or_name: str | _Path,
+    adapter: str | _Path | None = None,
     dtype: "mx.Dtype | str | None" = None,
     mask_rule: "MaskRule" = "official",
     force: bool = False,
@@ -71,8 +72,10 @@ def load(
     """Load a model.
 
     Args:
-        folder_or_name: a model folder, a name of Package.toml, or `owner/name` of a repository on
-            the Hub that is on this machine.
+        folder_or_name: a model folder, or a name: of Package.toml, `owner/name` on the Hub, or of
+            a folder that `gemma4 get` made. Of the folders made of one repository it is that with
+            the recommended recipe, else the newest. MODEL:ADAPTER is both.
+        adapter: what `gemma4 tune` has made: its folder, or the name under which it is installed.
         dtype: of the activations and of weights that are not quantized: "float32", "bfloat16",
             "float16" or MLX's own. None is the checkpoint's, on the CPU float32.
         mask_rule: "official", or "forward" to agree with transformers' `forward` (`attention`).
@@ -81,17 +84,21 @@ def load(
 
     Raises:
         Gemma4Error: there is no such model, it cannot be loaded, or it does not fit. Code
-            "model_missing": it is not on this machine; `facts` has the "command" that downloads
-            it and, where that is known, its "bytes".
+            "model_missing": it is not on this machine; `facts` has the "command" that gets it
+            and, where that is known, its "bytes".
     """
+    from .checkpoint import adapted, adapters
     from .checkpoint.load import as_dtype, load_folder
     from .errors import Gemma4Error
     from .footprint.device import check_fits
-    from .hub import catalog
+    from .hub import catalog, installed_adapters
     from .model.attention import check_rule
 
     check_rule(mask_rule)
     wanted = as_dtype(dtype)
+    folder_or_name, named = installed_adapters.split(folder_or_name)
+    chosen = adapter or named
+    change = None if chosen is None else adapters.read(installed_adapters.find(chosen))
     try:
         folder = catalog.resolve(folder_or_name)
     except Gemma4Error as error:
@@ -109,6 +116,8 @@ def load(
     model.mask_rule = mask_rule
     model.folder = folder
     model.package = catalog.package_of(folder)
+    if change is not None:
+        adapted.attach(model, change)
     return model
 
 

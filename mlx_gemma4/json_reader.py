@@ -55,7 +55,7 @@ def read_object(path: Path) -> dict[str, Any] | None:
         raise unusable(f"{path} is not JSON ({error}).") from error
     if content is not None and not isinstance(content, dict):
         raise unusable(f"{path} holds a {type(content).__name__}, not an object.")
-    if _is_deep(content):
+    if is_deep(content):
         raise unusable(f"{path} is nested more than {limits.JSON_DEPTH} levels deep.")
     return content
 
@@ -139,7 +139,7 @@ def _is_there(path: Path) -> bool:
         return True
 
 
-def _is_deep(value: object) -> bool:
+def is_deep(value: object) -> bool:
     """Whether it is nested too deeply; without recursion."""
     level = [value]
     for _ in range(limits.JSON_DEPTH):

@@ -53,6 +53,8 @@ HEADER_BYTES = 16 * 2**20
 JSON_BYTES = 16 * 2**20
 """Bytes of a JSON file of a model folder, and `JSON_DEPTH` is how deeply it may be nested."""
 JSON_DEPTH = 64
+SCHEMA_BYTES = 256 * 2**10
+"""Bytes of a JSON schema that a reply keeps to."""
 TOKENIZER_BYTES = 256 * 2**20
 """Bytes of tokenizer.json; that of Gemma 4 has 15 MB."""
 TEMPLATE_BYTES = 256 * 2**10

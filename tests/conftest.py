@@ -21,6 +21,13 @@ if device := os.environ.get("GEMMA4_TEST_DEVICE"):  # "gpu" or "cpu"; a GPU that
     mx.set_default_device({"gpu": mx.gpu, "cpu": mx.cpu}[device])
 
 
+@pytest.fixture(autouse=True)
+def data_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty data folder for each test."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data-home"))
+    return tmp_path / "data-home"
+
+
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A whole model folder with random weights."""

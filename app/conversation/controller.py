@@ -44,7 +44,7 @@ class ConversationController(ReportHandler):
     @property
     def budgets(self) -> tuple[int, ...]:
         """The image tokens that the model knows, upwards."""
-        package = catalog.packages().get(self.model_name)
+        package = catalog.known(self.model_name)
         return package.image_tokens if package is not None else BUDGETS
 
     def begin(self) -> None:

@@ -38,6 +38,8 @@ class SpeechGate:
         closes_after: seconds of quiet that close it; infinity: it stays open.
         waits: hold back what comes before speech; False where a key was pressed to speak: it is
             let through as it comes, since the detector may miss a soft voice.
+        likely: how likely it must be speech to open; it closes at LIKELY - UNLIKELY less.
+        kept: frames from before it opened that are let through.
 
     Attributes:
         open: whether somebody speaks now.
@@ -48,10 +50,14 @@ class SpeechGate:
         probability: Probability | None = None,
         closes_after: float = CLOSES_AFTER,
         waits: bool = True,
+        likely: float = LIKELY,
+        kept: int = KEPT,
     ) -> None:
         self._probability = probability or _silero()
         self._closes_after = closes_after
         self._waits = waits
+        self._likely, self._unlikely = likely, likely - (LIKELY - UNLIKELY)
+        self._kept = kept
         self.shut()
 
     def shut(self) -> None:
@@ -76,7 +82,7 @@ class SpeechGate:
         for frame in frames:
             was_open, was_quiet = self.open, self._changing > 0
             self._look(frame)
-            if not was_open and self._waits and len(self._held) == KEPT:
+            if not was_open and self._waits and len(self._held) == self._kept:
                 self._held.popleft()
             self._held.append(frame[None])
             if was_open and not self.open:
@@ -92,7 +98,7 @@ class SpeechGate:
         while len(samples) >= WINDOW:
             likely = self._probability(samples[:WINDOW])
             samples = samples[WINDOW:]
-            changes = likely < UNLIKELY if self.open else likely >= LIKELY
+            changes = likely < self._unlikely if self.open else likely >= self._likely
             self._changing = self._changing + WINDOW / RATE if changes else 0.0
             if self._changing >= (self._closes_after if self.open else OPENS_AFTER):
                 self.open = not self.open

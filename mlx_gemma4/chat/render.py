@@ -22,7 +22,7 @@ from .builtin_template import chat_text, shown, thoughts
 from .checkpoint_template import Findings, findings, template_text
 from .messages import ImagePart, Medium, Part, SoundPart, TextPart, ToolResult, Turn, VideoPart
 from .tokenizer import Tokenizer
-from .tools import is_tool
+from .tools import check_tools
 
 Patches = tuple[NDArray[np.uint8], NDArray[np.int32]]
 
@@ -87,7 +87,8 @@ def render(
         Gemma4Error: if there are no turns, a tool or a tool turn is malformed, the template fails
             or misplaces the media, or the vocabulary lacks a control token that is needed.
     """
-    _check(turns, tools)
+    check_tools(tools)
+    _check(turns)
     escaped = [_escape_turn(number, turn) for number, turn in enumerate(turns)]
     turns = _without_past_thoughts(turns, tokenizer)
     declared = [_escape(tool) for tool in tools]
@@ -139,7 +140,7 @@ def unfinished(prompt: Prompt, tokenizer: Tokenizer, config: Config) -> Prompt:
     return replace(prompt, token_ids=ids[:end])
 
 
-def _check(turns: Sequence[Turn], tools: Sequence[Mapping[str, Any]]) -> None:
+def _check(turns: Sequence[Turn]) -> None:
     if not turns:
         raise Gemma4Error(
             "nothing_to_answer",
@@ -156,14 +157,6 @@ def _check(turns: Sequence[Turn], tools: Sequence[Mapping[str, Any]]) -> None:
                 "The conversation is malformed",
                 "A tool answers, but the turn before calls none.",
                 "Put the tool turn after the model turn that holds the call.",
-            )
-    for tool in tools:
-        if not is_tool(tool):
-            raise Gemma4Error(
-                "tool_malformed",
-                "The tool is malformed",
-                f"It is no function with a name and a schema of its parameters: {tool!r:.200}.",
-                'Write {"type": "function", "function": {"name": ..., "description": ...}}.',
             )
 
 

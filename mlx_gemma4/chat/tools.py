@@ -8,10 +8,23 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from ..errors import Gemma4Error
 from ..events import ToolCall
 from .messages import ToolResult
 
 Schema = Mapping[str, Any]
+
+
+def check_tools(tools: Iterable[Any]) -> None:
+    """Raise a Gemma4Error that shows the first tool which `declaration` cannot write."""
+    for tool in tools:
+        if not is_tool(tool):
+            raise Gemma4Error(
+                "tool_malformed",
+                "The tool is malformed",
+                f"It is no function with a name and a schema of its parameters: {tool!r:.200}.",
+                'Write {"type": "function", "function": {"name": ..., "description": ...}}.',
+            )
 
 
 def is_tool(tool: Any) -> bool:
@@ -72,7 +85,7 @@ def value(item: Any) -> str:
     if isinstance(item, str):
         return _quote(item)
     if isinstance(item, Mapping):
-        return _braces(f"{key}:{value(inner)}" for key, inner in _sorted(item))
+        return _braces(f"{key}:{value(inner)}" for key, inner in sorted_keys(item))
     if isinstance(item, Sequence):
         return "[" + ",".join(map(value, item)) + "]"
     return json.dumps(item) if item is None or isinstance(item, bool) else str(item)
@@ -86,7 +99,8 @@ def _braces(fields: Iterable[str]) -> str:
     return "{" + ",".join(fields) + "}"
 
 
-def _sorted(item: Schema) -> list[tuple[str, Any]]:
+def sorted_keys(item: Schema) -> list[tuple[str, Any]]:
+    """The keys and values in the order in which they are written."""
     return sorted(item.items(), key=lambda pair: pair[0].lower())
 
 
@@ -98,7 +112,7 @@ def _type(schema: Schema) -> str:
 
 
 def _properties(properties: Schema) -> str:
-    return _braces(f"{name}:{_property(schema)}" for name, schema in _sorted(properties))
+    return _braces(f"{name}:{_property(schema)}" for name, schema in sorted_keys(properties))
 
 
 def _property(schema: Schema) -> str:
@@ -124,7 +138,7 @@ def _property(schema: Schema) -> str:
 def _items(schema: Schema) -> str:
     """Describe what a list holds: here all keys of the schema, sorted."""
     fields = []
-    for key, inner in _sorted(schema):
+    for key, inner in sorted_keys(schema):
         if key == "properties" and isinstance(inner, Mapping):
             fields.append(f"properties:{_properties(inner)}")
         elif key == "type":

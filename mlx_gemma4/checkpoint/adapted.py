@@ -77,7 +77,7 @@ def detach(model: Gemma4) -> None:
     """Take the adapter off a model, if it has one."""
     adapted = [(p, m.linear) for p, m in model.named_modules() if isinstance(m, AdaptedLinear)]
     model.update_modules(tree_unflatten(adapted))
-    model.adapter = None
+    model.adapter = model._fingerprint = None  # for `prefix_store.py` it is another model now
 
 
 def dense_weight(linear: nn.Module) -> mx.array:

@@ -24,17 +24,14 @@ from ..errors import Gemma4Error
 from ..json_reader import Section, read_object
 from ..model.config import Config, TextConfig
 from ..model.one_row import full_layers
+from .files import ADAPTER_SETTINGS as ADAPTER_SETTINGS
 from .permute import moved_columns, moved_rows
 from .safetensors import read_header
 from .shapes import shapes
 
 Kind = Literal["lora", "dora"]
 
-WEIGHTS, PEFT_WEIGHTS, SETTINGS = (
-    "adapters.safetensors",
-    "adapter_model.safetensors",
-    "adapter_config.json",
-)
+WEIGHTS, PEFT_WEIGHTS = "adapters.safetensors", "adapter_model.safetensors"
 _PEFT = re.compile(r"base_model\.model\.(?:model\.)?(.+)\.lora_(A|B|magnitude_vector)(?:\.weight)?")
 _DECODER = "language_model.model."
 
@@ -82,13 +79,13 @@ def read(folder: Path | str) -> Adapter:
         Gemma4Error: it is not there, is no adapter, or holds what is not built here.
     """
     folder = Path(folder)
-    settings = read_object(folder / SETTINGS) if folder.is_dir() else None
+    settings = read_object(folder / ADAPTER_SETTINGS) if folder.is_dir() else None
     if settings is None:
         raise unusable(
-            f"{folder} {'has no ' + SETTINGS if folder.is_dir() else 'is no folder'}.",
+            f"{folder} {'has no ' + ADAPTER_SETTINGS if folder.is_dir() else 'is no folder'}.",
             "Name the folder that `gemma4 tune -o` wrote.",
         )
-    section = Section(settings, str(folder / SETTINGS))
+    section = Section(settings, str(folder / ADAPTER_SETTINGS))
     try:
         adapter = _peft(folder, section) if "peft_type" in settings else _own(folder, section)
     except Gemma4Error as error:
@@ -250,7 +247,7 @@ def _check_whole(adapter: Adapter, folder: Path) -> None:
         if len(a) != 2 or len(b) != 2 or a[1] != adapter.rank or b[0] != adapter.rank:
             raise unusable(
                 f"{path} has shapes {a} and {b}, which is not the rank of {adapter.rank} in "
-                f"{SETTINGS}.",
+                f"{ADAPTER_SETTINGS}.",
                 "Use the settings that belong to these weights.",
             )
     finite = {name: mx.isfinite(tensor).all() for name, tensor in adapter.tensors.items()}
@@ -267,7 +264,7 @@ def _write(
     with making.open("wb") as file:  # Python's own: MLX reports a full disk without its reason
         mx.save_safetensors(file, dict(tensors), metadata={"format": "pt"})
     making.replace(folder / name)
-    (folder / SETTINGS).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+    (folder / ADAPTER_SETTINGS).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
 
 
 def _in_transformers(path: str) -> str:

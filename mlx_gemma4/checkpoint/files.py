@@ -7,6 +7,7 @@ from typing import Any
 from ..errors import Gemma4Error
 from ..json_reader import read_object, short
 
+ADAPTER_SETTINGS = "adapter_config.json"
 INDEX = "model.safetensors.index.json"
 
 
@@ -57,6 +58,15 @@ def weight_files(folder: Path) -> dict[str, Path]:
             else f"{folder / lost[0]} is not a file."
         )
     return {name: folder / name for name in names}
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether a folder has a config, a tokenizer, and every file of weights that it lists."""
+    try:
+        shards = set(weight_map(folder).values()) or {"model.safetensors"}
+    except Gemma4Error:
+        return False
+    return all((folder / name).is_file() for name in {"config.json", "tokenizer.json", *shards})
 
 
 def weights_unusable(

@@ -16,10 +16,23 @@ from typing import TYPE_CHECKING, NoReturn
 from .. import __version__
 from ..errors import Gemma4Error
 from ..hub import catalog
-from . import bench, evaluate, fit, listen, live, models, streams, tools, tune
+from . import (
+    bench,
+    evaluate,
+    fit,
+    get,
+    listen,
+    live,
+    manage,
+    models,
+    serve,
+    streams,
+    tools,
+    tune,
+)
 from . import options as shared
 from .answer import print_json, print_text, stats_line
-from .options import Option, swallowed
+from .options import Option, named, swallowed
 from .streams import tell
 
 if TYPE_CHECKING:
@@ -37,6 +50,7 @@ OPTIONS = (
     Option("--think", "let the model think first; its thought goes to stderr"),
     Option("--split-audio", "hear a longer sound as several clips"),
     tools.OPTION,
+    tools.SCHEMA,
     shared.JSON,
     Option("--stats", "print counts and speeds on stderr"),
     Option("--force", "load the model even if it does not fit into the memory"),
@@ -53,13 +67,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         streams.prepare()
-        if not arguments:
-            return _program()
         try:
             options = _parser().parse_args(arguments)
         except SystemExit:  # the help or the version is printed
             streams.finish()
             raise
+        if options.run is None:
+            return _program(options.open, options.plain)
+        if options.open or options.plain:
+            raise Gemma4Error(
+                "usage",
+                "The command is not understood",
+                "--model and --plain before a command are for the terminal program alone.",
+                "Write --model behind the command.",
+            )
         options.run(options)
         streams.finish()
     except KeyboardInterrupt:
@@ -76,10 +97,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _program() -> int:
-    """Run the terminal program, which the library does not know: `gemma4_app`, in a clone `app`."""
+def _program(model: str | None = None, plain: bool = False) -> int:
+    """Run the terminal program, which the library does not know: `gemma4_app`, in a clone `app`.
+
+    Raises:
+        Gemma4Error: there is no such model on this machine.
+    """
+    if model is not None:
+        catalog.resolve(model)
     name = "gemma4_app" if importlib.util.find_spec("gemma4_app") else "app"
-    status: int = importlib.import_module(f"{name}.main").main()
+    part = "plain" if plain else "main"
+    status: int = importlib.import_module(f"{name}.{part}").main(model)
     return status
 
 
@@ -94,9 +122,22 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser("gemma4", description="Gemma 4 on MLX: text, pictures and sound.")
+    parser = _Parser(
+        "gemma4",
+        description="`gemma4` alone opens the program in which you talk to the model and show it "
+        "pictures. `gemma4 get` brings Gemma 4 12B in the form that suits this computer; the "
+        "other commands do one thing each.",
+        allow_abbrev=False,
+    )
     parser.add_argument("--version", action="version", version=f"gemma4 {__version__}")
-    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    parser.add_argument(
+        "--model", dest="open", metavar="NAME|FOLDER", type=named, help="open it with this model"
+    )
+    parser.add_argument(
+        "--plain", action="store_true", help="open it line by line, as a screen reader wants it"
+    )
+    parser.set_defaults(run=None)
+    commands = parser.add_subparsers(metavar="COMMAND")
     about = "Ask a question about text, pictures, sounds or a video. The answer goes to stdout."
     ask = commands.add_parser("ask", help="ask a question", description=about, allow_abbrev=False)
     ask.add_argument(
@@ -110,6 +151,9 @@ def _parser() -> argparse.ArgumentParser:
     ask.set_defaults(run=_ask)
     live.add(commands)
     listen.add(commands)
+    get.add(commands, _open)
+    manage.add(commands)
+    serve.add(commands)
     models.add(commands)
     fit.add(commands)
     tune.add(commands)
@@ -118,16 +162,20 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _open(model: str) -> None:
+    _program(model)
+
+
 def _ask(options: argparse.Namespace) -> None:
     if options.question is None:
         options.question = swallowed(options, lambda value: not _is_file(value))
     question = _question(options)
     declared = tools.read(options.tools)
-    if options.model is None:
-        tell("No --model given: this is the tiny demonstration model, not Gemma.")
+    schema = tools.read_schema(options.schema)
+    name = shared.model_of(options)
     from ..runtime.slots import load_noted
 
-    model, notes = load_noted(options.model or catalog.DEMONSTRATION, options.force)
+    model, notes = load_noted(name, options.force)
     for note in notes:
         tell(note)
     events = _session(model, question, declared, options).reply(
@@ -135,6 +183,7 @@ def _ask(options: argparse.Namespace) -> None:
         temperature=options.temperature,
         seed=options.seed,
         progress=_show_progress if sys.stderr.isatty() else None,
+        grammar=schema,
     )
     done = print_json(events) if options.json else print_text(events)
     if done.reason == "length":

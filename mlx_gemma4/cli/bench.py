@@ -58,7 +58,7 @@ def _run(options: argparse.Namespace) -> None:
 
     if options.model is None:
         tell("No --model given: this measures the tiny demonstration model, not Gemma.")
-    model = OurModel(options.model or catalog.DEMONSTRATION, options.force)
+    model = OurModel(options.model or catalog.default(), options.force)
     result = bench(model, options.contexts, options.rounds, options.kv_bits, ProgressLine().step)
     file = Path(options.json or _file(result.model))
     save(result, file)

@@ -20,8 +20,7 @@ from huggingface_hub import constants
 from .. import __version__
 from ..errors import Gemma4Error
 from ..footprint import device, estimate, summary
-from ..hub import cache as hub_cache
-from ..hub import catalog, disk
+from ..hub import catalog, disk, installed
 from ..model.config import load_config
 
 Level = Literal["ok", "warning", "problem"]
@@ -172,8 +171,8 @@ def _disk() -> Iterator[Finding]:
     free = disk.free(folder)
     said = f"{free / 1e9:.1f} GB free where models go ({folder})"
     if free < ROOM:
-        remedy = "Make room, set HF_HOME, or convert with --low-disk: that needs 12 GB."
-        yield Finding("warning", "disk", f"{said}; the 12B and a conversion take 31 GB", remedy)
+        remedy = "Make room, or choose another disk: gemma4 get --to FOLDER."
+        yield Finding("warning", "disk", f"{said}; getting the 12B takes up to 31 GB", remedy)
     else:
         yield Finding("ok", "disk", said)
 
@@ -198,20 +197,15 @@ def _models() -> Iterator[Finding]:
 
 
 def _installed() -> Iterator[tuple[str, Path]]:
-    """The models of the catalogue that are here, and those of the Hub's cache that it lacks."""
-    known = set()
+    """The models that ship, and all that were brought here or are in the Hub's cache."""
     for name, package in catalog.packages().items():
-        known.add(package.repo)
-        folder = package.path
-        if package.kind == "model" and package.repo is not None:
-            folder = hub_cache.installed(package.repo, str(package.revision))
-        if folder is not None and folder.is_dir():
-            yield name, folder
-    for store in sorted(Path(constants.HF_HUB_CACHE).expanduser().glob("models--*--*")):
-        repo = hub_cache.repo_of(store)
-        folder = hub_cache.installed(repo)
-        if repo not in known and folder is not None and _is_ours(folder):
-            yield repo, folder
+        if package.kind == "model" and package.path is not None and package.path.is_dir():
+            yield name, package.path
+    seen = set()
+    for model in (*installed.made(), *installed.downloaded()):
+        if model.folder.resolve() not in seen and _is_ours(model.folder):
+            seen.add(model.folder.resolve())
+            yield model.name, model.folder
 
 
 def _is_ours(folder: Path) -> bool:

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..hub import catalog
 from . import options as shared
 from .answer import print_json, print_text, tell
 from .options import Option, command
@@ -88,10 +87,9 @@ def prepare(
     from ..runtime.commands import AddImage, AddText, Load, Open, SessionSettings
     from ..runtime.reports import Idle
 
-    if options.model is None:
-        tell("No --model given: this is the tiny demonstration model, not Gemma.")
+    model = shared.model_of(options)
     settings = SessionSettings(options.system, options.image_tokens, options.hearing)
-    wanted: list[Command] = [Load(options.model or catalog.DEMONSTRATION), Open(settings=settings)]
+    wanted: list[Command] = [Load(model), Open(settings=settings)]
     wanted += map(AddImage, options.image)
     if options.question:
         wanted.append(AddText(options.question))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ..checkpoint import recipes
 from ..convert import pin
 from ..errors import Gemma4Error
-from ..hub import catalog
+from ..hub import catalog, installed
 from ..hub.progress import Progress
 from .options import DEBUG, Option, command, named
 from .streams import ProgressLine, put, tell
@@ -91,6 +91,7 @@ def _convert(options: argparse.Namespace) -> None:
         recipe = _within(source, _bytes(options.budget), target)
     with _shown("Converted") as show:
         convert(source, target, recipe, show)
+    installed.register(target)
     size = sum(file.stat().st_size for file in target.iterdir())
     tell(f"{size / 1e9:.2f} GB, with every file's hash in {catalog.RECORD}.")
     if options.pin:
@@ -114,7 +115,7 @@ def _recipe(options: argparse.Namespace) -> tuple[recipes.Recipe | None, str]:
         _bytes(options.budget)
         return None, options.budget.replace(" ", "")
     if own == [None, None, None]:
-        package = catalog.packages().get(options.source)
+        package = catalog.known(options.source)
         name = options.recipe or (package and package.recipe) or recipes.DEFAULT
         return recipes.named(name), name
     if options.recipe is not None:
@@ -172,12 +173,12 @@ def _place(source: str, revision: str | None) -> Path | tuple[str, str]:
         )
     if (folder := Path(source).expanduser()).is_dir():
         return folder
-    if package := catalog.packages().get(source):
+    if package := catalog.known(source):
         catalog.need_model(package)
         if package.path is not None:
             return package.path
         return str(package.repo), revision or str(package.revision)
-    if source.count("/") == 1 and source[0] not in "./~":
+    if catalog.is_repository(source):
         return source, revision or "main"
     raise Gemma4Error(
         "quantization_unknown",

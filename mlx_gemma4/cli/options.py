@@ -5,6 +5,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..hub import catalog
+from .streams import tell
+
 
 @dataclass(frozen=True)
 class Option:
@@ -102,11 +105,20 @@ def command(
     return parser
 
 
+def model_of(options: argparse.Namespace) -> str:
+    """Return the model that is asked for, or that is meant where none is; the tiny one is told."""
+    chosen: str = options.model or catalog.default()
+    if options.model is None and chosen == catalog.DEMONSTRATION:
+        tell("No --model given: this is the tiny demonstration model, not Gemma.")
+    return chosen
+
+
 # what several commands have
 IMAGE = Option("--image", "pictures to look at", "FILE", many=True)
 MODEL = Option(
     "--model",
-    "a model's folder, or a name of Package.toml; without it the tiny demonstration model",
+    "a model's folder or name; without it what `gemma4 get` brought, else the tiny "
+    "demonstration model",
     "NAME|FOLDER",
 )
 IMAGE_TOKENS = Option(

@@ -60,6 +60,33 @@ def tell(text: str, end: str = "\n") -> None:
         _silence(2)
 
 
+def agreed(question: str, likely: bool) -> bool:
+    """Ask on the terminal.
+
+    Args:
+        likely: what Enter alone means.
+
+    Raises:
+        Gemma4Error: there is no terminal to ask on.
+    """
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise Gemma4Error(
+            "answer_missing",
+            "Nobody can be asked",
+            f"There is no terminal for the answer to: {question}",
+            "Add --yes.",
+        )
+    tell(f"{question} [{'Y/n' if likely else 'y/N'}] ", end="")
+    answer = sys.stdin.readline()
+    word = answer.strip().lower()
+    return word in ("y", "yes") or (likely and not word and answer != "")
+
+
+def size(count: int) -> str:
+    """Write bytes for people: 7.07 GB, 3.1 MB."""
+    return f"{count / 1e9:.2f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"
+
+
 def finish() -> None:
     """Print what is still held back.
 

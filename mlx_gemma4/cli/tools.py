@@ -1,4 +1,7 @@
-"""`ask --tools FILE`: the functions that the model may call. Calls are printed; nothing is run."""
+"""`ask --tools FILE`, the functions that the model may call, and `ask --schema FILE`.
+
+Calls are printed; nothing is run.
+"""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -14,6 +17,7 @@ OPTION = Option(
     "calls are printed, nothing is run",
     "FILE",
 )
+SCHEMA = Option("--schema", "a JSON schema that the answer keeps to", "FILE")
 Tools = Sequence[Mapping[str, Any]]
 
 
@@ -25,22 +29,42 @@ def read(file: str | None) -> Tools:
     """
     if file is None:
         return ()
-    try:
-        content = json.loads(Path(file).expanduser().read_text(encoding="utf-8"))
-    except OSError as error:
-        raise _unusable(file, f"{error.strerror}.", "Check the path.") from error
-    except (ValueError, RecursionError) as error:
-        raise _unusable(file, f"It is not JSON ({error}).") from error
+    wanted = 'Write [{"type": "function", "function": {"name": ..., "parameters": ...}}].'
+    content = _json(file, "tools", wanted)
     from ..chat.tools import is_tool
 
     if not isinstance(content, list) or not all(map(is_tool, content)):
-        raise _unusable(file, "It is not a list of functions with a name and a schema.")
+        cause = "It is not a list of functions with a name and a schema."
+        raise _unusable(file, "tools", cause, wanted)
     return content
 
 
-def _unusable(
-    file: str,
-    cause: str,
-    remedy: str = 'Write [{"type": "function", "function": {"name": ..., "parameters": ...}}].',
-) -> Gemma4Error:
-    return Gemma4Error("tools_unusable", f"The tools in {file} cannot be used", cause, remedy)
+def read_schema(file: str | None) -> Mapping[str, Any] | None:
+    """Read the schema of a file; None without one.
+
+    Raises:
+        Gemma4Error: it cannot be read, is no JSON object, or cannot be kept to.
+    """
+    if file is None:
+        return None
+    wanted = 'Write {"type": "object", "properties": ...}.'
+    content = _json(file, "schema", wanted)
+    if not isinstance(content, dict):
+        raise _unusable(file, "schema", "It is not a JSON object.", wanted)
+    from ..chat.grammar import reply_grammar
+
+    reply_grammar(content, (), (), {})  # before the model is loaded
+    return content
+
+
+def _json(file: str, what: str, wanted: str) -> Any:
+    try:
+        return json.loads(Path(file).expanduser().read_text(encoding="utf-8"))
+    except OSError as error:
+        raise _unusable(file, what, f"{error.strerror}.", "Check the path.") from error
+    except (ValueError, RecursionError) as error:
+        raise _unusable(file, what, f"It is not JSON ({error}).", wanted) from error
+
+
+def _unusable(file: str, what: str, cause: str, remedy: str) -> Gemma4Error:
+    return Gemma4Error(f"{what}_unusable", f"The {what} in {file} cannot be used", cause, remedy)

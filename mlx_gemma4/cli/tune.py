@@ -17,7 +17,7 @@ from .streams import ProgressLine, put, tell
 if TYPE_CHECKING:
     from ..tune.data import Data
     from ..tune.job import TuningJob
-    from ..tune.schedule import Settings
+    from ..tune.schedule import TuneSettings
     from ..tune.train import TrainingStep
 
 OPENBLAS = Path("/usr/lib/x86_64-linux-gnu/openblas-pthread/libblas.so.3")
@@ -152,7 +152,7 @@ def _minutes(seconds: float) -> str:
 def _lines(source: str | None, model: str) -> list[Any]:
     if source is None:
         return []
-    from ..session.transcriber import INSTRUCTION
+    from ..chat.messages import INSTRUCTION
     from ..tune.sources import lines_of
 
     package = catalog.packages().get(model)
@@ -160,10 +160,10 @@ def _lines(source: str | None, model: str) -> list[Any]:
     return lines_of(Path(source).expanduser(), transcribe)
 
 
-def _settings(options: argparse.Namespace, hidden_size: int) -> "Settings":
-    from ..tune.schedule import Settings, usual_rate
+def _settings(options: argparse.Namespace, hidden_size: int) -> "TuneSettings":
+    from ..tune.schedule import TuneSettings, usual_rate
 
-    return Settings(
+    return TuneSettings(
         rate=options.rate or usual_rate(hidden_size),
         rank=options.rank,
         scale=options.scale,

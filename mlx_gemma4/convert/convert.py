@@ -21,14 +21,15 @@ from ..checkpoint.recipes import Recipe
 from ..errors import Gemma4Error
 from ..hub import cache as hub_cache
 from ..hub import disk
-from ..hub.catalog import RECORD
+from ..hub.installed import PARTIAL, RECORD
 from ..hub.progress import Progress, Speed
 from ..hub.sources import Source
 from ..json_reader import Section, read_object
 from .plan import Plan, impossible, make_plan
 from .rewrite import Rewriter
 
-_BEGUN = "begun.json"
+BEGUN = "begun.json"
+"""The file of a partial folder that says of what it is made, and how."""
 
 
 def convert(
@@ -63,7 +64,7 @@ def convert(
     made.mkdir(parents=True, exist_ok=True)
     with _held(work):
         if not _is_begun(work, begun):
-            disk.write(work / _BEGUN, begun.encode())
+            disk.write(work / BEGUN, begun.encode())
         missing = [file for file in plan.files if not (made / file.name).exists()]
         last = {file.shard: file for file in missing}
         for shard in source.shards.keys() - last.keys():
@@ -93,13 +94,13 @@ def convert(
 def refuse_old(folder: Path) -> None:
     """Raise Gemma4Error if a folder is there which a conversion did not just finish."""
     work = partial(folder)
-    if folder.exists() and ((work / "model").exists() or not (work / _BEGUN).exists()):
+    if folder.exists() and ((work / "model").exists() or not (work / BEGUN).exists()):
         raise impossible(f"{folder} is there already.", "Choose another folder (-o), or remove it.")
 
 
 def partial(folder: Path) -> Path:
     """Where a conversion into a folder keeps what is done: beside it, on the same disk."""
-    return folder.with_name(f"{folder.name}.partial")
+    return folder.with_name(f"{folder.name}{PARTIAL}")
 
 
 def verify(folder: Path) -> dict[str, Any]:
@@ -150,7 +151,7 @@ def _held(folder: Path) -> Iterator[None]:
 
 def _is_begun(work: Path, begun: str) -> bool:
     """Whether this conversion was started there before; an error if another one was."""
-    path = work / _BEGUN
+    path = work / BEGUN
     if path.exists() and path.read_text("utf-8") != begun:
         raise impossible(
             f"{work} is a conversion of another source, by another recipe or program.",

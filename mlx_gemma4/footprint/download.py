@@ -21,7 +21,7 @@ def download_fitting(name: str, force: bool) -> Path:
     """
     if not force:
         summary.of(name).check(device.this())
-    package = catalog.packages().get(name)
+    package = catalog.known(name)
     repo, revision = (package.repo, package.revision) if package else (name, "main")
     folder = hub.download(hub.look_up(str(repo), str(revision)), str(revision))
     assert folder is not None, "nothing here cancels it"

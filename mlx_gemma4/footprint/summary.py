@@ -7,6 +7,7 @@ settings and headers are read.
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..checkpoint.architectures import ARCHITECTURES
 from ..checkpoint.recipes import RECIPES, Recipe, storage_of
@@ -17,6 +18,9 @@ from ..hub import catalog
 from ..model.config import Config, load_config
 from . import estimate
 from .estimate import Machine, Model
+
+if TYPE_CHECKING:
+    from ..hub.hub import Repository
 
 
 @dataclass(frozen=True)
@@ -80,6 +84,8 @@ class Outline:
             for name in sorted(sizes, key=lambda name: -sizes[name]):
                 most = estimate.largest_context(self.converted(RECIPES[name]), place)
                 if most >= self._least_context:
+                    if not Path(self.name).expanduser().is_dir():
+                        return f"`gemma4 get {self.name}` brings it in a form that fits."
                     return (
                         f"`gemma4 convert {self.name} --recipe {name}` makes a folder that fits "
                         f"with up to {most:,} tokens."
@@ -96,23 +102,33 @@ def of(name: str) -> Outline:
     Raises:
         Gemma4Error: there is no such model, or only the Hub knows and it cannot be asked.
     """
-    package = catalog.packages().get(name)
     repo, revision = name, "main"
-    if package is not None:
+    if (package := catalog.known(name)) is not None:
         catalog.need_model(package)
         repo, revision = package.repo or "", package.revision or ""
     try:
         folder = catalog.resolve(name)
     except Gemma4Error:
-        if repo.count("/") != 1 or repo[0] in "./~":
+        if not catalog.is_repository(repo):
             raise
     else:
-        return of_folder(folder, name)
+        found = of_folder(folder, name)
+        # of what was made here, all recipes are of interest, not only that of the folder
+        if not (package and package.architecture and found.config.quantization):
+            return found
     if package is not None and package.architecture is not None:
-        config = Config.from_dict(ARCHITECTURES[package.architecture])
-        tensors = {n: Tensor("BF16", shape) for n, shape in shapes(config).items()}
-        return Outline(name, config, tensors, "its published architecture")
-    return _of_hub(name, repo, revision)
+        return of_architecture(package)
+    from ..hub import hub
+
+    return of_repository(name, hub.look_up(repo, revision))
+
+
+def of_architecture(package: catalog.Package) -> Outline:
+    """Describe a package that has a published architecture, without asking anybody."""
+    assert package.architecture is not None
+    config = Config.from_dict(ARCHITECTURES[package.architecture])
+    tensors = {n: Tensor("BF16", shape) for n, shape in shapes(config).items()}
+    return Outline(package.name, config, tensors, "its published architecture")
 
 
 def of_folder(folder: Path, name: str | None = None) -> Outline:
@@ -124,13 +140,12 @@ def of_folder(folder: Path, name: str | None = None) -> Outline:
     return Outline(name or str(folder), load_config(folder), tensors, "its files")
 
 
-def _of_hub(name: str, repo: str, revision: str) -> Outline:
+def of_repository(name: str, repository: "Repository") -> Outline:
     """Ask the Hub: config.json and the headers of the weights are read, and nothing else."""
     import tempfile
 
     from ..hub import hub
 
-    repository = hub.look_up(repo, revision)
     with tempfile.TemporaryDirectory() as folder:
         settings = [f for f in repository.files if f.name.endswith("config.json")]
         hub.fetch(repository, {Path(folder) / file.name: file for file in settings})

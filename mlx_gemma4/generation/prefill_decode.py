@@ -113,7 +113,7 @@ def decode(
             return
         token = following
         if left:
-            following = sampler(_logits_after(model, token, cache))
+            following = sampler(logits_after(model, token, cache))
             mx.async_eval(following)
         drawn = cast(int, token.item())
         yield drawn
@@ -123,7 +123,7 @@ def decode(
             mx.clear_cache()
 
 
-def _logits_after(model: Gemma4, token: mx.array, cache: Cache) -> mx.array:
+def logits_after(model: Gemma4, token: mx.array, cache: Cache) -> mx.array:
     """Feed one drawn id (1,) that need not be evaluated yet; logits (1, vocab)."""
     embeddings = model.language_model.model.embed(token)
     return model.logits(model.hidden(Inputs(embeddings, _NO_BLOCK), cache))[:, 0]

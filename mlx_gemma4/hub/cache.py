@@ -11,8 +11,7 @@ from pathlib import Path
 from huggingface_hub import constants
 
 from ..checkpoint.files import INDEX as INDEX
-from ..checkpoint.files import weight_map
-from ..errors import Gemma4Error
+from ..checkpoint.files import is_whole as is_whole
 
 SETTINGS = (
     "config.json",
@@ -44,13 +43,9 @@ def installed(repo: str, revision: str = "main") -> Path | None:
     return folder if is_whole(folder) else None
 
 
-def is_whole(folder: Path) -> bool:
-    """Whether a folder has a config, a tokenizer, and every file of weights that it lists."""
-    try:
-        shards = set(weight_map(folder).values()) or {"model.safetensors"}
-    except Gemma4Error:
-        return False
-    return all((folder / name).is_file() for name in {"config.json", "tokenizer.json", *shards})
+def stores() -> list[Path]:
+    """The folders of the repositories in the cache."""
+    return sorted(Path(constants.HF_HUB_CACHE).expanduser().glob("models--*--*"))
 
 
 def repo_of(store: Path) -> str:

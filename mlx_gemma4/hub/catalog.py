@@ -17,12 +17,13 @@ import platformdirs
 
 from ..checkpoint.architectures import ARCHITECTURES
 from ..errors import Gemma4Error
+from . import installed, installed_adapters
+from .installed import RECORD as RECORD
 
 DEMONSTRATION = "tiny"
 """The package that ships with the program."""
-
-RECORD = "conversion.json"
-"""The file of a converted folder that records its source, and every file's size and hash."""
+USUAL = "google/gemma-4-12B-it"
+"""The package that the program is made for."""
 
 _HERE = Path(__file__).parents[1]
 
@@ -109,26 +110,51 @@ def read(path: Path) -> dict[str, Package]:
     return {name: _package(path, name, entry) for name, entry in document.items()}
 
 
+def known(name: str) -> Package | None:
+    """Find a package by its name, also without the owner, and in capitals or not."""
+    if package := packages().get(name):
+        return package
+    wanted = name.lower()
+    alike = (p for p in packages().values() if wanted in _spellings(p.name))
+    return next(alike, None)
+
+
+def default() -> str:
+    """Return the model that is meant where none is named: one of the catalogue that `gemma4 get`
+    brought here, the first of those, else the demonstration.
+    """
+    sources = {model.source for model in installed.made()}
+    return next((name for name in packages() if name in sources), DEMONSTRATION)
+
+
 def resolve(name_or_folder: str | Path) -> Path:
     """Find the folder of a model.
 
     Args:
-        name_or_folder: a folder with a config.json, the name of a package, or `owner/name` of a
-            repository on the Hub that has been downloaded to this machine.
+        name_or_folder: a folder with a config.json, the name of a package, `owner/name` of a
+            repository on the Hub, or the name of a folder that `gemma4 get` or `gemma4 convert`
+            made. Of several made of one repository it is that with the package's own recipe, else
+            the newest, else what the Hub's cache has. MODEL:ADAPTER is the folder of MODEL.
 
     Raises:
         Gemma4Error: if there is no such folder or package, or it is not on this machine.
     """
-    name = str(name_or_folder)
+    name, adapter = installed_adapters.split(name_or_folder)
+    if adapter is not None:
+        return resolve(name)
     if name.strip() and (folder := Path(name_or_folder).expanduser()).is_dir():
         return folder
-    if package := packages().get(name):
+    own = next((model for model in installed.made() if model.name == name), None)
+    package = packages().get(name) or (None if own else known(name))
+    if package is not None:
         need_model(package)
         if package.path is None:
-            return _downloaded(str(package.repo), str(package.revision))
+            return _on_this_machine(str(package.repo), str(package.revision), package)
         return package.path
-    if isinstance(name_or_folder, str) and name.count("/") == 1 and name[0] not in "./~":
-        return _downloaded(name, "main")
+    if own is not None:
+        return own.folder
+    if is_repository(name_or_folder):
+        return _on_this_machine(name, "main", None)
     near = difflib.get_close_matches(name, packages(), 1, 0.5)
     raise Gemma4Error(
         "model_unknown",
@@ -136,6 +162,11 @@ def resolve(name_or_folder: str | Path) -> Path:
         "It is neither a folder nor a package of the catalogue.",
         f"Did you mean {near[0]}?" if near else f"Packages: {', '.join(packages())}.",
     )
+
+
+def is_repository(name: str | Path) -> bool:
+    """Whether it is written as `owner/name`."""
+    return isinstance(name, str) and name.count("/") == 1 and name[0] not in "./~"
 
 
 def package_of(folder: Path) -> Package | None:
@@ -199,20 +230,21 @@ def _resolved(path: Path | None) -> Path | None:
     return path and path.resolve()
 
 
-def _downloaded(repo: str, revision: str) -> Path:
-    from . import cache as hub_cache
+def _spellings(name: str) -> set[str]:
+    return {name.lower(), name.lower().split("/")[-1]}
 
-    folder = hub_cache.installed(repo, revision)
+
+def _on_this_machine(repo: str, revision: str, package: Package | None) -> Path:
+    folder = installed.find(repo, revision, package.recipe if package else None)
     if folder is None:
-        size = next((p.bytes for p in packages().values() if p.repo == repo), None)
+        size = package and package.bytes
         weight = f" It is {size / 1e9:.2f} GB." if size else ""
-        command = f"hf download {repo}"
+        command = f"gemma4 get {repo}"
         raise Gemma4Error(
             "model_missing",
             f"The model {repo} is not on this machine",
             f"It is neither a folder here nor complete in the Hugging Face cache.{weight}",
-            f"Download it with `{command}`, in Python with load(..., download=True), or name the "
-            "folder that holds it.",
+            f"Run `{command}`, which makes it fit this computer, or name the folder that holds it.",
             {"command": command, "repo": repo} | ({"bytes": size} if size else {}),
         )
     return folder

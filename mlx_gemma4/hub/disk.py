@@ -32,7 +32,7 @@ def need_space(folder: Path, size: int) -> None:
             "The disk is too small",
             f"{_words(size)} have to go to {folder}, {_words(room)} are free there, "
             f"and {_words(SPARE)} have to stay free.",
-            "Make room, or choose another disk (HF_HOME for downloads, -o for a conversion).",
+            "Make room, or choose another disk (--to or -o for a folder, HF_HOME for the cache).",
         )
 
 

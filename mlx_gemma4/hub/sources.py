@@ -8,6 +8,7 @@ from typing import Protocol
 from ..checkpoint.files import weight_files
 from ..checkpoint.safetensors import Tensor, read_header
 from . import hub
+from .progress import Progress
 
 Shards = Mapping[str, Mapping[str, Tensor]]
 
@@ -70,7 +71,7 @@ class Stream:
     Args:
         repository: from `hub.look_up`.
         folder: for the files while they are needed.
-        report: told how far the download of a file is.
+        report: told how far the download of the whole repository is.
         cancelled: asked whether to stop such a download.
     """
 
@@ -86,7 +87,10 @@ class Stream:
         self.settings = folder
         self._repository, self._report, self._cancelled = repository, report, cancelled
         self._weights = {file.name: file for file in repository.files if file.is_weights}
-        self.room = max(file.size for file in self._weights.values())
+        self._came: set[str] = set()  # files of weights that were here, or are
+        largest = max(file.size for file in self._weights.values())
+        here = sum(path.stat().st_size for path in folder.glob("model*") if path.is_file())
+        self.room = max(0, largest - here)
         hub.fetch(repository, {folder / f.name: f for f in repository.files if not f.is_weights})
         names = sorted(self._weights)
         self.shards: Shards = {name: hub.read_header(repository, name) for name in names}
@@ -94,9 +98,23 @@ class Stream:
     def open(self, shard: str) -> Path | None:
         """Download a file of weights, if it is not there yet."""
         path = self.settings / shard
+        if shard in self._came and not path.exists():
+            self._came.clear()  # all of them come once more
         places = {path: self._weights[shard]}
-        return path if hub.fetch(self._repository, places, self._report, self._cancelled) else None
+        if not hub.fetch(self._repository, places, self._told, self._cancelled):
+            return None
+        self._came.add(shard)
+        return path
 
     def release(self, shard: str) -> None:
         """Remove it."""
+        self._came.add(shard)
         (self.settings / shard).unlink(missing_ok=True)
+
+    def _told(self, progress: Progress) -> None:
+        """Report how far a file is, as a part of the repository."""
+        if self._report is not None:
+            small = self._repository.size - sum(file.size for file in self._weights.values())
+            before = small + sum(self._weights[name].size for name in self._came)
+            done = before + progress.done
+            self._report(Progress(done, self._repository.size, progress.rate))

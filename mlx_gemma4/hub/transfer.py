@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 import httpx2
-from huggingface_hub import constants, errors, get_session, hf_raise_for_status
+from huggingface_hub import constants, errors, get_session, get_token, hf_raise_for_status
 from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]  # lazily there
 
 from ..errors import Gemma4Error
@@ -59,16 +59,13 @@ def receive(
     with _partial(path).open("ab+") as file:
         _claim(file, path)
         content = _Content(file, size, oid)
-        failures = 0
-        while content.size < size and not stop.is_set():
-            before = content.size
-            try:
-                _stream(url, content, count, stop)
-            except (httpx2.TransportError, errors.HfHubHTTPError) as error:
-                failures = 1 if content.size > before else failures + 1
-                if failures > len(WAITS) or not _passes(error):
-                    raise
-                stop.wait(WAITS[failures - 1])
+        resumed = content.size > 0
+        _complete(url, content, size, count, stop)
+        if resumed and content.size == size and content.digest.hexdigest() != oid:
+            # it has changed since the former try, or that left something damaged: all of it again
+            count(-content.size)
+            content.restart()
+            _complete(url, content, size, count, stop)
         if content.size < size:
             return
         if content.digest.hexdigest() != oid:
@@ -82,6 +79,22 @@ def receive(
         file.flush()
         os.fsync(file.fileno())
         _partial(path).replace(path)
+
+
+def _complete(
+    url: str, content: "_Content", size: int, count: Callable[[int], None], stop: threading.Event
+) -> None:
+    """Receive what is missing of a file, trying again while that may help."""
+    failures = 0
+    while content.size < size and not stop.is_set():
+        before = content.size
+        try:
+            _stream(url, content, count, stop)
+        except (httpx2.TransportError, errors.HfHubHTTPError) as error:
+            failures = 1 if content.size > before else failures + 1
+            if failures > len(WAITS) or not _passes(error):
+                raise
+            stop.wait(WAITS[failures - 1])
 
 
 def _passes(error: Exception) -> bool:
@@ -199,14 +212,16 @@ def explained(repo: str, revision: str) -> Iterator[None]:
 
 def _refused(error: errors.HfHubHTTPError, repo: str, page: str) -> Gemma4Error:
     status = error.response.status_code
-    said = error.server_message or error.response.reason_phrase
-    if status in (401, 403, 404):
+    absent = "The token is refused" if get_token() else "It is absent, or private: no token is set"
+    causes = {401: absent, 403: "This account may not read it", 404: "The Hub does not know it"}
+    if status in causes:
         return Gemma4Error(
             "repository_missing",
             f"{repo} is not to be had",
-            f"The Hub answered {status} ({said}): it is absent, private, or the token is wrong.",
+            f"{causes[status]} (status {status}).",
             f"Look for it at {page}. If it is private, run `hf auth login` or set HF_TOKEN.",
         )
+    said = error.server_message or error.response.reason_phrase
     return Gemma4Error(
         "hub_refused",
         f"The Hub does not serve {repo}",

@@ -100,7 +100,7 @@ def _container(av: Any, file: BinaryIO, fail: Unreadable) -> Iterator[Any]:
         container = av.open(file, options={"format_whitelist": DEMUXERS})
     except (av.FFmpegError, ValueError) as error:
         raise fail(
-            f"It is damaged or not in a known sound format ({error}).",
+            f"It is damaged or not in a known sound format ({getattr(error, 'strerror', error)}).",
             "Use a wav, flac, ogg, mp3 or m4a file; `ffmpeg -i INPUT OUTPUT.wav` makes one.",
         ) from error
     with container:

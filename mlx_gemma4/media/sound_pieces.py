@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import BinaryIO, Literal
 
+from . import mpeg
+
 _UNKNOWN = 0x7FFF0000  # sizes from here on are written by programs that cannot know them
 _SPARE = 4096  # bytes after the end that are not accounted for: tags, padding
 _SEARCH = 1 << 20
@@ -30,7 +32,8 @@ class SoundPiece:
 
     Attributes:
         start, stop: in bytes.
-        head: stands for as many bytes at its beginning, where sizes there are wrong.
+        head: what is read first, where sizes at its beginning are wrong or missing; it takes the
+            place of what is before `start`.
         missing: bytes that its header announces and that are not there.
         note: what is known to be wrong with it, or nothing.
         endless: its header does not say how long it is.
@@ -60,7 +63,7 @@ class Window(io.RawIOBase):
 
     def seek(self, offset: int, whence: int = 0) -> int:
         """Go to a place in the piece."""
-        size = self._piece.stop - self._piece.start
+        size = len(self._piece.head) + self._piece.stop - self._piece.start
         self._at = max(0, offset + (0, self._at, size)[whence])
         return self._at
 
@@ -74,8 +77,9 @@ class Window(io.RawIOBase):
         if at < len(piece.head):
             data = piece.head[at : at + len(buffer)]
         else:
-            self._file.seek(piece.start + at)
-            data = self._file.read(max(0, min(len(buffer), piece.stop - piece.start - at)))
+            place = piece.start + at - len(piece.head)
+            self._file.seek(place)
+            data = self._file.read(max(0, min(len(buffer), piece.stop - place)))
         buffer[: len(data)] = data
         self._at += len(data)
         return len(data)
@@ -122,7 +126,7 @@ def _chunked(file: BinaryIO, size: int) -> Iterator[SoundPiece]:
             head = bytearray(_at(file, start, data - start))
             head[4:8] = min(size - start - 8, 2**32 - 1).to_bytes(4, order)
             head[-4:] = min(size - data, 2**32 - 1).to_bytes(4, order)
-            yield SoundPiece(start, size, bytes(head), endless=True)
+            yield SoundPiece(data, size, bytes(head), endless=True)
             return
         if end >= size or _at(file, end, 4) != kind:
             left = size - end
@@ -168,13 +172,37 @@ def _flac(file: BinaryIO, start: int, stop: int) -> SoundPiece:
 def _mp3(file: BinaryIO, size: int) -> Iterator[SoundPiece]:
     """MP3: a frame at the beginning may say how many bytes of frames follow; then comes more."""
     marks: list[int | None] = [*_search(file, size, _XING, 44)]
-    marks = marks or [None]
+    begin = _after_tags(file, 0)
+    if not marks or marks[0] != begin:
+        marks = [None, *marks]
     starts = [0, *(mark for mark in marks[1:] if mark is not None)]
     for start, stop, mark in zip(starts, [*starts[1:], size], marks, strict=True):
-        end = stop if mark is None else _mp3_end(file, mark, stop)
-        yield SoundPiece(start, end)
+        end = start if mark is None else _mp3_end(file, mark, stop)
+        if end > start:
+            yield SoundPiece(start, end)
         if end < stop:
-            yield SoundPiece(end, stop)
+            yield from _uncounted(file, end, stop)
+
+
+def _uncounted(file: BinaryIO, start: int, stop: int) -> Iterator[SoundPiece]:
+    """MP3s that do not count their frames: each with a count before it."""
+    while start < stop:
+        at = _after_tags(file, start)
+        first = mpeg.header(_at(file, at, 4))
+        if first is None:
+            yield SoundPiece(start, stop)
+            return
+        frames, end = mpeg.count(lambda place, size: _at(file, place, size), at, stop)
+        counted = mpeg.counting_frame(first, frames, min(end, stop) - at)
+        yield SoundPiece(at, min(end, stop), counted, missing=max(0, end - stop))
+        start = end if end + _SPARE < stop else stop
+
+
+def _after_tags(file: BinaryIO, at: int) -> int:
+    """Skip ID3 tags, whose sizes have seven bits a byte."""
+    while (head := _at(file, at, 10))[:3] == b"ID3":
+        at += 10 + sum((byte & 127) << 7 * place for place, byte in enumerate(head[:5:-1]))
+    return at
 
 
 def _mp3_end(file: BinaryIO, mark: int, stop: int) -> int:

@@ -194,6 +194,14 @@ class Cache:
         self._marks.add(mark)
         return mark
 
+    def adopt(self, mark: Mark) -> Mark:
+        """A mark of this cache at the place of another's: the next write there goes to a copy."""
+        own = Mark(
+            mark.offset, tuple(Rows(r.start, r.view(r.start, mark.offset)) for r in mark.buffers)
+        )
+        self._marks.add(own)
+        return own
+
     def rewind(self, mark: Mark) -> None:
         """Go to a mark of this cache, behind or ahead, however far.
 

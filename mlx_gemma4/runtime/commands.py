@@ -12,12 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
+from ..chat.messages import ImagePart, SoundPart
 from ..events import Thought, ToolCall
 from ..media.sources import Source
 from ..media.video import Film
 
 MAIN = "main"
 """The conversation of commands that name none."""
+SLOTS = 8
+"""The most conversations that can be open at once, where nothing else is asked for."""
 PARK_BYTES = 4 << 30
 """Bytes on disk that parked conversations may take together."""
 
@@ -41,6 +44,7 @@ class SessionSettings:
     kv_bits: int | None = None
     thinking: bool = False
     when_full: Literal["stop", "drop"] = "stop"
+    context: int | None = None
     park: str | Path | None = None
     park_bytes: int = PARK_BYTES
 
@@ -52,13 +56,17 @@ class Load:
     Attributes:
         model: a folder, or a name of Package.toml.
         force: load it even if it does not fit into the memory.
+        slots: the most conversations whose rows are held, open or kept.
+        grammars: build what `Reply.grammar` needs now, in a thread, instead of with the first one.
     """
 
     model: str | Path
     force: bool = False
+    slots: int = SLOTS
+    grammars: bool = False
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class InConversation:
     """A command to one conversation; those of one are carried out in their order."""
 
@@ -84,11 +92,15 @@ class AddImage(InConversation):
     image_tokens: int | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class AddSound(InConversation):
-    """Add a sound file; a longer one than the model's limit is split at its pauses."""
+    """Add a sound; a longer one than the model's limit is split at its pauses.
 
-    path: str | Path
+    Attributes:
+        path: its file; or (n, 640) frames, as `Hear` brings them.
+    """
+
+    path: str | Path | NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,8 +118,12 @@ class AddToolResult(InConversation):
     content: str | Mapping[str, Any] | Sequence[Any]
 
 
-PastPart = AddText | AddImage | AddSound | AddVideo | AddToolResult | Thought | ToolCall
-"""What a past turn is made of: what adds to the next one, and what the model drew but its text."""
+PastPart = (
+    AddText | AddImage | AddSound | AddVideo | AddToolResult | ImagePart | SoundPart
+    | Thought | ToolCall
+)  # fmt: skip
+"""What a past turn is made of: what adds to the next one, media as the model takes them, and what
+the model drew but its text."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,13 +131,13 @@ class PastTurn:
     """A turn that a conversation holds already.
 
     Attributes:
-        role: "user" or "model"; a result of a tool belongs to a turn of the user.
+        role: "system" comes first; a result of a tool belongs to a turn of the user.
         parts: in order. The `conversation` of each is not looked at.
         ids: of a model's turn, `Done.ids` of the reply: they spare reading it again.
         interrupted: the reply was cancelled before it ended.
     """
 
-    role: Literal["user", "model"]
+    role: Literal["system", "user", "model"]
     parts: tuple[PastPart, ...]
     ids: tuple[int, ...] = ()
     interrupted: bool = False
@@ -135,16 +151,27 @@ class Open(InConversation):
     Whatever its caches hold of the new turns is kept: a turn that is taken back, edited or
     answered again costs nothing. The rest is read as soon as nothing else is to be done
     (`Rereading`, then `Reading`); `Stop` puts that off until the next reply.
+
+    Attributes:
+        read_ahead: False puts it off from the beginning: a reply is asked for at once.
     """
 
     turns: tuple[PastTurn, ...] = ()
     settings: SessionSettings = SessionSettings()
     tools: tuple[Mapping[str, Any], ...] = ()
+    read_ahead: bool = True
 
 
 @dataclass(frozen=True)
 class Close(InConversation):
-    """Close a conversation, park its rows where the settings name a folder, free its memory."""
+    """Close a conversation, park its rows where the settings name a folder, free its memory.
+
+    Attributes:
+        keep: its rows stay until their room is needed, for a conversation that starts alike, under
+            whatever name; they are parked then.
+    """
+
+    keep: bool = False
 
 
 @dataclass(frozen=True)
@@ -178,6 +205,16 @@ class Reply(InConversation):
     top_k: int | None = None
     seed: int | None = None
     heard: bool = False
+    grammar: Mapping[str, Any] | None = None
+    must_call: tuple[str, ...] = ()
+    may_call: bool = True
+
+
+@dataclass(frozen=True, eq=False)
+class Transcribe(InConversation):
+    """Transcribe (n, 640) frames beside the conversation, which stays as it is; see `Heard`."""
+
+    frames: NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -195,5 +232,5 @@ class Discard(InConversation):
 
 Command = (
     Load | Open | Close | Park | AddText | AddImage | AddSound | AddVideo | AddToolResult
-    | Hear | EndSpeech | Reply | Stop | Discard
+    | Hear | EndSpeech | Reply | Transcribe | Stop | Discard
 )  # fmt: skip

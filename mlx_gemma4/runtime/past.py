@@ -16,7 +16,8 @@ from ..media.audio import clips, frames, read_sound
 from ..media.images import Picture, patches
 from ..media.video import FRAME_TOKENS, Film, open_video, timed
 from ..model.config import Config
-from ..session.pending_turn import tool_content
+from ..session.pending_turn import checked, cut, tool_content
+from ..session.transcriber import CLIP
 from .commands import (
     AddImage,
     AddSound,
@@ -144,7 +145,7 @@ def turns_of(
             if isinstance(part, AddToolResult):
                 response, pictures = tool_content(part.content)
                 results.append(ToolResult(_name_of(part.call_id, turns), response, part.call_id))
-                added = [AddImage(picture) for picture in pictures]
+                added = [one if isinstance(one, ImagePart) else AddImage(one) for one in pictures]
             for each in added:
                 try:
                     _need(each, config)
@@ -161,8 +162,8 @@ def turns_of(
 
 def _need(part: object, config: Config) -> None:
     sees, hears = config.vision_config is not None, config.audio_config is not None
-    medium = "pictures" if isinstance(part, AddImage | AddVideo) else "sound"
-    if isinstance(part, AddSound) and not hears or medium == "pictures" and not sees:
+    medium = "pictures" if isinstance(part, AddImage | AddVideo | ImagePart) else "sound"
+    if isinstance(part, AddSound | SoundPart) and not hears or medium == "pictures" and not sees:
         raise Gemma4Error(
             "medium_unsupported",
             f"This model takes no {medium}",
@@ -178,10 +179,12 @@ def _parts(part: object, media: MediaCache, image_tokens: int) -> list[Part]:
         case AddImage(image, tokens):
             return [ImagePart(media.image(image, tokens or image_tokens))]
         case AddSound(path):
+            if isinstance(path, np.ndarray):
+                return [SoundPart(clip) for clip in cut(checked(path), CLIP)]
             return [SoundPart(clip) for clip in media.sound(path)]
         case AddVideo(video):
             return [VideoPart(media.video(video))]
-        case Thought() | ToolCall():
+        case Thought() | ToolCall() | ImagePart() | SoundPart():
             return [part]
     raise Gemma4Error(
         "conversation_malformed",

@@ -22,6 +22,7 @@ class Loaded:
         context: the most tokens of a conversation.
         sees: whether it takes pictures.
         hears: whether it takes sound.
+        image_tokens: the most tokens of a picture, where nothing else is asked for.
     """
 
     model: str
@@ -29,6 +30,7 @@ class Loaded:
     context: int
     sees: bool
     hears: bool
+    image_tokens: int = 280
 
 
 @dataclass(frozen=True)

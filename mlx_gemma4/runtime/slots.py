@@ -18,11 +18,14 @@ from numpy.typing import NDArray
 
 from .. import load
 from ..errors import Gemma4Error
-from ..events import Event
+from ..events import Event, Heard
 from ..generation.prefill_decode import CHUNK
 from ..media.audio import RATE, read_sound
 from ..model.gemma4 import Gemma4
+from ..session.constrained import prepare_grammars, tokenizer_of
 from ..session.prefix_store import PrefixStore
+from ..session.reply import DrawnReplies
+from ..session.rows import common
 from ..session.session import Session
 from . import commands
 from .past import MediaCache, turns_of
@@ -33,10 +36,13 @@ Reporting = Generator[Event | WorkerEvent | None]
 
 log = logging.getLogger(__name__)
 
-SLOTS = 8
-"""The most conversations that can be open at once."""
 SHORT_CHUNK = 256
 """Tokens in a chunk of prefill while somebody speaks, or waits for a spoken reply, elsewhere."""
+
+FEW = 64
+"""Rows that are not worth to be taken over: to read them takes no longer than anything else."""
+LOSS = 512
+"""Rows of a conversation that may be lost where another continues from it; else it is copied."""
 
 _CHANGES = (commands.Open, commands.Reply, commands.Discard)
 
@@ -46,14 +52,25 @@ class Slot:
     """An open conversation.
 
     Attributes:
+        owner: in whose name its rows are parked.
         rereading: tokens of the turns that were not read when it was opened; 0 when they are.
         parked: nothing has changed since its rows were parked.
+        kept: it is closed; only its rows are left.
+        waits: nothing is read before a reply is asked for.
     """
 
     session: Session
     settings: commands.SessionSettings
+    owner: str
     rereading: int = 0
     parked: bool = True
+    kept: bool = False
+    waits: bool = False
+
+    def take_over(self, other: "Slot") -> None:
+        """Continue with another's rows, which must not be used again."""
+        self.session.use(other.session.release())
+        self.owner, self.parked = other.owner, other.parked
 
 
 class Slots:
@@ -68,6 +85,8 @@ class Slots:
         self._model: Gemma4 | None = None
         self._slots: dict[str, Slot] = {}
         self._media = MediaCache()
+        self._limit = commands.SLOTS
+        self._drawn: DrawnReplies | None = None
 
     def load(self, command: commands.Load) -> Reporting:
         """Load a model.
@@ -79,8 +98,11 @@ class Slots:
         yield None
         began = time.perf_counter()
         self._model, notes = load_noted(command.model, command.force)
+        self._limit, self._drawn = command.slots, None
         for note in notes:
             yield Noted(note)
+        if command.grammars:
+            prepare_grammars(self._model)
         config = self._model.config
         yield Loaded(
             str(self._model.folder),
@@ -88,6 +110,7 @@ class Slots:
             config.text_config.max_position_embeddings,
             config.vision_config is not None,
             config.audio_config is not None,
+            config.image_tokens,
         )
 
     def work(self, command: commands.InConversation, cancelled: Callable[[], bool]) -> Reporting:
@@ -104,25 +127,30 @@ class Slots:
         match command:
             case commands.Open():
                 yield from self._open(command)
-            case commands.Close():
-                self._close(conversation)
+            case commands.Close(keep):
+                self._close(conversation, keep)
             case commands.Park():
-                self._park(conversation, self._slot(conversation))
+                self._park(self._slot(conversation))
             case commands.AddText(text):
                 self._session(conversation).add_text(text)
             case commands.AddImage(image, image_tokens):
                 yield self._add_image(conversation, image, image_tokens)
             case commands.AddSound(path):
-                recording = read_sound(path)
-                for note in recording.notes:
-                    yield Noted(note)
-                self._session(conversation).add_audio(recording.samples, RATE, "split")
+                if isinstance(path, np.ndarray):
+                    self._session(conversation).add_frames(path)
+                else:
+                    recording = read_sound(path)
+                    for note in recording.notes:
+                        yield Noted(note)
+                    self._session(conversation).add_audio(recording.samples, RATE, "split")
             case commands.AddVideo(video):
                 self._session(conversation).add_video(video)
             case commands.AddToolResult(call_id, content):
                 self._session(conversation).add_tool_result(call_id, content)
             case commands.Reply():
                 yield from self._reply(command, cancelled)
+            case commands.Transcribe(frames):
+                yield from self._transcribe(conversation, frames, cancelled)
             case commands.Discard():
                 self._session(conversation).discard()
         yield from self.notices(conversation)
@@ -140,7 +168,7 @@ class Slots:
     def idle(self, conversation: str) -> Reporting:
         """Do what nobody waits for yet: read what is left to read, then park the rows."""
         slot = self._slots.get(conversation)
-        more = slot is not None
+        more = slot is not None and not slot.waits
         while slot is not None and more:
             with closing(slot.session.reading()) as steps:
                 while True:
@@ -151,10 +179,12 @@ class Slots:
                         break
                     slot.parked = False
                     yield Reading(done, total) if slot.rereading else None
+            if self._slots.get(conversation) is not slot:
+                return  # another conversation has its rows now
             yield from self.notices(conversation)
             slot.rereading = 0
-        if slot is not None and not slot.parked:
-            self._park(conversation, slot)
+        if slot is not None and not (slot.parked or slot.kept or slot.waits):
+            self._park(slot)
 
     def rereads(self, conversation: str) -> bool:
         """Whether turns with which it was opened are not read yet."""
@@ -181,7 +211,7 @@ class Slots:
                 self._close(conversation)
             except Gemma4Error as error:  # nobody waits for this any more
                 log.warning("The conversation %s was not parked: %s", conversation, error)
-        self._model = None
+        self._model = self._drawn = None
         gc.collect()
         mx.synchronize()
         mx.clear_cache()
@@ -195,27 +225,73 @@ class Slots:
         turns, missing = turns_of(command.turns, self._media, config, tokens)
         for sentence in missing:
             yield Noted(sentence)
-        slot = self._slots.get(conversation)
+        slot = before = self._slots.get(conversation)
         if slot is None or slot.settings != settings:
-            if slot is None and len(self._slots) >= SLOTS:
+            slot = Slot(self._new_session(conversation, settings), settings, conversation)
+        slot.session.open(turns, command.tools)
+        if before is None:
+            self._find_rows(slot)
+        elif before is not slot and before.settings.kv_bits == settings.kv_bits:
+            slot.take_over(before)
+        self._slots[conversation] = slot
+        slot.waits = not command.read_ahead
+        slot.rereading = slot.session.unread if turns else 0
+        slot.owner = slot.session.owner or slot.owner
+        if slot.rereading:
+            yield Rereading(slot.rereading)
+
+    def _find_rows(self, slot: Slot) -> None:
+        """Use the rows of the conversation that starts most alike, and make room.
+
+        Those of a closed one are taken over where little of them is lost; else they are copied.
+        """
+        rows = slot.session.rows
+        others = [
+            (other.session.cache.reaches(common(rows, other.session.cache.rows)), name)
+            for name, other in self._slots.items()
+            if other.settings.kv_bits == slot.settings.kv_bits
+        ]
+        reach, name = max(others, default=(0, ""))
+        if reach < FEW or slot.session.parked >= reach + FEW:
+            self._make_room()
+            return
+        best = self._slots[name]
+        lost = len(best.session.cache) - reach
+        alone = len(self._slots) >= self._limit and not self._dispensable(besides=best)
+        if best.kept and (lost <= LOSS or alone):
+            if lost > LOSS:
+                self._park(best)
+            del self._slots[name]
+            slot.take_over(best)
+            slot.parked = False
+        else:
+            self._make_room(besides=best)
+            slot.session.use(best.session.cache.fork(reach))
+
+    def _make_room(self, besides: Slot | None = None) -> None:
+        """Park and drop the rows that were used least recently, where no slot is free."""
+        while len(self._slots) >= self._limit:
+            kept = self._dispensable(besides)
+            if not kept:
                 raise Gemma4Error(
                     "slots_full",
                     "Too many conversations are open",
-                    f"{SLOTS} are.",
+                    f"{self._limit} are.",
                     "Close one of them.",
                 )
-            slot = Slot(self._new_session(conversation, settings), settings)
-            self._slots[conversation] = slot
-        slot.session.open(turns, command.tools)
-        slot.rereading = slot.session.unread if turns else 0
-        if slot.rereading:
-            yield Rereading(slot.rereading)
+            self._close(kept[0])
+
+    def _dispensable(self, besides: Slot | None) -> list[str]:
+        """Closed conversations whose rows are left, the one that was closed first at first."""
+        return [name for name, slot in self._slots.items() if slot.kept and slot is not besides]
 
     def _new_session(self, conversation: str, settings: commands.SessionSettings) -> Session:
         assert self._model is not None
         store = None
         if settings.park is not None:
             store = PrefixStore(settings.park, settings.park_bytes)
+        if self._drawn is None:
+            self._drawn = DrawnReplies(tokenizer_of(self._model), self._model.config)
         session = Session(
             self._model,
             system=settings.system,
@@ -225,18 +301,24 @@ class Slots:
             thinking=settings.thinking,
             when_full=settings.when_full,
             store=store,
+            context=settings.context,
+            drawn=self._drawn,
         )
         session.set_chunk(lambda: SHORT_CHUNK if self._urgent(conversation) else CHUNK)
         return session
 
-    def _close(self, conversation: str) -> None:
+    def _close(self, conversation: str, keep: bool = False) -> None:
         slot = self._slots.pop(conversation, None)
-        if slot is not None and not slot.parked:
-            self._park(conversation, slot)
+        if slot is not None and keep:
+            slot.kept = True
+            slot.session.discard()
+            self._slots[conversation] = slot  # behind all that were closed before
+        elif slot is not None and not slot.parked:
+            self._park(slot)
 
-    def _park(self, conversation: str, slot: Slot) -> None:
+    def _park(self, slot: Slot) -> None:
         slot.parked = True
-        slot.session.park(conversation)
+        slot.session.park(slot.owner)
 
     def _add_image(
         self, conversation: str, image: commands.Pictures, image_tokens: int | None
@@ -248,9 +330,21 @@ class Slots:
         self._media.keep(image, tokens, picture)  # opening the conversation reads it again
         return ImageAdded(picture.original, picture.size, len(picture.patches), picture.notes)
 
+    def _transcribe(
+        self, conversation: str, frames: NDArray[np.float32], cancelled: Callable[[], bool]
+    ) -> Reporting:
+        with closing(self._session(conversation).transcribing(frames)) as steps:
+            while not cancelled():
+                try:
+                    next(steps)
+                except StopIteration as end:
+                    yield Heard(end.value)
+                    return
+                yield None
+
     def _reply(self, command: commands.Reply, cancelled: Callable[[], bool]) -> Reporting:
         slot = self._slot(command.conversation)
-        slot.rereading, slot.parked = 0, False
+        slot.rereading, slot.parked, slot.waits = 0, False, False
         reply = slot.session.replying(
             max_tokens=command.max_tokens,
             temperature=command.temperature,
@@ -259,6 +353,9 @@ class Slots:
             seed=command.seed,
             heard=command.heard,
             cancelled=cancelled,
+            grammar=command.grammar,
+            must_call=command.must_call,
+            may_call=command.may_call,
         )
         with closing(reply):
             for step in reply:

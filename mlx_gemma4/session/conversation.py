@@ -5,27 +5,28 @@ follow it: what of a step they hold already is not fed again. Work that takes lo
 whoever drives it may do other work between two steps.
 """
 
-import operator
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from typing import Any, Literal
 
-from ..chat.messages import ImagePart, Part, SoundPart, Turn, VideoPart
-from ..chat.render import Prompt, render, unfinished
+from ..chat.messages import INSTRUCTION, ImagePart, Part, SoundPart, Turn, VideoPart
+from ..chat.render import Prompt
 from ..chat.tokenizer import Tokenizer
 from ..errors import Gemma4Error
 from ..events import ContextLow, Done, Dropped, Heard, Moved, Notice, ToolCall
 from ..generation.prefill_decode import Cancelled, Steps
 from ..generation.sampler import Sampler
 from ..model.gemma4 import Gemma4
+from .constrained import ReplyRules
 from .pending_turn import PendingTurn, cut, held_once, medium_name, without_oldest
 from .prefix_cache import PrefixCache
 from .prefix_store import PrefixStore
+from .rendering import Rendering
 from .reply import DrawnReplies, DrawnReply, Work, unless
-from .rows import PromptRows, with_rows
-from .transcriber import CLIP, INSTRUCTION, HearingMode, Transcriber
+from .rows import PromptRows
+from .transcriber import CLIP, HearingMode, Transcriber
 
 WhenFull = Literal["stop", "drop"]
 
@@ -43,6 +44,7 @@ class Conversation:
         pending: what was added since the last reply.
         notices: what was not yet reported.
         cache: of all this.
+        owner: whose parked rows the cache was filled with last.
         transcriber: the side context.
     """
 
@@ -50,26 +52,28 @@ class Conversation:
         self,
         model: Gemma4,
         tokenizer: Tokenizer,
+        drawn: DrawnReplies,
         hearing: HearingMode,
         kv_bits: int | None,
         thinking: bool,
         when_full: WhenFull,
         store: PrefixStore | None,
+        context: int | None,
     ) -> None:
         self.turns: list[Turn] = []
         self.pending = PendingTurn()
         self.notices: list[Notice] = []
         self.cache = PrefixCache(model, kv_bits)
-        self._tools: tuple[Mapping[str, Any], ...] = ()
+        self.owner = ""
         self._model = model
         self._tokenizer = tokenizer
         self._hearing = hearing
-        self._thinking = thinking
         self._when_full = when_full
+        self._context = context
         self._store = store
         self._look_in_store = False
-        self._drawn = DrawnReplies(tokenizer, model.config)
-        self._rendered: dict[bool, tuple[list[Turn], PromptRows]] = {}
+        self._drawn = drawn
+        self._rendering = Rendering(tokenizer, model.config, thinking)
         package = getattr(model, "package", None)
         self._safe: int | None = package.audio_safe_position if package else None
         instruction: str = (package and package.transcribe) or INSTRUCTION
@@ -79,7 +83,8 @@ class Conversation:
     @property
     def rows(self) -> int:
         """How many rows the context has."""
-        return self._model.config.text_config.max_position_embeddings
+        most = self._model.config.text_config.max_position_embeddings
+        return min(most, self._context or most)
 
     @property
     def all_turns(self) -> list[Turn]:
@@ -94,23 +99,22 @@ class Conversation:
 
     def open(self, turns: Sequence[Turn], tools: Sequence[Mapping[str, Any]]) -> None:
         """Replace the turns and tools; nothing is pending then."""
+        self._rendering.open(tools)
         self.turns = [
             self._drawn.restored(replace(turn, parts=tuple(map(held_once, turn.parts))))
             for turn in turns
         ]
-        self._tools = tuple(tools)
-        self._rendered.clear()
         self._look_in_store = self._store is not None
         self.pending = PendingTurn()
         self.transcriber.reset()
 
     def prompt(self) -> PromptRows:
         """Render everything up to where the reply starts."""
-        return self._render(True)
+        return self._rendering.prompt(self.all_turns)
 
     def settled(self) -> PromptRows:
         """Render everything as far as it is sure, whatever follows."""
-        return self._render(False)
+        return self._rendering.settled(self.all_turns, bool(self.pending.turns))
 
     def unread(self) -> int:
         """How many rows of this neither the cache nor the store holds."""
@@ -186,7 +190,12 @@ class Conversation:
             self._room(self.prompt())
 
     def answer(
-        self, sampler: Sampler, max_tokens: int | None, heard: bool, cancelled: Cancelled | None
+        self,
+        sampler: Sampler,
+        max_tokens: int | None,
+        heard: bool,
+        cancelled: Cancelled | None,
+        rules: ReplyRules,
     ) -> Work[None]:
         """Answer what is pending; arguments and events are those of `Session.reply`."""
         began = time.perf_counter()
@@ -215,16 +224,20 @@ class Conversation:
         began_prompt = time.perf_counter()
         self._fill_from_store(prompt)
         header, opening = self._opening(prompt.prompt)
-        fed = yield from unless(cancelled, self.cache.feed(prompt, header), quiet=False)
+        reading = self.cache.feed(prompt, header, self._checkpoint(prompt.prompt))
+        fed = yield from unless(cancelled, reading, quiet=False)
         if fed is None:
             yield Done("cancelled")
             return
         logits, new_tokens = fed
+        constraint = None
+        if rules.any:
+            constraint = yield from unless(cancelled, rules.constraint(), quiet=True)
         seconds = time.perf_counter() - began_prompt
         reply = DrawnReply(self._tokenizer, self._model.config, opening)
         interrupted, turn = True, None
         try:
-            with closing(self.cache.draw(logits, sampler, limit, cancelled)) as drawn:
+            with closing(self.cache.draw(logits, sampler, limit, cancelled, constraint)) as drawn:
                 yield from reply.take(drawn)
             interrupted = not reply.ended and len(reply.ids) < limit
         finally:  # also where the iterator is closed in the middle of a reply
@@ -251,6 +264,12 @@ class Conversation:
         full = "length" if limit == max_tokens else "context"
         reason = "stop" if reply.ended else "cancelled" if interrupted else full
         yield Done(reason, stats, turn.ids if turn else ())
+
+    def parked(self) -> int:
+        """How many rows of this the store has, if that is more than the cache has."""
+        if self._store is None:
+            return 0
+        return self._store.longest(self.cache, self.settled().rows)
 
     def park(self, owner: str) -> bool:
         """Park what the cache holds; return whether anything had to be written."""
@@ -317,7 +336,7 @@ class Conversation:
     def _fill_from_store(self, new: PromptRows) -> None:
         """Hold what was parked of a conversation that was just opened, if that is more."""
         if self._look_in_store and self._store is not None:
-            self._store.fill(self.cache, new.rows)
+            self.owner = self._store.fill(self.cache, new.rows) or ""
         self._look_in_store = False
 
     def _opening(self, prompt: Prompt) -> tuple[int, tuple[int, ...]]:
@@ -331,6 +350,14 @@ class Conversation:
         if self.all_turns[-1].role == "tool" or ids[start : start + len(header)] != header:
             return start, ()
         return start, tuple(ids[start + len(header) :])
+
+    def _checkpoint(self, prompt: Prompt) -> int:
+        """The row after the system's turn, which other conversations may have too; or 0."""
+        ids, header = prompt.token_ids, self._tokenizer.encode("<|turn>system\n", special=True)
+        start = ids.index(header[0])
+        if ids[start : start + len(header)] != header:
+            return 0
+        return ids.index(header[0], start + 1)
 
     def _room(self, prompt: PromptRows) -> int:
         """Count the tokens that fit after a prompt; an error if there is no room for one."""
@@ -366,24 +393,3 @@ class Conversation:
         if dropped:
             self.notices.append(Dropped(dropped))
         return dropped
-
-    def _render(self, open_reply: bool) -> PromptRows:
-        turns, config = self.all_turns, self._model.config
-        before, rendered = self._rendered.get(open_reply, ([], None))
-        if rendered and len(before) == len(turns) and all(map(operator.is_, before, turns)):
-            return rendered
-        if not turns:
-            return PromptRows(Prompt([], [], [], []), [], config)
-        prompt = render(
-            turns,
-            self._tokenizer,
-            config,
-            thinking=self._thinking,
-            tools=self._tools,
-            open_reply=open_reply,
-        )
-        if not open_reply and self.pending.turns and turns[-1].role == "user":
-            prompt = unfinished(prompt, self._tokenizer, config)
-        rendered = with_rows(prompt, turns, config)
-        self._rendered[open_reply] = turns, rendered
-        return rendered

@@ -34,6 +34,7 @@ def generate(
     thinking: bool = False,
     progress: Progress | None = None,
     cancelled: Cancelled | None = None,
+    grammar: Mapping[str, Any] | None = None,
 ) -> str:
     """Answer a question about pictures, sounds and videos; its text, without thoughts.
 
@@ -43,7 +44,7 @@ def generate(
         audio: sound files, each of at most 30 seconds.
         videos: video files.
         max_tokens: the most tokens to answer; None for what fits.
-        temperature: as in `Session.reply`; so are the next three and the last two.
+        temperature: as in `Session.reply`; so are the next three and the last three.
         system: as in `Session`; so are the others.
 
     Raises:
@@ -68,6 +69,7 @@ def generate(
         thinking,
         progress,
         cancelled,
+        grammar,
     )
     return "".join(event.text for event in events if isinstance(event, Token))
 
@@ -91,6 +93,7 @@ def stream_generate(
     thinking: bool = False,
     progress: Progress | None = None,
     cancelled: Cancelled | None = None,
+    grammar: Mapping[str, Any] | None = None,
 ) -> Generator[Event]:
     """Answer messages, or a question; the work is done while the events are read.
 
@@ -103,7 +106,7 @@ def stream_generate(
         audio: see `images`.
         videos: see `images`.
         max_tokens: the most tokens to answer; None for what fits.
-        temperature: as in `Session.reply`; so are the next three and the last two.
+        temperature: as in `Session.reply`; so are the next three and the last three.
         system: as in `Session`; so are the others.
 
     Returns:
@@ -126,7 +129,9 @@ def stream_generate(
         session.add_audio(sound.samples, RATE)
     for path in [videos] if isinstance(videos, str | Path) else videos:
         session.add_video(path)
-    yield from session.reply(max_tokens, temperature, top_p, top_k, seed, progress, cancelled)
+    yield from session.reply(
+        max_tokens, temperature, top_p, top_k, seed, progress, cancelled, grammar=grammar
+    )
 
 
 def _add(session: Session, message: Mapping[str, Any]) -> None:

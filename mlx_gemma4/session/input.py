@@ -16,7 +16,7 @@ from ..media.sources import Source
 from ..media.video import FRAME_TOKENS, Film, film_of
 from ..model.gemma4 import Gemma4
 from .conversation import Conversation
-from .pending_turn import PendingTurn, checked, tool_content
+from .pending_turn import PendingTurn, checked, cut, tool_content
 
 
 class SessionInput:
@@ -85,6 +85,29 @@ class SessionInput:
         )  # what is held comes before
         for clip in clips:
             self._add(SoundPart(audio.frames(clip)))
+
+    def add_frames(self, frames: ArrayLike) -> None:
+        """Add sound that was cut into frames (n, 640); more than 30 s is cut at pauses.
+
+        Raises:
+            Gemma4Error: the frames are not usable, or the model cannot hear.
+        """
+        clip = self._checked(frames)
+        self._interrupt()
+        limit = self._conversation.limit
+        self._conversation.pending = self._conversation.pending.hear(limit)
+        for piece in cut(clip, limit):
+            self._add(SoundPart(piece))
+
+    def transcribing(self, frames: ArrayLike) -> Steps[str]:
+        """Transcribe frames (n, 640) in the side context, in steps; the conversation is untouched.
+
+        Raises:
+            Gemma4Error: as `hear`.
+        """
+        clip = SoundPart(self._checked(frames))
+        self._interrupt()
+        return self._started(self._conversation.transcriber.transcribe_all([clip]))
 
     def add_video(self, video: Source | Film) -> None:
         """Add, as `add_image`, a video file's pictures or at most 32 (seconds, picture) in order.

@@ -174,7 +174,7 @@ def tool_content(content: str | Mapping[str, Any] | Sequence[Any]) -> tuple[Any,
                 texts.append(text)
             case {"type": "image", "image": picture}:
                 pictures.append(picture)
-            case Pillow.Image() | Path() | np.ndarray():
+            case Pillow.Image() | Path() | np.ndarray() | ImagePart():
                 pictures.append(part)
             case _:
                 raise Gemma4Error(

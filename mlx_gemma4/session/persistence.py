@@ -146,7 +146,7 @@ def load(folder: Path) -> SavedSession:
 
 def load_rows(folder: Path, cache: PrefixCache, rows: Sequence[Row]) -> bool:
     """Make a cache hold what was saved of these rows; return whether there is anything of use."""
-    return PrefixStore(folder / ROWS).fill(cache, rows)
+    return PrefixStore(folder / ROWS).fill(cache, rows) is not None
 
 
 def _read_medium(folder: Path, name: str) -> Array | Picture:

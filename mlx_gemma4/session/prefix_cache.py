@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import mlx.core as mx
 import numpy as np
 
+from ..generation.constrain import Constraint, decode_constrained
 from ..generation.prefill_decode import CHUNK, Cancelled, Steps, decode, prefill
 from ..generation.sampler import Sampler
 from ..limits import SEGMENT
@@ -31,6 +32,7 @@ class PrefixMark:
     place: kv.Mark
     rows: tuple[Row, ...]
     kept: kv.Mark | None
+    checkpoint: kv.Mark | None
 
 
 class PrefixCache:
@@ -56,6 +58,7 @@ class PrefixCache:
         self.chunk: Callable[[], int] = lambda: CHUNK
         self._cache = model.make_cache(kv_bits)
         self._kept: kv.Mark | None = None
+        self._checkpoint: kv.Mark | None = None
 
     def __len__(self) -> int:
         """Rows that are held."""
@@ -66,7 +69,9 @@ class PrefixCache:
         """Bytes of the cache, with its free room."""
         return self._cache.nbytes
 
-    def feed(self, new: PromptRows, keep: int | None = None) -> Steps[tuple[mx.array, int]]:
+    def feed(
+        self, new: PromptRows, keep: int | None = None, checkpoint: int = 0
+    ) -> Steps[tuple[mx.array, int]]:
         """Make the cache hold a prompt, and nothing else.
 
         Where it is closed early or fails, what is held is a prefix of the prompt.
@@ -75,6 +80,7 @@ class PrefixCache:
             new: what to hold.
             keep: a row to which, or to a little before, the cache can then go back, however much
                 follows.
+            checkpoint: another, for conversations that start as this one; 0 for none.
 
         Yields:
             (tokens fed, tokens to feed) after each chunk.
@@ -88,10 +94,14 @@ class PrefixCache:
         # the last row is fed again in any case, for its logits
         self.go_back(min(self.shared(new), len(new) - 1))
         start = len(self)
+        if checkpoint - start > _FEW:
+            yield from self._read(new, start, checkpoint)
+            self._checkpoint = self._cache.mark()
         if keep is not None:
-            if keep - start > _FEW:
+            if keep - len(self) > _FEW:
                 yield from self._read(new, start, keep)
-            self.keep()
+            if len(self) <= keep or self._kept is None:
+                self.keep()
         logits = yield from self._read(new, start, len(new))
         assert logits is not None, "the last row at least was fed"
         return logits, len(new) - start
@@ -114,12 +124,22 @@ class PrefixCache:
         return common(new.rows, self.rows)
 
     def draw(
-        self, logits: mx.array, sampler: Sampler, limit: int, cancelled: Cancelled | None = None
+        self,
+        logits: mx.array,
+        sampler: Sampler,
+        limit: int,
+        cancelled: Cancelled | None = None,
+        constraint: Constraint | None = None,
     ) -> Generator[int]:
         """Draw at most `limit` ids of a reply after what was fed, as `decode` does."""
         drawn: list[Row] = []
         ends = self.model.config.eos_token_ids
-        drawing = decode(self.model, logits, self._cache, sampler, ends, limit, cancelled)
+        place = self.model, logits, self._cache, sampler, ends, limit
+        drawing = (
+            decode_constrained(*place, constraint, cancelled)
+            if constraint
+            else decode(*place, cancelled)
+        )
         try:
             with closing(drawing):
                 for token_id in drawing:
@@ -134,26 +154,55 @@ class PrefixCache:
 
     def mark(self) -> PrefixMark:
         """Remember this place."""
-        return PrefixMark(self._cache, self._cache.mark(), tuple(self.rows), self._kept)
+        place = self._cache.mark()
+        return PrefixMark(self._cache, place, tuple(self.rows), self._kept, self._checkpoint)
 
     def rewind(self, mark: PrefixMark) -> None:
         """Go to a place that was marked in this prefix cache."""
-        self._cache, self.rows, self._kept = mark.cache, list(mark.rows), mark.kept
+        self._cache, self.rows = mark.cache, list(mark.rows)
+        self._kept, self._checkpoint = mark.kept, mark.checkpoint
         self._cache.rewind(mark.place)
 
     def go_back(self, row: int) -> None:
         """Drop the cache's rows from `row` on, or more where it cannot go back so little."""
-        kept = self._kept
+        place = self._place(row)
         if row >= self._cache.earliest:
             self._cache.rewind_to(row)
-        elif kept is not None and kept.offset <= row:
-            self._cache.rewind(kept)
+        elif place is not None:
+            self._cache.rewind(place)
         else:
-            self._cache, kept = self.model.make_cache(self.kv_bits), None
+            self._cache = self.model.make_cache(self.kv_bits)
         # a mark that is ahead would keep the buffers of its time
-        self._kept = kept if kept is not None and kept.offset <= len(self) else None
+        self._kept = self._kept if self._kept and self._kept.offset <= len(self) else None
+        ahead = self._checkpoint is not None and self._checkpoint.offset > len(self)
+        self._checkpoint = None if ahead else self._checkpoint
         if len(self) < len(self.rows):
             self.rows = self.rows[: len(self)]
+
+    def reaches(self, row: int) -> int:
+        """How many rows would be left after `go_back`."""
+        place = self._place(row)
+        return row if row >= self._cache.earliest else place.offset if place else 0
+
+    def fork(self, row: int) -> "PrefixCache":
+        """Another prefix cache with this one's rows up to `row`, or fewer, as after `go_back`.
+
+        Buffers are shared until one of the two writes.
+        """
+        here, other = self.mark(), PrefixCache(self.model, self.kv_bits)
+        self.go_back(row)
+        tensors = self._cache.tensors()
+        mx.eval(tensors)
+        other.fill(tensors, self.rows)
+        if self._checkpoint is not None:
+            other._checkpoint = other._cache.adopt(self._checkpoint)
+        self.rewind(here)
+        return other
+
+    def _place(self, row: int) -> kv.Mark | None:
+        """The last place that was kept, at `row` or before it."""
+        kept = [m for m in (self._checkpoint, self._kept) if m is not None and m.offset <= row]
+        return max(kept, key=lambda mark: mark.offset, default=None)
 
     def tensors(self) -> tuple[dict[str, mx.array], int]:
         """What the cache holds, for `fill`, and the fewest rows that can be gone back to then."""
@@ -170,7 +219,8 @@ class PrefixCache:
         """
         cache = self.model.make_cache(self.kv_bits)
         cache.fill(len(rows), tensors)
-        self._cache, self._kept, self.rows = cache, None, rows
+        self._cache, self.rows = cache, rows
+        self._kept = self._checkpoint = None
 
     def _read(self, new: PromptRows, start: int, stop: int) -> Steps[mx.array | None]:
         """Feed the rows from what is held to `stop`; progress counts them from `start` on."""

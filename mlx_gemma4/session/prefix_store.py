@@ -99,21 +99,18 @@ class PrefixStore:
         self._remove_oldest(index)
         return True
 
-    def fill(self, cache: PrefixCache, rows: Sequence[Row]) -> bool:
+    def longest(self, cache: PrefixCache, rows: Sequence[Row]) -> int:
+        """How many of these rows `fill` would make a cache hold; 0 where it would not fill it."""
+        return max((count for count, _, _ in self._found(cache, rows)), default=0)
+
+    def fill(self, cache: PrefixCache, rows: Sequence[Row]) -> str | None:
         """Make a cache hold the longest prefix of these rows that is parked.
 
         Returns:
-            Whether it was filled: not where it holds as many of them already.
+            The name of the owner whose rows they are; None where it was not filled, as where it
+            holds as many of them already.
         """
-        kind = kind_of(cache)
-        held, found = common(rows, cache.rows), []
-        for index in self._folder.glob(f"*/{kind}-*.json"):
-            parked = self._read(index)
-            if parked is None or (count := common(rows, parked.rows)) < parked.earliest:
-                continue
-            if count >= held + _WORTH or count == len(parked.rows) > held:
-                found.append((count, index, parked))
-        for count, index, parked in sorted(found, key=lambda one: -one[0]):
+        for count, index, parked in sorted(self._found(cache, rows), key=lambda one: -one[0]):
             path = index.with_suffix(".safetensors")
             try:
                 if _hash_of_file(path) == parked.sha256:
@@ -123,11 +120,24 @@ class PrefixStore:
                     cache.fill(tensors, parked.rows)
                     cache.go_back(count)
                     os.utime(index)
-                    return True
+                    return index.parent.name
             except (OSError, ValueError, RuntimeError, Gemma4Error):
                 pass
             _remove(index)
-        return False
+        return None
+
+    def _found(
+        self, cache: PrefixCache, rows: Sequence[Row]
+    ) -> list[tuple[int, Path, ParkedPrefix]]:
+        """What is parked and worth to be read: how many rows of it, and where."""
+        kind, held, found = kind_of(cache), common(rows, cache.rows), []
+        for index in self._folder.glob(f"*/{kind}-*.json"):
+            parked = self._read(index)
+            if parked is None or (count := common(rows, parked.rows)) < parked.earliest:
+                continue
+            if count >= held + _WORTH or count == len(parked.rows) > held:
+                found.append((count, index, parked))
+        return found
 
     def remove(self, owner: str) -> None:
         """Remove what was parked for an owner."""

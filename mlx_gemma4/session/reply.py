@@ -2,10 +2,10 @@
 
 import json
 import time
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from ..chat.messages import Part, TextPart, Turn
 from ..chat.parser import ReplyParser
@@ -18,7 +18,7 @@ Result = TypeVar("Result")
 Work = Generator[Event | tuple[int, int] | None, None, Result]
 """Yields events; (tokens fed, tokens to feed) after a chunk of the prompt; None after any other."""
 
-_MOST = 1000  # replies whose ids are remembered
+_MOST = 2000  # keys of replies whose ids are remembered
 
 
 class DrawnReply:
@@ -129,8 +129,8 @@ class DrawnReplies:
 
     def add(self, turn: Turn) -> None:
         """Remember a reply; the oldest of very many are forgotten."""
-        if turn.ids:
-            self._turns[_content(turn)] = turn
+        for key in _keys(turn) if turn.ids else ():
+            self._turns[key] = turn
             if len(self._turns) > _MOST:
                 del self._turns[next(iter(self._turns))]
 
@@ -141,7 +141,7 @@ class DrawnReplies:
         """
         if turn.role != "model":
             return turn
-        known = self._turns.get(_content(turn))
+        known = next((self._turns[key] for key in _keys(turn) if key in self._turns), None)
         if turn.ids and (known is None or known.ids != turn.ids):
             if not self._fit(turn):
                 return replace(turn, ids=())
@@ -181,7 +181,23 @@ def unless(cancelled: Cancelled | None, steps: Steps[Result], quiet: bool) -> Wo
     return None
 
 
+def _keys(turn: Turn) -> list[str]:
+    """What a reply is found by: its calls' ids with what it holds, and that alone."""
+    content = _content(turn)
+    ids = [part.id for part in turn.parts if isinstance(part, ToolCall)]
+    return [f"{ids} {content}", content] if ids else [content]
+
+
 def _content(turn: Turn) -> str:
     text = "".join(part.text for part in turn.parts if isinstance(part, TextPart))
-    calls = [[p.name, p.arguments] for p in turn.parts if isinstance(p, ToolCall)]
+    calls = [[p.name, _plain(p.arguments)] for p in turn.parts if isinstance(p, ToolCall)]
     return json.dumps([text.strip(), calls], sort_keys=True, default=str)
+
+
+def _plain(value: Any) -> Any:
+    """Arguments as they may come back: JavaScript writes 2.0 as 2."""
+    if isinstance(value, Mapping):
+        return {key: _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [*map(_plain, value)]
+    return int(value) if isinstance(value, float) and value.is_integer() else value

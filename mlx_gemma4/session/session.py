@@ -1,7 +1,7 @@
 """A conversation: turns are added, replies come as events, and nothing is read twice."""
 
 import secrets
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +15,13 @@ from ..generation.prefill_decode import Cancelled, Progress, Steps, finish
 from ..generation.sampler import Sampler
 from ..model.gemma4 import Gemma4
 from . import persistence
+from .caches import SessionCaches
+from .constrained import ReplyRules, tokenizer_of
 from .conversation import Conversation, WhenFull
-from .input import SessionInput
 from .pending_turn import PendingTurn
 from .prefix_cache import PrefixMark
 from .prefix_store import PrefixStore
-from .reply import Work
+from .reply import DrawnReplies, Work
 from .transcriber import HearingMode
 
 
@@ -34,7 +35,7 @@ class SessionMark:
     place: PrefixMark
 
 
-class Session(SessionInput):
+class Session(SessionCaches):
     """A conversation with a model.
 
     Text, pictures and sound are added in any order; `reply` answers what was added since the last
@@ -59,6 +60,8 @@ class Session(SessionInput):
         when_full: what to do when less than an eighth of the context is left: "stop" waits until it
             is full, "drop" takes the oldest turns out until half of it is free.
         store: where `park` keeps rows on disk, and where those of `turns` are looked for.
+        context: the most tokens of the conversation, where that is less than the model's.
+        drawn: the ids of replies, where several sessions remember them together.
 
     Raises:
         Gemma4Error: the tokenizer cannot be read, a setting is something else, or the turns or
@@ -78,12 +81,19 @@ class Session(SessionInput):
         tokenizer: Tokenizer | None = None,
         when_full: WhenFull = "stop",
         store: PrefixStore | None = None,
+        context: int | None = None,
+        drawn: DrawnReplies | None = None,
     ) -> None:
         _check("hearing", hearing, get_args(HearingMode))
         _check("when_full", when_full, get_args(WhenFull))
-        tokenizer = tokenizer or _tokenizer_of(model)
-        conversation = Conversation(model, tokenizer, hearing, kv_bits, thinking, when_full, store)
+        tokenizer = tokenizer or tokenizer_of(model)
+        drawn = drawn or DrawnReplies(tokenizer, model.config)
+        conversation = Conversation(
+            model, tokenizer, drawn, hearing, kv_bits, thinking, when_full, store, context
+        )
         super().__init__(model, conversation, image_tokens or model.config.image_tokens)
+        self._tokenizer = tokenizer
+        self._opens_call = [id for name, id in tokenizer.controls.items() if name == "<|tool_call>"]
         self._thinking = thinking
         self._system = system
         self._tools = tuple(tools)
@@ -107,32 +117,9 @@ class Session(SessionInput):
         self._interrupt()
         others = [turn for turn in turns if turn.role != "system" or self._system is None]
         system = [Turn("system", (TextPart(self._system),))] if self._system else []
-        self._tools = self._tools if tools is None else tuple(tools)
-        self._conversation.open([*system, *others], self._tools)
-
-    def set_chunk(self, chunk: Callable[[], int]) -> None:
-        """Have a function asked for the tokens in each chunk of prefill, instead of CHUNK.
-
-        Shorter chunks let others on the same thread work sooner.
-        """
-        self._conversation.cache.chunk = chunk
-        self._conversation.transcriber.cache.chunk = chunk
-
-    @property
-    def unread(self) -> int:
-        """How many tokens of the conversation are not in the caches, nor in the store."""
-        self._interrupt()
-        return self._conversation.unread()
-
-    @property
-    def context(self) -> tuple[int, int]:
-        """How many rows of the context are used, and how many it has."""
-        return len(self._conversation.cache), self._conversation.rows
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the caches, with their free room."""
-        return self._conversation.cache.nbytes + self._conversation.transcriber.nbytes
+        tools = self._tools if tools is None else tuple(tools)
+        self._conversation.open([*system, *others], tools)
+        self._tools = tools
 
     def notices(self) -> list[Notice]:
         """Take what happened unasked since the last call; `reply` yields what was not taken."""
@@ -148,6 +135,9 @@ class Session(SessionInput):
         progress: Progress | None = None,
         cancelled: Cancelled | None = None,
         heard: bool = False,
+        grammar: Mapping[str, Any] | None = None,
+        must_call: Sequence[str] = (),
+        may_call: bool = True,
     ) -> Generator[Event]:
         """Answer what was added since the last reply; the work is done while the events are read.
 
@@ -164,6 +154,10 @@ class Session(SessionInput):
             cancelled: asked between chunks and tokens whether to stop.
             heard: ask for a transcript of sound that is part of the conversation, too. It is drawn
                 after the answer, which need not wait for it, and in the side context.
+            grammar: a JSON schema that the answer keeps to, after its thought; where there are
+                tools, they may be called instead.
+            must_call: names of tools: the reply calls one of them, and is nothing else.
+            may_call: whether tools may be called.
 
         Returns:
             Notices that were not taken; Heard where sound was transcribed; Token, Thought and
@@ -175,11 +169,21 @@ class Session(SessionInput):
             reply was begun) and tokens_per_second.
 
         Raises:
-            Gemma4Error: if nothing was added, a setting is out of range, or the conversation is
-                longer than the context.
+            Gemma4Error: if nothing was added, a setting is out of range, the conversation is longer
+                than the context, or the schema cannot be kept to ("grammar_unusable": `facts` has
+                the "param", the place in the schema).
         """
         work = self.replying(
-            max_tokens, temperature, top_p, top_k, seed, cancelled=cancelled, heard=heard
+            max_tokens,
+            temperature,
+            top_p,
+            top_k,
+            seed,
+            cancelled,
+            heard,
+            grammar,
+            must_call,
+            may_call,
         )
         return self._started(_events(work, progress))
 
@@ -192,6 +196,9 @@ class Session(SessionInput):
         seed: int | None = None,
         cancelled: Cancelled | None = None,
         heard: bool = False,
+        grammar: Mapping[str, Any] | None = None,
+        must_call: Sequence[str] = (),
+        may_call: bool = True,
     ) -> Work[None]:
         """As `reply`, in steps.
 
@@ -211,11 +218,14 @@ class Session(SessionInput):
             config.temperature if temperature is None else temperature,
             config.top_k if top_k is None else top_k,
             config.top_p if top_p is None else top_p,
-            config.suppress_tokens,
+            [*config.suppress_tokens, *([] if may_call else self._opens_call)],
             secrets.randbits(32) if seed is None else seed,
         )
+        rules = ReplyRules(self._tokenizer, config, self._thinking, self._tools, grammar, must_call)
         self._conversation.check()
-        return self._started(self._conversation.answer(sampler, max_tokens, heard, cancelled))
+        return self._started(
+            self._conversation.answer(sampler, max_tokens, heard, cancelled, rules)
+        )
 
     def mark(self) -> SessionMark:
         """Remember this place, for `rewind`. It holds on to the cache's buffers while it lives.
@@ -346,18 +356,6 @@ def _events(work: Work[None], progress: Progress | None) -> Generator[Event]:
                     progress(*step)
             elif step is not None:
                 yield step
-
-
-def _tokenizer_of(model: Gemma4) -> Tokenizer:
-    folder = getattr(model, "folder", None)
-    if folder is None:
-        raise Gemma4Error(
-            "tokenizer_missing",
-            "There is no tokenizer",
-            "The model was not read from a folder.",
-            "Pass a tokenizer to the session.",
-        )
-    return Tokenizer.from_folder(folder)
 
 
 def _check(name: str, value: str, allowed: tuple[str, ...]) -> None:

@@ -53,7 +53,7 @@ class Example:
 
 
 @dataclass(frozen=True)
-class Figures:
+class LineFigures:
     """What one line holds: pictures (and frames of videos) and seconds of sound."""
 
     tokens: int
@@ -68,7 +68,7 @@ class Data:
 
     lines: Sequence[Line]
     writer: "Writer"
-    figures: list[Figures] = field(default_factory=list)
+    figures: list[LineFigures] = field(default_factory=list)
     _held: dict[int, list[Example]] = field(default_factory=dict)
     _bytes: int = 0
 
@@ -175,9 +175,9 @@ def _continues(example: Example, before: Example) -> bool:
     return example.prompt.token_ids[: len(ids)] == ids
 
 
-def _figures(examples: Sequence[Example]) -> Figures:
+def _figures(examples: Sequence[Example]) -> LineFigures:
     last = examples[-1].prompt
-    return Figures(
+    return LineFigures(
         max(map(len, examples)),
         sum(stop - start for one in examples for start, stop in one.answers),
         len(last.images) + len(last.videos),

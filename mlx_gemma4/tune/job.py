@@ -20,7 +20,7 @@ from ..hub import disk
 from ..model.gemma4 import Gemma4
 from . import lora, state
 from .data import Data, Writer, check
-from .schedule import Settings
+from .schedule import TuneSettings
 from .sources import Line
 from .state import Run
 from .train import Trainer, TrainingStep
@@ -61,7 +61,7 @@ class TuningJob:
         model: Gemma4,
         name: str,
         lines: Lines,
-        settings: Settings,
+        settings: TuneSettings,
         image_tokens: int | None = None,
         longest: int | None = None,
     ) -> None:
@@ -133,7 +133,7 @@ def refuse_old(folder: Path) -> None:
     """Raise Gemma4Error where a folder has an adapter, or a run that was not finished."""
     for name, remedy in (
         (state.FILE, "Continue it with --resume, or choose another folder (-o)."),
-        (adapters.SETTINGS, "Choose another folder (-o), or remove it."),
+        (adapters.ADAPTER_SETTINGS, "Choose another folder (-o), or remove it."),
     ):
         if (folder / name).exists():
             raise Gemma4Error(

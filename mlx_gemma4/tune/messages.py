@@ -6,11 +6,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..chat.messages import ImagePart, Part, SoundPart, TextPart, ToolResult, Turn, VideoPart
+from ..chat.messages import (
+    ImagePart,
+    Part,
+    SoundPart,
+    TextPart,
+    ToolCall,
+    ToolResult,
+    Turn,
+    VideoPart,
+)
 from ..chat.tokenizer import CONTROLS
 from ..chat.tools import is_tool
 from ..errors import Gemma4Error
-from ..events import ToolCall
 from ..media.audio import LIMIT_SECONDS, clips, frames, read_sound
 from ..media.images import patches
 from ..media.video import FRAME_TOKENS, film_of

@@ -23,7 +23,7 @@ Pick = tuple[Literal["data", "replay"], int]
 
 
 @dataclass(frozen=True)
-class Settings:
+class TuneSettings:
     """How a model is trained; what `--resume` compares.
 
     Attributes:
@@ -58,7 +58,7 @@ def usual_rate(hidden_size: int) -> float:
 
 
 def batches(
-    settings: Settings, lengths: Sequence[int], replay_lengths: Sequence[int]
+    settings: TuneSettings, lengths: Sequence[int], replay_lengths: Sequence[int]
 ) -> list[list[Pick]]:
     """Every step's lines: each pass has all lines once, in an order of its own.
 
@@ -95,7 +95,7 @@ def batches(
     raise AssertionError("count does not end")
 
 
-def rate_at(settings: Settings, step: int, steps: int) -> float:
+def rate_at(settings: TuneSettings, step: int, steps: int) -> float:
     """The rate of a step, from 0: it rises, then falls as a cosine."""
     warm = min(WARM_STEPS, max(1, steps // 5))
     falling = 0.5 * (1 + math.cos(math.pi * step / steps))

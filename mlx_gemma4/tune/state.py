@@ -16,7 +16,7 @@ from mlx.utils import tree_flatten, tree_unflatten
 
 from ..errors import Gemma4Error
 from ..hub import disk
-from .schedule import Settings
+from .schedule import TuneSettings
 from .sources import Line
 
 FILE = "training.safetensors"
@@ -37,7 +37,7 @@ class State:
 class Run:
     """What a run is, by which it is known again: equal runs end with the same weights."""
 
-    settings: Settings
+    settings: TuneSettings
     model: str
     lines: str
 

@@ -20,11 +20,11 @@ import numpy as np
 from mlx.utils import tree_map
 
 from ..errors import Gemma4Error
-from ..limits import TRAINING_SCORE_LIMIT
 from ..model.gemma4 import Gemma4
 from ..model.inputs import Inputs
+from ..model.training import TRAINING_SCORE_LIMIT
 from .data import Data, Example
-from .schedule import Pick, Settings, batches, rate_at
+from .schedule import Pick, TuneSettings, batches, rate_at
 from .state import State
 
 CLIP = 1.0
@@ -79,7 +79,7 @@ class Trainer:
         data: Data,
         replay: Data | None,
         held_out: Data | None,
-        settings: Settings,
+        settings: TuneSettings,
         recompute: bool,
         together: int,
     ) -> None:

@@ -35,7 +35,10 @@ class Hub:
         busy: how many of the next requests for a large file are answered with 503.
         chunk, pause: send so many bytes, then wait so many seconds.
         ignores_ranges: always send the whole file.
-        corrupt: names whose first byte is sent wrong.
+        corrupt: names whose last byte is sent wrong.
+        commit: what "main" is now.
+        forgets: it knows no other commit than that.
+        only_whole: `cut_after` is for requests from some place to the end, not for headers.
         requests: (method, path, range) of all that was asked.
     """
 
@@ -49,6 +52,9 @@ class Hub:
     pause: float = 0.0
     ignores_ranges: bool = False
     corrupt: set[str] = field(default_factory=set)
+    commit: str = COMMIT
+    forgets: bool = False
+    only_whole: bool = False
     requests: list[tuple[str, str, str | None]] = field(default_factory=list)
     sent: int = 0
     url: str = ""
@@ -118,12 +124,13 @@ class _Handler(BaseHTTPRequestHandler):
             return
         if is_api:
             revision = parts[5] if len(parts) > 5 else "main"
-            if revision not in ("main", COMMIT):
+            known = {"main", self.state.commit, *(() if self.state.forgets else (COMMIT,))}
+            if revision not in known:
                 self._error(404, "RevisionNotFound", "Invalid rev id")
             elif parts[4:5] == ["tree"]:
                 self._send_tree(repo)
             else:
-                self._send_info(repo)
+                self._send_info(repo, self.state.commit if revision == "main" else revision)
             return
         name = "/".join(parts[4:])
         content = self.state.files[repo].get(name)
@@ -148,7 +155,7 @@ class _Handler(BaseHTTPRequestHandler):
             return False
         return True
 
-    def _send_info(self, repo: str) -> None:
+    def _send_info(self, repo: str, commit: str) -> None:
         siblings: list[dict[str, Any]] = []
         for name, content in self.state.files[repo].items():
             size, blob = size_of(content), oid(name, content)
@@ -157,7 +164,7 @@ class _Handler(BaseHTTPRequestHandler):
                 {"rfilename": name, "size": size, "blobId": blob}
                 | ({"blobId": "f" * 40, "lfs": lfs} if is_large(name) else {})
             )
-        self._send_json({"id": repo, "sha": COMMIT, "siblings": siblings})
+        self._send_json({"id": repo, "sha": commit, "siblings": siblings})
 
     def _send_tree(self, repo: str) -> None:
         self._send_json(
@@ -178,7 +185,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._error(503, "", "Service Unavailable")
             return
         if name in state.corrupt:
-            content = bytes([content[0] ^ 1]) + content[1:]
+            content = content[:-1] + bytes([content[-1] ^ 1])
         status, headers, start, stop = 200, _metadata(name, content), 0, size_of(content)
         asked = self.headers.get("Range")
         if asked and not state.ignores_ranges:
@@ -186,9 +193,8 @@ class _Handler(BaseHTTPRequestHandler):
             start, stop = int(first), min(int(last or stop - 1) + 1, stop)
             headers["Content-Range"] = f"bytes {start}-{stop - 1}/{size_of(content)}"
             status = 206
-        cut = (
-            self.state.cut_after.pop(0) if is_large(name) and self.state.cut_after else stop - start
-        )
+        cuts = is_large(name) and not (state.only_whole and asked and not asked.endswith("-"))
+        cut = state.cut_after.pop(0) if cuts and state.cut_after else stop - start
         body = pieces(content, start, min(start + cut, stop), self.state.chunk)
         self._answer(status, headers, body, stop - start)
         if cut < stop - start:

@@ -148,9 +148,19 @@ def test_a_damaged_rest_of_a_former_try_is_thrown_away(hub: Hub) -> None:
         get()
     (partial,) = leftovers()
     partial.write_bytes(b"x" * 50_000)
+    hub.requests.clear()
+    assert_whole(get(), hub)
+    assert hub.asked("cdn") == ["bytes=50000-", None]
+
+
+def test_a_damaged_rest_that_stays_damaged_is_an_error(hub: Hub) -> None:
+    hub.cut_after = [100_000, 0, 0]
+    with pytest.raises(Gemma4Error):
+        get()
+    hub.corrupt = {WEIGHTS}
     with pytest.raises(Gemma4Error, match="damaged"):
         get()
-    assert_whole(get(), hub)
+    assert not leftovers()
 
 
 def test_progress_tells_bytes_rate_and_time_left(hub: Hub) -> None:

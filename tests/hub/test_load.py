@@ -25,7 +25,7 @@ def test_a_model_that_is_not_here_is_an_error_with_its_size_and_the_command(hub:
     error = caught.value
     assert error.code == "model_missing"
     assert error.facts["bytes"] == 23_919_460_448
-    assert error.facts["command"] == "hf download google/gemma-4-12B-it"
+    assert error.facts["command"] == "gemma4 get google/gemma-4-12B-it"
     assert "23.92 GB" in error.cause and str(error.facts["command"]) in error.remedy
     assert not hub.requests
 

@@ -17,6 +17,7 @@ from mlx_gemma4.media.audio import frames
 from mlx_gemma4.model.gemma4 import Gemma4
 from mlx_gemma4.runtime import client, commands, pace
 from mlx_gemma4.runtime import worker as worker_module
+from mlx_gemma4.runtime.commands import SLOTS
 from mlx_gemma4.runtime.reports import (
     Closed,
     Failed,
@@ -31,7 +32,6 @@ from mlx_gemma4.runtime.reports import (
     Reading,
     Rereading,
 )
-from mlx_gemma4.runtime.slots import SLOTS
 from mlx_gemma4.runtime.worker import Worker
 from mlx_gemma4.session.session import Session
 from mlx_gemma4.testing.doubles import tones

@@ -72,10 +72,18 @@ def parts(*of: Any) -> dict[str, Any]:
 def test_the_answers_and_what_ends_them_are_learned_and_nothing_else(
     media: Path, read: Callable[..., Data], tokenizer: Tokenizer
 ) -> None:
-    asked = [{"role": "system", "content": "be brief"}, ASK, ANSWER, ASK, ANSWER | {"content": "no"}]
+    asked = [
+        {"role": "system", "content": "be brief"},
+        ASK,
+        ANSWER,
+        ASK,
+        ANSWER | {"content": "no"},
+    ]
     data = read(written(media, {"messages": asked}))
     assert learned(data, tokenizer) == ["yes<turn|>", "no<turn|>"]
-    assert data.figures[0].answer_tokens == len(tokenizer.encode("yes") + tokenizer.encode("no")) + 2
+    assert (
+        data.figures[0].answer_tokens == len(tokenizer.encode("yes") + tokenizer.encode("no")) + 2
+    )
 
 
 def test_the_row_before_an_id_is_that_which_predicts_it(
@@ -177,7 +185,9 @@ def test_all_lines_that_cannot_be_used_are_named_at_once(
     media: Path, read: Callable[..., Data]
 ) -> None:
     bad = {"messages": [ASK]}
-    with pytest.raises(Gemma4Error, match=r"line 1.*2 more: data.jsonl, line 3; data.jsonl, line 4"):
+    with pytest.raises(
+        Gemma4Error, match=r"line 1.*2 more: data.jsonl, line 3; data.jsonl, line 4"
+    ):
         read(written(media, bad, {"messages": [ASK, ANSWER]}, bad, bad))
 
 

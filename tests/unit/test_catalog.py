@@ -98,7 +98,7 @@ def test_a_downloaded_package_is_found_in_the_hubs_cache(
             catalog.resolve("google/gemma-4-12B-it")
         (snapshot / name).write_text("{}")
     assert catalog.resolve("google/gemma-4-12B-it") == snapshot
-    with pytest.raises(Gemma4Error, match="hf download google/gemma-4-12B"):
+    with pytest.raises(Gemma4Error, match="gemma4 get google/gemma-4-12B"):
         catalog.resolve("google/gemma-4-12B")
 
 
@@ -108,7 +108,7 @@ def test_a_downloaded_package_is_found_in_the_hubs_cache(
         ("tinny", "Did you mean tiny?"),
         ("xyz", "Packages: tiny, tiny-4bit, google/gemma-4-12B-it"),
         ("./no/such/folder", "Packages: tiny"),
-        ("nobody/nothing--here", "hf download nobody/nothing--here"),
+        ("nobody/nothing--here", "gemma4 get nobody/nothing--here"),
     ],
 )
 def test_an_unknown_model_gets_a_remedy(

@@ -1,4 +1,4 @@
-"""`ask --tools FILE`: which files it takes, and how a call is shown."""
+"""`ask --tools FILE` and `ask --schema FILE`: which files they take, and what is printed."""
 
 import json
 from collections.abc import Generator
@@ -74,3 +74,31 @@ def test_a_file_that_is_missing_is_an_error(
 ) -> None:
     assert ask(Path("no-such-model"), tmp_path / "none.json") == 2
     assert "No such file or directory" in capsys.readouterr().err
+
+
+def test_the_answer_keeps_to_the_schema_of_a_file(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    schema = tmp_path / "schema.json"
+    schema.write_text('{"enum": ["tea", "coffee"]}')
+    assert cli.main(["ask", "what?", "--model", str(folder), "--schema", str(schema)]) == 0
+    assert json.loads(capsys.readouterr().out) in ("tea", "coffee")
+
+
+@pytest.mark.parametrize(
+    ("content", "cause"),
+    [
+        ("[]", "It is not a JSON object."),
+        ("{", "It is not JSON"),
+        (None, "No such file"),
+        ('{"not": {"type": "null"}}', 'not: Unimplemented keys: ["not"].'),
+    ],
+)
+def test_a_schema_that_cannot_be_used_is_refused_before_the_model_is_loaded(
+    tmp_path: Path, content: str | None, cause: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    schema = tmp_path / "schema.json"
+    if content is not None:
+        schema.write_text(content)
+    assert cli.main(["ask", "what?", "--model", "none", "--schema", str(schema)]) == 2
+    assert f"Cause: {cause}" in capsys.readouterr().err

@@ -279,6 +279,7 @@ def short(folder: Path) -> Session:
     config = tiny_config()
     text = dataclasses.replace(config.text_config, max_position_embeddings=120)
     model = Gemma4(dataclasses.replace(config, text_config=text))
+    model.load_weights(list(tiny_model().tensors().items()))
     return Session(model, tokenizer=Tokenizer.from_folder(folder))
 
 

@@ -185,3 +185,13 @@ def test_tools_calls_and_results_are_saved(
         again._conversation.prompt().prompt.token_ids
         == session._conversation.prompt().prompt.token_ids
     )
+
+
+@pytest.mark.parametrize("tool", [{"a": 1}, {"type": "function", "function": {}}, "clock", None])
+def test_a_malformed_tool_is_refused_when_the_session_is_made(model: Gemma4, tool: object) -> None:
+    with pytest.raises(Gemma4Error, match="no function with a name") as refused:
+        Session(model, tools=[tool])  # type: ignore[list-item]
+    assert refused.value.code == "tool_malformed"
+    session = Session(model, tools=TOOLS)
+    with pytest.raises(Gemma4Error):
+        session.open((), [tool])  # type: ignore[list-item]

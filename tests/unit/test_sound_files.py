@@ -13,7 +13,7 @@ import soundfile
 
 from mlx_gemma4 import limits
 from mlx_gemma4.errors import Gemma4Error
-from mlx_gemma4.media import other_formats
+from mlx_gemma4.media import mpeg, other_formats
 from mlx_gemma4.media.audio import RATE, read_sound, seconds_of, to_mono16k
 
 KINDS = {
@@ -340,3 +340,45 @@ def test_a_playlist_leads_to_no_other_file(tmp_path: Path) -> None:
         (tmp_path / "list.m4a").write_text(text)
         with pytest.raises(Gemma4Error):
             read_sound(tmp_path / "list.m4a")
+
+
+def streamed(hertz: float, seconds: float, rate: int = 44_100, channels: int = 1) -> bytes:
+    """An MP3 of variable bit rate as a program writes it into a pipe: nothing counts its frames."""
+    samples = tone(hertz, seconds, rate) * np.linspace(0.001, 1, int(rate * seconds))
+    stream = io.BytesIO()
+    sound = np.repeat(samples[:, None], channels, 1)
+    soundfile.write(
+        stream, sound, rate, format="MP3", bitrate_mode="VARIABLE", compression_level=0.6
+    )
+    data = stream.getvalue()
+    counting = mpeg.header(data[:4])
+    assert counting and b"Xing" in data[: counting.size]
+    return data[counting.size :]
+
+
+TAG = b"ID3\x04\0\0" + bytes([0, 0, 80, 0]) + b"\xff\xfb\x90\x64" * 2560
+
+
+@pytest.mark.parametrize("rate", [8_000, 11_025, 16_000, 24_000, 32_000, 44_100, 48_000])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_an_mp3_that_does_not_count_its_frames_is_read_to_its_end(rate: int, channels: int) -> None:
+    sound = read_sound(streamed(440, 4, rate, channels))
+    assert 4 <= len(sound.samples) / RATE < 4.4
+    assert abs(pitch(sound.samples[-RATE:]) - 440) < 2
+    assert sound.notes == ()
+
+
+def test_mp3s_that_count_their_frames_and_others_are_joined_in_any_order() -> None:
+    counted, other = encoded(tone(880), "mp3"), streamed(440, 3)
+    for parts in ((counted, other), (other, counted), (other, other), (TAG + other, TAG + other)):
+        sound = read_sound(b"".join(parts))
+        assert 6 <= len(sound.samples) / RATE < 6.5
+        assert sound.notes == ()
+
+
+def test_an_mp3_that_is_cut_in_a_frame_or_damaged_is_noted_or_read_beyond() -> None:
+    whole = streamed(440, 4)
+    (note,) = read_sound(whole[: len(whole) * 3 // 4 + 1]).notes
+    assert "cut off" in note
+    damaged = whole[:5000] + bytes(700) + whole[5700:]
+    assert len(read_sound(damaged).samples) / RATE > 3.5

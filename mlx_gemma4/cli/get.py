@@ -1,0 +1,224 @@
+"""`gemma4 get`: Gemma 4 12B, or another model of the Hub, in the form that suits this computer.
+
+Questions, figures and progress go to stderr; the folder, or with --json all of it, to stdout.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..checkpoint import recipes
+from ..errors import Gemma4Error
+from ..hub import catalog, disk, installed
+from ..hub.progress import Progress
+from .fit import gigabytes
+from .options import DEBUG, Option, command, named
+from .streams import ProgressLine, agreed, put, size, tell
+
+if TYPE_CHECKING:
+    from ..convert.get import GetPlan, GetProgress
+    from ..footprint.estimate import Machine
+
+BAR = 24
+"""Cells of the progress bar."""
+LINE_SPEED = 12.5e6
+"""Bytes a second (100 Mbit/s) for which the time of a download is told before it is known."""
+
+OPTIONS = (
+    Option("--memory", "what a Mac with so much memory would get, as 16GB (this computer)", "SIZE"),
+    Option("--recipe", f"instead of the recommended one: {', '.join(recipes.RECIPES)}", "NAME"),
+    Option("--to", "the folder to write (in the data folder, or the Hub's cache)", "FOLDER"),
+    Option("--revision", "branch, tag or commit of the repository (the catalogue's)", "NAME"),
+    Option("--dry-run", "show what it would do, and download nothing"),
+    Option("--yes", "do it without asking, and do not ask to open it"),
+    Option("--json", "print one JSON object a line: the plan, the progress, the folder"),
+    DEBUG,
+)
+
+Opener = Callable[[str], None]
+
+
+def add(commands: "argparse._SubParsersAction[Any]", open_program: Opener) -> None:
+    """Declare the command.
+
+    Args:
+        open_program: opens the terminal program with a model.
+    """
+    parser = command(
+        commands,
+        "get",
+        "get Gemma 4 12B for this computer",
+        "Download a model of the Hugging Face Hub in the form that suits this computer: quantized "
+        "on the way, checked, and found by its name from then on. A download that was stopped "
+        "goes on where it was when the same command is run again.",
+        OPTIONS,
+        lambda options: _get(options, open_program),
+    )
+    parser.add_argument(
+        "model",
+        nargs="?",
+        metavar="MODEL",
+        type=named,
+        default=catalog.USUAL,
+        help=f"a name of Package.toml, or owner/name on the Hub ({catalog.USUAL})",
+    )
+
+
+def _get(options: argparse.Namespace, open_program: Opener) -> None:
+    try:
+        _run(options, open_program)
+    except Gemma4Error as error:
+        if options.json:
+            own = {"code": error.code, "title": error.title, "cause": error.cause}
+            put(json.dumps({"error": own | {"remedy": error.remedy}}))
+        raise
+
+
+def _run(options: argparse.Namespace, open_program: Opener) -> None:
+    from ..convert import get
+    from ..footprint import device, estimate
+
+    package = catalog.known(options.model)
+    name = package.name if package else options.model
+    if options.memory is None and not options.dry_run and _is_here(options, name, open_program):
+        return
+    place = device.this() if options.memory is None else estimate.mac(gigabytes(options.memory))
+    only_shown = options.dry_run or (options.memory is not None and not options.yes)
+    wanted = get.plan(
+        name,
+        place,
+        options.recipe,
+        Path(options.to).expanduser() if options.to else None,
+        options.revision,
+        guess=only_shown,
+    )
+    if options.json:
+        put(json.dumps({"plan": _as_json(wanted)}))
+    else:
+        for line in described(wanted, place):
+            (put if only_shown else tell)(line)
+    if only_shown:
+        if not options.json:
+            put(_next_step(wanted, options))
+        return
+    disk.need_space(wanted.folder, wanted.most)
+    if not options.yes and not agreed("Download it?", True):
+        tell("Nothing was downloaded.")
+        return
+    folder = _fetched(wanted, options.json)
+    if options.json:
+        put(json.dumps({"folder": str(folder), "name": name}))
+        return
+    tell(f"{name} is ready.")
+    put(str(folder))
+    _offer_to_open(options, name if options.to is None else str(folder), open_program)
+
+
+def described(wanted: "GetPlan", place: "Machine") -> list[str]:
+    """What getting a model means, in two lines: the model in numbers, and where it goes."""
+    how = f"as {wanted.recipe}" if wanted.recipe else "as it is"
+    came = ", from the copy in the Hub's cache" if not wanted.download else ""
+    first = (
+        f"{wanted.name} {how} for {place.name}: {size(wanted.download)} to download{came}, "
+        f"{size(wanted.kept)} kept on the disk, {size(wanted.memory)} of "
+        f"{place.budget / 1e9:.2f} GB memory, room for {wanted.context:,} tokens of conversation."
+    )
+    minutes = max(1, round((wanted.download - wanted.held) / LINE_SPEED / 60))
+    second = f"It goes to {wanted.folder}, where {size(wanted.free)} are free"
+    if wanted.most:
+        second += f" and {size(wanted.most)} are needed on the way"
+    if wanted.held:
+        second += f"; {size(wanted.held)} are there from a former try"
+    if wanted.download:
+        second += f"; about {minutes} min at 100 Mbit/s"
+    return [first, f"{second}."]
+
+
+def bar(at: "GetProgress") -> str:
+    """The line of progress: a bar over the download, its bytes, and what is done now."""
+    progress = at.download
+    filled = BAR * progress.done // max(progress.total, 1)
+    drawn = f"[{'#' * filled}{'-' * (BAR - filled)}]"
+    if at.stage == "download":
+        return f"{drawn} {progress.told}"
+    what = f"quantizing, {at.share:.0%}" if at.stage == "quantize" else "checking"
+    return f"{drawn} {sizes(progress)}, {what}"
+
+
+def sizes(progress: Progress) -> str:
+    """How many bytes of how many."""
+    return progress.told.split(",")[0]
+
+
+def _fetched(wanted: "GetPlan", as_json: bool) -> Path:
+    from ..convert import get
+
+    line = ProgressLine()
+
+    def report(at: "GetProgress") -> None:
+        if as_json:
+            put(json.dumps(asdict(at)))
+        else:
+            line.show(bar(at))
+
+    try:
+        folder = get.fetch(wanted, report)
+    except KeyboardInterrupt:
+        line.clear()
+        tell("Stopped. What has come is kept: the same command goes on where it was.")
+        raise
+    line.clear()
+    assert folder is not None, "nothing cancels it"
+    return folder
+
+
+def _is_here(options: argparse.Namespace, name: str, open_program: Opener) -> bool:
+    """Whether a model is on this machine already, in the form that is asked for; then tell so."""
+    package = catalog.known(name)
+    if package is not None and package.path is not None:
+        folder = package.path
+    else:
+        source = package.repo if package and package.repo else name
+        alike = (
+            model
+            for model in installed.made()
+            if model.source == source and options.recipe in (None, model.recipe)
+        )
+        if options.to is not None or (model := next(alike, None)) is None:
+            return False
+        folder = model.folder
+    if options.json:
+        put(json.dumps({"folder": str(folder), "name": name}))
+        return True
+    tell(f"{name} is on this machine already.")
+    put(str(folder))
+    _offer_to_open(options, name, open_program)
+    return True
+
+
+def _offer_to_open(options: argparse.Namespace, name: str, open_program: Opener) -> None:
+    asked = sys.stdin.isatty() and sys.stdout.isatty() and sys.stderr.isatty()
+    if asked and not options.yes and agreed("Open it now?", True):
+        open_program(name)
+    else:
+        tell(f"To open it: {_opening(name)}")
+
+
+def _opening(name: str) -> str:
+    return "gemma4" if name == catalog.default() else f"gemma4 --model {name}"
+
+
+def _next_step(wanted: "GetPlan", options: argparse.Namespace) -> str:
+    if options.memory is not None:
+        return "Nothing was downloaded; --yes gets this form here."
+    return f"Nothing was downloaded. To do it: gemma4 get {wanted.name}"
+
+
+def _as_json(wanted: "GetPlan") -> dict[str, Any]:
+    """A plan as plain data."""
+    names = ("name", "recipe", "download", "held", "kept", "most", "memory", "context")
+    return {name: getattr(wanted, name) for name in names} | {"folder": str(wanted.folder)}

@@ -1,0 +1,103 @@
+"""`gemma4 models`: which models are on this machine, and how one is removed."""
+
+import argparse
+import json
+from typing import Any
+
+from ..errors import Gemma4Error
+from ..hub import catalog, installed
+from ..hub.installed import InstalledModel
+from .options import DEBUG, Option, named
+from .streams import agreed, put, size, tell
+
+LIST = (Option("--json", "print one JSON list"), DEBUG)
+REMOVE = (Option("--yes", "remove it without asking"), DEBUG)
+
+
+def add(commands: "argparse._SubParsersAction[Any]") -> None:
+    """Declare the command."""
+    models = commands.add_parser(
+        "models",
+        help="list or remove the models on this machine",
+        description="List the models on this machine, and what they take on the disk; "
+        "`gemma4 models remove NAME` frees that.",
+        allow_abbrev=False,
+    )
+    for option in LIST:
+        option.add_to(models)
+    models.set_defaults(run=_list)
+    remove = models.add_subparsers(metavar="remove").add_parser(
+        "remove",
+        help="remove one, and what came of a download that is not complete",
+        description="Remove a model from the disk. Asks first.",
+        allow_abbrev=False,
+    )
+    remove.add_argument("model", metavar="NAME", type=named, help="as `gemma4 models` lists it")
+    for option in REMOVE:
+        option.add_to(remove)
+    remove.set_defaults(run=_remove)
+
+
+def present() -> list[InstalledModel]:
+    """The models that are here: made, downloaded, and in the Hub's cache; each once."""
+    found = list(installed.made())
+    folders = {model.folder.resolve() for model in found}
+    return found + [m for m in installed.downloaded() if m.folder.resolve() not in folders]
+
+
+def _list(options: argparse.Namespace) -> None:
+    from ..convert import get
+
+    models, begun = present(), get.unfinished()
+    if options.json:
+        rows = [
+            {"name": m.name, "source": m.source, "recipe": m.recipe, "folder": str(m.folder)}
+            | {"bytes": m.nbytes}
+            for m in models
+        ]
+        put(json.dumps(rows, ensure_ascii=False))
+        return
+    usual = catalog.default()
+    package = catalog.packages().get(usual)
+    folder = catalog.resolve(usual).resolve() if package else None
+    put(f"{catalog.DEMONSTRATION}  comes with the program")
+    for model in models:
+        made = (
+            f", {model.source} as {model.recipe or 'it is'}" if model.source != model.name else ""
+        )
+        mark = ", opened by `gemma4` alone" if model.folder.resolve() == folder else ""
+        put(f"{model.name}  {size(model.nbytes)}{made}{mark}\n    {model.folder}")
+    for name, count in begun.items():
+        put(f"{name}  not complete, {size(count)} so far; `gemma4 get {name}` goes on")
+    if not models and not begun:
+        tell(f"None besides it. `gemma4 get` brings {catalog.USUAL}.")
+
+
+def _remove(options: argparse.Namespace) -> None:
+    from ..convert import get
+
+    wanted = options.model
+    package = catalog.known(wanted)
+    names = {wanted, package.name if package else wanted, (package and package.repo) or wanted}
+    exact = [m for m in present() if m.name == wanted]
+    found = exact or [m for m in present() if m.source in names]
+    begun = [name for name in get.unfinished() if name in names and not exact]
+    if not found and not begun:
+        listed = ", ".join([m.name for m in present()] + list(get.unfinished())) or "none"
+        raise Gemma4Error(
+            "model_missing",
+            f"There is no {wanted} to remove",
+            "It is not among the models that were brought to this machine.",
+            f"Those are: {listed}.",
+        )
+    for model in found:
+        shared = " (other programs use this cache, too)" if model.recipe == "" else ""
+        if options.yes or agreed(f"Remove {model.folder}, {size(model.nbytes)}{shared}?", False):
+            freed = model.nbytes
+            installed.remove(model)
+            put(f"{model.name} is removed: {size(freed)} are free again.")
+    for name in begun:
+        came = size(get.unfinished()[name])
+        if options.yes or agreed(f"Remove {came} that came of {name} so far?", False):
+            get.discard_unfinished(name)
+            put(f"What came of {name} is removed: {came} are free again.")

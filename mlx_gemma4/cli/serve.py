@@ -1,0 +1,133 @@
+"""`gemma4 serve`: other programs use the model over HTTP."""
+
+import argparse
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import Gemma4Error
+from ..hub import catalog
+from . import options as shared
+from .options import Option, command
+from .streams import put, tell
+
+if TYPE_CHECKING:
+    import uvicorn
+
+    from ..runtime.commands import SessionSettings
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+OPTIONS = (
+    shared.MODEL,
+    Option("--host", "the address to listen at (127.0.0.1); others need a key", "ADDRESS"),
+    Option("--port", "the port (8080); 0 for any that is free", "N", int, default=8080),
+    Option("--slots", "conversations whose rows are held in memory (2)", "N", int, default=2),
+    Option("--context", "the most tokens of a conversation (the model's own)", "N", int),
+    Option("--api-key", "the key that every program must bring", "KEY"),
+    Option("--allow-host", "a further name of this computer", "NAME", many=True),
+    Option("--allow-origin", "a web page that may use the server", "URL", many=True),
+    Option("--fetch", "fetch pictures from public addresses"),
+    Option("--certificate", "a PEM file, for https", "FILE"),
+    Option("--key", "the certificate's key, where it has a file of its own", "FILE"),
+    Option(
+        "--hearing",
+        "how sound is heard: in the conversation, by a relay, or as the model wants (auto); off "
+        "hears nothing while somebody speaks",
+        "auto|direct|relay|off",
+        choices=("auto", "direct", "relay", "off"),
+        default="auto",
+    ),
+    shared.IMAGE_TOKENS,
+    Option("--park", "GB of the disk on which conversations are parked (0)", "GB", float),
+    Option("--log", "a file for what the server and its worker report", "FILE"),
+    Option("--force", "load the model even if it does not fit into the memory"),
+    shared.DEBUG,
+)
+
+
+def add(commands: "argparse._SubParsersAction[Any]") -> None:
+    """Declare the command."""
+    command(
+        commands,
+        "serve",
+        "let other programs use the model",
+        "Serve the model to other programs, as OpenAI's API does. Ctrl-C ends.",
+        OPTIONS,
+        _serve,
+    )
+
+
+def _serve(options: argparse.Namespace) -> None:
+    from ..runtime.subprocess_worker import SubprocessWorker
+    from ..serve.app import config, make_app
+    from ..serve.engine import Engine, EngineOptions
+    from ..serve.guard import Doors
+
+    host = options.host or LOOPBACK[0]
+    if host not in LOOPBACK and not options.api_key:
+        raise Gemma4Error(
+            "key_missing",
+            "The server needs a key",
+            f"Others can reach {host}.",
+            "Choose one with --api-key KEY, or leave --host out.",
+        )
+    if not 1 <= options.slots <= 8:
+        raise Gemma4Error(
+            "setting_out_of_range", "--slots is out of range", f"It is {options.slots}.", "1 to 8."
+        )
+    if options.model is None:
+        tell("No --model given: this is the tiny demonstration model, not Gemma.")
+    log = Path(options.log) if options.log else None
+    logging.basicConfig(
+        filename=log, level=logging.INFO if log else logging.ERROR,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+    )  # fmt: skip
+    if log is None:  # errors that matter are printed, or answered
+        logging.getLogger("uvicorn").setLevel(logging.CRITICAL)
+    settings = EngineOptions(
+        model=str(options.model or catalog.DEMONSTRATION),
+        slots=options.slots,
+        force=options.force,
+        settings=_settings(options),
+    )
+    doors = Doors(options.api_key or "", (host, *options.allow_host), (*options.allow_origin,))
+    app = make_app(Engine(SubprocessWorker(log), settings), doors)
+    _run(config(app, host, options.port, options.certificate, options.key))
+
+
+def _settings(options: argparse.Namespace) -> "SessionSettings":
+    from ..runtime.commands import SessionSettings
+
+    return SessionSettings(
+        image_tokens=options.image_tokens,
+        hearing="direct" if options.hearing == "off" else options.hearing,
+    )
+
+
+def _run(configured: "uvicorn.Config") -> None:
+    """Serve until Ctrl-C, and print where, once it listens."""
+    import uvicorn
+
+    class Announced(uvicorn.Server):
+        """Prints the line when it listens."""
+
+        async def startup(self, sockets: Any = None) -> None:
+            await super().startup(sockets)
+            for server in getattr(self, "servers", ()):
+                for socket in server.sockets:
+                    put(_line(configured, socket.getsockname()))
+
+    try:
+        Announced(configured).run()
+    except SystemExit as error:  # uvicorn could not listen; its log has the reason
+        raise Gemma4Error(
+            "port_taken",
+            "The server cannot listen",
+            f"{configured.host}:{configured.port} is taken, or not an address of this computer.",
+            "Choose another --port.",
+        ) from error
+
+
+def _line(configured: "uvicorn.Config", name: tuple[Any, ...]) -> str:
+    host = f"[{name[0]}]" if ":" in name[0] else name[0]
+    return f"Listening at {'https' if configured.is_ssl else 'http'}://{host}:{name[1]}/v1"

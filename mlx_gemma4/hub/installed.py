@@ -1,0 +1,146 @@
+"""Models on this machine: what `gemma4 get` and `gemma4 convert` made, and the Hub's cache.
+
+What was made is in `folder()`, or elsewhere with a link there, so that one look finds all of it.
+"""
+
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import platformdirs
+
+from ..checkpoint.files import is_whole
+from ..checkpoint.recipes import RECIPES
+from ..errors import Gemma4Error
+from ..json_reader import read_object
+
+RECORD = "conversion.json"
+"""The file of a converted folder that records its source, and every file's size and hash."""
+PARTIAL = ".partial"
+"""The ending of a folder that is not complete yet."""
+
+
+@dataclass(frozen=True)
+class InstalledModel:
+    """A whole model on this machine.
+
+    Attributes:
+        name: which loads exactly this one.
+        place: in `folder()`, or its repository's folder in the Hub's cache.
+        folder: with its files.
+        source: the repository or folder that it was made of; its own repository as it is.
+        recipe: of `recipes.RECIPES`; empty for another one, or as the Hub has it.
+    """
+
+    name: str
+    place: Path
+    folder: Path
+    source: str
+    recipe: str
+
+    @property
+    def nbytes(self) -> int:
+        """What it takes on the disk."""
+        return sum(path.stat().st_size for path in self.folder.iterdir() if path.is_file())
+
+
+def folder() -> Path:
+    """Return where models go that are made here."""
+    return platformdirs.user_data_path("mlx-gemma4", appauthor=False) / "models"
+
+
+def made() -> Iterator[InstalledModel]:
+    """Find the models that were made or downloaded by this program, the newest first."""
+    home = folder()
+    places = [p for p in home.iterdir() if p.suffix != PARTIAL] if home.is_dir() else []
+    for place in sorted(places, key=lambda place: -place.lstat().st_mtime):
+        where = place.resolve()
+        if where.is_dir() and is_whole(where):
+            yield _described(place.name, place, where)
+
+
+def downloaded() -> Iterator[InstalledModel]:
+    """Find the whole models in the Hub's cache, in the order of their names."""
+    from . import cache as hub_cache
+
+    for store in hub_cache.stores():
+        repo = hub_cache.repo_of(store)
+        if (where := hub_cache.installed(repo)) is not None:
+            yield InstalledModel(repo, store, where, repo, "")
+
+
+def find(repo: str, revision: str, recipe: str | None) -> Path | None:
+    """Find the folder of a repository's model: of those made of it that with this recipe, else the
+    newest, else the Hub's cache.
+    """
+    of_it = [model for model in made() if model.source == repo]
+    best = next((model for model in of_it if model.recipe == recipe), None)
+    if of_it:
+        return (best or of_it[0]).folder
+    from . import cache as hub_cache
+
+    return hub_cache.installed(repo, revision)
+
+
+def register(made_folder: Path) -> None:
+    """Have a model found by its name that is not in `folder()`."""
+    home, where = folder(), made_folder.resolve()
+    if where.parent == home.resolve():
+        return
+    home.mkdir(parents=True, exist_ok=True)
+    link = home / _link_name(where)
+    if link.is_symlink():
+        link.unlink()
+    if not link.exists():
+        link.symlink_to(where)
+
+
+def remove(model: InstalledModel) -> None:
+    """Remove a model's files, and the link to them.
+
+    Raises:
+        Gemma4Error: they are not the program's to remove.
+    """
+    where = model.folder
+    if model.place.is_symlink():
+        if where.parent.name == "snapshots":
+            shutil.rmtree(where.parents[1])
+        elif (where / RECORD).is_file():
+            shutil.rmtree(where)
+        else:
+            raise Gemma4Error(
+                "folder_foreign",
+                f"{model.name} is not removed",
+                f"{where} was not made by this program.",
+                "Remove it by hand.",
+            )
+        model.place.unlink()
+    else:
+        shutil.rmtree(model.place)
+
+
+def _link_name(where: Path) -> str:
+    """What a folder is called here: in the Hub's cache it is named after a commit."""
+    if where.parent.name == "snapshots":
+        from . import cache as hub_cache
+
+        return hub_cache.repo_of(where.parents[1]).split("/")[-1]
+    return where.name
+
+
+def _described(name: str, place: Path, where: Path) -> InstalledModel:
+    """Read what a folder was made of."""
+    try:
+        record = read_object(where / RECORD) or {}
+    except Gemma4Error:
+        record = {}
+    source = str(record.get("source") or "")
+    if not record and where.parent.name == "snapshots":
+        from . import cache as hub_cache
+
+        source = hub_cache.repo_of(where.parents[1])
+    own = json.dumps(record.get("recipe"))
+    alike = (key for key, recipe in RECIPES.items() if json.dumps(asdict(recipe)) == own)
+    return InstalledModel(name, place, where, source, next(alike, ""))

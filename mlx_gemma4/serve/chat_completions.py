@@ -1,0 +1,279 @@
+"""OpenAI's chat completions: JSON -> a request, and events -> JSON.
+
+https://platform.openai.com/docs/api-reference/chat. Knows neither HTTP nor MLX.
+"""
+
+import json
+import secrets
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from ..events import Done, Thought, Token, ToolCall
+from ..runtime.commands import AddText, AddToolResult
+from . import fields
+from .errors import ApiError
+from .request import Media, ReplyRequest, RequestPart, RequestTurn, Sampling, Schema
+
+Json = dict[str, Any]
+
+ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "model"}
+ROLES |= {"tool": "user", "function": "user"}
+REASONS = {"length": "length", "context": "length"}
+UNSUPPORTED = ("audio", "web_search_options", "functions", "function_call")
+"""Fields that would change the answer, and cannot be done."""
+MOST_REPLIES = 8
+
+
+def parse(body: Mapping[str, Any]) -> ReplyRequest:
+    """Read a request.
+
+    Raises:
+        ApiError: a field is malformed, or asks for what cannot be done.
+    """
+    for name in UNSUPPORTED:
+        if body.get(name):
+            raise ApiError(400, f"{name} is not supported.", "unsupported_parameter", name)
+    if "audio" in (body.get("modalities") or ()):
+        raise ApiError(400, "Only text can be answered.", "unsupported_parameter", "modalities")
+    messages = fields.get(body, "messages", list)
+    if not messages:
+        raise fields.wrong("messages", "must be a list with at least one message")
+    declared = fields.get(body, "tools", list) or []
+    tools = fields.tools([_tool(tool, f"tools[{n}]") for n, tool in enumerate(declared)])
+    stream = fields.get(body, "stream", bool) or False
+    options = fields.get(body, "stream_options", dict) or {}
+    parallel = fields.get(body, "parallel_tool_calls", bool)
+    return ReplyRequest(
+        turns=fields.merged([_turn(m, f"messages[{n}]") for n, m in enumerate(messages)]),
+        tools=tools,
+        tool_choice=_choice(body.get("tool_choice"), tools),
+        parallel=parallel is not False,
+        sampling=_sampling(body),
+        grammar=_grammar(fields.get(body, "response_format", dict)),
+        thinking=_thinks(body),
+        stream=stream,
+        usage=bool(fields.get(options, "include_usage", bool, "stream_options.")),
+        n=fields.number(body, "n", int, 1, MOST_REPLIES) or 1,
+        model=fields.get(body, "model", str) or "",
+    )
+
+
+def _sampling(body: Mapping[str, Any]) -> Sampling:
+    most = fields.number(body, "max_completion_tokens", int, 1, 2**31)
+    return Sampling(
+        max_tokens=most or fields.number(body, "max_tokens", int, 1, 2**31),
+        temperature=fields.number(body, "temperature", float, 0, 2),
+        top_p=fields.number(body, "top_p", float, 0, 1),
+        top_k=fields.number(body, "top_k", int, 0, 2**31),
+        seed=fields.number(body, "seed", int, -(2**63), 2**63),
+        stop=fields.stops(body),
+    )
+
+
+def _thinks(body: Mapping[str, Any]) -> bool:
+    """Whether the model thinks first: by `reasoning_effort`, or as other servers are asked."""
+    effort = fields.get(body, "reasoning_effort", str)
+    kwargs = fields.get(body, "chat_template_kwargs", dict) or {}
+    wanted = fields.get(kwargs, "enable_thinking", bool, "chat_template_kwargs.")
+    return wanted if wanted is not None else effort not in (None, "none", "minimal")
+
+
+def _grammar(given: Mapping[str, Any] | None) -> Schema | None:
+    kind = (given or {}).get("type", "text")
+    if given is None or kind == "text":
+        return None
+    if kind == "json_object":
+        return {"type": "object"}
+    if kind != "json_schema":
+        raise fields.wrong("response_format.type", "must be text, json_object or json_schema")
+    place = "response_format.json_schema."
+    inner = fields.get(given, "json_schema", dict, "response_format.") or {}
+    return fields.schema(inner.get("schema"), f"{place}schema")
+
+
+def _choice(given: Any, tools: tuple[Schema, ...]) -> str:
+    if isinstance(given, dict):
+        inner = given.get("function")
+        given = (inner if isinstance(inner, dict) else given).get("name", "")
+    return fields.choice(given, tools)
+
+
+def _tool(tool: Any, param: str) -> Schema:
+    function = tool.get("function") if isinstance(tool, dict) else None
+    if not isinstance(function, dict) or tool.get("type", "function") != "function":
+        raise fields.wrong(param, 'must be {"type": "function", "function": {...}}')
+    given = (function.get("name"), function.get("description"), function.get("parameters"))
+    return fields.tool(*given, f"{param}.function")
+
+
+def _turn(message: Any, param: str) -> RequestTurn:
+    if not isinstance(message, dict):
+        raise fields.wrong(param, "must be an object")
+    role = message.get("role")
+    if not isinstance(role, str) or role not in ROLES:
+        raise fields.wrong(f"{param}.role", f"must be one of {', '.join(ROLES)}")
+    parts = _content(message.get("content"), f"{param}.content")
+    media = any(isinstance(part, Media) for part in parts)
+    if role == "tool":
+        call_id = fields.get(message, "tool_call_id", str, f"{param}.")
+        if call_id is None:
+            raise fields.wrong(f"{param}.tool_call_id", "is missing")
+        return RequestTurn("user", (AddToolResult(call_id, fields.result(parts)),))
+    if media and role != "user":
+        raise fields.wrong(f"{param}.content", "may have pictures and sound in the user's messages")
+    if role == "assistant":
+        calls = fields.get(message, "tool_calls", list, f"{param}.") or []
+        made = [_call(call, f"{param}.tool_calls[{n}]") for n, call in enumerate(calls)]
+        thought = message.get("reasoning_content") or message.get("reasoning")
+        before = (Thought(thought),) if isinstance(thought, str) and thought else ()
+        parts = (*before, *parts, *made)
+    return RequestTurn(ROLES[role], parts)  # type: ignore[arg-type]
+
+
+def _call(call: Any, param: str) -> ToolCall:
+    function = call.get("function") if isinstance(call, dict) else None
+    if not isinstance(function, dict):
+        raise fields.wrong(param, "must have a function")
+    return fields.call(call.get("id"), function.get("name"), function.get("arguments"), param)
+
+
+def _content(content: Any, param: str) -> tuple[RequestPart, ...]:
+    if content is None:
+        return ()
+    if isinstance(content, str):
+        return (AddText(content),) if content else ()
+    if not isinstance(content, list):
+        raise fields.wrong(param, "must be a text or a list of parts")
+    return tuple(_part(part, f"{param}[{n}]") for n, part in enumerate(content))
+
+
+def _part(part: Any, param: str) -> RequestPart:
+    kind = part.get("type") if isinstance(part, dict) else None
+    if kind in ("text", "refusal"):
+        return AddText(fields.get(part, kind, str, f"{param}.") or "")
+    if kind == "image_url":
+        url = part.get("image_url")
+        inner = url if isinstance(url, dict) else {"url": url}
+        return fields.image(inner.get("url"), inner.get("detail"), f"{param}.image_url.url")
+    if kind == "input_audio":
+        inner = fields.get(part, "input_audio", dict, f"{param}.") or {}
+        return fields.sound(inner.get("data"), f"{param}.input_audio.data")
+    raise fields.wrong(f"{param}.type", "must be text, image_url or input_audio")
+
+
+def usage(stats: Mapping[str, float]) -> Json:
+    """The counts of a reply."""
+    read, new = int(stats.get("prompt_tokens", 0)), int(stats.get("new_prompt_tokens", 0))
+    drawn = int(stats.get("reply_tokens", 0))
+    return {
+        "prompt_tokens": read,
+        "completion_tokens": drawn,
+        "total_tokens": read + drawn,
+        "prompt_tokens_details": {"cached_tokens": read - new, "audio_tokens": 0},
+        "completion_tokens_details": {"reasoning_tokens": int(stats.get("thought_tokens", 0))},
+    }
+
+
+class ChatStream:
+    """A reply as chunks, or as a whole.
+
+    Args:
+        request: that is answered.
+        model: that answers.
+        index: which of several replies.
+        identity: of the whole answer; None for a new one.
+    """
+
+    def __init__(
+        self, request: ReplyRequest, model: str, index: int = 0, identity: str | None = None
+    ) -> None:
+        self.identity = identity or f"chatcmpl-{secrets.token_hex(12)}"
+        self.stats: Mapping[str, float] = {}
+        self._request = request
+        self._head = {"id": self.identity, "created": int(time.time()), "model": model}
+        self._index = index
+        self._texts: list[str] = []
+        self._thoughts: list[str] = []
+        self._calls: list[Json] = []
+        self._reason = "stop"
+
+    def start(self) -> list[Json]:
+        """The chunks before the first event."""
+        return [self._chunk({"role": "assistant", "content": ""})]
+
+    def on(self, event: object) -> list[Json]:
+        """The chunks that an event is."""
+        match event:
+            case Token(text):
+                self._texts.append(text)
+                return [self._chunk({"content": text})]
+            case Thought(text):
+                self._thoughts.append(text)
+                return [self._chunk({"reasoning_content": text})]
+            case ToolCall(call_id, name, arguments):
+                text = json.dumps(arguments, ensure_ascii=False)
+                call: Json = {"id": call_id, "type": "function"}
+                call["function"] = {"name": name, "arguments": text}
+                self._calls.append(call)
+                return [self._chunk({"tool_calls": [{"index": len(self._calls) - 1, **call}]})]
+            case Done(reason, stats):
+                self.stats = stats
+                self._reason = "tool_calls" if self._calls else REASONS.get(reason, "stop")
+        return []
+
+    def end(self) -> list[Json]:
+        """The chunks after the last event."""
+        return [self._chunk({}, self._reason)]
+
+    def choice(self) -> Json:
+        """The reply as a whole."""
+        message: Json = {"role": "assistant", "content": "".join(self._texts), "refusal": None}
+        if self._thoughts:
+            message["reasoning_content"] = "".join(self._thoughts)
+        if self._calls:
+            message["tool_calls"] = self._calls
+            message["content"] = message["content"] or None
+        return {
+            "index": self._index,
+            "message": message,
+            "logprobs": None,
+            "finish_reason": self._reason,
+        }
+
+    def _chunk(self, delta: Json, reason: str | None = None) -> Json:
+        choice = {
+            "index": self._index,
+            "delta": delta,
+            "logprobs": None,
+            "finish_reason": reason,
+        }
+        more = {"usage": None} if self._request.usage else {}
+        return {**self._head, "object": "chat.completion.chunk", "choices": [choice], **more}
+
+    def counted(self, others: "list[ChatStream]") -> Json:
+        """The chunk with the counts of all replies, after the last of them."""
+        return {
+            **self._head,
+            "object": "chat.completion.chunk",
+            "choices": [],
+            "usage": usage(_sum([one.stats for one in [self, *others]])),
+        }
+
+    def whole(self, others: "list[ChatStream]") -> Json:
+        """This reply and the others as one answer."""
+        replies = [self, *others]
+        return {
+            **self._head,
+            "object": "chat.completion",
+            "choices": [one.choice() for one in replies],
+            "usage": usage(_sum([one.stats for one in replies])),
+        }
+
+
+def _sum(stats: list[Mapping[str, float]]) -> Json:
+    """The counts of several replies to one prompt, which counts once."""
+    total: Json = dict(stats[0])
+    for name in ("reply_tokens", "thought_tokens"):
+        total[name] = sum(one.get(name, 0) for one in stats)
+    return total

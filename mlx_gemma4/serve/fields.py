@@ -1,0 +1,213 @@
+"""Typed look-ups in what a client sent; each error names the field (`param`)."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..chat.grammar import reply_grammar
+from ..chat.tools import is_tool
+from ..errors import Gemma4Error
+from ..events import ToolCall
+from ..limits import JSON_DEPTH
+from ..runtime.commands import AddText
+from .errors import ApiError
+from .request import Media, RequestPart, RequestTurn, Schema
+
+MOST_TOOLS = 512
+MOST_BYTES_OF_TOOLS = 4 << 20
+MOST_STOPS = 16
+NAMES = {str: "a text", bool: "true or false", int: "a whole number", float: "a number"}
+NAMES |= {dict: "an object", list: "a list"}
+DETAIL = {"low": 70, "high": 1120, "original": 1120}
+"""Tokens of a picture by `detail`; any other is the model's own number."""
+
+
+def parsed(content: bytes) -> dict[str, Any]:
+    """The JSON object that a body is.
+
+    Raises:
+        ApiError: it is none, or nested too deeply.
+    """
+    try:
+        body = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise ApiError(400, f"The body is not JSON ({str(error)[:200]}).", "invalid_json") from None
+    if not isinstance(body, dict):
+        raise ApiError(400, "The body is not a JSON object.", "invalid_json")
+    need_shallow(body, "")
+    return body
+
+
+def need_shallow(value: Any, param: str) -> None:
+    """Refuse what is nested more than `JSON_DEPTH` levels deep."""
+    level = [value]
+    for _ in range(JSON_DEPTH):
+        level = [
+            inner
+            for one in level
+            if isinstance(one, dict | list)
+            for inner in (one.values() if isinstance(one, dict) else one)
+        ]
+        if not level:
+            return
+    raise ApiError(400, f"It is nested more than {JSON_DEPTH} levels deep.", param=param or None)
+
+
+def get(body: Mapping[str, Any], name: str, kind: type, place: str = "") -> Any:
+    """A field of a type; None where it is left out or null."""
+    value, param = body.get(name), f"{place}{name}"
+    if value is None:
+        return None
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value) if abs(value) < 2**53 else value
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        raise wrong(param, f"must be {NAMES[kind]}")
+    return value
+
+
+def number(
+    body: Mapping[str, Any], name: str, kind: type, low: float, high: float, place: str = ""
+) -> Any:
+    """A number within bounds; None where it is left out or null."""
+    value = get(body, name, kind, place)
+    if value is not None and not low <= value <= high:
+        raise wrong(f"{place}{name}", f"must be from {low:g} to {high:g}")
+    return value
+
+
+def wrong(param: str, what: str) -> ApiError:
+    """The error of a field, as "must be a text"."""
+    return ApiError(400, f"{param} {what}.", "invalid_value", param)
+
+
+def stops(body: Mapping[str, Any], name: str = "stop") -> tuple[str, ...]:
+    """Texts that end a reply: one or a list."""
+    value = body.get(name)
+    given = [value] if isinstance(value, str) else value or []
+    if not isinstance(given, list) or not all(isinstance(one, str) for one in given):
+        raise wrong(name, "must be a text or a list of texts")
+    if len(given) > MOST_STOPS:
+        raise wrong(name, f"may have {MOST_STOPS} texts")
+    return tuple(one for one in given if one)
+
+
+def tools(declared: Sequence[Schema], param: str = "tools") -> tuple[Schema, ...]:
+    """Declared tools, if there are not too many."""
+    if len(declared) > MOST_TOOLS:
+        raise wrong(param, f"may have {MOST_TOOLS} tools")
+    if len(json.dumps(declared)) > MOST_BYTES_OF_TOOLS:
+        raise wrong(param, f"may have {MOST_BYTES_OF_TOOLS >> 20} MiB")
+    names = [tool["function"]["name"] for tool in declared]
+    if len({*names}) < len(names):
+        raise wrong(param, "must have different names")
+    return tuple(declared)
+
+
+def image(url: Any, detail: Any, param: str) -> Media:
+    """A picture by its data URI or address."""
+    if not isinstance(url, str):
+        raise wrong(param, "must be a text")
+    tokens = DETAIL.get(detail) if isinstance(detail, str) else None
+    return Media("image", url, tokens, param)
+
+
+def sound(data: Any, param: str) -> Media:
+    """A sound by its base64."""
+    if not isinstance(data, str):
+        raise wrong(param, "must be base64")
+    return Media("sound", data, None, param)
+
+
+def arguments(text: Any, param: str) -> Mapping[str, Any]:
+    """The arguments of a call: an object, or its JSON."""
+    try:
+        value = json.loads(text or "{}") if isinstance(text, str) else text
+    except (ValueError, RecursionError):
+        raise wrong(param, "must be JSON") from None
+    if not isinstance(value, dict):
+        raise wrong(param, "must be a JSON object")
+    need_shallow(value, param)
+    return value
+
+
+def merged(turns: Sequence[RequestTurn]) -> tuple[RequestTurn, ...]:
+    """Turns of one role that follow each other become one; later instructions, the user's.
+
+    Raises:
+        ApiError: there is nothing to answer.
+    """
+    result: list[RequestTurn] = []
+    for turn in turns:
+        if turn.role == "system" and result and result[-1].role != "system":
+            turn = RequestTurn("user", turn.parts)  # only the first turn can be the system's
+        if result and result[-1].role == turn.role:
+            turn = RequestTurn(turn.role, (*result.pop().parts, *turn.parts))
+        result.append(turn)
+    if not result or result[-1].role != "user":
+        raise ApiError(
+            400, "The last message must be the user's or a tool's.", "invalid_value", "messages"
+        )
+    return tuple(result)
+
+
+def schema(given: Any, param: str) -> Schema:
+    """A JSON schema that a reply can keep to.
+
+    Raises:
+        ApiError: it is none, or has what cannot be kept to; `param` is the place in it.
+    """
+    if not isinstance(given, dict):
+        raise wrong(param, "is missing" if given is None else "must be an object")
+    try:
+        reply_grammar(given, (), (), {})
+    except Gemma4Error as error:
+        place = f"{param}.{error.facts['param']}".rstrip(".")
+        raise ApiError(400, f"{error.title}. {error.cause}", error.code, place) from None
+    return given
+
+
+def choice(given: Any, declared: Sequence[Schema], param: str = "tool_choice") -> str:
+    """What of tools is wanted: "auto", "none", "required", or a tool's name."""
+    if given is None or given in ("auto", "none"):
+        return given or "auto"
+    if given == "required" and declared:
+        return "required"
+    if given not in [tool["function"]["name"] for tool in declared]:
+        raise wrong(param, "must be auto, none, required, or a tool that is there")
+    return str(given)
+
+
+def tool(name: Any, description: Any, parameters: Any, param: str) -> Schema:
+    """The declaration of a function, as in OpenAI's chat completions."""
+    if not isinstance(name, str) or not name:
+        raise wrong(f"{param}.name", "must be a name")
+    if parameters is not None and not isinstance(parameters, dict):
+        raise wrong(f"{param}.parameters", "must be an object")
+    function: dict[str, Any] = {"name": name, "description": str(description or "")}
+    if parameters is not None:
+        function["parameters"] = parameters
+    declared = {"type": "function", "function": function}
+    if not is_tool(declared):
+        raise wrong(f"{param}.parameters", "must be a JSON schema")
+    return declared
+
+
+def result(parts: Sequence[RequestPart]) -> Any:
+    """The content of a tool's result: its text, or a list where there are pictures."""
+    text = "\n".join(part.text for part in parts if isinstance(part, AddText))
+    media = [part for part in parts if isinstance(part, Media)]
+    return [*([text] if text else []), *media] if media else text
+
+
+def text_parts(content: Any, param: str) -> tuple[RequestPart, ...]:
+    """The text of a content that may hold nothing else."""
+    if isinstance(content, str):
+        return (AddText(content),) if content else ()
+    raise wrong(param, "must be a text")
+
+
+def call(identity: Any, name: Any, text: Any, param: str) -> ToolCall:
+    """A call of a tool that comes back."""
+    if not isinstance(identity, str) or not isinstance(name, str) or not name:
+        raise wrong(param, "must have an id and a name")
+    return ToolCall(identity, name, arguments(text, f"{param}.arguments"))

@@ -1,0 +1,236 @@
+"""Who may come in, and how much of it: hosts, origins, keys, bytes and seconds.
+
+It is the outermost layer, for HTTP and WebSocket alike; what it refuses reaches no route.
+"""
+
+import asyncio
+import hmac
+import ipaddress
+import json
+import socket
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import h11
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from .errors import ApiError
+
+BODY_BYTES = 64 << 20
+"""The most bytes of a body."""
+BODY_SECONDS = 30.0
+"""How long the next piece of a body may take."""
+HEADER_SECONDS = 20.0
+"""How long a client may take for the headers of a request."""
+OPEN = {("GET", "/"), ("HEAD", "/"), ("GET", "/health"), ("HEAD", "/health")}
+"""What needs no key: the page, in which the key is typed, and whether the server is there."""
+SUBPROTOCOL = "openai-insecure-api-key."
+"""How a browser's WebSocket brings its key."""
+
+
+@dataclass(frozen=True)
+class Doors:
+    """Who may come in.
+
+    Attributes:
+        key: that every client must have; empty for none.
+        hosts: names under which the server is known, beside this computer's own and addresses.
+        origins: pages of other servers that may use this one.
+    """
+
+    key: str = ""
+    hosts: tuple[str, ...] = ()
+    origins: tuple[str, ...] = ()
+
+
+class Guard:
+    """Refuses what may not come in.
+
+    Args:
+        app: what it guards.
+        doors: who may.
+    """
+
+    def __init__(self, app: ASGIApp, doors: Doors) -> None:
+        self._app = app
+        self._doors = doors
+        own = socket.gethostname().lower()
+        self._hosts = {"localhost", own, f"{own.removesuffix('.local')}.local"}
+        self._hosts |= {host.lower() for host in doors.hosts}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let a request in, or answer why not."""
+        if scope["type"] not in ("http", "websocket"):
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        origin = headers.get("origin", "")
+        allowed = origin in self._doors.origins
+        preflight = scope.get("method") == "OPTIONS" and allowed and origin
+        error = self._refusal(scope, headers, bool(preflight))
+        if error is not None and scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1008})  # 403 before the upgrade
+            return
+        if error is not None:
+            await answer(send, error.status, error.body)
+            return
+        if scope["type"] == "websocket":
+            await self._app(scope, receive, send)
+            return
+        cors = _cors(origin, headers) if allowed and origin else []
+        if preflight:
+            await send({"type": "http.response.start", "status": 204, "headers": cors})
+            await send({"type": "http.response.body", "body": b""})
+            return
+        await self._bounded(scope, headers, receive, _with_headers(send, cors))
+
+    def _refusal(self, scope: Scope, headers: Headers, preflight: bool) -> ApiError | None:
+        if not self._known_host(headers.get("host", "")):
+            message = "This name of the host is not allowed; --allow-host NAME allows it."
+            return ApiError(403, message, "forbidden")
+        origin = headers.get("origin")
+        if origin is not None and origin not in self._doors.origins:
+            if not _same(origin, headers.get("host", "")):
+                message = "This origin is not allowed; --allow-origin URL allows it."
+                return ApiError(403, message, "forbidden")
+        if (scope.get("method"), scope["path"]) in OPEN or preflight:
+            return None
+        if self._doors.key and not any(
+            hmac.compare_digest(key.encode(), self._doors.key.encode()) for key in _keys(headers)
+        ):
+            return ApiError(401, "The API key is missing or wrong.", "invalid_api_key")
+        return None
+
+    def _known_host(self, host: str) -> bool:
+        """Whether this is one of our names, or an address: only names can be rebound."""
+        name = urlsplit(f"//{host}").hostname if host and "@" not in host else None
+        if name is None:
+            return False
+        try:
+            ipaddress.ip_address(name)
+        except ValueError:
+            return name.rstrip(".") in self._hosts
+        return True
+
+    async def _bounded(self, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
+        """Count the body while it comes, and wait for no piece of it too long."""
+        read, over, started = 0, False, False
+        length = headers.get("content-length", "0")
+        if length.isdigit() and int(length) > BODY_BYTES:
+            await answer(send, 413, _too_large().body, closes=True)
+            return
+
+        async def counted() -> Message:
+            nonlocal read, over
+            if over:
+                return await receive()
+            try:
+                message = await asyncio.wait_for(receive(), BODY_SECONDS)
+            except TimeoutError:
+                raise ApiError(408, "The body did not come in time.", "timeout") from None
+            read += len(message.get("body", b""))
+            over = message["type"] != "http.request" or not message.get("more_body", False)
+            if read > BODY_BYTES:
+                raise _too_large()
+            return message
+
+        async def watched(message: Message) -> None:
+            nonlocal started
+            started = started or message["type"] == "http.response.start"
+            await send(message)
+
+        try:
+            await self._app(scope, counted, watched)
+        except ApiError as error:
+            if started:
+                raise
+            await answer(send, error.status, error.body, closes=True)
+
+
+async def answer(send: Send, status: int, body: dict[str, Any], closes: bool = False) -> None:
+    """Send a JSON answer, and close the connection behind it where a body is still to come."""
+    content = json.dumps(body).encode()
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(content))]
+    headers += [(b"connection", b"close")] if closes else []
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": content})
+
+
+def _too_large() -> ApiError:
+    return ApiError(413, f"The body has more than {BODY_BYTES >> 20} MiB.", "body_too_large")
+
+
+def _keys(headers: Headers) -> Iterable[str]:
+    scheme, _, key = headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer":
+        yield key.strip()
+    yield headers.get("x-api-key", "")
+    for name in headers.get("sec-websocket-protocol", "").split(","):
+        if name.strip().startswith(SUBPROTOCOL):
+            yield name.strip().removeprefix(SUBPROTOCOL)
+
+
+def _same(origin: str, host: str) -> bool:
+    """Whether a page of this server sends it."""
+    parts = urlsplit(origin)
+    return parts.scheme in ("http", "https") and parts.netloc.lower() == host.lower()
+
+
+def _cors(origin: str, headers: Headers) -> list[tuple[bytes, bytes]]:
+    wanted = headers.get("access-control-request-headers", "authorization, content-type")
+    return [
+        (b"access-control-allow-origin", origin.encode("latin-1")),
+        (b"access-control-allow-methods", b"GET, POST, OPTIONS"),
+        (b"access-control-allow-headers", wanted.encode("latin-1")),
+        (b"vary", b"origin"),
+    ]
+
+
+def _with_headers(send: Send, more: list[tuple[bytes, bytes]]) -> Send:
+    async def sending(message: Message) -> None:
+        if more and message["type"] == "http.response.start":
+            message = {**message, "headers": [*message.get("headers", []), *more]}
+        await send(message)
+
+    return sending
+
+
+class TimedProtocol(H11Protocol):
+    """HTTP whose headers must come within HEADER_SECONDS; uvicorn itself waits for ever."""
+
+    _headers_due: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Start to wait."""
+        super().connection_made(transport)
+        self._wait()
+
+    def data_received(self, data: bytes) -> None:
+        """Wait on only where the headers are not whole."""
+        super().data_received(data)
+        self._wait()
+
+    def handle_websocket_upgrade(self, event: h11.Request) -> None:
+        """Wait no more: the connection is another protocol's."""
+        super().handle_websocket_upgrade(event)
+        self._stop_waiting()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wait no more."""
+        self._stop_waiting()
+        super().connection_lost(exc)
+
+    def _wait(self) -> None:
+        if self.conn.their_state is not h11.IDLE:
+            self._stop_waiting()
+        elif self._headers_due is None:
+            self._headers_due = self.loop.call_later(HEADER_SECONDS, self.transport.close)
+
+    def _stop_waiting(self) -> None:
+        if self._headers_due is not None:
+            self._headers_due.cancel()
+            self._headers_due = None

@@ -1,0 +1,1 @@
+"""The page at `/`: one file, with all that it needs in it."""

@@ -1,0 +1,354 @@
+"""The answering side of a Realtime session: responses and transcripts, from a worker's reports.
+
+Pure: commands to a worker and events for the client are appended to lists that `protocol.py` has.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from ...errors import Gemma4Error
+from ...events import Done, Heard, Token, ToolCall
+from ...runtime.commands import (
+    AddImage,
+    Command,
+    Reply,
+    SessionSettings,
+    Stop,
+    Transcribe,
+)
+from ...runtime.reports import Failed, Finished, Report
+from .feed import ConversationFeed
+from .items import RealtimeItem, heard_as
+from .refusals import Event, error_event, refused
+from .response import ResponseInProgress, usage_of
+from .session_object import temperature_of, text_only, token_limit, tool_choice, tools_of
+from .sound_input import FRAME_MS
+
+HearingChoice = Literal["auto", "direct", "relay", "off"]
+
+
+_LOST = frozenset(
+    "worker_crashed worker_not_running worker_closed worker_busy hearing_backlog".split()
+)
+"""Codes of errors after which a worker's conversation is not what was sent."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A response that is to be made as soon as the one before it is over.
+
+    Attributes:
+        options: the `response` of the client's event.
+    """
+
+    options: dict[str, Any]
+
+
+class RealtimeAnswering:
+    """Makes responses over a conversation, one at a time.
+
+    Args:
+        feed: the conversation.
+        hearing: how it hears; "off": not before an utterance is committed.
+        speaks: whether a voice is installed.
+        settings: how the worker holds any conversation.
+        conversation: the worker's name of it.
+        new_id: makes ids.
+
+    Attributes:
+        events: for the client, in order; whoever sends them takes them out.
+        commands: for the worker, likewise.
+        response: the response in progress, or the last one.
+        session: the session's object; replaced when it is updated.
+    """
+
+    def __init__(
+        self,
+        feed: ConversationFeed,
+        hearing: HearingChoice,
+        speaks: bool,
+        settings: SessionSettings,
+        conversation: str,
+        new_id: Callable[[str], str],
+    ) -> None:
+        self.events: list[Event] = []
+        self.commands: list[Command] = []
+        self.response: ResponseInProgress | None = None
+        self.session: dict[str, Any] = {}
+        self._feed, self._hearing, self._speaks = feed, hearing, speaks
+        self._settings, self._conversation, self._new_id = settings, conversation, new_id
+        self._sent: dict[int, Command] = {}  # what is not finished
+        self._wanted: Wanted | None = None
+        self._cancelling = ""  # why the response in progress is cancelled
+        self._untranscribed: deque[str] = deque()
+        self._transcribing = ""  # the id of an item
+
+    @property
+    def active(self) -> bool:
+        """Whether a response is in progress."""
+        return self.response is not None and not self.response.over
+
+    def settle(self) -> None:
+        """Hold the conversation as the session has it."""
+        self.commands += self._feed.change(self.settings(), self._tools(self.session))
+
+    def sent(self, number: int, command: Command) -> None:
+        """Note the number under which reports about a command come."""
+        self._sent[number] = command
+
+    def want(self, options: dict[str, Any]) -> None:
+        """Make a response as soon as none is in progress."""
+        self._wanted = Wanted(options)
+        self._next()
+
+    def create(self, options: dict[str, Any]) -> None:
+        """Make a response.
+
+        Raises:
+            Gemma4Error: one is in progress, or an option asks for what cannot be done.
+        """
+        if self.active:
+            raise refused(
+                "conversation_already_has_active_response",
+                "A response is in progress.",
+                "Wait for response.done, or send response.cancel.",
+            )
+        if options.get("conversation", "auto") != "auto" or options.get("input") is not None:
+            raise refused(
+                "invalid_value",
+                "A response outside the conversation is not supported.",
+                "Leave out response.conversation and response.input.",
+                "response.conversation",
+            )
+        modalities = options.get("output_modalities", self.session["output_modalities"])
+        spoken = not text_only(modalities, self._speaks, "response.output_modalities")
+        limit = options.get("max_output_tokens", self.session["max_output_tokens"])
+        heat = options.get("temperature", self.session.get("temperature"))
+        reply = Reply(
+            max_tokens=token_limit(limit, "response.max_output_tokens"),
+            temperature=temperature_of(heat, "response.temperature"),
+        )
+        tools = self._tools({**self.session, **options}, "response")
+        system, extra = self._instructions(options.get("instructions"))
+        shown = {**self.session, "max_output_tokens": limit}
+        response = self.response = ResponseInProgress(
+            self._new_id("resp"), shown, options.get("metadata"), spoken, self._new_id, self._place
+        )
+        self.events += response.start()
+        if not (self._feed.answerable or extra):
+            self.events += response.fail(
+                refused("nothing_to_answer", "There is nothing to answer.", "Add an item first.")
+            )
+            return
+        self.commands += self._feed.change(replace(self.settings(), system=system), tools)
+        self.commands += self._feed.reply(reply, extra)
+
+    def cancel(self, reason: str) -> None:
+        """Cancel the response in progress.
+
+        Args:
+            reason: "turn_detected" or "client_cancelled".
+        """
+        assert self.response is not None
+        if not self._feed.answering:  # only its voice goes on
+            self.events += self.response.cancel(reason, None, self._usage(self.response.done))
+            self._feed_items()
+        elif not self._cancelling:
+            self._cancelling = reason
+            self.commands.append(Stop(conversation=self._conversation))
+
+    def interrupt_transcript(self) -> None:
+        """Somebody speaks: a transcript that is drawn waits until there is time."""
+        if self._transcribing:
+            self._untranscribed.appendleft(self._transcribing)
+            self._transcribing = ""
+            self.commands.append(Stop(conversation=self._conversation))
+
+    def committed(self, item: RealtimeItem) -> None:
+        """Somebody has said this, and its transcript is wanted if the session asks for it."""
+        if self.session["audio"]["input"]["transcription"] is not None:
+            self._untranscribed.append(item.id)
+
+    def transcribe(self) -> None:
+        """Have the next transcript drawn, if there is time for it."""
+        if self._feed.answering or self._transcribing or self._feed.draft:
+            return
+        while self._untranscribed:
+            item = self._feed.find(self._untranscribed.popleft())
+            if item is not None and len(item.speech):
+                self._transcribing = item.id
+                command = Transcribe(item.speech, conversation=self._conversation)
+                self.commands.append(command)
+                return
+
+    def sound(self, response: ResponseInProgress, pcm: bytes, whole: bool) -> None:
+        """Sound of a response's voice, as `ResponseInProgress.sound`."""
+        self.events += response.sound(pcm, whole)
+        self._after_response(response)
+
+    def failed(self, error: Gemma4Error) -> None:
+        """The response in progress cannot be completed: its voice has failed."""
+        if self.response is not None and self.active:
+            if self._feed.answering:
+                self.commands.append(Stop(conversation=self._conversation))
+            self.events += self.response.fail(error)
+
+    def report(self, report: Report) -> None:
+        """Take a report of the conversation."""
+        event = report.event
+        if isinstance(event, Failed) and event.code in _LOST:
+            self._feed.lost()
+        command = self._sent.get(report.command or 0)
+        if isinstance(event, Finished | Failed):
+            self._sent.pop(report.command or 0, None)
+        if isinstance(command, Reply):
+            self._replied(event)
+        elif isinstance(command, Transcribe):
+            self._transcribed(event)
+        elif isinstance(event, Failed) and event.code not in _LOST:
+            self.events.append(error_event(event.error(), None))
+
+    def _replied(self, event: object) -> None:
+        response = self.response
+        assert response is not None
+        if isinstance(event, Heard):
+            self._heard_relayed(event.text)
+        elif isinstance(event, Token | ToolCall) and not response.over:
+            self.events += response.on(event)
+        elif isinstance(event, Done):
+            self._end(response, event)
+        elif isinstance(event, Failed):
+            if not response.over:
+                self.events += response.fail(event.error())
+            self._cancelling = ""
+            if event.code not in _LOST:
+                self.commands += self._feed.answered(response.items, None)
+            self._after_response(response)
+
+    def _end(self, response: ResponseInProgress, done: Done) -> None:
+        reason, self._cancelling = self._cancelling, ""
+        usage = self._usage(done)
+        if done.reason == "cancelled" and not response.over:
+            reason = reason or "client_cancelled"
+            self.events += response.cancel(reason, done, usage)
+        elif not response.over:
+            self.events += response.finish(done, usage)
+            if reason:  # it had ended before; its voice has not
+                self.events += [] if response.over else response.cancel(reason, done, usage)
+        self.commands += self._feed.answered(response.items, done)
+        self._after_response(response)
+
+    def _after_response(self, response: ResponseInProgress) -> None:
+        if not response.over or self._feed.answering:
+            return
+        self._feed_items()
+        self.settle()
+        self._next()
+        self.transcribe()
+
+    def _feed_items(self) -> None:
+        """The items of a response as they are at its end: their sound has a length now."""
+        assert self.response is not None
+        for item in self.response.items:
+            if self._feed.find(item.id):
+                self._feed.swap(item)
+
+    def _next(self) -> None:
+        if self._wanted is None or self.active or self._feed.answering:
+            return
+        wanted, self._wanted = self._wanted, None
+        try:
+            self.create(wanted.options)
+        except Gemma4Error as error:
+            self.events.append(error_event(error, None))
+
+    def _place(self, item: RealtimeItem) -> str | None:
+        self._feed.draw(item)
+        return self._feed.before(item.id)
+
+    def _transcribed(self, event: object) -> None:
+        item_id = self._transcribing
+        if isinstance(event, Heard) and item_id:
+            self._transcript(item_id, event.text, relayed=False)
+        elif isinstance(event, Failed) and item_id:
+            self.events.append(
+                {
+                    "type": "conversation.item.input_audio_transcription.failed",
+                    "item_id": item_id,
+                    "content_index": 0,
+                    "error": {"type": "server_error", "code": event.code, "message": event.cause},
+                }
+            )
+        if isinstance(event, Finished | Failed):
+            self._transcribing = ""
+            self.transcribe()
+
+    def _heard_relayed(self, text: str) -> None:
+        """What was said since the last answer entered the conversation as this text."""
+        place = self._feed.question_start()
+        heard = [item for item in self._feed.items[place:] if len(item.speech)]
+        for item in heard:
+            self._transcript(item.id, text if item is heard[-1] else "", relayed=True)
+
+    def _transcript(self, item_id: str, text: str, relayed: bool) -> None:
+        item = self._feed.find(item_id)
+        if item is None:
+            return
+        seconds = len(item.speech) * FRAME_MS / 1000
+        self._feed.swap(heard_as(item, text, relayed))
+        if item_id in self._untranscribed:
+            self._untranscribed.remove(item_id)
+        if self.session["audio"]["input"]["transcription"] is None:
+            return
+        at = next(n for n, p in enumerate(item.shown["content"]) if p["type"] == "input_audio")
+        self.events.append(
+            {
+                "type": "conversation.item.input_audio_transcription.completed",
+                "item_id": item_id,
+                "content_index": at,
+                "transcript": text,
+                "usage": {"type": "duration", "seconds": seconds},
+            }
+        )
+
+    def _usage(self, done: Done | None) -> dict[str, Any] | None:
+        if done is None or "prompt_tokens" not in done.stats:
+            return None
+        sound = sum(len(item.speech) for item in self._feed.items)
+        return usage_of(done, sound, sum(item.picture_tokens for item in self._feed.items))
+
+    def settings(self) -> SessionSettings:
+        """How the worker holds the conversation."""
+        return replace(
+            self._settings,
+            system=self.session["instructions"] or None,
+            hearing="auto" if self._hearing == "off" else self._hearing,
+            when_full="stop" if self.session["truncation"] == "disabled" else "drop",
+        )
+
+    def _tools(self, options: dict[str, Any], where: str = "session") -> tuple[dict[str, Any], ...]:
+        if tool_choice(options["tool_choice"], f"{where}.tool_choice") == "none":
+            return ()
+        return tools_of(options["tools"], f"{where}.tools")
+
+    def _instructions(self, given: object) -> tuple[str | None, str]:
+        """The system instruction of a response, and what is added to its question.
+
+        Instructions that only add to the session's are added to the question: the conversation
+        before it stays as it was read.
+        """
+        own = self.session["instructions"]
+        if given is None or given == own:
+            return own or None, ""
+        if not isinstance(given, str):
+            raise refused(
+                "invalid_value",
+                "The instructions are no text.",
+                "Send text.",
+                "response.instructions",
+            )
+        if given.startswith(own):
+            return own or None, given[len(own) :].strip()
+        return given, ""

@@ -1,0 +1,246 @@
+"""The Realtime API on a WebSocket: between a client, the protocol and the engine."""
+
+import asyncio
+import json
+import time
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+from starlette.responses import JSONResponse
+from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
+
+from ...errors import Gemma4Error
+from ...media.images import Picture
+from ...runtime.commands import AddImage, Command
+from ...runtime.reports import Failed, Finished, Report
+from .. import errors
+from ..engine import Engine, ServedConversation, Ticket
+from ..request import Media
+from . import voice
+from .answering import HearingChoice
+from .protocol import RealtimeProtocol
+from .refusals import error_event, refused
+
+SESSION_SECONDS = 6 * 3600
+"""The longest session."""
+QUIET_SECONDS = 0.5
+"""After so long without a word of the client there is time for a transcript."""
+PIECE = 32_000
+"""Characters of base64, 0.5 s of sound, after which others get their turn."""
+UNFINISHED = 24
+"""Commands that may wait; a client that sends more waits itself."""
+UNSENT = 64
+"""Events that may wait for a slow client; then its answer's voice waits."""
+SLOT_SECONDS = 20.0
+"""How long a session waits for a slot."""
+
+
+class RealtimeRoute:
+    """`GET /v1/realtime`. Args: engine: that hears and answers."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    async def __call__(self, socket: WebSocket) -> None:
+        """Serve a client until it leaves."""
+        held = self._engine.conversation()
+        try:
+            conversation = await asyncio.wait_for(held.__aenter__(), SLOT_SECONDS)
+        except (Gemma4Error, TimeoutError) as error:
+            await _deny(socket, error)
+            return
+        try:
+            offered = socket.scope.get("subprotocols", [])
+            await socket.accept("realtime" if "realtime" in offered else None)
+            async with asyncio.timeout(SESSION_SECONDS):
+                await RealtimeConnection(socket, self._engine, conversation).serve()
+        except TimeoutError:
+            await socket.close(1000, "The session has expired.")
+        finally:
+            await held.__aexit__(None, None, None)
+
+
+class RealtimeConnection:
+    """One client.
+
+    Args:
+        socket: accepted.
+        engine: that hears and answers.
+        conversation: holds a slot.
+    """
+
+    def __init__(self, socket: WebSocket, engine: Engine, conversation: ServedConversation) -> None:
+        self._socket, self._engine = socket, engine
+        self._name = conversation.name
+        options = engine.options
+        hearing: HearingChoice = options.settings.hearing if options.live else "off"
+        self._protocol = RealtimeProtocol(
+            engine.name,
+            self._name,
+            self._picture,
+            replace(options.settings, live=True),
+            hearing,
+            speaks=voice.program() is not None,
+            expires_at=int(time.time()) + SESSION_SECONDS,
+        )
+        self._pictures: dict[str, Picture] = {}  # of the event that is taken now
+        self._outgoing: asyncio.Queue[str] = asyncio.Queue()
+        self._pumps: dict[int, asyncio.Task[None]] = {}
+        self._refused = 0
+        self._to_speak = asyncio.Event()
+        self._quiet: asyncio.TimerHandle | None = None
+
+    async def serve(self) -> None:
+        """Take what the client sends until it leaves."""
+        self._flush()
+        others = [asyncio.create_task(work()) for work in (self._send, self._speak)]
+        try:
+            while True:
+                message = await self._socket.receive_text()
+                await self._take(message)
+        except (WebSocketDisconnect, KeyError):  # KeyError: starlette, where it was no text
+            pass
+        finally:
+            if self._quiet is not None:
+                self._quiet.cancel()
+            for task in [*others, *self._pumps.values()]:
+                task.cancel()
+
+    async def _take(self, message: str) -> None:
+        try:
+            event = json.loads(message)
+        except (ValueError, RecursionError):
+            event = None
+        for piece in _pieces(event):
+            await self._read_pictures(piece)
+            self._flush()
+            await asyncio.sleep(0)
+        while len(self._pumps) > UNFINISHED:
+            await asyncio.wait(self._pumps.values(), return_when=asyncio.FIRST_COMPLETED)
+        if self._quiet is not None:
+            self._quiet.cancel()
+        self._quiet = asyncio.get_running_loop().call_later(QUIET_SECONDS, self._rest)
+
+    async def _read_pictures(self, event: object) -> None:
+        """Take an event, once the pictures in it are read: that takes long, and elsewhere."""
+        try:
+            for number, url in _urls(event):
+                media = Media("image", url, param=f"item.content[{number}].image_url")
+                self._pictures[url] = await self._engine.media.picture(
+                    media, self._engine.need_model()
+                )
+            self._protocol.receive(event)
+        except (errors.ApiError, Gemma4Error) as error:
+            known = errors.of(error)
+            named = event.get("event_id") if isinstance(event, dict) else None
+            refusal = refused(known.code, known.message, "", known.param or "")
+            self._protocol.refuse(error_event(refusal, named))
+        self._pictures.clear()
+
+    def _picture(self, url: str, param: str) -> AddImage:
+        return AddImage(self._pictures[url])
+
+    def _rest(self) -> None:
+        self._protocol.quiet()
+        self._flush()
+
+    def _flush(self) -> None:
+        """Send what the protocol has made."""
+        events, commands = self._protocol.take()
+        while events or commands:
+            for event in events:
+                self._outgoing.put_nowait(json.dumps(event, ensure_ascii=False))
+            for command in commands:
+                self._command(command)
+            events, commands = self._protocol.take()
+        if self._protocol.response is not None and self._protocol.response.unspoken:
+            self._to_speak.set()
+
+    def _command(self, command: Command) -> None:
+        try:
+            ticket = self._engine.send(command)
+        except Gemma4Error as error:
+            self._refused -= 1
+            self._protocol.sent(self._refused, command)
+            self._report(self._refused, Failed.of(error))
+            return
+        self._protocol.sent(ticket.number, command)
+        if ticket.number not in self._pumps:  # all frames of an utterance have one
+            pump = self._pumps[ticket.number] = asyncio.create_task(self._pump(ticket))
+            pump.add_done_callback(lambda _: self._pumps.pop(ticket.number, None))
+
+    async def _pump(self, ticket: Ticket) -> None:
+        """Take the reports about a command."""
+        try:
+            async for event in ticket:
+                self._report(ticket.number, event)
+                self._flush()
+        except Gemma4Error as error:
+            self._report(ticket.number, Failed.of(error))
+        else:
+            self._report(ticket.number, Finished())
+        self._flush()
+
+    def _report(self, number: int, event: Any) -> None:
+        self._protocol.report(Report(number, event, self._name))
+
+    async def _send(self) -> None:
+        with suppress(WebSocketDisconnect, RuntimeError):  # the client has left
+            while True:
+                await self._socket.send_text(await self._outgoing.get())
+
+    async def _speak(self) -> None:
+        """Speak the sentences of responses, one after another."""
+        while True:
+            await self._to_speak.wait()
+            self._to_speak.clear()
+            while (response := self._protocol.response) is not None and response.unspoken:
+                text = response.unspoken.popleft()
+                try:
+                    pcm = await voice.spoken(text, *self._protocol.voice)
+                except Gemma4Error as error:
+                    self._protocol.voice_failed(error)
+                    self._flush()
+                    break
+                size = PIECE // 4 * 3
+                pieces = [pcm[at : at + size] for at in range(0, len(pcm), size)] or [b""]
+                for number, piece in enumerate(pieces, 1):
+                    while self._outgoing.qsize() > UNSENT:
+                        await asyncio.sleep(0.02)
+                    self._protocol.sound(response, piece, number == len(pieces))
+                    self._flush()
+
+
+def _pieces(event: object) -> list[object]:
+    """An event; a long sound in pieces."""
+    if isinstance(event, dict) and event.get("type") == "input_audio_buffer.append":
+        audio = event.get("audio")
+        if isinstance(audio, str) and len(audio) > PIECE:
+            cuts = range(0, len(audio), PIECE)
+            return [{**event, "audio": audio[at : at + PIECE]} for at in cuts]
+    return [event]
+
+
+def _urls(event: object) -> list[tuple[int, str]]:
+    """The pictures of an event, with their places in its content."""
+    match event:
+        case {"type": "conversation.item.create", "item": {"content": list(content)}}:
+            return [
+                (number, part["image_url"])
+                for number, part in enumerate(content)
+                if isinstance(part, dict)
+                and part.get("type") == "input_image"
+                and isinstance(part.get("image_url"), str)
+            ]
+    return []
+
+
+async def _deny(socket: WebSocket, error: Exception) -> None:
+    """Refuse a client before the upgrade, with a status."""
+    if isinstance(error, TimeoutError):
+        error = errors.ApiError(429, "All slots are in use.", "server_busy")
+    known = errors.of(error)
+    if socket.application_state is WebSocketState.CONNECTING:
+        answer = JSONResponse(known.body, known.status, known.headers)
+        await socket.send_denial_response(answer)

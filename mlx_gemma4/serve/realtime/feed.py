@@ -1,0 +1,283 @@
+"""Items of a conversation as commands to a worker: what is new as it comes, else all of it. Pure.
+
+A worker appends. What is added at the end is sent at once, so that it is read before a reply is
+asked for. Any other change (an item deleted, inserted or truncated, other instructions or tools)
+opens the conversation with its new turns; what the caches hold of them is not read again. While a
+reply is drawn the conversation is not known yet, and such a change waits for the reply's end.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...events import Done, ToolCall
+from ...runtime.commands import (
+    AddText,
+    AddToolResult,
+    Command,
+    EndSpeech,
+    Hear,
+    Open,
+    PastTurn,
+    Reply,
+    SessionSettings,
+)
+from .items import ItemPart, RealtimeItem, tool_calls
+from .sound_input import FRAME_MS
+
+Frames = NDArray[np.float32]
+
+LIVE_FRAMES = 120_000 // FRAME_MS
+"""Frames of an utterance that are read while they come; the rest of a longer one is read after."""
+
+
+class ConversationFeed:
+    """The items of one conversation, and the commands that keep a worker's at the same state.
+
+    Args:
+        conversation: the worker's name of it.
+        live: send sound as it comes; else when it is committed (`--hearing off`).
+
+    Attributes:
+        items: in order.
+        settings: how the worker holds the conversation; `change` sets them.
+        draft: frames of the utterance that is not committed yet.
+        answering: whether a reply is drawn.
+    """
+
+    def __init__(self, conversation: str, settings: SessionSettings, live: bool = True) -> None:
+        self.items: list[RealtimeItem] = []
+        self.settings = settings
+        self.draft: list[Frames] = []
+        self.answering = False
+        self._conversation = conversation
+        self._live = live
+        self._tools: tuple[Mapping[str, Any], ...] = ()
+        self._drawn: dict[tuple[str, ...], tuple[int, ...]] = {}  # items of a reply -> its ids
+        self._place = 0  # where the next item of the reply goes
+        self._extra = ""  # instructions for one reply
+        self._sent = 0  # frames of the draft that the worker has
+        self._stale = True  # the worker's conversation is another, or is not open
+
+    @property
+    def draft_frames(self) -> int:
+        """How long the draft is."""
+        return sum(map(len, self.draft))
+
+    def speech(self) -> Frames:
+        """The draft's frames (n, 640)."""
+        return np.concatenate(self.draft)
+
+    def question_start(self) -> int:
+        """The place of the first item after the last answer, before a reply has added any."""
+        end = self._place if self.answering else len(self.items)
+        while end and self.items[end - 1].role != "model":
+            end -= 1
+        return end
+
+    def find(self, item_id: str) -> RealtimeItem | None:
+        """The item of this id."""
+        return next((item for item in self.items if item.id == item_id), None)
+
+    def before(self, item_id: str) -> str | None:
+        """The id of the item before this one; None if it is the first."""
+        ids = [item.id for item in self.items]
+        at = ids.index(item_id)
+        return ids[at - 1] if at else None
+
+    def change(
+        self, settings: SessionSettings, tools: Sequence[Mapping[str, Any]]
+    ) -> list[Command]:
+        """Hold the conversation otherwise from now on."""
+        if settings == self.settings and tuple(tools) == self._tools:
+            return []
+        self.settings, self._tools = settings, tuple(tools)
+        return self.rewrite()
+
+    def rewrite(self) -> list[Command]:
+        """Something before the end has changed."""
+        self._stale = True
+        return self._open()
+
+    def lost(self) -> None:
+        """The worker has lost the conversation, and its reply; it is opened when it is needed."""
+        self._stale, self.answering = True, False
+
+    def add(self, item: RealtimeItem, place: int) -> list[Command]:
+        """Add an item, at a place among the items."""
+        last = place == len(self.items)
+        self.items.insert(place, item)
+        self._place += place < self._place
+        if not last or self._stale or not self._appends(item):
+            return self.rewrite()
+        return [self._command(part) for part in item.parts]
+
+    def replace(self, item: RealtimeItem) -> list[Command]:
+        """Put an item in the place of the one with its id."""
+        self.swap(item)
+        return self.rewrite()
+
+    def swap(self, item: RealtimeItem) -> None:
+        """As `replace`, where the worker has it so already: a sound that is heard as text."""
+        at = [one.id for one in self.items].index(item.id)
+        self.items[at] = item
+
+    def delete(self, item_id: str) -> list[Command]:
+        """Delete an item."""
+        at = [one.id for one in self.items].index(item_id)
+        del self.items[at]
+        self._place -= at < self._place
+        return self.rewrite()
+
+    def hear(self, frames: Frames) -> list[Command]:
+        """Take frames (n, 640) of the utterance that is spoken."""
+        self.draft.append(frames)
+        return self._open() if self._stale else self._hear()
+
+    def commit(self, item: RealtimeItem) -> list[Command]:
+        """The utterance is over, and is this item."""
+        commands = [] if self._stale else [*self._hear(ended=True), self._end()]
+        self.draft, self._sent = [], 0
+        self.items.append(item)
+        return commands
+
+    def clear(self) -> list[Command]:
+        """Forget the utterance."""
+        sent, self.draft, self._sent = self._sent, [], 0
+        return self.rewrite() if sent else []
+
+    def reply(self, reply: Reply, extra: str = "") -> list[Command]:
+        """Answer the items; what is spoken and not committed is not part of them.
+
+        Args:
+            reply: how.
+            extra: instructions for this reply alone, at its question's end.
+        """
+        self._stale = self._stale or self._sent > 0
+        draft, self.draft, self._sent = self.draft, [], 0
+        commands = self._open()
+        if extra:
+            self._extra = extra
+            commands.append(AddText(extra, conversation=self._conversation))
+        commands.append(replace(reply, conversation=self._conversation))
+        self.draft = draft
+        self.answering, self._place = True, len(self.items)
+        return [*commands, *self._hear()]
+
+    def draw(self, item: RealtimeItem) -> None:
+        """Put an item of the reply after what it answers; what was added meanwhile comes behind."""
+        self.items.insert(self._place, item)
+        self._place += 1
+
+    def answered(self, items: Sequence[RealtimeItem], done: Done | None) -> list[Command]:
+        """The reply is over.
+
+        Args:
+            items: what it added, by `draw`, as they are now.
+            done: its end; None where it failed.
+        """
+        self.answering = False
+        for item in items:
+            if self.find(item.id):
+                self.swap(item)
+        if done is not None and done.ids:
+            self._drawn[tuple(item.id for item in items)] = done.ids
+        extra, self._extra = self._extra, ""
+        if extra or not items or done is None:  # a reply without items may have left a turn
+            self._stale = True
+        return self._open() if self._stale else []
+
+    @property
+    def answerable(self) -> bool:
+        """Whether there is a question: the last item is not the model's."""
+        rest = [item for item in self.items if item.parts]
+        return bool(rest) and rest[-1].role == "user"
+
+    def _appends(self, item: RealtimeItem) -> bool:
+        """Whether the worker can add this at the end."""
+        if item.role != "user":
+            return False
+        calls = {call.id for call in tool_calls(self._last_reply())}
+        results = [part for part in item.parts if isinstance(part, AddToolResult)]
+        return all(result.call_id in calls for result in results)
+
+    def _last_reply(self) -> list[RealtimeItem]:
+        end = len(self.items)
+        while end and self.items[end - 1].role != "model":
+            end -= 1
+        start = end
+        while start and self.items[start - 1].role == "model":
+            start -= 1
+        return self.items[start:end]
+
+    def _hear(self, ended: bool = False) -> list[Command]:
+        """Send what of the draft was not sent."""
+        if not self.draft or not (ended or (self._live and self._sent < LIVE_FRAMES)):
+            return []
+        frames = np.concatenate(self.draft)[self._sent :]
+        self._sent += len(frames)
+        return [Hear(frames, conversation=self._conversation)] if len(frames) else []
+
+    def _end(self) -> Command:
+        return EndSpeech(conversation=self._conversation)
+
+    def _command(self, part: ItemPart) -> Command:
+        assert not isinstance(part, ToolCall)
+        return replace(part, conversation=self._conversation)
+
+    def _open(self) -> list[Command]:
+        """Open the conversation as it is now, unless the worker has it so or a reply is drawn."""
+        if not self._stale or self.answering:
+            return []
+        self._stale, self._sent = False, 0
+        system, turns, question = self._turns()
+        settings = replace(self.settings, system=system or None)
+        opening = Open(turns, settings, self._tools, conversation=self._conversation)
+        return [opening, *map(self._command, question), *self._hear()]
+
+    def _turns(self) -> tuple[str, tuple[PastTurn, ...], list[ItemPart]]:
+        """The instructions, the turns up to the last answer, and the parts of the open question."""
+        items = [item for item in self.items if item.parts]
+        instructions = [self.settings.system] if self.settings.system else []
+        while items and items[0].role == "system":
+            instructions += [part.text for part in items[0].parts if isinstance(part, AddText)]
+            del items[0]
+        turns: list[PastTurn] = []
+        question: list[ItemPart] = []
+        for role, group in _groups(items):
+            if role == "model":
+                if question:
+                    turns.append(PastTurn("user", tuple(question)))
+                    question = []
+                parts = tuple(part for item in group for part in item.parts)
+                ids = self._drawn.get(tuple(item.id for item in group), ())
+                cut = any(item.shown.get("status") == "incomplete" for item in group)
+                turns.append(PastTurn("model", parts, ids, interrupted=cut))
+            else:
+                question += self._answers([part for item in group for part in item.parts], turns)
+        return "\n\n".join(instructions), tuple(turns), question
+
+    def _answers(self, parts: Sequence[ItemPart], turns: Sequence[PastTurn]) -> Iterator[ItemPart]:
+        """The parts, where a tool's result that comes late, or answers no call, is text."""
+        last = turns[-1].parts if turns else ()
+        calls = {part.id for part in last if isinstance(part, ToolCall)}
+        for part in parts:
+            if isinstance(part, AddToolResult) and part.call_id not in calls:
+                yield AddText(f"The tool call {part.call_id} returned: {part.content}")
+            else:
+                yield part
+
+
+def _groups(items: Sequence[RealtimeItem]) -> Iterator[tuple[str, list[RealtimeItem]]]:
+    """Items of the model and of others, in runs."""
+    run: list[RealtimeItem] = []
+    for item in items:
+        if run and (run[0].role == "model") != (item.role == "model"):
+            yield run[0].role, run
+            run = []
+        run.append(item)
+    if run:
+        yield run[0].role, run

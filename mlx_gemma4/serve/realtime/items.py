@@ -1,0 +1,236 @@
+"""Items of a Realtime conversation, and what they are for a worker. Pure."""
+
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...events import ToolCall
+from ...media.audio import FRAME
+from ...media.images import Picture
+from ...runtime.commands import AddImage, AddSound, AddText, AddToolResult
+from .refusals import refused
+from .sound_input import Resampler, pcm_of
+
+Frames = NDArray[np.float32]
+ReadPicture = Callable[[str, str], AddImage]
+"""Reads the URL of a picture; the second argument is the field that an error names."""
+
+ItemRole = Literal["user", "model", "system"]
+ItemPart = AddText | AddImage | AddSound | AddToolResult | ToolCall
+
+
+@dataclass(frozen=True, eq=False)
+class RealtimeItem:
+    """An item: a message, a call of a tool, or what a tool returned.
+
+    Attributes:
+        id: names it.
+        role: whose turn it belongs to. A tool's result belongs to the user's.
+        parts: what the worker is sent of it.
+        shown: the item as events have it; sound and pictures are left out, clients have them.
+        milliseconds: of an answer that was spoken: how long its sound is.
+    """
+
+    id: str
+    role: ItemRole
+    parts: tuple[ItemPart, ...]
+    shown: dict[str, Any] = field(default_factory=dict)
+    milliseconds: int = 0
+
+    @property
+    def speech(self) -> Frames:
+        """The sound in it, (n, 640); n may be 0."""
+        clips = [part.path for part in self.parts if isinstance(part, AddSound)]
+        found = [clip for clip in clips if isinstance(clip, np.ndarray)]
+        return np.concatenate([np.zeros((0, FRAME), np.float32), *found])
+
+    @property
+    def picture_tokens(self) -> int:
+        """Tokens of the pictures in it."""
+        pictures = [part.image for part in self.parts if isinstance(part, AddImage)]
+        return sum(len(one.patches) for one in pictures if isinstance(one, Picture))
+
+
+def spoken_item(item_id: str, frames: Frames) -> RealtimeItem:
+    """What a user said."""
+    return RealtimeItem(
+        item_id,
+        "user",
+        (AddSound(frames),),
+        {
+            "id": item_id,
+            "object": "realtime.item",
+            "type": "message",
+            "status": "completed",
+            "role": "user",
+            "content": [{"type": "input_audio", "transcript": None}],
+        },
+    )
+
+
+def heard_as(item: RealtimeItem, text: str, relayed: bool) -> RealtimeItem:
+    """The item with its transcript.
+
+    Args:
+        item: what a user said.
+        text: the transcript.
+        relayed: the conversation holds it instead of the sound.
+    """
+    content = [
+        {**part, "transcript": text} if part["type"] == "input_audio" else part
+        for part in item.shown["content"]
+    ]
+    parts = item.parts
+    if relayed:
+        words = (AddText(text),) if text else ()
+        parts = (*(part for part in parts if not isinstance(part, AddSound)), *words)
+    return replace(item, parts=parts, shown={**item.shown, "content": content})
+
+
+def truncated(item: RealtimeItem, milliseconds: int) -> RealtimeItem:
+    """An answer of which only the first milliseconds were played: the text that is in them.
+
+    The words of a voice have no times here: the text is cut in proportion, after a whole word.
+
+    Raises:
+        Gemma4Error: it is no answer that was spoken, or shorter.
+    """
+    if item.role != "model" or not item.milliseconds:
+        raise refused(
+            "invalid_value",
+            f"The item {item.id} has no spoken answer.",
+            "Truncate a spoken answer of the model.",
+            "item_id",
+        )
+    if not 0 <= milliseconds <= item.milliseconds:
+        raise refused(
+            "invalid_value",
+            f"audio_end_ms is {milliseconds}, and the answer has {item.milliseconds} ms.",
+            "Send a place within it.",
+            "audio_end_ms",
+        )
+    text = "".join(part.text for part in item.parts if isinstance(part, AddText))
+    end = len(text) * milliseconds // item.milliseconds
+    while 0 < end < len(text) and not text[end].isspace():
+        end -= 1
+    kept = text[:end].rstrip()
+    content = [{**part, "transcript": kept} for part in item.shown["content"]]
+    return replace(
+        item,
+        parts=(AddText(kept),) if kept else (),
+        shown={**item.shown, "content": content},
+        milliseconds=milliseconds,
+    )
+
+
+def created(item: object, item_id: str, read_picture: ReadPicture) -> RealtimeItem:
+    """The item of a `conversation.item.create`.
+
+    Args:
+        item: as the client sent it.
+        item_id: used where the client chose none.
+        read_picture: reads pictures.
+
+    Raises:
+        Gemma4Error: it is malformed, or of a kind that is not known; `facts["param"]` names where.
+    """
+    if not isinstance(item, dict):
+        raise refused("invalid_value", "The event has no item.", "Send an object.", "item")
+    item_id = str(item.get("id") or item_id)
+    shown: dict[str, Any] = {"id": item_id, "object": "realtime.item", "status": "completed"}
+    match item:
+        case {"type": "message", "role": "user" | "system" | "assistant" as role}:
+            content = item.get("content")
+            parts, shown_content = _content(content, role, read_picture)
+            shown |= {"type": "message", "role": role, "content": shown_content}
+            whose: ItemRole = "model" if role == "assistant" else role
+            return RealtimeItem(item_id, whose, parts, shown)
+        case {"type": "function_call", "name": str(name), "arguments": str(arguments)}:
+            call_id = str(item.get("call_id") or f"call_{item_id}")
+            call = ToolCall(call_id, name, _arguments(arguments))
+            shown |= {"type": "function_call", "call_id": call_id, "name": name}
+            return RealtimeItem(item_id, "model", (call,), shown | {"arguments": arguments})
+        case {"type": "function_call_output", "call_id": str(call_id), "output": str(output)}:
+            shown |= {"type": "function_call_output", "call_id": call_id, "output": output}
+            return RealtimeItem(item_id, "user", (AddToolResult(call_id, output),), shown)
+    raise refused(
+        "invalid_value",
+        f"An item of type {item.get('type')!r} is not known, or lacks a field.",
+        "Send a message with role and content, a function_call, or a function_call_output.",
+        "item",
+    )
+
+
+def tool_calls(items: Iterable[RealtimeItem]) -> list[ToolCall]:
+    """The calls in these items."""
+    return [part for item in items for part in item.parts if isinstance(part, ToolCall)]
+
+
+def _content(
+    content: object, role: str, read_picture: ReadPicture
+) -> tuple[tuple[ItemPart, ...], list[dict[str, Any]]]:
+    """The parts of a message, and how events show them."""
+    if not isinstance(content, list) or not content:
+        raise refused(
+            "invalid_value", "The message has no content.", "Send a list of parts.", "item.content"
+        )
+    parts: list[ItemPart] = []
+    shown: list[dict[str, Any]] = []
+    for number, part in enumerate(content):
+        where = f"item.content[{number}]"
+        match role, part:
+            case "user" | "system", {"type": "input_text", "text": str(text)}:
+                parts.append(AddText(text))
+                shown.append({"type": "input_text", "text": text})
+            case "assistant", {"type": "output_text" | "text", "text": str(text)}:
+                parts.append(AddText(text))
+                shown.append({"type": "output_text", "text": text})
+            case "assistant", {"type": "output_audio", "transcript": str(text)}:
+                parts.append(AddText(text))
+                shown.append({"type": "output_audio", "transcript": text})
+            case "user", {"type": "input_audio", "audio": audio}:
+                parts.append(AddSound(_frames(audio, f"{where}.audio")))
+                transcript = part.get("transcript")
+                shown.append({"type": "input_audio", "transcript": transcript})
+            case "user", {"type": "input_image", "image_url": str(url)}:
+                parts.append(read_picture(url, f"{where}.image_url"))
+                shown.append({"type": "input_image", "detail": part.get("detail") or "auto"})
+            case _:
+                kind = part.get("type") if isinstance(part, dict) else part
+                raise refused(
+                    "invalid_value",
+                    f"A message of {role} cannot hold {str(kind)[:80]!r}.",
+                    "Send input_text, input_audio and input_image from a user, input_text from a "
+                    "system, and output_text from an assistant.",
+                    where,
+                )
+    if role != "system" and not any(not isinstance(p, AddText) or p.text for p in parts):
+        parts = []
+    return tuple(parts), shown
+
+
+def _frames(audio: object, param: str) -> Frames:
+    resampler = Resampler()
+    frames = np.concatenate([resampler.add(pcm_of(audio, param)), resampler.end()])
+    if not len(frames):
+        raise refused("invalid_value", "The sound is empty.", "Send some sound.", param)
+    return frames
+
+
+def _arguments(text: str) -> dict[str, Any]:
+    try:
+        arguments = json.loads(text or "{}")
+    except ValueError:
+        arguments = None
+    if not isinstance(arguments, dict):
+        raise refused(
+            "invalid_value",
+            "The arguments are no JSON object.",
+            "Send the arguments of the call as the text of a JSON object.",
+            "item.arguments",
+        )
+    return arguments

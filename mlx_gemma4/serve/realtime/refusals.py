@@ -1,0 +1,39 @@
+"""What a client asked for wrongly, and the event that reports it. Pure data."""
+
+from typing import Any
+
+from ...errors import Gemma4Error
+
+Event = dict[str, Any]
+"""An event of the Realtime API, as JSON has it."""
+
+
+def refused(code: str, cause: str, remedy: str, param: str = "") -> Gemma4Error:
+    """An error about a client's event.
+
+    Args:
+        code: as the API has it, where it has one for this.
+        cause: why.
+        remedy: what to send instead.
+        param: the field that is wrong, as a path.
+    """
+    return Gemma4Error(code, "The event was refused", cause, remedy, {"param": param})
+
+
+def error_event(error: Gemma4Error, client_event: str | None) -> Event:
+    """The event that reports an error; the remedy is part of its message.
+
+    Args:
+        error: what went wrong.
+        client_event: the id of the event that it answers, where the client chose one.
+    """
+    return {
+        "type": "error",
+        "error": {
+            "type": "server_error" if error.code == "internal_error" else "invalid_request_error",
+            "code": error.code,
+            "message": f"{error.cause} {error.remedy}".strip(),
+            "param": error.facts.get("param") or None,
+            "event_id": client_event,
+        },
+    }

@@ -1,0 +1,307 @@
+"""One response of the Realtime API: events of a reply in, server events out, in the API's order.
+
+Pure. Where the answer is spoken, its sound comes from elsewhere, sentence by sentence (`sound`),
+and what follows a sentence in the response waits for it.
+"""
+
+import base64
+import json
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ...chat.sentences import Sentences
+from ...errors import Gemma4Error
+from ...events import Done, Token, ToolCall
+from ...runtime.commands import AddText
+from .items import RealtimeItem
+from .refusals import Event
+from .session_object import RATE
+
+Object = dict[str, Any]
+
+_INCOMPLETE = {"length": "max_output_tokens", "context": "max_output_tokens"}
+
+
+class ResponseInProgress:
+    """Makes the events of a response.
+
+    Args:
+        response_id: names it.
+        session: the session's object, with what this response has of its own.
+        metadata: echoed.
+        spoken: whether the answer is spoken; else it is text.
+        new_id: makes the ids of items.
+        place: puts an item into the conversation, and returns the id of the item before it.
+
+    Attributes:
+        id: names it.
+        items: what it has added so far.
+        unspoken: sentences to be spoken, for whoever speaks them; each is answered by `sound`.
+        over: whether its last event was made.
+        done: the end of its reply; None while it is drawn, and where it failed.
+    """
+
+    def __init__(
+        self,
+        response_id: str,
+        session: Mapping[str, Any],
+        metadata: object,
+        spoken: bool,
+        new_id: Callable[[str], str],
+        place: Callable[[RealtimeItem], str | None],
+    ) -> None:
+        self.id = response_id
+        self.items: list[RealtimeItem] = []
+        self.unspoken: deque[str] = deque()
+        self.over = False
+        self.done: Done | None = None
+        self._session, self._metadata, self._spoken = session, metadata, spoken
+        self._new_id, self._place = new_id, place
+        self._text = ""  # of the message that is open
+        self._bytes = 0  # of its sound
+        self._open = False
+        self._sentences = Sentences()
+        self._before: str | None = None  # the item before the last one
+        self._awaited = 0  # sentences whose sound is not complete
+        self._later: deque[ToolCall | Callable[[], list[Event]]] = deque()
+
+    def start(self) -> list[Event]:
+        """The first event."""
+        return [{"type": "response.created", "response": self._object("in_progress", None, None)}]
+
+    def on(self, event: Token | ToolCall) -> list[Event]:
+        """What a piece of the reply is for a client."""
+        if isinstance(event, ToolCall):
+            return self._after_sound(event)
+        events = [] if self._open else self._open_message()
+        self._text += event.text
+        kind = "output_audio_transcript" if self._spoken else "output_text"
+        events.append(self._part(f"response.{kind}.delta", delta=event.text))
+        if self._spoken:
+            self._speak(self._sentences.add(event.text))
+        return events
+
+    def sound(self, pcm: bytes, whole: bool) -> list[Event]:
+        """Sound of the sentence that is spoken.
+
+        Args:
+            pcm: 16-bit, 24 kHz; may be empty.
+            whole: it was the last of its sentence.
+        """
+        events: list[Event] = []
+        if self.over or not self._open:
+            return events
+        if pcm:
+            self._bytes += len(pcm)
+            delta = base64.b64encode(pcm).decode()
+            events.append(self._part("response.output_audio.delta", delta=delta))
+        if whole:
+            self._awaited -= 1
+            events += self._go_on()
+        return events
+
+    def finish(self, done: Done, usage: Object | None) -> list[Event]:
+        """The reply is over by itself."""
+        self.done = done
+        if self._spoken:
+            self._speak(self._sentences.finish())
+        reason = _INCOMPLETE.get(done.reason)
+        status = "incomplete" if reason else "completed"
+        details = {"type": "incomplete", "reason": reason} if reason else None
+        return self._after_sound(lambda: self._end(status, details, usage))
+
+    def cancel(self, reason: str, done: Done | None, usage: Object | None) -> list[Event]:
+        """The reply was cancelled.
+
+        Args:
+            reason: "turn_detected" or "client_cancelled".
+            done: its end, where it has one.
+            usage: what it took.
+        """
+        self.done = done or self.done
+        self.unspoken.clear()
+        self._later.clear()
+        return self._end("cancelled", {"type": "cancelled", "reason": reason}, usage)
+
+    def fail(self, error: Gemma4Error) -> list[Event]:
+        """The reply failed."""
+        self.unspoken.clear()
+        details = {
+            "type": "failed",
+            "error": {"type": "server_error", "code": error.code, "message": str(error)},
+        }
+        return self._end("failed", details, None)
+
+    def _after_sound(self, what: ToolCall | Callable[[], list[Event]]) -> list[Event]:
+        if isinstance(what, ToolCall) and self._spoken:
+            self._speak(self._sentences.finish())
+        self._later.append(what)
+        return self._go_on()
+
+    def _go_on(self) -> list[Event]:
+        events: list[Event] = []
+        while self._later and not self._awaited:
+            what = self._later.popleft()
+            events += self._call(what) if isinstance(what, ToolCall) else what()
+        return events
+
+    def _speak(self, sentences: list[str]) -> None:
+        self.unspoken += sentences
+        self._awaited += len(sentences)
+
+    def _open_message(self) -> list[Event]:
+        item_id = self._new_id("item")
+        shown = {
+            "id": item_id,
+            "object": "realtime.item",
+            "type": "message",
+            "status": "in_progress",
+            "role": "assistant",
+            "content": [],
+        }
+        self._open, self._text, self._bytes = True, "", 0
+        part = {"type": "audio", "transcript": ""} if self._spoken else {"type": "text", "text": ""}
+        return [
+            *self._added(RealtimeItem(item_id, "model", (), shown)),
+            self._part("response.content_part.added", part=part),
+        ]
+
+    def _close_message(self, status: str) -> list[Event]:
+        if not self._open:
+            return []
+        self._open = False
+        item, text = self.items[-1], self._text
+        events: list[Event] = []
+        if self._spoken:
+            events.append(self._part("response.output_audio.done"))
+            events.append(self._part("response.output_audio_transcript.done", transcript=text))
+            part: Object = {"type": "audio", "transcript": text}
+            content: Object = {"type": "output_audio", "transcript": text}
+        else:
+            events.append(self._part("response.output_text.done", text=text))
+            part, content = {"type": "text", "text": text}, {"type": "output_text", "text": text}
+        events.append(self._part("response.content_part.done", part=part))
+        shown = {**item.shown, "status": status, "content": [content]}
+        milliseconds = self._bytes * 1000 // (2 * RATE)
+        words = (AddText(text),) if text else ()
+        return events + self._item_done(RealtimeItem(item.id, "model", words, shown, milliseconds))
+
+    def _call(self, call: ToolCall) -> list[Event]:
+        events = self._close_message("completed")
+        item_id = self._new_id("item")
+        arguments = json.dumps(dict(call.arguments), ensure_ascii=False)
+        shown = {
+            "id": item_id,
+            "object": "realtime.item",
+            "type": "function_call",
+            "status": "in_progress",
+            "name": call.name,
+            "call_id": call.id,
+            "arguments": "",
+        }
+        events += self._added(RealtimeItem(item_id, "model", (call,), shown))
+        where = {
+            "response_id": self.id,
+            "item_id": item_id,
+            "output_index": len(self.items) - 1,
+            "call_id": call.id,
+        }
+        kind = "response.function_call_arguments"
+        events.append({"type": f"{kind}.delta", **where, "delta": arguments})
+        events.append({"type": f"{kind}.done", **where, "name": call.name, "arguments": arguments})
+        shown = {**shown, "status": "completed", "arguments": arguments}
+        return events + self._item_done(RealtimeItem(item_id, "model", (call,), shown))
+
+    def _added(self, item: RealtimeItem) -> list[Event]:
+        self.items.append(item)
+        self._before = self._place(item)
+        index = len(self.items) - 1
+        return [
+            {
+                "type": "response.output_item.added",
+                "response_id": self.id,
+                "output_index": index,
+                "item": item.shown,
+            },
+            {
+                "type": "conversation.item.added",
+                "previous_item_id": self._before,
+                "item": item.shown,
+            },
+        ]
+
+    def _item_done(self, item: RealtimeItem) -> list[Event]:
+        self.items[-1] = item
+        return [
+            {
+                "type": "response.output_item.done",
+                "response_id": self.id,
+                "output_index": len(self.items) - 1,
+                "item": item.shown,
+            },
+            {
+                "type": "conversation.item.done",
+                "previous_item_id": self._before,
+                "item": item.shown,
+            },
+        ]
+
+    def _part(self, kind: str, **fields: object) -> Event:
+        return {
+            "type": kind,
+            "response_id": self.id,
+            "item_id": self.items[-1].id,
+            "output_index": len(self.items) - 1,
+            "content_index": 0,
+            **fields,
+        }
+
+    def _end(self, status: str, details: Object | None, usage: Object | None) -> list[Event]:
+        self.over = True
+        events = self._close_message("completed" if status == "completed" else "incomplete")
+        finished = self._object(status, details, usage)
+        return [*events, {"type": "response.done", "response": finished}]
+
+    def _object(self, status: str, details: Object | None, usage: Object | None) -> Object:
+        sound = self._session["audio"]["output"]
+        return {
+            "object": "realtime.response",
+            "id": self.id,
+            "status": status,
+            "status_details": details,
+            "output": [item.shown for item in self.items],
+            "conversation_id": self._session["conversation_id"],
+            "output_modalities": ["audio" if self._spoken else "text"],
+            "max_output_tokens": self._session["max_output_tokens"],
+            "audio": {"output": {"format": sound["format"], "voice": sound["voice"]}},
+            "usage": usage,
+            "metadata": self._metadata,
+        }
+
+
+def usage_of(done: Done, sound_tokens: int, image_tokens: int) -> Object:
+    """The `usage` of a response; `cached_tokens` is what was in the cache when speech ended.
+
+    Args:
+        done: the end of its reply.
+        sound_tokens: how many of the prompt are sound: one a frame of 40 ms.
+        image_tokens: how many are pictures.
+    """
+    prompt = int(done.stats.get("prompt_tokens", 0))
+    cached = prompt - int(done.stats.get("new_prompt_tokens", prompt))
+    drawn = int(done.stats.get("reply_tokens", 0))
+    sound, pictures = min(sound_tokens, prompt), min(image_tokens, prompt)
+    text = max(prompt - sound - pictures, 0)
+    return {
+        "total_tokens": prompt + drawn,
+        "input_tokens": prompt,
+        "output_tokens": drawn,
+        "input_token_details": {
+            "text_tokens": text,
+            "audio_tokens": sound,
+            "image_tokens": pictures,
+            "cached_tokens": cached,
+        },
+        "output_token_details": {"text_tokens": drawn, "audio_tokens": 0},
+    }

@@ -1,0 +1,256 @@
+"""The session of the Realtime API as JSON: its defaults, and what `session.update` changes. Pure.
+
+https://platform.openai.com/docs/api-reference/realtime-client-events/session/update, the shape of
+2025-08 ("GA"). An update is merged into the session; what cannot be done is refused by its field.
+"""
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+from ...chat.tools import is_tool
+from ..realtime.refusals import refused
+
+Object = dict[str, Any]
+
+RATE = 24_000
+"""Samples a second of sound in both directions: 16-bit PCM, little-endian, mono."""
+_PCM = {"type": "audio/pcm", "rate": RATE}
+
+_SERVER_VAD: Object = {
+    "type": "server_vad",
+    "threshold": 0.5,
+    "prefix_padding_ms": 300,
+    "silence_duration_ms": 500,
+    "idle_timeout_ms": None,
+    "create_response": True,
+    "interrupt_response": True,
+}
+_SEMANTIC_VAD: Object = {
+    "type": "semantic_vad",
+    "eagerness": "auto",
+    "create_response": True,
+    "interrupt_response": True,
+}
+EAGERNESS = {"low": 800, "medium": 500, "high": 300, "auto": 500}
+"""Milliseconds of quiet after which a turn is over: `semantic_vad` is mapped to the gate."""
+
+# fields of the API before 2025-08; to ignore them would change what a client asked for
+_OLD = {
+    "modalities": "output_modalities",
+    "voice": "audio.output.voice",
+    "input_audio_format": "audio.input.format",
+    "output_audio_format": "audio.output.format",
+    "input_audio_transcription": "audio.input.transcription",
+    "turn_detection": "audio.input.turn_detection",
+    "max_response_output_tokens": "max_output_tokens",
+}
+
+
+def new_session(session_id: str, model: str, expires_at: int, speaks: bool) -> Object:
+    """The session as it is before a client changes it.
+
+    Args:
+        session_id: names it.
+        model: the model's name.
+        expires_at: when it ends, in seconds since 1970.
+        speaks: whether a voice is installed; without one answers are text.
+    """
+    return {
+        "type": "realtime",
+        "object": "realtime.session",
+        "id": session_id,
+        "model": model,
+        "output_modalities": ["audio" if speaks else "text"],
+        "instructions": "",
+        "tools": [],
+        "tool_choice": "auto",
+        "max_output_tokens": "inf",
+        "tracing": None,
+        "truncation": "auto",
+        "prompt": None,
+        "expires_at": expires_at,
+        "include": None,
+        "audio": {
+            "input": {
+                "format": dict(_PCM),
+                "transcription": None,
+                "noise_reduction": None,
+                "turn_detection": dict(_SERVER_VAD),
+            },
+            "output": {"format": dict(_PCM), "voice": "default", "speed": 1.0},
+        },
+    }
+
+
+def updated(session: Object, changes: object, speaks: bool) -> Object:
+    """Merge an update into a session; fields that it does not have stay.
+
+    Args:
+        session: as it is; it is not changed.
+        changes: the `session` of the event.
+        speaks: whether a voice is installed.
+
+    Raises:
+        Gemma4Error: a field has a wrong value, or asks for what cannot be done; `facts["param"]`
+            names it.
+    """
+    given = _object(changes, "session")
+    for old, new in _OLD.items():
+        if old in given:
+            raise refused(
+                "unknown_parameter",
+                f"session.{old} is of the API before August 2025.",
+                f"Use session.{new}.",
+                f"session.{old}",
+            )
+    if given.get("type", "realtime") != "realtime":
+        raise _unsupported("session.type", given["type"], '"realtime"')
+    result = copy.deepcopy(session)
+    own = {name: value for name, value in given.items() if name not in ("id", "object", "type")}
+    _merge(result, own)
+    _check(result, speaks)
+    if "turn_detection" in given.get("audio", {}).get("input", {}):
+        wanted = given["audio"]["input"]["turn_detection"]
+        before = session["audio"]["input"]["turn_detection"]
+        result["audio"]["input"]["turn_detection"] = _turn_detection(before or {}, wanted)
+    return result
+
+
+def tools_of(tools: object, param: str) -> tuple[Object, ...]:
+    """The tools of a session or of a response as chat completions have them.
+
+    Raises:
+        Gemma4Error: one is no function, or malformed.
+    """
+    if not isinstance(tools, list):
+        raise _unsupported(param, tools, "a list of functions")
+    declared = []
+    for number, tool in enumerate(tools):
+        where = f"{param}[{number}]"
+        if _object(tool, where).get("type") != "function":
+            raise _unsupported(f"{where}.type", tool.get("type"), '"function"')
+        wrapped = {"type": "function", "function": {k: v for k, v in tool.items() if k != "type"}}
+        if not is_tool(wrapped):
+            raise refused(
+                "invalid_value",
+                f"{where} is malformed.",
+                "A function has a name, and parameters that are a JSON schema.",
+                where,
+            )
+        declared.append(wrapped)
+    return tuple(declared)
+
+
+def text_only(modalities: object, speaks: bool, param: str) -> bool:
+    """Whether answers are text alone. Raises Gemma4Error if they cannot be what is asked for."""
+    if modalities == ["text"]:
+        return True
+    if modalities not in (["audio"], ["text", "audio"], ["audio", "text"]):
+        raise _unsupported(param, modalities, '["text"] or ["audio"]')
+    if not speaks:
+        raise refused(
+            "voice_missing",
+            "Answers cannot be spoken: this computer has no voice.",
+            'Set output_modalities to ["text"], or install espeak-ng where the server runs.',
+            param,
+        )
+    return False
+
+
+def token_limit(value: object, param: str) -> int | None:
+    """`max_output_tokens` as a number; None for "inf". Raises Gemma4Error for anything else."""
+    if value in (None, "inf"):
+        return None
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise _unsupported(param, value, 'a number of 1 or more, or "inf"')
+    return value
+
+
+def temperature_of(value: object, param: str) -> float | None:
+    """A temperature, which is no field of the API but understood. Raises Gemma4Error."""
+    if value is None:
+        return None
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= 2:
+        raise _unsupported(param, value, "a number from 0 to 2")
+    return float(value)
+
+
+def _check(session: Object, speaks: bool) -> None:
+    text_only(session["output_modalities"], speaks, "session.output_modalities")
+    token_limit(session["max_output_tokens"], "session.max_output_tokens")
+    temperature_of(session.get("temperature"), "session.temperature")
+    tools_of(session["tools"], "session.tools")
+    tool_choice(session["tool_choice"], "session.tool_choice")
+    if not isinstance(session["instructions"], str):
+        raise _unsupported("session.instructions", session["instructions"], "text")
+    both = _object(session["audio"], "session.audio")
+    for side in ("input", "output"):
+        sound = _object(both.get(side), f"session.audio.{side}")
+        form = _object(sound.get("format"), f"session.audio.{side}.format")
+        if form.get("type") != "audio/pcm" or form.get("rate", RATE) != RATE:
+            raise _unsupported(
+                f"session.audio.{side}.format", form, '{"type": "audio/pcm", "rate": 24000}'
+            )
+    speed = session["audio"]["output"].get("speed")
+    if not isinstance(speed, int | float) or not 0.25 <= speed <= 1.5:
+        raise _unsupported("session.audio.output.speed", speed, "a number from 0.25 to 1.5")
+
+
+def tool_choice(value: object, param: str) -> str:
+    """Check how tools are chosen: "auto" or "none".
+
+    Raises:
+        Gemma4Error: it is something else. A call cannot be forced.
+    """
+    if value not in ("auto", "none"):
+        raise _unsupported(param, value, '"auto" or "none"')
+    return str(value)
+
+
+def _turn_detection(before: Object, wanted: object) -> Object | None:
+    """Turn detection after an update that has it; None: by hand."""
+    param = "session.audio.input.turn_detection"
+    if wanted is None:
+        return None
+    wanted = _object(wanted, param)
+    kind = wanted.get("type", before.get("type", "server_vad"))
+    defaults = {"server_vad": _SERVER_VAD, "semantic_vad": _SEMANTIC_VAD}.get(str(kind))
+    if defaults is None:
+        raise _unsupported(f"{param}.type", kind, '"server_vad", "semantic_vad" or null')
+    start = before if before.get("type") == kind else defaults
+    merged = {**start, **wanted, "type": kind}
+    if merged.get("idle_timeout_ms") is not None:
+        raise _unsupported(f"{param}.idle_timeout_ms", merged["idle_timeout_ms"], "null")
+    if kind == "semantic_vad" and str(merged["eagerness"]) not in EAGERNESS:
+        raise _unsupported(f"{param}.eagerness", merged["eagerness"], ", ".join(EAGERNESS))
+    if kind == "server_vad":
+        quiet, threshold = merged["silence_duration_ms"], merged["threshold"]
+        if not isinstance(quiet, int | float) or not 100 <= quiet <= 10_000:
+            raise _unsupported(f"{param}.silence_duration_ms", quiet, "100 to 10000")
+        if not isinstance(threshold, int | float) or not 0 < threshold < 1:
+            raise _unsupported(f"{param}.threshold", threshold, "a number between 0 and 1")
+        padding = merged["prefix_padding_ms"]
+        if not isinstance(padding, int | float) or not 0 <= padding <= 5_000:
+            raise _unsupported(f"{param}.prefix_padding_ms", padding, "0 to 5000")
+    return merged
+
+
+def _merge(into: Object, changes: Mapping[str, Any]) -> None:
+    for name, value in changes.items():
+        if isinstance(value, Mapping) and isinstance(into.get(name), dict):
+            _merge(into[name], value)
+        else:
+            into[name] = copy.deepcopy(value)
+
+
+def _object(value: object, param: str) -> Object:
+    if not isinstance(value, dict):
+        raise _unsupported(param, value, "an object")
+    return value
+
+
+def _unsupported(param: str, value: object, allowed: str) -> Exception:
+    return refused(
+        "invalid_value", f"{param} is {str(value)[:80]!r}.", f"Allowed: {allowed}.", param
+    )

@@ -1,0 +1,174 @@
+"""Sound that a client appends: base64 PCM of 24 kHz -> frames of 16 kHz -> what is speech.
+
+Pure but for the detector. Everything is counted in samples that came, never by a clock.
+"""
+
+import base64
+import binascii
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import soxr
+from numpy.typing import NDArray
+
+from ...capture.speechgate import SpeechGate
+from ...media.audio import FRAME
+from ...media.audio import RATE as MODEL_RATE
+from ...runtime.live import EverythingGate, Gate
+from .refusals import refused
+from .session_object import EAGERNESS, RATE
+
+Frames = NDArray[np.float32]
+
+FRAME_MS = 1000 * FRAME // MODEL_RATE
+_OPENING = 4  # frames that the gate takes to be sure, and that are therefore always kept
+
+
+@dataclass(frozen=True)
+class SpeechStarted:
+    """Somebody speaks since `at_ms` of the sound that came."""
+
+    at_ms: int
+
+
+@dataclass(frozen=True, eq=False)
+class SpeechFrames:
+    """Frames (n, 640) to hear."""
+
+    frames: Frames
+
+
+@dataclass(frozen=True)
+class SpeechStopped:
+    """An utterance is over; `at_ms` is where its last frame ends."""
+
+    at_ms: int
+
+
+SpeechEvent = SpeechStarted | SpeechFrames | SpeechStopped
+
+
+class Resampler:
+    """16-bit PCM of 24 kHz, in pieces of any size, to frames of 16 kHz.
+
+    The frames are those that the whole sound has, wherever the pieces end.
+    """
+
+    def __init__(self) -> None:
+        self._odd = b""
+        self._samples: Frames = np.zeros(0, np.float32)
+        self._restart()
+
+    def add(self, pcm: bytes) -> Frames:
+        """The frames (n, 640) that are whole now, float32 in [-1, 1]; n may be 0."""
+        pcm = self._odd + pcm  # a piece may end in the middle of a sample
+        self._odd = pcm[len(pcm) - len(pcm) % 2 :]
+        samples = np.frombuffer(pcm[: len(pcm) - len(pcm) % 2], "<i2").astype(np.float32) / 32768
+        return self._cut(self._stream.resample_chunk(samples))
+
+    def end(self) -> Frames:
+        """The rest, its last frame padded with zeros; what comes next is another sound."""
+        rest = self._cut(self._stream.resample_chunk(np.zeros(0, np.float32), last=True))
+        if len(self._samples):
+            padded = np.pad(self._samples, (0, FRAME - len(self._samples)))
+            rest = np.concatenate([rest, padded[None]])
+        self._restart()
+        return rest
+
+    def _cut(self, samples: Frames) -> Frames:
+        together = np.concatenate([self._samples, np.clip(samples, -1, 1)])
+        whole = len(together) // FRAME
+        self._samples = together[whole * FRAME :]
+        return together[: whole * FRAME].reshape(whole, FRAME)
+
+    def _restart(self) -> None:
+        self._stream = soxr.ResampleStream(RATE, MODEL_RATE, 1, dtype="float32")
+        self._samples = np.zeros(0, np.float32)
+        self._odd = b""
+
+
+class SoundInput:
+    """What a client appends, as speech.
+
+    Args:
+        make_gate: makes the gate of a turn detection as the session has it; `gate_of` does.
+        turn_detection: of the session; None: the client commits by hand, and all is let through.
+    """
+
+    def __init__(
+        self,
+        turn_detection: dict[str, Any] | None,
+        make_gate: Callable[[dict[str, Any] | None], Gate] | None = None,
+    ) -> None:
+        self._make_gate = make_gate or gate_of
+        self._resampler = Resampler()
+        self._frames = 0  # that came, spoken or not
+        self._speaking = False
+        self.set(turn_detection)
+
+    def set(self, turn_detection: dict[str, Any] | None) -> None:
+        """Detect turns otherwise from here on."""
+        self.by_hand = turn_detection is None
+        self._gate = self._make_gate(turn_detection)
+        self._speaking = False
+
+    def add(self, pcm: bytes) -> Iterator[SpeechEvent]:
+        """Take sound, and return what of it is speech, in order."""
+        for frame in self._resampler.add(pcm):
+            self._frames += 1
+            for passed in self._gate.add(frame[None]):
+                if passed is None:
+                    yield self._stop()
+                    continue
+                if not self._speaking:
+                    self._speaking = True
+                    if not self.by_hand:
+                        yield SpeechStarted((self._frames - len(passed)) * FRAME_MS)
+                self._last = self._frames
+                yield SpeechFrames(passed)
+
+    def commit(self) -> Iterator[SpeechFrames]:
+        """End the utterance here, whether or not a pause was heard."""
+        rest = self._resampler.end()
+        self._frames += len(rest)
+        if len(rest) and (self.by_hand or self._speaking):
+            yield SpeechFrames(rest)
+        self._gate.shut()
+        self._speaking = False
+
+    def clear(self) -> None:
+        """Forget what was said since the last end."""
+        self._resampler.end()
+        self._gate.shut()
+        self._speaking = False
+
+    def _stop(self) -> SpeechStopped:
+        self._speaking = False
+        return SpeechStopped(self._last * FRAME_MS)
+
+
+def pcm_of(audio: object, param: str = "audio") -> bytes:
+    """The bytes of base64. Raises Gemma4Error, for a client, if it is something else."""
+    try:
+        if isinstance(audio, str):
+            return base64.b64decode(audio, validate=True)
+    except (binascii.Error, ValueError):
+        pass
+    raise refused("invalid_value", "The sound is not base64.", "Send 16-bit PCM of 24 kHz.", param)
+
+
+def gate_of(turn_detection: dict[str, Any] | None) -> Gate:
+    """The gate of a session's turn detection; by hand, everything passes."""
+    if turn_detection is None:
+        return EverythingGate()
+    if turn_detection["type"] == "semantic_vad":
+        return SpeechGate(closes_after=EAGERNESS[turn_detection["eagerness"]] / 1000)
+    kept = math.ceil((turn_detection.get("prefix_padding_ms") or 0) / FRAME_MS)
+    return SpeechGate(
+        closes_after=turn_detection["silence_duration_ms"] / 1000,
+        likely=turn_detection["threshold"],
+        kept=_OPENING + kept,
+    )

@@ -1,0 +1,314 @@
+"""`gemma4 get`: from a local Hub that serves the tiny model under the 12B's name."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from huggingface_hub import constants
+
+import mlx_gemma4 as g4
+from mlx_gemma4 import cli
+from mlx_gemma4.convert import get
+from mlx_gemma4.convert.convert import partial, verify
+from mlx_gemma4.footprint import device
+from mlx_gemma4.footprint.estimate import Machine, mac
+from mlx_gemma4.hub import cache as hub_cache
+from mlx_gemma4.hub import catalog, disk, installed
+from tests.hub.server import COMMIT, Hub
+
+NAME = "google/gemma-4-12B-it"
+TINY = Path(__file__).parents[2] / "assets/tiny"
+GEMMA4 = "from mlx_gemma4.cli import main; raise SystemExit(main())"
+WEIGHTS = "model.safetensors"
+
+
+@pytest.fixture
+def published(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> Hub:
+    """The Hub with the tiny model as the 12B, and a computer that it fits."""
+    hub.files[NAME] = {path.name: path.read_bytes() for path in TINY.iterdir() if path.is_file()}
+    monkeypatch.setattr(device, "this", lambda: mac(16))
+    return hub
+
+
+def run(*arguments: str) -> int:
+    return cli.main(["get", *arguments])
+
+
+def json_lines(text: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def command(hub: Hub, *arguments: str) -> "subprocess.Popen[bytes]":
+    """Start it as a process of its own."""
+    variables = {"HF_ENDPOINT": hub.url, "HF_HUB_CACHE": constants.HF_HUB_CACHE}
+    return subprocess.Popen(
+        [sys.executable, "-c", GEMMA4, "get", *arguments],
+        env=os.environ | variables,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+
+
+def test_it_is_quantized_checked_and_found_by_its_name(
+    published: Hub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("--yes") == 0
+    folder = Path(capsys.readouterr().out.strip())
+    assert folder == installed.folder() / "gemma-4-12B-it-8bit"
+    assert verify(folder)["commit"] == COMMIT
+    assert catalog.default() == NAME
+    for name in (NAME, "gemma-4-12b-it", folder.name, str(folder)):
+        assert catalog.resolve(name) == folder
+    assert g4.load(NAME).config.quantization["bits"] == 8
+    assert not partial(folder).exists() and hub_cache.installed(NAME) is None
+
+
+def test_what_it_takes_is_told_before_the_first_byte_of_weights(
+    published: Hub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("--dry-run", "--json") == 0
+    (line,) = json_lines(capsys.readouterr().out)
+    plan = line["plan"]
+    files = published.files[NAME]
+    needed = [n for n in files if n in (*hub_cache.SETTINGS, WEIGHTS)]
+    assert plan["download"] == sum(len(files[name]) for name in needed)
+    assert plan["recipe"] == "8bit" and plan["context"] == 8192
+    assert None not in published.asked("cdn")  # headers alone
+    assert not Path(plan["folder"]).parent.exists()
+
+
+@pytest.mark.parametrize(
+    ("memory", "recipe", "context"),
+    [("16GB", "4bit", 237_312), ("18", "4bit", 262_144), ("32GB", "6bit", 262_144)],
+)
+def test_another_machine_is_told_what_it_would_get_without_the_hub(
+    hub: Hub,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    memory: str,
+    recipe: str,
+    context: int,
+) -> None:
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    assert run("--memory", memory) == 0
+    told = capsys.readouterr().out
+    assert f"{NAME} as {recipe} for a Mac with" in told and f"{context:,} tokens" in told
+    assert "23.92 GB to download" in told and "Nothing was downloaded" in told
+
+
+def test_a_machine_that_is_too_small_is_told_what_would_do(
+    published: Hub, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    assert run("--memory", "8GB") == 2
+    told = capsys.readouterr().err
+    assert "a Mac with 8 GB has 5.73 GB" in told and "needs a Mac with 16 GB" in told
+    assert "gemma4 --model tiny" in told
+
+
+def test_a_killed_run_goes_on_where_it_was(
+    published: Hub, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    published.chunk, published.pause = 65536, 0.02
+    total = len(published.files[NAME][WEIGHTS])
+    with command(published, "--yes", "--recipe", "4bit") as process:
+        while not any("bytes" not in (r or "") for r in published.asked("cdn")):
+            time.sleep(0.01)
+            assert process.poll() is None, process.stderr
+        begun = published.sent
+        while published.sent - begun < total // 2:
+            time.sleep(0.01)
+            assert process.poll() is None
+        process.send_signal(signal.SIGKILL)
+    came = get.unfinished()[NAME]
+    assert came > total // 4
+    published.pause = 0.0
+    published.requests.clear()
+    assert run("--yes", "--recipe", "4bit", "--json") == 0
+    *steps, last = json_lines(capsys.readouterr().out)
+    assert steps[0]["plan"]["held"] == came
+    (resumed,) = [r for r in published.asked("cdn") if (r or "").endswith("-")]
+    assert resumed is not None and int(resumed.removeprefix("bytes=").rstrip("-")) > total // 4
+    assert {step["stage"] for step in steps[1:]} == {"download", "quantize", "check"}
+    verify(Path(last["folder"]))
+    assert not get.unfinished()
+
+
+def test_ctrl_c_keeps_what_came(published: Hub) -> None:
+    published.chunk, published.pause = 65536, 0.02
+    with command(published, "--yes") as process:
+        while None not in published.asked("cdn"):
+            time.sleep(0.01)
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert b"What has come is kept" in said and b"Traceback" not in said
+    assert NAME in get.unfinished()
+
+
+def test_what_was_begun_is_finished_at_its_commit_though_the_hub_has_a_newer_one(
+    published: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cut_in_the_middle(published)
+    published.commit = "f" * 40
+    assert run("--yes") == 0
+    assert verify(catalog.resolve(NAME))["commit"] == COMMIT
+
+
+def test_a_file_that_changed_between_two_tries_comes_again(published: Hub) -> None:
+    cut_in_the_middle(published)
+    work = partial(installed.folder() / "gemma-4-12B-it-8bit") / "source" / f"{WEIGHTS}.part"
+    work.write_bytes(bytes(work.stat().st_size))
+    assert run("--yes") == 0
+    verify(catalog.resolve(NAME))
+
+
+def test_a_commit_that_the_hub_has_no_more_is_begun_again(published: Hub) -> None:
+    cut_in_the_middle(published)
+    published.commit, published.forgets = "f" * 40, True
+    assert run("--yes") == 0
+    assert verify(catalog.resolve(NAME))["commit"] == "f" * 40
+
+
+def cut_in_the_middle(hub: Hub) -> None:
+    """Run it, and let the connection go for good after some of the weights."""
+    hub.only_whole = True
+    hub.cut_after = [1_000_000, 0, 0]
+    assert run("--yes") == 2
+    hub.cut_after = []
+    assert 500_000 < get.unfinished()[NAME]
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        ("corrupt", "does not have the hash"),
+        ("unreachable", "The Hub cannot be reached"),
+        ("token", "401"),
+        ("refused token", "The token is refused (status 401"),
+        ("missing", "404"),
+        ("gated", "Accept them at"),
+        ("offline", "HF_HUB_OFFLINE is set"),
+        ("disk", "The disk is too small"),
+        ("memory", "does not fit into the memory"),
+    ],
+)
+def test_what_can_go_wrong_is_one_error_and_leaves_nothing_half_made(
+    published: Hub,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    fault: str,
+    said: str,
+) -> None:
+    match fault:
+        case "corrupt":
+            published.corrupt = {WEIGHTS}
+        case "unreachable":
+            monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+        case "token" | "refused token":
+            published.token = "hf_right"
+            if fault == "refused token":
+                monkeypatch.setenv("HF_TOKEN", "hf_wrong")
+        case "missing":
+            del published.files[NAME]
+        case "gated":
+            published.gated = {NAME}
+        case "offline":
+            monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+        case "disk":
+            usage = shutil.disk_usage("/")._replace(free=disk.SPARE + 100_000)
+            monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+        case "memory":
+            small = Machine("a small computer", 1_000_000, "a rule", "cpu", 4)
+            monkeypatch.setattr(device, "this", lambda: small)
+    assert run("--yes") == 2
+    told = capsys.readouterr().err
+    assert said in told and told.count("Error:") == 1
+    assert not list(installed.made())
+    if fault not in ("corrupt",):
+        assert None not in published.asked("cdn") and not get.unfinished()
+
+
+def test_with_the_right_token_it_comes(published: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    published.token = "hf_right"
+    monkeypatch.setenv("HF_TOKEN", "hf_right")
+    assert run("--yes") == 0
+    assert catalog.resolve(NAME)
+
+
+def test_what_is_here_is_not_downloaded_again(
+    published: Hub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("--yes") == 0
+    published.requests.clear()
+    capsys.readouterr()
+    assert run() == 0
+    assert "on this machine already" in capsys.readouterr().err
+    assert not published.requests
+    assert run("tiny") == 0
+
+
+def test_a_folder_of_ones_own_is_found_by_the_name_too(published: Hub, tmp_path: Path) -> None:
+    assert run("--yes", "--to", str(tmp_path / "disk/twelve"), "--recipe", "4bit") == 0
+    assert catalog.resolve(NAME) == tmp_path / "disk/twelve" == catalog.resolve("twelve")
+    assert run("--yes", "--recipe", "8bit") == 0
+    assert catalog.resolve(NAME) == tmp_path / "disk/twelve"  # the package's own recipe
+    assert catalog.resolve("gemma-4-12B-it-8bit").parent == installed.folder()
+
+
+def test_nobody_is_asked_where_there_is_no_terminal(
+    published: Hub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run() == 2
+    assert "Add --yes" in capsys.readouterr().err
+    assert None not in published.asked("cdn")
+
+
+def test_a_quantized_model_comes_as_it_is_and_is_listed_and_removed(
+    published: Hub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    repo = "mlx-community/gemma-4-12B-it-4bit"
+    quantized = TINY.with_name("tiny-4bit")
+    published.files[repo] = {path.name: path.read_bytes() for path in quantized.iterdir()}
+    assert run(repo, "--yes") == 0
+    folder = catalog.resolve(repo)
+    assert folder == hub_cache.installed(repo)
+    capsys.readouterr()
+    assert cli.main(["models", "--json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert (row["source"], row["recipe"]) == (repo, "")
+    assert row["bytes"] == sum(path.stat().st_size for path in folder.iterdir())
+    assert cli.main(["models", "remove", repo]) == 2  # nobody can be asked
+    assert cli.main(["models", "remove", repo, "--yes"]) == 0
+    assert "are free again" in capsys.readouterr().out
+    assert not folder.exists() and not list(installed.made())
+    with pytest.raises(g4.Gemma4Error, match="gemma4 get"):
+        catalog.resolve(repo)
+
+
+def test_what_came_of_a_download_is_listed_and_removed(
+    published: Hub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cut_in_the_middle(published)
+    capsys.readouterr()
+    assert cli.main(["models"]) == 0
+    assert f"{NAME}  not complete" in capsys.readouterr().out
+    assert cli.main(["models", "remove", NAME, "--yes"]) == 0
+    assert not get.unfinished() and not list(installed.folder().iterdir())
+    assert cli.main(["models", "remove", NAME, "--yes"]) == 2
+
+
+def test_a_folder_that_convert_made_is_found_by_its_name(
+    published: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["convert", NAME, "--low-disk", "--recipe", "6bit"]) == 0
+    assert catalog.resolve(NAME) == tmp_path / "gemma-4-12B-it-6bit"
