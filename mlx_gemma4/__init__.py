@@ -121,6 +121,28 @@ def load(
     return model
 
 
+def exchange_adapter(model: "Gemma4", name: str | _Path) -> bool:
+    """Put the adapter of MODEL:ADAPTER, or none, on a model that is loaded.
+
+    Returns:
+        Whether it is that MODEL; if not, it is as it was. Caches of it must not be used again.
+
+    Raises:
+        Gemma4Error: there is no such model or adapter, or the two do not fit.
+    """
+    from .checkpoint import adapted, adapters
+    from .hub import catalog, installed_adapters
+
+    base, adapter = installed_adapters.split(name)
+    if catalog.resolve(base) != model.folder:
+        return False
+    if adapter is None:
+        adapted.detach(model)
+    else:
+        adapted.attach(model, adapters.read(installed_adapters.find(adapter)))
+    return True
+
+
 def __getattr__(name: str) -> _Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -110,7 +110,7 @@ def model_of(options: argparse.Namespace) -> str:
     chosen: str = options.model or catalog.default()
     if options.model is None and chosen == catalog.DEMONSTRATION:
         tell("No --model given: this is the tiny demonstration model, not Gemma.")
-    return chosen
+    return f"{chosen}:{options.adapter}" if getattr(options, "adapter", None) else chosen
 
 
 # what several commands have
@@ -119,6 +119,12 @@ MODEL = Option(
     "--model",
     "a model's folder or name; without it what `gemma4 get` brought, else the tiny "
     "demonstration model",
+    "NAME|FOLDER",
+)
+ADAPTER = Option(
+    "--adapter",
+    "what `gemma4 tune` has made: its folder, or the name that it is installed under; also "
+    "--model MODEL:ADAPTER",
     "NAME|FOLDER",
 )
 IMAGE_TOKENS = Option(
@@ -132,7 +138,7 @@ MAX_TOKENS = Option("--max-tokens", "the most tokens to answer (1024)", "N", int
 TEMPERATURE = Option("--temperature", "0 for the likeliest answer, 1 for more variety", "T", float)
 SEED = Option("--seed", "with the same seed the answer is the same", "N", int)
 SYSTEM = Option("--system", "an instruction before the question", "TEXT")
-ANSWER = (MODEL, IMAGE_TOKENS, MAX_TOKENS, TEMPERATURE, SEED, SYSTEM)
+ANSWER = (MODEL, ADAPTER, IMAGE_TOKENS, MAX_TOKENS, TEMPERATURE, SEED, SYSTEM)
 """Who answers, and how."""
 JSON = Option("--json", "print one JSON object: answer, thought, tool calls, counts and speeds")
 DEBUG = Option("--debug", "show where an error came from")

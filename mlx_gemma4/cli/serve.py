@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import Gemma4Error
-from ..hub import catalog
 from . import options as shared
 from .options import Option, command
-from .streams import put, tell
+from .streams import put
 
 if TYPE_CHECKING:
     import uvicorn
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 OPTIONS = (
     shared.MODEL,
+    shared.ADAPTER,
     Option("--host", "the address to listen at (127.0.0.1); others need a key", "ADDRESS"),
     Option("--port", "the port (8080); 0 for any that is free", "N", int, default=8080),
     Option("--slots", "conversations whose rows are held in memory (2)", "N", int, default=2),
@@ -75,8 +75,6 @@ def _serve(options: argparse.Namespace) -> None:
         raise Gemma4Error(
             "setting_out_of_range", "--slots is out of range", f"It is {options.slots}.", "1 to 8."
         )
-    if options.model is None:
-        tell("No --model given: this is the tiny demonstration model, not Gemma.")
     log = Path(options.log) if options.log else None
     logging.basicConfig(
         filename=log, level=logging.INFO if log else logging.ERROR,
@@ -85,7 +83,7 @@ def _serve(options: argparse.Namespace) -> None:
     if log is None:  # errors that matter are printed, or answered
         logging.getLogger("uvicorn").setLevel(logging.CRITICAL)
     settings = EngineOptions(
-        model=str(options.model or catalog.DEMONSTRATION),
+        model=shared.model_of(options),
         slots=options.slots,
         force=options.force,
         settings=_settings(options),

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import Gemma4Error
-from ..hub import catalog
+from ..hub import catalog, installed_adapters
 from . import options as shared
 from .options import Option, command, named
 from .streams import ProgressLine, put, tell
@@ -43,6 +43,7 @@ OPTIONS = (
     shared.IMAGE_TOKENS,
     Option("--eval", "lines that are not learned, to measure on", "FILE"),
     Option("--seed", "with the same seed the weights are the same", "N", int, default=0),
+    Option("--install", "the name under which --adapter and MODEL:NAME find it", "NAME"),
     Option("--resume", "continue a run that was stopped"),
     Option("--dry-run", "check the data, and show what it holds; train nothing"),
     Option("--force", "load the model even if it does not fit into the memory"),
@@ -73,9 +74,9 @@ def _tune(options: argparse.Namespace) -> None:
     folder = Path(options.o or f"adapter-{Path(options.data).resolve().stem}")
     if not options.resume and not options.dry_run:
         refuse_old(folder)
-    if options.model is None:
-        tell("No --model given: this is the tiny demonstration model, not Gemma.")
-    name = options.model or catalog.DEMONSTRATION
+    if options.install:
+        installed_adapters.check_name(options.install)
+    name = shared.model_of(options)
     lines = Lines(*(_lines(one, name) for one in (options.data, options.replay, options.eval)))
     model, notes = load_noted(name, options.force)
     for note in notes:
@@ -95,7 +96,10 @@ def _tune(options: argparse.Namespace) -> None:
         )
     _warn_of_slow_blas()
     train(job, folder, options.resume)
-    put(str(folder))
+    if options.install:
+        put(str(installed_adapters.install(folder, options.install)))
+    else:
+        put(str(folder))
 
 
 def train(job: "TuningJob", folder: Path, resume: bool) -> None:

@@ -16,7 +16,7 @@ import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import load
+from .. import exchange_adapter, load
 from ..errors import Gemma4Error
 from ..events import Event, Heard
 from ..generation.prefill_decode import CHUNK
@@ -89,15 +89,22 @@ class Slots:
         self._drawn: DrawnReplies | None = None
 
     def load(self, command: commands.Load) -> Reporting:
-        """Load a model.
+        """Load a model; where only the adapter is another one, the weights stay.
 
         Raises:
             Gemma4Error: it cannot be loaded.
         """
+        kept, notes = self._model, list[str]()
         self.close()  # two models need not fit beside each other
         yield None
         began = time.perf_counter()
-        self._model, notes = load_noted(command.model, command.force)
+        if kept is not None and exchange_adapter(kept, command.model):
+            self._model = kept
+        else:
+            kept = None
+            gc.collect()
+            mx.clear_cache()
+            self._model, notes = load_noted(command.model, command.force)
         self._limit, self._drawn = command.slots, None
         for note in notes:
             yield Noted(note)
