@@ -68,6 +68,7 @@ def add(commands: "argparse._SubParsersAction[Any]") -> None:
 
 def _tune(options: argparse.Namespace) -> None:
     _check_numbers(options)
+    from ..footprint import device, summary, training
     from ..runtime.slots import load_noted
     from ..tune.job import Lines, TuningJob, refuse_old
 
@@ -78,6 +79,7 @@ def _tune(options: argparse.Namespace) -> None:
         installed_adapters.check_name(options.install)
     name = shared.model_of(options)
     lines = Lines(*(_lines(one, name) for one in (options.data, options.replay, options.eval)))
+    place, known = device.this(), summary.of(name).model  # before the weights take their part
     model, notes = load_noted(name, options.force)
     for note in notes:
         tell(note)
@@ -85,8 +87,13 @@ def _tune(options: argparse.Namespace) -> None:
     job = TuningJob(model, str(name), lines, settings, options.image_tokens, options.longest)
     show = ProgressLine()
     job.check(lambda what, done, of: show.step(f"Checking {what.replace('_', '-')}", done, of))
-    for line in summary(job):
+    for line in contents(job):
         tell(line)
+    own = (options.rank, options.last_layers)
+    need = training.need(known, place, job.longest, *own)
+    tell(f"A step takes up to {need.total / 1e9:.2f} GB, of {place.budget / 1e9:.2f} GB.")
+    if not options.force:
+        training.check(known, place, job.longest, *own)
     if options.dry_run:
         return
     if not lines.replay:
@@ -95,18 +102,18 @@ def _tune(options: argparse.Namespace) -> None:
             "(--replay FILE)."
         )
     _warn_of_slow_blas()
-    train(job, folder, options.resume)
+    train(job, folder, *training.way(known, place, job.longest, *own), options.resume)
     if options.install:
         put(str(installed_adapters.install(folder, options.install)))
     else:
         put(str(folder))
 
 
-def train(job: "TuningJob", folder: Path, resume: bool) -> None:
+def train(job: "TuningJob", folder: Path, recompute: bool, together: int, resume: bool) -> None:
     """Train, with a line of progress."""
     show, began, done = ProgressLine(), time.perf_counter(), 0
     step = None
-    for step in job.train(folder, recompute=False, resume=resume):
+    for step in job.train(folder, recompute, together, resume):
         done += step.conversations
         seconds = time.perf_counter() - began
         show.show(progress(step, done, seconds))
@@ -132,7 +139,7 @@ def progress(step: "TrainingStep", conversations: int, seconds: float) -> str:
     )
 
 
-def summary(job: "TuningJob") -> list[str]:
+def contents(job: "TuningJob") -> list[str]:
     """Write what the lines hold."""
     return [_held(name.replace("_", "-"), data) for name, data in job.sets.items()]
 

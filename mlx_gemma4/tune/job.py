@@ -86,8 +86,10 @@ class TuningJob:
                 self.sets[name] = data
                 report(name, done, len(lines))
 
-    def train(self, folder: Path, recompute: bool, resume: bool = False) -> Iterator[TrainingStep]:
-        """Train, and write the adapter at the end.
+    def train(
+        self, folder: Path, recompute: bool, together: int, resume: bool = False
+    ) -> Iterator[TrainingStep]:
+        """Train, and write the adapter at the end; arguments as of `Trainer`.
 
         Raises:
             Gemma4Error: the folder has another run, the disk is full, or a loss is not finite.
@@ -107,7 +109,13 @@ class TuningJob:
         )
         get = self.sets.get
         trainer = Trainer(
-            self.model, self.sets["data"], get("replay"), get("held_out"), settings, recompute, 1024
+            self.model,
+            self.sets["data"],
+            get("replay"),
+            get("held_out"),
+            settings,
+            recompute,
+            together,
         )
         if began is not None:
             trainer.restore(began)
@@ -121,6 +129,11 @@ class TuningJob:
                 yield step
             adapters.write(self.adapter(), folder)
             (folder / state.FILE).unlink(missing_ok=True)
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest conversation."""
+        return max(one.tokens for data in self.sets.values() for one in data.figures)
 
     def adapter(self) -> Adapter:
         """What is trained so far."""

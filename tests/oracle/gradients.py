@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -27,8 +28,12 @@ MATRICES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "dow
 def products(gradient: np.ndarray) -> np.ndarray:
     """(PRODUCTS + 1,) float64: the length, then the products."""
     flat = gradient.astype(np.float64).ravel()
-    directions = uniform(f"direction:{gradient.shape}", (PRODUCTS, flat.size))
-    return np.concatenate([[np.linalg.norm(flat)], directions @ flat])
+    return np.concatenate([[np.linalg.norm(flat)], _directions(gradient.shape) @ flat])
+
+
+@cache
+def _directions(shape: tuple[int, ...]) -> np.ndarray:
+    return uniform(f"direction:{shape}", (PRODUCTS, int(np.prod(shape))))
 
 
 def difference(ours: np.ndarray, theirs: np.ndarray) -> float:

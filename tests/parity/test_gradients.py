@@ -152,4 +152,5 @@ def test_conversations_side_by_side_have_the_gradients_of_each(build: Build) -> 
     parts = [dict(tree_flatten(tree)) for _, tree in alone]
     for name, gradient in tree_flatten(whole):
         expected = parts[0][name] + parts[1][name] + parts[2][name]
-        assert mx.linalg.norm(gradient - expected) <= 1e-4 * mx.linalg.norm(expected), name
+        size = max(mx.linalg.norm(expected).item(), 1e-2)  # that of a last scalar is 0
+        assert mx.linalg.norm(gradient - expected) <= 1e-4 * size, name
