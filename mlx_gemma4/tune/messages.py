@@ -158,17 +158,21 @@ class LineReader:
                 f"It has {path.name}, and this model has no weights for {medium}.",
                 "Use a model folder with them, or leave the line out.",
             )
+        try:
+            return self._medium(kind, path)
+        except Gemma4Error as error:
+            remedy = error.remedy
+            if error.code == "sound_too_long":
+                remedy = "Cut it, and write a line for each piece."
+            raise unusable(where, f"{path.name}: {error.cause}", remedy) from error
+
+    def _medium(self, kind: str, path: Path) -> Part:
         if kind == "image":
             return ImagePart(patches(path, self._image_tokens))
         if kind == "video":
             film = film_of(path)
             return VideoPart(tuple((time, patches(one, FRAME_TOKENS)) for time, one in film))
-        samples = read_sound(path).samples
-        try:
-            (clip,) = clips(samples, LIMIT_SECONDS)
-        except Gemma4Error as error:
-            remedy = "Cut it, with what belongs to each piece."
-            raise unusable(where, f"{path.name}: {error.cause}", remedy) from error
+        (clip,) = clips(read_sound(path).samples, LIMIT_SECONDS)
         return SoundPart(frames(clip))
 
 
