@@ -12,7 +12,7 @@ define ask
 @echo
 endef
 
-.PHONY: help demo test lint check wheel-smoke format bench score shots clean nightly structure
+.PHONY: cluster help demo test lint check wheel-smoke format bench score shots clean nightly structure
 
 help:
 	@echo "make demo    ask the tiny model about a picture, a sound, and both together"
@@ -42,6 +42,10 @@ PROCESSES ?= 2
 nightly: .venv/ready-dev
 	@$(BIN)/python -m tools.schedules --schedules 10000 --seed $(SEED) --processes $(PROCESSES)
 	@$(BIN)/python -m tools.planted_faults --seed $(SEED)
+
+# every folder on every cut, in processes of this machine
+cluster: .venv/ready-dev
+	@GEMMA4_WHOLE_CLUSTER=1 $(BIN)/python -m pytest tests/cluster/test_same_logits.py
 
 structure: .venv/ready-dev
 	@$(BIN)/python -m tools.structure

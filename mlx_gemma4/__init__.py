@@ -15,6 +15,7 @@
 Importing this package imports none of its modules, and not MLX: a name is loaded when it is used.
 """
 
+from collections.abc import Callable as _Callable
 from importlib import import_module as _import_module
 from pathlib import Path as _Path
 from typing import TYPE_CHECKING as _TYPE_CHECKING
@@ -25,6 +26,7 @@ __version__ = "0.1.0"
 if _TYPE_CHECKING:
     import mlx.core as mx
 
+    from .cluster.hosts import Hosts as Hosts
     from .errors import Gemma4Error as Gemma4Error
     from .events import ContextLow as ContextLow
     from .events import Done as Done
@@ -49,6 +51,7 @@ _HOMES = {
     "Gemma4": "model.gemma4",
     "Gemma4Error": "errors",
     "Heard": "events",
+    "Hosts": "cluster.hosts",
     "Moved": "events",
     "Session": "session.session",
     "Thought": "events",
@@ -68,6 +71,8 @@ def load(
     mask_rule: "MaskRule" = "official",
     force: bool = False,
     download: bool = False,
+    hosts: "Hosts | None" = None,
+    progress: "_Callable[[str, int, int], object]" = lambda host, done, total: None,
 ) -> "Gemma4":
     """Load a model.
 
@@ -81,6 +86,8 @@ def load(
         mask_rule: "official", or "forward" to agree with transformers' `forward` (`attention`).
         force: load it even if it does not fit into the memory (`gemma4 fit`).
         download: get it from the Hub where it is not on this machine.
+        hosts: other computers that hold a part of its layers (docs/several-macs.md).
+        progress: called with a host, and how many of its bytes were sent, of how many.
 
     Raises:
         Gemma4Error: there is no such model, it cannot be loaded, or it does not fit. Code
@@ -90,6 +97,7 @@ def load(
     from .checkpoint import adapted, adapters
     from .checkpoint.load import as_dtype, load_folder
     from .errors import Gemma4Error
+    from .footprint import held
     from .footprint.device import check_fits
     from .hub import catalog, installed_adapters
     from .model.attention import check_rule
@@ -99,6 +107,10 @@ def load(
     folder_or_name, named = installed_adapters.split(folder_or_name)
     chosen = adapter or named
     change = None if chosen is None else adapters.read(installed_adapters.find(chosen))
+    if change is not None and hosts is not None:
+        raise adapters.unusable(
+            "Other computers hold a part of the layers.", "Merge it: `gemma4 convert --adapter`."
+        )
     try:
         folder = catalog.resolve(folder_or_name)
     except Gemma4Error as error:
@@ -108,12 +120,20 @@ def load(
 
         folder = download_fitting(str(folder_or_name), force)
 
-    def check(*given: _Any) -> None:
-        if not force:
-            check_fits(str(folder), *given)
+    def check(config: _Any, tensors: _Any) -> None:
+        check_fits(str(folder), config, tensors, force)
 
-    model = load_folder(folder, wanted, check=check)
-    model.mask_rule = mask_rule
+    if hosts is not None:
+        from .cluster.spread import load_spread
+
+        model: Gemma4 = load_spread(folder, hosts, wanted, mask_rule, force, progress)
+    else:
+        try:
+            model = load_folder(folder, wanted, check=check)
+        except BaseException:
+            held.release()
+            raise
+        model.mask_rule = mask_rule
     model.folder = folder
     model.package = catalog.package_of(folder)
     if change is not None:

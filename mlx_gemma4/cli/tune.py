@@ -69,7 +69,7 @@ def add(commands: "argparse._SubParsersAction[Any]") -> None:
 def _tune(options: argparse.Namespace) -> None:
     _check_numbers(options)
     from ..footprint import device, summary, training
-    from ..runtime.slots import load_noted
+    from ..runtime.loading import load_noted
     from ..tune.job import Lines, TuningJob, refuse_old
 
     folder = Path(options.o or f"adapter-{Path(options.data).resolve().stem}")

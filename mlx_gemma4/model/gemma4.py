@@ -11,7 +11,9 @@ from mlx.utils import tree_flatten
 from numpy.typing import ArrayLike
 
 from ..errors import Gemma4Error
-from ..limits import SCORE_LIMIT, SLACK, TRAINING_SCORE_LIMIT
+from ..limits import SCORE_LIMIT as SCORE_LIMIT
+from ..limits import SLACK as SLACK
+from ..limits import TRAINING_SCORE_LIMIT
 from . import cpu_backend, metal, one_row, training
 from .attention import MaskRule, Step, pieces
 from .cache import Cache
@@ -155,14 +157,18 @@ class Gemma4(nn.Module):
         Raises:
             Gemma4Error: the context is full.
         """
+        return self.language_model.model.norm(self.states(inputs, cache, score_limit))
+
+    def states(self, inputs: Inputs, cache: Cache, score_limit: int = SCORE_LIMIT) -> mx.array:
+        """As `hidden`, before the final norm: what the last layer gives."""
         offset, length = cache.offset, len(inputs)
         dtype, head_dim = inputs.embeddings.dtype, self.config.text_config.global_head_dim
         streams = self.mask_rule == "official" and not cache.quantized
         streams = streams and metal.streams_scores(length, dtype, head_dim)
         step = self._step(offset, inputs.blocks, score_limit, streams)
-        hidden = self.language_model.model(inputs.embeddings, step, cache)
+        states = self.language_model.model(inputs.embeddings, step, cache)
         cache.offset = offset + length
-        return hidden
+        return states
 
     def training_hidden(
         self,

@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 
 from ..chat.messages import ImagePart, SoundPart
+from ..cluster.hosts import Hosts as Hosts
 from ..events import Thought, ToolCall
+from ..media.images import Picture
 from ..media.sources import Source
 from ..media.video import Film
 
@@ -24,18 +26,19 @@ SLOTS = 8
 PARK_BYTES = 4 << 30
 """Bytes on disk that parked conversations may take together."""
 
-Pictures = Source | Pillow.Image | NDArray[np.generic]
-"""A picture: its file, or its pixels."""
+Pictures = Source | Pillow.Image | NDArray[np.generic] | Picture
+"""A picture: its file, its pixels, or as the model sees it."""
 
 
 @dataclass(frozen=True)
 class SessionSettings:
-    """How a conversation is held: the arguments of `Session` of the same names, and two more.
+    """How a conversation is held: the arguments of `Session` of the same names, and three more.
 
     Attributes:
         park: the folder in which KV rows are parked when a conversation is idle or closed; None
             parks nothing.
         park_bytes: the most bytes that all conversations parked there may take.
+        live: somebody may speak at any time: while it is open, others are read in short chunks.
     """
 
     system: str | None = None
@@ -47,6 +50,7 @@ class SessionSettings:
     context: int | None = None
     park: str | Path | None = None
     park_bytes: int = PARK_BYTES
+    live: bool = False
 
 
 @dataclass(frozen=True)
@@ -58,12 +62,14 @@ class Load:
         force: load it even if it does not fit into the memory.
         slots: the most conversations whose rows are held, open or kept.
         grammars: build what `Reply.grammar` needs now, in a thread, instead of with the first one.
+        hosts: other computers that hold a part of its layers.
     """
 
     model: str | Path
     force: bool = False
     slots: int = SLOTS
     grammars: bool = False
+    hosts: Hosts | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -208,6 +214,7 @@ class Reply(InConversation):
     grammar: Mapping[str, Any] | None = None
     must_call: tuple[str, ...] = ()
     may_call: bool = True
+    stop: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,19 +6,17 @@ Lives on the worker's one thread.
 import gc
 import logging
 import time
-import warnings
 from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 
 import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import exchange_adapter, load
+from .. import exchange_adapter
 from ..errors import Gemma4Error
-from ..events import Event, Heard
+from ..events import Event
 from ..generation.prefill_decode import CHUNK
 from ..media.audio import RATE, read_sound
 from ..model.gemma4 import Gemma4
@@ -27,7 +25,9 @@ from ..session.prefix_store import PrefixStore
 from ..session.reply import DrawnReplies
 from ..session.rows import common
 from ..session.session import Session
+from ..session.transcriber import heard
 from . import commands
+from .loading import load_noted
 from .past import MediaCache, turns_of
 from .reports import Figures, ImageAdded, Loaded, Noted, Reading, Rereading, WorkerEvent
 
@@ -37,7 +37,7 @@ Reporting = Generator[Event | WorkerEvent | None]
 log = logging.getLogger(__name__)
 
 SHORT_CHUNK = 256
-"""Tokens in a chunk of prefill while somebody speaks, or waits for a spoken reply, elsewhere."""
+"""Tokens in a chunk of prefill while somebody speaks or may, or waits for a reply, elsewhere."""
 
 FEW = 64
 """Rows that are not worth to be taken over: to read them takes no longer than anything else."""
@@ -78,15 +78,20 @@ class Slots:
 
     Args:
         urgent: whether somebody speaks, or waits for a spoken reply, besides a conversation.
+        lost: called, from a thread, when a computer with layers of the model is lost.
     """
 
-    def __init__(self, urgent: Callable[[str], bool]) -> None:
+    def __init__(
+        self, urgent: Callable[[str], bool], lost: Callable[[Gemma4Error], object]
+    ) -> None:
         self._urgent = urgent
+        self._lost = lost
         self._model: Gemma4 | None = None
         self._slots: dict[str, Slot] = {}
         self._media = MediaCache()
         self._limit = commands.SLOTS
         self._drawn: DrawnReplies | None = None
+        self._spread = False  # other computers hold a part of the model
 
     def load(self, command: commands.Load) -> Reporting:
         """Load a model; where only the adapter is another one, the weights stay.
@@ -94,7 +99,8 @@ class Slots:
         Raises:
             Gemma4Error: it cannot be loaded.
         """
-        kept, notes = self._model, list[str]()
+        alone = command.hosts is None and not self._spread
+        kept, notes = self._model if alone else None, list[str]()
         self.close()  # two models need not fit beside each other
         yield None
         began = time.perf_counter()
@@ -104,10 +110,12 @@ class Slots:
             kept = None
             gc.collect()
             mx.clear_cache()
-            self._model, notes = load_noted(command.model, command.force)
-        self._limit, self._drawn = command.slots, None
+            self._model, notes = load_noted(command.model, command.force, command.hosts)
+        self._limit, self._drawn, self._spread = command.slots, None, command.hosts is not None
         for note in notes:
             yield Noted(note)
+        if (crew := getattr(self._model, "crew", None)) is not None:
+            crew.watchers.add(self._lost)
         if command.grammars:
             prepare_grammars(self._model)
         config = self._model.config
@@ -157,7 +165,7 @@ class Slots:
             case commands.Reply():
                 yield from self._reply(command, cancelled)
             case commands.Transcribe(frames):
-                yield from self._transcribe(conversation, frames, cancelled)
+                yield from heard(self._session(conversation).transcribing(frames), cancelled)
             case commands.Discard():
                 self._session(conversation).discard()
         yield from self.notices(conversation)
@@ -311,8 +319,17 @@ class Slots:
             context=settings.context,
             drawn=self._drawn,
         )
-        session.set_chunk(lambda: SHORT_CHUNK if self._urgent(conversation) else CHUNK)
+        session.set_chunk(lambda: SHORT_CHUNK if self._hurries(conversation) else CHUNK)
         return session
+
+    def _hurries(self, conversation: str) -> bool:
+        """Whether somebody else speaks or may at any time, or waits for a spoken reply."""
+        live = (
+            slot.settings.live and not slot.kept
+            for name, slot in self._slots.items()
+            if name != conversation
+        )
+        return self._urgent(conversation) or any(live)
 
     def _close(self, conversation: str, keep: bool = False) -> None:
         slot = self._slots.pop(conversation, None)
@@ -337,18 +354,6 @@ class Slots:
         self._media.keep(image, tokens, picture)  # opening the conversation reads it again
         return ImageAdded(picture.original, picture.size, len(picture.patches), picture.notes)
 
-    def _transcribe(
-        self, conversation: str, frames: NDArray[np.float32], cancelled: Callable[[], bool]
-    ) -> Reporting:
-        with closing(self._session(conversation).transcribing(frames)) as steps:
-            while not cancelled():
-                try:
-                    next(steps)
-                except StopIteration as end:
-                    yield Heard(end.value)
-                    return
-                yield None
-
     def _reply(self, command: commands.Reply, cancelled: Callable[[], bool]) -> Reporting:
         slot = self._slot(command.conversation)
         slot.rereading, slot.parked, slot.waits = 0, False, False
@@ -363,6 +368,7 @@ class Slots:
             grammar=command.grammar,
             must_call=command.must_call,
             may_call=command.may_call,
+            stop=command.stop,
         )
         with closing(reply):
             for step in reply:
@@ -382,15 +388,6 @@ class Slots:
                 "Open it first.",
             )
         return self._slots[conversation]
-
-
-def load_noted(model: str | Path, force: bool) -> tuple[Gemma4, list[str]]:
-    """Load a model, and return what it warned of; arguments and errors are those of `load`."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("ignore")
-        warnings.simplefilter("always", UserWarning)
-        loaded = load(model, force=force)
-    return loaded, [str(warning.message) for warning in caught]
 
 
 def _nothing_loaded() -> Gemma4Error:

@@ -182,6 +182,13 @@ class Routes:
         status = "loading" if engine.loaded is None else "ok"
         return JSONResponse({"status": status}, 503 if engine.loaded is None else 200)
 
+    async def metrics(self, http: HttpRequest) -> Response:
+        """Figures for Prometheus."""
+        engine = self._engine
+        gauges = {"requests_waiting": engine.waiting, "slots_busy": engine.busy}
+        gauges |= {"slots": engine.options.slots, "model_loaded": int(engine.loaded is not None)}
+        return Response(engine.metrics.text(gauges), media_type="text/plain; version=0.0.4")
+
     async def models(self, http: HttpRequest) -> Response:
         """The one model."""
         return JSONResponse({"object": "list", "data": [self._model()]})

@@ -234,7 +234,7 @@ class Conversation:
         if rules.any:
             constraint = yield from unless(cancelled, rules.constraint(), quiet=True)
         seconds = time.perf_counter() - began_prompt
-        reply = DrawnReply(self._tokenizer, self._model.config, opening)
+        reply = DrawnReply(self._tokenizer, self._model.config, opening, rules.stop)
         interrupted, turn = True, None
         try:
             with closing(self.cache.draw(logits, sampler, limit, cancelled, constraint)) as drawn:
