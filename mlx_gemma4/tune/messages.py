@@ -135,7 +135,7 @@ class LineReader:
         wanted = [p for p in parts if not isinstance(p, TextPart) or p.text.strip()]
         if not wanted:
             what = "The answer is empty" if role == "model" else "It is empty"
-            raise unusable(where, f"{what}.", "Write what it says, or leave the line out.")
+            raise unusable(where, f"{what}.", "Write its content, or leave the line out.")
         return tuple(wanted)
 
     def _part(self, folder: Path, part: Any, where: str) -> Part:

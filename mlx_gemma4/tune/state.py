@@ -99,7 +99,7 @@ def load(folder: Path, run: Run) -> State:
             "run_changed",
             "The run cannot be resumed",
             f"It was started with {changed}.",
-            "Give the same command as then with --resume, or another folder (-o).",
+            "Repeat that command with --resume, or choose another folder (-o).",
         )
     step = tensors.pop("step")
     parts: Any = tree_unflatten(list(tensors.items()))
