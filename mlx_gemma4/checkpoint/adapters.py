@@ -14,6 +14,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -58,18 +59,28 @@ class Adapter:
         """The modules that it changes."""
         return sorted({name.rpartition(".")[0] for name in self.tensors})
 
-    def change(self, path: str) -> mx.array:
-        """What a LoRA adds to the weight of a module: (outputs, inputs), float32."""
-        a, b = (self.tensors[f"{path}.{leaf}"].astype(mx.float32) for leaf in ("lora_a", "lora_b"))
-        return self.scale * (a @ b).T
+    @property
+    def digest(self) -> str:
+        """A name for what it changes."""
+        found = sha256(repr((self.rank, self.scale, self.kind)).encode())
+        for name, tensor in sorted(self.tensors.items()):
+            found.update(name.encode() + np.array(tensor.astype(mx.float32)).tobytes())
+        return found.hexdigest()[:16]
 
-    def merged(self, path: str, weight: mx.array) -> mx.array:
-        """The weight of a module (outputs, inputs) with the change, float32."""
-        weight = weight.astype(mx.float32) + self.change(path)
+    def merged(self, path: str, weight: mx.array, start: int = 0) -> mx.array:
+        """The weight of a module (outputs, inputs) with the change, float32.
+
+        Args:
+            weight: all its rows, or some.
+            start: the number of the first of them.
+        """
+        rows = slice(start, start + len(weight))
+        a, b = (self.tensors[f"{path}.{leaf}"].astype(mx.float32) for leaf in ("lora_a", "lora_b"))
+        weight = weight.astype(mx.float32) + self.scale * (a @ b[:, rows]).T
         if self.kind == "lora":
             return weight
         length = mx.linalg.norm(weight, axis=1)
-        return (self.tensors[f"{path}.m"].astype(mx.float32) / length)[:, None] * weight
+        return (self.tensors[f"{path}.m"][rows].astype(mx.float32) / length)[:, None] * weight
 
 
 def read(folder: Path | str) -> Adapter:

@@ -21,7 +21,7 @@ from ..model.gemma4 import Gemma4
 from . import lora, state
 from .data import Data, Writer, check
 from .schedule import TuneSettings
-from .sources import Line
+from .sources import Line, lines_of
 from .state import Run
 from .train import Trainer, TrainingStep
 
@@ -140,6 +140,19 @@ class TuningJob:
         chosen = self.settings
         facts = {"base": self._name, "settings": asdict(chosen), "lines": len(self.lines.data)}
         return lora.adapter_of(self.model, chosen.rank, chosen.scale, chosen.kind, facts)
+
+
+def held_data(model: Gemma4, path: Path, limit: int | None = None) -> Data:
+    """Lines of a file, checked, for measuring a model on.
+
+    Raises:
+        Gemma4Error: lines cannot be used.
+    """
+    config, tokenizer = model.config, Tokenizer.from_folder(model.folder)
+    longest = config.text_config.max_position_embeddings
+    writer = Writer(config, tokenizer, config.image_tokens, longest)
+    *_, (_, data) = check(lines_of(path, "")[:limit], writer)
+    return data
 
 
 def refuse_old(folder: Path) -> None:
