@@ -1,6 +1,7 @@
 """The options of the command line as data: --help and docs/cli.md are made from them."""
 
 import argparse
+import importlib.util
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -64,11 +65,25 @@ class _Several(argparse.Action):
         setattr(namespace, self.dest, [*getattr(namespace, self.dest), *given])
 
 
+def terminal_program() -> str:
+    """The package of the terminal program, which the library does not know: in a clone `app`."""
+    return "gemma4_app" if importlib.util.find_spec("gemma4_app") else "app"
+
+
 def named(value: str) -> str:
     """Take a name or path as it is, unless it is empty."""
     if not value.strip():
         raise argparse.ArgumentTypeError("its value is empty")
     return value
+
+
+def draft(value: str) -> str | int:
+    """Take a way to propose tokens, or how many at a time."""
+    if value in ("off", "auto", "lookup"):
+        return value
+    if value.isdecimal():
+        return int(value)
+    raise argparse.ArgumentTypeError(f"{value!r} is neither off, auto, lookup nor a number")
 
 
 def swallowed(options: argparse.Namespace, fits: Callable[[str], bool]) -> str | None:
@@ -140,7 +155,20 @@ MAX_TOKENS = Option("--max-tokens", "the most tokens to answer (1024)", "N", int
 TEMPERATURE = Option("--temperature", "0 for the likeliest answer, 1 for more variety", "T", float)
 SEED = Option("--seed", "with the same seed the answer is the same", "N", int)
 SYSTEM = Option("--system", "an instruction before the question", "TEXT")
-ANSWER = (MODEL, ADAPTER, IMAGE_TOKENS, MAX_TOKENS, TEMPERATURE, SEED, SYSTEM)
+DRAFTER = Option(
+    "--drafter",
+    "the folder or name of a drafter, which proposes tokens; answers stay the same",
+    "NAME|FOLDER",
+)
+DRAFT = Option(
+    "--draft",
+    "how tokens are proposed: off; auto, as far as it pays (with the model's drafter where "
+    "`gemma4 bench --draft` found so); lookup, without a drafter; or so many at a time (auto)",
+    "HOW",
+    draft,
+    default="auto",
+)
+ANSWER = (MODEL, ADAPTER, IMAGE_TOKENS, MAX_TOKENS, TEMPERATURE, SEED, SYSTEM, DRAFTER, DRAFT)
 """Who answers, and how."""
 JSON = Option("--json", "print one JSON object: answer, thought, tool calls, counts and speeds")
 DEBUG = Option("--debug", "show where an error came from")

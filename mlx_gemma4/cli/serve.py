@@ -39,8 +39,16 @@ OPTIONS = (
         default="auto",
     ),
     shared.IMAGE_TOKENS,
+    shared.DRAFTER,
+    shared.DRAFT,
     *hosting.OPTIONS,
     Option("--park", "GB of the disk on which conversations are parked (0)", "GB", float),
+    Option(
+        "--print-config",
+        "print what to set in another program (opencode, codex, claude-code, llm, ...; see "
+        "docs/serve.md), and serve nothing",
+        "NAME",
+    ),
     Option("--log", "a file for what the server and its worker report", "FILE"),
     Option("--force", "load the model even if it does not fit into the memory"),
     shared.DEBUG,
@@ -86,6 +94,9 @@ def _serve(options: argparse.Namespace) -> None:
                 f"It is {value}.",
                 f"Use {low} to {high:,}.",
             )
+    if options.print_config:
+        _print_settings(options, host)
+        return
     log = Path(options.log) if options.log else None
     logging.basicConfig(
         filename=log, level=logging.INFO if log else logging.ERROR,
@@ -99,11 +110,26 @@ def _serve(options: argparse.Namespace) -> None:
         force=options.force,
         fetches=options.fetch,
         settings=_settings(options),
+        drafter=options.drafter,
+        draft=options.draft,
         live=options.hearing != "off",
     )
     doors = Doors(options.api_key or "", (host, *options.allow_host), (*options.allow_origin,))
     app = make_app(Engine(SubprocessWorker(log, hosting.chosen(options)), settings), doors)
     _run(config(app, host, options.port, options.certificate, options.key))
+
+
+def _print_settings(options: argparse.Namespace, host: str) -> None:
+    """Print what another program needs; where it goes, on stderr."""
+    from ..serve.client_settings import CLIENTS, filled, settings_text
+
+    scheme = "https" if options.certificate else "http"
+    host = {"0.0.0.0": LOOPBACK[0], "::": "::1"}.get(host, host)  # any address is none to go to
+    root = f"{scheme}://{f'[{host}]' if ':' in host else host}:{options.port}"
+    model = Path(str(options.model or catalog.DEMONSTRATION)).name
+    text = settings_text(options.print_config, root, model, options.api_key or "")
+    tell(f"{filled(CLIENTS[options.print_config].place, root, model)}:\n")
+    put(text)
 
 
 def _settings(options: argparse.Namespace) -> "SessionSettings":

@@ -91,7 +91,7 @@ class Slots:
         self._media = MediaCache()
         self._limit = commands.SLOTS
         self._drawn: DrawnReplies | None = None
-        self._spread = False  # other computers hold a part of the model
+        self._beside: tuple[object, ...] = ()  # what else the model was loaded with
 
     def load(self, command: commands.Load) -> Reporting:
         """Load a model; where only the adapter is another one, the weights stay.
@@ -99,8 +99,9 @@ class Slots:
         Raises:
             Gemma4Error: it cannot be loaded.
         """
-        alone = command.hosts is None and not self._spread
-        kept, notes = self._model if alone else None, list[str]()
+        beside = command.hosts, command.drafter, command.draft
+        same = command.hosts is None and beside == self._beside
+        kept, notes = self._model if same else None, list[str]()
         self.close()  # two models need not fit beside each other
         yield None
         began = time.perf_counter()
@@ -110,8 +111,14 @@ class Slots:
             kept = None
             gc.collect()
             mx.clear_cache()
-            self._model, notes = load_noted(command.model, command.force, command.hosts)
-        self._limit, self._drawn, self._spread = command.slots, None, command.hosts is not None
+            self._model, notes = load_noted(
+                command.model,
+                command.force,
+                command.hosts,
+                drafter=command.drafter,
+                draft=command.draft,
+            )
+        self._limit, self._drawn, self._beside = command.slots, None, beside
         for note in notes:
             yield Noted(note)
         if (crew := getattr(self._model, "crew", None)) is not None:
@@ -318,6 +325,7 @@ class Slots:
             store=store,
             context=settings.context,
             drawn=self._drawn,
+            draft=self._model.draft,
         )
         session.set_chunk(lambda: SHORT_CHUNK if self._hurries(conversation) else CHUNK)
         return session
