@@ -12,7 +12,7 @@ define ask
 @echo
 endef
 
-.PHONY: cluster help demo test lint check wheel-smoke format bench score shots clean nightly structure clients
+.PHONY: cluster help demo test lint check wheel-smoke format bench score shots clean nightly soak structure clients
 
 help:
 	@echo "make demo    ask the tiny model about a picture, a sound, and both together"
@@ -47,6 +47,11 @@ nightly: .venv/ready-dev
 # every folder on every cut, in processes of this machine
 cluster: .venv/ready-dev
 	@GEMMA4_WHOLE_CLUSTER=1 $(BIN)/python -m pytest tests/cluster/test_same_logits.py
+
+# a server for half an hour, with four clients: MINUTES=3 for less
+MINUTES ?= 30
+soak: .venv/ready-dev
+	@$(BIN)/python -m tools.soak --minutes $(MINUTES)
 
 structure: .venv/ready-dev
 	@$(BIN)/python -m tools.structure

@@ -2,6 +2,8 @@
 
 import argparse
 import logging
+import threading
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,12 +11,14 @@ from ..errors import Gemma4Error
 from . import hosting
 from . import options as shared
 from .options import Option, command
-from .streams import put
+from .streams import put, tell
 
 if TYPE_CHECKING:
     import uvicorn
 
+    from ..cluster.engines import EngineProcess
     from ..runtime.commands import SessionSettings
+    from ..serve.guard import Doors
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 OPTIONS = (
@@ -42,6 +46,12 @@ OPTIONS = (
     shared.DRAFTER,
     shared.DRAFT,
     *hosting.OPTIONS,
+    Option(
+        "--also",
+        "further computers with a whole model each: a conversation stays on one; local: one more "
+        "here",
+        "HOST,...",
+    ),
     Option("--park", "GB of the disk on which conversations are parked (0)", "GB", float),
     Option(
         "--print-config",
@@ -115,6 +125,9 @@ def _serve(options: argparse.Namespace) -> None:
         live=options.hearing != "off",
     )
     doors = Doors(options.api_key or "", (host, *options.allow_host), (*options.allow_origin,))
+    if options.also is not None:
+        _serve_also(options, doors, host)
+        return
     app = make_app(Engine(SubprocessWorker(log, hosting.chosen(options)), settings), doors)
     _run(config(app, host, options.port, options.certificate, options.key))
 
@@ -126,14 +139,76 @@ def _print_settings(options: argparse.Namespace, host: str) -> None:
     scheme = "https" if options.certificate else "http"
     host = {"0.0.0.0": LOOPBACK[0], "::": "::1"}.get(host, host)  # any address is none to go to
     root = f"{scheme}://{f'[{host}]' if ':' in host else host}:{options.port}"
-    model = Path(str(options.model or catalog.DEMONSTRATION)).name
+    model = Path(shared.model_of(options)).name
     text = settings_text(options.print_config, root, model, options.api_key or "")
     tell(f"{filled(CLIENTS[options.print_config].place, root, model)}:\n")
     put(text)
 
 
-def _settings(options: argparse.Namespace) -> "SessionSettings":
+def _serve_also(options: argparse.Namespace, doors: "Doors", host: str) -> None:
+    """Serve over several engines; this computer has one too."""
+    from ..serve.also import EngineHost, Router, make_router
+    from ..serve.app import config
 
+    if options.hosts is not None:
+        raise Gemma4Error(
+            "usage",
+            "The command is not understood",
+            "--hosts spreads one model, --also has a whole one on each computer.",
+            "Choose one of them.",
+        )
+    processes = start_engines(["local", *options.also.split(",")], options)
+    try:
+        named = [("this computer", processes[0])]
+        named += [(f"{one.host} {n}", one) for n, one in enumerate(processes[1:], start=1)]
+        router = Router([EngineHost(name, process.url) for name, process in named])
+        for engine, process in zip(router.hosts, processes, strict=True):
+            leave = partial(router.leave, engine)
+            threading.Thread(target=process.when_ended, args=(leave,), daemon=True).start()
+        app = make_router(router, doors)
+        _run(config(app, host, options.port, options.certificate, options.key))
+    finally:
+        for process in processes:
+            process.close()
+
+
+def start_engines(names: list[str], options: argparse.Namespace) -> "list[EngineProcess]":
+    """Start `gemma4 serve` on each computer with the options of this one.
+
+    Raises:
+        Gemma4Error: one cannot be started.
+    """
+    from ..cluster.engines import EngineProcess
+    from ..cluster.hosts import LOCAL, usable
+
+    names = [name.strip() for name in names]
+    for name in names:
+        if not usable(name):
+            raise Gemma4Error(
+                "usage", "The hosts are not understood", f"{name!r} is none.", "--also mac2.local"
+            )
+    arguments = [
+        part
+        for flag in ("model", "slots", "context", "image_tokens", "hearing", "park")
+        if (value := getattr(options, flag)) is not None
+        for part in (f"--{flag.replace('_', '-')}", str(value))
+    ]
+    arguments += [f"--{flag}" for flag in ("fetch", "force") if getattr(options, flag)]
+    processes: list[EngineProcess] = []
+    try:
+        for name in names:
+            remote = None if name == LOCAL else options.remote_command
+            processes.append(EngineProcess(name, arguments, remote))
+        for process in processes:
+            process.listening()
+    except BaseException:
+        for process in processes:
+            process.close()
+        raise
+    return processes
+
+
+def _settings(options: argparse.Namespace) -> "SessionSettings":
     import platformdirs
 
     from ..runtime.commands import SessionSettings
@@ -173,5 +248,13 @@ def _run(configured: "uvicorn.Config") -> None:
 
 
 def _line(configured: "uvicorn.Config", name: tuple[Any, ...]) -> str:
+    """Where it listens, and what to paste to use it."""
     host = f"[{name[0]}]" if ":" in name[0] else name[0]
-    return f"Listening at {'https' if configured.is_ssl else 'http'}://{host}:{name[1]}/v1"
+    base = f"{'https' if configured.is_ssl else 'http'}://{host}:{name[1]}/v1"
+    body = '{"messages": [{"role": "user", "content": "hello"}]}'
+    return (
+        f"Listening at {base}\n"
+        f"  curl {base}/chat/completions -H 'content-type: application/json' -d '{body}'\n"
+        f'  OpenAI(base_url="{base}", api_key="none")\n'
+        f"  OPENAI_BASE_URL={base} OPENAI_API_KEY=none AGENT"
+    )

@@ -10,6 +10,7 @@ from pathlib import Path
 from .. import load
 from ..cluster.hosts import Hosts
 from ..model.gemma4 import Gemma4
+from .commands import Load
 
 
 def load_noted(
@@ -37,3 +38,14 @@ def load_noted(
             model, force=force, hosts=hosts, progress=progress, drafter=drafter, draft=draft
         )
     return loaded, [str(warning.message) for warning in caught]
+
+
+def load_as_asked(command: Load) -> tuple[Gemma4, list[str]]:
+    """Load what a command asks for; returns and errors are those of `load_noted`."""
+    return load_noted(
+        command.model,
+        command.force,
+        command.hosts,
+        drafter=command.drafter,
+        draft=command.draft,
+    )

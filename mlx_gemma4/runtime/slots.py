@@ -27,7 +27,7 @@ from ..session.rows import common
 from ..session.session import Session
 from ..session.transcriber import heard
 from . import commands
-from .loading import load_noted
+from .loading import load_as_asked
 from .past import MediaCache, turns_of
 from .reports import Figures, ImageAdded, Loaded, Noted, Reading, Rereading, WorkerEvent
 
@@ -105,19 +105,11 @@ class Slots:
         self.close()  # two models need not fit beside each other
         yield None
         began = time.perf_counter()
-        if kept is not None and exchange_adapter(kept, command.model):
-            self._model = kept
-        else:
+        if kept is None or not exchange_adapter(kept, command.model):
             kept = None
-            gc.collect()
-            mx.clear_cache()
-            self._model, notes = load_noted(
-                command.model,
-                command.force,
-                command.hosts,
-                drafter=command.drafter,
-                draft=command.draft,
-            )
+            _free()
+            kept, notes = load_as_asked(command)
+        self._model = kept
         self._limit, self._drawn, self._beside = command.slots, None, beside
         for note in notes:
             yield Noted(note)
@@ -234,9 +226,7 @@ class Slots:
             except Gemma4Error as error:  # nobody waits for this any more
                 log.warning("The conversation %s was not parked: %s", conversation, error)
         self._model = self._drawn = None
-        gc.collect()
-        mx.synchronize()
-        mx.clear_cache()
+        _free()
 
     def _open(self, command: commands.Open) -> Reporting:
         if self._model is None:
@@ -274,11 +264,12 @@ class Slots:
             if other.settings.kv_bits == slot.settings.kv_bits
         ]
         reach, name = max(others, default=(0, ""))
-        if reach < FEW or slot.session.parked >= reach + FEW:
+        best = self._slots.get(name)
+        lost = len(best.session.cache) - reach if best else 0
+        worth = reach >= FEW or (reach > lost and best is not None and best.kept)
+        if best is None or not worth or slot.session.parked >= reach + FEW:
             self._make_room()
             return
-        best = self._slots[name]
-        lost = len(best.session.cache) - reach
         alone = len(self._slots) >= self._limit and not self._dispensable(besides=best)
         if best.kept and (lost <= LOSS or alone):
             if lost > LOSS:
@@ -396,6 +387,12 @@ class Slots:
                 "Open it first.",
             )
         return self._slots[conversation]
+
+
+def _free() -> None:
+    gc.collect()
+    mx.synchronize()
+    mx.clear_cache()
 
 
 def _nothing_loaded() -> Gemma4Error:
