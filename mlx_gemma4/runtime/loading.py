@@ -3,9 +3,12 @@
 Its warnings are returned as sentences, for whoever must not print them.
 """
 
+import gc
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+
+import mlx.core as mx
 
 from .. import load
 from ..cluster.hosts import Hosts
@@ -49,3 +52,10 @@ def load_as_asked(command: Load) -> tuple[Gemma4, list[str]]:
         drafter=command.drafter,
         draft=command.draft,
     )
+
+
+def free_memory() -> None:
+    """Free what no model or cache holds any more."""
+    gc.collect()
+    mx.synchronize()
+    mx.clear_cache()

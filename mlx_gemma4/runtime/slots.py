@@ -3,7 +3,6 @@
 Lives on the worker's one thread.
 """
 
-import gc
 import logging
 import time
 from collections.abc import Callable, Generator
@@ -27,7 +26,7 @@ from ..session.rows import common
 from ..session.session import Session
 from ..session.transcriber import heard
 from . import commands
-from .loading import load_as_asked
+from .loading import free_memory, load_as_asked
 from .past import MediaCache, turns_of
 from .reports import Figures, ImageAdded, Loaded, Noted, Reading, Rereading, WorkerEvent
 
@@ -107,7 +106,7 @@ class Slots:
         began = time.perf_counter()
         if kept is None or not exchange_adapter(kept, command.model):
             kept = None
-            _free()
+            free_memory()
             kept, notes = load_as_asked(command)
         self._model = kept
         self._limit, self._drawn, self._beside = command.slots, None, beside
@@ -226,7 +225,7 @@ class Slots:
             except Gemma4Error as error:  # nobody waits for this any more
                 log.warning("The conversation %s was not parked: %s", conversation, error)
         self._model = self._drawn = None
-        _free()
+        free_memory()
 
     def _open(self, command: commands.Open) -> Reporting:
         if self._model is None:
@@ -387,12 +386,6 @@ class Slots:
                 "Open it first.",
             )
         return self._slots[conversation]
-
-
-def _free() -> None:
-    gc.collect()
-    mx.synchronize()
-    mx.clear_cache()
 
 
 def _nothing_loaded() -> Gemma4Error:
