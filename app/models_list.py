@@ -13,7 +13,7 @@ from mlx_gemma4.errors import Gemma4Error
 from mlx_gemma4.footprint import estimate, summary
 from mlx_gemma4.footprint.estimate import Machine
 from mlx_gemma4.footprint.summary import Outline
-from mlx_gemma4.hub import catalog, disk
+from mlx_gemma4.hub import catalog, disk, installed_adapters
 
 CONTEXT = 32_768
 """Tokens of the conversation that the fit is shown for."""
@@ -77,6 +77,12 @@ def choices(machine: Machine | None) -> list[ModelChoice]:
         for path in sorted(folder().iterdir()):
             if (path / "config.json").is_file():
                 found.append(_choice(str(path), path.name, f"Converted, in {path}", "", machine))
+    for name in installed_adapters.names():
+        if base := installed_adapters.base_of(name):
+            label = f"{base}:{name}"
+            found.append(
+                _choice(label, label, f"{base} with an adapter that was trained", "", machine)
+            )
     return sorted(found, key=lambda one: not one.here)
 
 

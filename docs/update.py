@@ -16,6 +16,7 @@ from mlx_gemma4.cli import (
     manage,
     models,
     serve,
+    tune,
 )
 from mlx_gemma4.cli.options import Option
 from mlx_gemma4.cli.selftest import command as selftest
@@ -37,6 +38,7 @@ COMMANDS = {
     "fit": fit.FIT,
     "doctor": fit.DOCTOR,
     "bench": bench.OPTIONS,
+    "tune": tune.OPTIONS,
     "eval": evaluate.OPTIONS,
     "selftest": selftest.OPTIONS,
 }

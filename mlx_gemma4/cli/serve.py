@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import Gemma4Error
-from ..hub import catalog
 from . import hosting
 from . import options as shared
 from .options import Option, command
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 OPTIONS = (
     shared.MODEL,
+    shared.ADAPTER,
     Option("--host", "the address to listen at (127.0.0.1); others need a key", "ADDRESS"),
     Option("--port", "the port (8080); 0 for any that is free", "N", int, default=8080),
     Option("--slots", "conversations whose rows are held in memory (2)", "N", int, default=2),
@@ -127,8 +127,6 @@ def _serve(options: argparse.Namespace) -> None:
         return
     if options.certificate or options.key:
         certificate.check(options.certificate, options.key)
-    if options.model is None:
-        tell("No --model given: this is the tiny demonstration model, not Gemma.")
     log = Path(options.log) if options.log else None
     logging.basicConfig(
         filename=log, level=logging.INFO if log else logging.ERROR,
@@ -137,7 +135,7 @@ def _serve(options: argparse.Namespace) -> None:
     if log is None:  # errors that matter are printed, or answered
         logging.getLogger("uvicorn").setLevel(logging.CRITICAL)
     settings = EngineOptions(
-        model=str(options.model or catalog.DEMONSTRATION),
+        model=shared.model_of(options),
         slots=options.slots,
         force=options.force,
         fetches=options.fetch,
@@ -161,7 +159,7 @@ def _print_settings(options: argparse.Namespace, host: str) -> None:
     scheme = "https" if options.certificate else "http"
     host = {"0.0.0.0": LOOPBACK[0], "::": "::1"}.get(host, host)  # any address is none to go to
     root = f"{scheme}://{f'[{host}]' if ':' in host else host}:{options.port}"
-    model = Path(str(options.model or catalog.DEMONSTRATION)).name
+    model = Path(shared.model_of(options)).name
     text = settings_text(options.print_config, root, model, options.api_key or "")
     tell(f"{filled(CLIENTS[options.print_config].place, root, model)}:\n")
     put(text)
