@@ -16,7 +16,6 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-
 from tests.oracle.deterministic import MEDIA, clip, picture, uniform, write_checkpoint
 
 CASE, PRODUCTS = "image_audio", 8
