@@ -8,7 +8,8 @@ from textual.widgets import TextArea
 
 from mlx_gemma4.errors import Gemma4Error
 
-from .. import commands, messages
+from .. import commands, messages, offers
+from ..conversation.store import title_of
 from ..devices.recording import (
     LevelChanged,
     MicrophoneLost,
@@ -41,6 +42,7 @@ class ChatScreen(ChatView):
         self._actions = ChatActions(self)
 
     async def on_mount(self) -> None:
+        self.media.say, self.media.came = self.notify, self.draw
         self.workspace.speech_changed = lambda: self.post_message(messages.SpeechChanged())
         for warning in self.workspace.warnings:
             await self.transcript.note(warning)
@@ -49,6 +51,9 @@ class ChatScreen(ChatView):
         self.workspace.conversation.begin()
         self.draw()
         self.run_worker(self._look_at_machine())
+        if before := self.workspace.note_running():
+            title = title_of(self.workspace.store.folder / before)
+            await self.show_problem(offers.crashed(before, title))
         if self.workspace.first:
             self.workspace.write_settings_once()
             await self.transcript.note(WELCOME)
@@ -70,6 +75,7 @@ class ChatScreen(ChatView):
             self.workspace.trace.add(report)
         self.draw(self.workspace.conversation.fold(message.reports))
         self.voice.mute()
+        self.send_queued()
         if before in ("thinking", "answering") and self.workspace.conversation.state == "ready":
             self._tour_on()
 
@@ -165,9 +171,10 @@ class ChatScreen(ChatView):
             move[message.key == "down"]()
             return
         chosen = self.suggestions.chosen
-        self.offer([])
         if chosen is None:
+            self.notify("Go to one with the arrow keys, or type its name.")
             return
+        self.offer([])
         if chosen.command:
             takes = commands.BY_ID[chosen.command].argument
             if takes and message.key == "tab":

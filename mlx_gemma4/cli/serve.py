@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import Gemma4Error
-from ..hub import catalog
 from . import options as shared
 from .options import Option, command
-from .streams import put, tell
+from .streams import put
 
 if TYPE_CHECKING:
     import uvicorn
@@ -75,8 +74,7 @@ def _serve(options: argparse.Namespace) -> None:
         raise Gemma4Error(
             "setting_out_of_range", "--slots is out of range", f"It is {options.slots}.", "1 to 8."
         )
-    if options.model is None:
-        tell("No --model given: this is the tiny demonstration model, not Gemma.")
+    model = shared.model_of(options)
     log = Path(options.log) if options.log else None
     logging.basicConfig(
         filename=log, level=logging.INFO if log else logging.ERROR,
@@ -85,7 +83,7 @@ def _serve(options: argparse.Namespace) -> None:
     if log is None:  # errors that matter are printed, or answered
         logging.getLogger("uvicorn").setLevel(logging.CRITICAL)
     settings = EngineOptions(
-        model=str(options.model or catalog.DEMONSTRATION),
+        model=model,
         slots=options.slots,
         force=options.force,
         settings=_settings(options),
