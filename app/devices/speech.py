@@ -22,7 +22,7 @@ class SpeechOutput:
     """Speaks the pieces of an answer.
 
     Args:
-        speak: the command that speaks what it reads from stdin (`command`).
+        speak: the command that speaks what it reads from stdin (`voices.command`).
         changed: called, from the speaker's thread, when it begins or ends to speak, and when it
             meets a problem.
 
