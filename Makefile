@@ -12,7 +12,7 @@ define ask
 @echo
 endef
 
-.PHONY: help demo test lint check wheel-smoke format bench score shots clean nightly structure
+.PHONY: cluster help demo test lint check wheel-smoke format bench score shots clean nightly structure
 
 help:
 	@echo "make demo    ask the tiny model about a picture, a sound, and both together"
@@ -30,8 +30,11 @@ demo: .venv/ready
 	@echo '# three turns: typed, spoken, typed'
 	@$(BIN)/python -m tools.demo_turns
 
+# Two processes, a file of tests in one of them. BLAS would take all cores in each.
+WORKERS ?= 2
+test: export OPENBLAS_NUM_THREADS = 1
 test: .venv/ready-dev
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 # 10,000 random schedules instead of the usual few: hours on two cores. Others: SEED=10000
 SEED ?= 0
@@ -39,6 +42,10 @@ PROCESSES ?= 2
 nightly: .venv/ready-dev
 	@$(BIN)/python -m tools.schedules --schedules 10000 --seed $(SEED) --processes $(PROCESSES)
 	@$(BIN)/python -m tools.planted_faults --seed $(SEED)
+
+# every folder on every cut, in processes of this machine
+cluster: .venv/ready-dev
+	@GEMMA4_WHOLE_CLUSTER=1 $(BIN)/python -m pytest tests/cluster/test_same_logits.py
 
 structure: .venv/ready-dev
 	@$(BIN)/python -m tools.structure

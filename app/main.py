@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from mlx_gemma4.errors import Gemma4Error
+from mlx_gemma4.runtime.commands import Hosts
 from mlx_gemma4.runtime.subprocess_worker import SubprocessWorker
 
 from . import settings
@@ -22,11 +23,12 @@ BLOCKS = "GEMMA4_PICTURES"
 """The variable that asks for pictures in half blocks, which any terminal draws."""
 
 
-def main(model: str | None = None) -> int:
+def main(model: str | None = None, hosts: Hosts | None = None) -> int:
     """Run the program until the user ends it.
 
     Args:
         model: to open instead of the one in the settings, this time.
+        hosts: other computers that hold a part of the model.
 
     Raises:
         Gemma4Error: there is no terminal, or nowhere to write.
@@ -49,7 +51,7 @@ def main(model: str | None = None) -> int:
     ask_terminal()
     from .app import TerminalApp
 
-    app = TerminalApp(SubprocessWorker(log), store, folder, model=model)
+    app = TerminalApp(SubprocessWorker(log, hosts), store, folder, model=model)
     app.run()
     return app.return_code or 0
 

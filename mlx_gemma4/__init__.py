@@ -15,6 +15,7 @@
 Importing this package imports none of its modules, and not MLX: a name is loaded when it is used.
 """
 
+from collections.abc import Callable as _Callable
 from importlib import import_module as _import_module
 from pathlib import Path as _Path
 from typing import TYPE_CHECKING as _TYPE_CHECKING
@@ -25,6 +26,7 @@ __version__ = "0.1.0"
 if _TYPE_CHECKING:
     import mlx.core as mx
 
+    from .cluster.hosts import Hosts as Hosts
     from .errors import Gemma4Error as Gemma4Error
     from .events import ContextLow as ContextLow
     from .events import Done as Done
@@ -49,6 +51,7 @@ _HOMES = {
     "Gemma4": "model.gemma4",
     "Gemma4Error": "errors",
     "Heard": "events",
+    "Hosts": "cluster.hosts",
     "Moved": "events",
     "Session": "session.session",
     "Thought": "events",
@@ -67,6 +70,8 @@ def load(
     mask_rule: "MaskRule" = "official",
     force: bool = False,
     download: bool = False,
+    hosts: "Hosts | None" = None,
+    progress: "_Callable[[str, int, int], object]" = lambda host, done, total: None,
 ) -> "Gemma4":
     """Load a model.
 
@@ -79,6 +84,8 @@ def load(
         mask_rule: "official", or "forward" to agree with transformers' `forward` (`attention`).
         force: load it even if it does not fit into the memory (`gemma4 fit`).
         download: get it from the Hub where it is not on this machine.
+        hosts: other computers that hold a part of its layers (docs/several-macs.md).
+        progress: called with a host, and how many of its bytes were sent, of how many.
 
     Raises:
         Gemma4Error: there is no such model, it cannot be loaded, or it does not fit. Code
@@ -106,8 +113,13 @@ def load(
         if not force:
             check_fits(str(folder), *given)
 
-    model = load_folder(folder, wanted, check=check)
-    model.mask_rule = mask_rule
+    if hosts is not None:
+        from .cluster.spread import load_spread
+
+        model: Gemma4 = load_spread(folder, hosts, wanted, mask_rule, force, progress)
+    else:
+        model = load_folder(folder, wanted, check=check)
+        model.mask_rule = mask_rule
     model.folder = folder
     model.package = catalog.package_of(folder)
     return model

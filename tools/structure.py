@@ -19,7 +19,7 @@ PARTS, IMPORTS, FILE_LINES = 27, 120, 400
 # Ratchets: lower them when lines go. The goals are 23,999, 5,000 and 1,250.
 LINES, EVALUATE_LINES, MODEL_LINES = 34_000, 5_500, 1_260
 # Rooms that came after the goal was set: they are counted beside it.
-LATER = ("mlx_gemma4/serve", "mlx_gemma4/tune", "mlx_gemma4/cluster")
+LATER = ("serve", "tune", "cluster")
 
 
 @dataclass(frozen=True)
@@ -48,12 +48,17 @@ def measures(root: Path = ROOT) -> list[Measure]:
         for other in graph.find_modules_directly_imported_by(one)
     ]
     parts = {part_of(name) for name in graph.modules} - {PACKAGES[0]}
-    between = {(part_of(a), part_of(b)) for a, b in edges if part_of(a) != part_of(b)}
-    later = sum(_within(lines, folder) for folder in LATER)
+    later_parts = {f"{PACKAGES[0]}.{room}" for room in LATER}
+    between = {
+        (one, other)
+        for one, other in ((part_of(a), part_of(b)) for a, b in edges)
+        if one != other and not later_parts & {one, other}
+    }
+    later = sum(_within(lines, f"{PACKAGES[0]}/{room}") for room in LATER)
     long = [f"{path} ({count})" for path, count in lines.items() if count > FILE_LINES]
     return [
         Measure("parts", len(parts), PARTS),
-        Measure("imports between parts", len(between), IMPORTS),
+        Measure("imports without later rooms", len(between), IMPORTS),
         _list("circles of files", (" ".join(circle) for circle in circles(edges))),
         _list("class names used twice", repeated_classes(files, root)),
         _list(f"files over {FILE_LINES} lines", long),

@@ -22,7 +22,7 @@ from .journal import Journal
 from .journaled import JournaledHistory
 from .pending import PendingCommand, PendingCommands
 
-CRASHED = "worker_crashed"
+CRASHED = ("worker_crashed", "host_lost")
 
 
 class ReportHandler:
@@ -186,7 +186,7 @@ class ReportHandler:
     def _answered(self, turn: int, failed: told.Failed | None) -> set[int]:
         if failed is None or turn not in self.history.turns:
             return set()
-        if failed.code != CRASHED:  # that is reported by itself
+        if failed.code not in CRASHED:  # that is reported by itself
             self._journaled.report(Problem.of(failed, "answer"))
         error = (failed.code, failed.title, failed.cause, failed.remedy)
         return self._end(
@@ -198,13 +198,13 @@ class ReportHandler:
         return self._checked(failed)
 
     def _checked(self, failed: told.Failed | None) -> set[int]:
-        if failed is not None and failed.code != CRASHED:
+        if failed is not None and failed.code not in CRASHED:
             self._journaled.report(Problem.of(failed, "model"))
         return set()
 
     def _added(self, number: int, failed: told.Failed | None) -> set[int]:
         """Take back what the worker could not add; after a crash nothing is wrong with it."""
-        lost = failed is not None and failed.code not in (CRASHED, "model_not_loaded")
+        lost = failed is not None and failed.code not in (*CRASHED, "model_not_loaded")
         if failed is not None and lost and number in self.history.waiting:
             self._journaled.write(note.AttachmentRemoved(number))
             self._journaled.report(Problem.of(failed, "file"))

@@ -1,5 +1,7 @@
 """Which ways out a card of an error offers, by the error's code."""
 
+from mlx_gemma4.runtime.reports import HOST_CODES
+
 from .. import commands
 from ..state import Problem
 from ..widgets.card import Way
@@ -17,6 +19,7 @@ _LABELS = {
 _BY_CODE: dict[str, tuple[str, ...]] = {
     "worker_crashed": ("restart",),
     "worker_not_running": ("restart",),
+    **dict.fromkeys(HOST_CODES, ("restart",)),
     **dict.fromkeys(
         (
             "model_missing",

@@ -13,6 +13,18 @@ from ..errors import Gemma4Error
 from ..events import Thought, ToolCall
 from ..media.images import Picture
 
+INSTRUCTION = (
+    "Transcribe the following speech segment in its original language. "
+    "Follow these specific instructions for formatting the answer:\n"
+    "* Only output the transcription, with no newlines.\n"
+    "* When transcribing numbers, write the digits, i.e. write 1.7 and not one point seven, "
+    "and write 3 instead of three."
+)
+"""What asks for a transcript (model card of google/gemma-4-12B-it, the example with sound).
+
+A package of the catalogue may have words of its own: the tiny model was not trained on these.
+"""
+
 
 @dataclass(frozen=True)
 class TextPart:

@@ -80,26 +80,58 @@ def load_folder(
     Raises:
         Gemma4Error: the folder, its config or its tensors cannot be used, and why.
     """
+    config, weights = read_folder(folder)
+    if not one_row.applies(config.text_config, {n: t.shape for n, t in weights.items()}):
+        layout = "plain"
+    model = Gemma4(config, layout)
+    fill(model, weights, str(folder), dtype, check)
+    return model
+
+
+def read_folder(folder: Path | str) -> tuple[Config, dict[str, mx.array]]:
+    """A folder's settings, and its tensors by the module tree's names; none is read yet.
+
+    Raises:
+        Gemma4Error: the folder or its config cannot be used.
+    """
     folder = Path(folder)
     config = load_config(folder)
     weights = sanitize(_read(folder))
-    config = _without_lost_media(config, weights, folder)
-    if not one_row.applies(config.text_config, {n: t.shape for n, t in weights.items()}):
-        layout = "plain"
+    return _without_lost_media(config, weights, folder), weights
+
+
+def fill(
+    model: Gemma4,
+    weights: dict[str, mx.array],
+    place: str,
+    dtype: mx.Dtype | None = None,
+    check: Callable[[Config, dict[str, Tensor]], None] | None = None,
+) -> None:
+    """Load tensors into a new model, quantized as its config says; `weights` is empty then.
+
+    Args:
+        model: of the tensors' config, whole or with some of its layers.
+        weights: its tensors as they are stored.
+        place: where they are from, for errors.
+        dtype: see `load_folder`.
+        check: see `load_folder`.
+
+    Raises:
+        Gemma4Error: the tensors are not the model's.
+    """
     metal.limit_freed_buffers()
-    model = Gemma4(config, layout)
+    config = model.config
     _quantize_like(model, weights)
-    _check(model, weights, folder)
+    _check(model, weights, place)
     if check is not None:
         check(config, _headers(weights))
-    if model.layout == "one_row":
-        weights = permute(weights, config.text_config)
+    held = permute(weights, config.text_config) if model.layout == "one_row" else dict(weights)
+    weights.clear()  # who keeps what is converted holds it twice
     on_cpu = mx.default_device() == mx.cpu
-    _convert(weights, mx.float32 if dtype is None and on_cpu else dtype, on_cpu)
-    model.load_weights(list(weights.items()), strict=True)
+    _convert(held, mx.float32 if dtype is None and on_cpu else dtype, on_cpu)
+    model.load_weights(list(held.items()), strict=True)
     if on_cpu:
         use_fast_projections(model)
-    return model
 
 
 _DTYPES = ("float32", "bfloat16", "float16")
@@ -252,7 +284,7 @@ def _quantize_like(model: Gemma4, weights: Mapping[str, mx.array]) -> None:
         raise weights_unusable(f"its quantization settings do not fit ({error}).") from error
 
 
-def _check(model: Gemma4, weights: Mapping[str, mx.array], folder: Path) -> None:
+def _check(model: Gemma4, weights: Mapping[str, mx.array], place: str) -> None:
     """Every tensor used, none missing, every shape and type as the config says."""
     expected = model.tensors()
     problems = []
@@ -276,7 +308,7 @@ def _check(model: Gemma4, weights: Mapping[str, mx.array], folder: Path) -> None
     if types:
         problems.append(f"{len(types)} have another type ({_some(types)})")
     if problems:
-        raise weights_unusable(f"in {folder}, {'; '.join(problems)}.")
+        raise weights_unusable(f"in {place}, {'; '.join(problems)}.")
 
 
 def _kind(dtype: mx.Dtype) -> str:

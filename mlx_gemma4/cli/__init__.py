@@ -16,13 +16,27 @@ from typing import TYPE_CHECKING, NoReturn
 from .. import __version__
 from ..errors import Gemma4Error
 from ..hub import catalog
-from . import bench, evaluate, fit, get, listen, live, manage, models, serve, streams, tools
+from . import (
+    bench,
+    evaluate,
+    fit,
+    get,
+    hosting,
+    listen,
+    live,
+    manage,
+    models,
+    serve,
+    streams,
+    tools,
+)
 from . import options as shared
 from .answer import print_json, print_text, stats_line
 from .options import Option, named, swallowed
 from .streams import tell
 
 if TYPE_CHECKING:
+    from ..cluster.hosts import Hosts
     from ..model.gemma4 import Gemma4
     from ..session.session import Session
 
@@ -40,6 +54,7 @@ OPTIONS = (
     tools.SCHEMA,
     shared.JSON,
     Option("--stats", "print counts and speeds on stderr"),
+    *hosting.OPTIONS,
     Option("--force", "load the model even if it does not fit into the memory"),
     shared.DEBUG,
 )
@@ -60,13 +75,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             streams.finish()
             raise
         if options.run is None:
-            return _program(options.open, options.plain)
-        if options.open or options.plain:
+            return _program(options.open, options.plain, hosting.of_program(options))
+        if options.open or options.plain or hosting.of_program(options):
             raise Gemma4Error(
                 "usage",
                 "The command is not understood",
-                "--model and --plain before a command are for the terminal program alone.",
-                "Write --model behind the command.",
+                "--model, --plain and --hosts before a command are for the terminal program alone.",
+                "Write them behind the command.",
             )
         options.run(options)
         streams.finish()
@@ -80,11 +95,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if "--debug" in arguments:
             traceback.print_exc()
         _print_error(error)
+        hosting.leave(error, 2)
         return 2
     return 0
 
 
-def _program(model: str | None = None, plain: bool = False) -> int:
+def _program(model: str | None = None, plain: bool = False, hosts: "Hosts | None" = None) -> int:
     """Run the terminal program, which the library does not know: `gemma4_app`, in a clone `app`.
 
     Raises:
@@ -94,7 +110,7 @@ def _program(model: str | None = None, plain: bool = False) -> int:
         catalog.resolve(model)
     name = "gemma4_app" if importlib.util.find_spec("gemma4_app") else "app"
     part = "plain" if plain else "main"
-    status: int = importlib.import_module(f"{name}.{part}").main(model)
+    status: int = importlib.import_module(f"{name}.{part}").main(model, hosts)
     return status
 
 
@@ -123,6 +139,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--plain", action="store_true", help="open it line by line, as a screen reader wants it"
     )
+    hosting.add_to_program(parser)
     parser.set_defaults(run=None)
     commands = parser.add_subparsers(metavar="COMMAND")
     about = "Ask a question about text, pictures, sounds or a video. The answer goes to stdout."
@@ -145,6 +162,7 @@ def _parser() -> argparse.ArgumentParser:
     fit.add(commands)
     evaluate.add(commands)
     bench.add(commands)
+    hosting.add(commands)
     return parser
 
 
@@ -159,7 +177,7 @@ def _ask(options: argparse.Namespace) -> None:
     declared = tools.read(options.tools)
     schema = tools.read_schema(options.schema)
     name = shared.model_of(options)
-    from ..runtime.slots import load_noted
+    from ..runtime.loading import load_noted
 
     model, notes = load_noted(name, options.force)
     for note in notes:

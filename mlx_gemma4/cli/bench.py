@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import Gemma4Error
 from ..hub import catalog
+from . import hosting
 from . import options as shared
 from .options import Option, command
 from .streams import ProgressLine, put, tell
@@ -28,6 +29,7 @@ OPTIONS = (
     Option("--kv-bits", "rows of the full layers in 8 or 4 bits", "N", int, (8, 4)),
     Option("--json", "the file of the result (one in out/bench)", "FILE"),
     Option("--compare", "measure nothing; set two results beside each other", "FILE", many=True),
+    *hosting.OPTIONS,
     Option("--force", "load the model even if it does not fit into the memory"),
     shared.DEBUG,
 )
@@ -58,7 +60,10 @@ def _run(options: argparse.Namespace) -> None:
 
     if options.model is None:
         tell("No --model given: this measures the tiny demonstration model, not Gemma.")
-    model = OurModel(options.model or catalog.default(), options.force)
+    hosts = hosting.chosen(options)
+    model = OurModel(options.model or catalog.default(), options.force, hosts=hosts)
+    if hosts is not None:
+        model.progress = hosting.sending()
     result = bench(model, options.contexts, options.rounds, options.kv_bits, ProgressLine().step)
     file = Path(options.json or _file(result.model))
     save(result, file)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import Gemma4Error
 from ..evaluate.questions import NAMES
 from ..hub import catalog
+from . import hosting
 from . import options as shared
 from .options import Option, command, swallowed
 from .streams import ProgressLine, put, tell
@@ -35,6 +36,7 @@ OPTIONS = (
     Option("--recipes", "quant, memory: recipes to compare", "RECIPE", many=True),
     Option("--out", "a folder for results and report (out/eval/QUESTION)", "FOLDER"),
     Option("--seed", "other items of the same kinds", "N", int, default=20261124),
+    *hosting.OPTIONS,
     Option("--force", "load the model even if it does not fit into the memory"),
     shared.DEBUG,
 )
@@ -137,7 +139,13 @@ def _subjects(question: "Question", options: argparse.Namespace) -> "list[Subjec
             )
         rivals.append(rival)
     names = options.model or [catalog.DEMONSTRATION]
-    return [*(OurModel(name, options.force) for name in dict.fromkeys(names)), *rivals]
+    hosts = hosting.chosen(options)
+    ours = [OurModel(name, options.force, hosts=hosts) for name in dict.fromkeys(names)]
+    if hosts is not None:
+        show = hosting.sending()
+        for model in ours:
+            model.progress = show
+    return [*ours, *rivals]
 
 
 def _known_sets(question: "Question", sets: list[str]) -> None:

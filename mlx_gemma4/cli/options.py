@@ -28,10 +28,11 @@ class Option:
     many: bool = False
     required: bool = False
 
-    def add_to(self, parser: argparse.ArgumentParser) -> None:
-        """Declare it."""
+    def add_to(self, parser: argparse.ArgumentParser, prefix: str = "") -> None:
+        """Declare it; its value gets the name of the flag, behind a prefix."""
+        dest = prefix + self.flag.lstrip("-").replace("-", "_")
         if not self.metavar:
-            parser.add_argument(self.flag, help=self.help, action="store_true")
+            parser.add_argument(self.flag, help=self.help, action="store_true", dest=dest)
             return
         parser.add_argument(
             self.flag,
@@ -43,6 +44,7 @@ class Option:
             nargs="+" if self.many else None,
             action=_Several if self.many else "store",
             required=self.required,
+            dest=dest,
         )
 
 

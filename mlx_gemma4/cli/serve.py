@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import Gemma4Error
+from . import hosting
 from . import options as shared
 from .options import Option, command
 from .streams import put
@@ -37,6 +38,7 @@ OPTIONS = (
         default="auto",
     ),
     shared.IMAGE_TOKENS,
+    *hosting.OPTIONS,
     Option("--park", "GB of the disk on which conversations are parked (0)", "GB", float),
     Option("--log", "a file for what the server and its worker report", "FILE"),
     Option("--force", "load the model even if it does not fit into the memory"),
@@ -70,10 +72,19 @@ def _serve(options: argparse.Namespace) -> None:
             f"Others can reach {host}.",
             "Choose one with --api-key KEY, or leave --host out.",
         )
-    if not 1 <= options.slots <= 8:
-        raise Gemma4Error(
-            "setting_out_of_range", "--slots is out of range", f"It is {options.slots}.", "1 to 8."
-        )
+    for name, value, low, high in (
+        ("--slots", options.slots, 1, 8),
+        ("--port", options.port, 0, 65_535),
+        ("--context", options.context, 1, 2**26),
+        ("--park", options.park, 0, 100_000),
+    ):
+        if value is not None and not low <= value <= high:
+            raise Gemma4Error(
+                "setting_out_of_range",
+                f"{name} is out of range",
+                f"It is {value}.",
+                f"Use {low} to {high:,}.",
+            )
     model = shared.model_of(options)
     log = Path(options.log) if options.log else None
     logging.basicConfig(
@@ -86,19 +97,27 @@ def _serve(options: argparse.Namespace) -> None:
         model=model,
         slots=options.slots,
         force=options.force,
+        fetches=options.fetch,
         settings=_settings(options),
     )
     doors = Doors(options.api_key or "", (host, *options.allow_host), (*options.allow_origin,))
-    app = make_app(Engine(SubprocessWorker(log), settings), doors)
+    app = make_app(Engine(SubprocessWorker(log, hosting.chosen(options)), settings), doors)
     _run(config(app, host, options.port, options.certificate, options.key))
 
 
 def _settings(options: argparse.Namespace) -> "SessionSettings":
+
+    import platformdirs
+
     from ..runtime.commands import SessionSettings
 
+    parks = bool(options.park)
     return SessionSettings(
         image_tokens=options.image_tokens,
         hearing="direct" if options.hearing == "off" else options.hearing,
+        context=options.context,
+        park=platformdirs.user_cache_path("mlx-gemma4") / "served" if parks else None,
+        park_bytes=round((options.park or 0) * 1e9),
     )
 
 

@@ -2,13 +2,13 @@
 
 import gc
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
 
-from .. import load
+from .. import Hosts, load
 from ..chat.tokenizer import Tokenizer
 from ..checkpoint.quantize import quantize
 from ..checkpoint.recipes import named
@@ -29,12 +29,18 @@ class OurModel:
         force: load it even if it does not fit into the memory.
         recipe: quantize its weights in memory, by a recipe of `recipes.RECIPES`; None leaves them
             as they are.
+        hosts: other computers that hold a part of its layers.
+
+    Attributes:
+        progress: called while layers are sent to them.
 
     Raises:
         Gemma4Error: it is not on this machine, or there is no such recipe.
     """
 
-    def __init__(self, name: str, force: bool = False, recipe: str | None = None) -> None:
+    def __init__(
+        self, name: str, force: bool = False, recipe: str | None = None, hosts: Hosts | None = None
+    ) -> None:
         self.folder = catalog.resolve(name)
         self.name = name
         self.package = catalog.package_of(self.folder)
@@ -42,6 +48,8 @@ class OurModel:
         self.revision = surroundings.revision(self.folder)
         self.versions: Mapping[str, str] = surroundings.versions()
         self.force = force
+        self.progress: Callable[[str, int, int], object] = lambda host, done, total: None
+        self._hosts = hosts
         self._quantized = None if recipe is None else named(recipe)
         self._model: Gemma4 | None = None
         self._tokenizer: Tokenizer | None = None
@@ -61,7 +69,7 @@ class OurModel:
     @property
     def model(self) -> Gemma4:
         if self._model is None:
-            model = load(self.folder, force=self.force)
+            model = load(self.folder, force=self.force, hosts=self._hosts, progress=self.progress)
             if self._quantized is not None:
                 quantize(model, self._quantized)
                 if mx.default_device() == mx.cpu:

@@ -11,7 +11,8 @@ from mlx.utils import tree_flatten
 from numpy.typing import ArrayLike
 
 from ..errors import Gemma4Error
-from ..limits import SCORE_LIMIT, SLACK
+from ..limits import SCORE_LIMIT as SCORE_LIMIT
+from ..limits import SLACK as SLACK
 from . import cpu_backend, metal, one_row
 from .attention import MaskRule, Step, pieces
 from .cache import Cache
@@ -155,6 +156,10 @@ class Gemma4(nn.Module):
         Raises:
             Gemma4Error: the context is full.
         """
+        return self.language_model.model.norm(self.states(inputs, cache, score_limit))
+
+    def states(self, inputs: Inputs, cache: Cache, score_limit: int = SCORE_LIMIT) -> mx.array:
+        """As `hidden`, before the final norm: what the last layer gives."""
         text, offset, length = self.config.text_config, cache.offset, len(inputs)
         if offset + length > text.max_position_embeddings:
             raise Gemma4Error(
@@ -172,9 +177,9 @@ class Gemma4(nn.Module):
         if streams and metal.streams_scores(length, dtype, head_dim):
             max_scores = length * (offset + length)
         full = pieces(offset, blocks, None, rule, max_scores)
-        hidden = self.language_model.model(inputs.embeddings, Step(offset, sliding, full), cache)
+        states = self.language_model.model(inputs.embeddings, Step(offset, sliding, full), cache)
         cache.offset = offset + length
-        return hidden
+        return states
 
     def logits(self, hidden: mx.array) -> mx.array:
         """(1, T, hidden) -> (1, T, vocab), softcapped."""

@@ -221,11 +221,11 @@ class TextModel(nn.Module):
         return self.embed_tokens(token_ids)[None] * self.embed_scale
 
     def __call__(self, embeddings: mx.array, step: Step, cache: Cache) -> mx.array:
-        """(1, L, hidden) -> the same, normed."""
+        """(1, L, hidden) -> the same, before the final norm."""
         x = embeddings
         for layer, layer_cache in zip(self.layers, cache.layers, strict=True):
             x = layer(x, step, layer_cache)
-        return self.norm(x)
+        return x
 
 
 class LanguageModel(nn.Module):

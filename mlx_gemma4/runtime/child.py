@@ -6,10 +6,13 @@ python -m mlx_gemma4.runtime.child DESCRIPTOR
 import contextlib
 import faulthandler
 import logging
+import os
 import signal
 import sys
 from multiprocessing.connection import Connection
 
+from ..cluster.hosts import LOST
+from .reports import Crashed, Failed, Report
 from .threads import start_thread
 from .worker import Worker
 
@@ -33,9 +36,16 @@ def main() -> None:
 
 
 def _forward(worker: Worker, pipe: Connection) -> None:
-    """Pass every report on. Where nobody reads any more they are dropped, so that it can end."""
+    """Pass every report on. Where nobody reads any more they are dropped, so that it can end.
+
+    A process that has lost a computer with layers of its model is of no more use.
+    """
     for report in worker:
+        event = report.event
         with contextlib.suppress(OSError):
+            if isinstance(event, Failed) and event.code == LOST:
+                pipe.send(Report(None, Crashed(event.code, event.title, event.cause, event.remedy)))
+                os._exit(1)
             pipe.send(report)
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 
 from ..chat.messages import ImagePart, SoundPart
+from ..cluster.hosts import Hosts as Hosts
 from ..events import Thought, ToolCall
 from ..media.sources import Source
 from ..media.video import Film
@@ -58,12 +59,14 @@ class Load:
         force: load it even if it does not fit into the memory.
         slots: the most conversations whose rows are held, open or kept.
         grammars: build what `Reply.grammar` needs now, in a thread, instead of with the first one.
+        hosts: other computers that hold a part of its layers.
     """
 
     model: str | Path
     force: bool = False
     slots: int = SLOTS
     grammars: bool = False
+    hosts: Hosts | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -208,6 +211,7 @@ class Reply(InConversation):
     grammar: Mapping[str, Any] | None = None
     must_call: tuple[str, ...] = ()
     may_call: bool = True
+    stop: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from ..cluster.hosts import HOST_CODES as HOST_CODES
 from ..errors import Gemma4Error
 from ..events import Event
 

@@ -6,17 +6,14 @@ Lives on the worker's one thread.
 import gc
 import logging
 import time
-import warnings
 from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 
 import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import load
 from ..errors import Gemma4Error
 from ..events import Event, Heard
 from ..generation.prefill_decode import CHUNK
@@ -28,6 +25,7 @@ from ..session.reply import DrawnReplies
 from ..session.rows import common
 from ..session.session import Session
 from . import commands
+from .loading import load_noted
 from .past import MediaCache, turns_of
 from .reports import Figures, ImageAdded, Loaded, Noted, Reading, Rereading, WorkerEvent
 
@@ -78,10 +76,14 @@ class Slots:
 
     Args:
         urgent: whether somebody speaks, or waits for a spoken reply, besides a conversation.
+        lost: called, from a thread, when a computer with layers of the model is lost.
     """
 
-    def __init__(self, urgent: Callable[[str], bool]) -> None:
+    def __init__(
+        self, urgent: Callable[[str], bool], lost: Callable[[Gemma4Error], object]
+    ) -> None:
         self._urgent = urgent
+        self._lost = lost
         self._model: Gemma4 | None = None
         self._slots: dict[str, Slot] = {}
         self._media = MediaCache()
@@ -97,10 +99,12 @@ class Slots:
         self.close()  # two models need not fit beside each other
         yield None
         began = time.perf_counter()
-        self._model, notes = load_noted(command.model, command.force)
+        self._model, notes = load_noted(command.model, command.force, command.hosts)
         self._limit, self._drawn = command.slots, None
         for note in notes:
             yield Noted(note)
+        if (crew := getattr(self._model, "crew", None)) is not None:
+            crew.watchers.add(self._lost)
         if command.grammars:
             prepare_grammars(self._model)
         config = self._model.config
@@ -356,6 +360,7 @@ class Slots:
             grammar=command.grammar,
             must_call=command.must_call,
             may_call=command.may_call,
+            stop=command.stop,
         )
         with closing(reply):
             for step in reply:
@@ -375,15 +380,6 @@ class Slots:
                 "Open it first.",
             )
         return self._slots[conversation]
-
-
-def load_noted(model: str | Path, force: bool) -> tuple[Gemma4, list[str]]:
-    """Load a model, and return what it warned of; arguments and errors are those of `load`."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("ignore")
-        warnings.simplefilter("always", UserWarning)
-        loaded = load(model, force=force)
-    return loaded, [str(warning.message) for warning in caught]
 
 
 def _nothing_loaded() -> Gemma4Error:

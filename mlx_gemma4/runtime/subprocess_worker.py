@@ -10,13 +10,15 @@ import signal
 import subprocess
 import sys
 from collections import deque
+from dataclasses import replace
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+from ..cluster.hosts import Hosts
 from ..errors import Gemma4Error
 from .client import Client
-from .commands import Command
+from .commands import Command, Load
 from .reports import Closed, Crashed, Failed, Report
 from .threads import start_thread
 
@@ -36,11 +38,13 @@ class SubprocessWorker(Client):
     Args:
         log: the file that the process's log and its other output are added to; None: nothing is
             kept.
+        hosts: other computers that hold a part of each model that is loaded.
     """
 
-    def __init__(self, log: Path | None = None) -> None:
+    def __init__(self, log: Path | None = None, hosts: Hosts | None = None) -> None:
         super().__init__()
         self._log = log
+        self._hosts = hosts
         self._process: subprocess.Popen[bytes] | None = None
         self.start()
 
@@ -89,6 +93,8 @@ class SubprocessWorker(Client):
                     "Its process has ended.",
                     "Start it again.",
                 )
+            if isinstance(command, Load) and command.hosts is None:
+                command = replace(command, hosts=self._hosts)
             return super().send(command)
 
     def close(self) -> None:
@@ -133,8 +139,12 @@ class SubprocessWorker(Client):
         outgoing: deque[tuple[int, Command] | None],
     ) -> None:
         """Pass reports on until the process ends, and report how it ended."""
+        crash = None
         with contextlib.suppress(EOFError, OSError):
-            while not isinstance((report := pipe.recv()).event, Closed):
+            while not isinstance(event := (report := pipe.recv()).event, Closed):
+                if isinstance(event, Crashed):  # the process knows why it ends
+                    crash = event
+                    break
                 self._report(report)
         status = process.wait()
         with self._lock:
@@ -144,7 +154,7 @@ class SubprocessWorker(Client):
             if self._closing:
                 self._end()
                 return
-        self._crash(_crash(status, self._log))
+        self._crash(crash or _crash(status, self._log))
 
     def _defect(self, failed: Failed) -> None:
         self._report(Report(None, failed))

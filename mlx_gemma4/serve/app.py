@@ -11,6 +11,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from ..errors import Gemma4Error
+from .dialect_routes import DialectRoutes
 from .engine import Engine
 from .errors import ApiError
 from .guard import Doors, Guard, TimedProtocol
@@ -42,9 +43,11 @@ def make_app(engine: Engine, doors: Doors | None = None) -> ASGIApp:
     inner = Starlette(
         routes=[
             Route("/health", routes.health),
+            Route("/metrics", routes.metrics),
             Route("/v1/models", routes.models),
             Route("/v1/models/{name:path}", routes.model),
             Route("/v1/chat/completions", routes.chat_completions, methods=["POST"]),
+            *DialectRoutes(engine).routes,
         ],
         exception_handlers={
             kind: failed
@@ -52,7 +55,7 @@ def make_app(engine: Engine, doors: Doors | None = None) -> ASGIApp:
         },
         lifespan=lifespan,
     )
-    return Guard(inner, doors or Doors())
+    return Guard(inner, doors or Doors(), engine.metrics.answered)
 
 
 def config(

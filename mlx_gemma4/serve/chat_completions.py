@@ -89,33 +89,22 @@ def _grammar(given: Mapping[str, Any] | None) -> Schema | None:
         raise fields.wrong("response_format.type", "must be text, json_object or json_schema")
     place = "response_format.json_schema."
     inner = fields.get(given, "json_schema", dict, "response_format.") or {}
-    schema = fields.get(inner, "schema", dict, place)
-    if schema is None:
-        raise fields.wrong(f"{place}schema", "is missing")
-    return schema  # type: ignore[no-any-return]
+    return fields.schema(inner.get("schema"), f"{place}schema")
 
 
 def _choice(given: Any, tools: tuple[Schema, ...]) -> str:
-    if given is None or given in ("auto", "none"):
-        return given or "auto"
-    if given == "required" and tools:
-        return "required"
-    name = given
     if isinstance(given, dict):
-        name = (given.get("function") or given).get("name")
-    if name not in [tool["function"]["name"] for tool in tools]:
-        raise fields.wrong("tool_choice", "must be auto, none, required, or a tool that is there")
-    return str(name)
+        inner = given.get("function")
+        given = (inner if isinstance(inner, dict) else given).get("name", "")
+    return fields.choice(given, tools)
 
 
 def _tool(tool: Any, param: str) -> Schema:
     function = tool.get("function") if isinstance(tool, dict) else None
     if not isinstance(function, dict) or tool.get("type", "function") != "function":
         raise fields.wrong(param, 'must be {"type": "function", "function": {...}}')
-    if not fields.get(function, "name", str, f"{param}.function."):
-        raise fields.wrong(f"{param}.function.name", "is missing")
-    fields.get(function, "parameters", dict, f"{param}.function.")
-    return {"type": "function", "function": function}
+    given = (function.get("name"), function.get("description"), function.get("parameters"))
+    return fields.tool(*given, f"{param}.function")
 
 
 def _turn(message: Any, param: str) -> RequestTurn:
@@ -130,10 +119,7 @@ def _turn(message: Any, param: str) -> RequestTurn:
         call_id = fields.get(message, "tool_call_id", str, f"{param}.")
         if call_id is None:
             raise fields.wrong(f"{param}.tool_call_id", "is missing")
-        texts = "\n".join(part.text for part in parts if isinstance(part, AddText))
-        pictures = [part for part in parts if isinstance(part, Media)]
-        content: Any = [*([texts] if texts else []), *pictures] if media else texts
-        return RequestTurn("user", (AddToolResult(call_id, content),))
+        return RequestTurn("user", (AddToolResult(call_id, fields.result(parts)),))
     if media and role != "user":
         raise fields.wrong(f"{param}.content", "may have pictures and sound in the user's messages")
     if role == "assistant":

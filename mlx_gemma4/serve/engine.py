@@ -4,20 +4,22 @@ Everything here runs in the event loop's thread, but for the thread that reads t
 """
 
 import asyncio
-import itertools
 import logging
+import secrets
+import time
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 
 from ..errors import Gemma4Error
-from ..events import Event
+from ..events import Done, Event, Thought, Token, ToolCall
 from ..runtime import commands
 from ..runtime.client import Client
 from ..runtime.reports import Crashed, Failed, Finished, Loaded, Report, WorkerEvent
 from ..runtime.threads import start_thread
 from .media import MediaReader
+from .metrics import Metrics
 from .request import ReplyRequest, Sampling, Schema
 
 log = logging.getLogger(__name__)
@@ -32,6 +34,7 @@ class EngineOptions:
         slots: conversations whose rows are held at once, and the most that are answered at once.
         waiting: the most requests that wait for a slot.
         force: load the model even if it does not fit into the memory.
+        fetches: whether pictures are fetched from public addresses.
         settings: of every conversation; what a request chooses is replaced.
     """
 
@@ -39,6 +42,7 @@ class EngineOptions:
     slots: int = 2
     waiting: int = 32
     force: bool = False
+    fetches: bool = False
     settings: commands.SessionSettings = field(default_factory=commands.SessionSettings)
 
 
@@ -87,6 +91,7 @@ class Engine:
         media: reads pictures and sounds.
 
     Attributes:
+        metrics: what was done.
         loaded: what the model can do; None while it is loaded, also after a crash.
         failed: why it could not be loaded.
     """
@@ -95,12 +100,12 @@ class Engine:
         self, worker: Client, options: EngineOptions, media: MediaReader | None = None
     ) -> None:
         self.options = options
-        self.media = media or MediaReader(options.settings.image_tokens)
+        self.media = media or MediaReader(options.settings.image_tokens, options.fetches)
+        self.metrics = Metrics()
         self.loaded: Loaded | None = None
         self.failed: Gemma4Error | None = None
         self._worker = worker
         self._tickets: dict[int, Ticket] = {}
-        self._numbers = itertools.count(1)
         self._free = options.slots
         self._queue: deque[asyncio.Future[None]] = deque()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -167,9 +172,11 @@ class Engine:
             Gemma4Error: too many requests wait, something cannot be read, or the model failed.
             ApiError: a medium is not allowed.
         """
+        asked, first = time.perf_counter(), None
         turns = await self.media.turns(request.turns, self.need_model())
         await self._slot()
-        conversation = self._conversation(request.thinking)
+        settings = replace(self.options.settings, thinking=request.thinking)
+        conversation = self._conversation(settings)
         try:
             opened = conversation.open(turns, request.tools, read_ahead=False)
             replied = conversation.answer(
@@ -183,8 +190,17 @@ class Engine:
         done = False
         try:
             await opened.done()
+            called = False
             async for event in replied:
-                yield event
+                if first is None and isinstance(event, Token | Thought | ToolCall):
+                    first = time.perf_counter() - asked
+                if isinstance(event, Done):
+                    self.metrics.replied(event.stats, first)
+                if not called or isinstance(event, Done):
+                    yield event
+                if isinstance(event, ToolCall) and not request.parallel:
+                    called = True
+                    conversation.stop()
             done = True
         finally:
             if not done:
@@ -199,16 +215,16 @@ class Engine:
         """
         self.need_model()
         await self._slot()
-        conversation = self._conversation(thinking)
+        settings = replace(self.options.settings, thinking=thinking, park=None)
+        conversation = self._conversation(settings)
         try:
             yield conversation
         finally:
             conversation.stop()
             conversation.close()
 
-    def _conversation(self, thinking: bool) -> "ServedConversation":
-        settings = replace(self.options.settings, thinking=thinking)
-        name = f"served-{next(self._numbers)}"
+    def _conversation(self, settings: commands.SessionSettings) -> "ServedConversation":
+        name = f"served-{secrets.token_hex(8)}"  # rows are parked under it
         return ServedConversation(self, name, settings, self._release)
 
     async def _slot(self) -> None:
@@ -273,6 +289,7 @@ class Engine:
             ticket.put(event)
         elif isinstance(event, Crashed):
             log.error("%s: %s", event.title, event.cause)
+            self.metrics.restarted()
             self._worker.start()
             self._load()  # what is sent from now on waits behind it
         elif isinstance(event, Failed):
@@ -326,6 +343,7 @@ class ServedConversation:
                 top_p=sampling.top_p,
                 top_k=sampling.top_k,
                 seed=sampling.seed,
+                stop=sampling.stop,
                 heard=heard,
                 grammar=grammar,
                 must_call=tuple(must_call),

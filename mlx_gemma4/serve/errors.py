@@ -58,6 +58,8 @@ class ApiError(Exception):
     @property
     def headers(self) -> dict[str, str]:
         """What a client may need beside the body."""
+        if self.status in (408, 413):  # the rest of the body is not read
+            return {"connection": "close"}
         return {"retry-after": str(RETRY_AFTER)} if self.status in (429, 503) else {}
 
     @property

@@ -4,6 +4,9 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..chat.grammar import reply_grammar
+from ..chat.tools import is_tool
+from ..errors import Gemma4Error
 from ..events import ToolCall
 from ..limits import JSON_DEPTH
 from ..runtime.commands import AddText
@@ -128,13 +131,15 @@ def arguments(text: Any, param: str) -> Mapping[str, Any]:
 
 
 def merged(turns: Sequence[RequestTurn]) -> tuple[RequestTurn, ...]:
-    """Turns of one role that follow each other become one.
+    """Turns of one role that follow each other become one; later instructions, the user's.
 
     Raises:
         ApiError: there is nothing to answer.
     """
     result: list[RequestTurn] = []
     for turn in turns:
+        if turn.role == "system" and result and result[-1].role != "system":
+            turn = RequestTurn("user", turn.parts)  # only the first turn can be the system's
         if result and result[-1].role == turn.role:
             turn = RequestTurn(turn.role, (*result.pop().parts, *turn.parts))
         result.append(turn)
@@ -143,6 +148,55 @@ def merged(turns: Sequence[RequestTurn]) -> tuple[RequestTurn, ...]:
             400, "The last message must be the user's or a tool's.", "invalid_value", "messages"
         )
     return tuple(result)
+
+
+def schema(given: Any, param: str) -> Schema:
+    """A JSON schema that a reply can keep to.
+
+    Raises:
+        ApiError: it is none, or has what cannot be kept to; `param` is the place in it.
+    """
+    if not isinstance(given, dict):
+        raise wrong(param, "is missing" if given is None else "must be an object")
+    try:
+        reply_grammar(given, (), (), {})
+    except Gemma4Error as error:
+        place = f"{param}.{error.facts['param']}".rstrip(".")
+        raise ApiError(400, f"{error.title}. {error.cause}", error.code, place) from None
+    return given
+
+
+def choice(given: Any, declared: Sequence[Schema], param: str = "tool_choice") -> str:
+    """What of tools is wanted: "auto", "none", "required", or a tool's name."""
+    if given is None or given in ("auto", "none"):
+        return given or "auto"
+    if given == "required" and declared:
+        return "required"
+    if given not in [tool["function"]["name"] for tool in declared]:
+        raise wrong(param, "must be auto, none, required, or a tool that is there")
+    return str(given)
+
+
+def tool(name: Any, description: Any, parameters: Any, param: str) -> Schema:
+    """The declaration of a function, as in OpenAI's chat completions."""
+    if not isinstance(name, str) or not name:
+        raise wrong(f"{param}.name", "must be a name")
+    if parameters is not None and not isinstance(parameters, dict):
+        raise wrong(f"{param}.parameters", "must be an object")
+    function: dict[str, Any] = {"name": name, "description": str(description or "")}
+    if parameters is not None:
+        function["parameters"] = parameters
+    declared = {"type": "function", "function": function}
+    if not is_tool(declared):
+        raise wrong(f"{param}.parameters", "must be a JSON schema")
+    return declared
+
+
+def result(parts: Sequence[RequestPart]) -> Any:
+    """The content of a tool's result: its text, or a list where there are pictures."""
+    text = "\n".join(part.text for part in parts if isinstance(part, AddText))
+    media = [part for part in parts if isinstance(part, Media)]
+    return [*([text] if text else []), *media] if media else text
 
 
 def text_parts(content: Any, param: str) -> tuple[RequestPart, ...]:

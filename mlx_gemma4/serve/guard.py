@@ -8,7 +8,7 @@ import hmac
 import ipaddress
 import json
 import socket
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -53,10 +53,12 @@ class Guard:
     Args:
         app: what it guards.
         doors: who may.
+        answered: called with the status of each HTTP answer.
     """
 
-    def __init__(self, app: ASGIApp, doors: Doors) -> None:
+    def __init__(self, app: ASGIApp, doors: Doors, answered: Callable[[int], None]) -> None:
         self._app = app
+        self._answered = answered
         self._doors = doors
         own = socket.gethostname().lower()
         self._hosts = {"localhost", own, f"{own.removesuffix('.local')}.local"}
@@ -68,6 +70,8 @@ class Guard:
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
+        if scope["type"] == "http":
+            send = self._counted(send)
         origin = headers.get("origin", "")
         allowed = origin in self._doors.origins
         preflight = scope.get("method") == "OPTIONS" and allowed and origin
@@ -87,6 +91,14 @@ class Guard:
             await send({"type": "http.response.body", "body": b""})
             return
         await self._bounded(scope, headers, receive, _with_headers(send, cors))
+
+    def _counted(self, send: Send) -> Send:
+        async def sending(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                self._answered(message["status"])
+            await send(message)
+
+        return sending
 
     def _refusal(self, scope: Scope, headers: Headers, preflight: bool) -> ApiError | None:
         if not self._known_host(headers.get("host", "")):
@@ -118,7 +130,7 @@ class Guard:
 
     async def _bounded(self, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
         """Count the body while it comes, and wait for no piece of it too long."""
-        read, over, started = 0, False, False
+        read, over = 0, False
         length = headers.get("content-length", "0")
         if length.isdigit() and int(length) > BODY_BYTES:
             await answer(send, 413, _too_large().body, closes=True)
@@ -138,17 +150,7 @@ class Guard:
                 raise _too_large()
             return message
 
-        async def watched(message: Message) -> None:
-            nonlocal started
-            started = started or message["type"] == "http.response.start"
-            await send(message)
-
-        try:
-            await self._app(scope, counted, watched)
-        except ApiError as error:
-            if started:
-                raise
-            await answer(send, error.status, error.body, closes=True)
+        await self._app(scope, counted, send)
 
 
 async def answer(send: Send, status: int, body: dict[str, Any], closes: bool = False) -> None:

@@ -21,6 +21,7 @@ from ..media.images import patches
 from ..runtime.commands import AddText, AddToolResult, PastPart, PastTurn
 from ..runtime.reports import Loaded
 from .errors import ApiError
+from .fetch import fetch
 from .request import Media, RequestTurn
 
 CACHE_BYTES = 256 << 20
@@ -38,10 +39,12 @@ class MediaReader:
 
     Args:
         image_tokens: the most that a picture may take; None for the model's own number.
+        fetches: whether pictures are fetched from public addresses.
     """
 
-    def __init__(self, image_tokens: int | None = None) -> None:
+    def __init__(self, image_tokens: int | None = None, fetches: bool = False) -> None:
         self._image_tokens = image_tokens
+        self._fetches = fetches
         self._threads = ThreadPoolExecutor(2, "media")
         self._lock = threading.Lock()
         self._read: OrderedDict[tuple[str, int | None], Parts] = OrderedDict()
@@ -84,7 +87,7 @@ class MediaReader:
             raise ApiError(400, f"This model takes no {what}.", "medium_unsupported", medium.param)
         tokens = medium.tokens or self._image_tokens or model.image_tokens
         try:
-            content = _content(medium)
+            content = _content(medium, self._fetches)
             name = hashlib.sha256(content).hexdigest(), tokens
             with self._lock:
                 if name in self._read:
@@ -118,10 +121,12 @@ def _bytes(parts: Parts) -> int:
     )
 
 
-def _content(medium: Media) -> bytes:
-    """The bytes of a medium that was sent."""
+def _content(medium: Media, fetches: bool) -> bytes:
+    """The bytes of a medium that was sent, or of a picture that has to be fetched."""
     source = medium.source
     if medium.kind == "image":
+        if fetches and source.lower().startswith(("http://", "https://")):
+            return fetch(source, medium.param)
         if not source[:5].lower() == "data:":
             raise ApiError(
                 400,

@@ -105,15 +105,15 @@ async def cancelled(task: "asyncio.Future[Any]") -> None:
         await task
 
 
-async def alive(texts: AsyncGenerator[str]) -> AsyncGenerator[str]:
-    """Texts, and a comment wherever none comes for a while."""
+async def alive(texts: AsyncGenerator[str], sign: str = ALIVE) -> AsyncGenerator[str]:
+    """Texts, and a sign of life wherever none comes for a while."""
     async with aclosing(texts):
         coming = asyncio.ensure_future(anext(texts, None))
         try:
             while True:
                 done, _ = await asyncio.wait({coming}, timeout=KEEP_ALIVE)
                 if not done:
-                    yield ALIVE
+                    yield sign
                     continue
                 text = coming.result()
                 if text is None:
@@ -125,13 +125,14 @@ async def alive(texts: AsyncGenerator[str]) -> AsyncGenerator[str]:
 
 
 async def streamed(
-    texts: AsyncGenerator[str], failure: Callable[[ApiError], str]
+    texts: AsyncGenerator[str], failure: Callable[[ApiError], str], sign: str = ALIVE
 ) -> StreamingResponse:
     """A stream whose status is that of its first text: an error before it is no stream.
 
     Args:
         texts: server-sent events.
         failure: the event of an error that comes later.
+        sign: what is sent where nothing comes for a while.
 
     Raises:
         Whatever `texts` raises before its first text.
@@ -141,7 +142,7 @@ async def streamed(
     async def all_texts() -> AsyncGenerator[str]:
         yield first
         try:
-            async with aclosing(alive(texts)) as others:
+            async with aclosing(alive(texts, sign)) as others:
                 async for text in others:
                     yield text
         except Exception as error:
@@ -180,6 +181,13 @@ class Routes:
             return JSONResponse({"status": "failed", "cause": str(engine.failed)}, 503)
         status = "loading" if engine.loaded is None else "ok"
         return JSONResponse({"status": status}, 503 if engine.loaded is None else 200)
+
+    async def metrics(self, http: HttpRequest) -> Response:
+        """Figures for Prometheus."""
+        engine = self._engine
+        gauges = {"requests_waiting": engine.waiting, "slots_busy": engine.busy}
+        gauges |= {"slots": engine.options.slots, "model_loaded": int(engine.loaded is not None)}
+        return Response(engine.metrics.text(gauges), media_type="text/plain; version=0.0.4")
 
     async def models(self, http: HttpRequest) -> Response:
         """The one model."""

@@ -33,9 +33,11 @@ class ReplyRules:
         tools: that may be called.
         schema: of the answer, or None.
         must_call: names of tools, one of which has to be called.
+        stop: texts that end the answer.
 
     Attributes:
-        any: whether there is anything to keep to.
+        any: whether there is a grammar to keep to.
+        stop: as passed, without empty ones.
 
     Raises:
         Gemma4Error: as `reply_grammar`.
@@ -49,7 +51,9 @@ class ReplyRules:
         tools: Sequence[Mapping[str, Any]],
         schema: Grammar | None,
         must_call: Sequence[str],
+        stop: Sequence[str] = (),
     ) -> None:
+        self.stop = tuple(text for text in stop if text)
         self._grammar = reply_grammar(schema, tools, must_call, tokenizer.controls)
         self.any = self._grammar is not None
         self._thinking = thinking

@@ -11,7 +11,7 @@ from contextlib import closing
 from dataclasses import replace
 from typing import Any, Literal
 
-from ..chat.messages import ImagePart, Part, SoundPart, Turn, VideoPart
+from ..chat.messages import INSTRUCTION, ImagePart, Part, SoundPart, Turn, VideoPart
 from ..chat.render import Prompt
 from ..chat.tokenizer import Tokenizer
 from ..errors import Gemma4Error
@@ -26,7 +26,7 @@ from .prefix_store import PrefixStore
 from .rendering import Rendering
 from .reply import DrawnReplies, DrawnReply, Work, unless
 from .rows import PromptRows
-from .transcriber import CLIP, INSTRUCTION, HearingMode, Transcriber
+from .transcriber import CLIP, HearingMode, Transcriber
 
 WhenFull = Literal["stop", "drop"]
 
@@ -234,7 +234,7 @@ class Conversation:
         if rules.any:
             constraint = yield from unless(cancelled, rules.constraint(), quiet=True)
         seconds = time.perf_counter() - began_prompt
-        reply = DrawnReply(self._tokenizer, self._model.config, opening)
+        reply = DrawnReply(self._tokenizer, self._model.config, opening, rules.stop)
         interrupted, turn = True, None
         try:
             with closing(self.cache.draw(logits, sampler, limit, cancelled, constraint)) as drawn:

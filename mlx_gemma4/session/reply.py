@@ -13,6 +13,7 @@ from ..chat.tokenizer import Tokenizer
 from ..events import Event, Thought, Token, ToolCall
 from ..generation.prefill_decode import Cancelled, Steps
 from ..model.config import Config
+from .stops import StopTexts
 
 Result = TypeVar("Result")
 Work = Generator[Event | tuple[int, int] | None, None, Result]
@@ -28,12 +29,19 @@ class DrawnReply:
         tokenizer: for their text.
         config: for the ids that end a reply.
         opening: ids of the prompt after the header of the model's turn (an empty thought).
+        stop: texts that end the answer.
 
     Attributes:
         ids: what was drawn so far.
     """
 
-    def __init__(self, tokenizer: Tokenizer, config: Config, opening: Sequence[int] = ()) -> None:
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        config: Config,
+        opening: Sequence[int] = (),
+        stop: Sequence[str] = (),
+    ) -> None:
         self.ids: list[int] = []
         self._tokenizer = tokenizer
         self._config = config
@@ -41,20 +49,25 @@ class DrawnReply:
         self._parser = ReplyParser(tokenizer)
         self._events: list[Event] = []
         self._times: list[float] = []
+        self._stops = StopTexts(stop)
+        self._thought = 0  # tokens
 
     def take(self, drawn: Iterable[int]) -> Generator[Event]:
         """Yield the events of a reply while its ids come."""
         for token_id in drawn:
             self._times.append(time.perf_counter())
             self.ids.append(token_id)
-            yield from self._note(self._parser.add(token_id))
-        yield from self._note(self._parser.finish())
+            yield from self._note(self._stops.passed(self._parser.add(token_id)))
+            self._thought += self._parser.thinking
+            if self._stops.found:
+                return
+        yield from self._note(self._stops.passed(self._parser.finish(), last=True))
 
     @property
     def ended(self) -> bool:
-        """Whether the model ended its turn."""
+        """Whether the model ended its turn, or a text that ends it has come."""
         ends = {*self._config.eos_token_ids, self._tokenizer.controls.get("<|tool_response>")}
-        return bool(self.ids) and self.ids[-1] in ends
+        return self._stops.found or bool(self.ids) and self.ids[-1] in ends
 
     def turn(self, interrupted: bool) -> Turn:
         """What was yielded so far, as a turn of the model's."""
@@ -69,7 +82,7 @@ class DrawnReply:
 
     def stats(self, began: float) -> dict[str, float]:
         """The numbers of this reply, whose work started at a `time.perf_counter`."""
-        stats: dict[str, float] = {"reply_tokens": len(self.ids)}
+        stats: dict[str, float] = {"reply_tokens": len(self.ids), "thought_tokens": self._thought}
         if self.ids:
             stats["seconds_to_first_token"] = self._times[0] - began
         if len(self.ids) > 1:
@@ -88,6 +101,8 @@ class DrawnReply:
         Control tokens that mean nothing have no text, so the history does without them.
         """
         ids, controls = self.ids, self._tokenizer.controls
+        if self._stops.found:  # they hold more than the text
+            return ()
         if self.ended:
             ids = ids[:-1]
         thought: list[int] = []

@@ -93,7 +93,6 @@ class Session(SessionCaches):
         )
         super().__init__(model, conversation, image_tokens or model.config.image_tokens)
         self._tokenizer = tokenizer
-        self._opens_call = [id for name, id in tokenizer.controls.items() if name == "<|tool_call>"]
         self._thinking = thinking
         self._system = system
         self._tools = tuple(tools)
@@ -138,6 +137,7 @@ class Session(SessionCaches):
         grammar: Mapping[str, Any] | None = None,
         must_call: Sequence[str] = (),
         may_call: bool = True,
+        stop: Sequence[str] = (),
     ) -> Generator[Event]:
         """Answer what was added since the last reply; the work is done while the events are read.
 
@@ -158,6 +158,7 @@ class Session(SessionCaches):
                 tools, they may be called instead.
             must_call: names of tools: the reply calls one of them, and is nothing else.
             may_call: whether tools may be called.
+            stop: texts that end the answer where they come; they are no part of it.
 
         Returns:
             Notices that were not taken; Heard where sound was transcribed; Token, Thought and
@@ -184,6 +185,7 @@ class Session(SessionCaches):
             grammar,
             must_call,
             may_call,
+            stop,
         )
         return self._started(_events(work, progress))
 
@@ -199,6 +201,7 @@ class Session(SessionCaches):
         grammar: Mapping[str, Any] | None = None,
         must_call: Sequence[str] = (),
         may_call: bool = True,
+        stop: Sequence[str] = (),
     ) -> Work[None]:
         """As `reply`, in steps.
 
@@ -214,14 +217,17 @@ class Session(SessionCaches):
                 f"It is {max_tokens!r}.",
                 "Set 1 or more.",
             )
+        calls = [n for name, n in self._tokenizer.controls.items() if name == "<|tool_call>"]
         sampler = Sampler(
             config.temperature if temperature is None else temperature,
             config.top_k if top_k is None else top_k,
             config.top_p if top_p is None else top_p,
-            [*config.suppress_tokens, *([] if may_call else self._opens_call)],
+            [*config.suppress_tokens, *(() if may_call else calls)],
             secrets.randbits(32) if seed is None else seed,
         )
-        rules = ReplyRules(self._tokenizer, config, self._thinking, self._tools, grammar, must_call)
+        rules = ReplyRules(
+            self._tokenizer, config, self._thinking, self._tools, grammar, must_call, stop
+        )
         self._conversation.check()
         return self._started(
             self._conversation.answer(sampler, max_tokens, heard, cancelled, rules)

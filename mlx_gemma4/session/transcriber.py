@@ -27,18 +27,6 @@ HearingMode = Literal["auto", "direct", "relay"]
 CLIP = int(LIMIT_SECONDS * RATE / FRAME)
 """Frames of the longest clip the model was made for."""
 
-INSTRUCTION = (
-    "Transcribe the following speech segment in its original language. "
-    "Follow these specific instructions for formatting the answer:\n"
-    "* Only output the transcription, with no newlines.\n"
-    "* When transcribing numbers, write the digits, i.e. write 1.7 and not one point seven, "
-    "and write 3 instead of three."
-)
-"""What asks for a transcript (model card of google/gemma-4-12B-it, the example with sound).
-
-A package of the catalogue may have words of its own: the tiny model was not trained on these.
-"""
-
 _SPARE = 16  # tokens that a transcript may have besides one for each two frames
 
 

@@ -54,9 +54,9 @@ def tiny_config() -> Config:
     )
 
 
-def tiny_model(seed: int = 0, layout: Layout = "one_row") -> Gemma4:
-    """A float32 model of `tiny_config` whose weights, norms and biases too, are random."""
-    model = Gemma4(tiny_config(), layout)
+def tiny_model(seed: int = 0, layout: Layout = "one_row", config: Config | None = None) -> Gemma4:
+    """A float32 model (of `tiny_config`) whose weights, norms and biases too, are random."""
+    model = Gemma4(config or tiny_config(), layout)
     rng = np.random.default_rng(seed)
     weights = []
     for name, value in sorted(model.tensors().items()):

@@ -36,6 +36,8 @@ STATS = {
     "seconds_to_first_token": 0.9,
     "tokens_per_second": 31.2,
 }
+COUNTED = " ".join(["and", "on"] * 60 + ["ninety"])
+"""Words at the end of an answer that must not end before a busy machine has interrupted it."""
 NOW = 1_790_000_000.0
 FINDINGS = [
     DoctorFinding("ok", "python", "mlx-gemma4 0.1.0 on Python 3.12, arm64"),
@@ -149,7 +151,7 @@ class Stage:
     engine: ScriptedWorker
     world: World
 
-    async def until(self, condition: Callable[[], object], seconds: float = 8.0) -> None:
+    async def until(self, condition: Callable[[], object], seconds: float = 20.0) -> None:
         """Wait until this holds."""
         for _ in range(round(seconds / 0.02)):
             if condition():
@@ -224,7 +226,7 @@ def live(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
 
     @functools.wraps(test)
     def run(*arguments: Any, **named: Any) -> None:
-        asyncio.run(asyncio.wait_for(test(*arguments, **named), 40))
+        asyncio.run(asyncio.wait_for(test(*arguments, **named), 90))
 
     return run
 

@@ -104,7 +104,9 @@ async def _commands(stage: Stage) -> None:
 
 async def _palette(stage: Stage) -> None:
     await stage.press("ctrl+p")
-    await stage.until(lambda: "Conversations" in stage.text and "Hands-free" in stage.text)
+    # with the main screen behind it
+    wanted = ("Conversations", "Hands-free", "ready", "^p")
+    await stage.until(lambda: all(word in stage.text for word in wanted))
     for line in stage.app.screen.query("CommandInput"):
         line.cursor_blink = False  # type: ignore[attr-defined]
     await stage.pilot.pause(0.3)

@@ -7,7 +7,7 @@ from app import commands
 from app.state import Problem
 from app.widgets.card import ErrorCard
 from mlx_gemma4.errors import Gemma4Error
-from tests.app.host import Stage, chart, live, staged
+from tests.app.host import COUNTED, Stage, chart, live, staged
 
 
 @live
@@ -134,7 +134,7 @@ async def test_the_conversation_that_is_held_cannot_be_deleted(tmp_path: Path) -
 async def test_a_conversation_that_was_killed_goes_on_with_all_that_was_said(
     tmp_path: Path,
 ) -> None:
-    async with staged(tmp_path, ["one two three four"], tokens_per_second=5) as stage:
+    async with staged(tmp_path, [f"one two three four {COUNTED}"], tokens_per_second=5) as stage:
         await stage.write("count")
         await stage.press("enter")
         history = stage.app.workspace.conversation.history

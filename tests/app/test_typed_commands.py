@@ -9,7 +9,7 @@ from app.screens.models import ModelsScreen
 from app.state import Problem
 from app.widgets.card import ErrorCard
 from app.widgets.turns import QuestionView
-from tests.app.host import Stage, World, live, shot, staged
+from tests.app.host import COUNTED, Stage, World, live, shot, staged
 
 
 async def typed(stage: Stage, text: str) -> None:
@@ -158,7 +158,8 @@ async def test_an_error_has_one_card_that_is_changed_and_withdrawn(tmp_path: Pat
 async def test_a_worker_that_crashed_in_an_answer_is_one_card_until_it_runs_again(
     tmp_path: Path,
 ) -> None:
-    async with staged(tmp_path, ["one two three four five six"], tokens_per_second=10) as stage:
+    answers = [f"one two {COUNTED}", "one two three four five six"]
+    async with staged(tmp_path, answers, tokens_per_second=10) as stage:
         await stage.write("count")
         await stage.press("enter")
         conversation = stage.app.workspace.conversation

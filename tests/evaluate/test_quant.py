@@ -177,6 +177,6 @@ def test_a_machine_without_voices_is_told_and_its_other_items_are_measured(
         raise OSError("libespeak-ng.so.1: cannot open shared object file")
 
     monkeypatch.setattr(tasks, "speaker", absent)
-    rows = asked(tmp_path, limit=1)
+    rows = asked(tmp_path, "8bit", limit=1)
     failed = {row.facts["medium"]: row.failed for row in rows}
     assert failed == {"text": False, "picture": False, "sound": True}

@@ -401,6 +401,8 @@ def test_pillow_heif_opens_heic_where_it_is_installed(
             self.im = Image.new("L", self.size, 77).im
             return None
 
+    monkeypatch.setattr(Image, "ID", [*Image.ID])  # Pillow knows it in this test alone
+    monkeypatch.setattr(Image, "OPEN", {**Image.OPEN})
     package = ModuleType("pillow_heif")
     package.register_heif_opener = lambda: Image.register_open("HEIF", Opener)  # type: ignore
     monkeypatch.setitem(sys.modules, "pillow_heif", package)

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from ...chat.messages import INSTRUCTION
 from ...hub import catalog
 from ...media.audio import FRAME, Samples
-from ...session.transcriber import INSTRUCTION, HearingMode
+from ...session.transcriber import HearingMode
 from .. import haystack
 from ..baselines.rival import Rival
 from ..models import OurModel

@@ -11,7 +11,6 @@ from typing import Any, Literal
 from ...errors import Gemma4Error
 from ...events import Done, Heard, Token, ToolCall
 from ...runtime.commands import (
-    AddImage,
     Command,
     Reply,
     SessionSettings,

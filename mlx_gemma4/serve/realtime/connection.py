@@ -70,9 +70,7 @@ class RealtimeConnection:
         conversation: holds a slot.
     """
 
-    def __init__(
-        self, socket: WebSocket, engine: Engine, conversation: ServedConversation
-    ) -> None:
+    def __init__(self, socket: WebSocket, engine: Engine, conversation: ServedConversation) -> None:
         self._socket, self._engine = socket, engine
         self._name = conversation.name
         options = engine.options

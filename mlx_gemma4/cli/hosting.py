@@ -1,0 +1,149 @@
+"""The options of a model that is spread over several computers, and `gemma4 worker`."""
+
+import argparse
+import contextlib
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ..cluster.hosts import LOST, Hosts
+from ..errors import Gemma4Error
+from .options import Option, command
+from .streams import ProgressLine
+
+HOSTS = Option(
+    "--hosts",
+    "other Macs that hold a part of the layers, as ssh knows them (docs/several-macs.md); local: a "
+    "worker here, to try it out",
+    "HOST[,HOST]",
+)
+OPTIONS = (
+    HOSTS,
+    Option("--cut", "with --hosts: the layers before which the model is cut", "N[,N]"),
+    Option("--keep-layers", "with --hosts: they keep the layers that they are sent"),
+    Option("--remote-command", "with --hosts: how gemma4 is started there", "COMMAND"),
+)
+WORKER = (
+    Option("--folder", "a model folder: layers that are the leader's are read there", "FOLDER"),
+    Option("--keep-layers", "keep the layers that are sent"),
+)
+
+
+_PROGRAM = "program_"
+
+
+def add(commands: "argparse._SubParsersAction[Any]") -> None:
+    """Declare the command."""
+    command(
+        commands,
+        "worker",
+        "hold layers for another computer",
+        "Hold a part of a model's layers for another computer, which starts this over ssh. Nobody "
+        "needs to type it.",
+        WORKER,
+        _worker,
+    )
+
+
+def add_to_program(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of the terminal program; a command's own have other places."""
+    for option in OPTIONS:
+        option.add_to(parser, _PROGRAM)
+
+
+def of_program(options: argparse.Namespace) -> Hosts | None:
+    """The hosts that are asked for before any command; errors as in `chosen`."""
+    found = {name: value for name, value in vars(options).items() if name.startswith(_PROGRAM)}
+    own = {name.removeprefix(_PROGRAM): value for name, value in found.items()}
+    return chosen(argparse.Namespace(**own))
+
+
+def chosen(options: argparse.Namespace) -> "Hosts | None":
+    """The hosts that are asked for.
+
+    Raises:
+        Gemma4Error: they are not understood.
+    """
+    if options.hosts is None:
+        if options.cut or options.keep_layers or options.remote_command:
+            raise Gemma4Error(
+                "usage",
+                "The command is not understood",
+                "--cut, --keep-layers and --remote-command are for --hosts.",
+                "Add --hosts HOST.",
+            )
+        return None
+    return Hosts.read(
+        options.hosts,
+        cut=cut(options.cut),
+        keep=options.keep_layers,
+        command=options.remote_command,
+    )
+
+
+def cut(text: str | None) -> tuple[int, ...]:
+    """Read layers that are separated by commas.
+
+    Raises:
+        Gemma4Error: they are not numbers.
+    """
+    try:
+        return tuple(int(part) for part in text.split(",")) if text else ()
+    except ValueError:
+        raise Gemma4Error(
+            "usage",
+            "The cut is not understood",
+            f"{text!r} has what is no number.",
+            "Write it as --cut 24.",
+        ) from None
+
+
+def sending() -> Callable[[str, int, int], None]:
+    """Show how much of the layers is sent; MLX's own lines about lost connections are not shown."""
+    _hide_lines_of_ring()
+    line = ProgressLine()
+
+    def show(host: str, done: int, total: int) -> None:
+        if done < total:
+            line.show(f"Sending layers to {host}: {done / 1e6:,.1f} of {total / 1e6:,.1f} MB")
+        else:
+            line.clear()
+
+    return show
+
+
+def leave(error: Exception, status: int) -> None:
+    """End the process at once if a computer was lost: MLX may wait for it, also at the exit."""
+    if isinstance(error, Gemma4Error) and error.code == LOST:
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+
+
+def _hide_lines_of_ring() -> None:
+    """Pass what C++ prints on stderr through grep; Python's own goes to the terminal as before."""
+    try:
+        grep = subprocess.Popen(
+            ["grep", "--line-buffered", "-v", r"^\[ring\]"],
+            stdin=subprocess.PIPE,
+            stdout=os.dup(2),
+            start_new_session=True,
+        )
+    except OSError:
+        return
+    assert grep.stdin is not None
+    terminal = os.dup(2)
+    sys.stderr.flush()
+    os.dup2(grep.stdin.fileno(), 2)
+    grep.stdin.close()
+    sys.stderr = os.fdopen(terminal, "w", buffering=1, errors="backslashreplace")
+
+
+def _worker(options: argparse.Namespace) -> None:
+    from ..cluster.worker import serve
+
+    serve(Path(options.folder) if options.folder else None, options.keep_layers)

@@ -1,0 +1,1 @@
+"""One model over several computers: each holds some layers, and only one the conversation."""

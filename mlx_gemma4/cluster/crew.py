@@ -1,0 +1,353 @@
+"""A leader's workers: they are started, compared, watched, and lost in a way that can be told.
+
+A worker that has ended closes its control line; one that is frozen, or behind a cable that was
+pulled, gives no sign of life. Whichever comes first fails the ring, which releases whoever waits.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import secrets
+import subprocess
+import tempfile
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from queue import Empty, Queue
+from typing import IO, Any
+
+from ..errors import Gemma4Error
+from . import facts, mac, paths, ssh
+from .control import PROTOCOL, ControlLine, Message
+from .hosts import LOCAL, LOST, Facts, Hosts
+from .ring import Ring, connect, free_port
+
+STARTING = 40.0
+"""Seconds that a worker has to report what it is: a Mac that is asked the first time is slow."""
+_LOOK = 0.5  # seconds between two looks for signs of life
+_BEAT = 1.0
+_ENDING = 2.0  # seconds that a worker has to end by itself
+
+
+class WorkerProcess:
+    """A worker as the leader sees it: the process of ssh or its own, and its control line."""
+
+    def __init__(self, host: str, rank: int, hosts: Hosts) -> None:
+        self.host, self.rank = host, rank
+        self.name = f"{host} ({rank})" if hosts.names.count(host) > 1 else host
+        self.replies: Queue[Message] = Queue()
+        self.quiet = 0
+        self.facts: Facts
+        self.layers = range(0)
+        self._printed: IO[bytes] = tempfile.TemporaryFile()
+        arguments = ("--keep-layers",) if hosts.keep else ()
+        try:
+            self._process = subprocess.Popen(
+                ssh.command(host, hosts.command, arguments),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._printed,
+                env=ssh.environment(host),
+                start_new_session=True,  # Ctrl-C is for the leader, which then ends it
+            )
+        except OSError as error:
+            raise ssh.failure(host, None, str(error)) from error
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self.line = ControlLine(self._process.stdout, self._process.stdin)
+        self._late = threading.Timer(STARTING, self._process.kill)
+        self._late.daemon = True
+        self._late.start()
+
+    @property
+    def pid(self) -> int:
+        """The process's id."""
+        return self._process.pid
+
+    def greet(self) -> None:
+        """Wait for what the worker reports of itself, and compare it.
+
+        Raises:
+            Gemma4Error: it did not start, or is of another version.
+        """
+        hello = self.line.receive() if self.line.find() else None
+        self._late.cancel()
+        if hello is None:
+            raise self.ended(ssh.failure(self.host, self.status(), self.printed()))
+        if hello[0] == "failed":
+            raise _reported(self.host, hello)
+        value: dict[str, Any] = hello[1] if len(hello) > 1 and isinstance(hello[1], dict) else {}
+        own = {
+            "protocol": PROTOCOL,
+            "version": facts.installed("mlx-gemma4"),
+            "mlx": facts.installed("mlx"),
+        }
+        other = {name: value.get(name) for name in own}
+        if other != own:
+            differing = [name for name in own if other[name] != own[name]]
+            names = {"protocol": "the protocol", "version": "mlx-gemma4", "mlx": "MLX"}
+            there = ", ".join(f"{names[name]} {other[name]}" for name in differing)
+            here = ", ".join(f"{names[name]} {own[name]}" for name in differing)
+            raise Gemma4Error(
+                "host_version",
+                f"{self.host} has another version",
+                f"There it is {there}, here {here}.",
+                "Install the same version of mlx-gemma4 and of mlx on all of them.",
+                {"host": self.host},
+            )
+        self.facts = Facts.read(value)
+
+    def status(self, timeout: float = 0.5) -> int | None:
+        """How the process ended; None where it still runs after so many seconds."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return self._process.wait(timeout)
+        return None
+
+    def printed(self) -> str:
+        """What went to its stderr."""
+        self._printed.seek(0)
+        return self._printed.read(1 << 16).decode(errors="replace")
+
+    def ended(self, error: Gemma4Error) -> Gemma4Error:
+        """End the process, and return the error."""
+        self.close()
+        return error
+
+    def kill(self) -> None:
+        """End the process by force."""
+        self._process.kill()
+
+    def close(self) -> None:
+        """End the process: by closing its control line, then by force."""
+        self._late.cancel()
+        with contextlib.suppress(OSError):
+            assert self._process.stdin is not None
+            self._process.stdin.close()
+        if self.status(_ENDING) is None:
+            self._process.kill()
+            self._process.wait()
+
+
+class Crew:
+    """All workers of this process.
+
+    Args:
+        hosts: where they are.
+
+    Attributes:
+        workers: in the order of their ranks, from 1 on.
+        lost: why the crew is of no use any more; None while it is.
+        watchers: called, from a thread, with the error when it is lost.
+
+    Raises:
+        Gemma4Error: one cannot be started, is of another version, or cannot be reached.
+    """
+
+    def __init__(self, hosts: Hosts) -> None:
+        self.hosts = hosts
+        self.workers: list[WorkerProcess] = []
+        self.lost: Gemma4Error | None = None
+        self.watchers: set[Callable[[Gemma4Error], object]] = set()
+        self.arrived: Callable[[int, Message], object] = lambda rank, message: None
+        self._later: deque[Message] = deque()  # from finalizers, which may run within a send
+        self._numbers = 0
+        self._closed = threading.Event()
+        self._ring: Ring | None = None
+        try:
+            for rank, host in enumerate(hosts.names, start=1):
+                self.workers.append(WorkerProcess(host, rank, hosts))
+            for worker in self.workers:
+                worker.greet()
+            self._connect()
+        except BaseException:
+            self._closed.set()
+            self._end_workers()
+            raise
+        mac.stay_awake()
+        atexit.register(self.close)
+
+    @property
+    def ring(self) -> Ring:
+        """The connected ring."""
+        assert self._ring is not None, "it is connected in the beginning"
+        return self._ring
+
+    def number(self) -> int:
+        """A number that nothing else has."""
+        self._numbers += 1
+        return self._numbers
+
+    def check(self) -> None:
+        """Raise the error with which the crew was lost, if it was."""
+        if self.lost is not None:
+            raise self.lost
+
+    def tell(self, *message: object) -> None:
+        """Send a message to every worker, after those that wait.
+
+        Raises:
+            Gemma4Error: the crew is lost.
+        """
+        while self._later:
+            waiting = self._later.popleft()
+            for worker in self.workers:
+                self.tell_one(worker, *waiting)
+        for worker in self.workers:
+            self.tell_one(worker, *message)
+
+    def tell_one(self, worker: WorkerProcess, *message: object) -> None:
+        """Send a message to one worker; errors as in `tell`."""
+        self.check()
+        try:
+            worker.line.send(*message)
+        except OSError:
+            self._lose(worker, self._reason(worker))
+            self.check()
+
+    def later(self, *message: object) -> None:
+        """Send a message before the next one; may be called at any place, even in a finalizer."""
+        self._later.append(list(message))
+
+    def reply(self, worker: WorkerProcess, about: str) -> Message:
+        """Wait for a worker's reply; errors as in `tell`."""
+        while True:
+            self.check()
+            with contextlib.suppress(Empty):
+                message = worker.replies.get(timeout=_LOOK)
+                if message[0] == about:
+                    return message
+
+    def close(self) -> None:
+        """End the workers, and wait for that."""
+        if self._closed.is_set():
+            return
+        self._closed.set()
+        atexit.unregister(self.close)
+        if self.lost is None:
+            self.lost = Gemma4Error(
+                LOST, "The workers were ended", "The program ended them.", "Start it again."
+            )
+        if self._ring is not None:
+            self._ring.fail(self.lost)
+        self._end_workers()
+
+    def _connect(self) -> None:
+        """Connect the ring, in which the leader is rank 0."""
+        own = self.workers[-1].facts.leader  # as the rank that connects to it sees it
+        for worker in self.workers:
+            threading.Thread(target=self._read, args=(worker,), daemon=True).start()
+        self._check_paths(own)
+        addresses = [(own, free_port(own))]
+        addresses += [(worker.facts.address, worker.facts.port) for worker in self.workers]
+        nonce = secrets.token_hex(32)
+        for worker in self.workers:
+            self.tell_one(worker, "ring", worker.rank, addresses, nonce)
+        try:
+            self._ring = connect(0, addresses, nonce)
+        except Gemma4Error:
+            self.check()  # a worker may have reported why
+            raise
+        threading.Thread(target=self._watch, daemon=True).start()
+        for worker in self.workers:
+            self.reply(worker, "connected")
+
+    def _check_paths(self, own: str) -> None:
+        """Have each rank connect to the next one, with time-outs that MLX's ring has not.
+
+        Raises:
+            Gemma4Error: one cannot.
+        """
+        for rank, worker in enumerate((*self.workers, None)):
+            place = own
+            if worker is not None:
+                self.tell_one(worker, "listen")
+                place, port = worker.facts.address, self.reply(worker, "listening")[1]
+            else:
+                port = paths.listen_once(own)
+            if rank:
+                before = self.workers[rank - 1]
+                self.tell_one(before, "reach", place, port)
+                name, failure = before.name, str(self.reply(before, "reached")[1])
+            else:
+                name, failure = "This computer", paths.reach(place, port)
+            if failure:
+                to = "this computer" if worker is None else worker.name
+                raise Gemma4Error(
+                    "ring_unreachable",
+                    "The computers cannot reach each other",
+                    f"{name} cannot connect to {to} at {place}: {failure}.",
+                    "Allow it in the firewall; on macOS 15 and later also in System Settings, "
+                    "Privacy & Security, Local Network.",
+                )
+
+    def _read(self, worker: WorkerProcess) -> None:
+        """Take in what a worker sends, until its line is closed."""
+        try:
+            self._read_all(worker)
+        except Exception as error:  # it does not keep to the protocol
+            self._lose(worker, _lost(worker, f"What it sends is not understood ({error!r})."))
+
+    def _read_all(self, worker: WorkerProcess) -> None:
+        while (message := worker.line.receive()) is not None:
+            worker.quiet = 0
+            if message[0] == "failed":
+                self._lose(worker, _reported(worker.name, message))
+            elif message[0] == "stepped":
+                self.arrived(worker.rank, message)
+            elif message[0] != "alive":
+                worker.replies.put(message)
+        self._lose(worker, self._reason(worker))
+
+    def _watch(self) -> None:
+        """Look for signs of life, and show one; counts looks, as this process may be frozen too."""
+        last = time.monotonic()
+        while not self._closed.wait(_LOOK):
+            if time.monotonic() - last >= _BEAT:
+                last = time.monotonic()
+                with contextlib.suppress(Gemma4Error):
+                    self.tell("alive")
+            for worker in self.workers:
+                worker.quiet += 1
+                if worker.quiet * _LOOK >= self.hosts.patience:
+                    seconds = f"{self.hosts.patience:g}"
+                    self._lose(worker, _lost(worker, f"It was silent for {seconds} s."))
+
+    def _reason(self, worker: WorkerProcess) -> Gemma4Error:
+        status = worker.status()
+        where = "Its worker" if worker.host == LOCAL else "The connection, or its worker,"
+        how = "was closed" if status is None else f"ended with status {status}"
+        if status is not None and status < 0:
+            how = f"was ended by signal {-status}"
+        return _lost(worker, f"{where} {how}.")
+
+    def _lose(self, worker: WorkerProcess, error: Gemma4Error) -> None:
+        if self.lost is not None or self._closed.is_set():
+            return
+        self.lost = error
+        worker.kill()  # a frozen one would keep a pipe full
+        if self._ring is not None:
+            self._ring.fail(error)
+        for watcher in self.watchers:
+            watcher(error)
+        self._end_workers()
+
+    def _end_workers(self) -> None:
+        for worker in self.workers:
+            worker.close()
+
+
+def _reported(host: str, message: Message) -> Gemma4Error:
+    """The error that a worker reports."""
+    _, code, title, cause, remedy = message
+    return Gemma4Error(code, title, f"On {host}: {cause}", remedy, {"host": host})
+
+
+def _lost(worker: WorkerProcess, cause: str) -> Gemma4Error:
+    return Gemma4Error(
+        LOST,
+        f"{worker.name} is lost",
+        f"{cause} It holds layers of the model, and nothing is computed without them.",
+        "Check that it is awake and the cable is plugged in, then start again.",
+        {"host": worker.name},
+    )

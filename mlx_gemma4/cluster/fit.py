@@ -1,0 +1,115 @@
+"""What each part of a cut model takes of memory, and the best cut. Imports no MLX.
+
+The best cut lets the longest conversation in; among those that let in as much, the one whose
+slowest part takes the least time for a chunk of a prompt, as all parts work on chunks at once.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+
+from ..errors import Gemma4Error
+from ..footprint import estimate
+from ..footprint.estimate import LEAST_CONTEXT, Machine, Model
+from ..footprint.summary import Outline
+from .cut import Cut, least_of_leader, part_tensors
+
+CONTEXTS = (262144, 131072, 65536, 32768, 16384, 8192, LEAST_CONTEXT)
+"""Tokens of a conversation that are tried, the most first."""
+_SPEEDS = 4  # steps of a speed between two doublings: what is measured twice should come out equal
+
+
+@dataclass(frozen=True)
+class Computer:
+    """One of the computers: its name, what a model may take there, and its measured speed."""
+
+    name: str
+    machine: Machine
+    speed: float = 1.0
+
+
+def part(model: Model, layers: range, leads: bool) -> Model:
+    """The part of a model with these layers, to estimate what it takes."""
+    kinds = model.text.layer_types[layers.start : layers.stop]
+    text = replace(model.text, layer_types=kinds, num_hidden_layers=len(kinds))
+    if not leads:  # no head
+        text = replace(text, vocab_size=0)
+    return Model(text, part_tensors(model.tensors, layers, leads))
+
+
+def parts(model: Model, cut: Cut) -> list[Model]:
+    """All parts of a cut."""
+    return [part(model, cut.layers(rank), not rank) for rank in range(cut.ranks)]
+
+
+def largest_context(
+    model: Model, cut: Cut, computers: Sequence[Computer], kv_bits: int | None = None
+) -> int:
+    """The longest conversation that fits, in tokens; 0: none."""
+    found = zip(parts(model, cut), computers, strict=True)
+    return min(estimate.largest_context(one, at.machine, kv_bits) for one, at in found)
+
+
+def best(outline: Outline, computers: Sequence[Computer], kv_bits: int | None = None) -> Cut:
+    """The best cut.
+
+    Args:
+        computers: the leader, then the others in the order of their layers.
+        kv_bits: as of `estimate.need`.
+
+    Raises:
+        Gemma4Error: no cut lets in even a short conversation.
+    """
+    cut = best_of(outline.model, computers, least_of_leader(outline.config), kv_bits)
+    if cut is None:
+        size = estimate.weights(outline.model, computers[0].machine)
+        budgets = " + ".join(f"{one.machine.budget / 1e9:.2f}" for one in computers)
+        raise Gemma4Error(
+            "memory_too_small",
+            "The model does not fit into the memory",
+            f"{outline.name} takes {size / 1e9:.2f} GB for its weights, and the computers have "
+            f"{budgets} GB for a model.",
+            "See what fits: gemma4 fit --hosts. To load it all the same: --force, or --cut.",
+        )
+    return cut
+
+
+def best_of(
+    model: Model, computers: Sequence[Computer], least: int = 1, kv_bits: int | None = None
+) -> Cut | None:
+    """As `best`; None where nothing fits."""
+    count = len(model.text.layer_types)
+    speeds = [_step(one.speed) for one in computers]
+
+    @functools.cache
+    def part_of(rank: int, start: int, stop: int) -> Model:
+        return part(model, range(start, stop), not rank)
+
+    @functools.cache
+    def fits(rank: int, start: int, stop: int, context: int) -> bool:
+        machine = computers[rank].machine
+        needed = estimate.need(part_of(rank, start, stop), machine, context, kv_bits).total
+        return needed <= machine.budget
+
+    def time(cut: Cut) -> float:
+        return max(len(cut.layers(rank)) / speed for rank, speed in enumerate(speeds))
+
+    stops = combinations(range(least, count), len(computers) - 1)
+    cuts = [Cut((*before, count)) for before in stops]
+    cuts.sort(key=lambda cut: (time(cut), cut.stops))
+    for context in CONTEXTS:
+        context = min(context, model.text.max_position_embeddings)
+        for cut in cuts:
+            held = (cut.layers(rank) for rank in range(cut.ranks))
+            if all(fits(rank, part.start, part.stop, context) for rank, part in enumerate(held)):
+                return cut
+    return None
+
+
+def _step(speed: float) -> float:
+    """A speed, rounded to one of a few."""
+    return float(2 ** (round(math.log2(max(speed, 1e-9)) * _SPEEDS) / _SPEEDS))

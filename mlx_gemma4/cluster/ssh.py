@@ -1,0 +1,113 @@
+"""How a worker is started on another computer, and what ssh's own failures mean."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import sys
+
+from ..errors import Gemma4Error
+from .hosts import LOCAL
+
+PLACES = ("gemma4", "$HOME/.local/bin/gemma4", "/opt/homebrew/bin/gemma4")
+"""Where `gemma4` is looked for: ssh's shell often has a short PATH."""
+SSH = "GEMMA4_SSH"
+"""A variable with another ssh command, with its options, as GIT_SSH_COMMAND is for git."""
+_NOT_FOUND = 127
+# IPv4, as MLX's ring; no questions, for nobody could answer; a dead link ends it
+_OPTIONS = ("-T", "-4", "-o", "BatchMode=yes", "-o", "ConnectTimeout=10",
+            "-o", "ServerAliveInterval=2", "-o", "ServerAliveCountMax=3")  # fmt: skip
+
+
+def command(host: str, remote: str | None, arguments: tuple[str, ...] = ()) -> list[str]:
+    """The command that starts a worker on a host.
+
+    Args:
+        remote: how gemma4 is started there; None: it is looked for in PLACES.
+        arguments: of `gemma4 worker`.
+    """
+    worker = shlex.join(["worker", *arguments])
+    if remote is not None:
+        script = f"exec {remote} {worker}"
+    else:
+        tries = " ".join(f'"{place}"' for place in PLACES)
+        script = (
+            f'for found in {tries}; do command -v "$found" >/dev/null 2>&1 && '
+            f'exec "$found" {worker}; done; exit {_NOT_FOUND}'
+        )
+    if host == LOCAL:
+        if remote is not None:
+            return ["sh", "-c", script]
+        # -P: modules in the working directory must not hide the library's
+        return [sys.executable, "-P", "-m", f"{__package__}.worker", *arguments]
+    ssh = shlex.split(os.environ.get(SSH, "ssh"))
+    return [*ssh, *_OPTIONS, host, f"exec sh -c {shlex.quote(script)}"]
+
+
+def environment(host: str) -> dict[str, str]:
+    """The environment of that command: a worker here must not take our own ssh for its leader."""
+    dropped = "SSH_CONNECTION" if host == LOCAL else ""
+    return {name: value for name, value in os.environ.items() if name != dropped}
+
+
+def failure(host: str, status: int | None, printed: str) -> Gemma4Error:
+    """Why a worker did not start.
+
+    Args:
+        status: of ssh, or of the worker where that is local.
+        printed: what went to its stderr.
+    """
+    lines = [line.strip() for line in printed.splitlines() if line.strip()]
+    last = lines[-1].rstrip(".") if lines else f"it ended with status {status}"
+    for pattern, code, cause, remedy in _MEANINGS:
+        if re.search(pattern, printed):
+            return _error(host, code, cause, remedy.format(host=host))
+    if status == _NOT_FOUND:
+        return _error(
+            host,
+            "host_without_gemma4",
+            f"gemma4 is not in its PATH, nor at {PLACES[1]} or {PLACES[2]}.",
+            f"Install it there, or name it: --remote-command /path/to/gemma4 (ssh {host}).",
+        )
+    return _error(host, "host_unreachable", f"{last}.", f"Try `ssh {host}` yourself.")
+
+
+def _error(host: str, code: str, cause: str, remedy: str) -> Gemma4Error:
+    return Gemma4Error(
+        code, f"{host} cannot be used", f"{cause[0].upper()}{cause[1:]}", remedy, {"host": host}
+    )
+
+
+_MEANINGS = (
+    (
+        "Host key verification failed|REMOTE HOST IDENTIFICATION HAS CHANGED",
+        "host_key_unknown",
+        "ssh does not know its host key, or knows another one.",
+        "Run `ssh {host}` once, and compare and accept its key.",
+    ),
+    (
+        "Permission denied|Too many authentication failures",
+        "host_asks_password",
+        "ssh has no key that it accepts, and would ask for a password.",
+        "Set up a key: ssh-copy-id {host}.",
+    ),
+    (
+        "Could not resolve hostname|[Nn]ame or service not known",
+        "host_unreachable",
+        "Nothing in the network is called so.",
+        "Check the name: on the other Mac, System Settings, General, Sharing shows it.",
+    ),
+    (
+        "Connection refused",
+        "host_unreachable",
+        "It does not accept ssh.",
+        "On the other Mac turn on System Settings, General, Sharing, Remote Login.",
+    ),
+    (
+        "timed out|No route to host|Network is unreachable",
+        "host_unreachable",
+        "It does not answer.",
+        "Check that it is awake, and the cable or the network.",
+    ),
+)

@@ -1,0 +1,273 @@
+"""Anthropic's Messages: JSON -> a request, and events -> JSON.
+
+https://docs.anthropic.com/en/api/messages. Knows neither HTTP nor MLX.
+"""
+
+import json
+import secrets
+from collections.abc import Mapping
+from typing import Any
+
+from ..events import Done, Thought, Token, ToolCall
+from ..runtime.commands import AddText, AddToolResult
+from . import fields
+from .errors import ApiError
+from .request import ReplyRequest, RequestPart, RequestTurn, Sampling, Schema
+
+Json = dict[str, Any]
+
+ROLES = {"user": "user", "assistant": "model", "system": "system"}
+REASONS = {"length": "max_tokens", "context": "max_tokens"}
+CHOICES = {"auto": "auto", "any": "required", "none": "none"}
+TYPES = {
+    401: "authentication_error", 403: "permission_error", 404: "not_found_error",
+    413: "request_too_large", 429: "rate_limit_error", 503: "overloaded_error",
+}  # fmt: skip
+"""The kind of an error by its status, where it is neither the client's nor the server's fault."""
+CHANGING = "x-anthropic-billing-header"
+"""How a block of the system's starts that is another one in each request, and asks for nothing."""
+
+
+def parse(body: Mapping[str, Any]) -> ReplyRequest:
+    """Read a request.
+
+    Raises:
+        ApiError: a field is malformed, or asks for what cannot be done.
+    """
+    messages = fields.get(body, "messages", list)
+    if not messages:
+        raise fields.wrong("messages", "must be a list with at least one message")
+    turns = [turn for n, m in enumerate(messages) for turn in _turns(m, f"messages[{n}]")]
+    if system := _system(body.get("system")):
+        turns.insert(0, RequestTurn("system", system))
+    declared = fields.get(body, "tools", list) or []
+    tools = fields.tools([_tool(tool, f"tools[{n}]") for n, tool in enumerate(declared)])
+    choice = fields.get(body, "tool_choice", dict) or {}
+    kind = choice.get("type", "auto")
+    wanted = choice.get("name") or "" if kind == "tool" else CHOICES.get(str(kind), "")
+    thinking = fields.get(body, "thinking", dict) or {}
+    return ReplyRequest(
+        turns=fields.merged(turns),
+        tools=tools,
+        tool_choice=fields.choice(wanted, tools),
+        parallel=not fields.get(choice, "disable_parallel_tool_use", bool, "tool_choice."),
+        sampling=Sampling(
+            max_tokens=fields.number(body, "max_tokens", int, 1, 2**31),
+            temperature=fields.number(body, "temperature", float, 0, 2),
+            top_p=fields.number(body, "top_p", float, 0, 1),
+            top_k=fields.number(body, "top_k", int, 0, 2**31),
+            stop=fields.stops(body, "stop_sequences"),
+        ),
+        grammar=_grammar(body),
+        thinking=thinking.get("type") == "enabled",
+        stream=fields.get(body, "stream", bool) or False,
+        model=fields.get(body, "model", str) or "",
+    )
+
+
+def _grammar(body: Mapping[str, Any]) -> Schema | None:
+    config = fields.get(body, "output_config", dict) or {}
+    for given, place in (
+        (fields.get(config, "format", dict, "output_config."), "output_config.format"),
+        (fields.get(body, "output_format", dict), "output_format"),
+    ):
+        if given is not None:
+            if given.get("type") != "json_schema":
+                raise fields.wrong(f"{place}.type", "must be json_schema")
+            return fields.schema(given.get("schema"), f"{place}.schema")
+    return None
+
+
+def _system(system: Any) -> tuple[RequestPart, ...]:
+    parts = _content(system, "system")
+    if not all(isinstance(part, AddText) for part in parts):
+        raise fields.wrong("system", "must be text")
+    return tuple(
+        part for part in parts if isinstance(part, AddText) and not part.text.startswith(CHANGING)
+    )
+
+
+def _tool(tool: Any, param: str) -> Schema:
+    if not isinstance(tool, dict) or tool.get("type", "custom") != "custom":
+        raise fields.wrong(param, "must be a tool of your own, with an input_schema")
+    return fields.tool(tool.get("name"), tool.get("description"), tool.get("input_schema"), param)
+
+
+def _turns(message: Any, param: str) -> list[RequestTurn]:
+    if not isinstance(message, dict):
+        raise fields.wrong(param, "must be an object")
+    role = message.get("role")
+    if not isinstance(role, str) or role not in ROLES:
+        raise fields.wrong(f"{param}.role", f"must be one of {', '.join(ROLES)}")
+    parts = _content(message.get("content"), f"{param}.content")
+    allowed: tuple[type, ...] = (AddText,)
+    if role == "assistant":
+        allowed = (AddText, Thought, ToolCall)
+    elif role == "user":
+        parts = tuple(part for part in parts if not isinstance(part, Thought))
+    if role != "user" and not all(isinstance(part, allowed) for part in parts):
+        raise fields.wrong(f"{param}.content", f"has what no {role} message can have")
+    if role == "user" and any(isinstance(part, ToolCall) for part in parts):
+        raise fields.wrong(f"{param}.content", "has a tool_use, which is the assistant's")
+    return [RequestTurn(ROLES[role], parts)]  # type: ignore[arg-type]
+
+
+def _content(content: Any, param: str) -> tuple[RequestPart, ...]:
+    if content is None or isinstance(content, str):
+        return (AddText(content),) if content else ()
+    if not isinstance(content, list):
+        raise fields.wrong(param, "must be a text or a list of blocks")
+    parts = (_part(block, f"{param}[{n}]") for n, block in enumerate(content))
+    return tuple(part for part in parts if part is not None)
+
+
+def _part(block: Any, param: str) -> RequestPart | None:
+    kind = block.get("type") if isinstance(block, dict) else None
+    match kind:
+        case "text":
+            return AddText(fields.get(block, "text", str, f"{param}.") or "")
+        case "image":
+            return fields.image(_address(block.get("source"), f"{param}.source"), None, param)
+        case "document":
+            source = fields.get(block, "source", dict, f"{param}.") or {}
+            if source.get("type") == "text":
+                return AddText(fields.get(source, "data", str, f"{param}.source.") or "")
+            raise fields.wrong(f"{param}.source.type", "must be text")
+        case "thinking":
+            thought = fields.get(block, "thinking", str, f"{param}.")
+            return Thought(thought) if thought else None
+        case "redacted_thinking":
+            return None
+        case "tool_use":
+            given = (block.get("id"), block.get("name"), block.get("input") or {})
+            return fields.call(*given, param)
+        case "tool_result":
+            call_id = fields.get(block, "tool_use_id", str, f"{param}.")
+            if call_id is None:
+                raise fields.wrong(f"{param}.tool_use_id", "is missing")
+            parts = _content(block.get("content"), f"{param}.content")
+            return AddToolResult(call_id, fields.result(parts))
+    raise fields.wrong(f"{param}.type", "must be text, image, tool_use, tool_result or thinking")
+
+
+def _address(source: Any, param: str) -> Any:
+    kind = source.get("type") if isinstance(source, dict) else None
+    if kind == "url":
+        return source.get("url")
+    if kind != "base64":
+        raise fields.wrong(f"{param}.type", "must be base64 or url")
+    media_type = fields.get(source, "media_type", str, f"{param}.") or "image/png"
+    return f"data:{media_type};base64,{fields.get(source, 'data', str, f'{param}.') or ''}"
+
+
+def error_body(error: ApiError) -> Json:
+    """An error as Anthropic writes it, with what OpenAI's has beside it."""
+    other = "api_error" if error.status >= 500 else "invalid_request_error"
+    inner = {**error.body["error"], "type": TYPES.get(error.status, other)}
+    return {"type": "error", "error": inner}
+
+
+class MessageStream:
+    """A reply as events, or as a whole.
+
+    Args:
+        request: that is answered.
+        model: that answers.
+    """
+
+    def __init__(self, request: ReplyRequest, model: str) -> None:
+        self._id = f"msg_{secrets.token_hex(12)}"
+        self._model = model
+        self._content: list[Json] = []
+        self._open = ""  # the kind of the block that is being written
+        self._reason = "end_turn"
+        self._stop: str | None = None
+        self._stats: Mapping[str, float] = {}
+
+    def start(self) -> list[Json]:
+        """The events before the first one of the reply."""
+        message = {**self.whole(), "stop_reason": None, "usage": _usage({})}
+        return [{"type": "message_start", "message": message}, {"type": "ping"}]
+
+    def on(self, event: object) -> list[Json]:
+        """The events that one of the reply is."""
+        match event:
+            case Token(text):
+                return self._piece("text", "text", text)
+            case Thought(text):
+                return self._piece("thinking", "thinking", text)
+            case ToolCall(call_id, name, arguments):
+                block = {"type": "tool_use", "id": call_id, "name": name}
+                events = [*self._close(), self._started({**block, "input": {}})]
+                self._content[-1] = {**block, "input": dict(arguments)}
+                self._reason = "tool_use"
+                text = json.dumps(arguments, ensure_ascii=False)
+                delta = self._delta({"type": "input_json_delta", "partial_json": text})
+                return [*events, delta, *self._close()]
+            case Done(reason, stats):
+                self._stats = stats
+                if self._reason != "tool_use":
+                    self._reason = REASONS.get(reason, "end_turn")
+        return []
+
+    def end(self) -> list[Json]:
+        """The events after the last one of the reply."""
+        delta = {"stop_reason": self._reason, "stop_sequence": self._stop}
+        return [
+            *self._close(),
+            {"type": "message_delta", "delta": delta, "usage": _usage(self._stats)},
+            {"type": "message_stop"},
+        ]
+
+    def whole(self) -> Json:
+        """The reply as one message."""
+        return {
+            "id": self._id,
+            "type": "message",
+            "role": "assistant",
+            "model": self._model,
+            "content": [*self._content],
+            "stop_reason": self._reason,
+            "stop_sequence": self._stop,
+            "usage": _usage(self._stats),
+        }
+
+    def _piece(self, kind: str, key: str, text: str) -> list[Json]:
+        events = []
+        if self._open != kind:
+            more = {"signature": ""} if kind == "thinking" else {}
+            events = [*self._close(), self._started({"type": kind, key: "", **more})]
+        self._content[-1][key] += text
+        return [*events, self._delta({"type": f"{kind}_delta", key: text})]
+
+    def _started(self, block: Json) -> Json:
+        self._open = block["type"]
+        self._content.append(dict(block))
+        place = len(self._content) - 1
+        return {"type": "content_block_start", "index": place, "content_block": block}
+
+    def _delta(self, delta: Json) -> Json:
+        return {"type": "content_block_delta", "index": len(self._content) - 1, "delta": delta}
+
+    def _close(self) -> list[Json]:
+        if not self._open:
+            return []
+        place = len(self._content) - 1
+        signed = [self._delta({"type": "signature_delta", "signature": self._id})]
+        if self._open == "thinking":
+            self._content[-1]["signature"] = self._id
+        else:
+            signed = []
+        self._open = ""
+        return [*signed, {"type": "content_block_stop", "index": place}]
+
+
+def _usage(stats: Mapping[str, float]) -> Json:
+    """The counts of a reply: what was read, and what the cache held, apart."""
+    read, new = int(stats.get("prompt_tokens", 0)), int(stats.get("new_prompt_tokens", 0))
+    return {
+        "input_tokens": new,
+        "cache_creation_input_tokens": 0,
+        "cache_read_input_tokens": read - new,
+        "output_tokens": int(stats.get("reply_tokens", 0)),
+    }

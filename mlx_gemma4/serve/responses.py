@@ -1,0 +1,322 @@
+"""OpenAI's Responses: JSON -> a request, and events -> JSON.
+
+https://platform.openai.com/docs/api-reference/responses. Nothing is stored: a client sends the
+whole conversation each time. Knows neither HTTP nor MLX.
+"""
+
+import json
+import secrets
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from ..events import Done, Thought, Token, ToolCall
+from ..runtime.commands import AddText, AddToolResult
+from . import fields
+from .errors import ApiError
+from .request import Media, ReplyRequest, RequestPart, RequestTurn, Sampling, Schema
+
+Json = dict[str, Any]
+
+ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "model"}
+UNSUPPORTED = ("previous_response_id", "conversation", "background", "prompt", "top_logprobs")
+"""Fields that would change the answer, and cannot be done."""
+SKIPPED_TOOLS = ("namespace", "web_search", "web_search_preview")
+"""Tools that programs always declare, and do without where they are not called."""
+ECHOED: Json = {
+    "instructions": None, "max_output_tokens": None, "metadata": {}, "parallel_tool_calls": True,
+    "prompt_cache_key": None, "reasoning": {"effort": None, "summary": None}, "store": False,
+    "temperature": None, "text": {"format": {"type": "text"}}, "tool_choice": "auto", "tools": [],
+    "top_p": None, "truncation": "disabled", "user": None,
+}  # fmt: skip
+"""Fields of a request that its response repeats, and what they are where they are left out."""
+
+
+def parse(body: Mapping[str, Any]) -> ReplyRequest:
+    """Read a request.
+
+    Raises:
+        ApiError: a field is malformed, or asks for what cannot be done.
+    """
+    for name in UNSUPPORTED:
+        if body.get(name):
+            raise ApiError(400, f"{name} is not supported.", "unsupported_parameter", name)
+    given = body.get("input")
+    if isinstance(given, str):
+        given = [{"role": "user", "content": given}]
+    if not isinstance(given, list) or not given:
+        raise fields.wrong("input", "must be a text or a list with at least one item")
+    turns = [_turn(item, f"input[{n}]") for n, item in enumerate(given)]
+    if instructions := fields.get(body, "instructions", str):
+        turns.insert(0, RequestTurn("system", (AddText(instructions),)))
+    declared = enumerate(fields.get(body, "tools", list) or [])
+    tools = fields.tools([made for n, one in declared if (made := _tool(one, f"tools[{n}]"))])
+    reasoning = fields.get(body, "reasoning", dict) or {}
+    effort = fields.get(reasoning, "effort", str, "reasoning.")
+    choice = body.get("tool_choice")
+    return ReplyRequest(
+        turns=fields.merged(turns),
+        tools=tools,
+        tool_choice=fields.choice(
+            choice.get("name") if isinstance(choice, dict) else choice, tools
+        ),
+        parallel=fields.get(body, "parallel_tool_calls", bool) is not False,
+        sampling=Sampling(
+            max_tokens=fields.number(body, "max_output_tokens", int, 1, 2**31),
+            temperature=fields.number(body, "temperature", float, 0, 2),
+            top_p=fields.number(body, "top_p", float, 0, 1),
+        ),
+        grammar=_grammar(fields.get(body, "text", dict) or {}),
+        thinking=effort not in (None, "none", "minimal"),
+        stream=fields.get(body, "stream", bool) or False,
+        model=fields.get(body, "model", str) or "",
+        metadata={
+            name: other if body.get(name) is None else body[name] for name, other in ECHOED.items()
+        },
+    )
+
+
+def _grammar(text: Mapping[str, Any]) -> Schema | None:
+    given = fields.get(text, "format", dict, "text.") or {}
+    kind = given.get("type", "text")
+    if kind == "text":
+        return None
+    if kind == "json_object":
+        return {"type": "object"}
+    if kind != "json_schema":
+        raise fields.wrong("text.format.type", "must be text, json_object or json_schema")
+    return fields.schema(given.get("schema"), "text.format.schema")
+
+
+def _tool(tool: Any, param: str) -> Schema | None:
+    kind = tool.get("type") if isinstance(tool, dict) else None
+    if isinstance(kind, str) and kind.startswith(SKIPPED_TOOLS):
+        return None
+    if kind != "function":
+        raise fields.wrong(f"{param}.type", "must be function")
+    return fields.tool(tool.get("name"), tool.get("description"), tool.get("parameters"), param)
+
+
+def _turn(item: Any, param: str) -> RequestTurn:
+    if not isinstance(item, dict):
+        raise fields.wrong(param, "must be an object")
+    kind = item.get("type", "message")
+    if kind == "function_call":
+        call = (item.get("call_id"), item.get("name"), item.get("arguments"))
+        return RequestTurn("model", (fields.call(*call, param),))
+    if kind == "function_call_output":
+        call_id = fields.get(item, "call_id", str, f"{param}.")
+        if call_id is None:
+            raise fields.wrong(f"{param}.call_id", "is missing")
+        parts = _content(item.get("output"), f"{param}.output")
+        return RequestTurn("user", (AddToolResult(call_id, fields.result(parts)),))
+    if kind == "reasoning":
+        return RequestTurn("model", _thought(item))
+    if kind != "message":
+        raise fields.wrong(
+            f"{param}.type", "must be message, function_call, function_call_output or reasoning"
+        )
+    role = item.get("role")
+    if not isinstance(role, str) or role not in ROLES:
+        raise fields.wrong(f"{param}.role", f"must be one of {', '.join(ROLES)}")
+    parts = _content(item.get("content"), f"{param}.content")
+    if role != "user" and any(isinstance(part, Media) for part in parts):
+        raise fields.wrong(f"{param}.content", "may have pictures and sound in the user's messages")
+    return RequestTurn(ROLES[role], parts)  # type: ignore[arg-type]
+
+
+def _thought(item: Mapping[str, Any]) -> tuple[RequestPart, ...]:
+    pieces = item.get("content") or item.get("summary") or []
+    texts = [one.get("text") for one in pieces if isinstance(one, dict)]
+    thought = "\n".join(text for text in texts if isinstance(text, str))
+    return (Thought(thought),) if thought else ()
+
+
+def _content(content: Any, param: str) -> tuple[RequestPart, ...]:
+    if content is None or isinstance(content, str):
+        return (AddText(content),) if content else ()
+    if not isinstance(content, list):
+        raise fields.wrong(param, "must be a text or a list of parts")
+    return tuple(_part(part, f"{param}[{n}]") for n, part in enumerate(content))
+
+
+def _part(part: Any, param: str) -> RequestPart:
+    kind = part.get("type") if isinstance(part, dict) else None
+    if kind in ("input_text", "output_text", "text", "refusal"):
+        name = "refusal" if kind == "refusal" else "text"
+        return AddText(fields.get(part, name, str, f"{param}.") or "")
+    if kind == "input_image":
+        return fields.image(part.get("image_url"), part.get("detail"), f"{param}.image_url")
+    if kind == "input_audio":
+        inner = fields.get(part, "input_audio", dict, f"{param}.") or part
+        return fields.sound(inner.get("data"), f"{param}.input_audio.data")
+    raise fields.wrong(f"{param}.type", "must be input_text, input_image or input_audio")
+
+
+class ResponseStream:
+    """A response as events, or as a whole.
+
+    Args:
+        request: that is answered.
+        model: that answers.
+    """
+
+    def __init__(self, request: ReplyRequest, model: str) -> None:
+        self._id = f"resp_{secrets.token_hex(12)}"
+        self._request = request
+        self._head = {"model": model, "created_at": int(time.time())}
+        self._output: list[Json] = []
+        self._open: str | None = None  # the kind of the item that is being written
+        self._text = ""
+        self._number = -1
+        self._reason = "stop"
+        self._stats: Mapping[str, float] = {}
+
+    def start(self) -> list[Json]:
+        """The events before the first one of the reply."""
+        return [
+            self._event(f"response.{state}", response=self._response("in_progress"))
+            for state in ("created", "in_progress")
+        ]
+
+    def on(self, event: object) -> list[Json]:
+        """The events that one of the reply is."""
+        match event:
+            case Token(text):
+                return [*self._opened("message"), self._delta("response.output_text.delta", text)]
+            case Thought(text):
+                opened = self._opened("reasoning")
+                return [*opened, self._delta("response.reasoning_text.delta", text)]
+            case ToolCall():
+                return self._called(event)
+            case Done(reason, stats):
+                self._reason, self._stats = reason, stats
+        return []
+
+    def end(self) -> list[Json]:
+        """The events after the last one of the reply."""
+        events = [] if self._output else self._opened("message")  # programs expect one
+        events += self._close()
+        status = "incomplete" if self._reason in ("length", "context") else "completed"
+        return [*events, self._event(f"response.{status}", response=self._response(status))]
+
+    def failed(self, error: ApiError) -> Json:
+        """The event of an error after the start."""
+        response = self._response("failed")
+        response["error"] = {"code": error.code, "message": error.message}
+        return self._event("response.failed", response=response)
+
+    def whole(self) -> Json:
+        """The response; call `end` before."""
+        return self._response(
+            "incomplete" if self._reason in ("length", "context") else "completed"
+        )
+
+    def _opened(self, kind: str) -> list[Json]:
+        """The events that open an item, where none of its kind is open."""
+        if self._open == kind:
+            return []
+        events = self._close()
+        self._open, self._text = kind, ""
+        item: Json = {"id": f"{kind[:3]}_{secrets.token_hex(12)}", "type": kind, "content": []}
+        item["status"] = "in_progress"
+        if kind == "message":
+            item["role"] = "assistant"
+        else:
+            item["summary"] = []
+        self._output.append(item)
+        added = self._event("response.output_item.added", **self._place(), item=dict(item))
+        return [*events, added, self._event("response.content_part.added", **self._part())]
+
+    def _close(self) -> list[Json]:
+        """The events that end the item that is open."""
+        if self._open is None:
+            return []
+        item, kind, part = self._output[-1], self._open, self._part(self._text)
+        name = "output_text" if kind == "message" else "reasoning_text"
+        self._open = None
+        item |= {"content": [part["part"]], "status": "completed"}
+        if kind == "message" and self._reason in ("length", "context"):
+            item["status"] = "incomplete"
+        done = {key: value for key, value in part.items() if key != "part"}
+        more: Json = {"logprobs": []} if kind == "message" else {}
+        return [
+            self._event(f"response.{name}.done", **done, text=self._text, **more),
+            self._event("response.content_part.done", **part),
+            self._event("response.output_item.done", output_index=done["output_index"], item=item),
+        ]
+
+    def _called(self, call: ToolCall) -> list[Json]:
+        events = self._close()
+        arguments = json.dumps(call.arguments, ensure_ascii=False)
+        item: Json = {
+            "id": f"fc_{secrets.token_hex(12)}",
+            "type": "function_call",
+            "call_id": call.id,
+            "name": call.name,
+            "arguments": "",
+            "status": "in_progress",
+        }
+        done = {**item, "arguments": arguments, "status": "completed"}
+        self._output.append(done)
+        place = {**self._place(), "item_id": item["id"]}
+        name = "response.function_call_arguments"
+        return [
+            *events,
+            self._event("response.output_item.added", **self._place(), item=item),
+            self._event(f"{name}.delta", **place, delta=arguments),
+            self._event(f"{name}.done", **place, name=call.name, arguments=arguments),
+            self._event("response.output_item.done", **self._place(), item=done),
+        ]
+
+    def _place(self) -> Json:
+        return {"output_index": len(self._output) - 1}
+
+    def _part(self, text: str = "") -> Json:
+        """Where the open item's one part is, and the part."""
+        part: Json = {"type": "reasoning_text", "text": text}
+        if self._open == "message":
+            part = {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
+        place = {**self._place(), "item_id": self._output[-1]["id"], "content_index": 0}
+        return {**place, "part": part}
+
+    def _delta(self, name: str, text: str) -> Json:
+        self._text += text
+        more: Json = {"logprobs": []} if self._open == "message" else {}
+        place = {**self._place(), "item_id": self._output[-1]["id"], "content_index": 0}
+        return self._event(name, **place, delta=text, **more)
+
+    def _event(self, kind: str, **more: Any) -> Json:
+        self._number += 1
+        return {"type": kind, "sequence_number": self._number, **more}
+
+    def _response(self, status: str) -> Json:
+        why = {"length": "max_output_tokens", "context": "max_output_tokens"}.get(self._reason)
+        ended = status in ("completed", "incomplete")
+        return {
+            "id": self._id,
+            "object": "response",
+            **self._head,
+            "status": status,
+            "background": False,
+            "error": None,
+            "incomplete_details": {"reason": why} if status == "incomplete" else None,
+            "output": [*self._output] if ended else [],
+            "previous_response_id": None,
+            "service_tier": "default",
+            "usage": _usage(self._stats) if ended else None,
+            **self._request.metadata,
+            "store": False,
+        }
+
+
+def _usage(stats: Mapping[str, float]) -> Json:
+    read, new = int(stats.get("prompt_tokens", 0)), int(stats.get("new_prompt_tokens", 0))
+    drawn = int(stats.get("reply_tokens", 0))
+    return {
+        "input_tokens": read,
+        "input_tokens_details": {"cached_tokens": read - new},
+        "output_tokens": drawn,
+        "output_tokens_details": {"reasoning_tokens": int(stats.get("thought_tokens", 0))},
+        "total_tokens": read + drawn,
+    }

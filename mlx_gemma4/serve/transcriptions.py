@@ -1,0 +1,149 @@
+"""OpenAI's transcriptions: a form -> what to transcribe, and texts -> JSON.
+
+https://platform.openai.com/docs/api-reference/audio/createTranscription. The model hears one clip
+after another, each by itself, since it hears badly what is late in its context.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import Gemma4Error
+from ..media.audio import FRAME, LIMIT_SECONDS, RATE, clips, frames, read_sound
+from .errors import ApiError
+from .media import MOST_SECONDS
+
+FORMATS = ("json", "text", "verbose_json", "srt", "vtt")
+INSTRUCTION_TOKENS = 100
+"""Kept free before the sound: what asks for a transcript has fewer."""
+
+
+@dataclass(frozen=True, eq=False)
+class TranscriptionRequest:
+    """A sound to be transcribed.
+
+    Attributes:
+        content: of the file.
+        form: of the answer, one of FORMATS.
+        language: that is spoken, or nothing.
+        temperature: of the draws.
+    """
+
+    content: bytes
+    form: str
+    language: str
+    temperature: float
+
+
+@dataclass(frozen=True)
+class Segment:
+    """What was heard from one time to another, in seconds."""
+
+    start: float
+    end: float
+    text: str
+
+
+def parse(fields: Mapping[str, str], content: bytes | None) -> TranscriptionRequest:
+    """Read a form.
+
+    Raises:
+        ApiError: a field asks for what cannot be done, or there is no file.
+    """
+    if not content:
+        raise ApiError(400, "There is no sound; send a file.", "invalid_value", "file")
+    form = fields.get("response_format") or "json"
+    if form not in FORMATS:
+        one_of = f"response_format must be one of {', '.join(FORMATS)}."
+        raise ApiError(400, one_of, "invalid_value", "response_format")
+    if fields.get("stream", "").lower() in ("true", "1"):
+        raise ApiError(400, "A transcript is not streamed.", "unsupported_parameter", "stream")
+    if "word" in fields.get("timestamp_granularities[]", ""):
+        param = "timestamp_granularities[]"
+        raise ApiError(400, "Only segments have times.", "unsupported_parameter", param)
+    try:
+        temperature = float(fields.get("temperature") or 0)
+    except ValueError:
+        temperature = -1.0
+    if not 0 <= temperature <= 2:
+        message = "temperature must be a number from 0 to 2."
+        raise ApiError(400, message, "invalid_value", "temperature")
+    return TranscriptionRequest(content, form, fields.get("language") or "", temperature)
+
+
+def clips_of(content: bytes, safe: int | None) -> list[NDArray[np.float32]]:
+    """The sound in clips that the model hears well: (n, 640) frames each.
+
+    Args:
+        content: of the file.
+        safe: the position of the context past which the model hears badly, or None.
+
+    Raises:
+        ApiError: it cannot be read.
+    """
+    try:
+        samples = read_sound(content).samples
+    except Gemma4Error as error:
+        message = f"{error.title}. {error.cause} {error.remedy}"
+        raise ApiError(400, message, error.code, "file") from error
+    if len(samples) > MOST_SECONDS * RATE:
+        message = f"The sound is longer than {MOST_SECONDS} s."
+        raise ApiError(400, message, "sound_too_long", "file")
+    most = LIMIT_SECONDS
+    if safe is not None:
+        most = min(most, max(safe - INSTRUCTION_TOKENS, 50) * FRAME / RATE)
+    return [frames(clip) for clip in clips(samples, most, "split") if len(clip)]
+
+
+def answer(request: TranscriptionRequest, segments: Sequence[Segment]) -> dict[str, Any] | str:
+    """The transcript in the form that was asked for: JSON, or a text."""
+    text = " ".join(one.text for one in segments if one.text)
+    duration = segments[-1].end if segments else 0.0
+    match request.form:
+        case "text":
+            return f"{text}\n"
+        case "srt":
+            lines = [
+                f"{n}\n{_time(one.start, ',')} --> {_time(one.end, ',')}\n{one.text}\n"
+                for n, one in enumerate(segments, 1)
+            ]
+            return "\n".join(lines)
+        case "vtt":
+            lines = [
+                f"{_time(one.start, '.')} --> {_time(one.end, '.')}\n{one.text}\n"
+                for one in segments
+            ]
+            return "\n".join(["WEBVTT\n", *lines])
+        case "verbose_json":
+            return {
+                "task": "transcribe",
+                "language": request.language,
+                "duration": duration,
+                "text": text,
+                "segments": [_segment(n, one, request) for n, one in enumerate(segments)],
+            }
+    return {"text": text, "usage": {"type": "duration", "seconds": round(duration, 2)}}
+
+
+def _segment(number: int, segment: Segment, request: TranscriptionRequest) -> dict[str, Any]:
+    return {
+        "id": number,
+        "seek": round(segment.start * 100),
+        "start": segment.start,
+        "end": segment.end,
+        "text": segment.text,
+        "tokens": [],
+        "temperature": request.temperature,
+        "avg_logprob": 0.0,
+        "compression_ratio": 1.0,
+        "no_speech_prob": 0.0,
+    }
+
+
+def _time(seconds: float, point: str) -> str:
+    milliseconds = round(seconds * 1000)
+    minutes, rest = divmod(milliseconds, 60_000)
+    return f"{minutes // 60:02}:{minutes % 60:02}:{rest // 1000:02}{point}{rest % 1000:03}"

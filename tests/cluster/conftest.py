@@ -1,0 +1,1 @@
+from tests.cluster.checkpoints import folders as folders
