@@ -127,7 +127,7 @@ def _packaged(package: Package, machine: Machine | None) -> ModelChoice:
         package.name,
         package.title,
         folder is not None,
-        folder,
+        folder if package.path is None else None,  # what ships needs no place
         package.license,
         "" if folder else package.recipe or "",
         0 if folder else package.bytes or 0,

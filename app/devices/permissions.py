@@ -89,8 +89,8 @@ def microphone(device: str) -> Gemma4Error:
         return Gemma4Error(
             "microphone_not_asked",
             "This terminal cannot ask for the microphone",
-            f"{device} delivers only zeros, and macOS has asked nobody: {name} gives no reason for "
-            "the question, so that it is refused in silence and listed nowhere.",
+            f"{device} delivers only zeros, and macOS has asked nobody: {name} has no text for "
+            "that question, so that it is refused in silence and listed nowhere.",
             f"Open gemma4 in Terminal, iTerm2 or Ghostty: those can ask. {working}",
         )
     return Refused(

@@ -135,6 +135,13 @@ def _page(name: str, words: str) -> "Callable[[Stage], Awaitable[None]]":
     return act
 
 
+async def _models(stage: Stage) -> None:
+    stage.app.do("model")
+    await stage.until(lambda: "google/gemma-4-12B-it as 6bit" in stage.text)
+    await stage.press("down", "down")
+    await stage.until(lambda: "Memory" in stage.text and "recommended" in stage.text)
+
+
 STATES: dict[str, Callable[[Stage], Awaitable[None]]] = {
     "first": _first,
     "talk": _talk,
@@ -143,7 +150,7 @@ STATES: dict[str, Callable[[Stage], Awaitable[None]]] = {
     "commands": _commands,
     "palette": _palette,
     "keys": _page("help", "Shift+Enter"),
-    "models": _page("model", "google/gemma-4-12B-it as 6bit"),
+    "models": _models,
     "conversations": _conversations,
     "settings": _page("settings", "screen_tokens"),
     "doctor": _page("doctor", "sudo sysctl"),
