@@ -87,6 +87,7 @@ class VoiceInput:
             observer,
             self._workspace.conversation.id,
         )
+        self.mute()
 
     def end(self) -> None:
         """Close the microphone; the worker is sent nothing more."""

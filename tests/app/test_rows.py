@@ -23,7 +23,9 @@ from tests.app.programs import Program
 async def test_a_question_that_is_sent_while_an_answer_comes_waits_for_its_end(
     tmp_path: Path,
 ) -> None:
-    async with staged(tmp_path, ["one two three four five six", "Second."], speed=8) as stage:
+    async with staged(
+        tmp_path, ["one two three four five six", "Second."], tokens_per_second=8
+    ) as stage:
         await stage.write("first?")
         await stage.press("enter")
         await stage.until(lambda: stage.app.workspace.conversation.state == "answering")
@@ -174,7 +176,8 @@ async def test_more_files_than_a_question_takes_are_left_out_at_once(tmp_path: P
         paths[-1].write_text(f"note {number}")
     async with staged(tmp_path) as stage:
         stage.app.chat.busy(stage.app.chat.media.files(paths), "file")
-        await stage.until(lambda: "3 of 23 are left out" in stage.text)
+        told = stage.app._notifications
+        await stage.until(lambda: any("3 of 23 are left out" in one.message for one in told))
         waiting = stage.app.workspace.conversation.history.waiting
         await stage.until(lambda: len(waiting) == 20)
 
