@@ -94,6 +94,7 @@ def load(
     """
     from .checkpoint.load import as_dtype, load_folder
     from .errors import Gemma4Error
+    from .footprint import held
     from .footprint.device import check_fits
     from .hub import catalog
     from .model.attention import check_rule
@@ -109,16 +110,19 @@ def load(
 
         folder = download_fitting(str(folder_or_name), force)
 
-    def check(*given: _Any) -> None:
-        if not force:
-            check_fits(str(folder), *given)
+    def check(config: _Any, tensors: _Any) -> None:
+        check_fits(str(folder), config, tensors, force)
 
     if hosts is not None:
         from .cluster.spread import load_spread
 
         model: Gemma4 = load_spread(folder, hosts, wanted, mask_rule, force, progress)
     else:
-        model = load_folder(folder, wanted, check=check)
+        try:
+            model = load_folder(folder, wanted, check=check)
+        except BaseException:
+            held.release()
+            raise
         model.mask_rule = mask_rule
     model.folder = folder
     model.package = catalog.package_of(folder)

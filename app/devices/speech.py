@@ -12,7 +12,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from mlx_gemma4.chat.sentences import Sentences
+from mlx_gemma4.capture.sentences import Sentences
 from mlx_gemma4.errors import Gemma4Error
 from mlx_gemma4.runtime.reports import Failed
 from mlx_gemma4.runtime.threads import start_thread

@@ -99,6 +99,7 @@ def _serve(options: argparse.Namespace) -> None:
         force=options.force,
         fetches=options.fetch,
         settings=_settings(options),
+        live=options.hearing != "off",
     )
     doors = Doors(options.api_key or "", (host, *options.allow_host), (*options.allow_origin,))
     app = make_app(Engine(SubprocessWorker(log, hosting.chosen(options)), settings), doors)
@@ -114,7 +115,7 @@ def _settings(options: argparse.Namespace) -> "SessionSettings":
     parks = bool(options.park)
     return SessionSettings(
         image_tokens=options.image_tokens,
-        hearing="direct" if options.hearing == "off" else options.hearing,
+        hearing="auto" if options.hearing == "off" else options.hearing,
         context=options.context,
         park=platformdirs.user_cache_path("mlx-gemma4") / "served" if parks else None,
         park_bytes=round((options.park or 0) * 1e9),

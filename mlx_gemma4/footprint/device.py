@@ -6,11 +6,14 @@ that a computer without either still gets an answer.
 
 import platform
 import subprocess
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ..checkpoint.safetensors import Tensor
 from ..errors import Gemma4Error
 from ..model.config import Config
+from . import held
 from .estimate import Machine
 from .summary import Outline
 
@@ -48,13 +51,52 @@ def this() -> Machine:
     return Machine(f"this CPU ({name})", _available(), "free on this computer", "cpu", 4)
 
 
-def check_fits(name: str, config: Config, tensors: dict[str, Tensor]) -> None:
+def check_fits(name: str, config: Config, tensors: dict[str, Tensor], force: bool = False) -> None:
     """Refuse a model that does not fit into the memory of this computer (`Outline.check`).
 
+    Else it is noted that this process holds it (`held.py`). Programs that hold a model take of
+    the memory, whether or not they have read it yet.
+
     Raises:
-        Gemma4Error: it does not fit; the remedy names a recipe that does.
+        Gemma4Error: it does not fit; the remedy names a recipe that does. Code "model_held": it
+            would, if another program did not hold one.
     """
-    Outline(name, config, tensors, "its files").check(this())
+    outline = Outline(name, config, tensors, "its files")
+    try:
+        place = this()
+    except Gemma4Error:
+        if force:
+            return
+        raise
+    with held.alone():
+        if not force:
+            _check_beside(outline, place, held.others())
+        held.hold(Path(name).name, outline.needs(place))
+
+
+def _check_beside(outline: Outline, place: Machine, others: Sequence[held.Holder]) -> None:
+    taken = sum(other.bytes for other in others)
+    # Metal's budget does not know of other programs; what Linux calls available does
+    both, alone = (place.budget - taken, place.budget) if place.backend == "metal" else (
+        place.budget, place.budget + taken
+    )  # fmt: skip
+    try:
+        outline.check(replace(place, budget=both))
+    except Gemma4Error as error:
+        needs = outline.needs(place)
+        if error.code != "memory_too_small" or not taken or needs > alone:
+            raise
+        largest = max(others, key=lambda other: other.bytes)
+        raise Gemma4Error(
+            "model_held",
+            "Another program holds a model",
+            f"{largest.program} (process {largest.pid}) holds {largest.model} with "
+            f"{largest.bytes / 1e9:.1f} GB; {outline.name} needs {needs / 1e9:.1f} GB beside it, "
+            f"and {place.name} has {max(both, 0) / 1e9:.1f} GB left.",
+            "Close that program, or use its model: /serve in the terminal program lets others in. "
+            "To load it all the same: force=True, or --force.",
+            {"pid": largest.pid, "model": largest.model, "bytes": largest.bytes},
+        ) from error
 
 
 def _available() -> int:

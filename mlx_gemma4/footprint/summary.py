@@ -72,6 +72,10 @@ class Outline:
                 f"{self._remedy(place)} To load it all the same: force=True, or --force.",
             )
 
+    def needs(self, place: Machine) -> int:
+        """Bytes that it takes with the shortest useful conversation."""
+        return estimate.need(self.model, place, self._least_context).total
+
     @property
     def _least_context(self) -> int:
         return min(estimate.LEAST_CONTEXT, self.config.text_config.max_position_embeddings)

@@ -15,6 +15,7 @@ from PIL import Image as Pillow
 from ..chat.messages import ImagePart, SoundPart
 from ..cluster.hosts import Hosts as Hosts
 from ..events import Thought, ToolCall
+from ..media.images import Picture
 from ..media.sources import Source
 from ..media.video import Film
 
@@ -25,18 +26,19 @@ SLOTS = 8
 PARK_BYTES = 4 << 30
 """Bytes on disk that parked conversations may take together."""
 
-Pictures = Source | Pillow.Image | NDArray[np.generic]
-"""A picture: its file, or its pixels."""
+Pictures = Source | Pillow.Image | NDArray[np.generic] | Picture
+"""A picture: its file, its pixels, or as the model sees it."""
 
 
 @dataclass(frozen=True)
 class SessionSettings:
-    """How a conversation is held: the arguments of `Session` of the same names, and two more.
+    """How a conversation is held: the arguments of `Session` of the same names, and three more.
 
     Attributes:
         park: the folder in which KV rows are parked when a conversation is idle or closed; None
             parks nothing.
         park_bytes: the most bytes that all conversations parked there may take.
+        live: somebody may speak at any time: while it is open, others are read in short chunks.
     """
 
     system: str | None = None
@@ -48,6 +50,7 @@ class SessionSettings:
     context: int | None = None
     park: str | Path | None = None
     park_bytes: int = PARK_BYTES
+    live: bool = False
 
 
 @dataclass(frozen=True)

@@ -62,6 +62,8 @@ class MediaCache:
 
     def image(self, image: Pictures, tokens: int) -> Picture:
         """A picture of at most so many tokens. Raises Gemma4Error as `patches` does."""
+        if isinstance(image, Picture):
+            return image
         return self._of(image, tokens, lambda: patches(image, tokens), _picture_bytes)
 
     def keep(self, image: Pictures, tokens: int, picture: Picture) -> None:

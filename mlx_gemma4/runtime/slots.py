@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import Gemma4Error
-from ..events import Event, Heard
+from ..events import Event
 from ..generation.prefill_decode import CHUNK
 from ..media.audio import RATE, read_sound
 from ..model.gemma4 import Gemma4
@@ -24,6 +24,7 @@ from ..session.prefix_store import PrefixStore
 from ..session.reply import DrawnReplies
 from ..session.rows import common
 from ..session.session import Session
+from ..session.transcriber import heard
 from . import commands
 from .loading import load_noted
 from .past import MediaCache, turns_of
@@ -35,7 +36,7 @@ Reporting = Generator[Event | WorkerEvent | None]
 log = logging.getLogger(__name__)
 
 SHORT_CHUNK = 256
-"""Tokens in a chunk of prefill while somebody speaks, or waits for a spoken reply, elsewhere."""
+"""Tokens in a chunk of prefill while somebody speaks or may, or waits for a reply, elsewhere."""
 
 FEW = 64
 """Rows that are not worth to be taken over: to read them takes no longer than anything else."""
@@ -154,7 +155,7 @@ class Slots:
             case commands.Reply():
                 yield from self._reply(command, cancelled)
             case commands.Transcribe(frames):
-                yield from self._transcribe(conversation, frames, cancelled)
+                yield from heard(self._session(conversation).transcribing(frames), cancelled)
             case commands.Discard():
                 self._session(conversation).discard()
         yield from self.notices(conversation)
@@ -308,8 +309,17 @@ class Slots:
             context=settings.context,
             drawn=self._drawn,
         )
-        session.set_chunk(lambda: SHORT_CHUNK if self._urgent(conversation) else CHUNK)
+        session.set_chunk(lambda: SHORT_CHUNK if self._hurries(conversation) else CHUNK)
         return session
+
+    def _hurries(self, conversation: str) -> bool:
+        """Whether somebody else speaks or may at any time, or waits for a spoken reply."""
+        live = (
+            slot.settings.live and not slot.kept
+            for name, slot in self._slots.items()
+            if name != conversation
+        )
+        return self._urgent(conversation) or any(live)
 
     def _close(self, conversation: str, keep: bool = False) -> None:
         slot = self._slots.pop(conversation, None)
@@ -333,18 +343,6 @@ class Slots:
         tokens = image_tokens or slot.settings.image_tokens or self._model.config.image_tokens
         self._media.keep(image, tokens, picture)  # opening the conversation reads it again
         return ImageAdded(picture.original, picture.size, len(picture.patches), picture.notes)
-
-    def _transcribe(
-        self, conversation: str, frames: NDArray[np.float32], cancelled: Callable[[], bool]
-    ) -> Reporting:
-        with closing(self._session(conversation).transcribing(frames)) as steps:
-            while not cancelled():
-                try:
-                    next(steps)
-                except StopIteration as end:
-                    yield Heard(end.value)
-                    return
-                yield None
 
     def _reply(self, command: commands.Reply, cancelled: Callable[[], bool]) -> Reporting:
         slot = self._slot(command.conversation)

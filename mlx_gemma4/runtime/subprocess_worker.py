@@ -63,6 +63,8 @@ class SubprocessWorker(Client):
             if self._log is not None and self._log.exists():
                 if self._log.stat().st_size > LOG_BYTES:
                     self._log.write_bytes(b"")
+            # who holds the model, for others that would load one (`footprint/held.py`)
+            program = " ".join([Path(sys.argv[0]).name, *sys.argv[1:2]])
             with theirs, Path(self._log or os.devnull).open("ab") as log:
                 self._process = process = subprocess.Popen(
                     # -P: modules in the working directory must not hide the library's
@@ -71,6 +73,7 @@ class SubprocessWorker(Client):
                     stdout=log,
                     stderr=log,
                     pass_fds=[theirs.fileno()],
+                    env={**os.environ, "GEMMA4_PROGRAM": f"{os.getpid()} {program}"},
                 )
             outgoing: deque[tuple[int, Command] | None] = deque()
             self._outgoing = outgoing

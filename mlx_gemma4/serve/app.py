@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 import uvicorn
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.routing import Route
+from starlette.routing import Route, WebSocketRoute
 from starlette.types import ASGIApp
 
 from ..errors import Gemma4Error
@@ -15,6 +15,8 @@ from .dialect_routes import DialectRoutes
 from .engine import Engine
 from .errors import ApiError
 from .guard import Doors, Guard, TimedProtocol
+from .page import page
+from .realtime.connection import RealtimeRoute
 from .routes import ClientLeftError, Routes, failed
 
 log = logging.getLogger(__name__)
@@ -48,6 +50,8 @@ def make_app(engine: Engine, doors: Doors | None = None) -> ASGIApp:
             Route("/v1/models/{name:path}", routes.model),
             Route("/v1/chat/completions", routes.chat_completions, methods=["POST"]),
             *DialectRoutes(engine).routes,
+            WebSocketRoute("/v1/realtime", RealtimeRoute(engine).serve),
+            Route("/", page),
         ],
         exception_handlers={
             kind: failed

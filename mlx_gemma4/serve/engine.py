@@ -36,6 +36,7 @@ class EngineOptions:
         force: load the model even if it does not fit into the memory.
         fetches: whether pictures are fetched from public addresses.
         settings: of every conversation; what a request chooses is replaced.
+        live: whether the Realtime API hears while somebody speaks; else when they have ended.
     """
 
     model: str
@@ -44,6 +45,7 @@ class EngineOptions:
     force: bool = False
     fetches: bool = False
     settings: commands.SessionSettings = field(default_factory=commands.SessionSettings)
+    live: bool = True
 
 
 class Ticket:

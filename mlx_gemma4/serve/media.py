@@ -17,7 +17,7 @@ from ..chat.messages import ImagePart, SoundPart
 from ..errors import Gemma4Error
 from ..events import Thought, ToolCall
 from ..media.audio import RATE, clips, frames, read_sound
-from ..media.images import patches
+from ..media.images import Picture, patches
 from ..runtime.commands import AddText, AddToolResult, PastPart, PastTurn
 from ..runtime.reports import Loaded
 from .errors import ApiError
@@ -57,6 +57,13 @@ class MediaReader:
         """
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._threads, self._turns, turns, model)
+
+    async def picture(self, medium: Media, model: Loaded) -> Picture:
+        """Read a picture. Raises ApiError as `turns`."""
+        loop = asyncio.get_running_loop()
+        (part,) = await loop.run_in_executor(self._threads, self._media, medium, model)
+        assert isinstance(part, ImagePart)
+        return part.picture
 
     def _turns(self, turns: Sequence[RequestTurn], model: Loaded) -> tuple[PastTurn, ...]:
         media = [part for turn in turns for part in turn.parts if isinstance(part, Media)]

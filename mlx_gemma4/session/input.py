@@ -45,10 +45,10 @@ class SessionInput:
 
     def add_image(
         self,
-        image: Pillow.Image | Source | NDArray[np.generic],
+        image: Pillow.Image | Source | NDArray[np.generic] | Picture,
         image_tokens: int | None = None,
     ) -> Picture:
-        """Add a picture; return it as the model sees it.
+        """Add a picture, or one as the model sees it already; return it as the model sees it.
 
         While a sound is heard, the picture goes before it, as the model expects: the sound is heard
         again after it, unless that would take more than PATIENCE seconds. Then the picture is part
@@ -209,10 +209,12 @@ class SessionInput:
 
     def _picture(
         self,
-        image: Pillow.Image | Source | NDArray[np.generic],
+        image: Pillow.Image | Source | NDArray[np.generic] | Picture,
         image_tokens: int | None = None,
     ) -> Picture:
         self._needs("pictures", self._model.config.vision_config)
+        if isinstance(image, Picture):
+            return image
         return patches(image, image_tokens or self._image_tokens)
 
     def _add(self, part: Part) -> None:

@@ -5,7 +5,7 @@ in Package.toml). There the transcriber hears it: a short instruction is read on
 frames stream in after it while they are spoken, and the transcript is drawn at the end.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from typing import Literal
 
@@ -13,7 +13,7 @@ from ..chat.messages import SoundPart, TextPart, Turn
 from ..chat.parser import ReplyParser
 from ..chat.render import render, unfinished
 from ..chat.tokenizer import Tokenizer
-from ..events import Token
+from ..events import Heard, Token
 from ..generation.prefill_decode import Steps
 from ..generation.sampler import Sampler
 from ..media.audio import FRAME, LIMIT_SECONDS, RATE
@@ -124,6 +124,18 @@ class Transcriber:
         if not open_reply:
             prompt = unfinished(prompt, self._tokenizer, config)
         return with_rows(prompt, turns, config)
+
+
+def heard(steps: Steps[str], cancelled: Callable[[], bool]) -> Generator[Heard | None]:
+    """Drive a transcript, unless it is cancelled; yields None after each step, then the text."""
+    with closing(steps):
+        while not cancelled():
+            try:
+                next(steps)
+            except StopIteration as end:
+                yield Heard(end.value)
+                return
+            yield None
 
 
 def _text(events: Sequence[object]) -> str:

@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from mlx_gemma4.capture.speechgate import SpeechGate
 from mlx_gemma4.events import Done
 from mlx_gemma4.events import Event as ReplyEvent
+from mlx_gemma4.media.images import patches
 from mlx_gemma4.runtime.commands import AddImage, Command
 from mlx_gemma4.runtime.live import EverythingGate, Gate
 from mlx_gemma4.runtime.reports import Finished, Report, WorkerEvent
@@ -18,6 +20,7 @@ from mlx_gemma4.serve.realtime.protocol import RealtimeProtocol
 from mlx_gemma4.serve.realtime.sound_input import gate_of
 
 Event = dict[str, Any]
+PICTURE = patches(Image.new("RGB", (96, 144)), 70)
 
 
 def loud(samples: NDArray[np.float32]) -> float:
@@ -52,7 +55,7 @@ class Talk:
         self.protocol = RealtimeProtocol(
             "tiny",
             "talk",
-            lambda url, param: AddImage(url.encode()),
+            lambda url, param: AddImage(PICTURE),
             make_gate=gate,
             new_id=lambda kind: f"{kind}{next(numbers)}",
             **arguments,

@@ -8,16 +8,15 @@ from hypothesis import strategies as st
 
 from mlx_gemma4.events import Heard, Thought, Token, ToolCall
 from mlx_gemma4.runtime.commands import (
-    AddImage,
+    AddSound,
     AddText,
     AddToolResult,
-    Hear,
     Open,
     Reply,
     Transcribe,
 )
-from mlx_gemma4.runtime.reports import Failed, ImageAdded, Report
-from tests.realtime.talking import Talk, done, quiet, tone, types
+from mlx_gemma4.runtime.reports import Failed, Report
+from tests.realtime.talking import PICTURE, Talk, done, quiet, tone, types
 
 COMMITTED = [
     "input_audio_buffer.committed",
@@ -113,16 +112,13 @@ def test_tokens_of_sound_and_pictures_are_counted_beside_those_of_text() -> None
         "conversation.item.create",
         item={"type": "message", "role": "user", "content": content},
     )
-    talk.report(AddImage, [ImageAdded((9, 9), (48, 48), 30)])
+    pictures = len(PICTURE.patches)
     talk.append(tone(1))
     talk.send("input_audio_buffer.commit")
     talk.send("response.create")
     details = talk.report(Reply, [*YES, done()])[-1]["response"]["usage"]["input_token_details"]
-    assert (details["audio_tokens"], details["image_tokens"], details["text_tokens"]) == (
-        25,
-        30,
-        45,
-    )
+    assert (details["audio_tokens"], details["image_tokens"]) == (25, pictures)
+    assert details["text_tokens"] == 75 - pictures
 
 
 def test_speech_cancels_the_answer_and_is_heard_at_once() -> None:
@@ -199,9 +195,11 @@ def test_with_hearing_off_nothing_is_sent_before_the_commit() -> None:
     talk = Talk(hearing="off")
     talk.update(audio={"input": {"turn_detection": None}})
     talk.append(tone(1))
-    assert "Hear" not in talk.names()
     talk.send("input_audio_buffer.commit")
-    assert sum(len(one.frames) for one in talk.commands.values() if isinstance(one, Hear)) == 25
+    assert talk.names() == ["Open"]
+    talk.send("response.create")
+    assert not last(talk, Open).read_ahead and last(talk, AddSound).path.shape == (25, 640)
+    assert talk.names() == ["Open", "AddSound", "Reply"]
 
 
 def test_a_call_of_a_tool_and_its_result_continue_the_answer() -> None:
@@ -413,6 +411,31 @@ def test_after_a_crash_the_conversation_is_opened_again_with_the_next_question()
     talk.names()
     talk.say("two")
     assert talk.names() == ["Open", "AddText", "AddText"]
+
+
+def test_before_anything_was_said_the_instructions_open_the_conversation() -> None:
+    talk = by_hand(instructions="Greet in rhymes.")
+    talk.send("response.create")
+    assert last(talk, AddText).text == "Start the conversation."
+    assert talk.report(Reply, [*YES, done()])[-1]["response"]["status"] == "completed"
+    assert [turn.role for turn in last(talk, Open).turns] == ["model"]
+
+
+def test_words_of_the_system_are_instructions_before_all_else_and_else_part_of_a_question() -> None:
+    def system(talk: Talk, text: str) -> None:
+        content = [{"type": "input_text", "text": text}]
+        item = {"type": "message", "role": "system", "content": content}
+        talk.send("conversation.item.create", item=item)
+
+    talk = by_hand()
+    system(talk, "Be brief.")
+    talk.say("one")
+    assert last(talk, Open).settings.system == "Be brief." and last(talk, AddText).text == "one"
+    talk.send("response.create")
+    talk.report(Reply, [*YES, done()])
+    system(talk, "Now greet.")
+    assert last(talk, AddText).text == "Now greet."
+    assert types(talk.send("response.create")) == ["response.created"]
 
 
 def test_nothing_to_answer_is_a_failed_response_and_no_error() -> None:

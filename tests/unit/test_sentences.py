@@ -2,7 +2,7 @@ import random
 
 import pytest
 
-from mlx_gemma4.chat.sentences import LONGEST, Sentences, spoken
+from mlx_gemma4.capture.sentences import LONGEST, Sentences, spoken
 
 TEXT = """# The receipt
 

@@ -28,6 +28,8 @@ from .sound_input import FRAME_MS
 HearingChoice = Literal["auto", "direct", "relay", "off"]
 
 
+OPENING = "Start the conversation."
+"""What is answered where a client asks for a response before anything was said."""
 _LOST = frozenset(
     "worker_crashed worker_not_running worker_closed worker_busy hearing_backlog".split()
 )
@@ -131,6 +133,8 @@ class RealtimeAnswering:
         )
         tools = self._tools({**self.session, **options}, "response")
         system, extra = self._instructions(options.get("instructions"))
+        if not (self._feed.items or extra) and system:
+            extra = OPENING  # the instructions alone are no question
         shown = {**self.session, "max_output_tokens": limit}
         response = self.response = ResponseInProgress(
             self._new_id("resp"), shown, options.get("metadata"), spoken, self._new_id, self._place

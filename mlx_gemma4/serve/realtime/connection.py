@@ -37,12 +37,16 @@ SLOT_SECONDS = 20.0
 
 
 class RealtimeRoute:
-    """`GET /v1/realtime`. Args: engine: that hears and answers."""
+    """`GET /v1/realtime`.
+
+    Args:
+        engine: that hears and answers.
+    """
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    async def __call__(self, socket: WebSocket) -> None:
+    async def serve(self, socket: WebSocket) -> None:
         """Serve a client until it leaves."""
         held = self._engine.conversation()
         try:

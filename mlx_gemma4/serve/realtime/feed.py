@@ -139,6 +139,7 @@ class ConversationFeed:
 
     def commit(self, item: RealtimeItem) -> list[Command]:
         """The utterance is over, and is this item."""
+        self._stale = self._stale or not self._live  # then it is sent with the reply
         commands = [] if self._stale else [*self._hear(ended=True), self._end()]
         self.draft, self._sent = [], 0
         self.items.append(item)
@@ -158,7 +159,7 @@ class ConversationFeed:
         """
         self._stale = self._stale or self._sent > 0
         draft, self.draft, self._sent = self.draft, [], 0
-        commands = self._open()
+        commands = self._open(read_ahead=self._live)
         if extra:
             self._extra = extra
             commands.append(AddText(extra, conversation=self._conversation))
@@ -194,11 +195,12 @@ class ConversationFeed:
     def answerable(self) -> bool:
         """Whether there is a question: the last item is not the model's."""
         rest = [item for item in self.items if item.parts]
-        return bool(rest) and rest[-1].role == "user"
+        return bool(rest) and rest[-1].role != "model"
 
     def _appends(self, item: RealtimeItem) -> bool:
         """Whether the worker can add this at the end."""
-        if item.role != "user":
+        before = {one.role for one in self.items[:-1]}
+        if item.role != "user" or before == {"system"}:  # these become its instructions
             return False
         calls = {call.id for call in tool_calls(self._last_reply())}
         results = [part for part in item.parts if isinstance(part, AddToolResult)]
@@ -228,21 +230,21 @@ class ConversationFeed:
         assert not isinstance(part, ToolCall)
         return replace(part, conversation=self._conversation)
 
-    def _open(self) -> list[Command]:
+    def _open(self, read_ahead: bool = True) -> list[Command]:
         """Open the conversation as it is now, unless the worker has it so or a reply is drawn."""
         if not self._stale or self.answering:
             return []
         self._stale, self._sent = False, 0
         system, turns, question = self._turns()
         settings = replace(self.settings, system=system or None)
-        opening = Open(turns, settings, self._tools, conversation=self._conversation)
+        opening = Open(turns, settings, self._tools, read_ahead, conversation=self._conversation)
         return [opening, *map(self._command, question), *self._hear()]
 
     def _turns(self) -> tuple[str, tuple[PastTurn, ...], list[ItemPart]]:
         """The instructions, the turns up to the last answer, and the parts of the open question."""
         items = [item for item in self.items if item.parts]
         instructions = [self.settings.system] if self.settings.system else []
-        while items and items[0].role == "system":
+        while len(items) > 1 and items[0].role == "system":
             instructions += [part.text for part in items[0].parts if isinstance(part, AddText)]
             del items[0]
         turns: list[PastTurn] = []

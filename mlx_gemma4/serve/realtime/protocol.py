@@ -32,8 +32,8 @@ from .sound_input import (
 
 MOST_ITEMS = 2_000
 """Items of a conversation."""
-LONGEST_MS = 600_000
-"""The longest utterance."""
+SHORTEST_MS, LONGEST_MS = 100, 600_000
+"""The shortest utterance that can be committed by hand, and the longest."""
 
 
 class RealtimeProtocol:
@@ -222,10 +222,11 @@ class RealtimeProtocol:
 
     def _commit_by_hand(self) -> None:
         self._hear([event.frames for event in self._sound.commit()])
-        if not self._feed.draft:
+        if self._feed.draft_frames * FRAME_MS < SHORTEST_MS:
+            self._answers.commands += self._feed.clear()
             raise refused(
                 "input_audio_buffer_commit_empty",
-                "Nothing was said since the last commit.",
+                f"Less than {SHORTEST_MS} ms were said since the last commit.",
                 "Append some sound first.",
             )
         self._commit()

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ...chat.sentences import Sentences
+from ...capture.sentences import Sentences
 from ...errors import Gemma4Error
 from ...events import Done, Token, ToolCall
 from ...runtime.commands import AddText

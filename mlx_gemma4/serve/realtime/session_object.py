@@ -17,10 +17,12 @@ RATE = 24_000
 """Samples a second of sound in both directions: 16-bit PCM, little-endian, mono."""
 _PCM = {"type": "audio/pcm", "rate": RATE}
 
+PADDING_MS = 300
+"""How much is heard of what came before speech, where nothing else is asked for."""
 _SERVER_VAD: Object = {
     "type": "server_vad",
     "threshold": 0.5,
-    "prefix_padding_ms": 300,
+    "prefix_padding_ms": PADDING_MS,
     "silence_duration_ms": 500,
     "idle_timeout_ms": None,
     "create_response": True,

@@ -19,7 +19,7 @@ from ...media.audio import FRAME
 from ...media.audio import RATE as MODEL_RATE
 from ...runtime.live import EverythingGate, Gate
 from .refusals import refused
-from .session_object import EAGERNESS, RATE
+from .session_object import EAGERNESS, PADDING_MS, RATE
 
 Frames = NDArray[np.float32]
 
@@ -110,7 +110,8 @@ class SoundInput:
         self.set(turn_detection)
 
     def set(self, turn_detection: dict[str, Any] | None) -> None:
-        """Detect turns otherwise from here on."""
+        """Detect turns otherwise from here on; what came before is forgotten."""
+        self._resampler.end()
         self.by_hand = turn_detection is None
         self._gate = self._make_gate(turn_detection)
         self._speaking = False
@@ -165,10 +166,14 @@ def gate_of(turn_detection: dict[str, Any] | None) -> Gate:
     if turn_detection is None:
         return EverythingGate()
     if turn_detection["type"] == "semantic_vad":
-        return SpeechGate(closes_after=EAGERNESS[turn_detection["eagerness"]] / 1000)
-    kept = math.ceil((turn_detection.get("prefix_padding_ms") or 0) / FRAME_MS)
+        quiet = EAGERNESS[turn_detection["eagerness"]]
+        return SpeechGate(closes_after=quiet / 1000, kept=_kept(PADDING_MS))
     return SpeechGate(
         closes_after=turn_detection["silence_duration_ms"] / 1000,
         likely=turn_detection["threshold"],
-        kept=_OPENING + kept,
+        kept=_kept(turn_detection["prefix_padding_ms"]),
     )
+
+
+def _kept(milliseconds: float) -> int:
+    return _OPENING + math.ceil(milliseconds / FRAME_MS)

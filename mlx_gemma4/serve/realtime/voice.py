@@ -55,7 +55,7 @@ async def spoken(text: str, voice: str, speed: float) -> bytes:
         samples, rate = await asyncio.to_thread(soundfile.read, file, dtype="float32")
     mono = samples if samples.ndim == 1 else samples.mean(axis=1)
     sound = np.clip(soxr.resample(mono, rate, RATE), -1, 1)
-    return (sound * 32767).astype("<i2").tobytes()
+    return bytes((sound * 32767).astype("<i2").tobytes())
 
 
 async def _run(words: Sequence[str], text: str) -> None:
