@@ -24,7 +24,7 @@ async def test_a_question_that_is_sent_while_an_answer_comes_waits_for_its_end(
     tmp_path: Path,
 ) -> None:
     async with staged(
-        tmp_path, ["one two three four five six", "Second."], tokens_per_second=8
+        tmp_path, ["one two three four five six", "Second."], tokens_per_second=2
     ) as stage:
         await stage.write("first?")
         await stage.press("enter")
