@@ -30,7 +30,7 @@ def model(machine: Machine | None) -> Problem | None:
     minutes = max(1, round(best.download / LINE_SPEED / 60))
     return Problem(
         "model_offer",
-        "Get Gemma 4 12B for this computer",
+        f"Get Gemma 4 12B for this {'Mac' if machine.backend == 'metal' else 'computer'}",
         f"{best.weights / 1e9:.1f} GB kept, {best.download / 1e9:.0f} GB to download, about "
         f"{minutes} minutes at 100 Mbit/s; fits with {most // 1024}k tokens of conversation "
         f"({most:,}), quantized as {best.recipe}.",

@@ -278,7 +278,7 @@ async def test_a_newcomer_sees_a_picture_and_hears_a_question_with_two_keys(
         await stage.until(lambda: "[Audio 0:0" in stage.app.chat.prompt.text)
         await stage.press("enter")
         await stage.until(lambda: "That is all it takes." in stage.text)
-        await stage.until(lambda: "Get Gemma 4 12B for this computer" in stage.text)
+        await stage.until(lambda: "Get Gemma 4 12B for this Mac" in stage.text)
         offered = flat(stage).replace("▌ ", "")
         assert "9.8 GB kept, 24 GB to download" in offered
         assert "fits with 256k tokens of conversation (262,144), quantized as 6bit" in offered
