@@ -7,6 +7,7 @@ from textual import on
 from textual.widgets import TextArea
 
 from mlx_gemma4.errors import Gemma4Error
+from mlx_gemma4.hub import catalog
 
 from .. import commands, messages, offers
 from ..conversation.store import title_of
@@ -19,7 +20,7 @@ from ..devices.recording import (
 from ..devices.screen_watcher import ScreenChanged, WatchFailed
 from ..messages import RunCommand
 from ..state import Problem
-from ..tour import WELCOME
+from ..tour import GREETING, WELCOME
 from ..widgets.card import ErrorCard
 from ..widgets.prompt import PromptInput
 from ..widgets.suggestions import NEVER_TYPED, of_commands, of_files
@@ -56,7 +57,8 @@ class ChatScreen(ChatView):
             await self.show_problem(offers.crashed(before, title))
         if self.workspace.first:
             self.workspace.write_settings_once()
-            await self.transcript.note(WELCOME)
+            tiny = self.workspace.conversation.model_name == catalog.DEMONSTRATION
+            await self.transcript.note(WELCOME if tiny else GREETING)
             self.do("sample")
 
     def close(self) -> None:

@@ -26,7 +26,7 @@ from ..hub.sources import Folder, Source, Stream
 from ..json_reader import read_object
 from .convert import BEGUN, convert, partial, verify
 
-_FIGURES = 40_000_000  # about what a tokenizer and settings take
+_FIGURES = 40_000_000  # about what a tokenizer and settings take, where nobody was asked
 
 Stage = Literal["download", "quantize", "check"]
 
@@ -132,7 +132,10 @@ def plan(
                 raise _recipe_too_large(known, recipe, machine)
         model = known.converted(RECIPES[chosen])
         memory = estimate.weights(model, machine)
-    kept = sum(tensor.nbytes for tensor in model.tensors.values()) + _FIGURES
+    beside = _FIGURES
+    if repository is not None:
+        beside = sum(file.size for file in repository.files if not file.is_weights)
+    kept = sum(tensor.nbytes for tensor in model.tensors.values()) + beside
     target = folder or (
         installed.folder() / f"{repo.split('/')[1]}-{chosen}"
         if chosen
