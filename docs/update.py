@@ -5,8 +5,21 @@ from pathlib import Path
 
 from app import commands
 from mlx_gemma4 import cli
-from mlx_gemma4.cli import bench, evaluate, fit, get, listen, live, manage, models, serve
+from mlx_gemma4.cli import (
+    bench,
+    evaluate,
+    fit,
+    get,
+    listen,
+    live,
+    machines,
+    manage,
+    models,
+    serve,
+)
 from mlx_gemma4.cli.options import Option
+from mlx_gemma4.cli.selftest import command as selftest
+from tools import licences
 
 KEYS = Path(__file__).parent / "keys.md"
 KEYS_BEGIN, KEYS_END = "<!-- keys: made by docs/update.py -->\n", "<!-- end of keys -->\n"
@@ -24,6 +37,7 @@ COMMANDS = {
     "doctor": fit.DOCTOR,
     "bench": bench.OPTIONS,
     "eval": evaluate.OPTIONS,
+    "selftest": selftest.OPTIONS,
 }
 BEGIN, END = "<!-- options of {}: made by docs/update.py -->\n", "<!-- end of options -->\n"
 
@@ -55,6 +69,26 @@ def keys_updated(page: str) -> str:
     return before + KEYS_BEGIN + "\n" + commands.table() + KEYS_END + after
 
 
+ROOT = Path(__file__).parents[1]
+BLOCKS = {
+    ("README.md", "machines"): lambda: machines.markdown() + "\n",
+    ("docs/licences.md", "licences"): licences.markdown,
+}
+"""Parts of pages that a program prints, by page and name."""
+
+
+def block_updated(page: str, name: str) -> str:
+    """Return the page with what a program prints in the place of this name."""
+    begin, end = f"<!-- {name}: made by docs/update.py -->\n", f"<!-- end of {name} -->"
+    before, rest = page.split(begin)
+    _, after = rest.split(end)
+    made = next(make for (_, known), make in BLOCKS.items() if known == name)
+    return f"{before}{begin}\n{made()}\n{end}{after}"
+
+
 if __name__ == "__main__":
+    for file, block in BLOCKS:
+        path = ROOT / file
+        path.write_text(block_updated(path.read_text("utf-8"), block), encoding="utf-8")
     KEYS.write_text(keys_updated(KEYS.read_text(encoding="utf-8")), encoding="utf-8")
     PAGE.write_text(updated(PAGE.read_text(encoding="utf-8")), encoding="utf-8")

@@ -7,15 +7,8 @@ import pytest
 from mlx_gemma4.checkpoint.load import save_folder
 from mlx_gemma4.model.gemma4 import Gemma4
 from mlx_gemma4.testing.doubles import tiny_model
-from tests.unit.small_tokenizer import small_backend
-
-# in the order of the ids that `testing.tiny_config` gives them
-CONTROLS = (
-    "<pad>", "<eos>", "<bos>", "<unk>", "<|turn>", "<turn|>",
-    "<|image>", "<image|>", "<|image|>", "<|audio>", "<audio|>", "<|audio|>", "<|video|>",
-    "<|channel>", "<channel|>", "<|think|>", "<|tool>", "<tool|>", "<|tool_call>", "<tool_call|>",
-    "<|tool_response>", "<tool_response|>", '<|"|>',
-)  # fmt: skip
+from mlx_gemma4.testing.small_tokenizer import TINY_CONTROLS as CONTROLS
+from mlx_gemma4.testing.small_tokenizer import small_backend
 
 if device := os.environ.get("GEMMA4_TEST_DEVICE"):  # "gpu" or "cpu"; a GPU that is not there fails
     mx.set_default_device({"gpu": mx.gpu, "cpu": mx.cpu}[device])

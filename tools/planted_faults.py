@@ -12,11 +12,11 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
+from mlx_gemma4.cli.selftest.schedules import failure, world
 from mlx_gemma4.model import cache as kv
 from mlx_gemma4.model.gemma4 import Gemma4
 from mlx_gemma4.session import prefix_cache
 from mlx_gemma4.session.rows import Row, common
-from tools.schedules import failure, world
 
 
 def keep_a_differing_row(patch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@ The answer goes to stdout, everything else to stderr. Nothing heavy is imported 
 """
 
 import argparse
-import importlib.util
+import importlib
 import re
 import sys
 import traceback
@@ -33,6 +33,7 @@ from . import (
 from . import options as shared
 from .answer import print_json, print_text, stats_line
 from .options import Option, named, swallowed
+from .selftest import command as selftest
 from .streams import tell
 
 if TYPE_CHECKING:
@@ -101,15 +102,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _program(model: str | None = None, plain: bool = False, hosts: "Hosts | None" = None) -> int:
-    """Run the terminal program, which the library does not know: `gemma4_app`, in a clone `app`.
+    """Run the terminal program.
 
     Raises:
         Gemma4Error: there is no such model on this machine.
     """
     if model is not None:
         catalog.resolve(model)
-    name = "gemma4_app" if importlib.util.find_spec("gemma4_app") else "app"
     part = "plain" if plain else "main"
+    name = shared.terminal_program()
     status: int = importlib.import_module(f"{name}.{part}").main(model, hosts)
     return status
 
@@ -162,6 +163,7 @@ def _parser() -> argparse.ArgumentParser:
     fit.add(commands)
     evaluate.add(commands)
     bench.add(commands)
+    selftest.add(commands)
     hosting.add(commands)
     return parser
 

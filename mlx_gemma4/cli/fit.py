@@ -22,9 +22,14 @@ FIT = (
     Option("--context", "tokens of a conversation (a table over several)", "N", int),
     Option("--kv-bits", "rows of the full layers in 8 or 4 bits", "N", int, (8, 4)),
     Option("--memory", "ask for a Mac with so much memory, as 16GB (this computer)", "SIZE"),
+    Option("--machines", "print what Macs of each size take of the 12B, as the README has it"),
     shared.DEBUG,
 )
-DOCTOR = (Option("--json", "print one JSON list"), shared.DEBUG)
+DOCTOR = (
+    Option("--json", "print one JSON list"),
+    Option("--report", "print what an issue needs: no text, names of yours, media or paths"),
+    shared.DEBUG,
+)
 
 
 def add(commands: "argparse._SubParsersAction[Any]") -> None:
@@ -75,6 +80,11 @@ def gigabytes(text: str) -> int:
 def _fit(options: argparse.Namespace) -> None:
     from ..footprint import device, estimate, summary
 
+    if options.machines:
+        from .machines import markdown
+
+        put(markdown())
+        return
     if options.context is not None and options.context < 1:
         raise Gemma4Error(
             "usage",
@@ -136,6 +146,12 @@ def _table(
 def _doctor(options: argparse.Namespace) -> None:
     from .doctor import findings
 
+    if options.report:
+        from .doctor_report import lines
+
+        for line in lines(findings()):
+            put(line)
+        return
     if options.json:
         put(json.dumps([asdict(finding) for finding in findings()], ensure_ascii=False))
         return

@@ -1,6 +1,7 @@
 """The options of the command line as data: --help and docs/cli.md are made from them."""
 
 import argparse
+import importlib.util
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -62,6 +63,11 @@ class _Several(argparse.Action):
         groups = getattr(namespace, "groups", [])
         namespace.groups = [*groups, (self.dest, given)]
         setattr(namespace, self.dest, [*getattr(namespace, self.dest), *given])
+
+
+def terminal_program() -> str:
+    """The package of the terminal program, which the library does not know: in a clone `app`."""
+    return "gemma4_app" if importlib.util.find_spec("gemma4_app") else "app"
 
 
 def named(value: str) -> str:

@@ -16,6 +16,7 @@ from ..chat.tokenizer import Tokenizer
 from ..generation.prefill_decode import finish, prefill
 from ..media.audio import RATE, clips, frames, to_mono16k
 from ..media.images import patches
+from ..model.config import Config
 from ..model.gemma4 import Gemma4
 from .question import Asked
 
@@ -75,7 +76,7 @@ def answered(
 
     Raises Gemma4Error where the question is longer than the context, or not usable.
     """
-    prompt = written(model, tokenizer, asked)
+    prompt = written(model.config, tokenizer, asked)
     ids = [*tokenizer.encode(asked.wanted), tokenizer.token_id("<turn|>")][:most]
     inputs = model.embed(np.array(prompt.token_ids), prompt.images, audio=prompt.audio)
     cache = model.make_cache()
@@ -89,9 +90,8 @@ def answered(
     return Answered(np.array(ids), np.array(logs))
 
 
-def written(model: Gemma4, tokenizer: Tokenizer, asked: Asked) -> Prompt:
+def written(config: Config, tokenizer: Tokenizer, asked: Asked) -> Prompt:
     """Write a question as `Session` does, up to where the answer starts."""
-    config = model.config
     tokens = asked.image_tokens or config.image_tokens
     parts: list[Part] = [ImagePart(patches(image, tokens)) for image in asked.images]
     parts += [TextPart(asked.text)] if asked.text else []

@@ -104,7 +104,7 @@ def test_what_is_fed_is_what_a_session_feeds() -> None:
         for item in quant_items.tiny(medium, 2, 5):
             assert item.make is not None
             question = item.make()
-            fed = written(model.model, model.tokenizer, question)
+            fed = written(model.model.config, model.tokenizer, question)
             prompt = model.session(question)._conversation.prompt().prompt
             assert fed.token_ids == prompt.token_ids
             for ours, theirs in zip(fed.audio, prompt.audio, strict=True):

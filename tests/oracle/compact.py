@@ -1,10 +1,11 @@
 """Make the compact cases from the oracle's full ones: python -m tests.oracle.compact SOURCE OUT
 (OUT is tests/oracle/cases)
 
-SOURCE holds transformers 5.23.0's numbers on the checkpoint that `deterministic.py` writes: an .npz
-for each case, with inputs and the logits of every token under both mask rules (fp32). What is left
-out can be made again, and is compared here before it goes: patches and frames
-(`deterministic.MEDIA`); padding goes too, and a batch becomes one case a row. Logits stay whole, as
+SOURCE holds transformers 5.23.0's numbers on the checkpoint that `random_checkpoint.py` writes: an
+.npz for each case, with inputs and the logits of every token under both mask rules (fp32). What is
+left out can be made again, and is compared here before it goes: patches and frames
+(`random_checkpoint.MEDIA`); padding goes too, and a batch becomes one case a row. The likeliest of
+some logits become the reference that ships, `random.npz`; in the cases logits stay whole, as
 integers of 2 ** -13 in two planes: off by 6.1e-5 at most, a thirtieth of the bound of the tests.
 """
 
@@ -17,9 +18,12 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.oracle.deterministic import MEDIA, clip, picture
+from mlx_gemma4.cli.selftest import reference
+from mlx_gemma4.cli.selftest.random_checkpoint import CONFIG, MEDIA, clip, picture
+from mlx_gemma4.cli.selftest.reference import SHIPPED, likeliest
 
 SCALE = 2**13
+SHIPPED_CASES = ("text_long", "image1_over_window", "audio2_padded", "image_audio", "video")
 
 
 def planes(name: str, logits: np.ndarray) -> dict[str, np.ndarray]:
@@ -74,9 +78,20 @@ def compact(source: Path, out: Path) -> None:
                 kept[f"greedy_ids{greedy}"] = full[f"greedy_ids{greedy}"][row].astype(np.int16)
                 kept |= planes(f"greedy_logits{greedy}", full[f"greedy_logits{greedy}"][row])
         np.savez_compressed(out / f"{name}.npz", **kept)
-    shutil.copy(source / "config.json", out.parent / "config.json")
+    shutil.copy(source / "config.json", CONFIG)
+    ship(out, SHIPPED / "random.npz")
     tensors = json.loads((source / "tensors.json").read_text())["tensors"]
     (out.parent / "tensors.json").write_text(json.dumps(tensors, indent=0) + "\n")
+
+
+def ship(cases: Path, file: Path) -> None:
+    """Write the reference of `gemma4 selftest`: the official rule's logits of SHIPPED_CASES."""
+    kept = []
+    for name in SHIPPED_CASES:
+        case = np.load(cases / f"{name}.npz")
+        logits = "logits_official" if "logits_official.low" in case else "logits"
+        kept.append(likeliest(name, case["input_ids"], from_planes(case, logits)))
+    reference.Reference("transformers 5.23.0, float32", "", "official", tuple(kept)).save(file)
 
 
 if __name__ == "__main__":

@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 
 from mlx_gemma4.checkpoint.load import load_folder
+from mlx_gemma4.cli.selftest.random_checkpoint import MEDIA, clip, picture, write_checkpoint
 from mlx_gemma4.model import cache as kv
 from mlx_gemma4.model.attention import MaskRule
 from mlx_gemma4.model.gemma4 import Gemma4
 from mlx_gemma4.model.inputs import Inputs
 from mlx_gemma4.model.text import Layout
 from tests.oracle.compact import from_planes
-from tests.oracle.deterministic import MEDIA, clip, picture, write_checkpoint
 
 CASES = Path(__file__).parent.parent / "oracle" / "cases"
 SLACK = 8

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from mlx_gemma4.cli.selftest.random_checkpoint import MEDIA
 from mlx_gemma4.model.gemma4 import Gemma4
-from tests.oracle.deterministic import MEDIA
 from tests.parity.conftest import SLACK, assert_same, embedded, feed, read_case
 
 # Where there is no picture the rules do not differ, in the code as in the numbers.

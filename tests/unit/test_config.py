@@ -11,11 +11,12 @@ import pytest
 
 from mlx_gemma4.checkpoint.architectures import ARCHITECTURES
 from mlx_gemma4.checkpoint.shapes import shapes
+from mlx_gemma4.cli.selftest import random_checkpoint
 from mlx_gemma4.errors import Gemma4Error
 from mlx_gemma4.model.config import FULL, SLIDING, Config, load_config
 from mlx_gemma4.testing.doubles import tiny_config
 
-ORACLE = Path(__file__).parent.parent / "oracle" / "config.json"
+ORACLE = random_checkpoint.CONFIG
 
 
 @pytest.fixture

@@ -1,0 +1,1 @@
+"""`gemma4 selftest`: proves an installation on the machine where it runs, row by row."""

@@ -1,0 +1,69 @@
+"""A tokenizer of 400 entries, built like Gemma 4's: same control names, same pipeline."""
+
+from types import SimpleNamespace
+from typing import cast
+
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
+
+from ..chat.tokenizer import CONTROLS
+from ..chat.tokenizer import Tokenizer as OurTokenizer
+from ..model.config import Config
+
+MERGES = [
+    "u s", "us e", "use r", "m o", "mo d", "mod e", "mode l", "t h", "th e", "▁ the", "o u",
+    "th ou", "thou g", "thoug h", "though t", "\n \n", "é é",
+]  # fmt: skip
+
+
+TINY_CONTROLS = (
+    "<pad>", "<eos>", "<bos>", "<unk>", "<|turn>", "<turn|>",
+    "<|image>", "<image|>", "<|image|>", "<|audio>", "<audio|>", "<|audio|>", "<|video|>",
+    "<|channel>", "<channel|>", "<|think|>", "<|tool>", "<tool|>", "<|tool_call>", "<tool_call|>",
+    "<|tool_response>", "<tool_response|>", '<|"|>',
+)  # fmt: skip
+"""In the order of the ids that `doubles.tiny_config` gives them."""
+
+
+def small_backend(controls: tuple[str, ...] = CONTROLS) -> Tokenizer:
+    """BPE with byte fallback; spaces are U+2581; é has a token of its own, other letters bytes."""
+    names = [*controls, *(f"<0x{byte:02X}>" for byte in range(256))]
+    names += ["\n", "▁", "é", *map(chr, range(33, 127))]
+    names += [merge.replace(" ", "") for merge in MERGES]
+    backend = Tokenizer(
+        models.BPE(
+            vocab={name: number for number, name in enumerate(dict.fromkeys(names))},
+            merges=[(merge.split(" ")[0], merge.split(" ")[1]) for merge in MERGES],
+            unk_token="<unk>",
+            byte_fallback=True,
+            fuse_unk=True,
+        )
+    )
+    backend.normalizer = normalizers.Replace(" ", "▁")
+    backend.pre_tokenizer = pre_tokenizers.Split(Regex(" "), "merged_with_previous")
+    backend.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
+    )
+    backend.add_special_tokens([AddedToken(name, normalized=False) for name in controls])
+    return backend
+
+
+def small_tokenizer(template: str | None = None) -> OurTokenizer:
+    """The same as the library's Tokenizer."""
+    return OurTokenizer(small_backend(), template)
+
+
+def media_config() -> Config:
+    """Only what `render` reads of a config: the ids of the media tokens."""
+    id_of = {name: number for number, name in enumerate(CONTROLS)}
+    return cast(
+        Config,
+        SimpleNamespace(
+            boi_token_id=id_of["<|image>"],
+            image_token_id=id_of["<|image|>"],
+            eoi_token_id=id_of["<image|>"],
+            boa_token_id=id_of["<|audio>"],
+            audio_token_id=id_of["<|audio|>"],
+            eoa_token_id=id_of["<audio|>"],
+            video_token_id=id_of["<|video|>"],
+        ),
+    )

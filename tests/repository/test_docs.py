@@ -1,0 +1,41 @@
+"""Pages say what the program prints now, and lead nowhere that is not there."""
+
+import re
+
+import pytest
+
+from docs.update import BLOCKS, ROOT, block_updated
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def test_the_readme_has_the_table_of_machines_that_the_program_prints() -> None:
+    page = (ROOT / "README.md").read_text("utf-8")
+    assert block_updated(page, "machines") == page, "run: python -m docs.update"
+    stale = page.replace("| 16 GB |", "| 17 GB |")
+    assert stale != page and block_updated(stale, "machines") == page
+
+
+def test_every_part_that_a_program_makes_has_its_place() -> None:
+    for file, name in BLOCKS:
+        assert f"<!-- {name}: made by docs/update.py -->" in (ROOT / file).read_text("utf-8")
+
+
+def test_the_readme_is_short_and_names_no_address() -> None:
+    page = (ROOT / "README.md").read_text("utf-8")
+    assert page.count("\n") < 120
+    assert set(re.findall(r"https?://[^\s)]+", page)) == {"https://github.com/ml-explore/mlx"}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_to_files_that_are_there(page) -> None:  # noqa: ANN001
+    links = re.findall(r"\]\(([^)#\s]+)", page.read_text("utf-8"))
+    for link in links:
+        assert link.startswith("https://") or (page.parent / link).exists(), link
+
+
+@pytest.mark.parametrize("name", ["first", "first-film"])
+def test_the_readmes_pictures_name_the_model_and_load_nothing(name: str) -> None:
+    picture = (ROOT / "docs" / f"{name}.svg").read_text("utf-8")
+    assert "tiny" in picture and "19.56" in picture
+    assert not re.findall(r"(?:href|src|url\()\s*=?\s*[\"']?https?:", picture)
