@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from mlx_gemma4.errors import Gemma4Error
+from mlx_gemma4.runtime.commands import Hosts
 from mlx_gemma4.runtime.subprocess_worker import SubprocessWorker
 
 from . import settings
@@ -27,17 +28,18 @@ HELP = """Type a question and press Enter. Ctrl+C stops an answer, and keeps wha
 /quit       end (Ctrl+D)"""
 
 
-def main(model: str | None = None) -> int:
+def main(model: str | None = None, hosts: Hosts | None = None) -> int:
     """Run it until the user ends it.
 
     Args:
         model: to open instead of the one in the settings, this time.
+        hosts: other computers that hold a part of the model.
     """
     os.umask(0o077)
     folder, store = settings.folder(), ConversationStore()
     for place in (folder, store.folder):
         private_files.make_folder(place)
-    with SubprocessWorker(folder / LOG) as worker:
+    with SubprocessWorker(folder / LOG, hosts) as worker:
         workspace = Workspace(worker, store, folder, model=model)
         try:
             PlainProgram(workspace, _lines(), _write).run()
