@@ -37,6 +37,8 @@ OF_WORKER = (
     "image_tokens",
     "hearing",
     "kv_bits",
+    "draft",
+    "drafter",
     "thinking",
     "when_full",
     "park_gigabytes",
@@ -72,6 +74,7 @@ class Workspace:
         model: str | None = None,
     ) -> None:
         self._model = model
+        self._load_again = False  # with the next conversation
         self.client, self.store, self.folder = client, store, folder
         self.devices = devices or Devices()
         self.path = folder / settings.FILE
@@ -167,6 +170,7 @@ class Workspace:
         self.settings = dataclasses.replace(self.settings, **values)
         if "model" in values:
             self._model = None
+        self._load_again |= bool({"draft", "drafter"} & values.keys())
         self.conversation.settings = self._with_model()
         self.keys, _ = commands.keymap(self.settings.keys)
         if {"voice", "rate"} & values.keys():
@@ -223,7 +227,8 @@ class Workspace:
 
     def change_to(self, journal: Journal, conversation: ConversationController | None) -> None:
         """Go on with another conversation; `begin` is the next."""
-        model = self.conversation.model
+        model = None if self._load_again else self.conversation.model
+        self._load_again = False
         self.conversation.close()
         self.journal = journal
         self.conversation = conversation or self._hold(journal)

@@ -181,7 +181,7 @@ def _ask(options: argparse.Namespace) -> None:
     name = shared.model_of(options)
     from ..runtime.loading import load_noted
 
-    model, notes = load_noted(name, options.force)
+    model, notes = load_noted(name, options.force, drafter=options.drafter, draft=options.draft)
     for note in notes:
         tell(note)
     events = _session(model, question, declared, options).reply(
@@ -252,6 +252,7 @@ def _session(
         tools=declared,
         image_tokens=options.image_tokens,
         thinking=options.think,
+        draft=model.draft,
     )
     for path in options.image:
         for note in session.add_image(path).notes:

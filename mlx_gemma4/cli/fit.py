@@ -3,7 +3,7 @@
 import argparse
 import json
 import re
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from ..errors import Gemma4Error
@@ -21,6 +21,7 @@ CONTEXTS = (8192, 32768, 131072, 262144)
 FIT = (
     Option("--context", "tokens of a conversation (a table over several)", "N", int),
     Option("--kv-bits", "rows of the full layers in 8 or 4 bits", "N", int, (8, 4)),
+    Option("--drafter", "count a drafter too, by its folder or name", "NAME|FOLDER"),
     Option("--memory", "ask for a Mac with so much memory, as 16GB (this computer)", "SIZE"),
     Option("--machines", "print what Macs of each size take of the 12B, as the README has it"),
     shared.DEBUG,
@@ -97,6 +98,8 @@ def _fit(options: argparse.Namespace) -> None:
     put(f"{place.name}: {place.budget / 1e9:.2f} GB for a model ({place.rule})")
     for name in options.models or [USUAL]:
         found = summary.of(name)
+        if options.drafter:
+            found = replace(found, drafter=summary.of_drafter(options.drafter))
         put(f"\n{name}, known from {found.source}; rows of the full layers {kv}\n")
         for line in _table(found, place, options.context, options.kv_bits):
             put(line.rstrip())

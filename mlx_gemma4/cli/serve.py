@@ -38,6 +38,8 @@ OPTIONS = (
         default="auto",
     ),
     shared.IMAGE_TOKENS,
+    shared.DRAFTER,
+    shared.DRAFT,
     *hosting.OPTIONS,
     Option("--park", "GB of the disk on which conversations are parked (0)", "GB", float),
     Option("--log", "a file for what the server and its worker report", "FILE"),
@@ -99,6 +101,8 @@ def _serve(options: argparse.Namespace) -> None:
         force=options.force,
         fetches=options.fetch,
         settings=_settings(options),
+        drafter=options.drafter,
+        draft=options.draft,
         live=options.hearing != "off",
     )
     doors = Doors(options.api_key or "", (host, *options.allow_host), (*options.allow_origin,))

@@ -100,7 +100,13 @@ class Slots:
         self.close()  # two models need not fit beside each other
         yield None
         began = time.perf_counter()
-        self._model, notes = load_noted(command.model, command.force, command.hosts)
+        self._model, notes = load_noted(
+            command.model,
+            command.force,
+            command.hosts,
+            drafter=command.drafter,
+            draft=command.draft,
+        )
         self._limit, self._drawn = command.slots, None
         for note in notes:
             yield Noted(note)
@@ -308,6 +314,7 @@ class Slots:
             store=store,
             context=settings.context,
             drawn=self._drawn,
+            draft=self._model.draft,
         )
         session.set_chunk(lambda: SHORT_CHUNK if self._hurries(conversation) else CHUNK)
         return session

@@ -16,6 +16,7 @@ from ..chat.render import Prompt
 from ..chat.tokenizer import Tokenizer
 from ..errors import Gemma4Error
 from ..events import ContextLow, Done, Dropped, Heard, Moved, Notice, ToolCall
+from ..generation.drafting import Draft
 from ..generation.prefill_decode import Cancelled, Steps
 from ..generation.sampler import Sampler
 from ..model.gemma4 import Gemma4
@@ -59,11 +60,12 @@ class Conversation:
         when_full: WhenFull,
         store: PrefixStore | None,
         context: int | None,
+        draft: Draft = "off",
     ) -> None:
         self.turns: list[Turn] = []
         self.pending = PendingTurn()
         self.notices: list[Notice] = []
-        self.cache = PrefixCache(model, kv_bits)
+        self.cache = PrefixCache(model, kv_bits, draft)
         self.owner = ""
         self._model = model
         self._tokenizer = tokenizer
@@ -77,7 +79,7 @@ class Conversation:
         package = getattr(model, "package", None)
         self._safe: int | None = package.audio_safe_position if package else None
         instruction: str = (package and package.transcribe) or INSTRUCTION
-        self.transcriber = Transcriber(model, tokenizer, instruction, self._safe)
+        self.transcriber = Transcriber(model, tokenizer, instruction, self._safe, draft)
         self._reported_low = False
 
     @property
@@ -229,7 +231,7 @@ class Conversation:
         if fed is None:
             yield Done("cancelled")
             return
-        logits, new_tokens = fed
+        hidden, new_tokens = fed
         constraint = None
         if rules.any:
             constraint = yield from unless(cancelled, rules.constraint(), quiet=True)
@@ -237,7 +239,7 @@ class Conversation:
         reply = DrawnReply(self._tokenizer, self._model.config, opening, rules.stop)
         interrupted, turn = True, None
         try:
-            with closing(self.cache.draw(logits, sampler, limit, cancelled, constraint)) as drawn:
+            with closing(self.cache.draw(hidden, sampler, limit, cancelled, constraint)) as drawn:
                 yield from reply.take(drawn)
             interrupted = not reply.ended and len(reply.ids) < limit
         finally:  # also where the iterator is closed in the middle of a reply
@@ -260,6 +262,7 @@ class Conversation:
             "new_prompt_tokens": new_tokens,
             "prompt_tokens_per_second": new_tokens / seconds,
             **reply.stats(began),
+            **self.cache.drafting.stats,
         }
         full = "length" if limit == max_tokens else "context"
         reason = "stop" if reply.ended else "cancelled" if interrupted else full
