@@ -147,6 +147,7 @@ LABELS: Mapping[str, str] = {
     "hearing": "How it hears",
     "heard": "Show what it heard",
     "kv_bits": "Bits of its memory",
+    "draft": "Propose ahead",
     "when_full": "When it is full",
     "park_gigabytes": "Disk for resuming",
     "microphone": "Microphone",
@@ -161,6 +162,11 @@ LABELS: Mapping[str, str] = {
     "keys": "Keys",
 }
 """What the settings screen calls them."""
+
+
+def label(name: str) -> str:
+    """Return what a setting is called: one without a name of its own is called by its key."""
+    return LABELS.get(name, name.replace("_", " ").capitalize())
 
 
 def about(name: str) -> str:

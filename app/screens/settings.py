@@ -30,7 +30,7 @@ class SettingsScreen(PageScreen):
                 if name == "keys":
                     continue  # several at once: in the file
                 with Horizontal(classes="setting"):
-                    yield Static(settings.LABELS[name], classes="name", markup=False)
+                    yield Static(settings.label(name), classes="name", markup=False)
                     yield field(name, getattr(self.workspace.settings, name))
                     words = Content.assemble(settings.about(name), (f"  {name}", MUTED))
                     yield Static(words, classes="about")
@@ -74,7 +74,7 @@ class SettingsScreen(PageScreen):
             return
         if wrong := settings.problem(name, value):
             widget.add_class("wrong")
-            self.subtitle(f"{settings.LABELS[name]}: {wrong}.")
+            self.subtitle(f"{settings.label(name)}: {wrong}.")
             return
         widget.remove_class("wrong")
         try:
@@ -87,7 +87,7 @@ class SettingsScreen(PageScreen):
         self.app.post_message(SettingsChanged())
         later = "; it holds from the next conversation on" if name in OF_WORKER else ""
         self.subtitle(
-            f"{settings.LABELS[name]} is {'empty' if value in ('', None) else value}{later}."
+            f"{settings.label(name)} is {'empty' if value in ('', None) else value}{later}."
         )
 
 
