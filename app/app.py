@@ -28,8 +28,13 @@ from .screens.page import PageScreen
 from .screens.quitting import QuitScreen
 from .screens.sessions import SessionsScreen
 from .screens.settings import SettingsScreen
+<<<<<<< HEAD
 from .screens.voices import VoicesScreen
 from .state import Download, Problem
+=======
+from .server import MakeServer
+from .state import Problem
+>>>>>>> main
 from .widgets.footer import Footer
 from .workspace import Workspace
 
@@ -59,6 +64,7 @@ class TerminalApp(App[None]):
         folder: of the settings and the log.
         devices: the outside world.
         model: to open instead of the one in the settings.
+        make_server: makes the server of `/serve`.
     """
 
     TITLE = "gemma4"
@@ -73,10 +79,11 @@ class TerminalApp(App[None]):
         folder: Path,
         devices: Devices | None = None,
         model: str | None = None,
+        make_server: MakeServer | None = None,
     ) -> None:
         super().__init__()
         self.use_command_palette = True
-        self.workspace = Workspace(client, store, folder, devices, model)
+        self.workspace = Workspace(client, store, folder, devices, model, make_server)
         self.theme = THEMES[self.workspace.settings.theme]
         self._asked = 0.0  # when Ctrl+C was pressed last
         self._reader: ReportReader | None = None
@@ -199,6 +206,10 @@ class TerminalApp(App[None]):
             self._reader.join(CLOSING)
 
     def _take(self, reports: list[Report]) -> None:
+        if (server := self.workspace.server) is not None:
+            reports = server.take(reports)
+        if not reports:
+            return
         with contextlib.suppress(RuntimeError):  # the program has ended: nobody looks any more
             self.chat.post_message(messages.Reports(reports))
 

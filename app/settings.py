@@ -122,6 +122,8 @@ class Settings:
         "What of a watched screen goes with a question: the newest picture, or, as a video with "
         "their times, up to 8 that came since the last question, of 70 tokens each.",
     )
+    serve: bool = _set(False, "Let other programs use the model from the beginning (/serve).")
+    serve_port: int = _set(8080, "The port for that; 0: any that is free.", _between(0, 65_535))
     theme: Literal["dark", "light"] = _set("dark", "Colours.")
     keys: Mapping[str, str] = field(default_factory=dict, metadata={"about": _KEYS, "check": None})
 

@@ -19,13 +19,18 @@ from mlx_gemma4.runtime.client import Client
 from mlx_gemma4.runtime.trace import Trace
 
 from . import commands, settings
-from .conversation.controller import ConversationController
+from .conversation.controller import ConversationController, worker_settings
 from .conversation.journal import Journal
 from .conversation.journal_file import EVENTS
 from .conversation.store import ConversationStore
 from .devices.speech import SpeechOutput
 from .devices.system import Devices
+<<<<<<< HEAD
 from .jobs import GetJob
+=======
+from .jobs import Job
+from .server import MakeServer, OpenServer
+>>>>>>> main
 from .settings import Settings
 from .state import Download
 
@@ -54,6 +59,7 @@ class Workspace:
         store: where the conversations are.
         folder: of settings.toml and the log.
         model: to open instead of the one in the settings, until another is chosen.
+        make_server: makes the server of `/serve`.
 
     Attributes:
         first: the program was never started here before.
@@ -62,7 +68,12 @@ class Workspace:
         machine: what a model may take here; None while that is not known.
         speech_changed: called, from a thread, when reading aloud begins or ends.
         trace: what happened since the last question.
+<<<<<<< HEAD
         job: the model that is on its way; None for none.
+=======
+        job: the download or conversion that runs; None for none.
+        server: lets other programs use the worker; None while it does not.
+>>>>>>> main
     """
 
     def __init__(
@@ -72,9 +83,12 @@ class Workspace:
         folder: Path,
         devices: Devices | None = None,
         model: str | None = None,
+        make_server: MakeServer | None = None,
     ) -> None:
         self._model = model
         self._load_again = False  # with the next conversation
+        self._make_server = make_server
+        self.server: OpenServer | None = None
         self.client, self.store, self.folder = client, store, folder
         self.devices = devices or Devices()
         self.path = folder / settings.FILE
@@ -241,16 +255,41 @@ class Workspace:
         Raises:
             OSError: as `change`.
         """
+        self.end_server()  # its programs were promised the other model
         self.conversation.model = None
         try:
             self.change(model=model)
         finally:
             self.conversation.begin()
 
+    def serve(self) -> str:
+        """Let other programs use the worker, and return the address. Waits: not in the interface.
+
+        Raises:
+            Gemma4Error: the port is taken.
+        """
+        if self.server is None and self._make_server is not None:
+            controller = self.conversation
+            own = worker_settings(controller.settings, self.folder)
+            settings = dataclasses.replace(own, system=None, park=None)
+            name, port = controller.model_name, self.settings.serve_port
+            self.server = self._make_server(self.client, controller.model, name, settings, port)
+        return "" if self.server is None else self.server.address
+
+    def end_server(self) -> None:
+        """Keep the worker for this program alone. Waits: not in the interface."""
+        if self.server is not None:
+            self.server.close()
+            self.server = None
+
     def close(self) -> None:
         """End everything but the worker; what was deleted is gone for good."""
+<<<<<<< HEAD
         if self.job is not None:
             self.job.close()
+=======
+        self.end_server()
+>>>>>>> main
         self.conversation.close()
         self._running_file.unlink(missing_ok=True)
         self._drop_speech()

@@ -15,6 +15,8 @@ from .streams import ProgressLine, put, tell
 if TYPE_CHECKING:
     from ..evaluate.question import Question, Subject
 
+RECIPES_OF = ("quant", "memory")
+"""The questions that quantize models in memory."""
 OPTIONS = (
     Option(
         "--model",
@@ -93,6 +95,13 @@ def _run(options: argparse.Namespace) -> None:
             "The limit is too small",
             f"It is {options.limit}.",
             "Set 1 or more.",
+        )
+    if options.hosts is not None and question.name in RECIPES_OF:
+        raise Gemma4Error(
+            "usage",
+            f"The question {question.name} cannot be asked over several computers",
+            "It quantizes a whole model in the memory of one.",
+            "Leave --hosts out.",
         )
     _known_sets(question, options.sets)
     folder = Path(options.out or Path("out", "eval", question.name))

@@ -263,11 +263,12 @@ class Slots:
             if other.settings.kv_bits == slot.settings.kv_bits
         ]
         reach, name = max(others, default=(0, ""))
-        if reach < FEW or slot.session.parked >= reach + FEW:
+        best = self._slots.get(name)
+        lost = len(best.session.cache) - reach if best else 0
+        worth = reach >= FEW or (reach > lost and best is not None and best.kept)
+        if best is None or not worth or slot.session.parked >= reach + FEW:
             self._make_room()
             return
-        best = self._slots[name]
-        lost = len(best.session.cache) - reach
         alone = len(self._slots) >= self._limit and not self._dispensable(besides=best)
         if best.kept and (lost <= LOSS or alone):
             if lost > LOSS:
