@@ -28,13 +28,9 @@ from .screens.page import PageScreen
 from .screens.quitting import QuitScreen
 from .screens.sessions import SessionsScreen
 from .screens.settings import SettingsScreen
-<<<<<<< HEAD
 from .screens.voices import VoicesScreen
-from .state import Download, Problem
-=======
 from .server import MakeServer
-from .state import Problem
->>>>>>> main
+from .state import Download, Problem
 from .widgets.footer import Footer
 from .workspace import Workspace
 

@@ -25,12 +25,8 @@ from .conversation.journal_file import EVENTS
 from .conversation.store import ConversationStore
 from .devices.speech import SpeechOutput
 from .devices.system import Devices
-<<<<<<< HEAD
 from .jobs import GetJob
-=======
-from .jobs import Job
 from .server import MakeServer, OpenServer
->>>>>>> main
 from .settings import Settings
 from .state import Download
 
@@ -68,12 +64,8 @@ class Workspace:
         machine: what a model may take here; None while that is not known.
         speech_changed: called, from a thread, when reading aloud begins or ends.
         trace: what happened since the last question.
-<<<<<<< HEAD
         job: the model that is on its way; None for none.
-=======
-        job: the download or conversion that runs; None for none.
         server: lets other programs use the worker; None while it does not.
->>>>>>> main
     """
 
     def __init__(
@@ -284,12 +276,9 @@ class Workspace:
 
     def close(self) -> None:
         """End everything but the worker; what was deleted is gone for good."""
-<<<<<<< HEAD
         if self.job is not None:
             self.job.close()
-=======
         self.end_server()
->>>>>>> main
         self.conversation.close()
         self._running_file.unlink(missing_ok=True)
         self._drop_speech()

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import Gemma4Error
+from ..hub import catalog
 from . import hosting
 from . import options as shared
 from .options import Option, command
-from .streams import put
+from .streams import put, tell
 
 if TYPE_CHECKING:
     import uvicorn
@@ -103,15 +104,10 @@ def _serve(options: argparse.Namespace) -> None:
                 f"It is {value}.",
                 f"Use {low} to {high:,}.",
             )
-<<<<<<< HEAD
-    model = shared.model_of(options)
-=======
     if options.print_config:
         _print_settings(options, host)
         return
-    if options.model is None:
-        tell("No --model given: this is the tiny demonstration model, not Gemma.")
->>>>>>> main
+    model = shared.model_of(options)
     log = Path(options.log) if options.log else None
     logging.basicConfig(
         filename=log, level=logging.INFO if log else logging.ERROR,
@@ -144,7 +140,7 @@ def _print_settings(options: argparse.Namespace, host: str) -> None:
     scheme = "https" if options.certificate else "http"
     host = {"0.0.0.0": LOOPBACK[0], "::": "::1"}.get(host, host)  # any address is none to go to
     root = f"{scheme}://{f'[{host}]' if ':' in host else host}:{options.port}"
-    model = Path(str(options.model or catalog.DEMONSTRATION)).name
+    model = Path(str(options.model or catalog.default())).name
     text = settings_text(options.print_config, root, model, options.api_key or "")
     tell(f"{filled(CLIENTS[options.print_config].place, root, model)}:\n")
     put(text)
