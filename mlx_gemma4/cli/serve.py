@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import Gemma4Error
+from ..hub import catalog
 from . import hosting
 from . import options as shared
 from .options import Option, command
@@ -159,7 +160,7 @@ def _print_settings(options: argparse.Namespace, host: str) -> None:
     scheme = "https" if options.certificate else "http"
     host = {"0.0.0.0": LOOPBACK[0], "::": "::1"}.get(host, host)  # any address is none to go to
     root = f"{scheme}://{f'[{host}]' if ':' in host else host}:{options.port}"
-    model = Path(shared.model_of(options)).name
+    model = Path(str(options.model or catalog.default())).name
     text = settings_text(options.print_config, root, model, options.api_key or "")
     tell(f"{filled(CLIENTS[options.print_config].place, root, model)}:\n")
     put(text)
