@@ -12,15 +12,16 @@ define ask
 @echo
 endef
 
-.PHONY: cluster help demo test lint check wheel-smoke format bench score shots clean nightly structure
+.PHONY: cluster help demo test lint check wheel-smoke format bench score shots clean nightly structure docs
 
 help:
 	@echo "make demo    ask the tiny model about a picture, a sound, and both together"
 	@echo "make test    run the tests"
 	@echo "make nightly run what takes too long for every change: 10,000 random schedules (SEED=0)"
 	@echo "make check   formatting, lint, types, import contracts, workflows, tests, the wheel (what CI runs)"
+	@echo "make docs    build the documentation as a site in out/site"
 	@echo "make bench   measure start-up, and speed and memory against mlx-vlm"
-	@echo "make shots   draw the pictures of the terminal program in docs/ again"
+	@echo "make shots   make the pictures in docs/ again, of the program with the tiny model"
 	@echo "make score   examine the tiny model on pictures and sounds it never met (needs espeak-ng)"
 
 demo: .venv/ready
@@ -59,7 +60,11 @@ lint: .venv/ready-dev
 	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.dependabot .github/dependabot.yml
 	$(BIN)/zizmor --offline --quiet .github
 
-check: lint test wheel-smoke
+# the documentation as a site in out/site; any warning is an error
+docs: .venv/ready-dev
+	@$(BIN)/zensical build --clean --strict
+
+check: lint docs test wheel-smoke
 
 # the wheel in an empty environment, outside the clone
 wheel-smoke: .venv/bin/python
@@ -78,7 +83,7 @@ bench: .venv/ready .venv-peer/ready
 	@$(BIN)/python bench/peer.py
 
 shots: .venv/ready-dev
-	@$(BIN)/python -m docs.shots
+	@$(BIN)/python -m docs.film
 
 score: .venv/ready-evaluate
 	@$(BIN)/python -m tools.score_tiny
