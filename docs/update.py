@@ -75,6 +75,7 @@ def keys_updated(page: str) -> str:
 ROOT = Path(__file__).parents[1]
 BLOCKS = {
     ("README.md", "machines"): lambda: machines.markdown() + "\n",
+    ("docs/get.md", "machines"): lambda: machines.markdown() + "\n",
     ("docs/licences.md", "licences"): licences.markdown,
     ("docs/serve.md", "clients"): client_settings.markdown,
 }
