@@ -12,7 +12,7 @@ define ask
 @echo
 endef
 
-.PHONY: cluster help demo test lint check wheel-smoke format bench score shots clean nightly structure docs
+.PHONY: cluster help demo test lint check wheel-smoke format bench score shots clean nightly soak structure clients docs
 
 help:
 	@echo "make demo    ask the tiny model about a picture, a sound, and both together"
@@ -21,6 +21,7 @@ help:
 	@echo "make check   formatting, lint, types, import contracts, workflows, tests, the wheel (what CI runs)"
 	@echo "make docs    build the documentation as a site in out/site"
 	@echo "make bench   measure start-up, and speed and memory against mlx-vlm"
+	@echo "make clients run other programs against gemma4 serve (needs node and npm)"
 	@echo "make shots   make the pictures in docs/ again, of the program with the tiny model"
 	@echo "make score   examine the tiny model on pictures and sounds it never met (needs espeak-ng)"
 
@@ -47,6 +48,11 @@ nightly: .venv/ready-dev
 # every folder on every cut, in processes of this machine
 cluster: .venv/ready-dev
 	@GEMMA4_WHOLE_CLUSTER=1 $(BIN)/python -m pytest tests/cluster/test_same_logits.py
+
+# a server for half an hour, with four clients: MINUTES=3 for less
+MINUTES ?= 30
+soak: .venv/ready-dev
+	@$(BIN)/python -m tools.soak --minutes $(MINUTES)
 
 structure: .venv/ready-dev
 	@$(BIN)/python -m tools.structure
@@ -85,11 +91,14 @@ bench: .venv/ready .venv-peer/ready
 shots: .venv/ready-dev
 	@$(BIN)/python -m docs.film
 
+clients: .venv/ready-dev .venv-clients/ready
+	@$(BIN)/python -m tools.clients.run .venv-clients/bin/python out/clients
+
 score: .venv/ready-evaluate
 	@$(BIN)/python -m tools.score_tiny
 
 clean:
-	rm -rf .venv .venv-peer .venv-wheel dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-clients .venv-peer .venv-wheel dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 .venv/bin/python:
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or later was not found. Mac: brew install python@3.13." \
@@ -113,6 +122,16 @@ INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --edi
 	@echo "Installing into .venv, with what the examination needs (once) ..." >&2
 	@$(INSTALL) ".[evaluate]"
 	@touch $@ .venv/ready
+
+# programs of others, by the versions that docs/serve.md names
+.venv-clients/ready:
+	@echo "Installing other programs into .venv-clients and out/clients (once) ..." >&2
+	@$(PYTHON) -m venv .venv-clients
+	@.venv-clients/bin/python -m pip install --quiet --disable-pip-version-check llm==0.36 \
+		litellm==1.110.2 langchain-openai==1.7.4 "pydantic-ai-slim[openai]==2.68.0"
+	@mkdir -p out/clients && cd out/clients && npm install --silent --no-fund --no-audit \
+		openai@7.59.0 ai@6.0.326 @ai-sdk/openai-compatible@2.0.92 @mariozechner/pi-coding-agent@0.73.1
+	@touch $@
 
 # the program that the benchmarks compare with, in an environment of its own
 .venv-peer/ready:

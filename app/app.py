@@ -29,6 +29,7 @@ from .screens.models import ModelsScreen
 from .screens.page import PageScreen
 from .screens.sessions import SessionsScreen
 from .screens.settings import SettingsScreen
+from .server import MakeServer
 from .state import Problem
 from .widgets.footer import Footer
 from .workspace import Workspace
@@ -58,6 +59,7 @@ class TerminalApp(App[None]):
         folder: of the settings and the log.
         devices: the outside world.
         model: to open instead of the one in the settings.
+        make_server: makes the server of `/serve`.
     """
 
     TITLE = "gemma4"
@@ -72,10 +74,11 @@ class TerminalApp(App[None]):
         folder: Path,
         devices: Devices | None = None,
         model: str | None = None,
+        make_server: MakeServer | None = None,
     ) -> None:
         super().__init__()
         self.use_command_palette = True
-        self.workspace = Workspace(client, store, folder, devices, model)
+        self.workspace = Workspace(client, store, folder, devices, model, make_server)
         self.theme = THEMES[self.workspace.settings.theme]
         self._asked = 0.0  # when Ctrl+C was pressed last
         self._reader: ReportReader | None = None
@@ -185,6 +188,10 @@ class TerminalApp(App[None]):
             self._reader.join(CLOSING)
 
     def _take(self, reports: list[Report]) -> None:
+        if (server := self.workspace.server) is not None:
+            reports = server.take(reports)
+        if not reports:
+            return
         with contextlib.suppress(RuntimeError):  # the program has ended: nobody looks any more
             self.chat.post_message(messages.Reports(reports))
 

@@ -15,6 +15,7 @@ from mlx_gemma4.runtime.subprocess_worker import SubprocessWorker
 from . import settings
 from .conversation import private_files
 from .conversation.store import ConversationStore
+from .server import MakeServer
 from .workspace import LOG
 
 LONGEST = 4 * 2**20
@@ -23,12 +24,17 @@ BLOCKS = "GEMMA4_PICTURES"
 """The variable that asks for pictures in half blocks, which any terminal draws."""
 
 
-def main(model: str | None = None, hosts: Hosts | None = None) -> int:
+def main(
+    model: str | None = None,
+    hosts: Hosts | None = None,
+    make_server: MakeServer | None = None,
+) -> int:
     """Run the program until the user ends it.
 
     Args:
         model: to open instead of the one in the settings, this time.
         hosts: other computers that hold a part of the model.
+        make_server: makes the server of `/serve`.
 
     Raises:
         Gemma4Error: there is no terminal, or nowhere to write.
@@ -51,7 +57,8 @@ def main(model: str | None = None, hosts: Hosts | None = None) -> int:
     ask_terminal()
     from .app import TerminalApp
 
-    app = TerminalApp(SubprocessWorker(log, hosts), store, folder, model=model)
+    worker = SubprocessWorker(log, hosts)
+    app = TerminalApp(worker, store, folder, model=model, make_server=make_server)
     app.run()
     return app.return_code or 0
 

@@ -77,6 +77,14 @@ class Settings:
     kv_bits: Literal[0, 8, 4] = _set(
         0, "Bits of the conversation's memory; 0: not quantized; 8 and 4 take less."
     )
+    draft: Literal["auto", "lookup", "off"] = _set(
+        "auto",
+        "Propose tokens, so that answers come sooner: with the model's drafter where `gemma4 bench "
+        "--draft` found that it pays (auto), from what was said before (lookup), or not (off).",
+    )
+    drafter: str = _set(
+        "", "Folder, or name in the catalogue, of a drafter; empty: the model's own, where it pays."
+    )
     when_full: Literal["stop", "drop"] = _set(
         "drop", "When the context is full: stop, or drop the oldest turns."
     )
@@ -105,6 +113,8 @@ class Settings:
         "What of a watched screen goes with a question: the newest picture, or, as a video with "
         "their times, up to 8 that came since the last question, of 70 tokens each.",
     )
+    serve: bool = _set(False, "Let other programs use the model from the beginning (/serve).")
+    serve_port: int = _set(8080, "The port for that; 0: any that is free.", _between(0, 65_535))
     theme: Literal["dark", "light"] = _set("dark", "Colours.")
     keys: Mapping[str, str] = field(default_factory=dict, metadata={"about": _KEYS, "check": None})
 

@@ -16,12 +16,13 @@ from mlx_gemma4.runtime.client import Client
 from mlx_gemma4.runtime.trace import Trace
 
 from . import commands, settings
-from .conversation.controller import ConversationController
+from .conversation.controller import ConversationController, worker_settings
 from .conversation.journal import Journal
 from .conversation.store import ConversationStore
 from .devices.speech import SpeechOutput
 from .devices.system import Devices
 from .jobs import Job
+from .server import MakeServer, OpenServer
 from .settings import Settings
 
 LOG = "gemma4.log"
@@ -32,6 +33,8 @@ OF_WORKER = (
     "image_tokens",
     "hearing",
     "kv_bits",
+    "draft",
+    "drafter",
     "thinking",
     "when_full",
     "park_gigabytes",
@@ -47,6 +50,7 @@ class Workspace:
         store: where the conversations are.
         folder: of settings.toml and the log.
         model: to open instead of the one in the settings, until another is chosen.
+        make_server: makes the server of `/serve`.
 
     Attributes:
         first: the program was never started here before.
@@ -56,6 +60,7 @@ class Workspace:
         speech_changed: called, from a thread, when reading aloud begins or ends.
         trace: what happened since the last question.
         job: the download or conversion that runs; None for none.
+        server: lets other programs use the worker; None while it does not.
     """
 
     def __init__(
@@ -65,8 +70,12 @@ class Workspace:
         folder: Path,
         devices: Devices | None = None,
         model: str | None = None,
+        make_server: MakeServer | None = None,
     ) -> None:
         self._model = model
+        self._load_again = False  # with the next conversation
+        self._make_server = make_server
+        self.server: OpenServer | None = None
         self.client, self.store, self.folder = client, store, folder
         self.devices = devices or Devices()
         self.path = folder / settings.FILE
@@ -106,6 +115,7 @@ class Workspace:
         self.settings = dataclasses.replace(self.settings, **values)
         if "model" in values:
             self._model = None
+        self._load_again |= bool({"draft", "drafter"} & values.keys())
         self.conversation.settings = self._with_model()
         self.keys, _ = commands.keymap(self.settings.keys)
         if {"voice", "rate"} & values.keys():
@@ -162,7 +172,8 @@ class Workspace:
 
     def change_to(self, journal: Journal, conversation: ConversationController | None) -> None:
         """Go on with another conversation; `begin` is the next."""
-        model = self.conversation.model
+        model = None if self._load_again else self.conversation.model
+        self._load_again = False
         self.conversation.close()
         self.journal = journal
         self.conversation = conversation or self._hold(journal)
@@ -174,14 +185,36 @@ class Workspace:
         Raises:
             OSError: as `change`.
         """
+        self.end_server()  # its programs were promised the other model
         self.conversation.model = None
         try:
             self.change(model=model)
         finally:
             self.conversation.begin()
 
+    def serve(self) -> str:
+        """Let other programs use the worker, and return the address. Waits: not in the interface.
+
+        Raises:
+            Gemma4Error: the port is taken.
+        """
+        if self.server is None and self._make_server is not None:
+            controller = self.conversation
+            own = worker_settings(controller.settings, self.folder)
+            settings = dataclasses.replace(own, system=None, park=None)
+            name, port = controller.model_name, self.settings.serve_port
+            self.server = self._make_server(self.client, controller.model, name, settings, port)
+        return "" if self.server is None else self.server.address
+
+    def end_server(self) -> None:
+        """Keep the worker for this program alone. Waits: not in the interface."""
+        if self.server is not None:
+            self.server.close()
+            self.server = None
+
     def close(self) -> None:
         """End everything but the worker; what was deleted is gone for good."""
+        self.end_server()
         self.conversation.close()
         self._drop_speech()
         self.store.empty_trash()

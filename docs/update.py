@@ -19,6 +19,7 @@ from mlx_gemma4.cli import (
 )
 from mlx_gemma4.cli.options import Option
 from mlx_gemma4.cli.selftest import command as selftest
+from mlx_gemma4.serve import client_settings
 from tools import licences
 
 KEYS = Path(__file__).parent / "keys.md"
@@ -74,6 +75,7 @@ BLOCKS = {
     ("README.md", "machines"): lambda: machines.markdown() + "\n",
     ("docs/get.md", "machines"): lambda: machines.markdown() + "\n",
     ("docs/licences.md", "licences"): licences.markdown,
+    ("docs/serve.md", "clients"): client_settings.markdown,
 }
 """Parts of pages that a program prints, by page and name."""
 

@@ -72,6 +72,8 @@ def load(
     download: bool = False,
     hosts: "Hosts | None" = None,
     progress: "_Callable[[str, int, int], object]" = lambda host, done, total: None,
+    drafter: str | _Path | None = None,
+    draft: str | int | None = None,
 ) -> "Gemma4":
     """Load a model.
 
@@ -86,6 +88,9 @@ def load(
         download: get it from the Hub where it is not on this machine.
         hosts: other computers that hold a part of its layers (docs/several-macs.md).
         progress: called with a host, and how many of its bytes were sent, of how many.
+        drafter: the folder or name of a drafter that proposes tokens for it (`Session(draft=)`).
+        draft: keep this setting for sessions as `model.draft`, and get the drafter that it needs;
+            "auto" becomes what `gemma4 bench --draft` measured to pay on this machine.
 
     Raises:
         Gemma4Error: there is no such model, it cannot be loaded, or it does not fit. Code
@@ -96,7 +101,7 @@ def load(
     from .errors import Gemma4Error
     from .footprint import held
     from .footprint.device import check_fits
-    from .hub import catalog
+    from .hub import catalog, speculation
     from .model.attention import check_rule
 
     check_rule(mask_rule)
@@ -110,9 +115,21 @@ def load(
 
         folder = download_fitting(str(folder_or_name), force)
 
-    def check(config: _Any, tensors: _Any) -> None:
-        check_fits(str(folder), config, tensors, force)
+    proposes = None if drafter is None else catalog.resolve_drafter(drafter)
+    setting: str | int = "off"
+    if draft is not None:
+        proposes, setting = speculation.choose(folder, draft, proposes, hosts is None)
 
+    def check(config: _Any, tensors: _Any) -> None:
+        check_fits(str(folder), config, tensors, force, proposes)
+
+    if hosts is not None and proposes is not None:
+        raise Gemma4Error(
+            "drafter_unsupported",
+            "The drafter cannot be used over several computers",
+            "It reads the rows of the model's last layers, which are on another one.",
+            "Leave the drafter out; lookup needs none (draft).",
+        )
     if hosts is not None:
         from .cluster.spread import load_spread
 
@@ -126,6 +143,11 @@ def load(
         model.mask_rule = mask_rule
     model.folder = folder
     model.package = catalog.package_of(folder)
+    model.draft = setting
+    if proposes is not None:
+        from .checkpoint.drafter import load_drafter
+
+        model.attach(load_drafter(proposes, model, wanted))
     return model
 
 

@@ -34,6 +34,9 @@ PICTURE_TOKENS = 20 * 1120
 PICTURE_BYTES = 48 * 48 * 3
 """Bytes that a conversation holds for a token of a picture: the patch's levels."""
 
+PROPOSALS = 6
+"""Tokens that are proposed at a time at most, unless a number was chosen."""
+
 # Of one input: compared with what a header announces, before anything is decoded.
 PICTURE_PIXELS = 90_000_000
 """Pixels of the largest picture: 360 MB when it is decoded."""

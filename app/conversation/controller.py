@@ -54,7 +54,10 @@ class ConversationController(ReportHandler):
         """
         if self.model is None:
             self._loading = True
-            self._send(do.Load(self.model_name), self._loaded)
+            load = do.Load(
+                self.model_name, drafter=self.settings.drafter or None, draft=self.settings.draft
+            )
+            self._send(load, self._loaded)
         self._open()
 
     def attach(self, ready: Ready) -> note.Attachment:

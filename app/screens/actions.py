@@ -79,6 +79,9 @@ class ChatActions:
             self._chat.app.copy_to_clipboard(answer.text)
             self._chat.notify("The answer is in the clipboard.")
 
+    def serve(self) -> None:
+        self._chat.busy(self._serve())
+
     def export(self, path: str = "") -> None:
         self._chat.busy(self._export(path))
 
@@ -199,6 +202,14 @@ class ChatActions:
         await asyncio.to_thread(catalog.resolve, name)
         self._workspace.load(name)
         return ""
+
+    async def _serve(self) -> str:
+        workspace = self._workspace
+        if workspace.server is not None:
+            await asyncio.to_thread(workspace.end_server)
+            return "Other programs cannot use the model any more."
+        address = await asyncio.to_thread(workspace.serve)
+        return f"Other programs can use the model at {address}; /serve ends it."
 
     async def _export(self, where: str) -> str:
         workspace = self._workspace

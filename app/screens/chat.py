@@ -47,6 +47,8 @@ class ChatScreen(ChatView):
         if self.workspace.settings.speak:
             self._speak()
         self.workspace.conversation.begin()
+        if self.workspace.settings.serve:
+            self.do("serve")
         self.draw()
         self.run_worker(self._look_at_machine())
         if self.workspace.first:

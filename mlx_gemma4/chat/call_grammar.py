@@ -7,6 +7,8 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from llguidance import LLMatcher
+
 from .tools import Schema, sorted_keys, value
 
 Controls = Mapping[str, int]
@@ -107,6 +109,9 @@ class _Rules:
         return "any"
 
     def _string(self, schema: Schema) -> str:
+        pattern = schema.get("pattern")
+        if isinstance(pattern, str) and (rule := _anchored(pattern)) is not None:
+            return f"quote {self.add(f'T{len(self.lines)}', rule)} quote"
         least, most = schema.get("minLength", 0), schema.get("maxLength")
         if not (isinstance(most, int) and isinstance(least, int) and 0 <= least <= most <= 10_000):
             return "text"
@@ -164,6 +169,15 @@ class _Rules:
     def _one_of(self, rules: Iterable[str]) -> str:
         several = list(dict.fromkeys(rules))
         return several[0] if len(several) == 1 else f"({' | '.join(several)})"
+
+
+def _anchored(pattern: str) -> str | None:
+    """A pattern of the whole text as one of a grammar; None where it is none, or not known."""
+    if not (pattern.startswith("^") and pattern.endswith("$")) or "/" in pattern:
+        return None
+    rule = f"/{pattern[1:-1]}/"
+    failed, _ = LLMatcher.validate_grammar_with_warnings(f"start: T\nT: {rule}")
+    return None if failed else rule
 
 
 def _text(text: str) -> str:

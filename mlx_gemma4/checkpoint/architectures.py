@@ -30,6 +30,27 @@ ARCHITECTURES: Mapping[str, Mapping[str, Any]] = {
         },
         "vision_config": {"mm_embed_dim": 3840, "mm_posemb_size": 1120},
         "audio_config": {"audio_embed_dim": 640},
-    }
+    },
+    "gemma-4-12B-assistant": {
+        "model_type": "gemma4_unified_assistant",
+        "dtype": "bfloat16",
+        "backbone_hidden_size": 3840,
+        "text_config": {
+            "vocab_size": 262144,
+            "hidden_size": 1024,
+            "intermediate_size": 8192,
+            "num_hidden_layers": 4,
+            "num_kv_shared_layers": 4,
+            "layer_types": ["sliding_attention"] * 3 + ["full_attention"],
+            "num_attention_heads": 16,
+            "num_key_value_heads": 8,
+            "head_dim": 256,
+            "global_head_dim": 512,
+            "num_global_key_value_heads": 1,
+            "attention_k_eq_v": True,
+            "sliding_window": 1024,
+            "max_position_embeddings": 262144,
+        },
+    },
 }
-"""Each is a config.json that `Config.from_dict` reads."""
+"""Each is a config.json that `Config.from_dict`, or that of `DrafterConfig`, reads."""

@@ -23,6 +23,7 @@ import mlx.nn as nn
 from ..errors import Gemma4Error
 from ..model import metal, one_row
 from ..model.config import Config, load_config
+from ..model.drafter import Drafter
 from ..model.gemma4 import Gemma4
 from ..model.text import Layout
 from .cpu_projections import by_column, second_stream, use_fast_projections
@@ -38,7 +39,7 @@ _RENAMES = (
 )
 AT_ONCE = 32_000_000  # bytes of tensors that are read and converted side by side
 # The output head is the embedding table again (tied), and rope tables are computed.
-_DERIVED = re.compile(r"(^|\.)lm_head\.|rotary_emb\.")
+DERIVED = re.compile(r"(^|\.)lm_head\.|rotary_emb\.")
 _MEDIA = {
     "vision_config": ("pictures", ("vision_embedder.", "embed_vision.")),
     "audio_config": ("sound", ("embed_audio.",)),
@@ -49,7 +50,7 @@ def sanitize(weights: Mapping[str, Any]) -> dict[str, Any]:
     """Any spelling of the tensor names -> the module tree's. Applying it again changes nothing."""
     result: dict[str, Any] = {}
     for name, value in weights.items():
-        if _DERIVED.search(name):
+        if DERIVED.search(name):
             continue
         new = _rename(name)
         if new in result:
@@ -96,7 +97,7 @@ def read_folder(folder: Path | str) -> tuple[Config, dict[str, mx.array]]:
     """
     folder = Path(folder)
     config = load_config(folder)
-    weights = sanitize(_read(folder))
+    weights = sanitize(read_weights(folder))
     return _without_lost_media(config, weights, folder), weights
 
 
@@ -121,12 +122,17 @@ def fill(
     """
     metal.limit_freed_buffers()
     config = model.config
-    _quantize_like(model, weights)
-    _check(model, weights, place)
+    quantize_like(model, weights, _rename)
+    check_tensors(model, weights, place)
     if check is not None:
         check(config, _headers(weights))
     held = permute(weights, config.text_config) if model.layout == "one_row" else dict(weights)
     weights.clear()  # who keeps what is converted holds it twice
+    hold(model, held, dtype)
+
+
+def hold(model: Gemma4 | Drafter, held: dict[str, mx.array], dtype: mx.Dtype | None) -> None:
+    """Read tensors, which fit the model and are in its order, and give them to it."""
     on_cpu = mx.default_device() == mx.cpu
     _convert(held, mx.float32 if dtype is None and on_cpu else dtype, on_cpu)
     model.load_weights(list(held.items()), strict=True)
@@ -224,7 +230,7 @@ def _rename(name: str) -> str:
     return name
 
 
-def _read(folder: Path) -> dict[str, mx.array]:
+def read_weights(folder: Path) -> dict[str, mx.array]:
     """All tensors of a folder's safetensors files, lazily."""
     weights: dict[str, mx.array] = {}
     for path in weight_files(folder).values():
@@ -262,10 +268,20 @@ def _without_lost_media(config: Config, weights: Mapping[str, mx.array], folder:
     return replace(config, **changes)
 
 
-def _quantize_like(model: Gemma4, weights: Mapping[str, mx.array]) -> None:
-    """Give each module that has scales in the checkpoint the quantization its config says."""
+def quantize_like(
+    model: Gemma4 | Drafter,
+    weights: Mapping[str, mx.array],
+    rename: Callable[[str], str] = str,
+) -> None:
+    """Give each module that has scales in the checkpoint the quantization its config says.
+
+    Args:
+        model: a model.
+        weights: by name in the module tree.
+        rename: makes a path of the config one in the module tree.
+    """
     settings = model.config.quantization or {}
-    overrides = {_rename(path): value for path, value in settings.items()}
+    overrides = {rename(path): value for path, value in settings.items()}
     default = {key: settings[key] for key in ("group_size", "bits", "mode") if key in settings}
 
     def chosen(path: str, module: nn.Module) -> bool | dict[str, Any]:
@@ -284,7 +300,7 @@ def _quantize_like(model: Gemma4, weights: Mapping[str, mx.array]) -> None:
         raise weights_unusable(f"its quantization settings do not fit ({error}).") from error
 
 
-def _check(model: Gemma4, weights: Mapping[str, mx.array], place: str) -> None:
+def check_tensors(model: Gemma4 | Drafter, weights: Mapping[str, mx.array], place: str) -> None:
     """Every tensor used, none missing, every shape and type as the config says."""
     expected = model.tensors()
     problems = []

@@ -17,12 +17,21 @@ from ..model.one_row import full_layers, head_order
 
 
 def permute(
-    weights: Mapping[str, mx.array], config: TextConfig, back: bool = False
+    weights: Mapping[str, mx.array],
+    config: TextConfig,
+    back: bool = False,
+    root: str = "language_model.",
 ) -> dict[str, mx.array]:
     """Reorder the full layers' heads for `OneRowAttention`, or back; quantized groups stay whole.
 
     Rows of q_proj, k_proj and their norms take `head_order`. Columns of o_proj take the order in
     which values leave attention: the rest, then those that rotate.
+
+    Args:
+        weights: by name.
+        config: of these layers.
+        back: into the published order.
+        root: what the names of the decoder's tensors begin with.
     """
     result = dict(weights)
     order, heads = head_order(config), config.num_attention_heads
@@ -35,7 +44,7 @@ def permute(
     columns = _per_head(np.roll(order, -config.rotated_dims), heads)
     # dims that keep their neighbours: moving blocks is faster
     block = math.gcd(config.rotated_dims // 2, config.global_head_dim // 2)
-    for prefix in full_layers(config):
+    for prefix in full_layers(config, root):
         scales = weights.get(f"{prefix}o_proj.scales")
         group = block if scales is None else len(columns) // scales.shape[-1]
         for name in (name for name in weights if name.startswith(prefix)):

@@ -4,6 +4,7 @@ The names are those of the module tree (`load.py`).
 """
 
 from ..model.config import FULL, Config, TextConfig
+from ..model.drafter_config import DrafterConfig
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -33,6 +34,23 @@ def shapes(config: Config) -> Shapes:
         result["embed_vision.embedding_projection.weight"] = (hidden, width)
     if (audio := config.audio_config) is not None:
         result["embed_audio.embedding_projection.weight"] = (hidden, audio.audio_embed_dim)
+    return result
+
+
+def drafter_shapes(config: DrafterConfig) -> Shapes:
+    """Name all tensors of an unquantized drafter: its layers have neither keys nor values."""
+    text, backbone = config.text_config, config.backbone_hidden_size
+    hidden = text.hidden_size
+    result: Shapes = {
+        "model.embed_tokens.weight": (text.vocab_size, hidden),
+        "model.norm.weight": (hidden,),
+        "pre_projection.weight": (hidden, 2 * backbone),
+        "post_projection.weight": (backbone, hidden),
+    }
+    for n, kind in enumerate(text.layer_types):
+        for name, shape in _layer(text, kind == FULL).items():
+            if not name.startswith(("self_attn.k_", "self_attn.v_")):
+                result[f"model.layers.{n}.{name}"] = shape
     return result
 
 

@@ -11,7 +11,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from .. import __version__
 from ..errors import Gemma4Error
@@ -111,8 +111,16 @@ def _program(model: str | None = None, plain: bool = False, hosts: "Hosts | None
         catalog.resolve(model)
     part = "plain" if plain else "main"
     name = shared.terminal_program()
-    status: int = importlib.import_module(f"{name}.{part}").main(model, hosts)
+    more = () if plain else (_shared_server,)
+    status: int = importlib.import_module(f"{name}.{part}").main(model, hosts, *more)
     return status
+
+
+def _shared_server(*given: Any) -> Any:
+    """Make the server that the terminal program opens on its own worker."""
+    from ..serve.shared import SharedServer
+
+    return SharedServer(*given)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -181,7 +189,15 @@ def _ask(options: argparse.Namespace) -> None:
     name = shared.model_of(options)
     from ..runtime.loading import load_noted
 
-    model, notes = load_noted(name, options.force)
+    hosts = hosting.chosen(options)
+    model, notes = load_noted(
+        name,
+        options.force,
+        hosts,
+        hosting.sending(),
+        drafter=options.drafter,
+        draft=options.draft,
+    )
     for note in notes:
         tell(note)
     events = _session(model, question, declared, options).reply(
@@ -252,6 +268,7 @@ def _session(
         tools=declared,
         image_tokens=options.image_tokens,
         thinking=options.think,
+        draft=model.draft,
     )
     for path in options.image:
         for note in session.add_image(path).notes:

@@ -16,6 +16,9 @@ STATS = (
     "seconds_to_first_token",
     "prompt_tokens_per_second",
     "tokens_per_second",
+    "target_forwards",
+    "drafted",
+    "accepted",
 )
 """What is shown of a reply's stats."""
 

@@ -29,6 +29,12 @@ OPTIONS = (
     Option("--kv-bits", "rows of the full layers in 8 or 4 bits", "N", int, (8, 4)),
     Option("--json", "the file of the result (one in out/bench)", "FILE"),
     Option("--compare", "measure nothing; set two results beside each other", "FILE", many=True),
+    Option(
+        "--draft",
+        "measure instead whether proposing tokens pays, by kind of work; what is found is kept, "
+        "and decides where nobody chooses",
+    ),
+    shared.DRAFTER,
     *hosting.OPTIONS,
     Option("--force", "load the model even if it does not fit into the memory"),
     shared.DEBUG,
@@ -58,6 +64,9 @@ def _run(options: argparse.Namespace) -> None:
     from .speed import bench
     from .speed_result import about, save, table
 
+    if options.draft:
+        _draft(options)
+        return
     if options.model is None:
         tell("No --model given: this measures the tiny demonstration model, not Gemma.")
     hosts = hosting.chosen(options)
@@ -72,6 +81,20 @@ def _run(options: argparse.Namespace) -> None:
     put("\nMedian of the rounds (least to most).\n")
     _print(table(result))
     tell(f"The result is {file}: gemma4 bench --compare {file} OTHER.json")
+
+
+def _draft(options: argparse.Namespace) -> None:
+    from ..evaluate.models import OurModel
+    from ..hub import speculation
+    from .draft_speed import measure_gain, verdict
+
+    model = OurModel(shared.model_of(options), options.force)
+    gain, lines = measure_gain(model, options.drafter, options.rounds, ProgressLine().step)
+    speculation.keep(model.folder, gain)
+    put("Times as fast as without proposals, and in brackets tokens a forward of the model.\n")
+    _print(lines)
+    put(f"\n{verdict(gain)}")
+    tell(f"Kept in {speculation.file()}.")
 
 
 def _compare(files: list[Path]) -> None:

@@ -15,6 +15,8 @@ from .streams import ProgressLine, put, tell
 if TYPE_CHECKING:
     from ..evaluate.question import Question, Subject
 
+RECIPES_OF = ("quant", "memory")
+"""The questions that quantize models in memory."""
 OPTIONS = (
     Option(
         "--model",
@@ -33,6 +35,8 @@ OPTIONS = (
     Option("--limit", "the most items of each kind", "N", int),
     Option("--sets", "sets of items; those that suit the models without it", "SET", many=True),
     Option("--folder", "your own items; docs/evaluate.md describes its layout", "FOLDER"),
+    Option("--journal", "drafter: what you asked in the program, instead of a folder"),
+    shared.DRAFTER,
     Option("--recipes", "quant, memory: recipes to compare", "RECIPE", many=True),
     Option("--out", "a folder for results and report (out/eval/QUESTION)", "FOLDER"),
     Option("--seed", "other items of the same kinds", "N", int, default=20261124),
@@ -92,6 +96,13 @@ def _run(options: argparse.Namespace) -> None:
             f"It is {options.limit}.",
             "Set 1 or more.",
         )
+    if options.hosts is not None and question.name in RECIPES_OF:
+        raise Gemma4Error(
+            "usage",
+            f"The question {question.name} cannot be asked over several computers",
+            "It quantizes a whole model in the memory of one.",
+            "Leave --hosts out.",
+        )
     _known_sets(question, options.sets)
     folder = Path(options.out or Path("out", "eval", question.name))
     subjects = _subjects(question, options)
@@ -99,10 +110,11 @@ def _run(options: argparse.Namespace) -> None:
         options.limit,
         options.seed,
         tuple(options.sets),
-        Path(options.folder) if options.folder else None,
+        _own(options),
         tuple(options.recipes),
         folder,
         all(getattr(subject, "is_tiny", True) for subject in subjects),  # rivals do not count
+        options.drafter,
         tuple(subject.name for subject in subjects if hasattr(subject, "is_tiny")),
     )
     if options.model == [] and options.against == []:
@@ -146,6 +158,15 @@ def _subjects(question: "Question", options: argparse.Namespace) -> "list[Subjec
         for model in ours:
             model.progress = show
     return [*ours, *rivals]
+
+
+def _own(options: argparse.Namespace) -> Path | None:
+    """The folder of the user's own items."""
+    if options.journal:
+        from ..evaluate.draft_items import journal
+
+        return journal()
+    return Path(options.folder) if options.folder else None
 
 
 def _known_sets(question: "Question", sets: list[str]) -> None:

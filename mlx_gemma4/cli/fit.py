@@ -3,10 +3,11 @@
 import argparse
 import json
 import re
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from ..errors import Gemma4Error
+from . import hosting
 from . import options as shared
 from .options import Option, command, named
 from .streams import put, tell
@@ -21,11 +22,16 @@ CONTEXTS = (8192, 32768, 131072, 262144)
 FIT = (
     Option("--context", "tokens of a conversation (a table over several)", "N", int),
     Option("--kv-bits", "rows of the full layers in 8 or 4 bits", "N", int, (8, 4)),
+    Option("--drafter", "count a drafter too, by its folder or name", "NAME|FOLDER"),
     Option("--memory", "ask for a Mac with so much memory, as 16GB (this computer)", "SIZE"),
+    Option("--hosts", "spread over these hosts, or over Macs of so much memory", "HOST|SIZE,..."),
+    *hosting.OPTIONS[1:],
     Option("--machines", "print what Macs of each size take of the 12B, as the README has it"),
     shared.DEBUG,
 )
 DOCTOR = (
+    hosting.HOSTS,
+    hosting.REMOTE,
     Option("--json", "print one JSON list"),
     Option("--report", "print what an issue needs: no text, names of yours, media or paths"),
     shared.DEBUG,
@@ -92,11 +98,19 @@ def _fit(options: argparse.Namespace) -> None:
             f"{options.context} tokens are no conversation.",
             "Write it as --context 32768.",
         )
+    if options.hosts is not None:
+        from .fit_hosts import report
+
+        report(options, options.models or [USUAL], CONTEXTS, gigabytes)
+        return
+    hosting.chosen(options)  # an error where the others were given without --hosts
     place = device.this() if options.memory is None else estimate.mac(gigabytes(options.memory))
     kv = "as computed" if options.kv_bits is None else f"in {options.kv_bits} bits"
     put(f"{place.name}: {place.budget / 1e9:.2f} GB for a model ({place.rule})")
     for name in options.models or [USUAL]:
         found = summary.of(name)
+        if options.drafter:
+            found = replace(found, drafter=summary.of_drafter(options.drafter))
         put(f"\n{name}, known from {found.source}; rows of the full layers {kv}\n")
         for line in _table(found, place, options.context, options.kv_bits):
             put(line.rstrip())
@@ -152,11 +166,17 @@ def _doctor(options: argparse.Namespace) -> None:
         for line in lines(findings()):
             put(line)
         return
+    found = findings()
+    if options.hosts is not None:
+        from .doctor_hosts import chosen
+        from .doctor_hosts import findings as of_hosts
+
+        found = of_hosts(chosen(options))
     if options.json:
-        put(json.dumps([asdict(finding) for finding in findings()], ensure_ascii=False))
+        put(json.dumps([asdict(finding) for finding in found], ensure_ascii=False))
         return
     worst = {"ok": 0, "warning": 0, "problem": 0}
-    for finding in findings():
+    for finding in found:
         worst[finding.level] += 1
         remedy = f" -> {finding.remedy}" if finding.remedy else ""
         put(f"{finding.level:8} {finding.name:12} {finding.said}{remedy}")

@@ -20,11 +20,12 @@ HOSTS = Option(
     "worker here, to try it out",
     "HOST[,HOST]",
 )
+REMOTE = Option("--remote-command", "with --hosts: how gemma4 is started there", "COMMAND")
 OPTIONS = (
     HOSTS,
     Option("--cut", "with --hosts: the layers before which the model is cut", "N[,N]"),
     Option("--keep-layers", "with --hosts: they keep the layers that they are sent"),
-    Option("--remote-command", "with --hosts: how gemma4 is started there", "COMMAND"),
+    REMOTE,
 )
 WORKER = (
     Option("--folder", "a model folder: layers that are the leader's are read there", "FOLDER"),

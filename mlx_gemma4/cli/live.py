@@ -89,7 +89,8 @@ def prepare(
 
     model = shared.model_of(options)
     settings = SessionSettings(options.system, options.image_tokens, options.hearing)
-    wanted: list[Command] = [Load(model), Open(settings=settings)]
+    load = Load(model, drafter=options.drafter, draft=options.draft)
+    wanted: list[Command] = [load, Open(settings=settings)]
     wanted += map(AddImage, options.image)
     if options.question:
         wanted.append(AddText(options.question))

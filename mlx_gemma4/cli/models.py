@@ -174,7 +174,6 @@ def _place(source: str, revision: str | None) -> Path | tuple[str, str]:
     if (folder := Path(source).expanduser()).is_dir():
         return folder
     if package := catalog.known(source):
-        catalog.need_model(package)
         if package.path is not None:
             return package.path
         return str(package.repo), revision or str(package.revision)

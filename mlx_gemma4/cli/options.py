@@ -77,6 +77,15 @@ def named(value: str) -> str:
     return value
 
 
+def draft(value: str) -> str | int:
+    """Take a way to propose tokens, or how many at a time."""
+    if value in ("off", "auto", "lookup"):
+        return value
+    if value.isdecimal():
+        return int(value)
+    raise argparse.ArgumentTypeError(f"{value!r} is neither off, auto, lookup nor a number")
+
+
 def swallowed(options: argparse.Namespace, fits: Callable[[str], bool]) -> str | None:
     """Take back a positional value that an option with several values has taken as its last one.
 
@@ -140,7 +149,20 @@ MAX_TOKENS = Option("--max-tokens", "the most tokens to answer (1024)", "N", int
 TEMPERATURE = Option("--temperature", "0 for the likeliest answer, 1 for more variety", "T", float)
 SEED = Option("--seed", "with the same seed the answer is the same", "N", int)
 SYSTEM = Option("--system", "an instruction before the question", "TEXT")
-ANSWER = (MODEL, IMAGE_TOKENS, MAX_TOKENS, TEMPERATURE, SEED, SYSTEM)
+DRAFTER = Option(
+    "--drafter",
+    "the folder or name of a drafter, which proposes tokens; answers stay the same",
+    "NAME|FOLDER",
+)
+DRAFT = Option(
+    "--draft",
+    "how tokens are proposed: off; auto, as far as it pays (with the model's drafter where "
+    "`gemma4 bench --draft` found so); lookup, without a drafter; or so many at a time (auto)",
+    "HOW",
+    draft,
+    default="auto",
+)
+ANSWER = (MODEL, IMAGE_TOKENS, MAX_TOKENS, TEMPERATURE, SEED, SYSTEM, DRAFTER, DRAFT)
 """Who answers, and how."""
 JSON = Option("--json", "print one JSON object: answer, thought, tool calls, counts and speeds")
 DEBUG = Option("--debug", "show where an error came from")

@@ -2,6 +2,8 @@
 
 import argparse
 import logging
+import threading
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +17,9 @@ from .streams import put, tell
 if TYPE_CHECKING:
     import uvicorn
 
+    from ..cluster.engines import EngineProcess
     from ..runtime.commands import SessionSettings
+    from ..serve.guard import Doors
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 OPTIONS = (
@@ -39,8 +43,22 @@ OPTIONS = (
         default="auto",
     ),
     shared.IMAGE_TOKENS,
+    shared.DRAFTER,
+    shared.DRAFT,
     *hosting.OPTIONS,
+    Option(
+        "--also",
+        "further computers with a whole model each: a conversation stays on one; local: one more "
+        "here",
+        "HOST,...",
+    ),
     Option("--park", "GB of the disk on which conversations are parked (0)", "GB", float),
+    Option(
+        "--print-config",
+        "print what to set in another program (opencode, codex, claude-code, llm, ...; see "
+        "docs/serve.md), and serve nothing",
+        "NAME",
+    ),
     Option("--log", "a file for what the server and its worker report", "FILE"),
     Option("--force", "load the model even if it does not fit into the memory"),
     shared.DEBUG,
@@ -86,6 +104,9 @@ def _serve(options: argparse.Namespace) -> None:
                 f"It is {value}.",
                 f"Use {low} to {high:,}.",
             )
+    if options.print_config:
+        _print_settings(options, host)
+        return
     if options.model is None:
         tell("No --model given: this is the tiny demonstration model, not Gemma.")
     log = Path(options.log) if options.log else None
@@ -101,15 +122,95 @@ def _serve(options: argparse.Namespace) -> None:
         force=options.force,
         fetches=options.fetch,
         settings=_settings(options),
+        drafter=options.drafter,
+        draft=options.draft,
         live=options.hearing != "off",
     )
     doors = Doors(options.api_key or "", (host, *options.allow_host), (*options.allow_origin,))
+    if options.also is not None:
+        _serve_also(options, doors, host)
+        return
     app = make_app(Engine(SubprocessWorker(log, hosting.chosen(options)), settings), doors)
     _run(config(app, host, options.port, options.certificate, options.key))
 
 
-def _settings(options: argparse.Namespace) -> "SessionSettings":
+def _print_settings(options: argparse.Namespace, host: str) -> None:
+    """Print what another program needs; where it goes, on stderr."""
+    from ..serve.client_settings import CLIENTS, filled, settings_text
 
+    scheme = "https" if options.certificate else "http"
+    host = {"0.0.0.0": LOOPBACK[0], "::": "::1"}.get(host, host)  # any address is none to go to
+    root = f"{scheme}://{f'[{host}]' if ':' in host else host}:{options.port}"
+    model = Path(str(options.model or catalog.DEMONSTRATION)).name
+    text = settings_text(options.print_config, root, model, options.api_key or "")
+    tell(f"{filled(CLIENTS[options.print_config].place, root, model)}:\n")
+    put(text)
+
+
+def _serve_also(options: argparse.Namespace, doors: "Doors", host: str) -> None:
+    """Serve over several engines; this computer has one too."""
+    from ..serve.also import EngineHost, Router, make_router
+    from ..serve.app import config
+
+    if options.hosts is not None:
+        raise Gemma4Error(
+            "usage",
+            "The command is not understood",
+            "--hosts spreads one model, --also has a whole one on each computer.",
+            "Choose one of them.",
+        )
+    processes = start_engines(["local", *options.also.split(",")], options)
+    try:
+        named = [("this computer", processes[0])]
+        named += [(f"{one.host} {n}", one) for n, one in enumerate(processes[1:], start=1)]
+        router = Router([EngineHost(name, process.url) for name, process in named])
+        for engine, process in zip(router.hosts, processes, strict=True):
+            leave = partial(router.leave, engine)
+            threading.Thread(target=process.when_ended, args=(leave,), daemon=True).start()
+        app = make_router(router, doors)
+        _run(config(app, host, options.port, options.certificate, options.key))
+    finally:
+        for process in processes:
+            process.close()
+
+
+def start_engines(names: list[str], options: argparse.Namespace) -> "list[EngineProcess]":
+    """Start `gemma4 serve` on each computer with the options of this one.
+
+    Raises:
+        Gemma4Error: one cannot be started.
+    """
+    from ..cluster.engines import EngineProcess
+    from ..cluster.hosts import LOCAL, usable
+
+    names = [name.strip() for name in names]
+    for name in names:
+        if not usable(name):
+            raise Gemma4Error(
+                "usage", "The hosts are not understood", f"{name!r} is none.", "--also mac2.local"
+            )
+    arguments = [
+        part
+        for flag in ("model", "slots", "context", "image_tokens", "hearing", "park")
+        if (value := getattr(options, flag)) is not None
+        for part in (f"--{flag.replace('_', '-')}", str(value))
+    ]
+    arguments += [f"--{flag}" for flag in ("fetch", "force") if getattr(options, flag)]
+    processes: list[EngineProcess] = []
+    try:
+        for name in names:
+            remote = None if name == LOCAL else options.remote_command
+            processes.append(EngineProcess(name, arguments, remote))
+        for process in processes:
+            process.listening()
+    except BaseException:
+        for process in processes:
+            process.close()
+        raise
+    return processes
+
+
+def _settings(options: argparse.Namespace) -> "SessionSettings":
     import platformdirs
 
     from ..runtime.commands import SessionSettings
@@ -149,5 +250,13 @@ def _run(configured: "uvicorn.Config") -> None:
 
 
 def _line(configured: "uvicorn.Config", name: tuple[Any, ...]) -> str:
+    """Where it listens, and what to paste to use it."""
     host = f"[{name[0]}]" if ":" in name[0] else name[0]
-    return f"Listening at {'https' if configured.is_ssl else 'http'}://{host}:{name[1]}/v1"
+    base = f"{'https' if configured.is_ssl else 'http'}://{host}:{name[1]}/v1"
+    body = '{"messages": [{"role": "user", "content": "hello"}]}'
+    return (
+        f"Listening at {base}\n"
+        f"  curl {base}/chat/completions -H 'content-type: application/json' -d '{body}'\n"
+        f'  OpenAI(base_url="{base}", api_key="none")\n'
+        f"  OPENAI_BASE_URL={base} OPENAI_API_KEY=none AGENT"
+    )

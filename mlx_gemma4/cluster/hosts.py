@@ -48,7 +48,7 @@ class Hosts:
     patience: float = 5.0
 
     def __post_init__(self) -> None:
-        if not 0 < len(self.names) <= MOST or not all(_usable(name) for name in self.names):
+        if not 0 < len(self.names) <= MOST or not all(usable(name) for name in self.names):
             raise Gemma4Error(
                 "usage",
                 "The hosts are not understood",
@@ -101,6 +101,6 @@ class Facts:
         return cls(**{**value, "machine": Machine(**value["machine"])})
 
 
-def _usable(name: str) -> bool:
+def usable(name: str) -> bool:
     """Whether a name cannot be taken for an option of ssh's."""
     return bool(name) and not name.startswith("-") and name.isprintable() and " " not in name

@@ -6,6 +6,7 @@ import os
 import re
 import shlex
 import sys
+from collections.abc import Sequence
 
 from ..errors import Gemma4Error
 from .hosts import LOCAL
@@ -41,8 +42,39 @@ def command(host: str, remote: str | None, arguments: tuple[str, ...] = ()) -> l
             return ["sh", "-c", script]
         # -P: modules in the working directory must not hide the library's
         return [sys.executable, "-P", "-m", f"{__package__}.worker", *arguments]
-    ssh = shlex.split(os.environ.get(SSH, "ssh"))
-    return [*ssh, *_OPTIONS, host, f"exec sh -c {shlex.quote(script)}"]
+    return [*_ssh(), host, f"exec sh -c {shlex.quote(script)}"]
+
+
+def server(host: str, remote: str | None, arguments: Sequence[str]) -> list[str]:
+    """The command that starts `gemma4 serve` on a host; it ends when its stdin is closed.
+
+    Args:
+        remote: see `command`.
+        arguments: of `gemma4 serve`.
+    """
+    words = shlex.join(["serve", *arguments])
+    if remote is None and host == LOCAL:
+        code = "import sys; from mlx_gemma4.cli import main; sys.exit(main())"
+        remote = shlex.join([sys.executable, "-P", "-c", code])
+    found = remote or "$found"
+    tries = " ".join(f'"{place}"' for place in PLACES)
+    search = (
+        f'for found in {tries} ""; do command -v "$found" >/dev/null 2>&1 && break; done; '
+        f'[ -n "$found" ] || exit {_NOT_FOUND}; '
+    )
+    script = (
+        f"{'' if remote else search}exec 3<&0; {found} {words} </dev/null & served=$!; "
+        "(cat <&3 >/dev/null 2>&1; kill $served 2>/dev/null) >/dev/null 2>&1 & wait $served"
+    )
+    if host == LOCAL:
+        return ["sh", "-c", script]
+    return [*_ssh(), host, f"exec sh -c {shlex.quote(script)}"]
+
+
+def tunnel(host: str, port: int, remote_port: int) -> list[str]:
+    """The command that leads a port of this computer to one of the host's own."""
+    way = f"127.0.0.1:{port}:127.0.0.1:{remote_port}"
+    return [*_ssh(), "-o", "ExitOnForwardFailure=yes", "-N", "-L", way, host]
 
 
 def environment(host: str) -> dict[str, str]:
@@ -71,6 +103,10 @@ def failure(host: str, status: int | None, printed: str) -> Gemma4Error:
             f"Install it there, or name it: --remote-command /path/to/gemma4 (ssh {host}).",
         )
     return _error(host, "host_unreachable", f"{last}.", f"Try `ssh {host}` yourself.")
+
+
+def _ssh() -> list[str]:
+    return [*shlex.split(os.environ.get(SSH, "ssh")), *_OPTIONS]
 
 
 def _error(host: str, code: str, cause: str, remedy: str) -> Gemma4Error:

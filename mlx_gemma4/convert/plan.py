@@ -7,13 +7,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from ..checkpoint.load import sanitize
+from ..checkpoint.load import DERIVED, sanitize
 from ..checkpoint.recipes import Recipe, Storage, settings, storage_of
 from ..checkpoint.safetensors import Tensor
-from ..checkpoint.shapes import shapes
+from ..checkpoint.shapes import Shapes, drafter_shapes, shapes
 from ..errors import Gemma4Error
 from ..hub.sources import Source
 from ..model.config import Config, load_config
+from ..model.drafter_config import DrafterConfig, is_drafter, load_drafter_config
 
 FLOATS = ("BF16", "F16", "F32")
 """Types of the weights that can be converted, by safetensors' names."""
@@ -81,17 +82,24 @@ def make_plan(source: Source, recipe: Recipe) -> Plan:
     Raises:
         Gemma4Error: the source is quantized already, or its tensors are not those of its config.
     """
-    config = load_config(source.settings)
+    found = {n: (shard, t) for shard, tensors in source.shards.items() for n, t in tensors.items()}
+    config: Config | DrafterConfig
+    if is_drafter(source.settings):
+        config = load_drafter_config(source.settings)
+        renamed = {n: value for n, value in found.items() if not DERIVED.search(n)}
+        root, expected = "language_model.", drafter_shapes(config)  # all of it is a decoder
+    else:
+        config = load_config(source.settings)
+        renamed, root, expected = sanitize(found), "", shapes(config)
     if config.quantization is not None:
         raise impossible("It is quantized already.", "Start from the unquantized checkpoint.")
-    found = {n: (shard, t) for shard, tensors in source.shards.items() for n, t in tensors.items()}
-    renamed = sanitize(found)
-    _check(config, {name: tensor for name, (_, tensor) in renamed.items()})
+    _check(expected, {name: tensor for name, (_, tensor) in renamed.items()})
+    text = config.text_config
     by_shard: dict[str, list[Part]] = {shard: [] for shard in source.shards}
     for name, (shard, tensor) in renamed.items():  # in the order of each shard's bytes
         path = name.removesuffix(".weight")
         is_weight = path != name
-        storage = storage_of(recipe, config.text_config, path, tensor.shape) if is_weight else None
+        storage = storage_of(recipe, text, root + path, tensor.shape) if is_weight else None
         by_shard[shard].append(Part(name, tensor, storage))
     groups = [(shard, group) for shard, parts in by_shard.items() for group in _grouped(parts)]
     names = ["model.safetensors"]
@@ -115,8 +123,7 @@ def _grouped(parts: list[Part]) -> Iterator[tuple[Part, ...]]:
         yield tuple(group)
 
 
-def _check(config: Config, tensors: dict[str, Tensor]) -> None:
-    expected = shapes(config)
+def _check(expected: Shapes, tensors: dict[str, Tensor]) -> None:
     given = {name: tensor.shape for name, tensor in tensors.items()}
     other = [n for n, tensor in tensors.items() if tensor.dtype not in FLOATS]
     for what, names in (
@@ -133,7 +140,9 @@ def _check(config: Config, tensors: dict[str, Tensor]) -> None:
             )
 
 
-def _config_json(config: Config, recipe: Recipe, files: tuple[File, ...]) -> dict[str, Any]:
+def _config_json(
+    config: Config | DrafterConfig, recipe: Recipe, files: tuple[File, ...]
+) -> dict[str, Any]:
     """Write `quantization` into the source's config, and the names of sizes that mlx-vlm reads."""
     text = config.text_config
     sizes = {

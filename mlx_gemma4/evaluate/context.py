@@ -92,10 +92,10 @@ class Context:
         prompt = render(turns, model.tokenizer, model.model.config)
         fed = finish(cache.feed(with_rows(prompt, turns, model.model.config)))
         assert fed is not None
-        logits, _ = fed
+        hidden, _ = fed
         answer = DrawnReply(model.tokenizer, model.model.config)
         sampler = Sampler(0.0, suppress=model.model.config.suppress_tokens)
-        events = answer.take(cache.draw(logits, sampler, _MOST))
+        events = answer.take(cache.draw(hidden, sampler, _MOST))
         given = "".join(event.text for event in events if isinstance(event, Token))
         asked = scores.score(wanted, given.strip(), number)
         return {**asked, "tokens": len(prompt.token_ids)}

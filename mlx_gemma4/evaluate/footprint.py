@@ -102,16 +102,16 @@ def _measure(folder: Path, context: int, kv_bits: int | None, force: bool) -> di
     began = time.perf_counter()
     cache = model.make_cache(kv_bits)
     for start in range(0, len(ids), SEGMENT):
-        logits = finish(prefill(model, model.embed(ids[start : start + SEGMENT]), cache))
-        mx.eval(logits)
+        hidden = finish(prefill(model, model.embed(ids[start : start + SEGMENT]), cache))
+        mx.eval(hidden)
     measured["prefill"] = mx.get_peak_memory()
     seconds, rows = time.perf_counter() - began, cache.nbytes
-    assert logits is not None
+    assert hidden is not None
 
     mx.reset_peak_memory()
     sampler = Sampler(1.0, config.top_k, config.top_p)
     times = [
-        time.perf_counter() for _ in decode(model, logits, cache, sampler, (), BEFORE + AFTER + 1)
+        time.perf_counter() for _ in decode(model, hidden, cache, sampler, (), BEFORE + AFTER + 1)
     ]
     return measured | {
         "decode": mx.get_peak_memory(),

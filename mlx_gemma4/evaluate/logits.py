@@ -80,9 +80,9 @@ def answered(
     ids = [*tokenizer.encode(asked.wanted), tokenizer.token_id("<turn|>")][:most]
     inputs = model.embed(np.array(prompt.token_ids), prompt.images, audio=prompt.audio)
     cache = model.make_cache()
-    first = finish(prefill(model, inputs, cache))
-    assert first is not None
-    rows = [first]
+    last = finish(prefill(model, inputs, cache))
+    assert last is not None
+    rows = [model.logits(last)[0]]
     if len(ids) > 1:  # the last id is expected, and nothing after it
         rows.append(model.logits(model.hidden(model.embed(np.array(ids[:-1])), cache))[0])
     logits = mx.concatenate(rows).astype(mx.float32)

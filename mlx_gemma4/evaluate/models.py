@@ -13,6 +13,7 @@ from ..chat.tokenizer import Tokenizer
 from ..checkpoint.quantize import quantize
 from ..checkpoint.recipes import named
 from ..events import Heard, Token
+from ..generation.drafting import Draft
 from ..hub import catalog
 from ..model.gemma4 import Gemma4
 from ..session.session import Session
@@ -87,16 +88,21 @@ class OurModel:
             self._tokenizer = Tokenizer.from_folder(self.folder)
         return self._tokenizer
 
-    def session(self, asked: Asked) -> Session:
+    def session(self, asked: Asked, draft: Draft = "off") -> Session:
         chosen: dict[str, Any] = {"image_tokens": asked.image_tokens, "hearing": asked.hearing}
-        session = Session(self.model, asked.before or None, tokenizer=self.tokenizer, **chosen)
+        chosen |= {"tokenizer": self.tokenizer, "draft": draft}
+        session = Session(self.model, asked.before or None, **chosen)
+        self.add(session, asked)
+        return session
+
+    def add(self, session: Session, asked: Asked) -> None:
+        """Add what is asked."""
         for image in asked.images:
             session.add_image(image)
         if asked.text:
             session.add_text(asked.text)
         for samples in asked.sounds:
             session.add_audio(samples, 16_000, long="split")
-        return session
 
     def answer(self, asked: Asked) -> str:
         """Answer: the likeliest token each time."""

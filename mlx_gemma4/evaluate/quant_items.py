@@ -46,11 +46,11 @@ def tiny(medium: str, count: int, seed: int, world: World = EXAMINATION) -> list
         kind = kinds[number % len(kinds)]
         id_ = f"tiny-{medium}{examined}-{seed}-{number:04d}-{kind}"
         facts: dict[str, Fact] = {"set": f"tiny-{medium}", "medium": medium, "kind": kind}
-        found.append(Item(id_, facts, partial(_drawn, id_, kind, world)))
+        found.append(Item(id_, facts, partial(drawn, id_, kind, world)))
     return found
 
 
-def _drawn(id_: str, kind: str, world: World) -> Asked:
+def drawn(id_: str, kind: str, world: World) -> Asked:
     tasks = Tasks(zlib.crc32(id_.encode()), world)
     exchanges = tasks.asked(kind) if kind in _SHOWN else with_espeak(getattr(tasks, kind))
     exchange: Exchange = exchanges[0]

@@ -27,6 +27,7 @@ class Choice:
     recipes: tuple[str, ...] = ()  # for the questions that compare recipes
     work: Path = Path("out/eval")  # for what is worth keeping between runs
     tiny: bool = False  # whether every model of the run is the demonstration model
+    drafter: str | None = None  # the folder or name of one; None for the model's own
     models: tuple[str, ...] = ()  # our models by name: the first is what others are compared with
 
 

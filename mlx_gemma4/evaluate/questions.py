@@ -3,8 +3,6 @@
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from ..errors import Gemma4Error
-
 if TYPE_CHECKING:
     from .question import Question
 
@@ -19,13 +17,6 @@ NAMES = {
 
 
 def named(name: str) -> "Question":
-    """Find a question of NAMES; raises Gemma4Error where this version cannot ask it."""
-    if name == "drafter":
-        raise Gemma4Error(
-            "drafter_missing",
-            "No drafter is installed",
-            "This version cannot run one: it decodes a token at a time.",
-            "Ask the other questions: ocr, speech, quant, context, memory.",
-        )
+    """Find a question of NAMES."""
     question: Question = import_module(f".{name}", __package__).QUESTION
     return question

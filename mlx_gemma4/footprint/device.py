@@ -15,7 +15,7 @@ from ..errors import Gemma4Error
 from ..model.config import Config
 from . import held
 from .estimate import Machine
-from .summary import Outline
+from .summary import Outline, of_drafter
 
 _MEMINFO = Path("/proc/meminfo")
 
@@ -51,17 +51,31 @@ def this() -> Machine:
     return Machine(f"this CPU ({name})", _available(), "free on this computer", "cpu", 4)
 
 
-def check_fits(name: str, config: Config, tensors: dict[str, Tensor], force: bool = False) -> None:
+def check_fits(
+    name: str,
+    config: Config,
+    tensors: dict[str, Tensor],
+    force: bool = False,
+    drafter: Path | None = None,
+) -> None:
     """Refuse a model that does not fit into the memory of this computer (`Outline.check`).
 
     Else it is noted that this process holds it (`held.py`). Programs that hold a model take of
     the memory, whether or not they have read it yet.
 
+    Args:
+        name: of the model.
+        config: of the model.
+        tensors: of the model.
+        force: refuse nothing.
+        drafter: the folder of what proposes for it.
+
     Raises:
         Gemma4Error: it does not fit; the remedy names a recipe that does. Code "model_held": it
             would, if another program did not hold one.
     """
-    outline = Outline(name, config, tensors, "its files")
+    proposes = None if drafter is None else of_drafter(drafter)
+    outline = Outline(name, config, tensors, "its files", proposes)
     try:
         place = this()
     except Gemma4Error:

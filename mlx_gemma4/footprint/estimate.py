@@ -8,6 +8,8 @@ What is held while a model runs:
   pictures   exact for `PICTURE_TOKENS` of them: their patches as uint8 levels, each picture once
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -16,6 +18,7 @@ from ..limits import (
     CHUNKS,
     PICTURE_BYTES,
     PICTURE_TOKENS,
+    PROPOSALS,
     SCORE_LIMIT,
     SEGMENT,
     SLACK,
@@ -58,10 +61,17 @@ class Machine:
 
 @dataclass(frozen=True)
 class Model:
-    """A model by its settings, and by its tensors' names, types and shapes as they are stored."""
+    """A model by its settings, and by its tensors' names, types and shapes as they are stored.
+
+    Attributes:
+        drafter: what proposes for it, if something does.
+        proposals: how many tokens at a time.
+    """
 
     text: TextConfig
     tensors: Mapping[str, Tensor]
+    drafter: Model | None = None
+    proposals: int = PROPOSALS
 
     @property
     def one_row(self) -> bool:
@@ -114,7 +124,7 @@ def mac(gigabytes: int) -> Machine:
 
 def weights(model: Model, machine: Machine) -> int:
     """Bytes of the weights in memory, without a second copy of the output head."""
-    total = 0
+    total = 0 if model.drafter is None else weights(model.drafter, machine)
     for name, tensor in model.tensors.items():
         if "lm_head." in name or "rotary_emb." in name:  # never loaded (`weights.sanitize`)
             continue
@@ -154,17 +164,28 @@ def need(
     copied = 0
     if kv_bits is None and layers[FULL]:
         copied = context * row * 2 * text.global_head_dim // width
+    fed = 1 if model.drafter is None else 1 + model.proposals
     return Need(
         weights(model, machine),
         layers[SLIDING] * sliding + layers[FULL] * full,
         moved + copied + embedded + _working(model, machine, min(chunk, context), context, kv_bits),
-        moved + copied + _working(model, machine, 1, context, kv_bits),
+        moved + copied + _working(model, machine, fed, context, kv_bits, fed),
         min(context, PICTURE_TOKENS) * PICTURE_BYTES if model.sees else 0,
     )
 
 
-def _working(model: Model, machine: Machine, length: int, context: int, kv_bits: int | None) -> int:
-    """Bytes of a step's intermediates, without what it does to the cache."""
+def _working(
+    model: Model,
+    machine: Machine,
+    length: int,
+    context: int,
+    kv_bits: int | None,
+    drawn: int = 1,
+) -> int:
+    """Bytes of a step's intermediates, without what it does to the cache; ids `drawn` at its end.
+
+    A drafter's step takes less than that of the model, which follows it.
+    """
     text, number, width = model.text, model.float_bytes(machine), _width(model)
     heads = text.num_attention_heads
     states = length * heads * max(text.head_dim, width) * number
@@ -174,7 +195,8 @@ def _working(model: Model, machine: Machine, length: int, context: int, kv_bits:
     if FULL in text.layer_types and not streams:
         pairs = max(pairs, _pairs(heads, length, context, context))
     mlp = length * text.intermediate_size * number
-    head = text.vocab_size * (number + 4)  # the last row's logits, and the sampler's in float32
+    # the logits of the last rows, and the sampler's in float32
+    head = drawn * text.vocab_size * (number + 4)
     quantized = kv_bits is not None
     scores = _scores(machine, quantized) * pairs * heads * number
     return _states(machine, quantized) * states + max(scores, _MLP * mlp, _HEAD * head)

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 from ..checkpoint.architectures import ARCHITECTURES
 from ..checkpoint.recipes import RECIPES, Recipe, storage_of
 from ..checkpoint.safetensors import Tensor
-from ..checkpoint.shapes import shapes
+from ..checkpoint.shapes import drafter_shapes, shapes
 from ..errors import Gemma4Error
 from ..hub import catalog
 from ..model.config import Config, load_config
+from ..model.drafter_config import DrafterConfig, load_drafter_config
 from . import estimate
 from .estimate import Machine, Model
 
@@ -29,17 +30,19 @@ class Outline:
 
     Attributes:
         source: where this is known from, for people.
+        drafter: what proposes for it, if something does.
     """
 
     name: str
     config: Config
     tensors: dict[str, Tensor]
     source: str
+    drafter: Model | None = None
 
     @property
     def model(self) -> Model:
         """The model as it is."""
-        return Model(self.config.text_config, self.tensors)
+        return Model(self.config.text_config, self.tensors, self.drafter)
 
     def converted(self, recipe: Recipe) -> Model:
         """The model as `gemma4 convert` would make it of this one, which is not quantized."""
@@ -52,7 +55,7 @@ class Outline:
             path, dense = name.removesuffix(".weight"), Tensor(floats, shape)
             storage = storage_of(recipe, text, path, shape) if path != name else None
             tensors |= storage.tensors(path, dense) if storage else {name: dense}
-        return Model(text, tensors)
+        return Model(text, tensors, self.drafter)
 
     def check(self, place: Machine) -> None:
         """Refuse a model that does not fit with the shortest useful conversation.
@@ -133,6 +136,29 @@ def of_architecture(package: catalog.Package) -> Outline:
     config = Config.from_dict(ARCHITECTURES[package.architecture])
     tensors = {n: Tensor("BF16", shape) for n, shape in shapes(config).items()}
     return Outline(package.name, config, tensors, "its published architecture")
+
+
+def of_drafter(name: str | Path) -> Model:
+    """A drafter without its weights: a folder's, or one of the catalogue by its architecture.
+
+    Raises:
+        Gemma4Error: there is no such drafter, or nothing is known of it.
+    """
+    from ..hub.sources import Folder
+
+    try:
+        folder = catalog.resolve_drafter(name)
+    except Gemma4Error:
+        package = catalog.known(str(name))
+        if package is None or package.architecture is None:
+            raise
+        config = DrafterConfig.from_dict(ARCHITECTURES[package.architecture])
+        return Model(
+            config.text_config, {n: Tensor("BF16", s) for n, s in drafter_shapes(config).items()}
+        )
+    shards = Folder(folder).shards
+    tensors = {n: t for held in shards.values() for n, t in held.items()}
+    return Model(load_drafter_config(folder).text_config, tensors)
 
 
 def of_folder(folder: Path, name: str | None = None) -> Outline:

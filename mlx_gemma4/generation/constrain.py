@@ -156,7 +156,7 @@ class _Tokens:
 
 def decode_constrained(
     model: Gemma4,
-    logits: mx.array,
+    hidden: mx.array,
     cache: Cache,
     sampler: Sampler,
     ends: Collection[int],
@@ -171,6 +171,7 @@ def decode_constrained(
     Raises:
         Gemma4Error: the grammar has become too complex.
     """
+    logits = model.logits(hidden)[:, 0]
     never = mx.array(-mx.inf, logits.dtype)
     for left in reversed(range(limit)):
         if cancelled is not None and cancelled():

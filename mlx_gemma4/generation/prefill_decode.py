@@ -8,13 +8,13 @@ from collections.abc import Callable, Collection, Generator
 from typing import TypeVar, cast
 
 import mlx.core as mx
-import numpy as np
 
 from ..limits import CHUNKS, FREED_TOKENS
 from ..model.cache import Cache
 from ..model.gemma4 import Gemma4
 from ..model.inputs import Inputs
 from .sampler import Sampler
+from .speculate import Place, Proposer, after, feed, verify
 
 Progress = Callable[[int, int], None]
 """Called with (tokens done, tokens in all) after each chunk."""
@@ -47,7 +47,8 @@ def prefill(
         (tokens done, tokens in all) after each chunk.
 
     Returns:
-        The logits (1, vocab) of the last row, lazily.
+        The hidden state (1, 1, hidden) of the last row, after the final norm: `decode` goes on
+        from it.
 
     Raises:
         Gemma4Error: the context is full.
@@ -64,7 +65,7 @@ def prefill(
         yield stop, len(inputs)
         start = stop
     assert hidden is not None, "inputs are never empty"
-    return model.logits(hidden[:, -1:])[:, 0]
+    return hidden[:, -1:]
 
 
 def finish(
@@ -87,46 +88,62 @@ def finish(
     return None
 
 
+def logits_after(model: Gemma4, token: mx.array, cache: Cache) -> mx.array:
+    """Feed one drawn id (1,) that need not be evaluated yet; logits (1, vocab)."""
+    return model.logits(feed(model, cache, token))[:, 0]
+
+
 def decode(
     model: Gemma4,
-    logits: mx.array,
+    hidden: mx.array,
     cache: Cache,
     sampler: Sampler,
     ends: Collection[int],
     limit: int,
     cancelled: Cancelled | None = None,
+    proposer: Proposer | None = None,
 ) -> Generator[int]:
     """Draw ids until one of `ends` (which is given too), `limit` ids, or a cancel.
 
-    While the caller handles an id the next one is already being computed. So the cache holds every
-    id that was given, but for the last of `limit`.
+    Without proposals the next id is already being computed while the caller handles one. A proposal
+    costs nothing but time: every id is the sampler's own draw, by the keys that it would have had.
+    When this ends, or is closed at any id, the cache holds every id that was given, but perhaps for
+    the last.
 
     Args:
-        logits: (1, vocab) after the last row of the cache, from `prefill`.
+        hidden: (1, 1, hidden) of the last row of the cache, from `prefill`.
         ends: ids that end a reply (`Config.eos_token_ids`).
         limit: the most ids to give; the cache needs room for one fewer.
+        proposer: proposes the ids that may follow the next one.
     """
-    following = sampler(logits)
-    mx.async_eval(following)
-    for left in reversed(range(limit)):
-        if cancelled is not None and cancelled():
-            return
-        token = following
-        if left:
-            following = sampler(logits_after(model, token, cache))
-            mx.async_eval(following)
-        drawn = cast(int, token.item())
-        yield drawn
-        if drawn in ends:
-            return
-        if left and left % FREED_TOKENS == 0:
-            mx.clear_cache()
-
-
-def logits_after(model: Gemma4, token: mx.array, cache: Cache) -> mx.array:
-    """Feed one drawn id (1,) that need not be evaluated yet; logits (1, vocab)."""
-    embeddings = model.language_model.model.embed(token)
-    return model.logits(model.hidden(Inputs(embeddings, _NO_BLOCK), cache))[:, 0]
-
-
-_NO_BLOCK = np.zeros(1, np.int32)
+    start, given = cache.offset, 0
+    place = Place(sampler(model.logits(hidden)[:, 0]), hidden)
+    mx.async_eval(place.following)
+    try:
+        while given < limit:
+            if cancelled is not None and cancelled():
+                return
+            most = limit - given - 2  # the id itself, and the one after the last proposal
+            drafts = proposer.propose(place, cache, most) if proposer and most > 0 else None
+            if drafts is not None:
+                place, ids = verify(model, cache, sampler, place, drafts)
+            else:
+                token = place.following
+                if given + 1 < limit:
+                    place = after(model, cache, sampler, token)
+                    mx.async_eval(place.following)
+                ids = [cast(int, token.item())]
+            if proposer is not None and given + 1 < limit:
+                proposer.observe(ids, 0 if drafts is None else len(drafts))
+            for number, drawn in enumerate(ids):
+                if number and cancelled is not None and cancelled():
+                    return
+                given += 1
+                yield drawn
+                if drawn in ends:
+                    return
+                if given % FREED_TOKENS == 0:
+                    mx.clear_cache()
+    finally:
+        if cache.offset > start + given:
+            cache.rewind_to(start + given)

@@ -4,7 +4,10 @@ Randomness comes from explicit keys made from a seed, never from MLX's global st
 to a thread: the same seed and the same logits give the same ids anywhere.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import mlx.core as mx
 
@@ -12,6 +15,14 @@ from ..errors import Gemma4Error
 
 # Temperatures and shares are taken as if between these: float32 holds nothing much beyond them.
 _LEAST, _MOST = 1e-30, 1e30
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Ids (n,) of n rows, and the sampler's key after each."""
+
+    ids: mx.array
+    keys: list[mx.array]
 
 
 class Sampler:
@@ -54,26 +65,43 @@ class Sampler:
 
     def __call__(self, logits: mx.array) -> mx.array:
         """Choose an id: (1, vocab) -> (1,) uint32, lazily."""
+        draws = self.ahead(logits)
+        self.keep(draws, 1)
+        return draws.ids
+
+    def ahead(self, logits: mx.array) -> Draws:
+        """Choose an id of each row, as calls one after another would: (n, vocab), lazily.
+
+        The next draw is still the first of these, until `keep` counts how many there were.
+        """
         if self._suppressed is not None:
             never = mx.array(-mx.inf, logits.dtype)
-            logits = mx.put_along_axis(logits, self._suppressed, never, axis=-1)
+            places = mx.broadcast_to(self._suppressed, (len(logits), self._suppressed.shape[1]))
+            logits = mx.put_along_axis(logits, places, never, axis=-1)
         if self._temperature < _LEAST:
-            return mx.argmax(logits, axis=-1)
+            return Draws(mx.argmax(logits, axis=-1), [self._key] * len(logits))
         logits = logits.astype(mx.float32)
         below = logits - mx.max(logits, axis=-1, keepdims=True)  # 0 and less: it cannot overflow
         ids, kept = self._candidates(below / self._temperature)
-        keys = mx.random.split(self._key)
-        self._key = keys[0]
-        drawn = mx.random.categorical(kept, key=keys[1])
-        return mx.take_along_axis(ids, drawn[:, None], axis=-1)[:, 0]
+        drawn, after, key = [], [], self._key
+        for row in range(len(logits)):
+            key, own = mx.random.split(key)
+            drawn.append(mx.random.categorical(kept[row : row + 1], key=own))
+            after.append(key)
+        places = mx.concatenate(drawn)[:, None]
+        return Draws(mx.take_along_axis(ids, places, axis=-1)[:, 0], after)
+
+    def keep(self, draws: Draws, count: int) -> None:
+        """Go on after the first `count` of some draws."""
+        self._key = draws.keys[count - 1]
 
     def _candidates(self, logits: mx.array) -> tuple[mx.array, mx.array]:
-        """Give the top-k ids (1, k), most likely first, and their logits, -inf beyond top-p."""
-        vocab = logits.shape[-1]
+        """Give the top-k ids (n, k), most likely first, and their logits, -inf beyond top-p."""
+        rows, vocab = logits.shape
         k = min(self._top_k or vocab, vocab)
-        ids = (
-            mx.argpartition(-logits, k - 1, axis=-1)[:, :k] if k < vocab else mx.arange(vocab)[None]
-        )
+        ids = mx.broadcast_to(mx.arange(vocab), (rows, vocab))
+        if k < vocab:
+            ids = mx.argpartition(-logits, k - 1, axis=-1)[:, :k]
         order = mx.argsort(-mx.take_along_axis(logits, ids, axis=-1), axis=-1)
         ids = mx.take_along_axis(ids, order, axis=-1)
         kept = mx.take_along_axis(logits, ids, axis=-1)

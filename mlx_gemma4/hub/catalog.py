@@ -44,6 +44,7 @@ class Package:
         audio_seconds: the longest sound, in seconds.
         audio_safe_position: in tokens; None where nothing is known.
         transcribe: what asks it for a transcript; None for the model card's words.
+        targets: of a drafter, the names of the packages that it proposes for.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Package:
     image_tokens: tuple[int, ...]
     audio_safe_position: int | None
     transcribe: str | None = None
+    targets: tuple[str, ...] = ()
 
 
 # key -> (its type, is it required)
@@ -78,6 +80,7 @@ _KEYS: dict[str, tuple[type, bool]] = {
     "image_tokens": (list, False),
     "audio_safe_position": (int, False),
     "transcribe": (str, False),
+    "targets": (list, False),
 }
 _KINDS = ("model", "drafter")
 _OF_A_MODEL = ("audio_seconds", "image_tokens")  # what a drafter has not
@@ -127,7 +130,12 @@ def default() -> str:
     return next((name for name in packages() if name in sources), DEMONSTRATION)
 
 
-def resolve(name_or_folder: str | Path) -> Path:
+def resolve_drafter(name_or_folder: str | Path) -> Path:
+    """As `resolve`, of a drafter."""
+    return resolve(name_or_folder, "drafter")
+
+
+def resolve(name_or_folder: str | Path, kind: str = "model") -> Path:
     """Find the folder of a model.
 
     Args:
@@ -135,6 +143,7 @@ def resolve(name_or_folder: str | Path) -> Path:
             repository on the Hub, or the name of a folder that `gemma4 get` or `gemma4 convert`
             made. Of several made of one repository it is that with the package's own recipe, else
             the newest, else what the Hub's cache has.
+        kind: what it must be, "model" or "drafter".
 
     Raises:
         Gemma4Error: if there is no such folder or package, or it is not on this machine.
@@ -145,7 +154,7 @@ def resolve(name_or_folder: str | Path) -> Path:
     own = next((model for model in installed.made() if model.name == name), None)
     package = packages().get(name) or (None if own else known(name))
     if package is not None:
-        need_model(package)
+        need(package, kind)
         if package.path is None:
             return _on_this_machine(str(package.repo), str(package.revision), package)
         return package.path
@@ -160,6 +169,19 @@ def resolve(name_or_folder: str | Path) -> Path:
         "It is neither a folder nor a package of the catalogue.",
         f"Did you mean {near[0]}?" if near else f"Packages: {', '.join(packages())}.",
     )
+
+
+def drafter_of(package: Package | None) -> Path | None:
+    """Find the folder of the drafter of a model, where there is one and it is on this machine."""
+    if package is None:
+        return None
+    for other in packages().values():
+        if package.name in other.targets:
+            try:
+                return resolve_drafter(other.name)
+            except Gemma4Error:
+                continue
+    return None
 
 
 def is_repository(name: str | Path) -> bool:
@@ -187,13 +209,27 @@ def package_of(folder: Path) -> Package | None:
 
 def need_model(package: Package) -> None:
     """Raise Gemma4Error if a package is none that can answer."""
-    if package.kind != "model":
+    need(package, "model")
+
+
+def need(package: Package, kind: str) -> None:
+    """Raise Gemma4Error if a package is of another kind."""
+    if package.kind == kind:
+        return
+    if kind == "model":
         raise Gemma4Error(
             "not_a_model",
             f"{package.name} is not a model",
             f"It is a {package.kind}: it only proposes the next tokens of a model.",
             "Choose a model of the catalogue, like google/gemma-4-12B-it.",
         )
+    known = [other.name for other in packages().values() if other.kind == kind]
+    raise Gemma4Error(
+        "not_a_drafter",
+        f"{package.name} is not a drafter",
+        "It is a model of its own.",
+        f"Choose a drafter of the catalogue: {', '.join(known)}.",
+    )
 
 
 def shipped(name: str) -> Path:
@@ -273,6 +309,9 @@ def _package(path: Path, name: str, entry: Any) -> Package:
     image_tokens = tuple(entry.get("image_tokens", ()))
     if not all(type(tokens) is int and tokens > 0 for tokens in image_tokens):
         raise _wrong(path, f"[{name}] image_tokens are not all whole numbers above 0.")
+    targets = tuple(entry.get("targets", ()))
+    if not all(isinstance(target, str) for target in targets) or (targets and kind == "model"):
+        raise _wrong(path, f"[{name}] targets are not the names of a drafter's models.")
     return Package(
         name=name,
         title=entry["title"],
@@ -290,6 +329,7 @@ def _package(path: Path, name: str, entry: Any) -> Package:
         image_tokens=image_tokens,
         audio_safe_position=entry.get("audio_safe_position"),
         transcribe=entry.get("transcribe"),
+        targets=targets,
     )
 
 

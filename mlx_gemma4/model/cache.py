@@ -74,6 +74,11 @@ class SlidingCache:
         self.rows.write(offset, new)
         return Dense(*self.rows.view(max(0, offset - self.window + 1), stop))
 
+    def seen(self, offset: int, more: int = 0) -> Dense:
+        """What the last of `offset` rows sees: `window` rows, and `more` where they are held."""
+        start = max(self.rows.start, offset - self.window - more)
+        return Dense(*self.rows.view(start, offset))
+
 
 class GlobalCache:
     """Rows of a full layer: the key is the first `head_dim` dims, the value the last.
@@ -107,7 +112,11 @@ class GlobalCache:
         if not self.rows.fits(stop):
             self.rows = self.rows.moved(0, offset, new)
         self.rows.write(offset, new)
-        held = self.rows.view(0, stop)
+        return self.seen(stop)
+
+    def seen(self, offset: int) -> Dense | Quantized:
+        """The first `offset` rows."""
+        held = self.rows.view(0, offset)
         if self.bits is not None:
             packed = (held[0], held[1], held[2])
             return Quantized(packed, self.group_size, self.bits, self.width, self.head_dim)

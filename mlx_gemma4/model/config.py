@@ -134,12 +134,13 @@ class Config:
         if text is None:
             raise unusable("config.json has no text_config.")
         top.must_be("tie_word_embeddings", True)
+        text.must_be("num_kv_shared_layers", 0)
         vision, audio = top.section("vision_config"), top.section("audio_config")
         chosen = Section(generation or {}, "generation_config.json")
         eos = {*top.ids("eos_token_id"), *text.ids("eos_token_id"), *chosen.ids("eos_token_id")}
         greedy = not chosen.get("do_sample", bool, True)
         return cls(
-            text_config=_text_config(text),
+            text_config=text_config_of(text),
             vision_config=None if vision is None else _vision_config(vision),
             audio_config=None if audio is None else _audio_config(audio),
             image_token_id=top.integer("image_token_id", 258880),
@@ -157,7 +158,7 @@ class Config:
             temperature=0.0 if greedy else chosen.number("temperature", 1.0),
             top_p=chosen.number("top_p", 0.95, most=1.0) or 1.0,  # 0 is how some turn it off
             top_k=chosen.integer("top_k", 64),
-            quantization=_quantization(top),
+            quantization=quantization_of(top),
             image_tokens=image_tokens,
             raw=config,
         )
@@ -200,10 +201,10 @@ def _image_tokens(folder: Path) -> int:
     return budget or 280
 
 
-def _text_config(text: Section) -> TextConfig:
+def text_config_of(text: Section) -> TextConfig:
+    """Read a decoder's settings, whoever's keys and values its layers read."""
     text.must_be("attention_bias", False)
     text.must_be("hidden_activation", "gelu_pytorch_tanh")
-    text.must_be("num_kv_shared_layers", 0)
     text.must_be("tie_word_embeddings", True)
     text.must_be("use_bidirectional_attention", "vision")
     layers = text.size("num_hidden_layers", most=limits.CONFIG_LAYERS)
@@ -316,7 +317,7 @@ def _audio_config(audio: Section) -> AudioConfig:
     )
 
 
-def _quantization(config: Section) -> Mapping[str, Any] | None:
+def quantization_of(config: Section) -> Mapping[str, Any] | None:
     """MLX's settings; another library's scheme is refused, for its tensors mean something else."""
     settings = config.section("quantization") or config.section("quantization_config")
     if settings is None:

@@ -10,10 +10,13 @@ Measured with 150 million parameters, 128 rows and one row (`bench/peer.py`):
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
 import mlx.core as mx
 
 from .attention import Dense, Mask, Quantized, grouped
-from .text import LanguageModel, gelu_times
+from .text import gelu_times
 
 FEW_ROWS = 8  # below this, a dense product is faster with the matrix on the left
 
@@ -45,8 +48,8 @@ def attend_piece(queries: mx.array, cached: Dense | Quantized, mask: Mask) -> mx
     return mixed
 
 
-def adapt(model: LanguageModel) -> None:
-    """Make a decoder's attention and activation those for the CPU."""
-    for layer in model.model.layers:
+def adapt(layers: Iterable[Any]) -> None:
+    """Make the attention and activation of a decoder's layers those for the CPU."""
+    for layer in layers:
         layer.self_attn.attend_piece = attend_piece
         layer.mlp.activate = gelu_times

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -41,9 +42,15 @@ class Gemma4(nn.Module):
 
     Attributes:
         mask_rule: "official", or "forward" to agree with transformers' `forward` (`attention.py`).
+        drafter: the `drafter.Drafter` that proposes for it, if there is one.
+        draft: how conversations with it speculate where nobody chose (`Session`).
+        policies: what they learned of what pays, by who proposes (`generation.policy`).
     """
 
     mask_rule: MaskRule = "official"
+    drafter: Any = None
+    draft: Any = "off"
+    policies: dict[tuple[str, ...], Any]
 
     def __init__(self, config: Config, layout: Layout = "one_row") -> None:
         super().__init__()
@@ -55,6 +62,7 @@ class Gemma4(nn.Module):
                 'Use "one_row" or "plain".',
             )
         self.config = config
+        object.__setattr__(self, "policies", {})  # else its content would be tensors
         self.layout: Layout = layout if one_row.applies(config.text_config) else "plain"
         hidden = config.text_config.hidden_size
         self.language_model = LanguageModel(config.text_config, self.layout)
@@ -64,7 +72,7 @@ class Gemma4(nn.Module):
         if (audio := config.audio_config) is not None:
             self.embed_audio = MultimodalEmbedder(audio.audio_embed_dim, hidden, audio.rms_norm_eps)
         if mx.default_device() == mx.cpu:
-            cpu_backend.adapt(self.language_model)
+            cpu_backend.adapt(self.language_model.model.layers)
 
     def make_cache(self, kv_bits: int | None = None, slack: int = SLACK) -> Cache:
         """An empty cache.
@@ -184,6 +192,10 @@ class Gemma4(nn.Module):
     def logits(self, hidden: mx.array) -> mx.array:
         """(1, T, hidden) -> (1, T, vocab), softcapped."""
         return self.language_model.logits(hidden)
+
+    def attach(self, drafter: object) -> None:
+        """Take a drafter; it is no part of the model, whose tensors stay the same."""
+        object.__setattr__(self, "drafter", drafter)
 
     def tensors(self) -> dict[str, mx.array]:
         """Every parameter by its name in a checkpoint (mlx-vlm's spelling)."""

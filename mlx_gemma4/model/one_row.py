@@ -37,10 +37,10 @@ def keeps_groups(config: TextConfig, group_size: int) -> bool:
     return not any(run % max(1, group_size) for run in runs)
 
 
-def full_layers(config: TextConfig) -> list[str]:
+def full_layers(config: TextConfig, root: str = "language_model.") -> list[str]:
     """What the names of the full layers' attention tensors begin with."""
     kinds = enumerate(config.layer_types)
-    return [f"language_model.model.layers.{n}.self_attn." for n, kind in kinds if kind == FULL]
+    return [f"{root}model.layers.{n}.self_attn." for n, kind in kinds if kind == FULL]
 
 
 def head_order(config: TextConfig) -> "np.ndarray":

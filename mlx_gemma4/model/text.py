@@ -77,10 +77,13 @@ class SlidingAttention(Attention):
         queries = self.q_norm(split(self.q_proj(x), self.heads)).swapaxes(1, 2)
         keys = self.k_norm(split(self.k_proj(x), self.kv_heads)).swapaxes(1, 2)
         values = mx.fast.rms_norm(split(self.v_proj(x), self.kv_heads), None, self.eps)
-        queries = rope(queries, self.head_dim, self.rope_theta, step.offset)
-        keys = rope(keys, self.head_dim, self.rope_theta, step.offset)
+        queries, keys = self.rotate(queries, step.offset), self.rotate(keys, step.offset)
         kv = cache.update(step.offset, keys, values.swapaxes(1, 2))
         return self.o_proj(merge(attend(queries, kv, step.sliding, self.attend_piece)))
+
+    def rotate(self, x: mx.array, offset: int) -> mx.array:
+        """(1, heads, L, D) turned by their positions, which start at `offset`."""
+        return rope(x, self.head_dim, self.rope_theta, offset)
 
     def make_cache(self, kv_bits: int | None, slack: int) -> SlidingCache:
         """This layer's empty cache (`Gemma4.make_cache`)."""
@@ -111,11 +114,12 @@ class GlobalAttention(Attention):
         keys = self.k_norm(projected).swapaxes(1, 2)
         values = projected if self.k_eq_v else split(self.v_proj(x), self.kv_heads)
         values = mx.fast.rms_norm(values, None, self.eps).swapaxes(1, 2)
-        queries, keys = self._rope(queries, step.offset), self._rope(keys, step.offset)
+        queries, keys = self.rotate(queries, step.offset), self.rotate(keys, step.offset)
         kv = cache.update(step.offset, mx.concatenate([keys, values], axis=-1))
         return self.o_proj(merge(attend(queries, kv, step.full, self.attend_piece)))
 
-    def _rope(self, x: mx.array, offset: int) -> mx.array:
+    def rotate(self, x: mx.array, offset: int) -> mx.array:
+        """As `SlidingAttention.rotate`."""
         return mx.fast.rope(
             x,
             self.head_dim,
@@ -151,18 +155,25 @@ class OneRowAttention(Attention):
         """(1, L, hidden) -> the same."""
         rotated, rest = slice(0, self.rotated), slice(self.rotated, None)
         weight = self.k_norm.weight
-        fold = mx.concatenate([mx.ones(self.rotated, weight.dtype), weight[rest]])
         queries = split(self.q_proj(x), self.heads)
-        queries = mx.fast.rms_norm(queries, self.q_norm.weight * fold, self.eps).swapaxes(1, 2)
+        queries = mx.fast.rms_norm(queries, self.q_norm.weight * self.fold, self.eps)
         values = split(self.k_proj(x), self.kv_heads)
         values = mx.fast.rms_norm(values, None, self.eps).swapaxes(1, 2)
-        queries = rope(queries, self.rotated, self.rope_theta, step.offset)
-        keys = rope(
-            values[..., rotated] * weight[rotated], self.rotated, self.rope_theta, step.offset
-        )
+        queries = self.rotate(queries.swapaxes(1, 2), step.offset)
+        keys = self.rotate(values[..., rotated] * weight[rotated], step.offset)
         row = mx.concatenate([keys, values[..., rest], values[..., rotated]], axis=-1)
         kv = cache.update(step.offset, row)
         return self.o_proj(merge(attend(queries, kv, step.full, self.attend_piece)))
+
+    @property
+    def fold(self) -> mx.array:
+        """(D,): what a query's norm is multiplied by, as the row's rest is without k_norm's."""
+        weight = self.k_norm.weight
+        return mx.concatenate([mx.ones(self.rotated, weight.dtype), weight[self.rotated :]])
+
+    def rotate(self, x: mx.array, offset: int) -> mx.array:
+        """As `SlidingAttention.rotate`, of the first dims."""
+        return rope(x, self.rotated, self.rope_theta, offset)
 
     def make_cache(self, kv_bits: int | None, slack: int) -> GlobalCache:
         """This layer's empty cache (`Gemma4.make_cache`)."""

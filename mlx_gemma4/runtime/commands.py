@@ -63,6 +63,8 @@ class Load:
         slots: the most conversations whose rows are held, open or kept.
         grammars: build what `Reply.grammar` needs now, in a thread, instead of with the first one.
         hosts: other computers that hold a part of its layers.
+        drafter: the folder or name of a drafter; None for the model's own where that is used.
+        draft: as for `Session`; "auto" is what `gemma4 bench --draft` measured to pay.
     """
 
     model: str | Path
@@ -70,6 +72,8 @@ class Load:
     slots: int = SLOTS
     grammars: bool = False
     hosts: Hosts | None = None
+    drafter: str | Path | None = None
+    draft: str | int = "auto"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -1,4 +1,7 @@
-"""Loads a model and returns its warnings as sentences, for whoever must not print them."""
+"""Loads a model with the drafter that was chosen, or that was measured to pay.
+
+Its warnings are returned as sentences, for whoever must not print them.
+"""
 
 import warnings
 from collections.abc import Callable
@@ -14,10 +17,23 @@ def load_noted(
     force: bool,
     hosts: Hosts | None = None,
     progress: Callable[[str, int, int], object] = lambda host, done, total: None,
+    drafter: str | Path | None = None,
+    draft: str | int = "auto",
 ) -> tuple[Gemma4, list[str]]:
-    """Load a model, and return what it warned of; arguments and errors are those of `load`."""
+    """Load a model, and return what it warned of; errors are those of `load`.
+
+    Args:
+        model: as for `load`; so are the others.
+        force: see `model`.
+        hosts: see `model`.
+        progress: see `model`.
+        drafter: see `model`.
+        draft: see `model`.
+    """
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("ignore")
         warnings.simplefilter("always", UserWarning)
-        loaded = load(model, force=force, hosts=hosts, progress=progress)
+        loaded = load(
+            model, force=force, hosts=hosts, progress=progress, drafter=drafter, draft=draft
+        )
     return loaded, [str(warning.message) for warning in caught]

@@ -100,7 +100,13 @@ class Slots:
         self.close()  # two models need not fit beside each other
         yield None
         began = time.perf_counter()
-        self._model, notes = load_noted(command.model, command.force, command.hosts)
+        self._model, notes = load_noted(
+            command.model,
+            command.force,
+            command.hosts,
+            drafter=command.drafter,
+            draft=command.draft,
+        )
         self._limit, self._drawn = command.slots, None
         for note in notes:
             yield Noted(note)
@@ -257,11 +263,12 @@ class Slots:
             if other.settings.kv_bits == slot.settings.kv_bits
         ]
         reach, name = max(others, default=(0, ""))
-        if reach < FEW or slot.session.parked >= reach + FEW:
+        best = self._slots.get(name)
+        lost = len(best.session.cache) - reach if best else 0
+        worth = reach >= FEW or (reach > lost and best is not None and best.kept)
+        if best is None or not worth or slot.session.parked >= reach + FEW:
             self._make_room()
             return
-        best = self._slots[name]
-        lost = len(best.session.cache) - reach
         alone = len(self._slots) >= self._limit and not self._dispensable(besides=best)
         if best.kept and (lost <= LOSS or alone):
             if lost > LOSS:
@@ -308,6 +315,7 @@ class Slots:
             store=store,
             context=settings.context,
             drawn=self._drawn,
+            draft=self._model.draft,
         )
         session.set_chunk(lambda: SHORT_CHUNK if self._hurries(conversation) else CHUNK)
         return session

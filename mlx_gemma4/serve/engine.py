@@ -36,6 +36,8 @@ class EngineOptions:
         force: load the model even if it does not fit into the memory.
         fetches: whether pictures are fetched from public addresses.
         settings: of every conversation; what a request chooses is replaced.
+        drafter: the folder or name of a drafter (`commands.Load`); so is `draft`.
+        draft: see `drafter`.
         live: whether the Realtime API hears while somebody speaks; else when they have ended.
     """
 
@@ -45,6 +47,8 @@ class EngineOptions:
     force: bool = False
     fetches: bool = False
     settings: commands.SessionSettings = field(default_factory=commands.SessionSettings)
+    drafter: str | None = None
+    draft: str | int = "auto"
     live: bool = True
 
 
@@ -262,7 +266,14 @@ class Engine:
 
     def _load(self) -> None:
         ticket = self.send(
-            commands.Load(self.options.model, self.options.force, self.options.slots, grammars=True)
+            commands.Load(
+                self.options.model,
+                self.options.force,
+                self.options.slots,
+                grammars=True,
+                drafter=self.options.drafter,
+                draft=self.options.draft,
+            )
         )
         self._loading = asyncio.ensure_future(self._loaded(ticket))
 

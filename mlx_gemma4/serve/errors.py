@@ -14,6 +14,7 @@ STATUS: Mapping[str, int] = {
     "worker_closed": 503,
     "worker_not_running": 503,
     "worker_crashed": 502,
+    "host_lost": 502,
     "internal_error": 500,
     "conversation_not_open": 500,
     "disk_full": 500,

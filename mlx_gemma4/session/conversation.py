@@ -12,17 +12,19 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from ..chat.messages import INSTRUCTION, ImagePart, Part, SoundPart, Turn, VideoPart
-from ..chat.render import Prompt
 from ..chat.tokenizer import Tokenizer
 from ..errors import Gemma4Error
 from ..events import ContextLow, Done, Dropped, Heard, Moved, Notice, ToolCall
+from ..generation.drafting import Draft
 from ..generation.prefill_decode import Cancelled, Steps
 from ..generation.sampler import Sampler
 from ..model.gemma4 import Gemma4
 from .constrained import ReplyRules
 from .pending_turn import PendingTurn, cut, held_once, medium_name, without_oldest
+from .places import checkpoint_of, opening_of
 from .prefix_cache import PrefixCache
 from .prefix_store import PrefixStore
+from .relayed import has_sound, heard_in, known_as_text, relayed
 from .rendering import Rendering
 from .reply import DrawnReplies, DrawnReply, Work, unless
 from .rows import PromptRows
@@ -59,11 +61,12 @@ class Conversation:
         when_full: WhenFull,
         store: PrefixStore | None,
         context: int | None,
+        draft: Draft = "off",
     ) -> None:
         self.turns: list[Turn] = []
         self.pending = PendingTurn()
         self.notices: list[Notice] = []
-        self.cache = PrefixCache(model, kv_bits)
+        self.cache = PrefixCache(model, kv_bits, draft)
         self.owner = ""
         self._model = model
         self._tokenizer = tokenizer
@@ -72,12 +75,13 @@ class Conversation:
         self._context = context
         self._store = store
         self._look_in_store = False
+        self._asked: Turn | None = None  # the last turn, whose sound is text now
         self._drawn = drawn
         self._rendering = Rendering(tokenizer, model.config, thinking)
         package = getattr(model, "package", None)
         self._safe: int | None = package.audio_safe_position if package else None
         instruction: str = (package and package.transcribe) or INSTRUCTION
-        self.transcriber = Transcriber(model, tokenizer, instruction, self._safe)
+        self.transcriber = Transcriber(model, tokenizer, instruction, self._safe, draft)
         self._reported_low = False
 
     @property
@@ -102,8 +106,10 @@ class Conversation:
         self._rendering.open(tools)
         self.turns = [
             self._drawn.restored(replace(turn, parts=tuple(map(held_once, turn.parts))))
-            for turn in turns
+            for turn in known_as_text(turns, self._drawn.heard)
         ]
+        asked, now = turns[-1:], self.turns[-1:]
+        self._asked = asked[0] if has_sound(asked) and not has_sound(now) else None
         self._look_in_store = self._store is not None
         self.pending = PendingTurn()
         self.transcriber.reset()
@@ -215,6 +221,19 @@ class Conversation:
             if silence:
                 yield Done("silence")
                 return
+        if self._may_relay and has_sound(self.turns):
+            safe = self._safe if self._hearing == "auto" else None
+            relay = relayed(self.turns, self.prompt(), safe, self.transcriber, self._drawn.heard)
+            turns = yield from unless(cancelled, relay, quiet=True)
+            if turns is None:
+                yield Done("cancelled")
+                return
+            if has_sound(self.turns[-1:]) and not has_sound(turns[-1:]):
+                self._asked = self.turns[-1]
+            self.turns = turns
+        if self._asked is not None:
+            yield Heard(heard_in(self._asked, self._drawn.heard), relayed=True)
+            self._asked = None
         clips = self.pending.sounds if heard else ()
         self._make_room()
         prompt = self.prompt()
@@ -223,13 +242,14 @@ class Conversation:
         yield from self.take_notices()
         began_prompt = time.perf_counter()
         self._fill_from_store(prompt)
-        header, opening = self._opening(prompt.prompt)
-        reading = self.cache.feed(prompt, header, self._checkpoint(prompt.prompt))
+        ids, continues = prompt.prompt.token_ids, self.all_turns[-1].role == "tool"
+        header, opening = opening_of(ids, self._tokenizer, continues)
+        reading = self.cache.feed(prompt, header, checkpoint_of(ids, self._tokenizer))
         fed = yield from unless(cancelled, reading, quiet=False)
         if fed is None:
             yield Done("cancelled")
             return
-        logits, new_tokens = fed
+        hidden, new_tokens = fed
         constraint = None
         if rules.any:
             constraint = yield from unless(cancelled, rules.constraint(), quiet=True)
@@ -237,7 +257,7 @@ class Conversation:
         reply = DrawnReply(self._tokenizer, self._model.config, opening, rules.stop)
         interrupted, turn = True, None
         try:
-            with closing(self.cache.draw(logits, sampler, limit, cancelled, constraint)) as drawn:
+            with closing(self.cache.draw(hidden, sampler, limit, cancelled, constraint)) as drawn:
                 yield from reply.take(drawn)
             interrupted = not reply.ended and len(reply.ids) < limit
         finally:  # also where the iterator is closed in the middle of a reply
@@ -260,6 +280,7 @@ class Conversation:
             "new_prompt_tokens": new_tokens,
             "prompt_tokens_per_second": new_tokens / seconds,
             **reply.stats(began),
+            **self.cache.drafting.stats,
         }
         full = "length" if limit == max_tokens else "context"
         reason = "stop" if reply.ended else "cancelled" if interrupted else full
@@ -338,26 +359,6 @@ class Conversation:
         if self._look_in_store and self._store is not None:
             self.owner = self._store.fill(self.cache, new.rows) or ""
         self._look_in_store = False
-
-    def _opening(self, prompt: Prompt) -> tuple[int, tuple[int, ...]]:
-        """The row at which the last turn starts, and the ids after its header (an empty thought).
-
-        Where a reply continues after a tool's result there is no new turn.
-        """
-        ids = prompt.token_ids
-        header = self._tokenizer.encode("<|turn>model\n", special=True)
-        start = len(ids) - 1 - ids[::-1].index(header[0])
-        if self.all_turns[-1].role == "tool" or ids[start : start + len(header)] != header:
-            return start, ()
-        return start, tuple(ids[start + len(header) :])
-
-    def _checkpoint(self, prompt: Prompt) -> int:
-        """The row after the system's turn, which other conversations may have too; or 0."""
-        ids, header = prompt.token_ids, self._tokenizer.encode("<|turn>system\n", special=True)
-        start = ids.index(header[0])
-        if ids[start : start + len(header)] != header:
-            return 0
-        return ids.index(header[0], start + 1)
 
     def _room(self, prompt: PromptRows) -> int:
         """Count the tokens that fit after a prompt; an error if there is no room for one."""

@@ -14,6 +14,7 @@ import mlx.core as mx
 import numpy as np
 
 from ..generation.constrain import Constraint, decode_constrained
+from ..generation.drafting import Draft, Drafting
 from ..generation.prefill_decode import CHUNK, Cancelled, Steps, decode, prefill
 from ..generation.sampler import Sampler
 from ..limits import SEGMENT
@@ -41,18 +42,21 @@ class PrefixCache:
     Args:
         model: whose cache it is.
         kv_bits: 8 or 4 to quantize the full layers' rows.
+        draft: see `Session`.
 
     Attributes:
         model: as passed.
         kv_bits: as passed.
+        drafting: proposes the ids of a reply.
         rows: what its rows hold.
         rows_per_second: how fast the last rows were fed; None until some were.
         chunk: is asked for the tokens in a chunk before each.
     """
 
-    def __init__(self, model: Gemma4, kv_bits: int | None = None) -> None:
+    def __init__(self, model: Gemma4, kv_bits: int | None = None, draft: Draft = "off") -> None:
         self.model = model
         self.kv_bits = kv_bits
+        self.drafting = Drafting(model, draft)
         self.rows: Sequence[Row] = []
         self.rows_per_second: float | None = None
         self.chunk: Callable[[], int] = lambda: CHUNK
@@ -86,12 +90,12 @@ class PrefixCache:
             (tokens fed, tokens to feed) after each chunk.
 
         Returns:
-            The logits (1, vocab) after it, and how many tokens were fed.
+            The hidden state (1, 1, hidden) of its last row, and how many tokens were fed.
 
         Raises:
             Gemma4Error: the context is full, or the prompt is not usable.
         """
-        # the last row is fed again in any case, for its logits
+        # the last row is fed again in any case, for its hidden state
         self.go_back(min(self.shared(new), len(new) - 1))
         start = len(self)
         if checkpoint - start > _FEW:
@@ -102,12 +106,12 @@ class PrefixCache:
                 yield from self._read(new, start, keep)
             if len(self) <= keep or self._kept is None:
                 self.keep()
-        logits = yield from self._read(new, start, len(new))
-        assert logits is not None, "the last row at least was fed"
-        return logits, len(new) - start
+        hidden = yield from self._read(new, start, len(new))
+        assert hidden is not None, "the last row at least was fed"
+        return hidden, len(new) - start
 
     def prepare(self, new: PromptRows) -> Steps[int]:
-        """As `feed`, but for more to follow: no row is fed again for its logits.
+        """As `feed`, but for more to follow: no row is fed again for its hidden state.
 
         Returns:
             How many tokens were fed.
@@ -125,7 +129,7 @@ class PrefixCache:
 
     def draw(
         self,
-        logits: mx.array,
+        hidden: mx.array,
         sampler: Sampler,
         limit: int,
         cancelled: Cancelled | None = None,
@@ -134,16 +138,19 @@ class PrefixCache:
         """Draw at most `limit` ids of a reply after what was fed, as `decode` does."""
         drawn: list[Row] = []
         ends = self.model.config.eos_token_ids
-        place = self.model, logits, self._cache, sampler, ends, limit
+        self.drafting.begin(self.rows)
+        place = self.model, hidden, self._cache, sampler, ends, limit
         drawing = (
             decode_constrained(*place, constraint, cancelled)
             if constraint
-            else decode(*place, cancelled)
+            else decode(*place, cancelled, self.drafting)
         )
         try:
             with closing(drawing):
                 for token_id in drawing:
                     drawn.append(token_id)
+                    if constraint:  # its loop proposes nothing
+                        self.drafting.observe([token_id], 0)
                     yield token_id
         finally:  # also where the reader stops in the middle
             self.rows = [*self.rows, *drawn][: self._cache.offset]
@@ -189,7 +196,8 @@ class PrefixCache:
 
         Buffers are shared until one of the two writes.
         """
-        here, other = self.mark(), PrefixCache(self.model, self.kv_bits)
+        here = self.mark()
+        other = PrefixCache(self.model, self.kv_bits, self.drafting.draft)
         self.go_back(row)
         tensors = self._cache.tensors()
         mx.eval(tensors)
@@ -224,7 +232,7 @@ class PrefixCache:
 
     def _read(self, new: PromptRows, start: int, stop: int) -> Steps[mx.array | None]:
         """Feed the rows from what is held to `stop`; progress counts them from `start` on."""
-        logits, seconds, first = None, 0.0, len(self)
+        hidden, seconds, first = None, 0.0, len(self)
         if first >= stop:
             return None
         try:
@@ -238,7 +246,7 @@ class PrefixCache:
                         try:
                             done, _ = next(steps)
                         except StopIteration as end:
-                            logits = end.value
+                            hidden = end.value
                             break
                         seconds += time.perf_counter() - began
                         yield at - start + done, len(new) - start
@@ -247,4 +255,4 @@ class PrefixCache:
             self.rows = new.rows[: len(self)]
         if len(self) - first >= _FEW:
             self.rows_per_second = (len(self) - first) / seconds
-        return logits
+        return hidden

@@ -135,9 +135,13 @@ class DrawnReplies:
     Args:
         tokenizer: ids of another tokenizer are of no use.
         config: for the ids that no reply may hold.
+
+    Attributes:
+        heard: what was understood of sounds, by their digests.
     """
 
     def __init__(self, tokenizer: Tokenizer, config: Config) -> None:
+        self.heard: dict[str, str] = {}
         self._tokenizer = tokenizer
         self._media = {config.image_token_id, config.audio_token_id, config.video_token_id}
         self._turns: dict[str, Turn] = {}

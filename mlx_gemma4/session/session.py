@@ -11,6 +11,7 @@ from ..chat.messages import TextPart, Turn
 from ..chat.tokenizer import Tokenizer
 from ..errors import Gemma4Error
 from ..events import Event, Notice
+from ..generation.drafting import Draft
 from ..generation.prefill_decode import Cancelled, Progress, Steps, finish
 from ..generation.sampler import Sampler
 from ..model.gemma4 import Gemma4
@@ -62,6 +63,10 @@ class Session(SessionCaches):
         store: where `park` keeps rows on disk, and where those of `turns` are looked for.
         context: the most tokens of the conversation, where that is less than the model's.
         drawn: the ids of replies, where several sessions remember them together.
+        draft: whether tokens are proposed, of which the model accepts those that it would have
+            drawn: "off"; "auto", as far as the time that it takes here shows that it pays;
+            "lookup", the same without the model's drafter; or always so many of the drafter's.
+            Replies are the same.
 
     Raises:
         Gemma4Error: the tokenizer cannot be read, a setting is something else, or the turns or
@@ -83,13 +88,14 @@ class Session(SessionCaches):
         store: PrefixStore | None = None,
         context: int | None = None,
         drawn: DrawnReplies | None = None,
+        draft: Draft = "off",
     ) -> None:
         _check("hearing", hearing, get_args(HearingMode))
         _check("when_full", when_full, get_args(WhenFull))
         tokenizer = tokenizer or tokenizer_of(model)
         drawn = drawn or DrawnReplies(tokenizer, model.config)
         conversation = Conversation(
-            model, tokenizer, drawn, hearing, kv_bits, thinking, when_full, store, context
+            model, tokenizer, drawn, hearing, kv_bits, thinking, when_full, store, context, draft
         )
         super().__init__(model, conversation, image_tokens or model.config.image_tokens)
         self._tokenizer = tokenizer
@@ -167,7 +173,8 @@ class Session(SessionCaches):
             understood, and there is nothing else to answer). Its stats are prompt_tokens,
             new_prompt_tokens (what the cache did not hold), reply_tokens, prompt_tokens_per_second
             and, where there were enough tokens to measure it, seconds_to_first_token (since this
-            reply was begun) and tokens_per_second.
+            reply was begun) and tokens_per_second. Also target_forwards, the model's forward
+            passes of the reply, and of the tokens that were proposed for them drafted and accepted.
 
         Raises:
             Gemma4Error: if nothing was added, a setting is out of range, the conversation is longer
@@ -327,6 +334,7 @@ class Session(SessionCaches):
         kv_bits: int | None = None,
         tokenizer: Tokenizer | None = None,
         when_full: WhenFull = "stop",
+        draft: Draft = "off",
     ) -> "Session":
         """Resume a conversation that was saved; the other settings are saved with it.
 
@@ -347,6 +355,7 @@ class Session(SessionCaches):
             thinking=saved.thinking,
             tokenizer=tokenizer,
             when_full=when_full,
+            draft=draft,
         )
         conversation = session._conversation
         conversation.pending = saved.pending

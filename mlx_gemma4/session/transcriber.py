@@ -14,6 +14,7 @@ from ..chat.parser import ReplyParser
 from ..chat.render import render, unfinished
 from ..chat.tokenizer import Tokenizer
 from ..events import Heard, Token
+from ..generation.drafting import Draft
 from ..generation.prefill_decode import Steps
 from ..generation.sampler import Sampler
 from ..media.audio import FRAME, LIMIT_SECONDS, RATE
@@ -38,18 +39,24 @@ class Transcriber:
         tokenizer: the model's.
         instruction: asks for the transcript.
         safe: the position before which sound should end; None if it does not matter.
+        draft: see `Session`.
 
     Attributes:
         cache: of what it hears.
     """
 
     def __init__(
-        self, model: Gemma4, tokenizer: Tokenizer, instruction: str, safe: int | None
+        self,
+        model: Gemma4,
+        tokenizer: Tokenizer,
+        instruction: str,
+        safe: int | None,
+        draft: Draft = "off",
     ) -> None:
         self._model = model
         self._tokenizer = tokenizer
         self._instruction = TextPart(instruction)
-        self.cache = PrefixCache(model)
+        self.cache = PrefixCache(model, draft=draft)
         self._start: PrefixMark | None = None
         head = len(self._prompt([Turn("user", (self._instruction,))], False))
         self.limit = CLIP if safe is None else max(min(CLIP, safe - head - 1), 1)
@@ -93,11 +100,11 @@ class Transcriber:
             self.reset()
             return ""
         yield from self.prepare()
-        logits, _ = yield from self.cache.feed(prompt)
+        hidden, _ = yield from self.cache.feed(prompt)
         sampler = Sampler(temperature=0, suppress=config.suppress_tokens)
         limit = min(len(clip.frames) // 2 + _SPARE, room)
         parser, text = ReplyParser(self._tokenizer), ""
-        with closing(self.cache.draw(logits, sampler, limit)) as drawing:
+        with closing(self.cache.draw(hidden, sampler, limit)) as drawing:
             for count, token_id in enumerate(drawing):
                 text += _text(parser.add(token_id))
                 yield count, limit

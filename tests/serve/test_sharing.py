@@ -9,10 +9,11 @@ from typing import Any
 import httpx2
 import pytest
 
+from mlx_gemma4.runtime.commands import SessionSettings
 from mlx_gemma4.runtime.subprocess_worker import SubprocessWorker
 from mlx_gemma4.serve.engine import EngineOptions
 
-from .serving import ASSETS, asked, chat, events, picture, said, served, text
+from .serving import ASSETS, asked, chat, events, picture, said, served, sound, text
 
 
 @pytest.fixture(scope="module")
@@ -122,3 +123,19 @@ def test_an_answer_ends_before_a_text_that_stops_it(client: httpx2.Client) -> No
     *chunks, _ = events(client, body)
     assert "".join(c["choices"][0]["delta"].get("content", "") for c in chunks) == "19."
     assert chunks[-1]["choices"][0]["finish_reason"] == "stop"
+
+
+def test_a_relayed_sound_that_comes_back_is_the_same_text_and_not_read_again() -> None:
+    settings = SessionSettings(hearing="relay")
+    options = EngineOptions(str(ASSETS / "tiny"), slots=1, settings=settings)
+    with served(SubprocessWorker(), options) as client:
+        first = asked(text("what is said?"), sound())
+        answer = chat(client, first)
+        message = {"role": "assistant", "content": said(answer)}
+        follow = {"role": "user", "content": "and now?"}
+        second = chat(client, {**first, "messages": [*first["messages"], message, follow]})
+    counts = second["usage"]
+    # as sound the question would have 25 tokens for each second of it
+    assert answer["usage"]["prompt_tokens"] < 60
+    new = counts["prompt_tokens"] - counts["prompt_tokens_details"]["cached_tokens"]
+    assert new < counts["prompt_tokens"] / 2

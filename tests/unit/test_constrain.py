@@ -37,12 +37,13 @@ FIND = {
     "type": "object",
     "properties": {
         "where": {"type": "string", "minLength": 1, "maxLength": 6},
+        "when": {"type": "string", "pattern": "^[0-9]{2}:[0-5]0$"},
         "Kind": {"enum": ["a", 'with "quotes"', 3, None]},
         "deep": {"$ref": "#/$defs/node"},
         "limits": {"type": "array", "items": {"type": "number", "maximum": 9}, "maxItems": 2},
         "flag": {"anyOf": [{"type": "boolean"}, {"type": "null"}]},
     },
-    "required": ["where", "limits"],
+    "required": ["where", "limits", "when"],
     "additionalProperties": False,
     "$defs": {
         "node": {

@@ -126,7 +126,9 @@ def test_a_step_takes_no_more_than_is_told_and_not_much_less(
     mx.eval(more.embeddings)
     start = mx.get_active_memory() - held.nbytes
     mx.reset_peak_memory()
-    mx.eval(finish(prefill(made, more, held, 64)))
+    hidden = finish(prefill(made, more, held, 64))
+    assert hidden is not None
+    mx.eval(made.logits(hidden))
     measured = mx.get_peak_memory() - start
     need = estimate.need(tiny, HERE, held.offset, kv_bits)
     said = need.rows + (need.answering if count == 1 else need.reading)

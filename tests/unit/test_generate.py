@@ -29,9 +29,9 @@ def test_prefill_gives_the_logits_of_one_forward_whatever_the_chunk(
     model: Gemma4, chunk: int
 ) -> None:
     cache = model.make_cache()
-    logits = finish(prefill(model, model.embed(IDS), cache, chunk))
-    assert logits is not None
-    assert np.abs(np.array(logits - model.forward(IDS)[:, -1])).max() < 1e-3
+    hidden = finish(prefill(model, model.embed(IDS), cache, chunk))
+    assert hidden is not None
+    assert np.abs(np.array(model.logits(hidden) - model.forward(IDS)[:, -1:])).max() < 1e-3
     assert cache.offset == len(IDS)
 
 
@@ -48,13 +48,13 @@ def test_progress_counts_tokens_and_never_stops_inside_a_picture(model: Gemma4) 
 def test_a_cancelled_prefill_keeps_the_chunks_that_were_done(model: Gemma4) -> None:
     cache = model.make_cache()
     answers = iter([False, False, True])
-    logits = finish(prefill(model, model.embed(IDS), cache, 16), cancelled=lambda: next(answers))
-    assert logits is None
+    hidden = finish(prefill(model, model.embed(IDS), cache, 16), cancelled=lambda: next(answers))
+    assert hidden is None
     assert cache.offset == 32
     # going on from there ends where one forward does
     rest = finish(prefill(model, model.embed(IDS[32:]), cache))
     assert rest is not None
-    assert np.abs(np.array(rest - model.forward(IDS)[:, -1])).max() < 1e-3
+    assert np.abs(np.array(model.logits(rest) - model.forward(IDS)[:, -1:])).max() < 1e-3
 
 
 def test_other_work_can_be_done_between_the_chunks_of_a_prefill(model: Gemma4) -> None:
@@ -72,23 +72,23 @@ def test_other_work_can_be_done_between_the_chunks_of_a_prefill(model: Gemma4) -
                     ends[number] = end.value
     assert order[:4] == [(0, 16, 40), (1, 16, 40), (0, 32, 40), (1, 32, 40)]
     for number, ids in enumerate(prompts):
-        expected = model.forward(ids)[:, -1]
-        assert np.abs(np.array(ends[number] - expected)).max() < 1e-3
+        expected = model.forward(ids)[:, -1:]
+        assert np.abs(np.array(model.logits(ends[number]) - expected)).max() < 1e-3
 
 
 def test_greedy_decoding_draws_what_forward_passes_over_the_whole_text_draw(model: Gemma4) -> None:
     cache = model.make_cache()
-    logits = finish(prefill(model, model.embed(IDS), cache))
-    assert logits is not None
-    drawn = list(decode(model, logits, cache, GREEDY, (), 12))
+    hidden = finish(prefill(model, model.embed(IDS), cache))
+    assert hidden is not None
+    drawn = list(decode(model, hidden, cache, GREEDY, (), 12))
     assert drawn == greedy_by_forward(model, IDS.tolist(), 12)
 
 
 def test_the_cache_holds_all_ids_but_the_last_of_the_limit(model: Gemma4) -> None:
     cache = model.make_cache()
-    logits = finish(prefill(model, model.embed(IDS), cache))
-    assert logits is not None
-    assert len(list(decode(model, logits, cache, GREEDY, (), 5))) == 5
+    hidden = finish(prefill(model, model.embed(IDS), cache))
+    assert hidden is not None
+    assert len(list(decode(model, hidden, cache, GREEDY, (), 5))) == 5
     assert cache.offset == len(IDS) + 4
 
 
@@ -96,22 +96,22 @@ def test_an_end_is_given_and_held_and_nothing_comes_after_it(model: Gemma4) -> N
     expected = greedy_by_forward(model, IDS.tolist(), 4)
     end = expected[2]
     cache = model.make_cache()
-    logits = finish(prefill(model, model.embed(IDS), cache))
-    assert logits is not None
-    drawn = list(decode(model, logits, cache, GREEDY, (end,), 50))
+    hidden = finish(prefill(model, model.embed(IDS), cache))
+    assert hidden is not None
+    drawn = list(decode(model, hidden, cache, GREEDY, (end,), 50))
     assert drawn == expected[: expected.index(end) + 1]
     assert cache.offset == len(IDS) + len(drawn)
 
 
 def test_a_cancelled_or_closed_decoding_holds_exactly_what_was_given(model: Gemma4) -> None:
     cache = model.make_cache()
-    logits = finish(prefill(model, model.embed(IDS), cache))
-    assert logits is not None
+    hidden = finish(prefill(model, model.embed(IDS), cache))
+    assert hidden is not None
     answers = iter([False, False, True])
-    cut = list(decode(model, logits, cache, GREEDY, (), 50, lambda: next(answers)))
+    cut = list(decode(model, hidden, cache, GREEDY, (), 50, lambda: next(answers)))
     assert (len(cut), cache.offset) == (2, len(IDS) + 2)
     cache.rewind_to(len(IDS))
-    closed = decode(model, logits, cache, GREEDY, (), 50)
+    closed = decode(model, hidden, cache, GREEDY, (), 50)
     assert [next(closed), next(closed)] == cut
     closed.close()
     assert cache.offset == len(IDS) + 2

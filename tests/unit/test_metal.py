@@ -109,10 +109,10 @@ def test_freed_buffers_are_given_back_every_256_tokens_of_a_reply(
 ) -> None:
     model = tiny_model()
     cache = model.make_cache()
-    logits = finish(prefill(model, model.embed([20, 21, 22]), cache))
+    hidden = finish(prefill(model, model.embed([20, 21, 22]), cache))
     given: list[int] = []
     monkeypatch.setattr(prefill_decode.mx, "clear_cache", lambda: given.append(cache.offset))
-    assert logits is not None
-    assert len(list(decode(model, logits, cache, Sampler(1.0), (), 600))) == 600
+    assert hidden is not None
+    assert len(list(decode(model, hidden, cache, Sampler(1.0), (), 600))) == 600
     assert len(given) == 2
     assert given[1] - given[0] == 256

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import struct
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,9 +79,14 @@ def published(name: str) -> str:
 
 def write_checkpoint(folder: Path) -> None:
     """Write config.json and model.safetensors (bfloat16, published names), without any library."""
+    write_folder(folder, CONFIG.read_bytes(), tensors())
+
+
+def write_folder(folder: Path, config: bytes, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Write a checkpoint of these tensors."""
     header: dict[str, Any] = {}
     bodies, offset = [], 0
-    for name, shape in tensors().items():
+    for name, shape in shapes.items():
         body = bfloat16_bits(weight(name, shape)).tobytes()
         ends = [offset, offset + len(body)]
         header[name] = {"dtype": "BF16", "shape": shape, "data_offsets": ends}
@@ -92,7 +98,7 @@ def write_checkpoint(folder: Path) -> None:
     (folder / "model.safetensors").write_bytes(
         struct.pack("<Q", len(head)) + head + b"".join(bodies)
     )
-    (folder / "config.json").write_bytes(CONFIG.read_bytes())
+    (folder / "config.json").write_bytes(config)
 
 
 PictureSpec = tuple[str, int, int]  # name, columns, rows

@@ -1,0 +1,100 @@
+"""What speculation gains on the tiny model, as ratios: python bench/draft.py [--items 64]
+
+Answers with proposals and without take turns, and each pair also in the other order, so that a busy
+machine slows both alike. Tokens a forward need no clock and are exact.
+"""
+
+import argparse
+import random
+import sys
+import zlib
+from pathlib import Path
+
+import mlx.core as mx
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from mlx_gemma4.evaluate import draft_items
+from mlx_gemma4.evaluate.drafter import attach, reply, speeds
+from mlx_gemma4.evaluate.models import OurModel
+from mlx_gemma4.evaluate.tiny.tasks import EXAMINATION, Tasks
+from mlx_gemma4.session.session import Session
+
+
+def main() -> None:
+    """Run from the command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--items", type=int, default=64, help="held-out receipts")
+    parser.add_argument("--timed", type=int, default=8, help="answers of each kind that are timed")
+    options = parser.parse_args()
+    model = OurModel("tiny")
+    attach(model)
+    forwards(model, options.items)
+    for kind in draft_items.TINY:
+        timed(model, kind, options.timed)
+    several_replies(model, "five receipts in one conversation", options.timed)
+    worthless(model)
+    several_replies(model, "a worthless drafter", options.timed)
+
+
+def made(kind: str, number: int) -> tuple[object, bool]:
+    """An item of the tiny model's world, and whether it is asked twice."""
+    return draft_items.TINY[kind](f"bench-{kind}-{number}"), kind == "read again"
+
+
+def forwards(model: OurModel, items: int) -> None:
+    """Tokens a forward with four proposals each time, and by lookup on a second reading."""
+    for kind, draft in (("all lines", 4), ("read again", "lookup")):
+        tokens = passes = 0
+        for number in range(items if draft == 4 else items // 4):
+            stats, _ = reply(model, *made(kind, number), draft)
+            tokens += stats["reply_tokens"]
+            passes += stats["target_forwards"]
+        print(f"{kind}, draft={draft}: {tokens / passes:.2f} tokens a forward", flush=True)
+
+
+def timed(model: OurModel, kind: str, items: int) -> None:
+    """Seconds with `auto` and without, of one kind of work."""
+    for draft in ("auto", "lookup"):
+        seconds = {"off": 0.0, draft: 0.0}
+        for number in range(items):
+            for mode, took, _, _ in speeds(model, *made(kind, 1000 + number), ("off", draft)):
+                seconds[mode] += took
+        print(f"{kind}, draft={draft}: {seconds['off'] / seconds[draft]:.2f} times", flush=True)
+
+
+def several_replies(model: OurModel, name: str, items: int) -> None:
+    """Conversations of five receipts, with `auto` and without, after one that is not counted."""
+    seconds = {"off": 0.0, "auto": 0.0}
+    tokens = 0
+    for number in range(items):
+        for mode in ("off", "auto") if number % 2 else ("auto", "off"):
+            session = Session(model.model, tokenizer=model.tokenizer, draft=mode)
+            tasks = Tasks(zlib.crc32(f"{name}{number}".encode()), EXAMINATION)
+            for _ in range(5):
+                exchange = tasks.asked("lines")[0]
+                session.add_image(exchange.drawing.image, 70)
+                session.add_text(exchange.question)
+                *_, done = session.reply(160, temperature=0.0)
+                drawn = done.stats["reply_tokens"] - 1
+                if number and drawn:
+                    seconds[mode] += drawn / done.stats["tokens_per_second"]
+                    tokens += drawn
+    ratio = seconds["off"] / seconds["auto"]
+    print(f"{name}, draft=auto: {ratio:.2f} times over {tokens / 2:.0f} tokens", flush=True)
+
+
+def worthless(model: OurModel) -> None:
+    """Give the drafter random weights; what was learned of it is forgotten."""
+    drafter = model.model.drafter
+    rng = random.Random(0)
+    for name, value in drafter.tensors().items():
+        if value.ndim == 2:
+            key = mx.random.key(rng.randrange(2**31))
+            noise = mx.random.normal(value.shape, key=key) / value.shape[1] ** 0.5
+            drafter.load_weights([(name, noise.astype(value.dtype))], strict=False)
+    model.model.policies.clear()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,93 @@
+"""`gemma4 bench --draft`: whether proposing tokens pays on this machine, by kind of work.
+
+Every prompt is answered without proposals and with them, in this order and back, with pauses: a
+machine that becomes warm and slow slows both alike.
+"""
+
+import platform
+from collections.abc import Callable
+
+from ..errors import Gemma4Error
+from ..evaluate import draft_items
+from ..evaluate.drafter import MODES, attach, speeds
+from ..evaluate.models import OurModel
+from ..evaluate.parts import Table
+from ..evaluate.question import Choice
+from ..hub.speculation import MeasuredGain
+
+PAUSE = 2.0  # seconds before each answer
+
+Progress = Callable[[str, int, int], None]
+Times = dict[str, dict[str | int, list[tuple[float, float]]]]
+"""Kind of work -> mode -> (seconds a token, tokens a forward) of each answer."""
+
+
+def measure_gain(
+    subject: OurModel,
+    drafter: str | None,
+    rounds: int,
+    progress: Progress,
+    pause: float = PAUSE,
+) -> tuple[MeasuredGain, Table]:
+    """Measure a model with its drafter, if there is one on this machine, and with lookup.
+
+    Args:
+        subject: the model.
+        drafter: the folder or name of a drafter; None for the model's own.
+        rounds: prompts of each kind of work.
+        progress: called with what comes next, how much is done, and how much there is.
+        pause: seconds before each answer.
+
+    Raises:
+        Gemma4Error: the chosen drafter is not there, or the model cannot be loaded.
+    """
+    try:
+        folder = attach(subject, drafter)
+    except Gemma4Error as error:
+        if drafter or error.code != "drafter_missing":
+            raise
+        folder = ""
+    modes = MODES if folder else MODES[::2]
+    items = draft_items.items(Choice(rounds, tiny=subject.is_tiny), subject)
+    times: Times = {}
+    for number, item in enumerate(items):
+        kind, again = str(item.facts["kind"]), bool(item.facts[draft_items.AGAIN])
+        progress(kind, number, len(items))
+        assert item.make is not None, "every item is asked"
+        for mode, seconds, tokens, forwards in speeds(subject, item.make(), again, modes, pause):
+            of = times.setdefault(kind, {}).setdefault(mode, [])
+            of.append((seconds / tokens, tokens / max(1, forwards)))
+    progress("", len(items), len(items))
+    gains: dict[str | int, dict[str, float]] = {
+        mode: {kind: _total(of["off"]) / _total(of[mode]) for kind, of in times.items()}
+        for mode in modes[1:]
+    }
+    rows = [
+        [
+            kind,
+            f"{1 / (_total(of['off']) / len(of['off'])):.1f}",
+            *(f"{gains[mode][kind]:.2f} ({_forward(of[mode])})" for mode in modes[1:]),
+        ]
+        for kind, of in times.items()
+    ]
+    heads = ["kind of work", "tok/s without", *(f"{mode} (a forward)" for mode in modes[1:])]
+    gain = MeasuredGain(platform.node(), folder, gains.get("auto", {}), gains["lookup"])
+    return gain, Table("", heads, rows)
+
+
+def verdict(gain: MeasuredGain) -> str:
+    """What follows from it, in a sentence."""
+    if gain.drafter_pays:
+        return "The drafter pays here: it is used from now on (--draft off leaves it out)."
+    if gain.lookup_is_free:
+        why = "The drafter does not pay here" if gain.drafter else "There is no drafter here"
+        return f"{why}, and lookup costs nothing: lookup is used from now on."
+    return "Proposals do not pay here: none are made (with --drafter and --draft they are)."
+
+
+def _total(answers: list[tuple[float, float]]) -> float:
+    return sum(seconds for seconds, _ in answers)
+
+
+def _forward(answers: list[tuple[float, float]]) -> str:
+    return f"{sum(tokens for _, tokens in answers) / len(answers):.2f}"

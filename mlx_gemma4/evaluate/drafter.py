@@ -1,0 +1,174 @@
+"""How many tokens of a drafter are accepted, and what is gained?
+
+Each prompt is answered without proposals, with those that pay (auto) and by lookup, in that order
+and back, so that a machine that becomes slower slows all alike; and once with `LONGEST` proposals
+at a time, which shows what is accepted by place. Answers are the likeliest, and the same each time.
+"""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..checkpoint.drafter import load_drafter
+from ..errors import Gemma4Error
+from ..events import Done
+from ..generation.drafting import Draft
+from ..generation.policy import LONGEST
+from ..hub import catalog
+from . import draft_items, statistics
+from .models import OurModel, ours
+from .parts import Part, Plot, Point, Table, Words
+from .question import Asked, Choice, Item, Row, Subject
+from .questions import NAMES
+
+MODES: tuple[Draft, ...] = ("off", "auto", "lookup")
+
+
+def attach(model: OurModel, drafter: str | None = None) -> str:
+    """Load the drafter of a model, or the chosen one; return its folder.
+
+    Raises:
+        Gemma4Error: there is none on this machine.
+    """
+    folder = catalog.resolve_drafter(drafter) if drafter else catalog.drafter_of(model.package)
+    if folder is None:
+        raise Gemma4Error(
+            "drafter_missing",
+            "No drafter is installed",
+            f"The catalogue has none of {model.name} on this machine.",
+            "Download it, or name its folder with --drafter.",
+        )
+    if model.model.drafter is None:
+        model.model.attach(load_drafter(folder, model.model))
+    return str(folder)
+
+
+def speeds(
+    model: OurModel, asked: Asked, again: bool, modes: Sequence[Draft], pause: float = 0.0
+) -> Iterator[tuple[Draft, float, int, int]]:
+    """Answer in each mode, and in each once more from the last to the first.
+
+    Yields:
+        mode, seconds from the first token to the last, tokens after the first, and forwards.
+    """
+    for mode in (*modes, *reversed(modes)):
+        time.sleep(pause)
+        stats, _ = reply(model, asked, again, mode)
+        tokens = int(stats["reply_tokens"]) - 1
+        if tokens > 0:
+            seconds = tokens / stats["tokens_per_second"]
+            yield mode, seconds, tokens, int(stats["target_forwards"])
+
+
+def reply(
+    model: OurModel, asked: Asked, again: bool, draft: Draft
+) -> tuple[Mapping[str, float], list[tuple[int, int]]]:
+    """Answer once: the stats, and (proposed, accepted) of each forward."""
+    session = model.session(asked, draft)
+    for _ in range(again):
+        for _ in session.reply(asked.most, temperature=0.0):
+            pass
+        model.add(session, asked)
+    *_, done = session.reply(asked.most, temperature=0.0)
+    assert isinstance(done, Done), "a reply ends with Done"
+    return done.stats, session.cache.drafting.rounds
+
+
+class DrafterQuestion:
+    name = "drafter"
+    about = NAMES["drafter"]
+    sets: Mapping[str, str] = {
+        **{name: "a kind of work" for name in draft_items.KINDS},
+        **{name: "of the tiny model's world" for name in draft_items.TINY},
+    }
+    needs = frozenset({"cache"})
+
+    def __init__(self) -> None:
+        self._drafter: str | None = None
+
+    def items(self, choice: Choice, subject: Subject) -> Sequence[Item]:
+        self._drafter = choice.drafter
+        attach(ours(subject), self._drafter)
+        return draft_items.items(choice, subject)
+
+    def measure(self, subject: Subject, item: Item) -> Mapping[str, Any]:
+        model, again = ours(subject), bool(item.facts[draft_items.AGAIN])
+        attach(model, self._drafter)
+        assert item.make is not None, "every item is asked"
+        asked = item.make()
+        measured: dict[str, Any] = {"seconds": {}, "forwards": {}}
+        for mode, seconds, tokens, forwards in speeds(model, asked, again, MODES):
+            measured["tokens"] = tokens
+            measured["seconds"].setdefault(mode, []).append(seconds)
+            measured["forwards"][mode] = forwards
+        # the last forwards of a reply have room for fewer proposals
+        _, rounds = reply(model, asked, again, LONGEST)
+        measured["accepted"] = [one for drafted, one in rounds if drafted == LONGEST]
+        return measured
+
+    def report(self, rows: Sequence[Row]) -> Sequence[Part]:
+        return report(rows)
+
+
+def report(rows: Sequence[Row]) -> list[Part]:
+    kinds: dict[tuple[str, str], list[Row]] = {}
+    for row in rows:
+        kinds.setdefault((row.subject, str(row.facts["kind"])), []).append(row)
+    places, accepted, lengths = [], dict[str, list[Point]](), dict[str, list[Point]]()
+    gains = []
+    for (subject, kind), of in kinds.items():
+        name = f"{subject}: {kind}" if len({one for one, _ in kinds}) > 1 else kind
+        runs = [np.array(row.measured["accepted"]) for row in of if row.measured["accepted"]]
+        cells = [kind, str(len(of))]
+        for place in range(LONGEST if runs else 0):
+            reached = [int((run >= place).sum()) for run in runs]
+            kept = [int((run > place).sum()) for run in runs]
+            if sum(reached) == 0:
+                break
+            share = statistics.ratio(kept, reached)
+            accepted.setdefault(name, []).append(
+                Point(place + 1, share.value, share.low, share.high)
+            )
+            cells.append(f"{share.value:.2f}")
+            given = [int((1 + np.minimum(run, place + 1)).sum()) for run in runs]
+            rate = statistics.ratio(given, [len(run) for run in runs])
+            lengths.setdefault(name, []).append(Point(place + 1, rate.value, rate.low, rate.high))
+        places.append(cells + [""] * (LONGEST + 2 - len(cells)))
+        timed = [row.measured for row in of if row.measured["seconds"]]
+        if timed:
+            line = [kind]
+            for mode in MODES[1:]:
+                gain = statistics.ratio(
+                    [sum(m["seconds"]["off"]) for m in timed],
+                    [sum(m["seconds"][mode]) for m in timed],
+                )
+                rate = statistics.ratio(
+                    [m["tokens"] for m in timed], [max(1, m["forwards"][mode]) for m in timed]
+                )
+                line += [f"{rate.value:.2f}", f"{gain:.2f}"]
+            gains.append(line)
+    title = "Tokens a second against none proposed, and tokens a forward of the model"
+    heads = ["kind", "auto: a forward", "times as fast", "lookup: a forward", "times as fast"]
+    return [
+        Words(
+            "What is accepted",
+            f"Share of the drafter's tokens that the model drew, of those before which all were, "
+            f"with {LONGEST} proposed at a time.",
+        ),
+        Table("", ["kind", "items", *map(str, range(1, LONGEST + 1))], places),
+        Plot("places", "Accepted tokens by place", "place", "share", accepted, share=True),
+        Plot(
+            "lengths",
+            "Tokens a forward of the model, by how many are proposed",
+            "tokens proposed",
+            "tokens a forward",
+            lengths,
+        ),
+        Words("What is gained", title + "; intervals over the items of each kind."),
+        Table("", heads, gains),
+    ]
+
+
+QUESTION = DrafterQuestion()

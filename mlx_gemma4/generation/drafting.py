@@ -1,0 +1,127 @@
+"""Who proposes in a conversation: the model's drafter, lookup, or both, as a policy chooses."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import mlx.core as mx
+
+from ..errors import Gemma4Error
+from ..limits import SLACK
+from ..model.cache import Cache
+from ..model.drafter import Drafter
+from ..model.gemma4 import Gemma4
+from .lookup import LONG, NOT_AN_ID, Lookup
+from .policy import Forward, Policy
+from .speculate import Place
+
+Draft = Literal["off", "auto", "lookup"] | int
+"""How to speculate: "auto" chooses by what pays, "lookup" does so without the drafter, and a number
+is that many tokens of the drafter each time; 0 is "off"."""
+
+
+def check_draft(draft: Draft, model: Gemma4) -> None:
+    """Raise Gemma4Error if there is no such setting, or no drafter for it."""
+    number = type(draft) is int and 0 <= draft <= SLACK
+    if not number and draft not in ("off", "auto", "lookup"):
+        raise Gemma4Error(
+            "setting_unknown",
+            "The setting draft is not known",
+            f"It is {draft!r}.",
+            f"Use off, auto, lookup, or a number of tokens up to {SLACK}.",
+        )
+    if type(draft) is int and draft and model.drafter is None:
+        raise Gemma4Error(
+            "drafter_missing",
+            "There is no drafter",
+            f"draft is {draft}, and the model was loaded without a drafter.",
+            "Load one with it (drafter=, --drafter), or use lookup.",
+        )
+
+
+class Drafting:
+    """Proposes for one KV cache (`speculate.Proposer`), and counts what came of it.
+
+    Attributes:
+        draft: the setting, 0 for "off".
+        rounds: (tokens that were proposed, those accepted) of each forward since `begin`.
+    """
+
+    rounds: list[tuple[int, int]]
+
+    def __init__(
+        self, model: Gemma4, draft: Draft, clock: Callable[[], float] = time.perf_counter
+    ) -> None:
+        check_draft(draft, model)
+        self._model = model
+        self.draft: Draft = 0 if draft == "off" else draft
+        names = ["repetition", "lookup"] if self.draft in ("auto", "lookup") else []
+        if self.draft == "auto" and model.drafter is not None:
+            names.append("drafter")
+        # conversations with a model learn together
+        self._policy: Policy = model.policies.setdefault(tuple(names), Policy(names))
+        self._clock = clock
+        self._lookup = Lookup() if names else None
+        self._chosen: str | None = None
+        self.begin([])
+
+    def begin(self, rows: Sequence[object]) -> None:
+        """A reply starts after these rows; what is no id is a row of a picture or sound."""
+        self.rounds = []
+        self._before: tuple[float, Forward] | None = None
+        if self._lookup is not None:
+            self._lookup.hold([row if isinstance(row, int) else NOT_AN_ID for row in rows])
+
+    @property
+    def stats(self) -> dict[str, float]:
+        """What was counted of the last reply, as in `Done.stats`."""
+        return {
+            "drafted": sum(drafted for drafted, _ in self.rounds),
+            "accepted": sum(accepted for _, accepted in self.rounds),
+            "target_forwards": len(self.rounds),
+        }
+
+    def propose(self, place: Place, cache: Cache, most: int) -> mx.array | None:
+        """As `speculate.Proposer`."""
+        self._chosen = None
+        drafter: Drafter | None = self._model.drafter
+        if isinstance(self.draft, int):
+            name, count = "drafter", min(self.draft, most)
+        else:
+            found, source = self._looked_up(place, most)
+            offered = [source, "drafter"] if found else ["drafter"]
+            name, count = self._policy.choose(offered, most) or ("", 0)
+        if not count:
+            return None
+        self._chosen = name
+        if name != "drafter":
+            return mx.array(found[:count], mx.uint32)
+        assert drafter is not None
+        return drafter.draft(self._model, cache, place.following, place.hidden, count)
+
+    def observe(self, ids: Sequence[int], drafted: int) -> None:
+        """As `speculate.Proposer`."""
+        accepted, now = len(ids) - 1, self._clock()
+        self.rounds.append((drafted, accepted))
+        if not isinstance(self.draft, int):
+            then, before = self._before or (now, None)
+            self._policy.observe(self._chosen, drafted, accepted, now - then, before)
+        self._before = now, "wide" if drafted else "plain"
+        if self._lookup is not None:
+            self._lookup.add(ids)
+
+    def _looked_up(self, place: Place, most: int) -> tuple[list[int], str]:
+        """What follows the next id, by lookup, and what kind of match that is.
+
+        Where the next id is not computed yet, it is guessed too.
+        """
+        if self._lookup is None:
+            return [], ""
+        if place.known is not None:
+            found, equal = self._lookup.after([place.known], most)
+        else:
+            found, equal = self._lookup.after([], most + 1)
+            found = found[1:]
+        return found, "repetition" if equal >= LONG else "lookup"

@@ -1,0 +1,74 @@
+"""Prompt lookup: what followed, earlier in the conversation, where the last ids were the same.
+
+A document that is quoted, a list that is written again or a picture that is read twice is proposed
+without any weights (https://github.com/apoorvumang/prompt-lookup-decoding). Knows no MLX.
+"""
+
+from collections.abc import Iterable, Sequence
+
+SHORTEST = 3
+"""Ids that must be the same."""
+LONG = 8
+"""So many are more likely a repetition than chance."""
+_LONGEST = 32  # more equal ids make a place no better
+_PLACES = 4  # of the same ids, the latest; they are compared by how many ids before are equal too
+
+NOT_AN_ID = -1
+"""Stands for a row of a picture or sound: it is never matched and never proposed."""
+
+
+class Lookup:
+    """The ids of a conversation so far, with the places of each `SHORTEST` of them in a row."""
+
+    def __init__(self) -> None:
+        self._ids: list[int] = []
+        self._places: dict[tuple[int, ...], list[int]] = {}
+
+    def hold(self, ids: Sequence[int]) -> None:
+        """Hold these ids and no others; only what differs from what was held is read."""
+        pairs = enumerate(zip(self._ids, ids, strict=False))
+        shorter = min(len(self._ids), len(ids))
+        same = next((n for n, (one, other) in pairs if one != other), shorter)
+        del self._ids[same:]  # their places stay, and are found out by comparing
+        self.add(ids[same:])
+
+    def add(self, ids: Iterable[int]) -> None:
+        """Hold more ids."""
+        held = self._ids
+        for token_id in ids:
+            held.append(token_id)
+            last = tuple(held[-SHORTEST:])
+            if len(last) == SHORTEST and NOT_AN_ID not in last:
+                places = self._places.setdefault(last, [])
+                places.append(len(held))
+                del places[:-_PLACES]
+
+    def after(self, known: Sequence[int], most: int) -> tuple[list[int], int]:
+        """What may follow the ids that are held and these, at most so many; often nothing.
+
+        Returns:
+            The ids, and how many ids before them were the same.
+        """
+        ids = [*self._ids[-_LONGEST:], *known]
+        best, place = 0, 0
+        for at in reversed(self._places.get(tuple(ids[-SHORTEST:]), ())):
+            if at < len(self._ids) + len(known) and (equal := self._equal(ids, at)) > best:
+                best, place = equal, at
+        found: list[int] = []
+        if best < SHORTEST:
+            return found, 0
+        while len(found) < most:
+            at = place + len(found) - len(self._ids)  # past the end it repeats itself
+            follows = self._ids[at] if at < 0 else [*known, *found][at]
+            if follows == NOT_AN_ID:
+                break
+            found.append(follows)
+        return found, best
+
+    def _equal(self, ids: Sequence[int], at: int) -> int:
+        """How many ids before a place are the last of `ids`."""
+        before = self._ids[max(0, at - len(ids)) : at]
+        equal = 0
+        while equal < len(before) and before[-1 - equal] == ids[-1 - equal] != NOT_AN_ID:
+            equal += 1
+        return equal

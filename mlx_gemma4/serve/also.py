@@ -1,0 +1,272 @@
+"""One server before several: each request goes to a whole engine on one of several computers.
+
+A conversation stays where its beginning was read; a new one goes where least is done. What a
+computer was asked and has not begun to answer when it leaves is asked elsewhere, and its
+conversations are read again there.
+"""
+
+import asyncio
+import contextlib
+import hashlib
+import json
+import logging
+from collections import Counter, OrderedDict
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx2
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.routing import Route, WebSocketRoute
+from starlette.types import ASGIApp
+from starlette.websockets import WebSocket
+
+from .errors import ApiError
+from .guard import Doors, Guard
+
+log = logging.getLogger(__name__)
+
+KNOWN = 20_000
+"""Beginnings of conversations whose place is remembered."""
+EVERY, FROZEN = 2.0, 15.0
+"""Seconds between two looks at a computer, and in which it must answer one."""
+_LOOK = 0.25  # seconds between two looks whether a client has left
+_FRONT = ("system", "instructions", "tools")
+_HOP = {"connection", "content-length", "date", "host", "keep-alive", "server", "transfer-encoding"}
+_NOT_FORWARDED = _HOP | {"authorization", "origin", "x-api-key", "accept-encoding"}
+
+
+@dataclass(eq=False)
+class EngineHost:
+    """A computer with a whole engine.
+
+    Attributes:
+        name: for people and `/metrics`.
+        url: of its server, as seen from here.
+        busy: requests that it answers now.
+        asked: requests that it was given.
+        gone: why it is not asked any more; empty while it is.
+    """
+
+    name: str
+    url: str
+    busy: int = 0
+    asked: int = 0
+    gone: str = ""
+
+
+@dataclass
+class Placement:
+    """Which computer a request goes to."""
+
+    hosts: Sequence[EngineHost]
+    _places: OrderedDict[str, EngineHost] = field(default_factory=OrderedDict)
+
+    def choose(self, keys: Sequence[str]) -> EngineHost | None:
+        """The computer for a conversation with these beginnings, the shortest first; None: none."""
+        there = [host for host in self.hosts if not host.gone]
+        if not there:
+            return None
+        least = min(there, key=lambda host: (host.busy, host.asked))
+        for key in reversed(keys[:-1]):  # it goes on: its rows are there
+            if (place := self._places.get(key)) in there:
+                return place
+        same = self._places.get(keys[-1]) if keys else None  # asked again, or by somebody else
+        return same if same in there and same is not None and same.busy <= least.busy else least
+
+    def remember(self, keys: Sequence[str], host: EngineHost) -> None:
+        """The conversation with these beginnings is at this computer."""
+        for key in keys:
+            self._places[key] = host
+            self._places.move_to_end(key)
+        while len(self._places) > KNOWN:
+            self._places.popitem(last=False)
+
+
+def beginnings(body: Mapping[str, Any]) -> list[str]:
+    """Digests of a request's beginnings: its head with the first message, with two, and so on.
+
+    Messages of the system count to the head: many conversations share them.
+    """
+    messages = body.get("messages", body.get("input"))
+    if not isinstance(messages, list):
+        messages = [messages]
+    digest = hashlib.sha256(json.dumps([body.get(name) for name in _FRONT]).encode())
+    keys = []
+    for message in messages:
+        digest.update(json.dumps(message, sort_keys=True).encode())
+        role = message.get("role") if isinstance(message, dict) else None
+        if role not in ("system", "developer"):
+            keys.append(digest.hexdigest())
+    return keys
+
+
+class Router:
+    """Passes requests on.
+
+    Args:
+        hosts: the computers.
+    """
+
+    def __init__(self, hosts: Sequence[EngineHost]) -> None:
+        self.hosts = hosts
+        self._placement = Placement(hosts)
+        self._answers: Counter[int] = Counter()
+        self._client = httpx2.AsyncClient(timeout=None, trust_env=False)
+
+    async def watch(self) -> None:
+        """Ask each computer again and again whether it is there; ends when cancelled."""
+        while True:
+            await asyncio.gather(*(self._look(host) for host in self.hosts if not host.gone))
+            await asyncio.sleep(EVERY)
+
+    async def _look(self, host: EngineHost) -> None:
+        try:
+            await self._client.get(f"{host.url}/health", timeout=FROZEN)
+        except httpx2.TransportError as error:
+            self.leave(host, f"{type(error).__name__}: {error}")
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._client.aclose()
+
+    def answered(self, status: int) -> None:
+        """Count an answer."""
+        self._answers[status] += 1
+
+    async def health(self, request: Request) -> Response:
+        """Which computers are there."""
+        states = {host.name: host.gone or "ok" for host in self.hosts}
+        alive = any(not host.gone for host in self.hosts)
+        body = {"status": "ok" if alive else "gone", "hosts": states}
+        return JSONResponse(body, 200 if alive else 503)
+
+    async def metrics(self, request: Request) -> Response:
+        """Counts by host, as Prometheus reads them."""
+        lines = []
+        for name, kind in (("up", "gauge"), ("busy", "gauge"), ("asked", "counter")):
+            lines.append(f"# TYPE gemma4_host_{name} {kind}")
+            for host in self.hosts:
+                value = int(not host.gone) if name == "up" else getattr(host, name)
+                lines.append(f'gemma4_host_{name}{{host="{host.name}"}} {value}')
+        lines.append("# TYPE gemma4_answers counter")
+        lines += [f'gemma4_answers{{status="{n}"}} {c}' for n, c in sorted(self._answers.items())]
+        return PlainTextResponse("\n".join(lines) + "\n")
+
+    async def socket(self, websocket: WebSocket) -> None:
+        """Refuse a WebSocket: it is for one computer."""
+        await websocket.close(1013, "Realtime needs a server without --also.")
+
+    async def forward(self, request: Request) -> Response:
+        """Answer a request by one of the computers."""
+        content = await request.body()
+        keys: list[str] = []
+        if request.method == "POST":
+            with contextlib.suppress(ValueError, AttributeError):
+                keys = beginnings(json.loads(content))
+        failures = []
+        while (host := self._placement.choose(keys)) is not None:
+            self._placement.remember(keys, host)
+            try:
+                return await self._ask(host, request, content)
+            except httpx2.TransportError as error:
+                self.leave(host, f"{type(error).__name__}: {error}")
+                failures.append(f"{host.name}: {host.gone}")
+        causes = "; ".join(failures or [f"{host.name}: {host.gone}" for host in self.hosts])
+        return failed(ApiError(502, f"No computer answers ({causes}).", "host_lost"))
+
+    def leave(self, host: EngineHost, cause: str) -> None:
+        """A computer is not asked any more."""
+        if not host.gone:
+            host.gone = cause
+            log.error("%s is lost: %s", host.name, cause)
+
+    async def _ask(self, host: EngineHost, request: Request, content: bytes) -> Response:
+        headers = [(n, v) for n, v in request.headers.items() if n not in _NOT_FORWARDED]
+        url = f"{host.url}{request.url.path}"
+        if request.url.query:
+            url += f"?{request.url.query}"
+        asked = self._client.build_request(request.method, url, headers=headers, content=content)
+        host.busy += 1
+        host.asked += 1
+        handed_over = False
+        try:
+            response = await unless_lost(host, self._client.send(asked, stream=True), request)
+            kept = {n: v for n, v in response.headers.items() if n not in _HOP}
+            if "text/event-stream" not in response.headers.get("content-type", ""):
+                body = await unless_lost(host, response.aread(), request)
+                return Response(body, response.status_code, kept)
+            handed_over = True
+            return StreamingResponse(self._stream(host, response), response.status_code, kept)
+        finally:
+            if not handed_over:
+                host.busy -= 1
+
+    async def _stream(self, host: EngineHost, response: httpx2.Response) -> AsyncGenerator[bytes]:
+        """The events of an answer; one that breaks off ends with an error, for half is known."""
+        try:
+            pieces = response.aiter_raw()
+            while piece := await unless_lost(host, anext(pieces, b"")):
+                yield piece
+        except httpx2.TransportError as error:
+            self.leave(host, f"{type(error).__name__}: {error}")
+            lost = ApiError(502, f"{host.name} was lost in the answer. Ask again.", "host_lost")
+            yield f"\n\ndata: {json.dumps(lost.body)}\n\n".encode()
+        finally:
+            host.busy -= 1
+            await response.aclose()
+
+
+async def unless_lost(host: EngineHost, work: Any, request: Request | None = None) -> Any:
+    """Wait for work, and cancel it when the computer is gone, or the client."""
+    task = asyncio.ensure_future(work)
+    try:
+        while not (await asyncio.wait([task], timeout=_LOOK))[0]:
+            if host.gone:
+                raise httpx2.ReadError(host.gone)
+            if request is not None and await request.is_disconnected():
+                raise ApiError(499, "The client has left.", "client_left")
+        return task.result()
+    finally:
+        task.cancel()
+
+
+def failed(error: ApiError) -> Response:
+    """An error as a client reads it."""
+    return JSONResponse(error.body, error.status, error.headers)
+
+
+def make_router(router: Router, doors: Doors | None = None) -> ASGIApp:
+    """The application that passes requests on.
+
+    Args:
+        router: that does.
+        doors: who may come in; the engines' own servers let in this computer only.
+    """
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncGenerator[None]:
+        watching = asyncio.ensure_future(router.watch())
+        yield
+        watching.cancel()
+        await router.close()
+
+    async def refused(_: Request, error: Exception) -> Response:
+        assert isinstance(error, ApiError)
+        return failed(error)
+
+    methods = ["GET", "POST"]
+    inner = Starlette(
+        routes=[
+            Route("/health", router.health),
+            Route("/metrics", router.metrics),
+            WebSocketRoute("/{path:path}", router.socket),
+            Route("/{path:path}", router.forward, methods=methods),
+        ],
+        exception_handlers={ApiError: refused},
+        lifespan=lifespan,
+    )
+    return Guard(inner, doors or Doors(), router.answered)

@@ -1,0 +1,101 @@
+"""A part of somebody else's worker: the terminal program lets a server use its own.
+
+One process holds the model. What the server asks goes to the same worker, under names of its own,
+and whoever reads that worker's reports hands over those that are for the server.
+"""
+
+import itertools
+import threading
+from collections.abc import Sequence
+from contextlib import suppress
+
+from ..errors import Gemma4Error
+from ..runtime.client import Client
+from ..runtime.commands import Close, Command, InConversation, Load, Stop
+from ..runtime.reports import Closed, Crashed, Failed, Finished, Loaded, Report
+
+
+class GuestClient(Client):
+    """A client over another one, which it neither starts nor closes.
+
+    Args:
+        host: does the work.
+        loaded: what it has loaded; None while it loads.
+    """
+
+    def __init__(self, host: Client, loaded: Loaded | None = None) -> None:
+        super().__init__()
+        self._host = host
+        self._loaded = loaded
+        self._own: set[int] = set()  # commands of the server's that are not finished
+        self._open: set[str] = set()
+        self._loads: list[int] = []  # loads that wait until the host has loaded
+        self._numbers = itertools.count(-1, -1)  # of what the host is not asked
+        self._sending = threading.RLock()
+
+    def start(self) -> None:
+        """Do nothing: whoever has the host starts it again."""
+
+    def send(self, command: Command) -> int:
+        """Ask for something, as `Client.send` does.
+
+        A `Load` loads nothing: it is answered with what the host has loaded, when it has.
+        """
+        with self._sending:  # no report about it is taken before its number is known
+            if isinstance(command, Load):
+                number = next(self._numbers)
+                self._loads.append(number)
+                self._answer_loads()
+                return number
+            number = self._host.send(command)
+            self._own.add(number)
+            if isinstance(command, Close):
+                self._open.discard(command.conversation)
+            elif isinstance(command, InConversation):
+                self._open.add(command.conversation)
+            return number
+
+    def take(self, reports: Sequence[Report]) -> list[Report]:
+        """Take what is for the server; return the rest, in order."""
+        with self._sending:
+            return [report for report in reports if not self._take(report)]
+
+    def close(self) -> None:
+        """Cancel and close the server's conversations; the host goes on."""
+        with self._sending:
+            with suppress(Gemma4Error):  # the host has ended
+                for name in self._open:
+                    self._own.add(self._host.send(Stop(conversation=name)))
+                    self._own.add(self._host.send(Close(conversation=name)))
+            with self._lock:
+                self._closing = True
+            self._report(Report(None, Closed()))
+
+    def _take(self, report: Report) -> bool:
+        event = report.event
+        if report.command in self._own:
+            if isinstance(event, Finished | Failed):
+                self._own.discard(report.command or 0)
+            if not self._closing:
+                self._report(report)
+            return True
+        if isinstance(event, Loaded):
+            self._loaded = event
+            self._answer_loads()
+        elif isinstance(event, Crashed):
+            self._loaded = None
+            self._open.clear()
+            if not self._closing:
+                self._report(report)
+        return report.command is None and report.conversation in self._open
+
+    def _answer_loads(self) -> None:
+        if self._loaded is None:
+            return
+        for number in self._loads:
+            self._report(Report(number, self._loaded))
+            self._report(Report(number, Finished()))
+        self._loads.clear()
+
+    def _accept(self, number: int, command: Command) -> None:
+        """Nothing comes here: `send` passes all on."""

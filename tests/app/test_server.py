@@ -1,0 +1,97 @@
+"""`/serve`: other programs use the worker of the terminal program."""
+
+import asyncio
+import socket
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from mlx_gemma4.runtime.commands import Load, Open, Reply
+from mlx_gemma4.runtime.reports import Finished, Loaded, Report
+from mlx_gemma4.serve.guest import GuestClient
+from mlx_gemma4.serve.shared import SharedServer
+from mlx_gemma4.testing.scripted_worker import ScriptedWorker
+from tests.app.host import COUNTED, Stage, live, staged
+
+PORT = "serve_port = 0"
+BODY = {"model": "m", "messages": [{"role": "user", "content": "And you?"}]}
+
+
+async def opened(stage: Stage) -> str:
+    """Type /serve, and return where it listens."""
+    stage.app.workspace._make_server = SharedServer
+    stage.app.do("serve")
+    await stage.until(lambda: stage.app.workspace.server)
+    assert stage.app.workspace.server is not None
+    return stage.app.workspace.server.address
+
+
+async def ask(address: str) -> Any:
+    async with httpx2.AsyncClient(timeout=20) as client:
+        answer = await client.post(f"{address}/chat/completions", json=BODY)
+        return answer.json()["choices"][0]["message"]["content"]
+
+
+@live
+async def test_another_program_and_the_person_are_answered_by_one_worker(tmp_path: Path) -> None:
+    async with staged(tmp_path, ["For you.", "For the screen."], settings=PORT) as stage:
+        address = await opened(stage)
+        assert await ask(address) == "For you."
+        assert not stage.app.workspace.conversation.history.turns
+        await stage.ask("Hello")
+        assert "For the screen." in stage.text and "For you." not in stage.text
+        asked = [one for one in stage.engine.accepted if isinstance(one, Open | Reply)]
+        assert len({one.conversation for one in asked}) == 2
+        assert len([one for one in stage.engine.accepted if isinstance(one, Load)]) == 1
+
+
+@live
+async def test_once_more_ends_it_and_the_person_goes_on(tmp_path: Path) -> None:
+    async with staged(tmp_path, settings=PORT) as stage:
+        address = await opened(stage)
+        stage.app.do("serve")
+        await stage.until(lambda: stage.app.workspace.server is None)
+        with pytest.raises(httpx2.TransportError):
+            await ask(address)
+        await stage.ask("Hello")
+
+
+@live
+async def test_an_answer_that_is_drawn_when_it_ends_is_cancelled(tmp_path: Path) -> None:
+    answers = [COUNTED * 20, "Yes."]
+    async with staged(tmp_path, answers, settings=PORT, tokens_per_second=50) as stage:
+        asking = asyncio.ensure_future(ask(await opened(stage)))
+        await stage.until(lambda: any(isinstance(one, Reply) for one in stage.engine.accepted))
+        stage.app.do("serve")
+        with pytest.raises((httpx2.HTTPError, KeyError, ValueError)):  # cut off, or an error
+            await asking
+        await stage.ask("Hello")
+
+
+@live
+async def test_a_port_that_is_taken_is_a_card(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        async with staged(tmp_path, settings=f"serve_port = {port}") as stage:
+            stage.app.workspace._make_server = SharedServer
+            stage.app.do("serve")
+            await stage.until(lambda: "cannot listen" in stage.text)
+            assert stage.app.workspace.server is None
+
+
+def test_a_load_is_answered_with_what_the_host_has_as_soon_as_it_has_it() -> None:
+    with ScriptedWorker() as host:
+        guest = GuestClient(host)
+        number = guest.send(Load("another"))
+        assert guest.read(0) is None
+        loaded = Loaded("tiny", 1.0, 8192, True, True)
+        own = Report(77, loaded)
+        assert guest.take([own]) == [own]  # it is the host's report, too
+        reports = [guest.read(1), guest.read(1)]
+        assert [(r.command, r.event) for r in reports if r is not None] == [
+            (number, loaded),
+            (number, Finished()),
+        ]
+        assert not any(isinstance(one, Load) for one in host.accepted)

@@ -1,0 +1,50 @@
+"""What is no worker, but is started as one: `fake_worker.py KIND [VALUE...] worker`."""
+
+import socket
+import sys
+import time
+from pathlib import Path
+
+from mlx_gemma4.cluster import facts, paths
+from mlx_gemma4.cluster.control import ControlLine
+
+kind = sys.argv[1]
+line = ControlLine(sys.stdin.buffer, sys.stdout.buffer)
+if kind == "end":
+    sys.stderr.write("Something else.\nThe dog has eaten it.\n")
+    sys.exit(3)
+hello = facts.gather().json()
+line.announce()
+if kind == "version":
+    hello[sys.argv[2]] = "0.0.1"
+line.send("hello", hello)
+while (message := line.receive()) is not None:
+    if message[0] == "listen":
+        line.send("listening", paths.listen_once("127.0.0.1"))
+    elif message[0] == "reach":
+        line.send("reached", paths.reach(*message[1:]))
+    elif message[0] == "ring":
+        # takes the place of the right neighbour, and connects to the leader without the nonce
+        (_, leader), (_, own) = message[2]
+        server = socket.create_server(("127.0.0.1", own))
+        while True:
+            try:
+                left = socket.create_connection(("127.0.0.1", leader))
+                break
+            except OSError:
+                time.sleep(0.05)
+        right, _ = server.accept()
+        if sys.argv[2] == "a wrong proof":
+            left.sendall(bytes(32))
+        right.settimeout(1)
+        received = b""
+        while True:
+            line.send("alive")
+            try:
+                piece = right.recv(4096)
+            except TimeoutError:
+                continue
+            if not piece:
+                break
+            received += piece
+            Path(sys.argv[3]).write_bytes(received)

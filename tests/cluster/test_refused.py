@@ -1,0 +1,131 @@
+"""What is refused before any tensor is sent: strangers, other versions, ssh that asks something."""
+
+from __future__ import annotations
+
+import io
+import json
+import shlex
+import socket
+import struct
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import mlx_gemma4
+from mlx_gemma4.cluster import cut, paths, ssh
+from mlx_gemma4.cluster.control import BANNER, ControlLine
+from mlx_gemma4.cluster.hosts import Hosts
+from mlx_gemma4.errors import Gemma4Error
+from mlx_gemma4.testing.doubles import tiny_config
+from tests.cluster.processes import lead
+
+MODULE = "tests.cluster.test_refused"
+FAKE = Path(__file__).with_name("fake_worker.py")
+
+
+def refused(folder: str, *arguments: str) -> dict[str, Any]:
+    """In a leader: the error of a worker that is none."""
+    command = shlex.join([sys.executable, str(FAKE), *arguments])
+    try:
+        mlx_gemma4.load(folder, hosts=Hosts(("local",), command=command, patience=120))
+    except Gemma4Error as error:
+        return {"code": error.code, "title": error.title, "cause": error.cause}
+    return {}
+
+
+@pytest.mark.parametrize("sends", ["nothing", "a wrong proof"])
+def test_a_stranger_in_the_ring_is_refused_before_any_tensor(
+    sends: str, folders: dict[str, str], tmp_path: Path
+) -> None:
+    received = tmp_path / "received"
+    folder = folders["tiny fp32"]
+    result = lead(MODULE, "refused", folder, "stranger", sends, str(received))
+    assert result["code"] == "ring_stranger"
+    assert "No tensor was sent" in result["cause"]
+    # the leader's own proof is all that came
+    assert len(received.read_bytes()) <= 32
+
+
+@pytest.mark.parametrize("what", ["protocol", "version", "mlx"])
+def test_another_version_is_refused_by_name(what: str, folders: dict[str, str]) -> None:
+    result = lead(MODULE, "refused", folders["tiny fp32"], "version", what)
+    names = {"protocol": "the protocol", "version": "mlx-gemma4", "mlx": "MLX"}
+    assert result["code"] == "host_version"
+    assert f"There it is {names[what]} 0.0.1, here {names[what]} " in result["cause"]
+
+
+def test_a_worker_that_ends_at_once_is_an_error_with_what_it_printed(
+    folders: dict[str, str],
+) -> None:
+    result = lead(MODULE, "refused", folders["tiny fp32"], "end")
+    assert (result["code"], result["cause"]) == ("host_unreachable", "The dog has eaten it.")
+
+
+def test_what_a_login_shell_prints_is_passed_over() -> None:
+    reader = io.BytesIO(b"Welcome!\nYou have mail.\n" + BANNER + frame(["hello", {}]))
+    line = ControlLine(reader, io.BytesIO())
+    assert line.find()
+    assert line.receive() == ["hello", {}]
+    assert line.receive() is None
+    assert not ControlLine(io.BytesIO(b"Welcome!\n" * 9000), io.BytesIO()).find()
+
+
+@pytest.mark.parametrize(
+    "data", [b"\xff\xff\xff\xff", b"\0\0\0\x02{}", b"\0\0\0\x02[]", b"\0\0\0\x09[1", b"\0\0"]
+)
+def test_what_is_no_message_ends_the_line(data: bytes) -> None:
+    assert ControlLine(io.BytesIO(data), io.BytesIO()).receive() is None
+
+
+def frame(message: list[Any]) -> bytes:
+    data = json.dumps(message).encode()
+    return struct.pack(">I", len(data)) + data
+
+
+@pytest.mark.parametrize(
+    ("status", "printed", "code", "cause"),
+    [
+        (255, "mac2: Permission denied (publickey,password).", "host_asks_password", "password"),
+        (255, "Host key verification failed.", "host_key_unknown", "host key"),
+        (255, "ssh: Could not resolve hostname mac2: Name or service not known",
+         "host_unreachable", "Nothing in the network"),
+        (255, "ssh: connect to host mac2 port 22: Connection refused", "host_unreachable",
+         "does not accept ssh"),
+        (255, "ssh: connect to host mac2 port 22: Operation timed out", "host_unreachable",
+         "does not answer"),
+        (127, "", "host_without_gemma4", "not in its PATH"),
+        (1, "Something else.\nLast line", "host_unreachable", "Last line."),
+    ],
+)  # fmt: skip
+def test_each_failure_of_ssh_is_one_clear_line(
+    status: int, printed: str, code: str, cause: str
+) -> None:
+    error = ssh.failure("mac2", status, printed)
+    assert (error.code, error.facts) == (code, {"host": "mac2"})
+    assert cause in error.cause
+    assert "\n" not in str(error)
+    assert "mac2" in str(error)
+
+
+@pytest.mark.parametrize("names", ["", "-oProxyCommand=x", "a,,b", "a,b,c", "a b"])
+def test_hosts_that_cannot_be_are_refused(names: str) -> None:
+    with pytest.raises(Gemma4Error, match="The hosts are not understood"):
+        Hosts.read(names)
+
+
+@pytest.mark.parametrize("stops", [(0,), (6,), (7,), (), (2, 4), (-1,)])
+def test_a_cut_that_leaves_somebody_nothing_is_refused(stops: tuple[int, ...]) -> None:
+    with pytest.raises(Gemma4Error, match="cannot be cut there"):
+        cut.at(stops, tiny_config(), 2)
+
+
+def test_a_port_that_nobody_listens_at_is_not_reached() -> None:
+    port = paths.listen_once("127.0.0.1")
+    assert paths.reach("127.0.0.1", port) == ""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        closed = server.getsockname()[1]
+    assert "refused" in paths.reach("127.0.0.1", closed)
+    assert paths.interface("127.0.0.1") in ("lo", "lo0")
+    assert paths.interface("192.0.2.1") == ""

@@ -1,0 +1,56 @@
+"""What `gemma4 serve --print-config` prints, and the page that is made of it."""
+
+import json
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from docs.update import block_updated
+from mlx_gemma4 import cli
+from mlx_gemma4.serve.client_settings import CLIENTS
+
+PAGE = Path(__file__).parents[2] / "docs" / "serve.md"
+
+
+def printed(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    assert cli.main(["serve", "--print-config", *arguments]) == 0
+    return capsys.readouterr().out
+
+
+def test_the_settings_have_the_address_the_model_and_the_key(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    chosen = ("--port", "9", "--model", "google/gemma-4-12B-it", "--api-key", "k&y")
+    settings = json.loads(printed(capsys, "opencode", *chosen))
+    assert settings["model"] == "gemma/gemma-4-12B-it"
+    options = {"baseURL": "http://127.0.0.1:9/v1", "apiKey": "k&y"}
+    assert settings["provider"]["gemma"]["options"] == options
+    codex = tomllib.loads(printed(capsys, "codex", *chosen))
+    assert codex["model_providers"]["gemma"]["base_url"] == "http://127.0.0.1:9/v1"
+    assert codex["model_providers"]["gemma"]["wire_api"] == "responses"
+    assert "ws://127.0.0.1:9/v1/realtime" in printed(capsys, "pipecat", *chosen)
+    assert 'https://localhost:9"' in printed(
+        capsys, "claude-code", "--port", "9", "--host", "localhost", "--certificate", "a.pem"
+    )
+    provider = json.loads(printed(capsys, "pi"))["providers"]["gemma"]
+    assert (provider["apiKey"], provider["models"][0]["id"]) == ("none", "tiny")
+
+
+def test_no_placeholder_is_left_in_any_settings(capsys: pytest.CaptureFixture[str]) -> None:
+    for name in CLIENTS:
+        text = printed(capsys, name)
+        assert text.strip()
+        assert not any(word in text for word in ("{root}", "{ws}", "{key}", "{model}"))
+
+
+def test_an_unknown_program_is_refused_with_those_that_are_known(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert cli.main(["serve", "--print-config", "emacs"]) == 2
+    assert "claude-code" in capsys.readouterr().err
+
+
+def test_the_page_is_made_of_the_same_table() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    assert block_updated(page, "clients") == page

@@ -1,0 +1,95 @@
+"""The policy against simulated machines: seconds are what they are told to be."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mlx_gemma4.generation.policy import LONGEST, Forward, Policy
+
+
+class Machine:
+    """Gives tokens, as a model and a drafter of fixed skill would, and counts seconds."""
+
+    def __init__(self, chance: float, draft: float, row: float = 0.1, noise: float = 0.0) -> None:
+        """A forward takes 1 second and `row` for each row more; a draft takes `draft`."""
+        self.chance, self.draft, self.row, self.noise = chance, draft, row, noise
+        self.now, self.given = 0.0, 0
+        self.rng = np.random.default_rng(0)
+        self.policy = Policy(["drafter"])
+        self.counts: list[int] = []
+
+    def reply(self, tokens: int) -> float:
+        """Draw so many tokens; tokens a second."""
+        began, given = self.now, 0
+        before: Forward | None = None
+        while given < tokens:
+            chosen = self.policy.choose(["drafter"], tokens - given)
+            name, count = chosen or (None, 0)
+            accepted = 0
+            while accepted < count and self.rng.random() < self.chance:
+                accepted += 1
+            seconds = 1 + count * (self.row + self.draft)
+            seconds *= 1 + self.noise * self.rng.standard_normal()
+            self.now += seconds
+            # a plain forward is under way while the one before it is handled
+            seen = seconds + (before == "plain") - (count == 0)
+            self.policy.observe(name, count, accepted, seen, before)
+            before = "wide" if count else "plain"
+            self.counts.append(count)
+            given += accepted + 1
+        return given / (self.now - began)
+
+
+def test_a_good_drafter_is_used_at_full_length() -> None:
+    machine = Machine(chance=0.97, draft=0.05)
+    machine.reply(100)
+    assert machine.reply(400) > 3  # six of seven in 1.9 s
+    assert sorted(machine.counts[-60:])[30] == LONGEST
+
+
+def test_a_bad_drafter_costs_less_than_a_twentieth() -> None:
+    for noise in (0.0, 0.2):
+        machine = Machine(chance=0.02, draft=0.3, noise=noise)
+        machine.reply(60)
+        rates = [machine.reply(100) for _ in range(5)]
+        assert np.mean(rates) > 0.95
+
+
+def test_a_slow_drafter_that_is_often_right_is_left_alone() -> None:
+    machine = Machine(chance=0.8, draft=1.5)
+    machine.reply(60)
+    assert machine.reply(500) > 0.95
+
+
+def test_a_drafter_that_is_right_about_half_the_time_proposes_little() -> None:
+    machine = Machine(chance=0.55, draft=0.05)
+    machine.reply(100)
+    rate = machine.reply(600)
+    assert rate > 1.2
+    assert 1 <= np.mean([count for count in machine.counts[-150:] if count]) <= 3.5
+
+
+def test_a_change_of_the_text_is_noticed_both_ways() -> None:
+    machine = Machine(chance=0.95, draft=0.1)
+    machine.reply(300)
+    machine.chance = 0.05
+    machine.reply(60)
+    assert machine.reply(400) > 0.93
+    machine.chance = 0.95
+    machine.reply(300)
+    assert machine.reply(300) > 2
+
+
+def test_a_machine_that_slows_down_under_wide_forwards_is_noticed() -> None:
+    machine = Machine(chance=0.9, draft=0.05)
+    machine.reply(300)
+    machine.row = 2.0
+    machine.reply(100)
+    assert machine.reply(400) > 0.93
+
+
+def test_no_more_is_proposed_than_there_is_room_for() -> None:
+    policy = Policy(["drafter"])
+    assert policy.choose(["drafter"], 2) == ("drafter", 2)
+    assert policy.choose(["drafter"], 0) is None
+    assert policy.choose([], 9) is None

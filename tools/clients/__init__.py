@@ -1,0 +1,1 @@
+"""Programs of others against the server with the tiny model: `make clients`."""
