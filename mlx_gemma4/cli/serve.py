@@ -127,8 +127,7 @@ def _serve(options: argparse.Namespace) -> None:
         return
     if options.certificate or options.key:
         certificate.check(options.certificate, options.key)
-    if options.model is None:
-        tell("No --model given: this is the tiny demonstration model, not Gemma.")
+    model = shared.model_of(options)
     log = Path(options.log) if options.log else None
     logging.basicConfig(
         filename=log, level=logging.INFO if log else logging.ERROR,
@@ -137,7 +136,7 @@ def _serve(options: argparse.Namespace) -> None:
     if log is None:  # errors that matter are printed, or answered
         logging.getLogger("uvicorn").setLevel(logging.CRITICAL)
     settings = EngineOptions(
-        model=str(options.model or catalog.DEMONSTRATION),
+        model=model,
         slots=options.slots,
         force=options.force,
         fetches=options.fetch,
@@ -161,7 +160,7 @@ def _print_settings(options: argparse.Namespace, host: str) -> None:
     scheme = "https" if options.certificate else "http"
     host = {"0.0.0.0": LOOPBACK[0], "::": "::1"}.get(host, host)  # any address is none to go to
     root = f"{scheme}://{f'[{host}]' if ':' in host else host}:{options.port}"
-    model = Path(str(options.model or catalog.DEMONSTRATION)).name
+    model = Path(str(options.model or catalog.default())).name
     text = settings_text(options.print_config, root, model, options.api_key or "")
     tell(f"{filled(CLIENTS[options.print_config].place, root, model)}:\n")
     put(text)
