@@ -202,9 +202,9 @@ def test_a_browser_brings_its_key_as_a_subprotocol() -> None:
                     pass
 
 
-@pytest.mark.parametrize("message", ["no json", "[" * 100_000, '"text"', "{}"])
+@pytest.mark.parametrize("message", ["no json", "[" * 100_000, '"text"', "{}", b"\x00\x01"])
 def test_what_is_no_event_is_an_error_and_the_session_goes_on(
-    server: httpx2.Client, message: str
+    server: httpx2.Client, message: str | bytes
 ) -> None:
     with call(server) as one:
         one.socket.send(message)

@@ -100,11 +100,8 @@ class RealtimeConnection:
         self._flush()
         others = [asyncio.create_task(work()) for work in (self._send, self._speak)]
         try:
-            while True:
-                message = await self._socket.receive_text()
-                await self._take(message)
-        except (WebSocketDisconnect, KeyError):  # KeyError: starlette, where it was no text
-            pass
+            while (message := await self._socket.receive())["type"] != "websocket.disconnect":
+                await self._take(message.get("text") or "")
         finally:
             if self._quiet is not None:
                 self._quiet.cancel()
