@@ -14,12 +14,10 @@ from textual.screen import Screen
 from mlx_gemma4.runtime.client import Client
 from mlx_gemma4.runtime.reports import Failed, Report
 
-from . import commands, messages
+from . import commands, messages, offers
 from .conversation.store import ConversationStore
 from .devices.system import Devices
-from .jobs import ConversionJob, DownloadJob
 from .keys import NO_KEY, everywhere
-from .models_list import target
 from .report_reader import ReportReader
 from .screens.chat import ChatScreen
 from .screens.doctor import DoctorScreen
@@ -27,10 +25,12 @@ from .screens.help import HelpScreen
 from .screens.log import LogScreen
 from .screens.models import ModelsScreen
 from .screens.page import PageScreen
+from .screens.quitting import QuitScreen
 from .screens.sessions import SessionsScreen
 from .screens.settings import SettingsScreen
+from .screens.voices import VoicesScreen
 from .server import MakeServer
-from .state import Problem
+from .state import Download, Problem
 from .widgets.footer import Footer
 from .workspace import Workspace
 
@@ -44,6 +44,7 @@ SCREENS: dict[str, type[PageScreen]] = {
     "resume": SessionsScreen,
     "model": ModelsScreen,
     "settings": SettingsScreen,
+    "voices": VoicesScreen,
     "doctor": DoctorScreen,
     "log": LogScreen,
     "help": HelpScreen,
@@ -87,6 +88,8 @@ class TerminalApp(App[None]):
         self.use_keys()
         self.chat = ChatScreen(self.workspace)
         self.push_screen(self.chat)
+        if (left := self.workspace.interrupted) is not None:
+            self.post_message(messages.StartJob(*left))
         self._reader = ReportReader(self.workspace.client, self._take, self._unread)
         # Else the terminal stays as it is now. SIGHUP keeps its default: there is no terminal left,
         # and Textual's thread that reads it would go on for ever.
@@ -107,7 +110,7 @@ class TerminalApp(App[None]):
         elif name == "palette":
             self.action_command_palette()
         elif name == "quit":
-            self.exit()
+            self._quit()
         elif name == "theme":
             other = {"dark": "light", "light": "dark"}[self.workspace.settings.theme]
             try:
@@ -119,13 +122,22 @@ class TerminalApp(App[None]):
             self._back_to_chat()
             self.chat.do(name, argument)
 
+    def _quit(self) -> None:
+        """End the program; while a model is on its way, ask first."""
+        job = self.workspace.job
+        if job is None:
+            self.exit()
+        elif not isinstance(self.screen, QuitScreen):
+            self.push_screen(QuitScreen(job.at), lambda quits: self.exit() if quits else None)
+
     def action_do(self, name: str) -> None:
         self.do(name)
 
     def action_ask_quit(self) -> None:
         now = time.monotonic()
         if now - self._asked < AGAIN:
-            self.exit()
+            self._quit()
+            return
         self._asked = now
         self.notify("Press Ctrl+C again to quit.", timeout=AGAIN)
 
@@ -152,35 +164,37 @@ class TerminalApp(App[None]):
         self.theme = THEMES[self.workspace.settings.theme]
 
     def on_start_job(self, message: messages.StartJob) -> None:
+        if self.workspace.job is not None:
+            self.notify("One model comes at a time.")
+            return
 
-        def report(line: str | None) -> None:
-            self.post_message(messages.JobProgress(line))
+        def tell(at: Download | None) -> None:
+            with contextlib.suppress(RuntimeError):  # the program has ended
+                self.post_message(messages.JobChanged(ended=at is None))
 
-        choice = message.choice
-        if choice.recipe:
-            name, recipe = choice.name, choice.recipe
-            self.workspace.job = ConversionJob(name, recipe, target(choice), report)
-        else:
-            self.workspace.job = DownloadJob(choice.name, report)
+        self.chat.works("job")
+        try:
+            self.workspace.bring(message.model, message.recipe, tell)
+        except OSError as error:
+            self.chat.problem(Problem.of(error, "job"))
+        self._show_job()
 
-    def on_job_progress(self, message: messages.JobProgress) -> None:
-        job = self.workspace.job
-        if message.line is None:
-            self.workspace.job = None
-        if isinstance(self.screen, ModelsScreen):
-            self.screen.show_progress(message.line)
-        if message.line is None and job is not None:
-            if job.succeeded:
-                self.chat.works("job")
-                self.notify(job.ready)
-            elif job.lines:
-                cause, remedy = " ".join(job.lines[-3:]), "F2 resumes it."
-                problem = Problem("download_failed", job.failed, cause, remedy, source="job")
-                self.chat.problem(problem)
+    def on_job_changed(self, message: messages.JobChanged) -> None:
+        job = self.workspace.job_ended() if message.ended else None
+        self._show_job()
+        if job is not None and job.folder:
+            self.chat.problem(offers.ready(job.name))
+        elif job is not None and job.problem is not None:
+            self.chat.problem(job.problem)
+
+    def _show_job(self) -> None:
+        """Show on every screen how far the model is that is on its way."""
+        self.chat.draw_lines()
+        for screen in self.screen_stack:
+            if isinstance(screen, PageScreen) and screen.is_mounted:
+                screen.job_changed()
 
     async def on_unmount(self) -> None:
-        if self.workspace.job is not None:
-            self.workspace.job.stop()
         self.chat.close()
         self.workspace.close()
         self.workspace.client.close()

@@ -1,154 +1,98 @@
-"""Work on a model that goes on while the program is used: a download, or a conversion.
+"""A model that is on its way here while the program is used: `gemma4 get` in a process of its own.
 
-Both report their progress from a thread, a line at a time, and None at the end. One that was
-stopped resumes where it was when it is started again. Knows nothing of Textual.
+It reports its progress from a thread, and None at the end. One that was stopped resumes where it
+was when it is started again. Knows nothing of Textual.
 """
 
 import contextlib
-import os
-import pty
-import re
+import json
 import signal
 import subprocess
-import threading
-from collections.abc import Callable
-from pathlib import Path
-from typing import Protocol
+from collections.abc import Callable, Mapping
+from typing import Any
 
-from mlx_gemma4.hub import catalog
 from mlx_gemma4.hub.progress import Progress
 from mlx_gemma4.runtime.reports import Failed
 from mlx_gemma4.runtime.threads import start_thread
 
 from .devices.machine import GEMMA4
+from .state import Download, Problem
 
-_SEQUENCES = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
-KEPT = 12
-"""Lines that are kept, for the error at the end."""
-
-Tell = Callable[[str | None], object]
+Tell = Callable[[Download | None], object]
 
 
-class Job(Protocol):
-    """One of them.
+class GetJob:
+    """The way of one model to this machine.
+
+    Args:
+        name: a package of the Hub.
+        recipe: of the conversion; empty for the recommended one, or where there is none.
+        tell: called, from a thread, with how far it is; at the end with None.
 
     Attributes:
-        lines: the last ones: how far it is, or why it failed.
-        ready: what to say where it has succeeded.
-        failed: what to say where it has not.
+        at: how far it is.
+        folder: where the model is; empty until it is whole.
+        problem: why it ended without one; None where it was stopped, or has not ended.
+        closing: the program ends.
     """
 
-    lines: list[str]
-    ready: str
-    failed: str
-
-    @property
-    def succeeded(self) -> bool:
-        """Whether it has ended well."""
-
-    def stop(self) -> None:
-        """Stop it; what has come stays."""
-
-
-class DownloadJob:
-    """The download of a model that is used as the Hub has it.
-
-    Args:
-        source: a package of the catalogue that is on the Hub.
-        tell: called, from the thread, with each line; at the end with None.
-    """
-
-    def __init__(self, source: str, tell: Tell) -> None:
-        self.source = source
-        self.lines: list[str] = []
-        self.succeeded = False
-        self.ready = f"{source} is ready, in F2."
-        self.failed = f"{source} was not downloaded"
+    def __init__(self, name: str, recipe: str, tell: Tell) -> None:
+        self.name = name
+        self.at = Download(name)
+        self.folder = ""
+        self.problem: Problem | None = None
+        self.closing = self._stopped = False
         self._tell = tell
-        self._stopping = threading.Event()
-        start_thread(self._run, "download", self._fail)
-
-    def stop(self) -> None:
-        """Stop it; what has come stays."""
-        self._stopping.set()
-
-    def _run(self) -> None:
-        from mlx_gemma4.hub import hub
-
-        package = catalog.packages()[self.source]
-        repo, revision = str(package.repo), str(package.revision)
-        found = hub.look_up(repo, revision)
-        self.succeeded = (
-            hub.download(found, revision, self._report, self._stopping.is_set) is not None
-        )
-        self._tell(None)
-
-    def _fail(self, failed: Failed) -> None:
-        self.lines = [f"{failed.title}.", failed.cause, failed.remedy]
-        self._tell(None)
-
-    def _report(self, progress: Progress) -> None:
-        line = f"Downloaded {progress.told}"
-        if self.lines != [line]:
-            self.lines = [line]
-            self._tell(line)
-
-
-class ConversionJob:
-    """`gemma4 convert` as a process of its own.
-
-    It prints its progress on a terminal only, so it gets one (a pseudo-terminal).
-
-    Args:
-        source: a name of the catalogue.
-        recipe: how many bits for what.
-        target: the folder to write.
-        tell: called, from a thread, with each line; at the end with None.
-    """
-
-    def __init__(self, source: str, recipe: str, target: Path, tell: Tell) -> None:
-        self.source = source
-        self.ready = f"{source} is ready: {target.name}, in F2."
-        self.failed = f"{source} was not converted"
-        self.lines: list[str] = []
-        self._tell = tell
-        target.parent.mkdir(parents=True, exist_ok=True)
-        ours, theirs = pty.openpty()
-        command = [*GEMMA4, "convert", source, "--recipe", recipe, "-o", str(target)]
+        own = ["--recipe", recipe] if recipe else []
         self._process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=theirs
+            [*GEMMA4, "get", name, "--yes", "--json", *own],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,  # Ctrl+C in the terminal is for the program
         )
-        os.close(theirs)
-        start_thread(lambda: self._read(ours), "conversion", self._fail)
-
-    @property
-    def succeeded(self) -> bool:
-        """Whether it has ended well."""
-        return self._process.poll() == 0
+        start_thread(self._read, "download", self._fail)
 
     def stop(self) -> None:
-        """Stop it; what was downloaded stays."""
+        """Stop it; what has come stays."""
+        self._stopped = True
         with contextlib.suppress(ProcessLookupError):
             self._process.send_signal(signal.SIGINT)
 
-    def _read(self, terminal: int) -> None:
-        rest = ""
-        with contextlib.suppress(OSError):  # how the end of a pseudo-terminal is told
-            while chunk := os.read(terminal, 4096):
-                rest += chunk.decode(errors="replace")
-                *whole, rest = re.split(r"[\r\n]+", rest)
-                for line in [*whole, rest]:
-                    self._line(line)
-        os.close(terminal)
-        self._process.wait()
+    def close(self) -> None:
+        """Stop it because the program ends: the next start goes on with it."""
+        self.closing = True
+        self.stop()
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        with self._process.stdout as lines:
+            for line in lines:
+                with contextlib.suppress(ValueError):
+                    self._take(json.loads(line))
+        status = self._process.wait()
+        if not self.folder and not self._stopped and self.problem is None:
+            self._ended(f"gemma4 get ended with status {status}.", "Try it again: what came stays.")
         self._tell(None)
+
+    def _take(self, line: Mapping[str, Any]) -> None:
+        """Take what `gemma4 get --json` prints: a plan, progress, and a folder or an error."""
+        if plan := line.get("plan"):
+            self.at = Download(self.name, "starting", Progress(plan["held"], plan["download"], 0.0))
+        elif stage := line.get("stage"):
+            self.at = Download(self.name, stage, Progress(**line["download"]), line["share"])
+        elif error := line.get("error"):
+            title = f"{self.name} did not come: {error['title']}"
+            self.problem = Problem(
+                error["code"], title, error["cause"], error["remedy"], source="job"
+            )
+        self.folder = line.get("folder", "")
+        self._tell(self.at)
 
     def _fail(self, failed: Failed) -> None:
-        self.lines = [*self.lines, failed.cause]
+        self._ended(failed.cause, failed.remedy)
         self._tell(None)
 
-    def _line(self, line: str) -> None:
-        words = _SEQUENCES.sub("", line).strip()
-        if words and self.lines[-1:] != [words]:
-            self.lines = [*self.lines, words][-KEPT:]
-            self._tell(words)
+    def _ended(self, cause: str, remedy: str) -> None:
+        title = f"{self.name} did not come"
+        self.problem = Problem("download_failed", title, cause, remedy, source="job")

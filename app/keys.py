@@ -6,7 +6,7 @@ from . import commands
 
 NO_KEY = "f63"
 """Stands for a command without a key: no keyboard has it."""
-PAGES = ("resume", "model", "settings", "doctor", "log", "help")
+PAGES = ("resume", "model", "settings", "voices", "doctor", "log", "help")
 """Commands that open a page."""
 EVERYWHERE = (*PAGES, "palette", "quit")
 """Commands that any screen has."""

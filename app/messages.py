@@ -6,7 +6,6 @@ from mlx_gemma4.runtime.reports import Report
 
 from .devices.recording import VoiceEvent
 from .devices.screen_watcher import ScreenChanged, WatchFailed
-from .models_list import ModelChoice
 from .state import Problem
 
 
@@ -34,12 +33,12 @@ class DeviceEvent(Message):
         self.event = event
 
 
-class JobProgress(Message):
-    """A line of a download or a conversion; None at its end."""
+class JobChanged(Message):
+    """A model that is on its way has come further, or has ended."""
 
-    def __init__(self, line: str | None) -> None:
+    def __init__(self, ended: bool) -> None:
         super().__init__()
-        self.line = line
+        self.ended = ended
 
 
 class SpeechChanged(Message):
@@ -55,11 +54,11 @@ class RunCommand(Message):
 
 
 class StartJob(Message):
-    """A model is to be downloaded or converted."""
+    """A model is to be brought here; an empty recipe is the recommended one."""
 
-    def __init__(self, choice: ModelChoice) -> None:
+    def __init__(self, model: str, recipe: str = "") -> None:
         super().__init__()
-        self.choice = choice
+        self.model, self.recipe = model, recipe
 
 
 class ShowProblem(Message):

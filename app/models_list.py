@@ -1,22 +1,25 @@
-"""The models of the catalogue and those that were converted, and how they fit.
+"""The models on this machine and those of the catalogue, how they fit, and which is recommended.
 
 Everything here reads files: not in the interface. Only `looked_up` asks the network.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import platformdirs
-
 from mlx_gemma4.checkpoint.recipes import RECIPES
 from mlx_gemma4.errors import Gemma4Error
-from mlx_gemma4.footprint import estimate, summary
+from mlx_gemma4.footprint import estimate, recommend, summary
 from mlx_gemma4.footprint.estimate import Machine
 from mlx_gemma4.footprint.summary import Outline
-from mlx_gemma4.hub import catalog, disk, installed_adapters
+from mlx_gemma4.hub import catalog, disk, installed, installed_adapters
+from mlx_gemma4.hub.catalog import Package
+from mlx_gemma4.hub.installed import InstalledModel
 
 CONTEXT = 32_768
 """Tokens of the conversation that the fit is shown for."""
+BARELY = 0.9
+"""Share of the memory from which on such a conversation fits barely."""
 
 
 @dataclass(frozen=True)
@@ -24,66 +27,68 @@ class ModelChoice:
     """A model.
 
     Attributes:
-        name: for loading it, or converting it.
+        name: for loading it, or getting it.
         label: as it is shown.
         about: what it is, in a line.
         here: it is on this machine, and can be loaded.
+        folder: where it is; None where it is not here.
+        license: its SPDX name; empty where it is not known.
         recipe: by which it would be converted; empty where it is taken as it is.
-        download: bytes of the checkpoint that is converted; 0 where that is not known.
+        download: bytes that come over the network; 0 where that is not known.
         weights: bytes of it in memory, after converting; 0 where nothing is known.
         context: tokens of the conversation that `total` is for: CONTEXT, or all that it can hold.
         total: bytes of the weights and of such a conversation.
         most: the longest conversation that fits, in tokens; None where the machine is not known.
+        budget: bytes that a model may take here; 0 where that is not known.
+        recommended: it is what `gemma4 get` would bring.
     """
 
     name: str
     label: str
     about: str
     here: bool
+    folder: Path | None = None
+    license: str = ""
     recipe: str = ""
     download: int = 0
     weights: int = 0
     context: int = 0
     total: int = 0
     most: int | None = None
+    budget: int = 0
+    recommended: bool = False
 
-
-def folder() -> Path:
-    """Say where converted models go."""
-    return platformdirs.user_data_path("mlx-gemma4", appauthor=False) / "models"
-
-
-def target(choice: ModelChoice) -> Path:
-    """Say where a model would be converted to."""
-    return folder() / f"{choice.name.split('/')[-1]}-{choice.recipe}"
+    @property
+    def barely(self) -> bool:
+        """Whether it fits, and leaves little room."""
+        return bool(self.most) and self.total > BARELY * self.budget
 
 
 def free(choice: ModelChoice) -> int:
     """Bytes that are free on the disk where a model would go."""
     if choice.recipe:
-        return disk.free(folder())
+        return disk.free(installed.folder())
     from mlx_gemma4.hub import cache
 
     return disk.free(cache.blob(choice.name, "").parent)
 
 
 def choices(machine: Machine | None) -> list[ModelChoice]:
-    """Give all of them: what is here, then what can be downloaded."""
-    found = []
-    for name, package in catalog.packages().items():
-        if package.kind == "model":
-            found.append(_choice(name, name, package.title, package.recipe or "", machine))
-    if folder().is_dir():
-        for path in sorted(folder().iterdir()):
-            if (path / "config.json").is_file():
-                found.append(_choice(str(path), path.name, f"Converted, in {path}", "", machine))
+    """Give all of them: what is here, then what can be brought."""
+    made = list(installed.made())
+    sources = {model.source for model in made}
+    packages = [one for one in catalog.packages().values() if one.kind == "model"]
+    listed = [_made(model, machine) for model in made]
     for name in installed_adapters.names():
         if base := installed_adapters.base_of(name):
-            label = f"{base}:{name}"
-            found.append(
-                _choice(label, label, f"{base} with an adapter that was trained", "", machine)
-            )
-    return sorted(found, key=lambda one: not one.here)
+            listed.append(_adapted(f"{base}:{name}", base, machine))
+    listed += [_packaged(one, machine) for one in packages if one.repo not in sources]
+    return sorted(listed, key=lambda one: not one.here)
+
+
+def usual(machine: Machine | None) -> ModelChoice:
+    """Give the model that the program is made for, as it would be brought."""
+    return _packaged(catalog.packages()[catalog.USUAL], machine)
 
 
 def looked_up(choice: ModelChoice, machine: Machine | None) -> ModelChoice:
@@ -95,26 +100,76 @@ def looked_up(choice: ModelChoice, machine: Machine | None) -> ModelChoice:
     return _fitted(choice, summary.of(choice.name), machine)
 
 
-def _choice(name: str, label: str, about: str, recipe: str, machine: Machine | None) -> ModelChoice:
+def _made(model: InstalledModel, machine: Machine | None) -> ModelChoice:
+    """Describe a model that was made or brought here."""
+    package = catalog.package_of(model.folder)
+    how = f" as {model.recipe}" if model.recipe else ""
+    about = f"{package.title if package else model.source}{how}"
+    choice = ModelChoice(
+        _name(model), model.name, about, True, model.folder, package.license if package else ""
+    )
+    return _known(choice, machine, lambda: summary.of_folder(model.folder))
+
+
+def _name(model: InstalledModel) -> str:
+    """The shortest lasting name: of the package, where that means this folder."""
+    package = next((p for p in catalog.packages().values() if p.repo == model.source), None)
+    if package is not None and catalog.resolve(package.name) == model.folder:
+        return package.name
+    return model.name
+
+
+def _packaged(package: Package, machine: Machine | None) -> ModelChoice:
+    """Describe a package that ships, is in the Hub's cache, or can be brought."""
     try:
-        catalog.resolve(name)
-        here = True
+        folder = catalog.resolve(package.name)
     except Gemma4Error:
-        here = False
-    package = catalog.packages().get(name)
-    download = package.bytes or 0 if package is not None else 0
-    choice = ModelChoice(name, label, about, here, recipe, download)
-    if not here and (package is None or package.architecture is None):
+        folder = None
+    choice = ModelChoice(
+        package.name,
+        package.name,
+        package.title,
+        folder is not None,
+        folder if package.path is None else None,  # what ships needs no place
+        package.license,
+        "" if folder else package.recipe or "",
+        0 if folder else package.bytes or 0,
+        recommended=package.name == catalog.USUAL,
+    )
+    if folder is None and package.architecture is None:
         return choice
+    if folder is not None:
+        return _known(choice, machine, lambda: summary.of_folder(folder))
+    return _known(choice, machine, lambda: summary.of(package.name))
+
+
+def _adapted(name: str, base: str, machine: Machine | None) -> ModelChoice:
+    """Describe a model with an installed adapter (`gemma4 tune --install`)."""
     try:
-        return _fitted(choice, summary.of(name), machine)
+        folder = catalog.resolve(base)
     except Gemma4Error as error:
-        return replace(choice, about=f"{about}. {error.cause}", recipe="")
+        return ModelChoice(name, name, f"An adapter of {base}. {error.cause}", False)
+    choice = ModelChoice(name, name, f"{base} with an adapter that was trained", True)
+    return _known(choice, machine, lambda: summary.of_folder(folder))
+
+
+def _known(
+    choice: ModelChoice, machine: Machine | None, outline: Callable[[], Outline]
+) -> ModelChoice:
+    try:
+        return _fitted(choice, outline(), machine)
+    except Gemma4Error as error:
+        return replace(choice, about=f"{choice.about}. {error.cause}", recipe="")
 
 
 def _fitted(choice: ModelChoice, known: Outline, machine: Machine | None) -> ModelChoice:
     """Say what a model takes, after converting where it is to be converted."""
-    recipe = "" if known.config.quantization is not None else choice.recipe
+    recipe = "" if known.config.quantization is not None or choice.here else choice.recipe
+    if machine is not None and recipe:
+        try:
+            recipe, _ = recommend.recipe(known, machine, recipe)
+        except Gemma4Error:
+            recipe = min((recipe, *recommend.SMALLER), key=lambda name: _size(known, name, machine))
     choice = replace(choice, recipe=recipe)
     if machine is None:
         return choice
@@ -122,8 +177,14 @@ def _fitted(choice: ModelChoice, known: Outline, machine: Machine | None) -> Mod
     context = min(CONTEXT, known.config.text_config.max_position_embeddings)
     return replace(
         choice,
+        download=choice.download or sum(tensor.nbytes for tensor in known.tensors.values()),
         weights=estimate.weights(model, machine),
         context=context,
         total=estimate.need(model, machine, context).total,
         most=estimate.largest_context(model, machine),
+        budget=machine.budget,
     )
+
+
+def _size(known: Outline, recipe: str, machine: Machine) -> int:
+    return estimate.weights(known.converted(RECIPES[recipe]), machine)

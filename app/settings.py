@@ -101,8 +101,17 @@ class Settings:
         _between(0, 30),
     )
     speak: bool = _set(False, "Read answers aloud.")
-    voice: str = _set("", "The voice's name, as `say -v '?'` or `espeak-ng --voices` lists it.")
+    voice: str = _set(
+        "",
+        "A voice's name (/voices lists them), or a command behind a | that reads a text on its "
+        "standard input; empty: the system's own voice.",
+    )
     rate: int = _set(180, "How fast to speak, in words a minute.", _between(80, 450))
+    headphones: bool = _set(
+        False,
+        "You wear headphones: hands-free listens while an answer is read aloud, and speaking cuts "
+        "it.",
+    )
     watch_seconds: float = _set(
         5.0,
         "The least seconds between two pictures of a screen that is watched.",
@@ -127,6 +136,39 @@ TYPES: Mapping[str, Any] = get_type_hints(Settings)
 def folder() -> Path:
     """Say where the settings are: beside the user's own catalogue (`catalog.user_file`)."""
     return catalog.user_file().parent
+
+
+LABELS: Mapping[str, str] = {
+    "model": "Model",
+    "system": "Instruction",
+    "image_tokens": "Tokens of a picture",
+    "screen_tokens": "Tokens of the screen",
+    "max_tokens": "Longest answer",
+    "temperature": "Variety",
+    "thinking": "Think first",
+    "hearing": "How it hears",
+    "heard": "Show what it heard",
+    "kv_bits": "Bits of its memory",
+    "draft": "Propose ahead",
+    "when_full": "When it is full",
+    "park_gigabytes": "Disk for resuming",
+    "microphone": "Microphone",
+    "stop_after": "Send after silence",
+    "speak": "Read aloud",
+    "voice": "Voice",
+    "rate": "Words a minute",
+    "headphones": "Headphones",
+    "watch_seconds": "Watch the screen",
+    "watch_as": "What is watched",
+    "theme": "Colours",
+    "keys": "Keys",
+}
+"""What the settings screen calls them."""
+
+
+def label(name: str) -> str:
+    """Return what a setting is called: one without a name of its own is called by its key."""
+    return LABELS.get(name, name.replace("_", " ").capitalize())
 
 
 def about(name: str) -> str:

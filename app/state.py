@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from mlx_gemma4.errors import Gemma4Error
+from mlx_gemma4.hub.progress import Progress
 from mlx_gemma4.runtime.reports import Failed
 
 State = Literal[
@@ -12,7 +13,9 @@ State = Literal[
 """Of the program: no model is there; or what it does."""
 Kind = Literal["image", "sound", "video", "text"]
 """Of an attachment."""
-Source = Literal["", "model", "answer", "disk", "microphone", "screen", "file", "voice", "job"]
+Source = Literal[
+    "", "model", "answer", "disk", "microphone", "screen", "file", "voice", "job", "parking"
+]
 """What a problem is about."""
 ScreenArea = Literal["region", "window", "screen"]
 """What of the screen a picture shows."""
@@ -85,8 +88,48 @@ class RecordingState:
 
 
 @dataclass(frozen=True)
+class Download:
+    """How far a model is on its way here.
+
+    Attributes:
+        name: of the model.
+        stage: what is done now: "starting", "download", "quantize" or "check".
+        progress: of the whole download, in bytes.
+        share: of the weights that are quantized, from 0 to 1.
+    """
+
+    name: str
+    stage: str = "starting"
+    progress: Progress = Progress(0, 0, 0.0)
+    share: float = 0.0
+
+    @property
+    def words(self) -> str:
+        """All of it, in a line."""
+        if self.stage == "quantize":
+            return f"Quantizing {self.name}: {self.share:.0%} of what has come."
+        if self.stage == "check":
+            return f"Checking {self.name}."
+        return f"Downloading {self.name}: {self.progress.told}"
+
+    @property
+    def brief(self) -> str:
+        """The same for the line on top: ↓ 41 %, 85 MB/s, 2:16 left."""
+        if self.stage in ("quantize", "check"):
+            return f"↓ {self._percent} · {self.stage}"
+        left = self.progress.seconds_left
+        time_left = "" if left is None else f" · {left // 60:.0f}:{left % 60:02.0f} left"
+        rate = f" · {self.progress.rate / 1e6:.0f} MB/s" if self.progress.rate else ""
+        return f"↓ {self._percent}{rate}{time_left}"
+
+    @property
+    def _percent(self) -> str:
+        return f"{100 * self.progress.done // max(self.progress.total, 1)} %"
+
+
+@dataclass(frozen=True)
 class Problem:
-    """Something that went wrong, for a card: one card a code.
+    """Something that went wrong, or that is offered, for a card: one card a code.
 
     Attributes:
         code: what failed, for programs (`Gemma4Error.code`).
@@ -95,6 +138,8 @@ class Problem:
         remedy: what to do next.
         link: a page of System Settings where it can be changed; empty where there is none.
         source: what it is about: when that works again, its cards are withdrawn.
+        model: the model that it is about, where another one would do or it can be brought.
+        good: it is an offer: nothing went wrong.
     """
 
     code: str
@@ -103,13 +148,16 @@ class Problem:
     remedy: str
     link: str = ""
     source: Source = ""
+    model: str = ""
+    good: bool = False
 
     @classmethod
     def of(cls, error: Exception | Failed, source: Source = "") -> "Problem":
         """Make one of an error, or of a report of one."""
         if isinstance(error, Gemma4Error | Failed):
             link = getattr(error, "link", "")
-            return cls(error.code, error.title, error.cause, error.remedy, link, source)
+            model = str(getattr(error, "facts", {}).get("repo", ""))
+            return cls(error.code, error.title, error.cause, error.remedy, link, source, model)
         code = "disk_failed" if isinstance(error, OSError) else "internal_error"
         text = str(error) or type(error).__name__
         remedy = "The log (F12) may have more."

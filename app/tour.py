@@ -8,6 +8,8 @@ WELCOME = (
     "Welcome. This is the tiny model that comes with the program: it reads receipts like this one "
     "and hears digits and simple questions, and nothing else. F2 is for Gemma 4 12B itself."
 )
+GREETING = "Welcome. Two questions to start with: about this receipt, and the same by voice."
+"""Where another model than the tiny one answers."""
 STEPS = (
     ("receipt.png", "what is the total?", "Press Enter to ask about this receipt."),
     (

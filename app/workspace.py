@@ -3,7 +3,10 @@
 Knows nothing of Textual.
 """
 
+import contextlib
 import dataclasses
+import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,12 +21,14 @@ from mlx_gemma4.runtime.trace import Trace
 from . import commands, settings
 from .conversation.controller import ConversationController, worker_settings
 from .conversation.journal import Journal
+from .conversation.journal_file import EVENTS
 from .conversation.store import ConversationStore
 from .devices.speech import SpeechOutput
 from .devices.system import Devices
-from .jobs import Job
+from .jobs import GetJob
 from .server import MakeServer, OpenServer
 from .settings import Settings
+from .state import Download
 
 LOG = "gemma4.log"
 USUAL = settings.DEFAULTS.image_tokens
@@ -59,7 +64,7 @@ class Workspace:
         machine: what a model may take here; None while that is not known.
         speech_changed: called, from a thread, when reading aloud begins or ends.
         trace: what happened since the last question.
-        job: the download or conversion that runs; None for none.
+        job: the model that is on its way; None for none.
         server: lets other programs use the worker; None while it does not.
     """
 
@@ -86,7 +91,7 @@ class Workspace:
         self.machine: Machine | None = None
         self.speech_changed: Callable[[], object] = lambda: None
         self.trace = Trace()
-        self.job: Job | None = None
+        self.job: GetJob | None = None
         self._speech: SpeechOutput | None = None
         self.journal = store.new()
         self.conversation = self._hold(self.journal)
@@ -95,6 +100,62 @@ class Workspace:
     def log(self) -> Path:
         """The file that everything goes to which is no part of the screen."""
         return self.folder / LOG
+
+    def note_running(self) -> str:
+        """Note which conversation is open, until `close`.
+
+        Returns:
+            The conversation that was open when the program ended without closing; empty for none.
+        """
+        before = ""
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            noted = json.loads(self._running_file.read_text("utf-8"))
+            if not _is_alive(int(noted["pid"])):
+                before = str(noted["conversation"])
+        self._write_running()
+        return before if (self.store.folder / before / EVENTS).is_file() and before else ""
+
+    def _write_running(self) -> None:
+        with contextlib.suppress(OSError):
+            noted = {"pid": os.getpid(), "conversation": self.journal.folder.name}
+            self._running_file.write_text(json.dumps(noted))
+
+    @property
+    def _running_file(self) -> Path:
+        """Names the process that uses the program, and its conversation."""
+        return self.folder / "running.json"
+
+    @property
+    def _job_file(self) -> Path:
+        """Names the model that is on its way, for the next start."""
+        return self.folder / "download.json"
+
+    @property
+    def interrupted(self) -> tuple[str, str] | None:
+        """The model that was on its way when the program ended, and its recipe; None for none."""
+        try:
+            known = json.loads(self._job_file.read_text("utf-8"))
+            return str(known["model"]), str(known["recipe"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def bring(self, model: str, recipe: str, tell: Callable[[Download | None], object]) -> None:
+        """Have a model come, which the next start goes on with if this one ends before.
+
+        Args:
+            tell: as for `GetJob`.
+        """
+        if self.job is None:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._job_file.write_text(json.dumps({"model": model, "recipe": recipe}))
+            self.job = GetJob(model, recipe, tell)
+
+    def job_ended(self) -> GetJob | None:
+        """Take note that the model has come, or that it does not come."""
+        job, self.job = self.job, None
+        if job is not None and not job.closing:
+            self._job_file.unlink(missing_ok=True)
+        return job
 
     def write_settings_once(self) -> None:
         """Write the file with all settings as comments, where there is none.
@@ -178,6 +239,7 @@ class Workspace:
         self.journal = journal
         self.conversation = conversation or self._hold(journal)
         self.conversation.model = model
+        self._write_running()
 
     def load(self, model: str) -> None:
         """Load another model; it reads the conversation again.
@@ -214,8 +276,11 @@ class Workspace:
 
     def close(self) -> None:
         """End everything but the worker; what was deleted is gone for good."""
+        if self.job is not None:
+            self.job.close()
         self.end_server()
         self.conversation.close()
+        self._running_file.unlink(missing_ok=True)
         self._drop_speech()
         self.store.empty_trash()
 
@@ -241,3 +306,16 @@ class Workspace:
             self._speech.close()
             self._speech = None
             self.conversation.use(None)
+
+
+def _is_alive(pid: int) -> bool:
+    """Whether a process runs; of this one's own number it is another one that had it."""
+    if pid == os.getpid():
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

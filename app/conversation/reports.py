@@ -75,6 +75,7 @@ class ReportHandler:
         self._answering: int | None = None  # the turn of the answer that is being given
         self._spoken = 0  # the turn that is being spoken
         self._figures = ReplyFigures()
+        self._parking_failed = False  # since the worker was idle last
         self._heard_for = 0  # the question whose transcript is awaited; 0 for none
 
     @property
@@ -120,10 +121,15 @@ class ReportHandler:
                     self.rereading = (0, tokens) if tokens else None
             case told.Idle():
                 self.rereading = None
+                if not self._parking_failed:
+                    self.works.add("parking")
+                self._parking_failed = False
             case told.Reading(done, total):
                 if self.rereading is not None and self._answering is None:
                     self.rereading = (done, total) if done < total else None
                 self.usage = replace(self.usage, read=done, to_read=total)
+            case told.Failed("disk_full" | "disk_too_small") if report.command is None:
+                self._not_parked(event)
             case told.Failed() if report.command is None:
                 return self._broken(event)
             case _ if report.command is None:
@@ -212,6 +218,19 @@ class ReportHandler:
             changed = self._keep_recording()
         self._journaled.report(Problem.of(failed, "model"))
         return changed
+
+    def _not_parked(self, failed: told.Failed) -> None:
+        """The disk has no room for what the model has read: all that the worker itself writes."""
+        self._parking_failed = True
+        problem = Problem(
+            "parking_failed",
+            "What the model has read is not kept",
+            f"{failed.title}: {failed.cause}",
+            "The conversation itself is saved. Resuming it takes longer until there is room: it is "
+            "read again. The settings (F3) limit the gigabytes that this may take.",
+            source="parking",
+        )
+        self._journaled.report(problem)
 
     def watch_recording(self) -> None:
         """Look at how long the recording is by now."""

@@ -4,6 +4,7 @@ import math
 import secrets
 import shutil
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,6 +79,27 @@ class ConversationStore:
             f"{self.folder} has no {name}.",
             "Choose one of the list (Ctrl+R).",
         )
+
+    def find(self, words: str) -> Sequence[SavedConversation]:
+        """The conversations in whose title or text all the words occur, in any spelling."""
+        wanted = words.casefold().split()
+        return [one for one in self.list() if all(word in self._text(one) for word in wanted)]
+
+    def _text(self, saved: SavedConversation) -> str:
+        """All that was asked, heard and answered in a conversation; its title alone if damaged."""
+        try:
+            lines, _, _ = read_lines((self.folder / saved.id / EVENTS).read_bytes(), Path(saved.id))
+        except (OSError, Gemma4Error):
+            return saved.title.casefold()
+        entries, _ = parsed(lines)
+        said: dict[tuple[int, str], str] = {}
+        for entry in entries:
+            match entry:
+                case QuestionSent(turn, text):
+                    said[turn, "question"] = text
+                case TextAdded(turn, piece, text):
+                    said[turn, piece] = said.get((turn, piece), "") + text
+        return "\n".join([saved.title, *said.values()]).casefold()
 
     def list(self) -> list[SavedConversation]:
         """All conversations, the one that was written last first; what is damaged says so."""
@@ -171,12 +193,17 @@ def _created(content: bytes, otherwise: float) -> float:
 
 
 def _title(entries: list[Entry]) -> str:
-    """The title of a conversation: the first words that were asked or heard."""
+    """The title of a conversation: the first words that were asked or heard, else answered."""
     for entry in entries:
         match entry:
             case QuestionSent(text=text) | TextAdded(piece="heard", text=text) if text.strip():
-                words = " ".join(text.split())
-                if len(words) > TITLE_LENGTH:
-                    words = words[: TITLE_LENGTH - 1].rstrip() + "…"
-                return words
-    return UNTITLED
+                return _shortened(text)
+    answer = "".join(
+        one.text for one in entries if isinstance(one, TextAdded) and one.piece == "text"
+    )
+    return _shortened(f"Spoken: {answer}") if answer.strip() else UNTITLED
+
+
+def _shortened(text: str) -> str:
+    words = " ".join(text.split())
+    return words if len(words) <= TITLE_LENGTH else words[: TITLE_LENGTH - 1].rstrip() + "…"

@@ -10,6 +10,8 @@ import sys
 from mlx_gemma4.capture.terminal import terminal
 from mlx_gemma4.errors import Gemma4Error
 
+from . import microphone_permission
+
 _PANE = "x-apple.systempreferences:com.apple.preference.security?Privacy_"
 SCREEN_PANE, MICROPHONE_PANE = f"{_PANE}ScreenCapture", f"{_PANE}Microphone"
 ACCESSIBILITY_PANE, AUTOMATION_PANE = f"{_PANE}Accessibility", f"{_PANE}Automation"
@@ -72,6 +74,25 @@ def microphone(device: str) -> Gemma4Error:
             f"microphone in the settings (F3). {working}",
         )
     name = terminal()
+    known = microphone_permission.ask()
+    if known in ("refused", "restricted"):
+        whom = "you refused it" if known == "refused" else "this Mac's management refuses it"
+        return Refused(
+            "microphone_refused",
+            "The microphone is refused",
+            f"{device} delivers only zeros: {name} may not use the microphone, for {whom}.",
+            f"Allow {name} under System Settings > Privacy & Security > Microphone, then quit "
+            f"{name} and open it again. {working}",
+            MICROPHONE_PANE,
+        )
+    if known == "not asked":
+        return Gemma4Error(
+            "microphone_not_asked",
+            "This terminal cannot ask for the microphone",
+            f"{device} delivers only zeros, and macOS has asked nobody: {name} has no text for "
+            "that question, so that it is refused in silence and listed nowhere.",
+            f"Open gemma4 in Terminal, iTerm2 or Ghostty: those can ask. {working}",
+        )
     return Refused(
         "microphone_silent",
         title,

@@ -6,10 +6,8 @@ caller wait, and `stop` is heard at once: the process is killed with all that it
 
 import contextlib
 import os
-import shutil
 import signal
 import subprocess
-import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -20,34 +18,11 @@ from mlx_gemma4.runtime.reports import Failed
 from mlx_gemma4.runtime.threads import start_thread
 
 
-def command(voice: str = "", rate: int = 180) -> list[str]:
-    """Give the command that speaks what it reads from stdin.
-
-    Args:
-        voice: its name; empty for the system's own.
-        rate: words a minute.
-
-    Raises:
-        Gemma4Error: this computer has no voice.
-    """
-    if sys.platform == "darwin" and shutil.which("say"):
-        return ["say", *(["-v", voice] if voice else []), "-r", str(rate), "-f", "-"]
-    for program in ("espeak-ng", "espeak"):
-        if shutil.which(program):
-            return [program, *(["-v", voice] if voice else []), "-s", str(rate), "--stdin"]
-    raise Gemma4Error(
-        "voice_missing",
-        "Answers cannot be read aloud",
-        "Neither say nor espeak-ng is on this computer.",
-        "Install espeak-ng: apt install espeak-ng. Everything else works without it.",
-    )
-
-
 class SpeechOutput:
     """Speaks the pieces of an answer.
 
     Args:
-        speak: the command that speaks what it reads from stdin (`command`).
+        speak: the command that speaks what it reads from stdin (`voices.command`).
         changed: called, from the speaker's thread, when it begins or ends to speak, and when it
             meets a problem.
 

@@ -10,7 +10,8 @@ from mlx_gemma4.runtime.live import Gate, SoundSource
 
 from ..state import ScreenArea
 from . import machine as this_machine
-from . import recording, screen, speech
+from . import recording, screen
+from . import voices as speaking
 from .screen import Shot
 
 
@@ -25,6 +26,7 @@ class Devices:
         capture: takes a picture of the screen; None where the user cancelled.
         clipboard: gives its picture or files.
         voice: the command that speaks, for a voice and a rate.
+        voices: lists the voices of this computer.
         machine: what a model may take here; None where that is not known.
         findings: what the doctor says.
         now: seconds since 1970.
@@ -34,7 +36,8 @@ class Devices:
     gate: Callable[[bool, float], Gate] = recording.gate
     capture: Callable[[ScreenArea], Shot | None] = screen.capture
     clipboard: Callable[[], Shot | list[Path] | None] = screen.clipboard
-    voice: Callable[[str, int], list[str]] = speech.command
+    voice: Callable[[str, int], list[str]] = speaking.command
+    voices: Callable[[], list[speaking.SystemVoice]] = speaking.voices
     machine: Callable[[], Machine | None] = this_machine.machine
     findings: Callable[[], list[this_machine.DoctorFinding]] = this_machine.findings
     now: Callable[[], float] = time.time

@@ -11,7 +11,9 @@ from mlx_gemma4.hub import catalog
 
 from ..conversation import export
 from ..conversation.store import title_of
+from ..messages import StartJob
 from ..state import Problem, ScreenArea
+from ..widgets.card import ErrorCard
 from .chat_view import ChatView
 
 
@@ -174,8 +176,15 @@ class ChatActions:
         self._workspace.new()
         self._chat.show_conversation()
 
+    def resume(self, name: str) -> None:
+        self._chat.busy(self._resume(name))
+
     def model(self, name: str) -> None:
         self._chat.busy(self._load(name), "model")
+
+    def get(self, name: str = "") -> None:
+        self._chat.app.post_message(StartJob(name or catalog.USUAL))
+        self._close_cards("model_offer", "model_missing")
 
     def mend(self) -> None:
         if (card := self._chat.transcript.last_card()) is not None:
@@ -193,14 +202,30 @@ class ChatActions:
         if chat.tour.words and not chat.prompt.words:
             chat.prompt.insert(chat.tour.words)
         await chat.transcript.note(chat.tour.remark)
+        if chat.tour.step is None:
+            await chat.offer_model()
         return ""
+
+    def _close_cards(self, *codes: str) -> None:
+        for card in self._chat.transcript.query(ErrorCard):
+            if card.problem.code in codes:
+                card.remove()
 
     def _capture(self, area: ScreenArea) -> None:
         self._chat.busy(self._chat.media.screen(area), "screen")
 
+    async def _resume(self, name: str) -> str:
+        journal, conversation = await asyncio.to_thread(self._workspace.open, name)
+        self._workspace.change_to(journal, conversation)
+        self._workspace.conversation.begin()
+        self._close_cards("program_crashed")
+        self._chat.show_conversation()
+        return ""
+
     async def _load(self, name: str) -> str:
         await asyncio.to_thread(catalog.resolve, name)
         self._workspace.load(name)
+        self._close_cards("model_ready")
         return ""
 
     async def _serve(self) -> str:

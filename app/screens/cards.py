@@ -14,6 +14,7 @@ _LABELS = {
     "resume": "conversations",
     "new": "new conversation",
     "log": "log",
+    "get": "get it",
 }
 _BY_CODE: dict[str, tuple[str, ...]] = {
     "worker_crashed": ("restart",),
@@ -42,10 +43,14 @@ _BY_CODE: dict[str, tuple[str, ...]] = {
         (
             "microphone_missing",
             "microphone_silent",
+            "microphone_refused",
+            "microphone_not_asked",
             "microphone_unavailable",
             "microphone_stopped",
             "voice_failed",
+            "voice_unusable",
             "kv_bits_unsupported",
+            "parking_failed",
             "setting_out_of_range",
         ),
         ("settings",),
@@ -58,10 +63,30 @@ _BY_CODE: dict[str, tuple[str, ...]] = {
 
 def ways(workspace: Workspace, problem: Problem) -> list[Way]:
     """Ways out of a problem; the first is what the command `mend` does."""
+    if problem.good:
+        return _of_offer(workspace, problem)
     found = [(command, _LABELS[command]) for command in _BY_CODE.get(problem.code, ())]
+    if problem.code in ("model_missing", "memory_too_small") and problem.model:
+        found.insert(0, (f"get {problem.model}", _LABELS["get"]))
     if problem.link:
         found = [(f"open {problem.link}", "open System Settings")]
     found.append(("log", _LABELS["log"]))
+    return _with_keys(workspace, found)
+
+
+def _of_offer(workspace: Workspace, problem: Problem) -> list[Way]:
+    """Ways to take an offer; none where there is nothing to take."""
+    if not problem.model:
+        return []
+    first = (f"get {problem.model}", "get it")
+    if problem.code == "program_crashed":
+        return _with_keys(workspace, [(f"resume {problem.model}", "resume it"), ("log", "log")])
+    if problem.code == "model_ready":
+        first = (f"model {problem.model}", "use it now")
+    return _with_keys(workspace, [first, ("model", "models")])
+
+
+def _with_keys(workspace: Workspace, found: list[tuple[str, str]]) -> list[Way]:
     listed = []
     for number, (command, label) in enumerate(found):
         keys = workspace.keys.get(command) or (workspace.keys["mend"] if number == 0 else ())

@@ -7,8 +7,10 @@ from textual import on
 from textual.widgets import TextArea
 
 from mlx_gemma4.errors import Gemma4Error
+from mlx_gemma4.hub import catalog
 
-from .. import commands, messages
+from .. import commands, messages, offers
+from ..conversation.store import title_of
 from ..devices.recording import (
     LevelChanged,
     MicrophoneLost,
@@ -18,7 +20,7 @@ from ..devices.recording import (
 from ..devices.screen_watcher import ScreenChanged, WatchFailed
 from ..messages import RunCommand
 from ..state import Problem
-from ..tour import WELCOME
+from ..tour import GREETING, WELCOME
 from ..widgets.card import ErrorCard
 from ..widgets.prompt import PromptInput
 from ..widgets.suggestions import NEVER_TYPED, of_commands, of_files
@@ -41,6 +43,7 @@ class ChatScreen(ChatView):
         self._actions = ChatActions(self)
 
     async def on_mount(self) -> None:
+        self.media.say, self.media.came = self.notify, self.draw
         self.workspace.speech_changed = lambda: self.post_message(messages.SpeechChanged())
         for warning in self.workspace.warnings:
             await self.transcript.note(warning)
@@ -51,9 +54,13 @@ class ChatScreen(ChatView):
             self.do("serve")
         self.draw()
         self.run_worker(self._look_at_machine())
+        if before := self.workspace.note_running():
+            title = title_of(self.workspace.store.folder / before)
+            await self.show_problem(offers.crashed(before, title))
         if self.workspace.first:
             self.workspace.write_settings_once()
-            await self.transcript.note(WELCOME)
+            tiny = self.workspace.conversation.model_name == catalog.DEMONSTRATION
+            await self.transcript.note(WELCOME if tiny else GREETING)
             self.do("sample")
 
     def close(self) -> None:
@@ -72,6 +79,7 @@ class ChatScreen(ChatView):
             self.workspace.trace.add(report)
         self.draw(self.workspace.conversation.fold(message.reports))
         self.voice.mute()
+        self.send_queued()
         if before in ("thinking", "answering") and self.workspace.conversation.state == "ready":
             self._tour_on()
 
@@ -167,9 +175,10 @@ class ChatScreen(ChatView):
             move[message.key == "down"]()
             return
         chosen = self.suggestions.chosen
-        self.offer([])
         if chosen is None:
+            self.notify("Go to one with the arrow keys, or type its name.")
             return
+        self.offer([])
         if chosen.command:
             takes = commands.BY_ID[chosen.command].argument
             if takes and message.key == "tab":

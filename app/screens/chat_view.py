@@ -14,8 +14,10 @@ from textual.screen import Screen
 from textual.widgets import Static
 
 from mlx_gemma4.errors import Gemma4Error
+from mlx_gemma4.hub import catalog
 from mlx_gemma4.runtime.trace import Trace
 
+from .. import offers
 from ..conversation.journaled import RECORDED
 from ..devices.recording import VoiceEvent
 from ..devices.screen_watcher import ScreenChanged, WatchFailed
@@ -66,6 +68,7 @@ class ChatView(Screen[None]):
         self._drawn_draft: object = None
         self._drawing = self._wanted = self._other = False
         self._changed: set[int] = set()
+        self.queued: list[str] = []
 
     def compose(self) -> ComposeResult:
         yield self.status_bar
@@ -87,6 +90,9 @@ class ChatView(Screen[None]):
         if text is None:
             self.prompt.action_send()  # it comes back as `PromptInput.Sent`
             return
+        if text.strip() and self.answering and self.workspace.conversation.recording is None:
+            self._queue(text)
+            return
         self.voice.cut()
         self.workspace.trace = Trace()
         changed = self.workspace.conversation.send(text)
@@ -94,6 +100,22 @@ class ChatView(Screen[None]):
             self.prompt.clear_sent()
         self.transcript.follow()
         self.draw(changed)
+
+    @property
+    def answering(self) -> bool:
+        """Whether an answer is being given, so that the next question has to wait."""
+        return self.workspace.conversation.state in ("thinking", "answering")
+
+    def _queue(self, text: str) -> None:
+        """Keep a question until the answer is over."""
+        self.queued.append(text)
+        self.prompt.clear_sent()
+        self.draw_lines()
+
+    def send_queued(self) -> None:
+        """Ask what was written while an answer was given."""
+        if self.queued and not self.answering:
+            self.send(self.queued.pop(0))
 
     def take(self, way: Way) -> None:
         if way.command == "restart":
@@ -103,7 +125,8 @@ class ChatView(Screen[None]):
         elif way.command.startswith("open "):
             webbrowser.open(way.command.removeprefix("open "))
         elif way.command != "close":
-            self.app.post_message(RunCommand(way.command))
+            name, _, argument = way.command.partition(" ")
+            self.app.post_message(RunCommand(name, argument))
 
     def _post(self, event: VoiceEvent | ScreenChanged | WatchFailed) -> None:
         self.post_message(DeviceEvent(event))
@@ -204,6 +227,13 @@ class ChatView(Screen[None]):
         """Show an error; one card a code."""
         await self.transcript.show_problem(problem, cards.ways(self.workspace, problem))
 
+    async def offer_model(self) -> None:
+        """Offer the 12B where it is not here and not on its way."""
+        if self.workspace.job is None and catalog.default() == catalog.DEMONSTRATION:
+            offer = await asyncio.to_thread(offers.model, self.workspace.machine)
+            if offer is not None:
+                await self.show_problem(offer)
+
     def busy(
         self, work: Coroutine[Any, Any, str | None], source: Source = "", nothing: str = ""
     ) -> None:
@@ -234,7 +264,12 @@ class ChatView(Screen[None]):
         """Draw the lines above and below the conversation."""
         if not self.is_mounted:
             return
-        self.status_bar.status = facts.status(self.workspace, self.media.watching)
+        self.status_bar.status = facts.status(
+            self.workspace, self.media.watching, self.voice.hands_free
+        )
+        if self.queued:
+            waits = f"{self.status_bar.status.state} · {len(self.queued)} queued"
+            self.status_bar.status = replace(self.status_bar.status, state=waits)
         talk = self.voice.status()
         if self.voice.hands_free:
             question = self.workspace.conversation.history.last("user")
@@ -244,5 +279,5 @@ class ChatView(Screen[None]):
 
     def offer(self, suggestions: list[Suggestion]) -> None:
         """Show suggestions; none hides them."""
-        self.suggestions.offer(suggestions)
+        self.suggestions.offer(suggestions, choose=self.prompt.text.strip() not in ("/", "@"))
         self.prompt.choosing = bool(suggestions)

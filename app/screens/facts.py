@@ -1,5 +1,6 @@
 """What the lines of the chat say, made of the conversation; of widgets only their data."""
 
+import re
 from pathlib import Path
 
 from mlx_gemma4.hub import catalog
@@ -25,7 +26,7 @@ LONG = 1024
 """Tokens of a prompt from which on it is told how much of it has been read."""
 
 
-def status(workspace: Workspace, watching: bool) -> Status:
+def status(workspace: Workspace, watching: bool, hands_free: bool = False) -> Status:
     """What the line on top says."""
     conversation = workspace.conversation
     usage, state = conversation.usage, conversation.state
@@ -35,6 +36,8 @@ def status(workspace: Workspace, watching: bool) -> Status:
     if state == "reading" and conversation.rereading is not None:
         done, total = conversation.rereading
         words = f"reading {total:,} tokens again, {100 * done // total} %"
+    if hands_free and state == "ready":
+        words = "hands-free, waiting for speech"
     name = conversation.model_name
     return Status(
         model=Path(name).name,
@@ -48,13 +51,19 @@ def status(workspace: Workspace, watching: bool) -> Status:
         budget=workspace.machine.budget if workspace.machine else 0,
         speed=usage.speed,
         watching=watching,
+        job=workspace.job.at.brief if workspace.job is not None else "",
     )
 
 
 def footer(workspace: Workspace, empty: bool) -> tuple[Key, ...]:
     """What the last line says."""
     shown = commands.footer(workspace.conversation.situation(empty), workspace.keys)
-    return tuple(Key(key, command.footer, command.id) for key, command in shown)
+    return tuple(Key(key, _word(key, command), command.id) for key, command in shown)
+
+
+def _word(key: str, command: commands.Command) -> str:
+    """What stands beside a key: its slash beside an F key, which many keyboards hide."""
+    return f"/{command.id}" if re.fullmatch(r"f\d+", key) else command.footer
 
 
 def hint(workspace: Workspace, command: str, words: str) -> str:

@@ -7,6 +7,9 @@ import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
+from mlx_gemma4.limits import PICTURE_TOKENS
+from mlx_gemma4.media.images import BUDGETS
+
 from ..conversation import attachments
 from ..conversation.attachments import Ready
 from ..conversation.journal import Journal
@@ -15,6 +18,8 @@ from ..devices.screen_watcher import ScreenChanged, ScreenWatcher, WatchFailed
 from ..state import ScreenArea
 from ..workspace import Workspace
 
+MOST = PICTURE_TOKENS // BUDGETS[-1]
+"""Files that wait at most: as many screenshots as memory is reckoned with."""
 FRAMES = 8
 """Pictures of a watched screen that wait at most, where all are shown; the oldest go."""
 
@@ -27,6 +32,8 @@ class MediaInput:
         post: called, from a thread, with the watcher's events.
 
     Attributes:
+        say: shows a sentence at once.
+        came: called when one of several files is attached.
         watched: the id of the attachment that the watcher made last; 0 for none.
     """
 
@@ -35,6 +42,8 @@ class MediaInput:
     ) -> None:
         self._workspace, self._post = workspace, post
         self._watcher: ScreenWatcher | None = None
+        self.say: Callable[[str], object] = lambda _: None
+        self.came: Callable[[], object] = lambda: None
         self.watched = 0
         self._journal: Journal | None = None  # whose screen was watched,
         self._first = 0.0  # and when its first picture was seen
@@ -60,12 +69,21 @@ class MediaInput:
         return await self._attach(held) if isinstance(held, Shot) else await self.files(held)
 
     async def files(self, paths: list[Path]) -> str:
-        """Attach files; return remarks.
+        """Attach files, as many as a question takes; return remarks.
 
         Raises:
             Gemma4Error: one of them cannot be attached; those before it are.
         """
-        remarks = [await self._attach(path) for path in paths]
+        room = max(0, MOST - len(self._workspace.conversation.history.waiting))
+        remarks = []
+        if len(paths) > room:
+            left = len(paths) - room
+            self.say(f"A question takes {MOST} files: {left} of {len(paths)} are left out.")
+        for number, path in enumerate(paths[:room]):
+            if number and not number % 5:
+                self.say(f"Attaching: {number} of {min(len(paths), room)} files.")
+            remarks.append(await self._attach(path))
+            self.came()
         return " ".join(filter(None, remarks))
 
     async def text(self, text: str) -> str:

@@ -1,10 +1,11 @@
-"""F2: models, whether they fit into the memory, and how they come here."""
+"""F2: models: the list on the left, what is known of one on the right, and how they come here."""
 
 import asyncio
 from collections.abc import Sequence
 
 from textual.app import ComposeResult
 from textual.binding import Binding
+from textual.containers import Horizontal, VerticalScroll
 from textual.content import Content
 from textual.widgets import OptionList, Static
 
@@ -15,53 +16,62 @@ from ..messages import StartJob
 from ..models_list import ModelChoice
 from ..widgets import MUTED
 from ..widgets.status_bar import short
+from ..workspace import Workspace
 from .listing import Listing
 
-LEAST, AROUND = 44, 36
-"""Cells for the name of a model at the least, and cells of a line around it."""
+BAR = 20
+"""Cells of the bar of memory."""
 
 
 class ModelsScreen(Listing[ModelChoice]):
-    """The list above, what is known of one below."""
+    """Two panes."""
 
     HEADING = "Models"
-    KEYS = (("enter", "Load"), ("d", "Download"), ("c", "Cancel"))
+    KEYS = (("enter", "Load or get"), ("c", "Stop the download"))
     BINDINGS = [Binding("d", "get", show=False), Binding("c", "stop", show=False)]
 
     def content(self) -> ComposeResult:
-        yield OptionList(id="models", compact=True)
-        yield Static(id="about")
-        yield Static(id="progress", markup=False)
+        with Horizontal(id="panes"):
+            yield OptionList(id="models", compact=True)
+            with VerticalScroll(id="details", can_focus=False):
+                yield Static(id="about")
+                yield Static(id="progress", markup=False)
+
+    def __init__(self, workspace: Workspace) -> None:
+        super().__init__(workspace)
+        self._asked = ""  # what a second Enter would do
+        self._job = False
 
     async def on_mount(self) -> None:
-        self._asked = ""
-        await self._read()
         self.query_one(OptionList).focus()
+        await self._read()
 
     async def _read(self) -> None:
         self.subtitle("looking ...")
         machine = self.workspace.machine
         if machine is None:
-            machine = self.workspace.machine = await asyncio.to_thread(
-                self.workspace.devices.machine
-            )
-        self._show(await asyncio.to_thread(models_list.choices, machine))
+            machine = await asyncio.to_thread(self.workspace.devices.machine)
+            self.workspace.machine = machine
+        found = await asyncio.to_thread(models_list.choices, machine)
+        if not self.query("#about"):
+            return  # it was closed meanwhile
+        self._show(found)
         self.subtitle(
             f"{machine.budget / 1e9:.1f} GB for a model ({machine.rule})" if machine else ""
         )
 
     def _show(self, found: Sequence[ModelChoice]) -> None:
         now = self.workspace.conversation.model_name
-        wanted = max((len(label(one)) for one in found), default=0)
-        room = min(wanted, max(LEAST, self.app.size.width - AROUND))
-        self.fill(found, lambda one: line(one, one.name == now, room))
+        room = max(20, self.app.size.width // 2 - 6)
+        self.fill(found, lambda one: line(one, is_loaded(one, now), room))
 
     def on_resize(self) -> None:
         self._show(self.listed)
 
     def on_option_list_option_highlighted(self) -> None:
         if (chosen := self.chosen) is not None:
-            self.query_one("#about", Static).update(about(chosen))
+            loaded = is_loaded(chosen, self.workspace.conversation.model_name)
+            self.query_one("#about", Static).update(about(chosen, loaded))
 
     def on_option_list_option_selected(self) -> None:
         chosen = self.chosen
@@ -82,11 +92,15 @@ class ModelsScreen(Listing[ModelChoice]):
 
     def action_get(self) -> None:
         chosen = self.chosen
-        if chosen is None or chosen.here or self.workspace.job is not None:
+        if chosen is None or chosen.here:
             return
-        if self._asked == f"get {chosen.name}":
-            self.app.post_message(StartJob(chosen))
+        if self.workspace.job is not None:
+            self._say(f"{self.workspace.job.at.words}\nOne model comes at a time.")
+        elif self._asked == f"get {chosen.name}":
+            self.app.post_message(StartJob(chosen.name, chosen.recipe))
             self._say("Starting ...")
+        elif chosen.most == 0:
+            self._say(f"It does not fit into the memory, {gigabytes(chosen.budget)} here.")
         elif chosen.weights:
             self._ask(chosen)
         else:
@@ -111,14 +125,24 @@ class ModelsScreen(Listing[ModelChoice]):
             self.workspace.job.stop()
             self._say("Stopping. What has come stays, and is resumed the next time.")
 
-    def show_progress(self, line: str | None) -> None:
-        """Show how far a download or conversion is; None at its end."""
-        self._say(line or "")
-        if line is None:
+    def job_changed(self) -> None:
+        super().job_changed()
+        job = self.workspace.job
+        if job is not None:
+            self._say(job.at.words)
+        elif self._job:
+            self._say("")
+            self._asked = ""
             self.run_worker(self._read())
+        self._job = job is not None
 
     def _say(self, words: str) -> None:
         self.query_one("#progress", Static).update(words)
+
+
+def is_loaded(one: ModelChoice, now: str) -> bool:
+    """Whether it is the model that is held now."""
+    return now in (one.name, str(one.folder))
 
 
 def label(one: ModelChoice) -> str:
@@ -127,48 +151,67 @@ def label(one: ModelChoice) -> str:
 
 
 def line(one: ModelChoice, loaded: bool, room: int) -> Content:
-    """Write a model, with so many cells for its name."""
+    """Write a model, with so many cells for its name: its first sign says what can be done."""
     mark, colour = ("✓", "$text-success") if one.here else ("↓", MUTED)
     if loaded:
         mark = "●"
-    if one.most is None or not one.weights:
-        fits = Content.assemble((" size not known", MUTED))
-    elif one.most:
-        fits = Content.assemble((size(one.weights), "bold"), f"  up to {short(one.most)} tokens")
-    else:
-        fits = Content.assemble((f"{size(one.weights)}  does not fit", "$text-error"))
+    elif one.most == 0:
+        mark, colour = "✗", "$text-error"
+    elif one.recommended and not one.here:
+        mark, colour = "★", "$text-accent"
     name = label(one)
-    name = name if len(name) <= room else f"{name[: room - 1]}…"
-    return Content.assemble((f"{mark} ", f"{colour} bold"), f"{name:{room}} ", fits)
+    name = name if len(name) <= room else f"…{name[1 - room :]}"
+    return Content.assemble((f"{mark} ", f"{colour} bold"), name)
 
 
-def size(count: int) -> str:
-    """Write bytes, right-aligned."""
-    return f"{count / 1e9:5.2f} GB" if count >= 1e8 else f"{count / 1e6:5.1f} MB"
+def marks(one: ModelChoice, loaded: bool) -> list[tuple[str, str]]:
+    """What the signs mean, in words."""
+    found = [("● loaded", "$text-success")] if loaded else []
+    if one.recommended:
+        found.append(("★ recommended", "$text-accent"))
+    found.append(("✓ downloaded", "$text-success") if one.here else ("↓ not downloaded", MUTED))
+    if one.most == 0:
+        found.append(("✗ does not fit", "$text-error"))
+    elif one.barely:
+        found.append(("! fits barely", "$text-warning"))
+    return found
 
 
-def about(one: ModelChoice) -> Content:
-    """Say all that is known of a model."""
-    facts = []
-    if one.weights:
-        recipe = f" as {one.recipe}" if one.recipe else ""
-        facts.append(f"{size(one.weights).strip()} of weights{recipe}")
-        facts.append(f"{size(one.total).strip()} with a conversation of {short(one.context)}")
-    where = "on this machine" if one.here else "not on this machine"
-    return Content.assemble((one.about, ""), "\n", (" · ".join([where, *facts]), MUTED))
+def about(one: ModelChoice, loaded: bool) -> Content:
+    """Say all that is known of a model, a line each."""
+    parts: list[str | Content | tuple[str, str]] = [(label(one), "bold"), f"\n{one.about}\n\n"]
+    for words, colour in marks(one, loaded):
+        parts += [(words, colour), "\n"]
+    parts.append("\n")
+    if one.weights and one.budget:
+        filled = min(BAR, round(BAR * one.total / one.budget))
+        held = min(filled, round(BAR * one.weights / one.budget))
+        colour = "$text-error" if one.total > one.budget else "$text-success"
+        drawn = "█" * held + "▒" * (filled - held) + "░" * (BAR - filled)
+        parts += [("Memory  ", MUTED), (drawn, colour), "\n"]
+        parts += [f"{gigabytes(one.weights)} of weights\n"]
+        parts += [f"{gigabytes(one.total)} with {short(one.context)} tokens, "]
+        parts += [f"of {gigabytes(one.budget)}\n"]
+        fits = f"up to {one.most:,} tokens" if one.most else "no conversation"
+        parts += [("Fits    ", MUTED), f"{fits}\n"]
+    elif not one.here:
+        parts += ["size not known\n"]
+    if one.download and not one.here:
+        parts += [("Comes   ", MUTED), f"{gigabytes(one.download)} to download\n"]
+    if one.license:
+        parts += [("Licence ", MUTED), f"{one.license}\n"]
+    if one.folder is not None:
+        parts += [("Folder  ", MUTED), f"{one.folder}\n"]
+    return Content.assemble(*parts)
+
+
+def gigabytes(count: int) -> str:
+    """Write bytes for people."""
+    return f"{count / 1e9:.2f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"
 
 
 def question(one: ModelChoice, free: int) -> str:
     """Say what a download takes."""
-    takes = f"about {size(one.weights).strip()}" if one.weights else "some GB"
-    comes = size(one.download).strip() if one.download else "the checkpoint"
-    if not one.recipe:
-        return (
-            f"This downloads {takes} as it is into the Hub's cache; {free / 1e9:.0f} GB are free. "
-            "Press D again to start."
-        )
-    return (
-        f"gemma4 convert {one.name} --recipe {one.recipe} downloads {comes} and writes "
-        f"{takes} to {models_list.target(one)}; "
-        f"{free / 1e9:.0f} GB are free. Press D again to start."
-    )
+    comes = gigabytes(one.download) if one.download else "The model"
+    stays = f"; {gigabytes(one.weights)} stay" if one.recipe else ""
+    return f"{comes} to download{stays}; {free / 1e9:.0f} GB are free. Press Enter again to start."

@@ -2,7 +2,7 @@
 
 from textual.app import ComposeResult
 from textual.binding import Binding
-from textual.containers import Container
+from textual.containers import Container, Horizontal
 from textual.content import Content
 from textual.screen import Screen
 from textual.widgets import Static
@@ -30,7 +30,9 @@ class PageScreen(Screen[None]):
         self.workspace = workspace
 
     def compose(self) -> ComposeResult:
-        yield Static(Content.assemble((self.HEADING, "bold")), classes="heading")
+        with Horizontal(classes="top"):
+            yield Static(Content.assemble((self.HEADING, "bold")), classes="heading")
+            yield Static(classes="job", markup=False)
         with Container(classes="page"):
             yield from self.content()
         parts: list[str | tuple[str, str]] = []
@@ -45,6 +47,16 @@ class PageScreen(Screen[None]):
         """Write something behind the title."""
         line = Content.assemble((self.HEADING, "bold"), (f"   {words}" if words else "", MUTED))
         self.query_one(".heading", Static).update(line)
+
+    def on_screen_resume(self) -> None:
+        self.job_changed()
+
+    def job_changed(self) -> None:
+        """Show the model that is on its way."""
+        if not self.query(".job"):
+            return  # it is still being made
+        job = self.workspace.job
+        self.query_one(".job", Static).update(job.at.brief if job is not None else "")
 
     def problem(self, error: Exception) -> None:
         self.app.post_message(ShowProblem(Problem.of(error)))

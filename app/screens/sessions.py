@@ -21,8 +21,9 @@ class SessionsScreen(Listing[SavedConversation]):
     """The list, the one that was written last first."""
 
     HEADING = "Conversations"
-    KEYS = (("enter", "Go on"), ("r", "Rename"), ("d", "Delete"), ("u", "Undo"))
+    KEYS = (("enter", "Go on"), ("/", "Search"), ("r", "Rename"), ("d", "Delete"), ("u", "Undo"))
     BINDINGS = [
+        Binding("slash", "search", show=False),
         Binding("r", "rename", show=False),
         Binding("d", "delete", show=False),
         Binding("u", "undo", show=False),
@@ -31,18 +32,25 @@ class SessionsScreen(Listing[SavedConversation]):
     def content(self) -> ComposeResult:
         yield OptionList(id="list", compact=True)
         yield Input(placeholder="Its title", id="title")
+        yield Input(placeholder="Words of it", id="search")
 
     async def on_mount(self) -> None:
         self._deleted: list[str] = []
-        self.query_one(Input).display = False
+        self._words = ""
+        for line in self.query(Input):
+            line.display = False
         await self._read()
         self.query_one(OptionList).focus()
 
     async def _read(self) -> None:
         now = self.workspace.journal.folder.name
-        saved = await asyncio.to_thread(self.workspace.store.list)
+        store = self.workspace.store
+        saved = await asyncio.to_thread(lambda: store.find(self._words))
+        if not self.query("#search"):
+            return  # it was closed meanwhile
         self.fill(saved, lambda one: line(one, one.id == now))
-        self.subtitle("" if saved else "There is none yet.")
+        found = f'with "{self._words}": {len(saved)}' if self._words else ""
+        self.subtitle(found if saved or self._words else "There is none yet.")
 
     async def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
         chosen = self.listed[event.option_index]
@@ -62,11 +70,24 @@ class SessionsScreen(Listing[SavedConversation]):
 
     def action_rename(self) -> None:
         if (chosen := self.chosen) is not None:
-            line = self.query_one(Input)
+            line = self.query_one("#title", Input)
             line.value, line.display = chosen.title, True
             line.focus()
 
+    def action_search(self) -> None:
+        line = self.query_one("#search", Input)
+        line.display = True
+        line.focus()
+
+    async def on_input_changed(self, event: Input.Changed) -> None:
+        if event.input.id == "search" and event.value.strip() != self._words:
+            self._words = event.value.strip()
+            self.run_worker(self._read(), exclusive=True)
+
     async def on_input_submitted(self, event: Input.Submitted) -> None:
+        if event.input.id == "search":
+            self.query_one(OptionList).focus()
+            return
         event.input.display = False
         if (chosen := self.chosen) is not None:
             self._try(lambda: self.workspace.store.rename(chosen.id, event.value))
@@ -102,12 +123,15 @@ class SessionsScreen(Listing[SavedConversation]):
         return True
 
     def action_back(self) -> None:
-        line = self.query_one(Input)
-        if line.display:
-            line.display = False
-            self.query_one(OptionList).focus()
-        else:
+        shown = [line for line in self.query(Input) if line.display]
+        if not shown:
             self.dismiss()
+            return
+        for line in shown:
+            line.display = False
+            if line.id == "search":
+                line.value = ""
+        self.query_one(OptionList).focus()
 
 
 def line(one: SavedConversation, held: bool) -> Content:

@@ -5,12 +5,14 @@ from typing import Any, get_args
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Horizontal, VerticalScroll
+from textual.content import Content
 from textual.widgets import Input, Select, Static, Switch
 
 from mlx_gemma4.errors import Gemma4Error
 
 from .. import settings
 from ..messages import SettingsChanged
+from ..widgets import MUTED
 from ..workspace import OF_WORKER
 from .page import PageScreen
 
@@ -28,9 +30,10 @@ class SettingsScreen(PageScreen):
                 if name == "keys":
                     continue  # several at once: in the file
                 with Horizontal(classes="setting"):
-                    yield Static(name, classes="name", markup=False)
+                    yield Static(settings.label(name), classes="name", markup=False)
                     yield field(name, getattr(self.workspace.settings, name))
-                    yield Static(settings.about(name), classes="about", markup=False)
+                    words = Content.assemble(settings.about(name), (f"  {name}", MUTED))
+                    yield Static(words, classes="about")
             yield Static(
                 f"{settings.about('keys')}\n{self.workspace.path}", classes="remark", markup=False
             )
@@ -71,7 +74,7 @@ class SettingsScreen(PageScreen):
             return
         if wrong := settings.problem(name, value):
             widget.add_class("wrong")
-            self.subtitle(f"{name}: {wrong}.")
+            self.subtitle(f"{settings.label(name)}: {wrong}.")
             return
         widget.remove_class("wrong")
         try:
@@ -83,7 +86,9 @@ class SettingsScreen(PageScreen):
             self.problem(error)
         self.app.post_message(SettingsChanged())
         later = "; it holds from the next conversation on" if name in OF_WORKER else ""
-        self.subtitle(f"{name} is {'empty' if value in ('', None) else value}{later}.")
+        self.subtitle(
+            f"{settings.label(name)} is {'empty' if value in ('', None) else value}{later}."
+        )
 
 
 def field(name: str, value: Any) -> Input | Select[Any] | Switch:

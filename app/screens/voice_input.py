@@ -87,6 +87,7 @@ class VoiceInput:
             observer,
             self._workspace.conversation.id,
         )
+        self.mute()
 
     def end(self) -> None:
         """Close the microphone; the worker is sent nothing more."""
@@ -117,7 +118,9 @@ class VoiceInput:
         conversation = self._workspace.conversation
         if self._live is not None:
             aloud = conversation.state == "answering" and conversation.speaks
-            self._live.muted = self.hands_free and (aloud or conversation.state == "speaking")
+            aloud = aloud or conversation.state == "speaking"
+            hears_itself = not self._workspace.settings.headphones
+            self._live.muted = self.hands_free and aloud and hears_itself
 
     def silent(self, silent: bool) -> Problem | None:
         """What is wrong where the microphone delivers only zeros."""

@@ -62,7 +62,7 @@ class ErrorCard(Vertical):
             self.way = way
 
     def __init__(self, problem: Problem, ways: Sequence[Way] = ()) -> None:
-        super().__init__(classes="card")
+        super().__init__(classes="card good" if problem.good else "card")
         self.problem, self.ways = problem, (*ways, CLOSE)
 
     def compose(self) -> ComposeResult:

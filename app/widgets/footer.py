@@ -60,7 +60,7 @@ class Footer(Widget):
         end = max(0, self.content_size.width - last.width)
         places, column = [], 0
         for key in others:
-            if column + key.width + 3 > end:
+            if column + key.width + 2 > end:
                 break
             places.append((column, key))
             column += key.width + 2

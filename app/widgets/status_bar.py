@@ -30,6 +30,7 @@ class Status:
         budget: bytes that a model may take; 0 where it is not known.
         speed: tokens a second of the last answer; 0 where there was none.
         watching: whether the screen is being watched.
+        job: the model that is on its way, as "↓ 41 %"; empty for none.
     """
 
     model: str = ""
@@ -43,6 +44,7 @@ class Status:
     budget: int = 0
     speed: float = 0.0
     watching: bool = False
+    job: str = ""
 
 
 class StatusBar(Widget):
@@ -78,6 +80,8 @@ def _left(status: Status, escape: str) -> Content:
     parts += [("● ", status.colour), (status.state, "")]
     if escape:
         parts.append((f" · esc {escape}", MUTED))
+    if status.job:
+        parts.append((f"   {status.job}", "$text-accent"))
     if status.watching:
         parts.append(("   ● screen", "$text-error bold"))
     return Content.assemble(*parts)

@@ -42,8 +42,12 @@ class Suggestions(OptionList, can_focus=False):
         self.offered: list[Suggestion] = []
         self.display = False
 
-    def offer(self, suggestions: list[Suggestion]) -> None:
-        """Show these; none hides the list."""
+    def offer(self, suggestions: list[Suggestion], choose: bool = True) -> None:
+        """Show these; none hides the list.
+
+        Args:
+            choose: Enter takes the first; else one must be gone to.
+        """
         self.offered = suggestions[:MOST]
         self.clear_options()
         width = max((len(one.label) for one in self.offered), default=0)
@@ -52,8 +56,7 @@ class Suggestions(OptionList, can_focus=False):
             for one in self.offered
         )
         self.display = bool(self.offered)
-        if self.offered:
-            self.highlighted = 0
+        self.highlighted = 0 if self.offered and choose else None
 
     @property
     def chosen(self) -> Suggestion | None:

@@ -10,6 +10,8 @@ from textual.containers import VerticalScroll
 from textual.widget import Widget
 from textual.widgets import Static
 
+from mlx_gemma4.hub import catalog
+
 from ..conversation.history import History, ShownTurn
 from ..state import Problem, Source
 from . import clean
@@ -18,6 +20,9 @@ from .turns import AnswerView, QuestionView
 
 KEPT = 24
 """The most entries that are widgets; the conversation's file has them all."""
+
+ONE_CAUSE = ("microphone", "screen", "voice", "job")
+"""What problems may be about that show one card each, whatever they are called."""
 
 
 class Transcript(VerticalScroll, can_focus=True):
@@ -106,9 +111,10 @@ class Transcript(VerticalScroll, can_focus=True):
         await self.add(Static(clean(text), classes="note", markup=False))
 
     async def show_problem(self, problem: Problem, ways: Sequence[Way]) -> None:
-        """Show an error at the end; one of its code that is shown already is changed instead."""
+        """Show an error at the end; one of its cause that is shown already is changed instead."""
         for card in self.query(ErrorCard):
-            if card.problem.code == problem.code:
+            same = problem.source in ONE_CAUSE and card.problem.source == problem.source
+            if same or card.problem.code == problem.code:
                 await card.change(problem, ways)
                 card.scroll_visible(animate=False)
                 return
@@ -131,7 +137,8 @@ class Transcript(VerticalScroll, can_focus=True):
         return widget if isinstance(widget, AnswerView) else None
 
     async def _show_answer(self, turn: ShownTurn, history: History, hint: str) -> None:
-        answer = await self._turn(turn.id, AnswerView())
+        tiny = history.model == catalog.DEMONSTRATION
+        answer = await self._turn(turn.id, AnswerView("Tiny model" if tiny else "Gemma"))
         assert isinstance(answer, AnswerView)
         last = turn is history.last("model")
         facts = " · ".join(filter(None, (turn.facts, hint if last and turn.over else "")))

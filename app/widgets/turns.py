@@ -81,7 +81,7 @@ class QuestionView(Vertical):
 
     def _line(self) -> Content:
         text = self.text if len(self.text) <= LONGEST else f"{self.text[:LONGEST]} …"
-        parts: list[str | tuple[str, str]] = [("❯ ", MUTED), text]
+        parts: list[str | tuple[str, str]] = [("You", "bold"), (" ❯ ", MUTED), text]
         for number, one in enumerate(self.attachments.values()):
             parts += ["  " if number == 0 and self.text else " " if number else ""]
             parts += [
@@ -108,15 +108,21 @@ class _Glued(Static):
 
 
 class AnswerView(Vertical):
-    """What the model says, while it says it and afterwards."""
+    """What the model says, while it says it and afterwards.
 
-    def __init__(self) -> None:
+    Args:
+        name: of who answers.
+    """
+
+    def __init__(self, name: str = "Gemma") -> None:
         super().__init__(classes="turn answer")
+        self._speaker = name
         self.text = self.drawn = ""
         self._over = False
         self._drawing: asyncio.Task[None] | None = None
 
     def compose(self) -> ComposeResult:
+        yield Static(self._speaker, classes="speaker", markup=False)
         yield _empty("thought")
         yield Markdown(open_links=False)
         yield _empty("remarks")

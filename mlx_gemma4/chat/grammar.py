@@ -37,6 +37,10 @@ _SIGNS = (
     ("Resource", "$ref"),
     ("oneOf", "oneOf"),
 )  # how a message starts that is about this key
+_JOINS = frozenset(("$ref", "anyOf", "oneOf"))
+_OTHERS = frozenset(
+    ("additionalProperties", "patternProperties", "unevaluatedProperties", "minProperties")
+)  # what an object may have beside the properties that are named
 _MAPS = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")
 _LISTS = ("anyOf", "oneOf", "allOf", "prefixItems", "items")
 _SINGLE = (
@@ -128,11 +132,26 @@ def _refused(schema: Grammar, message: str) -> Gemma4Error:
 
 
 def _usable(schema: Grammar) -> dict[str, Any]:
-    """The schema without formats that only annotate, as most do that are not well known."""
+    """A schema under which what is valid is valid under this one too.
+
+    It is without formats that only annotate, as most do that are not well known. And an object has
+    the properties that are named: others would be allowed, but nobody asks for them, and a model
+    may find no end of them.
+    """
     known: dict[str, Any] = json.loads(json.dumps(schema))
-    for _, inner in _schemas(known):
-        if isinstance(inner, dict) and inner.get("format") not in _FORMATS:
+    inside = [inner for _, inner in _schemas(known) if isinstance(inner, dict)]
+    joined = any(
+        "allOf" in inner or ("properties" in inner and not _JOINS.isdisjoint(inner))
+        for inner in inside
+    )
+    for inner in inside:
+        if inner.get("format") not in _FORMATS:
             inner.pop("format", None)
+        named, required = inner.get("properties"), inner.get("required", [])
+        if joined or not named or not isinstance(named, dict) or not isinstance(required, list):
+            continue
+        if {*map(str, required)} <= {*named} and _OTHERS.isdisjoint(inner):
+            inner["additionalProperties"] = False
     return known
 
 

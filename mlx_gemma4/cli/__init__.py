@@ -192,13 +192,9 @@ def _ask(options: argparse.Namespace) -> None:
     from ..runtime.loading import load_noted
 
     hosts = hosting.chosen(options)
+    show = hosting.sending() if hosts else hosting.silent
     model, notes = load_noted(
-        name,
-        options.force,
-        hosts,
-        hosting.sending(),
-        drafter=options.drafter,
-        draft=options.draft,
+        name, options.force, hosts, show, drafter=options.drafter, draft=options.draft
     )
     for note in notes:
         tell(note)

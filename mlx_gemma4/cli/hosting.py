@@ -102,6 +102,10 @@ def cut(text: str | None) -> tuple[int, ...]:
         ) from None
 
 
+def silent(host: str, done: int, total: int) -> None:
+    """Show nothing."""
+
+
 def sending() -> Callable[[str, int, int], None]:
     """Show how much of the layers is sent; MLX's own lines about lost connections are not shown."""
     _hide_lines_of_ring()

@@ -46,9 +46,7 @@ def present() -> list[InstalledModel]:
 
 
 def _list(options: argparse.Namespace) -> None:
-    from ..convert import get
-
-    models, begun = present(), get.unfinished()
+    models, begun = present(), installed.unfinished()
     if options.json:
         rows = [
             {"name": m.name, "source": m.source, "recipe": m.recipe, "folder": str(m.folder)}
@@ -74,16 +72,14 @@ def _list(options: argparse.Namespace) -> None:
 
 
 def _remove(options: argparse.Namespace) -> None:
-    from ..convert import get
-
     wanted = options.model
     package = catalog.known(wanted)
     names = {wanted, package.name if package else wanted, (package and package.repo) or wanted}
     exact = [m for m in present() if m.name == wanted]
     found = exact or [m for m in present() if m.source in names]
-    begun = [name for name in get.unfinished() if name in names and not exact]
+    begun = [name for name in installed.unfinished() if name in names and not exact]
     if not found and not begun:
-        listed = ", ".join([m.name for m in present()] + list(get.unfinished())) or "none"
+        listed = ", ".join([m.name for m in present()] + list(installed.unfinished())) or "none"
         raise Gemma4Error(
             "model_missing",
             f"There is no {wanted} to remove",
@@ -97,7 +93,7 @@ def _remove(options: argparse.Namespace) -> None:
             installed.remove(model)
             put(f"{model.name} is removed: {size(freed)} are free again.")
     for name in begun:
-        came = size(get.unfinished()[name])
+        came = size(installed.unfinished()[name])
         if options.yes or agreed(f"Remove {came} that came of {name} so far?", False):
-            get.discard_unfinished(name)
+            installed.discard_unfinished(name)
             put(f"What came of {name} is removed: {came} are free again.")

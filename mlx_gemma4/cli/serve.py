@@ -107,6 +107,7 @@ def _serve(options: argparse.Namespace) -> None:
     if options.print_config:
         _print_settings(options, host)
         return
+    model = shared.model_of(options)
     log = Path(options.log) if options.log else None
     logging.basicConfig(
         filename=log, level=logging.INFO if log else logging.ERROR,
@@ -115,7 +116,7 @@ def _serve(options: argparse.Namespace) -> None:
     if log is None:  # errors that matter are printed, or answered
         logging.getLogger("uvicorn").setLevel(logging.CRITICAL)
     settings = EngineOptions(
-        model=shared.model_of(options),
+        model=model,
         slots=options.slots,
         force=options.force,
         fetches=options.fetch,

@@ -26,8 +26,7 @@ from ..hub.sources import Folder, Source, Stream
 from ..json_reader import read_object
 from .convert import BEGUN, convert, partial, verify
 
-_STATE = "get.json"  # in the partial folder: the repository and the commit that was begun
-_FIGURES = 40_000_000  # about what a tokenizer and settings take
+_FIGURES = 40_000_000  # about what a tokenizer and settings take, where nobody was asked
 
 Stage = Literal["download", "quantize", "check"]
 
@@ -133,7 +132,10 @@ def plan(
                 raise _recipe_too_large(known, recipe, machine)
         model = known.converted(RECIPES[chosen])
         memory = estimate.weights(model, machine)
-    kept = sum(tensor.nbytes for tensor in model.tensors.values()) + _FIGURES
+    beside = _FIGURES
+    if repository is not None:
+        beside = sum(file.size for file in repository.files if not file.is_weights)
+    kept = sum(tensor.nbytes for tensor in model.tensors.values()) + beside
     target = folder or (
         installed.folder() / f"{repo.split('/')[1]}-{chosen}"
         if chosen
@@ -141,7 +143,7 @@ def plan(
     )
     here = hub_cache.installed(repo, revision)
     download, largest = _size(package, known, repository, here is not None)
-    held = min(download, _held(partial(target) if chosen else target))
+    held = min(download, installed.held(partial(target) if chosen else target))
     if not chosen:
         kept = download or kept
     return GetPlan(
@@ -199,24 +201,6 @@ def fetch(
     return made
 
 
-def unfinished() -> dict[str, int]:
-    """Names of the models that were begun and are not complete, with the bytes that are here."""
-    found = {}
-    home = installed.folder()
-    for work in sorted(home.glob(f"*{installed.PARTIAL}")) if home.is_dir() else []:
-        state = _state(work)
-        if state:
-            found[state["name"]] = _held(work)
-    return found
-
-
-def discard_unfinished(name: str) -> None:
-    """Remove what is here of a model that was begun."""
-    for work in installed.folder().glob(f"*{installed.PARTIAL}"):
-        if _state(work).get("name") == name:
-            shutil.rmtree(work)
-
-
 def _known(
     package: catalog.Package | None, name: str, repo: str, revision: str, guess: bool
 ) -> tuple[Outline, hub.Repository | None]:
@@ -236,8 +220,8 @@ def _known(
 
 def _look_up(name: str, repo: str, revision: str) -> hub.Repository:
     """Ask the Hub; a download that was begun keeps its commit, if the Hub still has that."""
-    for work in installed.folder().glob(f"*{installed.PARTIAL}"):
-        state = _state(work)
+    for work in installed.partials():
+        state = installed.state(work)
         if state.get("name") == name and state.get("revision") == revision:
             try:
                 return hub.look_up(repo, state["commit"])
@@ -279,11 +263,14 @@ def _source(
         return Folder(here, repo, here.name)
     assert wanted.repository is not None, "what is fetched was looked up"
     work = partial(wanted.folder)
-    if _state(work).get("commit") not in (None, wanted.repository.commit) and work.exists():
+    if (
+        installed.state(work).get("commit") not in (None, wanted.repository.commit)
+        and work.exists()
+    ):
         shutil.rmtree(work)  # the Hub has what was begun no more
     work.mkdir(parents=True, exist_ok=True)
     state = {"name": wanted.name, "revision": wanted.revision, "commit": wanted.repository.commit}
-    disk.write(work / _STATE, json.dumps(state).encode())
+    disk.write(work / installed.STATE, json.dumps(state).encode())
     return Stream(wanted.repository, work / "source", report, cancelled)
 
 
@@ -320,18 +307,6 @@ def _as_it_is(
     if folder is not None:
         installed.register(folder)
     return folder
-
-
-def _state(work: Path) -> dict[str, str]:
-    try:
-        return read_object(work / _STATE) or {}
-    except Gemma4Error:
-        return {}
-
-
-def _held(folder: Path) -> int:
-    """Bytes of all files in a folder that may not be there."""
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 def _shipped(name: str) -> Gemma4Error:

@@ -20,6 +20,8 @@ RECORD = "conversion.json"
 """The file of a converted folder that records its source, and every file's size and hash."""
 PARTIAL = ".partial"
 """The ending of a folder that is not complete yet."""
+STATE = "get.json"
+"""The file of such a folder that records which model is on its way."""
 
 
 @dataclass(frozen=True)
@@ -119,6 +121,38 @@ def remove(model: InstalledModel) -> None:
         model.place.unlink()
     else:
         shutil.rmtree(model.place)
+
+
+def unfinished() -> dict[str, int]:
+    """Names of the models that were begun and are not complete, with the bytes that are here."""
+    states = {work: state(work) for work in partials()}
+    return {known["name"]: held(work) for work, known in states.items() if "name" in known}
+
+
+def discard_unfinished(name: str) -> None:
+    """Remove what is here of a model that was begun."""
+    for work in partials():
+        if state(work).get("name") == name:
+            shutil.rmtree(work)
+
+
+def partials() -> list[Path]:
+    """Folders of what is not complete."""
+    home = folder()
+    return sorted(home.glob(f"*{PARTIAL}")) if home.is_dir() else []
+
+
+def state(work: Path) -> dict[str, str]:
+    """Read which model a partial folder is for, by name, revision and commit; empty if unknown."""
+    try:
+        return read_object(work / STATE) or {}
+    except Gemma4Error:
+        return {}
+
+
+def held(work: Path) -> int:
+    """Bytes of all files in a folder that may not be there."""
+    return sum(path.stat().st_size for path in work.rglob("*") if path.is_file())
 
 
 def _link_name(where: Path) -> str:

@@ -21,6 +21,7 @@ from app.conversation.store import ConversationStore
 from app.devices.machine import DoctorFinding
 from app.devices.screen import Shot
 from app.devices.system import Devices
+from app.devices.voices import SystemVoice
 from mlx_gemma4.errors import Gemma4Error
 from mlx_gemma4.events import Done
 from mlx_gemma4.footprint.estimate import Machine
@@ -136,6 +137,7 @@ class World:
             capture=capture,
             clipboard=lambda: self.clipboard,
             voice=voice,
+            voices=lambda: [SystemVoice("Ava (Premium)", "en_US", True)],
             machine=lambda: self.machine,
             findings=lambda: FINDINGS,
             now=lambda: NOW,

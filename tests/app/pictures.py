@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from app import models_list
 from app.state import Problem
 from mlx_gemma4.events import Token
 from mlx_gemma4.runtime.reports import Figures
@@ -136,6 +135,13 @@ def _page(name: str, words: str) -> "Callable[[Stage], Awaitable[None]]":
     return act
 
 
+async def _models(stage: Stage) -> None:
+    stage.app.do("model")
+    await stage.until(lambda: "google/gemma-4-12B-it as 6bit" in stage.text)
+    await stage.press("down", "down")
+    await stage.until(lambda: "Memory" in stage.text and "recommended" in stage.text)
+
+
 STATES: dict[str, Callable[[Stage], Awaitable[None]]] = {
     "first": _first,
     "talk": _talk,
@@ -144,7 +150,7 @@ STATES: dict[str, Callable[[Stage], Awaitable[None]]] = {
     "commands": _commands,
     "palette": _palette,
     "keys": _page("help", "Shift+Enter"),
-    "models": _page("model", "google/gemma-4-12B-it as 4bit"),
+    "models": _models,
     "conversations": _conversations,
     "settings": _page("settings", "screen_tokens"),
     "doctor": _page("doctor", "sudo sysctl"),
@@ -159,7 +165,6 @@ async def drawn(
     monkeypatch.setenv("GEMMA4_PICTURES", "blocks")
     monkeypatch.setenv("TZ", "UTC")
     time.tzset()
-    monkeypatch.setattr(models_list, "folder", lambda: folder / "models")
     monkeypatch.setattr("mlx_gemma4.hub.cache.installed", lambda *_: None)
     first = state == "first"
     text = LISTING if state == "listing" else ANSWER

@@ -3,8 +3,10 @@ from pathlib import Path
 
 import pytest
 
-from app import commands, models_list
+from app import commands
+from app.state import Problem
 from app.widgets.card import ErrorCard
+from mlx_gemma4.errors import Gemma4Error
 from tests.app.host import COUNTED, Stage, chart, live, staged
 
 
@@ -13,9 +15,9 @@ async def test_f1_lists_every_command_and_escape_goes_back(tmp_path: Path) -> No
     async with staged(tmp_path, size=(100, 80)) as stage:
         await stage.press("f1")
         await stage.until(lambda: "Shift+Enter, Ctrl+J" in stage.text)
-        flat = " ".join(stage.text.split())
+        shown = flat(stage)
         for command in commands.COMMANDS:
-            assert " ".join(command.help.split()[:4]) in flat
+            assert " ".join(command.help.split()[:4]) in shown
         await stage.press("escape")
         await stage.until(lambda: stage.app.screen is stage.app.chat)
 
@@ -61,7 +63,7 @@ async def test_a_setting_is_written_at_once_and_a_wrong_value_is_explained(tmp_p
         assert stage.app.workspace.conversation.settings.max_tokens == 64
         line.value = "many"  # type: ignore[attr-defined]
         await stage.press("enter")
-        await stage.until(lambda: "max_tokens: it must be a whole number" in stage.text)
+        await stage.until(lambda: "Longest answer: it must be a whole number" in stage.text)
         assert stage.app.workspace.settings.max_tokens == 64
 
 
@@ -154,13 +156,12 @@ async def test_a_conversation_that_was_killed_goes_on_with_all_that_was_said(
 async def test_models_are_listed_with_how_they_fit_and_loaded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(models_list, "folder", lambda: tmp_path / "models")
     async with staged(tmp_path) as stage:
         await stage.press("f2")
-        await stage.until(lambda: "google/gemma-4-12B-it as 4bit" in stage.text)
+        await stage.until(lambda: "google/gemma-4-12B-it as 6bit" in stage.text)
         assert "24.0 GB for a model (what Metal recommends)" in stage.text
         await stage.press("down")
-        await stage.until(lambda: "quantized to 4 bits" in stage.text)
+        await stage.until(lambda: "● loaded" not in stage.text and "Memory" in stage.text)
         await stage.press("enter")
         await stage.until(lambda: stage.app.workspace.conversation.state == "ready")
         await stage.until(lambda: stage.text.startswith(" tiny-4bit"))
@@ -171,24 +172,82 @@ async def test_models_are_listed_with_how_they_fit_and_loaded(
 async def test_a_download_is_asked_for_twice_and_runs_in_a_process_of_its_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    script = tmp_path / "gemma4"
-    script.write_text(
-        "#!/bin/sh\nprintf '\\rDownloaded 1.00 of 2.00 GB, 9 MB/s' >&2\nsleep 1\n"
-        "echo 'Error: The disk is full' >&2\nexit 2\n"
+    fake_get(
+        tmp_path,
+        monkeypatch,
+        HALF + "sleep 1\n"
+        """echo '{"error": {"code": "disk_full", "title": "The disk is full", "cause": "No", """
+        """"remedy": "Make room."}}'\nexit 2\n""",
     )
-    script.chmod(0o755)
-    monkeypatch.setattr("app.jobs.GEMMA4", [str(script)])
-    monkeypatch.setattr(models_list, "folder", lambda: tmp_path / "models")
     async with staged(tmp_path) as stage:
         await stage.press("f2")
-        await stage.until(lambda: "google/gemma-4-12B-it as 4bit" in stage.text)
-        await stage.press("down", "down", "d")
-        await stage.until(lambda: "Press D again to start." in " ".join(stage.text.split()))
-        await stage.press("d")
-        await stage.until(lambda: "Downloaded 1.00 of 2.00 GB" in stage.text)
+        await stage.until(lambda: "google/gemma-4-12B-it as 6bit" in stage.text)
+        await stage.press("down", "down", "enter")
+        await stage.until(lambda: "Press Enter again to start." in flat(stage))
+        await stage.press("enter")
+        await stage.until(lambda: "1.00 of 2.00 GB" in flat(stage))
         await stage.press("escape")
         await stage.until(lambda: stage.app.chat.query(ErrorCard))
         await stage.until(lambda: "The disk is full" in stage.text)
+
+
+@live
+async def test_a_download_shows_on_every_screen_and_quitting_asks_and_the_next_start_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_get(tmp_path, monkeypatch, f'echo "$@" >> {tmp_path}/asked\n{HALF}exec sleep 30\n')
+    asked = tmp_path / "asked"
+    async with staged(tmp_path) as stage:
+        stage.app.do("get", "google/gemma-4-12B-it")
+        await stage.until(lambda: "↓ 50 % · 9 MB/s · 1:51 left" in stage.text)
+        for page in ("model", "settings", "help", "resume", "doctor", "log"):
+            stage.app.do(page)
+            await stage.until(lambda: "↓ 50 %" in stage.text.partition("\n")[0])
+        await stage.press("ctrl+q")
+        await stage.until(lambda: "is still on its way" in stage.text)
+        await stage.press("escape")
+        await stage.until(lambda: "is still on its way" not in stage.text)
+        assert stage.app.is_running
+        await stage.press("ctrl+q")
+        await stage.until(lambda: "is still on its way" in stage.text)
+        await stage.press("enter")
+        await stage.until(lambda: not stage.app.is_running)
+    async with staged(tmp_path) as stage:
+        await stage.until(lambda: "↓ 50 %" in stage.text)
+        assert asked.read_text().splitlines() == ["get google/gemma-4-12B-it --yes --json"] * 2
+        await stage.press("f2", "c")
+        await stage.until(lambda: stage.app.workspace.job is None)
+    async with staged(tmp_path) as stage:  # it was stopped on purpose
+        assert stage.app.workspace.job is None and len(asked.read_text().splitlines()) == 2
+
+
+@live
+async def test_a_model_that_is_missing_has_a_button_that_gets_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_get(tmp_path, monkeypatch, f"{HALF}exec sleep 30\n")
+    async with staged(tmp_path) as stage:
+        missing = Gemma4Error("model_missing", "It is not here", "No.", "Get it.", {"repo": "a/b"})
+        stage.app.chat.problem(Problem.of(missing))
+        await stage.until(lambda: "^t get it" in stage.text)
+        await stage.press("ctrl+t")
+        await stage.until(lambda: stage.app.workspace.job is not None)
+        assert stage.app.workspace.job.name == "a/b"
+        await stage.until(lambda: "It is not here" not in stage.text)
+
+
+HALF = (
+    """echo '{"stage": "download", "share": 0.0, "download": {"done": 1000000000, """
+    """"total": 2000000000, "rate": 9000000.0}}'\n"""
+)
+
+
+def fake_get(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
+    """Put a shell script in the place of the command line."""
+    path = folder / "gemma4"
+    path.write_text(f"#!/bin/sh\n{script}")
+    path.chmod(0o755)
+    monkeypatch.setattr("app.jobs.GEMMA4", [str(path)])
 
 
 @live
@@ -219,7 +278,15 @@ async def test_a_newcomer_sees_a_picture_and_hears_a_question_with_two_keys(
         await stage.until(lambda: "[Audio 0:0" in stage.app.chat.prompt.text)
         await stage.press("enter")
         await stage.until(lambda: "That is all it takes." in stage.text)
-        first, _, second, _ = stage.app.workspace.conversation.history.turns.values()
+        await stage.until(lambda: "Get Gemma 4 12B for this Mac" in stage.text)
+        offered = flat(stage).replace("▌ ", "")
+        assert "9.8 GB kept, 24 GB to download" in offered
+        assert "fits with 256k tokens of conversation (262,144), quantized as 6bit" in offered
+        assert stage.app.focused is stage.app.chat.prompt
+        await stage.press(*"hi", "enter")  # Enter sends: the card has a key of its own
+        await stage.until(lambda: len(stage.app.workspace.conversation.history.turns) == 6)
+        assert stage.app.workspace.job is None
+        first, _, second, *_ = stage.app.workspace.conversation.history.turns.values()
         assert first.text == "what is the total?"
         assert [one.kind for one in second.attachments] == ["image", "sound"]
         assert "# max_tokens = 1024" in stage.app.workspace.path.read_text()
@@ -230,7 +297,6 @@ async def test_every_command_of_the_table_can_be_done(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("platformdirs.user_documents_path", lambda: tmp_path)
-    monkeypatch.setattr(models_list, "folder", lambda: tmp_path / "models")
     async with staged(tmp_path) as stage:
         await stage.ask("hello")
         for command in commands.COMMANDS:
@@ -246,6 +312,11 @@ async def test_every_command_of_the_table_can_be_done(
                     stage.app.do(command.id)
                 await stage.pilot.pause()
         assert stage.app.is_running
+
+
+def flat(stage: Stage) -> str:
+    """What the screen shows, on one line, without the border between two panes."""
+    return " ".join(stage.text.replace("│", " ").split())
 
 
 async def open_conversations(stage: Stage) -> None:

@@ -88,6 +88,37 @@ def test_the_microphones_card_names_every_cause_and_what_still_works(
         assert part in error.remedy
 
 
+@pytest.mark.parametrize(
+    ("noted", "code", "told"),
+    [
+        ("refused", "microphone_refused", "you refused it"),
+        ("restricted", "microphone_refused", "management"),
+        ("not asked", "microphone_not_asked", "macOS has asked nobody"),
+        ("allowed", "microphone_silent", "it is muted"),
+        (None, "microphone_silent", "it is muted"),
+    ],
+)
+def test_a_refusal_and_a_terminal_that_cannot_ask_are_told_apart(
+    monkeypatch: pytest.MonkeyPatch, noted: str | None, code: str, told: str
+) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    monkeypatch.setattr(permissions, "terminal", lambda: "Shiny")
+    monkeypatch.setattr(permissions.microphone_permission, "ask", lambda: noted)
+    error = microphone("MacBook Pro Microphone")
+    assert error.code == code and told in error.cause
+    if noted == "not asked":
+        assert "Terminal, iTerm2 or Ghostty" in error.remedy and "Shiny" in error.cause
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="a Mac gives an answer")
+def test_what_the_microphones_permission_is_cannot_be_asked_elsewhere(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert permissions.microphone_permission.ask() is None
+    monkeypatch.setattr(sys, "platform", "darwin")  # without AVFoundation
+    assert permissions.microphone_permission.ask() is None
+
+
 def test_elsewhere_the_microphones_card_has_no_page_of_a_mac(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

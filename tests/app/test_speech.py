@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from app.devices.speech import SpeechOutput, command
+from app.devices.speech import SpeechOutput
+from app.devices.voices import command
 from mlx_gemma4.errors import Gemma4Error
 from tests.app.programs import Program
 

@@ -38,7 +38,7 @@ def plain(events: Iterable[Event]) -> list[Any]:
 
 
 def talk(model: Gemma4, place: Path) -> list[Any]:
-    """A picture, a sound, hearing with a relay, a cancel, undo, parking, saving and restoring."""
+    """A picture, sound, hearing, a relay, speculation, a cancel, undo, parking and saving."""
     picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (96, 96, 3), np.uint8))
     session = Session(model, hearing="relay", store=PrefixStore(place / "parked"))
     seen: list[Any] = []
@@ -54,6 +54,9 @@ def talk(model: Gemma4, place: Path) -> list[Any]:
     for start in range(0, len(SOUND), 10):
         direct.hear(SOUND[start : start + 10])
     seen += plain(direct.reply(10, temperature=1.0, seed=3, heard=True))
+    guessing = Session(model, hearing="direct", draft="lookup")
+    guessing.add_text("one two three four. " * 8)
+    seen += plain(guessing.reply(24, temperature=0.0))
     place_before = session.mark()
     session.add_text("count to a hundred")
     drawn = 0
@@ -98,7 +101,7 @@ def test_a_conversation_has_the_events_of_one_process_and_leaves_nothing(
     result = lead(module, "both", ["local", "local"], folders["tiny fp32"], str(tmp_path))
     assert result["spread"] == result["alone"]
     kinds = [event[0] for event in result["alone"] if isinstance(event, list)]
-    assert kinds.count("Done") == 6
+    assert kinds.count("Done") == 7
     assert "Heard" in kinds and "Token" in kinds
     ends = [event[1] for event in result["alone"] if isinstance(event, list) and event[0] == "Done"]
     assert "cancelled" in [end["reason"] for end in ends]

@@ -15,7 +15,6 @@ from huggingface_hub import constants
 
 import mlx_gemma4 as g4
 from mlx_gemma4 import cli
-from mlx_gemma4.convert import get
 from mlx_gemma4.convert.convert import partial, verify
 from mlx_gemma4.footprint import device
 from mlx_gemma4.footprint.estimate import Machine, mac
@@ -127,7 +126,7 @@ def test_a_killed_run_goes_on_where_it_was(
             time.sleep(0.01)
             assert process.poll() is None
         process.send_signal(signal.SIGKILL)
-    came = get.unfinished()[NAME]
+    came = installed.unfinished()[NAME]
     assert came > total // 4
     published.pause = 0.0
     published.requests.clear()
@@ -138,7 +137,7 @@ def test_a_killed_run_goes_on_where_it_was(
     assert resumed is not None and int(resumed.removeprefix("bytes=").rstrip("-")) > total // 4
     assert {step["stage"] for step in steps[1:]} == {"download", "quantize", "check"}
     verify(Path(last["folder"]))
-    assert not get.unfinished()
+    assert not installed.unfinished()
 
 
 def test_ctrl_c_keeps_what_came(published: Hub) -> None:
@@ -151,7 +150,7 @@ def test_ctrl_c_keeps_what_came(published: Hub) -> None:
         _, said = process.communicate(timeout=60)
     assert process.returncode == 130
     assert b"What has come is kept" in said and b"Traceback" not in said
-    assert NAME in get.unfinished()
+    assert NAME in installed.unfinished()
 
 
 def test_what_was_begun_is_finished_at_its_commit_though_the_hub_has_a_newer_one(
@@ -184,7 +183,7 @@ def cut_in_the_middle(hub: Hub) -> None:
     hub.cut_after = [1_000_000, 0, 0]
     assert run("--yes") == 2
     hub.cut_after = []
-    assert 500_000 < get.unfinished()[NAME]
+    assert 500_000 < installed.unfinished()[NAME]
 
 
 @pytest.mark.parametrize(
@@ -234,7 +233,7 @@ def test_what_can_go_wrong_is_one_error_and_leaves_nothing_half_made(
     assert said in told and told.count("Error:") == 1
     assert not list(installed.made())
     if fault not in ("corrupt",):
-        assert None not in published.asked("cdn") and not get.unfinished()
+        assert None not in published.asked("cdn") and not installed.unfinished()
 
 
 def test_with_the_right_token_it_comes(published: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -302,7 +301,7 @@ def test_what_came_of_a_download_is_listed_and_removed(
     assert cli.main(["models"]) == 0
     assert f"{NAME}  not complete" in capsys.readouterr().out
     assert cli.main(["models", "remove", NAME, "--yes"]) == 0
-    assert not get.unfinished() and not list(installed.folder().iterdir())
+    assert not installed.unfinished() and not list(installed.folder().iterdir())
     assert cli.main(["models", "remove", NAME, "--yes"]) == 2
 
 

@@ -175,6 +175,25 @@ def test_a_deep_schema_is_refused(drawer: Drawer) -> None:
         grammar_of(drawer, schema)
 
 
+def test_an_object_has_the_properties_that_are_named_and_others_where_they_are_wanted(
+    drawer: Drawer,
+) -> None:
+    named = {"type": "object", "properties": {"a": {"enum": [1, 2]}}, "required": ["a"]}
+    more = {**named, "additionalProperties": {"type": "null"}, "maxProperties": 3}
+    both = {"allOf": [named, {"properties": {"b": {"type": "null"}}, "required": ["b"]}],
+            "maxProperties": 2}  # fmt: skip
+    seen = {}
+    for name, schema in (("named", named), ("more", more), ("both", both)):
+        grammar, seen[name] = grammar_of(drawer, schema), set()
+        for seed in range(12):
+            answer = json.loads(drawer.text.decode(drawer.ids(grammar, seed)))
+            jsonschema.validate(answer, schema)
+            seen[name] |= set(answer) if isinstance(answer, dict) else set()
+    assert seen["named"] == {"a"}
+    assert len(seen["more"]) > 1
+    assert seen["both"] >= {"a", "b"}
+
+
 @pytest.mark.parametrize("must", [("find",), ("find", "stop"), ("stop",), ("free",)])
 def test_a_reply_that_has_to_call_a_tool_does_so_by_its_schema(
     drawer: Drawer, must: tuple[str, ...]

@@ -1,0 +1,165 @@
+"""`gemma4 --plain`: the conversation line by line, as a screen reader or a dumb terminal wants it.
+
+No colours, no cursor, nothing that is drawn over: what happens is a line, the answer comes as text.
+Conversations are the same as those of the program with screens.
+"""
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from mlx_gemma4.errors import Gemma4Error
+from mlx_gemma4.runtime.commands import Hosts
+from mlx_gemma4.runtime.subprocess_worker import SubprocessWorker
+
+from . import settings
+from .conversation import attachments, private_files
+from .conversation.store import ConversationStore
+from .state import Problem
+from .workspace import LOG, Workspace
+
+HELP = """Type a question and press Enter. Ctrl+C stops an answer, and keeps what has come.
+/file PATH  attach a picture, a sound, a video or a text to the next question
+/new        start a new conversation
+/model NAME take another model
+/again      answer the last question once more
+/help       this list
+/quit       end (Ctrl+D)"""
+
+
+def main(model: str | None = None, hosts: Hosts | None = None) -> int:
+    """Run it until the user ends it.
+
+    Args:
+        model: to open instead of the one in the settings, this time.
+        hosts: other computers that hold a part of the model.
+    """
+    os.umask(0o077)
+    folder, store = settings.folder(), ConversationStore()
+    for place in (folder, store.folder):
+        private_files.make_folder(place)
+    with SubprocessWorker(folder / LOG, hosts) as worker:
+        workspace = Workspace(worker, store, folder, model=model)
+        try:
+            PlainProgram(workspace, _lines(), _write).run()
+        finally:
+            workspace.close()
+    return 0
+
+
+def _lines() -> Iterator[str]:
+    """What is typed, line by line, after a prompt."""
+    while True:
+        _write("You: ")
+        line = sys.stdin.readline()
+        if not line:
+            return
+        yield line.rstrip("\n")
+
+
+def _write(text: str) -> None:
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
+class PlainProgram:
+    """One conversation after another.
+
+    Args:
+        workspace: the worker, the settings and the conversation.
+        lines: what the user types.
+        write: prints.
+    """
+
+    def __init__(
+        self, workspace: Workspace, lines: Iterator[str], write: Callable[[str], None]
+    ) -> None:
+        self._workspace, self._lines, self._write = workspace, lines, write
+        self._shown = 0  # letters of the answer that are printed
+        self._answer = 0  # the turn whose answer is being printed; 0 for none
+
+    def run(self) -> None:
+        """Load the model, then read lines until there are no more."""
+        conversation = self._workspace.conversation
+        self._tell(f"Loading {conversation.model_name}.")
+        conversation.begin()
+        self._wait()
+        if conversation.model is not None:
+            self._tell("Ready. Type a question, or /help.")
+        for line in self._lines:
+            if line.strip() == "/quit":
+                return
+            try:
+                self._do(line.strip())
+            except (Gemma4Error, OSError) as error:
+                self._tell_error(error)
+            except KeyboardInterrupt:
+                self._workspace.conversation.escape()
+                self._wait()
+
+    def _do(self, line: str) -> None:
+        name, _, rest = line.partition(" ")
+        conversation = self._workspace.conversation
+        match name:
+            case "/help":
+                self._tell(HELP)
+            case "/new":
+                self._workspace.new()
+                self._tell("A new conversation.")
+                self._wait()
+            case "/file" if rest:
+                path = Path(rest.strip().strip("'\"")).expanduser()
+                ready = attachments.file(self._workspace.journal, path, self._workspace.of_pictures)
+                chip = conversation.attach(ready).chip
+                self._tell(f"{chip} {ready.name} goes with the next question. {ready.note}".strip())
+            case "/model" if rest:
+                self._workspace.load(rest.strip())
+                self._tell(f"Loading {rest.strip()}.")
+                self._wait()
+            case "/again":
+                self._ask(conversation.regenerate())
+            case _ if line.startswith("/") and not line.startswith("//"):
+                self._tell(f"There is no command {name}. /help lists them.")
+            case _ if line or conversation.history.waiting:
+                self._ask(conversation.send(line.removeprefix("/") if line[:2] == "//" else line))
+
+    def _ask(self, changed: set[int]) -> None:
+        """Print the answer while it comes."""
+        if not changed:
+            self._tell("There is nothing to answer.")
+            return
+        self._shown, self._answer = 0, max(changed)
+        self._write("Gemma: ")
+        self._wait()
+        turn = self._workspace.conversation.history.last("model")
+        self._write("\n")
+        if turn is not None:
+            self._tell(" ".join((*turn.remarks, turn.facts)).strip())
+        self._answer = 0
+
+    def _wait(self) -> None:
+        """Fold reports until nothing is being done; print what comes of an answer."""
+        conversation = self._workspace.conversation
+        while conversation.pending or conversation.state in ("loading", "thinking", "answering"):
+            report = self._workspace.client.read(0.1)
+            if report is not None:
+                conversation.fold([report])
+            self._print_answer()
+            while conversation.problems:
+                self._tell_error(conversation.problems.popleft())
+        self._print_answer()
+
+    def _print_answer(self) -> None:
+        turn = self._workspace.conversation.history.last("model")
+        if self._answer and turn is not None and turn.id >= self._answer:
+            self._write(turn.text[self._shown :])
+            self._shown = len(turn.text)
+
+    def _tell(self, text: str) -> None:
+        if text:
+            self._write(f"{text}\n")
+
+    def _tell_error(self, error: Exception | Problem) -> None:
+        problem = error if isinstance(error, Problem) else Problem.of(error)
+        self._tell(f"Error: {problem.title}. {problem.cause} {problem.remedy}")

@@ -1,0 +1,228 @@
+"""What the program offers beside questions and answers: resuming, searching, waiting, voices."""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from app import plain
+from app.conversation.store import ConversationStore, title_of
+from app.devices import voices
+from app.devices.voices import SystemVoice
+from app.widgets.card import ErrorCard
+from app.workspace import Workspace
+from mlx_gemma4.errors import Gemma4Error
+from mlx_gemma4.testing.scripted_worker import ScriptedWorker
+from tests.app.host import FakeGate, World, live, staged
+from tests.app.programs import Program
+
+
+@live
+async def test_a_question_that_is_sent_while_an_answer_comes_waits_for_its_end(
+    tmp_path: Path,
+) -> None:
+    async with staged(
+        tmp_path, ["one two three four five six", "Second."], tokens_per_second=2
+    ) as stage:
+        await stage.write("first?")
+        await stage.press("enter")
+        await stage.until(lambda: stage.app.workspace.conversation.state == "answering")
+        await stage.write("second?")
+        await stage.press("enter")
+        await stage.until(lambda: "1 queued" in stage.text)
+        assert not stage.app.chat.prompt.text
+        await stage.until(lambda: "Second." in stage.text)
+        first, answer, second, _ = stage.app.workspace.conversation.history.turns.values()
+        assert (first.text, second.text) == ("first?", "second?")
+        assert answer.state == "done" and answer.text.endswith("six")
+        assert "queued" not in stage.text
+
+
+@live
+async def test_conversations_are_found_by_what_was_asked_or_answered(tmp_path: Path) -> None:
+    async with staged(tmp_path, ["The zebra is striped.", "Bread."]) as stage:
+        for question in ("which animal?", "which food?"):
+            await stage.ask(question)
+            await stage.press("ctrl+n")
+            await stage.until(lambda: not stage.app.workspace.conversation.history.turns)
+        await stage.press("ctrl+r")
+        await stage.until(lambda: "which animal?" in stage.text and "which food?" in stage.text)
+        await stage.press("slash", *"STRIPED zeb")
+        await stage.until(lambda: "which food?" not in stage.text)
+        assert "which animal?" in stage.text
+        await stage.press("enter", "enter")
+        await stage.until(lambda: "The zebra is striped." in stage.text)
+
+
+def test_a_search_for_what_nobody_wrote_finds_nothing(tmp_path: Path) -> None:
+    store = ConversationStore(tmp_path)
+    assert list(store.find("anything")) == []
+
+
+@live
+async def test_after_a_crash_the_conversation_is_offered_once(tmp_path: Path) -> None:
+    async with staged(tmp_path, ["Blue."]) as stage:
+        await stage.ask("which colour?")
+        noted = json.loads((tmp_path / "config/running.json").read_text())
+        assert noted["conversation"] == stage.app.workspace.journal.folder.name
+    assert not (tmp_path / "config/running.json").exists()  # it was closed
+    noted["pid"] = 2**22 + 1  # more than Linux gives: a process that is gone
+    (tmp_path / "config/running.json").write_text(json.dumps(noted))
+    async with staged(tmp_path) as stage:
+        await stage.until(lambda: "ended unexpectedly" in stage.text)
+        assert "which colour?" in stage.text and "resume it" in stage.text
+        await stage.press("ctrl+t")
+        await stage.until(lambda: "Blue." in stage.text)
+        await stage.until(lambda: not stage.app.chat.query(ErrorCard))
+    async with staged(tmp_path) as stage:
+        assert not stage.app.chat.query(ErrorCard)
+
+
+def test_another_program_that_runs_is_no_crash(tmp_path: Path) -> None:
+    workspace = Workspace(ScriptedWorker(), ConversationStore(tmp_path / "all"), tmp_path)
+    workspace.conversation.send("hello")
+    noted = {"pid": os.getppid(), "conversation": workspace.journal.folder.name}
+    (tmp_path / "running.json").write_text(json.dumps(noted))
+    assert workspace.note_running() == ""
+    workspace.close()
+    workspace.client.close()
+
+
+@live
+async def test_a_conversation_of_voice_alone_is_called_after_its_answer(tmp_path: Path) -> None:
+    world = World(gate=FakeGate(8))
+    async with staged(tmp_path, ["It costs nine euros."], world=world) as stage:
+        await stage.press("space")
+        await stage.until(lambda: "It costs nine euros." in stage.text)
+        assert title_of(stage.app.workspace.journal.folder) == "Spoken: It costs nine euros."
+
+
+@pytest.mark.parametrize(("headphones", "hears"), [(True, True), (False, False)])
+def test_hands_free_hears_while_it_speaks_with_headphones_alone(
+    tmp_path: Path, headphones: bool, hears: bool
+) -> None:
+    world = World(gate=FakeGate(10**9), voice=["sleep", "30"])
+    settings = f"speak = true\nheadphones = {str(headphones).lower()}\n"
+
+    @live
+    async def run() -> None:
+        async with staged(tmp_path, ["Hello there. " * 3], settings=settings, world=world) as stage:
+            await stage.ask("say hello")
+            await stage.until(lambda: stage.app.workspace.conversation.state == "speaking")
+            await stage.press("f7")
+            voice, conversation = stage.app.chat.voice, stage.app.workspace.conversation
+            if hears:  # somebody speaks, and that cuts the voice
+                await stage.until(lambda: conversation.recording is not None)
+                assert conversation.state == "listening"
+            else:
+                await stage.until(lambda: voice._live is not None and voice._live.muted)
+                await stage.pilot.pause(0.3)
+                assert conversation.recording is None and conversation.state == "speaking"
+
+    run()
+
+
+SAY = """cat <<'END'
+Anna                de_DE    # Hallo! Ich heisse Anna.
+Ava (Premium)       en_US    # Hello! My name is Ava.
+Eddy (English (UK)) en_GB    # Hello! My name is Eddy.
+END"""
+
+
+def test_the_voices_of_a_mac_are_listed_with_the_better_ones_first(
+    program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    program("say", SAY)
+    assert voices.voices() == [
+        SystemVoice("Ava (Premium)", "en_US", True),
+        SystemVoice("Anna", "de_DE"),
+        SystemVoice("Eddy (English (UK))", "en_GB"),
+    ]
+    assert voices.command() == ["say", "-r", "180", "-f", "-"]  # no -v: the system's own
+    assert "Manage Voices" in voices.how_to_get()
+
+
+def test_a_command_of_ones_own_speaks(program: Program) -> None:
+    program("piper", "cat")
+    assert voices.command("| piper -m 'my voice.onnx'") == ["piper", "-m", "my voice.onnx"]
+    for wrong in ("| nobody-has-this", "|", "| 'open"):
+        with pytest.raises(Gemma4Error) as caught:
+            voices.command(wrong)
+        assert caught.value.code == "voice_unusable"
+
+
+@live
+async def test_a_voice_is_heard_and_taken(tmp_path: Path) -> None:
+    spoken = tmp_path / "spoken"
+    world = World(voice=["sh", "-c", f"cat > {spoken}"])
+    async with staged(tmp_path, world=world) as stage:
+        stage.app.do("voices")
+        await stage.until(lambda: "System voice" in stage.text and "Ava" in stage.text)
+        assert "★ premium" in stage.text
+        await stage.press("down", "s")
+        await stage.until(lambda: spoken.is_file() and spoken.read_text() == voices.SAMPLE)
+        await stage.press("enter")
+        await stage.until(lambda: stage.app.workspace.settings.voice == "Ava (Premium)")
+
+
+@live
+async def test_more_files_than_a_question_takes_are_left_out_at_once(tmp_path: Path) -> None:
+    paths = []
+    for number in range(23):
+        paths.append(tmp_path / f"{number}.txt")
+        paths[-1].write_text(f"note {number}")
+    async with staged(tmp_path) as stage:
+        stage.app.chat.busy(stage.app.chat.media.files(paths), "file")
+        told = stage.app._notifications
+        await stage.until(lambda: any("3 of 23 are left out" in one.message for one in told))
+        waiting = stage.app.workspace.conversation.history.waiting
+        await stage.until(lambda: len(waiting) == 20)
+
+
+@live
+async def test_a_slash_alone_does_nothing(tmp_path: Path) -> None:
+    async with staged(tmp_path) as stage:
+        await stage.ask("hello")
+        await stage.press("slash", "enter")
+        await stage.pilot.pause(0.2)
+        assert len(stage.app.workspace.conversation.history.turns) == 2
+        assert stage.app.chat.prompt.text == "/"
+        await stage.press("down", "enter")
+        await stage.until(lambda: stage.app.chat.prompt.text != "/")
+
+
+def test_the_plain_program_talks_line_by_line(tmp_path: Path) -> None:
+    (tmp_path / "note.txt").write_text("a note")
+    lines = [
+        "hello",
+        f"/file {tmp_path / 'note.txt'}",
+        "and this?",
+        "/nonsense",
+        "/help",
+        "/quit",
+        "x",
+    ]
+    shown: list[str] = []
+    worker = ScriptedWorker(["Hello yourself.", "A note."])
+    workspace = Workspace(worker, ConversationStore(tmp_path / "all"), tmp_path / "config")
+    plain.PlainProgram(workspace, iter(lines), shown.append).run()
+    text = "".join(shown)
+    for words in (
+        "Ready.",
+        "Gemma: Hello yourself.\n",
+        "note.txt goes with the next question.",
+        "Gemma: A note.\n",
+        "There is no command /nonsense",
+        "/file PATH",
+    ):
+        assert words in text
+    assert "\x1b" not in text and "\r" not in text
+    asked = [
+        one.text for one in workspace.conversation.history.turns.values() if one.role == "user"
+    ]
+    assert asked == ["hello", "and this?"]
+    workspace.close()
+    worker.close()
