@@ -23,6 +23,8 @@ UNSUPPORTED = ("previous_response_id", "conversation", "background", "prompt", "
 """Fields that would change the answer, and cannot be done."""
 SKIPPED_TOOLS = ("namespace", "web_search", "web_search_preview")
 """Tools that programs always declare, and do without where they are not called."""
+PREFIXES = {"message": "msg", "reasoning": "rs"}
+"""How the id of an item starts."""
 ECHOED: Json = {
     "instructions": None, "max_output_tokens": None, "metadata": {}, "parallel_tool_calls": True,
     "prompt_cache_key": None, "reasoning": {"effort": None, "summary": None}, "store": False,
@@ -218,7 +220,11 @@ class ResponseStream:
             return []
         events = self._close()
         self._open, self._text = kind, ""
-        item: Json = {"id": f"{kind[:3]}_{secrets.token_hex(12)}", "type": kind, "content": []}
+        item: Json = {
+            "id": f"{PREFIXES[kind]}_{secrets.token_hex(12)}",
+            "type": kind,
+            "content": [],
+        }
         item["status"] = "in_progress"
         if kind == "message":
             item["role"] = "assistant"

@@ -62,8 +62,9 @@ async def failed(_: HttpRequest, error: Exception) -> Response:
     """The answer to an error."""
     if isinstance(error, ClientLeftError):
         return Response(status_code=499)
-    if isinstance(error, HTTPException):  # no such route, or not with this method
-        error = ApiError(error.status_code, f"{error.detail}.", "not_found")
+    if isinstance(error, HTTPException):  # no such route, not with this method, or no form
+        code = "not_found" if error.status_code in (404, 405) else "invalid_request"
+        error = ApiError(error.status_code, f"{error.detail.rstrip('.')}.", code)
     found = known(error)
     return JSONResponse(found.body, found.status, found.headers)
 

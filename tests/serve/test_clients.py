@@ -182,6 +182,13 @@ def test_a_transcription_without_a_sound_is_refused(client: openai.OpenAI) -> No
         assert refused.value.body["param"] == param
 
 
+def test_a_form_that_is_none_is_refused(server: httpx2.Client) -> None:
+    kind = {"content-type": "multipart/form-data; boundary=x"}
+    answer = server.post("/v1/audio/transcriptions", content=b"junk", headers=kind)
+    assert answer.status_code == 400
+    assert answer.json()["error"]["code"] == "invalid_request"
+
+
 def image_block() -> dict[str, Any]:
     source = {"type": "base64", "media_type": "image/png", "data": base64_of(RECEIPT)}
     return {"type": "image", "source": source}
