@@ -12,19 +12,20 @@ define ask
 @echo
 endef
 
-.PHONY: cluster help demo test lint check wheel-smoke format bench score shots clean nightly soak structure clients page-check clients-realtime bench-realtime
+.PHONY: cluster help demo test lint check wheel-smoke format bench score shots clean nightly soak structure clients page-check clients-realtime bench-realtime docs
 
 help:
 	@echo "make demo    ask the tiny model about a picture, a sound, and both together"
 	@echo "make test    run the tests"
 	@echo "make nightly run what takes too long for every change: 10,000 random schedules (SEED=0)"
 	@echo "make check   formatting, lint, types, import contracts, workflows, tests, the wheel (what CI runs)"
+	@echo "make docs    build the documentation as a site in out/site"
 	@echo "make bench   measure start-up, and speed and memory against mlx-vlm"
 	@echo "make clients run other programs against gemma4 serve (needs node and npm)"
 	@echo "make page-check        use the server's page in Chromium, and take pictures of it"
 	@echo "make clients-realtime  try real clients of the Realtime API"
 	@echo "make bench-realtime    measure live hearing against hearing after the speech"
-	@echo "make shots   draw the pictures of the terminal program in docs/ again"
+	@echo "make shots   make the pictures in docs/ again, of the program with the tiny model"
 	@echo "make score   examine the tiny model on pictures and sounds it never met (needs espeak-ng)"
 
 demo: .venv/ready
@@ -68,7 +69,11 @@ lint: .venv/ready-dev
 	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.dependabot .github/dependabot.yml
 	$(BIN)/zizmor --offline --quiet .github
 
-check: lint test wheel-smoke
+# the documentation as a site in out/site; any warning is an error
+docs: .venv/ready-dev
+	@$(BIN)/zensical build --clean --strict
+
+check: lint docs test wheel-smoke
 
 # the wheel in an empty environment, outside the clone
 wheel-smoke: .venv/bin/python
@@ -87,7 +92,7 @@ bench: .venv/ready .venv-peer/ready
 	@$(BIN)/python bench/peer.py
 
 shots: .venv/ready-dev
-	@$(BIN)/python -m docs.shots
+	@$(BIN)/python -m docs.film
 
 clients: .venv/ready-dev .venv-clients/ready
 	@$(BIN)/python -m tools.clients.run .venv-clients/bin/python out/clients

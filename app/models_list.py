@@ -12,7 +12,7 @@ from mlx_gemma4.errors import Gemma4Error
 from mlx_gemma4.footprint import estimate, recommend, summary
 from mlx_gemma4.footprint.estimate import Machine
 from mlx_gemma4.footprint.summary import Outline
-from mlx_gemma4.hub import catalog, disk, installed
+from mlx_gemma4.hub import catalog, disk, installed, installed_adapters
 from mlx_gemma4.hub.catalog import Package
 from mlx_gemma4.hub.installed import InstalledModel
 
@@ -79,6 +79,9 @@ def choices(machine: Machine | None) -> list[ModelChoice]:
     sources = {model.source for model in made}
     packages = [one for one in catalog.packages().values() if one.kind == "model"]
     listed = [_made(model, machine) for model in made]
+    for name in installed_adapters.names():
+        if base := installed_adapters.base_of(name):
+            listed.append(_adapted(f"{base}:{name}", base, machine))
     listed += [_packaged(one, machine) for one in packages if one.repo not in sources]
     return sorted(listed, key=lambda one: not one.here)
 
@@ -138,6 +141,16 @@ def _packaged(package: Package, machine: Machine | None) -> ModelChoice:
     if folder is not None:
         return _known(choice, machine, lambda: summary.of_folder(folder))
     return _known(choice, machine, lambda: summary.of(package.name))
+
+
+def _adapted(name: str, base: str, machine: Machine | None) -> ModelChoice:
+    """Describe a model with an installed adapter (`gemma4 tune --install`)."""
+    try:
+        folder = catalog.resolve(base)
+    except Gemma4Error as error:
+        return ModelChoice(name, name, f"An adapter of {base}. {error.cause}", False)
+    choice = ModelChoice(name, name, f"{base} with an adapter that was trained", True)
+    return _known(choice, machine, lambda: summary.of_folder(folder))
 
 
 def _known(

@@ -16,6 +16,7 @@ from mlx_gemma4.cli import (
     manage,
     models,
     serve,
+    tune,
 )
 from mlx_gemma4.cli.options import Option
 from mlx_gemma4.cli.selftest import command as selftest
@@ -37,6 +38,7 @@ COMMANDS = {
     "fit": fit.FIT,
     "doctor": fit.DOCTOR,
     "bench": bench.OPTIONS,
+    "tune": tune.OPTIONS,
     "eval": evaluate.OPTIONS,
     "selftest": selftest.OPTIONS,
 }
@@ -73,6 +75,7 @@ def keys_updated(page: str) -> str:
 ROOT = Path(__file__).parents[1]
 BLOCKS = {
     ("README.md", "machines"): lambda: machines.markdown() + "\n",
+    ("docs/get.md", "machines"): lambda: machines.markdown() + "\n",
     ("docs/licences.md", "licences"): licences.markdown,
     ("docs/serve.md", "clients"): client_settings.markdown,
 }

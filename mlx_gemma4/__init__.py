@@ -66,6 +66,7 @@ __all__ = ["load", *_HOMES]
 
 def load(
     folder_or_name: str | _Path,
+    adapter: str | _Path | None = None,
     dtype: "mx.Dtype | str | None" = None,
     mask_rule: "MaskRule" = "official",
     force: bool = False,
@@ -80,7 +81,8 @@ def load(
     Args:
         folder_or_name: a model folder, or a name: of Package.toml, `owner/name` on the Hub, or of
             a folder that `gemma4 get` made. Of the folders made of one repository it is that with
-            the recommended recipe, else the newest.
+            the recommended recipe, else the newest. MODEL:ADAPTER is both.
+        adapter: what `gemma4 tune` has made: its folder, or the name under which it is installed.
         dtype: of the activations and of weights that are not quantized: "float32", "bfloat16",
             "float16" or MLX's own. None is the checkpoint's, on the CPU float32.
         mask_rule: "official", or "forward" to agree with transformers' `forward` (`attention`).
@@ -97,15 +99,23 @@ def load(
             "model_missing": it is not on this machine; `facts` has the "command" that gets it
             and, where that is known, its "bytes".
     """
+    from .checkpoint import adapted, adapters
     from .checkpoint.load import as_dtype, load_folder
     from .errors import Gemma4Error
     from .footprint import held
     from .footprint.device import check_fits
-    from .hub import catalog, speculation
+    from .hub import catalog, installed_adapters, speculation
     from .model.attention import check_rule
 
     check_rule(mask_rule)
     wanted = as_dtype(dtype)
+    folder_or_name, named = installed_adapters.split(folder_or_name)
+    chosen = adapter or named
+    change = None if chosen is None else adapters.read(installed_adapters.find(chosen))
+    if change is not None and hosts is not None:
+        raise adapters.unusable(
+            "Other computers hold a part of the layers.", "Merge it: `gemma4 convert --adapter`."
+        )
     try:
         folder = catalog.resolve(folder_or_name)
     except Gemma4Error as error:
@@ -143,12 +153,36 @@ def load(
         model.mask_rule = mask_rule
     model.folder = folder
     model.package = catalog.package_of(folder)
+    if change is not None:
+        adapted.attach(model, change)
     model.draft = setting
     if proposes is not None:
         from .checkpoint.drafter import load_drafter
 
         model.attach(load_drafter(proposes, model, wanted))
     return model
+
+
+def exchange_adapter(model: "Gemma4", name: str | _Path) -> bool:
+    """Put the adapter of MODEL:ADAPTER, or none, on a model that is loaded.
+
+    Returns:
+        Whether it is that MODEL; if not, it is as it was. Caches of it must not be used again.
+
+    Raises:
+        Gemma4Error: there is no such model or adapter, or the two do not fit.
+    """
+    from .checkpoint import adapted, adapters
+    from .hub import catalog, installed_adapters
+
+    base, adapter = installed_adapters.split(name)
+    if catalog.resolve(base) != model.folder:
+        return False
+    if adapter is None:
+        adapted.detach(model)
+    else:
+        adapted.attach(model, adapters.read(installed_adapters.find(adapter)))
+    return True
 
 
 def __getattr__(name: str) -> _Any:

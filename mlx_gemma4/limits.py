@@ -17,6 +17,9 @@ SEGMENT = 8192
 SCORE_LIMIT = 256_000_000
 """Bytes of fp32 attention scores that a layer may hold at once."""
 
+TRAINING_SCORE_LIMIT = 64_000_000
+"""The same for a pass with gradients, in which about four times as much is alive."""
+
 CHUNKS: Mapping[Backend, int] = {"metal": 1024, "cuda": 512, "cpu": 512}
 """Tokens in a chunk of prefill; a cancel waits for the end of one."""
 

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import Gemma4Error
-from ..events import Thought, ToolCall
+from ..events import Thought
+from ..events import ToolCall as ToolCall
 from ..media.images import Picture
 
 INSTRUCTION = (

@@ -71,15 +71,48 @@ class ManyRowsLinear(nn.QuantizedLinear):
         return x
 
 
+class TrainingLinear(nn.QuantizedLinear):
+    """A quantized projection for gradients: dequantized as a whole, and nothing evaluated."""
+
+    def __call__(self, x: mx.array) -> mx.array:
+        """(..., L, inputs) -> (..., L, outputs)."""
+        scheme = (self.group_size, self.bits, self.mode)
+        weight = mx.dequantize(self["weight"], self["scales"], self.get("biases"), *scheme)
+        x = x @ weight.astype(x.dtype).T
+        return x + self["bias"] if "bias" in self else x
+
+
+def use_training_projections(model: nn.Module) -> None:
+    """Replace what `use_fast_projections` has put in by what evaluates nothing; tensors stay."""
+
+    def replaced(module: nn.Module) -> nn.Module:
+        new: nn.Module
+        if isinstance(module, nn.QuantizedLinear):
+            new = _like(module, TrainingLinear)
+        elif isinstance(module, LargeLinear):
+            outputs, inputs = module["weight"].shape
+            new = nn.Linear(inputs, outputs, "bias" in module)
+        else:
+            return module
+        new.update(dict(module))
+        return new
+
+    model.update_modules(tree_map(replaced, model.leaf_modules(), is_leaf=nn.Module.is_module))
+
+
+def _like(module: nn.QuantizedLinear, kind: type[nn.QuantizedLinear]) -> nn.QuantizedLinear:
+    outputs, words = module["weight"].shape
+    sizes = (words * 32 // module.bits, outputs, "bias" in module)
+    return kind(*sizes, module.group_size, module.bits, module.mode)
+
+
 def use_fast_projections(model: nn.Module) -> None:
     """Replace a model's projections where one of the classes above is faster; tensors stay."""
 
     def replaced(module: nn.Module) -> nn.Module:
         new: nn.Module
         if isinstance(module, nn.QuantizedLinear):
-            outputs, words = module["weight"].shape
-            sizes = (words * 32 // module.bits, outputs, "bias" in module)
-            new = ManyRowsLinear(*sizes, module.group_size, module.bits, module.mode)
+            new = _like(module, ManyRowsLinear)
         elif isinstance(module, nn.Linear) and module["weight"].size > SMALL:
             outputs, inputs = module["weight"].shape
             new = LargeLinear(inputs, outputs, "bias" in module)

@@ -7,6 +7,7 @@ from typing import Any
 from ..errors import Gemma4Error
 from ..json_reader import read_object, short
 
+ADAPTER_SETTINGS = "adapter_config.json"
 INDEX = "model.safetensors.index.json"
 
 

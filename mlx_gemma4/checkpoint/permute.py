@@ -34,14 +34,7 @@ def permute(
         root: what the names of the decoder's tensors begin with.
     """
     result = dict(weights)
-    order, heads = head_order(config), config.num_attention_heads
-    rows = {
-        "q_proj": _per_head(order, heads),
-        "k_proj": _per_head(order, config.num_global_key_value_heads),
-        "q_norm": order,
-        "k_norm": order,
-    }
-    columns = _per_head(np.roll(order, -config.rotated_dims), heads)
+    rows, columns = moved_rows(config), moved_columns(config)
     # dims that keep their neighbours: moving blocks is faster
     block = math.gcd(config.rotated_dims // 2, config.global_head_dim // 2)
     for prefix in full_layers(config, root):
@@ -58,6 +51,23 @@ def permute(
                 groups = tensor.reshape(tensor.shape[0], len(index), -1)
                 result[name] = groups[:, taken].reshape(tensor.shape)
     return result
+
+
+def moved_rows(config: TextConfig) -> dict[str, np.ndarray]:
+    """Where the layout's rows of a full layer's modules are in the published ones, by module."""
+    order = head_order(config)
+    return {
+        "q_proj": _per_head(order, config.num_attention_heads),
+        "k_proj": _per_head(order, config.num_global_key_value_heads),
+        "q_norm": order,
+        "k_norm": order,
+    }
+
+
+def moved_columns(config: TextConfig) -> np.ndarray:
+    """Where the layout's columns of a full layer's o_proj are in the published one."""
+    leaving = np.roll(head_order(config), -config.rotated_dims)
+    return _per_head(leaving, config.num_attention_heads)
 
 
 def _per_head(order: np.ndarray, heads: int) -> np.ndarray:

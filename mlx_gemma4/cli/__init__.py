@@ -29,6 +29,7 @@ from . import (
     serve,
     streams,
     tools,
+    tune,
 )
 from . import options as shared
 from .answer import print_json, print_text, stats_line
@@ -169,6 +170,7 @@ def _parser() -> argparse.ArgumentParser:
     serve.add(commands)
     models.add(commands)
     fit.add(commands)
+    tune.add(commands)
     evaluate.add(commands)
     bench.add(commands)
     selftest.add(commands)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import Gemma4Error
 from ..evaluate.questions import NAMES
 from ..hub import catalog
-from . import hosting
+from . import hosting, tuned
 from . import options as shared
 from .options import Option, command, swallowed
 from .streams import ProgressLine, put, tell
@@ -15,6 +15,8 @@ from .streams import ProgressLine, put, tell
 if TYPE_CHECKING:
     from ..evaluate.question import Question, Subject
 
+TUNED = "tuned"
+ASKED = [*NAMES, TUNED]
 RECIPES_OF = ("quant", "memory")
 """The questions that quantize models in memory."""
 OPTIONS = (
@@ -39,6 +41,13 @@ OPTIONS = (
     shared.DRAFTER,
     Option("--recipes", "quant, memory: recipes to compare", "RECIPE", many=True),
     Option("--out", "a folder for results and report (out/eval/QUESTION)", "FOLDER"),
+    shared.ADAPTER,
+    Option(
+        "--data",
+        "tuned: files of held-out lines, of the new task and of old ones",
+        "FILE",
+        many=True,
+    ),
     Option("--seed", "other items of the same kinds", "N", int, default=20261124),
     *hosting.OPTIONS,
     Option("--force", "load the model even if it does not fit into the memory"),
@@ -54,28 +63,32 @@ def add(commands: "argparse._SubParsersAction[Any]") -> None:
         "ask a question about models, with figures",
         "Ask one question about models, and write figures with intervals, tables and plots. Each "
         "result is on the disk at once: a run that was killed goes on where it was. "
-        + " ".join(f"{name}: {about}" for name, about in NAMES.items()),
+        + " ".join(f"{name}: {about}" for name, about in NAMES.items())
+        + " tuned: what has an adapter changed, on lines of your own?",
         OPTIONS,
         _run,
     )
     parser.add_argument(
-        "question", nargs="?", metavar="QUESTION", choices=list(NAMES), help=", ".join(NAMES)
+        "question", nargs="?", metavar="QUESTION", choices=ASKED, help=", ".join(ASKED)
     )
 
 
 def _run(options: argparse.Namespace) -> None:
-    chosen = options.question or swallowed(options, lambda value: value in NAMES)
+    chosen = options.question or swallowed(options, lambda value: value in ASKED)
     if chosen is None:
         raise Gemma4Error(
             "usage",
             "The command is not understood",
             "It does not name a question.",
-            f"Name one of {', '.join(NAMES)}: gemma4 eval ocr.",
+            f"Name one of {', '.join(ASKED)}: gemma4 eval ocr.",
         )
     try:
         import matplotlib  # noqa: F401
         import scipy  # noqa: F401
 
+        if chosen == TUNED:
+            tuned.run(options)
+            return
         from ..evaluate import report
         from ..evaluate.question import Choice
         from ..evaluate.questions import named

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 from ..checkpoint import recipes
 from ..convert import pin
 from ..errors import Gemma4Error
-from ..hub import catalog, installed
+from ..hub import catalog, installed, installed_adapters
 from ..hub.progress import Progress
 from .options import DEBUG, Option, command, named
 from .streams import ProgressLine, put, tell
 
 if TYPE_CHECKING:
+    from ..checkpoint.adapters import Adapter
     from ..hub.sources import Source
 
 CONVERT = (
@@ -38,6 +39,12 @@ CONVERT = (
         "instead of a recipe: so many bytes for the weights, spent where they matter most",
         "7.2GB",
     ),
+    Option(
+        "--adapter",
+        "merge what `gemma4 tune` has made; into a quantized model at 8 bits (--bits)",
+        "NAME|FOLDER",
+    ),
+    Option("--force", "merge even where most of the adapter's change is lost"),
     Option("--revision", "branch, tag or commit of a repository on the Hub", "NAME"),
     Option("--pin", "write the commit that is found into the catalogue, for the package SOURCE"),
     Option("--low-disk", "keep only one file of a repository on the disk at a time"),
@@ -83,6 +90,16 @@ def _convert(options: argparse.Namespace) -> None:
     target = Path(options.o or f"{name}-{label}")
     from ..convert.convert import convert, refuse_old
 
+    adapter = None
+    if options.adapter:
+        from ..checkpoint import adapters
+        from ..model.config import load_config
+
+        adapter = adapters.read(installed_adapters.find(options.adapter))
+        if isinstance(place, Path) and load_config(place).quantization is not None:
+            target = Path(options.o or f"{name}-{Path(options.adapter).name}")
+            _merge(place, adapter, target, options)
+            return
     refuse_old(target)
     source = _source(place, target, options.low_disk)
     if recipe is None:
@@ -90,7 +107,7 @@ def _convert(options: argparse.Namespace) -> None:
             tell("Its files come twice: once to be measured, once to be converted.")
         recipe = _within(source, _bytes(options.budget), target)
     with _shown("Converted") as show:
-        convert(source, target, recipe, show)
+        convert(source, target, recipe, show, adapter=adapter)
     installed.register(target)
     size = sum(file.stat().st_size for file in target.iterdir())
     tell(f"{size / 1e9:.2f} GB, with every file's hash in {catalog.RECORD}.")
@@ -98,6 +115,15 @@ def _convert(options: argparse.Namespace) -> None:
         assert source.commit is not None, "a package of the Hub has one"
         changed = pin.pin(options.source, source.commit)
         tell(f"{options.source} is pinned to {source.commit} in {changed}.")
+    put(str(target))
+
+
+def _merge(source: Path, adapter: "Adapter", target: Path, options: argparse.Namespace) -> None:
+    """Merge an adapter into a quantized model."""
+    from ..tune.merge import merge_quantized
+
+    lost = merge_quantized(source, adapter, target, options.bits or 8, options.force)
+    tell(f"By quantizing the changed matrices again {lost:.0%} of the change is lost.")
     put(str(target))
 
 

@@ -127,7 +127,7 @@ def model_of(options: argparse.Namespace) -> str:
     chosen: str = options.model or catalog.default()
     if options.model is None and chosen == catalog.DEMONSTRATION:
         tell("No --model given: this is the tiny demonstration model, not Gemma.")
-    return chosen
+    return f"{chosen}:{options.adapter}" if getattr(options, "adapter", None) else chosen
 
 
 # what several commands have
@@ -136,6 +136,12 @@ MODEL = Option(
     "--model",
     "a model's folder or name; without it what `gemma4 get` brought, else the tiny "
     "demonstration model",
+    "NAME|FOLDER",
+)
+ADAPTER = Option(
+    "--adapter",
+    "what `gemma4 tune` has made: its folder, or the name that it is installed under; also "
+    "--model MODEL:ADAPTER",
     "NAME|FOLDER",
 )
 IMAGE_TOKENS = Option(
@@ -162,7 +168,7 @@ DRAFT = Option(
     draft,
     default="auto",
 )
-ANSWER = (MODEL, IMAGE_TOKENS, MAX_TOKENS, TEMPERATURE, SEED, SYSTEM, DRAFTER, DRAFT)
+ANSWER = (MODEL, ADAPTER, IMAGE_TOKENS, MAX_TOKENS, TEMPERATURE, SEED, SYSTEM, DRAFTER, DRAFT)
 """Who answers, and how."""
 JSON = Option("--json", "print one JSON object: answer, thought, tool calls, counts and speeds")
 DEBUG = Option("--debug", "show where an error came from")

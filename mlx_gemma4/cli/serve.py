@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 OPTIONS = (
     shared.MODEL,
+    shared.ADAPTER,
     Option("--host", "the address to listen at (127.0.0.1); others need a key", "ADDRESS"),
     Option("--port", "the port (8080); 0 for any that is free", "N", int, default=8080),
     Option("--slots", "conversations whose rows are held in memory (2)", "N", int, default=2),
@@ -127,7 +128,6 @@ def _serve(options: argparse.Namespace) -> None:
         return
     if options.certificate or options.key:
         certificate.check(options.certificate, options.key)
-    model = shared.model_of(options)
     log = Path(options.log) if options.log else None
     logging.basicConfig(
         filename=log, level=logging.INFO if log else logging.ERROR,
@@ -136,7 +136,7 @@ def _serve(options: argparse.Namespace) -> None:
     if log is None:  # errors that matter are printed, or answered
         logging.getLogger("uvicorn").setLevel(logging.CRITICAL)
     settings = EngineOptions(
-        model=model,
+        model=shared.model_of(options),
         slots=options.slots,
         force=options.force,
         fetches=options.fetch,

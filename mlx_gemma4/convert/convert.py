@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
+from ..checkpoint.adapters import Adapter, check_fits
 from ..checkpoint.recipes import Recipe
 from ..errors import Gemma4Error
 from ..hub import cache as hub_cache
@@ -25,6 +26,7 @@ from ..hub.installed import PARTIAL, RECORD
 from ..hub.progress import Progress, Speed
 from ..hub.sources import Source
 from ..json_reader import Section, read_object
+from ..model.config import load_config
 from .plan import Plan, impossible, make_plan
 from .rewrite import Rewriter
 
@@ -38,6 +40,7 @@ def convert(
     recipe: Recipe,
     report: Callable[[Progress], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
+    adapter: Adapter | None = None,
 ) -> Path | None:
     """Convert a model; a call that was cut goes on where it was.
 
@@ -45,16 +48,22 @@ def convert(
         folder: that appears when all is done; until then there is `partial(folder)` beside it.
         report: called with the bytes of the source that are done, from 0 again in each call.
         cancelled: asked as often whether to stop.
+        adapter: that is merged in.
 
     Returns:
         The folder, or None if it was cancelled; what was done until then is kept.
 
     Raises:
-        Gemma4Error: see `make_plan`; or the folder is there already, the disk is too small, or
-            another conversion into the same folder was started or is running.
+        Gemma4Error: see `make_plan`; or the adapter is of another model, the folder is there
+            already, the disk is too small, or another conversion into the same folder was started
+            or is running.
     """
     plan = make_plan(source, recipe)
-    begun = json.dumps({"source": source.identity, "recipe": asdict(recipe), "by": __version__})
+    started = {"source": source.identity, "recipe": asdict(recipe), "by": __version__}
+    if adapter is not None:
+        check_fits(adapter, load_config(source.settings))
+        started["adapter"] = adapter.digest
+    begun = json.dumps(started)
     work = partial(folder)
     made = work / "model"
     refuse_old(folder)
@@ -78,7 +87,7 @@ def convert(
                 report(speed.progress())
             return cancelled is None or not cancelled()
 
-        with disk.explained(), Rewriter(plan.grid, told) as rewriter:
+        with disk.explained(), Rewriter(plan.grid, told, adapter) as rewriter:
             for file in missing:
                 path = source.open(file.shard)
                 if path is None or not rewriter.write(file, path, made / file.name):

@@ -16,6 +16,7 @@ from typing import BinaryIO, Self
 import mlx.core as mx
 import numpy as np
 
+from ..checkpoint.adapters import Adapter
 from ..checkpoint.encode import as_array, encode
 from ..checkpoint.safetensors import data_start, header
 from .plan import File, Part, impossible
@@ -55,14 +56,17 @@ class Rewriter:
     Args:
         grid: see `Recipe.grid`.
         told: called with the bytes of the source that were done; False stops.
+        adapter: that is merged in.
 
     Attributes:
         hashes: by name, SHA-256 of each file that is complete, in hex digits.
     """
 
-    def __init__(self, grid: bool, told: Callable[[int], bool]) -> None:
+    def __init__(
+        self, grid: bool, told: Callable[[int], bool], adapter: Adapter | None = None
+    ) -> None:
         self.hashes: dict[str, str] = {}
-        self._grid, self._told = grid, told
+        self._grid, self._told, self._adapter = grid, told, adapter
         self._reader, self._writer = ThreadPoolExecutor(1), ThreadPoolExecutor(1)
         self._waiting: deque[Future[object]] = deque()
         self._last: Future[object] | None = None
@@ -99,7 +103,7 @@ class Rewriter:
         scales: list[list[bytes]] = []
         with source.open("rb") as data:
             for slab, read in self._read(data, _slabs(file)):
-                packed, *others = _stored(slab, read, self._grid)
+                packed, *others = _stored(slab, read, self._grid, self._adapter)
                 self._submit(out.write, packed)
                 scales.append(others)
                 if slab.is_last:  # the tensor's scales follow its rows, then its biases
@@ -152,14 +156,19 @@ def _slabs(file: File) -> Iterator[_Slab]:
             yield _Slab(part, start, min(start + step, rows))
 
 
-def _stored(slab: _Slab, read: bytes, grid: bool) -> list[bytes]:
+def _stored(slab: _Slab, read: bytes, grid: bool, adapter: Adapter | None) -> list[bytes]:
     """Rows as they are stored: packed weights, scales, and biases in affine mode."""
     if len(read) != slab.nbytes:
         raise impossible("A file of its weights became shorter.", "Run it again.")
     tensor, storage = slab.part.source, slab.part.storage
-    if storage is None:
+    path = slab.part.name.removesuffix(".weight")
+    changes = adapter is not None and path in adapter.paths
+    if storage is None and not changes:
         return [read]
-    made = encode(as_array(read, tensor.dtype).reshape(-1, tensor.shape[1]), storage, grid)
+    rows = as_array(read, tensor.dtype).reshape(-1, tensor.shape[1])
+    if adapter is not None and changes:
+        rows = adapter.merged(path, rows, slab.start).astype(rows.dtype)
+    made = [rows] if storage is None else encode(rows, storage, grid)
     mx.eval(made)
     return [np.asarray(part.view(mx.uint8)).tobytes() for part in made]
 

@@ -7,6 +7,8 @@ at a time, which shows what is accepted by place. Answers are the likeliest, and
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +19,7 @@ from ..events import Done
 from ..generation.drafting import Draft
 from ..generation.policy import LONGEST
 from ..hub import catalog
-from . import draft_items, statistics
+from . import draft_items, statistics, surroundings
 from .models import OurModel, ours
 from .parts import Part, Plot, Point, Table, Words
 from .question import Asked, Choice, Item, Row, Subject
@@ -90,8 +92,10 @@ class DrafterQuestion:
 
     def items(self, choice: Choice, subject: Subject) -> Sequence[Item]:
         self._drafter = choice.drafter
-        attach(ours(subject), self._drafter)
-        return draft_items.items(choice, subject)
+        # results of another drafter are not this one's
+        own = surroundings.revision(Path(attach(ours(subject), self._drafter)))[:8]
+        found = draft_items.items(choice, subject)
+        return [replace(item, id=f"{item.id}-{own}") for item in found]
 
     def measure(self, subject: Subject, item: Item) -> Mapping[str, Any]:
         model, again = ours(subject), bool(item.facts[draft_items.AGAIN])

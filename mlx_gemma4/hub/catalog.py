@@ -17,7 +17,7 @@ import platformdirs
 
 from ..checkpoint.architectures import ARCHITECTURES
 from ..errors import Gemma4Error
-from . import installed
+from . import installed, installed_adapters
 from .installed import RECORD as RECORD
 
 DEMONSTRATION = "tiny"
@@ -142,13 +142,15 @@ def resolve(name_or_folder: str | Path, kind: str = "model") -> Path:
         name_or_folder: a folder with a config.json, the name of a package, `owner/name` of a
             repository on the Hub, or the name of a folder that `gemma4 get` or `gemma4 convert`
             made. Of several made of one repository it is that with the package's own recipe, else
-            the newest, else what the Hub's cache has.
+            the newest, else what the Hub's cache has. MODEL:ADAPTER is the folder of MODEL.
         kind: what it must be, "model" or "drafter".
 
     Raises:
         Gemma4Error: if there is no such folder or package, or it is not on this machine.
     """
-    name = str(name_or_folder)
+    name, adapter = installed_adapters.split(name_or_folder)
+    if adapter is not None:
+        return resolve(name)
     if name.strip() and (folder := Path(name_or_folder).expanduser()).is_dir():
         return folder
     own = next((model for model in installed.made() if model.name == name), None)

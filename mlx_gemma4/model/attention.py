@@ -133,6 +133,21 @@ class Dense:
 
 
 @dataclass(frozen=True)
+class Uncached(Dense):
+    """Rows of a pass for gradients (`training.py`): nothing is evaluated.
+
+    Attributes:
+        again: the backward pass computes each piece again, and holds the scores of one.
+    """
+
+    again: bool = False
+
+    def view(self, rows: slice) -> Uncached:
+        """Some of the rows."""
+        return Uncached(self.keys[:, :, rows], self.values[:, :, rows], self.again)
+
+
+@dataclass(frozen=True)
 class Quantized:
     """Cached rows of `width` dims, quantized: keys are the first `head_dim` dims, values the last.
 
@@ -177,9 +192,23 @@ def attend(
         return attend_piece(queries, cached, cut[0].mask)
     results = []
     for piece in cut:
-        results.append(attend_piece(queries[:, :, piece.rows], cached.view(piece.keys), piece.mask))
+        view = cached.view(piece.keys)
+        if isinstance(view, Uncached):
+            results.append(_attend_uncached(queries[:, :, piece.rows], view, piece, attend_piece))
+            continue
+        results.append(attend_piece(queries[:, :, piece.rows], view, piece.mask))
         mx.eval(results[-1])  # MLX allocates ahead of its work: else for many pieces at once
     return mx.concatenate(results, axis=2)
+
+
+def _attend_uncached(
+    queries: mx.array, cached: Uncached, piece: Piece, attend_piece: AttendPiece
+) -> mx.array:
+    def attended(queries: mx.array, keys: mx.array, values: mx.array) -> mx.array:
+        return attend_piece(queries, Uncached(keys, values), piece.mask)
+
+    again: Callable[..., mx.array] = mx.checkpoint(attended) if cached.again else attended
+    return again(queries, cached.keys, cached.values)
 
 
 def attend_piece(queries: mx.array, cached: Dense | Quantized, mask: Mask) -> mx.array:

@@ -26,7 +26,8 @@ class MultimodalEmbedder(nn.Module):
     def __call__(self, x: mx.array) -> mx.array:
         """(n, width) -> (n, hidden)."""
         projection = self.embedding_projection
-        x = x.astype(projection.get("scales", projection.weight).dtype)
+        plain = projection.get("linear", projection)  # within a LoRA layer
+        x = x.astype(plain.get("scales", plain["weight"]).dtype)
         return projection(mx.fast.rms_norm(x, None, self.eps))
 
 

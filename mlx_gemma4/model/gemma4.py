@@ -14,7 +14,8 @@ from numpy.typing import ArrayLike
 from ..errors import Gemma4Error
 from ..limits import SCORE_LIMIT as SCORE_LIMIT
 from ..limits import SLACK as SLACK
-from . import cpu_backend, metal, one_row
+from ..limits import TRAINING_SCORE_LIMIT
+from . import cpu_backend, metal, one_row, training
 from .attention import MaskRule, Step, pieces
 from .cache import Cache
 from .config import Config
@@ -168,7 +169,47 @@ class Gemma4(nn.Module):
 
     def states(self, inputs: Inputs, cache: Cache, score_limit: int = SCORE_LIMIT) -> mx.array:
         """As `hidden`, before the final norm: what the last layer gives."""
-        text, offset, length = self.config.text_config, cache.offset, len(inputs)
+        offset, length = cache.offset, len(inputs)
+        dtype, head_dim = inputs.embeddings.dtype, self.config.text_config.global_head_dim
+        streams = self.mask_rule == "official" and not cache.quantized
+        streams = streams and metal.streams_scores(length, dtype, head_dim)
+        step = self._step(offset, inputs.blocks, score_limit, streams)
+        states = self.language_model.model(inputs.embeddings, step, cache)
+        cache.offset = offset + length
+        return states
+
+    def training_hidden(
+        self,
+        *conversations: Inputs,
+        recompute: bool = True,
+        score_limit: int = TRAINING_SCORE_LIMIT,
+    ) -> mx.array:
+        """Compute what `hidden` does with an empty cache, for gradients (`training.py`).
+
+        Args:
+            conversations: which go through side by side; none sees another.
+            recompute: compute each layer again in the backward pass: half the time more, and
+                what a single layer needs is held instead of what all need.
+            score_limit: as in `hidden`; the backward pass computes each split again.
+
+        Returns:
+            (1, T, hidden): the rows of all conversations, one after another.
+
+        Raises:
+            Gemma4Error: one has more tokens than there are positions.
+        """
+        steps = [self._step(0, one.blocks, score_limit, streams=False) for one in conversations]
+        split = any(len(one.full) > 1 or len(one.sliding) > 1 for one in steps)
+        step = training.side_by_side(steps, map(len, conversations))
+        decoder = self.language_model.model
+        x = mx.concatenate([one.embeddings for one in conversations], axis=1)
+        for layer in decoder.layers:
+            x = training.run(layer, x, step, recompute, split)
+        return decoder.norm(x)
+
+    def _step(self, offset: int, blocks: np.ndarray, score_limit: int, streams: bool) -> Step:
+        """What the rows of a forward see; `streams`: the full layers hold no scores."""
+        text, length = self.config.text_config, len(blocks)
         if offset + length > text.max_position_embeddings:
             raise Gemma4Error(
                 "context_full",
@@ -177,17 +218,10 @@ class Gemma4(nn.Module):
                 f"{text.max_position_embeddings} positions.",
                 "Start a new conversation, or shorten the input.",
             )
-        blocks, rule = inputs.blocks, self.mask_rule
         max_scores = score_limit // (4 * text.num_attention_heads)
-        sliding = pieces(offset, blocks, text.sliding_window, rule, max_scores)
-        dtype, head_dim = inputs.embeddings.dtype, text.global_head_dim
-        streams = rule == "official" and not cache.quantized
-        if streams and metal.streams_scores(length, dtype, head_dim):
-            max_scores = length * (offset + length)
-        full = pieces(offset, blocks, None, rule, max_scores)
-        states = self.language_model.model(inputs.embeddings, Step(offset, sliding, full), cache)
-        cache.offset = offset + length
-        return states
+        sliding = pieces(offset, blocks, text.sliding_window, self.mask_rule, max_scores)
+        most = length * (offset + length) if streams else max_scores
+        return Step(offset, sliding, pieces(offset, blocks, None, self.mask_rule, most))
 
     def logits(self, hidden: mx.array) -> mx.array:
         """(1, T, hidden) -> (1, T, vocab), softcapped."""

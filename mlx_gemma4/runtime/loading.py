@@ -3,13 +3,17 @@
 Its warnings are returned as sentences, for whoever must not print them.
 """
 
+import gc
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 
+import mlx.core as mx
+
 from .. import load
 from ..cluster.hosts import Hosts
 from ..model.gemma4 import Gemma4
+from .commands import Load
 
 
 def load_noted(
@@ -37,3 +41,21 @@ def load_noted(
             model, force=force, hosts=hosts, progress=progress, drafter=drafter, draft=draft
         )
     return loaded, [str(warning.message) for warning in caught]
+
+
+def load_as_asked(command: Load) -> tuple[Gemma4, list[str]]:
+    """Load what a command asks for; returns and errors are those of `load_noted`."""
+    return load_noted(
+        command.model,
+        command.force,
+        command.hosts,
+        drafter=command.drafter,
+        draft=command.draft,
+    )
+
+
+def free_memory() -> None:
+    """Free what no model or cache holds any more."""
+    gc.collect()
+    mx.synchronize()
+    mx.clear_cache()

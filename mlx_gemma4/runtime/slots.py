@@ -3,7 +3,6 @@
 Lives on the worker's one thread.
 """
 
-import gc
 import logging
 import time
 from collections.abc import Callable, Generator
@@ -14,6 +13,7 @@ import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import exchange_adapter
 from ..errors import Gemma4Error
 from ..events import Event
 from ..generation.prefill_decode import CHUNK
@@ -26,7 +26,7 @@ from ..session.rows import common
 from ..session.session import Session
 from ..session.transcriber import heard
 from . import commands
-from .loading import load_noted
+from .loading import free_memory, load_as_asked
 from .past import MediaCache, turns_of
 from .reports import Figures, ImageAdded, Loaded, Noted, Reading, Rereading, WorkerEvent
 
@@ -90,24 +90,26 @@ class Slots:
         self._media = MediaCache()
         self._limit = commands.SLOTS
         self._drawn: DrawnReplies | None = None
+        self._beside: tuple[object, ...] = ()  # what else the model was loaded with
 
     def load(self, command: commands.Load) -> Reporting:
-        """Load a model.
+        """Load a model; where only the adapter is another one, the weights stay.
 
         Raises:
             Gemma4Error: it cannot be loaded.
         """
+        beside = command.hosts, command.drafter, command.draft
+        same = command.hosts is None and beside == self._beside
+        kept, notes = self._model if same else None, list[str]()
         self.close()  # two models need not fit beside each other
         yield None
         began = time.perf_counter()
-        self._model, notes = load_noted(
-            command.model,
-            command.force,
-            command.hosts,
-            drafter=command.drafter,
-            draft=command.draft,
-        )
-        self._limit, self._drawn = command.slots, None
+        if kept is None or not exchange_adapter(kept, command.model):
+            kept = None
+            free_memory()
+            kept, notes = load_as_asked(command)
+        self._model = kept
+        self._limit, self._drawn, self._beside = command.slots, None, beside
         for note in notes:
             yield Noted(note)
         if (crew := getattr(self._model, "crew", None)) is not None:
@@ -223,9 +225,7 @@ class Slots:
             except Gemma4Error as error:  # nobody waits for this any more
                 log.warning("The conversation %s was not parked: %s", conversation, error)
         self._model = self._drawn = None
-        gc.collect()
-        mx.synchronize()
-        mx.clear_cache()
+        free_memory()
 
     def _open(self, command: commands.Open) -> Reporting:
         if self._model is None:

@@ -284,6 +284,8 @@ class Engine:
                     self.loaded = event
         except Gemma4Error as error:
             self.failed = error
+            if error.code == "worker_closed":  # the server ends
+                return
             log.error("The model cannot be loaded: %s", error)
 
     def _read(self) -> None:

@@ -1,4 +1,4 @@
-"""The whole program over a scripted worker and fake devices: for tests, and for docs/shots.py."""
+"""The whole program over a scripted worker and fake devices, for tests."""
 
 import asyncio
 import contextlib

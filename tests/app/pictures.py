@@ -1,4 +1,4 @@
-"""The states of the program that are drawn: by the snapshot tests, and by `make shots`."""
+"""The states of the program that are drawn by the snapshot tests."""
 
 import asyncio
 import os

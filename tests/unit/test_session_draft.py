@@ -10,7 +10,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from mlx_gemma4.chat.messages import SoundPart
+from mlx_gemma4.chat.messages import SoundPart, TextPart
 from mlx_gemma4.chat.tokenizer import Tokenizer
 from mlx_gemma4.errors import Gemma4Error
 from mlx_gemma4.events import Done, Event, Thought, Token, ToolCall
@@ -26,7 +26,7 @@ REPLIES = {
     "letters of several bytes": "grüße aus Köln: €uro, naïve, 東京 and back again<turn|>",
     "a thought": "<|channel>thought\nlet me see whether it is so<channel|>it is so, I think<turn|>",
     "two calls": 'so <|tool_call>call:find{a:<|"|>x y z<|"|>}<tool_call|>'
-    "<|tool_call>call:find{b:12345}<tool_call|><|tool_response>",
+    "<|tool_call>call:find{b:12345}<tool_call|><|tool_response><turn|>",
 }
 VOICE = (np.random.default_rng(2).standard_normal((40, 640)) * 0.1).astype(np.float32)
 
@@ -145,7 +145,8 @@ def test_sound_that_is_heard_during_a_reply_is_all_there(model: Gemma4, speaks: 
         speaks("well<turn|>")
         list(session.reply(temperature=0))
         sounds = [p for t in session.turns for p in t.parts if isinstance(p, SoundPart)]
-        heard.append((session.turns, session.context))
+        texts = [[p.text for p in t.parts if isinstance(p, TextPart)] for t in session.turns]
+        heard.append((texts, [(t.role, t.interrupted) for t in session.turns], session.context))
         assert len(sounds) == 1
         assert np.array_equal(np.concatenate([part.frames for part in sounds]), VOICE)
     assert heard[0] == heard[1]

@@ -1,0 +1,232 @@
+"""`gemma4 tune`: trains an adapter on conversations with pictures and sound.
+
+The folder that it wrote goes to stdout, everything else to stderr.
+"""
+
+import argparse
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import Gemma4Error
+from ..hub import catalog, installed_adapters
+from . import options as shared
+from .options import Option, command, named
+from .streams import ProgressLine, put, tell
+
+if TYPE_CHECKING:
+    from ..tune.data import Data
+    from ..tune.job import TuningJob
+    from ..tune.schedule import TuneSettings
+    from ..tune.train import TrainingStep
+
+OPENBLAS = Path("/usr/lib/x86_64-linux-gnu/openblas-pthread/libblas.so.3")
+
+OPTIONS = (
+    shared.MODEL,
+    Option("-o", "the folder to write (adapter-NAME, after the data)", "FOLDER"),
+    Option("--rank", "rank of the adapter's matrices", "N", int, default=8),
+    Option("--scale", "what the adapter's change is multiplied by", "X", float, default=2.0),
+    Option(
+        "--rate", "how fast it learns (by the model's width: 5e-4 for the tiny one)", "X", float
+    ),
+    Option("--steps", "so many steps instead of passes over the data", "N", int),
+    Option("--epochs", "passes over the data (one, or what 600 conversations take)", "X", float),
+    Option("--batch", "conversations a step", "N", int, default=8),
+    Option("--batch-tokens", "at most so many tokens a step instead", "N", int),
+    Option("--replay", "a file of old tasks to mix in, so that they are not forgotten", "FILE"),
+    Option("--replay-share", "how many of the conversations are old ones", "X", float, default=0.3),
+    Option("--dora", "train the length of each row of a matrix beside its direction"),
+    Option("--embedders", "train what pictures and sound pass through, too"),
+    Option("--last-layers", "train so many layers at the end only", "N", int),
+    Option("--longest", "the most tokens of a conversation", "N", int),
+    shared.IMAGE_TOKENS,
+    Option("--eval", "lines that are not learned, to measure on", "FILE"),
+    Option("--seed", "with the same seed the weights are the same", "N", int, default=0),
+    Option("--install", "the name under which --adapter and MODEL:NAME find it", "NAME"),
+    Option("--resume", "continue a run that was stopped"),
+    Option("--dry-run", "check the data, and show what it holds; train nothing"),
+    Option("--force", "load the model even if it does not fit into the memory"),
+    shared.DEBUG,
+)
+
+
+def add(commands: "argparse._SubParsersAction[Any]") -> None:
+    """Declare the command."""
+    parser = command(
+        commands,
+        "tune",
+        "train an adapter on your own conversations",
+        "Train an adapter (LoRA) on conversations of text, pictures and sound at once. DATA is a "
+        "file of JSON lines, a folder of pictures with answers.csv, or a folder of sounds with "
+        "their transcripts; docs/tune.md describes them.",
+        OPTIONS,
+        _tune,
+    )
+    parser.add_argument("data", metavar="DATA", type=named, help="what to learn")
+
+
+def _tune(options: argparse.Namespace) -> None:
+    _check_numbers(options)
+    from ..footprint import device, summary, training
+    from ..runtime.loading import load_noted
+    from ..tune.job import Lines, TuningJob, refuse_old
+
+    folder = Path(options.o or f"adapter-{Path(options.data).resolve().stem}")
+    if not options.resume and not options.dry_run:
+        refuse_old(folder)
+    if options.install:
+        installed_adapters.check_name(options.install)
+    name = shared.model_of(options)
+    lines = Lines(*(_lines(one, name) for one in (options.data, options.replay, options.eval)))
+    place, known = device.this(), summary.of(name).model  # before the weights take their part
+    model, notes = load_noted(name, options.force)
+    for note in notes:
+        tell(note)
+    settings = _settings(options, model.config.text_config.hidden_size)
+    job = TuningJob(model, str(name), lines, settings, options.image_tokens, options.longest)
+    show = ProgressLine()
+    job.check(lambda what, done, of: show.step(f"Checking {what.replace('_', '-')}", done, of))
+    for line in contents(job):
+        tell(line)
+    own = (options.rank, options.last_layers)
+    need = training.need(known, place, job.longest, *own)
+    tell(f"A step takes up to {need.total / 1e9:.2f} GB, of {place.budget / 1e9:.2f} GB.")
+    if not options.force:
+        training.check(known, place, job.longest, *own)
+    if options.dry_run:
+        return
+    if not lines.replay:
+        tell(
+            "Without --replay what the model could before is forgotten: mix in some of it "
+            "(--replay FILE)."
+        )
+    _warn_of_slow_blas()
+    train(job, folder, *training.way(known, place, job.longest, *own), options.resume)
+    if options.install:
+        put(str(installed_adapters.install(folder, options.install)))
+    else:
+        put(str(folder))
+
+
+def train(job: "TuningJob", folder: Path, recompute: bool, together: int, resume: bool) -> None:
+    """Train, with a line of progress."""
+    show, began, done = ProgressLine(), time.perf_counter(), 0
+    step = None
+    for step in job.train(folder, recompute, together, resume):
+        done += step.conversations
+        seconds = time.perf_counter() - began
+        show.show(progress(step, done, seconds))
+    show.clear()
+    if step is not None:
+        tell(progress(step, done, time.perf_counter() - began))
+
+
+def progress(step: "TrainingStep", conversations: int, seconds: float) -> str:
+    """Write how far a run is.
+
+    Args:
+        step: the last one.
+        conversations: that were learned from since this call started.
+        seconds: since then.
+    """
+    speed = conversations / seconds
+    left = (step.steps - step.number) * step.conversations / speed
+    held_out = "" if step.held_out is None else f", held-out {step.held_out:.3f}"
+    return (
+        f"step {step.number:,} of {step.steps:,}: loss {step.loss:.3f}{held_out}, "
+        f"{speed:.1f} conversations/s, {step.peak_bytes / 1e9:.2f} GB, {_minutes(left)} left"
+    )
+
+
+def contents(job: "TuningJob") -> list[str]:
+    """Write what the lines hold."""
+    return [_held(name.replace("_", "-"), data) for name, data in job.sets.items()]
+
+
+def _held(name: str, data: "Data") -> str:
+    figures = data.figures
+    lengths = sorted(one.tokens for one in figures)
+    return (
+        f"{name}: {len(figures):,} conversations, {sum(lengths):,} tokens "
+        f"({lengths[0]:,} to {lengths[-1]:,}, half of them up to {lengths[len(lengths) // 2]:,}), "
+        f"{sum(one.answer_tokens for one in figures):,} of them answers; "
+        f"{sum(one.pictures for one in figures):,} pictures, "
+        f"{sum(one.seconds for one in figures):,.0f} s of sound"
+    )
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
+
+
+def _lines(source: str | None, model: str) -> list[Any]:
+    if source is None:
+        return []
+    from ..chat.messages import INSTRUCTION
+    from ..tune.sources import lines_of
+
+    package = catalog.packages().get(model)
+    transcribe = (package and package.transcribe) or INSTRUCTION
+    return lines_of(Path(source).expanduser(), transcribe)
+
+
+def _settings(options: argparse.Namespace, hidden_size: int) -> "TuneSettings":
+    from ..tune.schedule import TuneSettings, usual_rate
+
+    return TuneSettings(
+        rate=options.rate or usual_rate(hidden_size),
+        rank=options.rank,
+        scale=options.scale,
+        kind="dora" if options.dora else "lora",
+        embedders=options.embedders,
+        last_layers=options.last_layers,
+        steps=options.steps,
+        epochs=options.epochs,
+        batch=options.batch,
+        batch_tokens=options.batch_tokens,
+        replay_share=options.replay_share,
+        seed=options.seed,
+    )
+
+
+def _check_numbers(options: argparse.Namespace) -> None:
+    """Refuse numbers that no run can have."""
+    for name in ("rank", "scale", "rate", "steps", "epochs", "batch", "batch_tokens", "longest"):
+        value = getattr(options, name)
+        if value is not None and not 0 < value < 1e9:
+            raise _out_of_range(name, value, "a number above 0")
+    if not 0 < options.replay_share < 1:
+        raise _out_of_range("replay_share", options.replay_share, "more than 0 and less than 1")
+    if options.steps is not None and options.epochs is not None:
+        raise Gemma4Error(
+            "usage",
+            "The command is not understood",
+            "--steps and --epochs both set how long it trains.",
+            "Leave one of them out.",
+        )
+
+
+def _out_of_range(name: str, value: float, wanted: str) -> Gemma4Error:
+    flag = f"--{name.replace('_', '-')}"
+    return Gemma4Error(
+        "setting_out_of_range",
+        f"{flag} cannot be used",
+        f"It is {value}.",
+        f"Set {wanted}.",
+    )
+
+
+def _warn_of_slow_blas() -> None:
+    """Where MLX multiplies with the reference BLAS, which is ten times slower, name the faster."""
+    maps = Path("/proc/self/maps")
+    if not maps.is_file() or "openblas" in maps.read_text("utf-8", "replace"):
+        return
+    import mlx.core as mx
+
+    if mx.default_device() == mx.cpu:
+        tell(
+            "MLX multiplies with the reference BLAS here, which is about ten times slower than "
+            "OpenBLAS. Faster: apt install libopenblas0-pthread, then\n"
+            f"  LD_PRELOAD={OPENBLAS} OPENBLAS_NUM_THREADS=1 gemma4 tune ..."
+        )

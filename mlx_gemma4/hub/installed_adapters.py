@@ -1,0 +1,93 @@
+"""Adapters on this machine, and how a model is named with one: MODEL:ADAPTER. Knows no MLX.
+
+An installed adapter is a folder in `folder()`, called by its name; any other is named by its path.
+"""
+
+import re
+import shutil
+from pathlib import Path
+
+import platformdirs
+
+from ..checkpoint.files import ADAPTER_SETTINGS
+from ..errors import Gemma4Error
+from ..json_reader import read_object
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+def folder() -> Path:
+    """Return where adapters are installed."""
+    return platformdirs.user_data_path("mlx-gemma4", appauthor=False) / "adapters"
+
+
+def names() -> list[str]:
+    """Return the names of the installed adapters."""
+    home = folder()
+    places = sorted(home.iterdir()) if home.is_dir() else []
+    return [place.name for place in places if (place / ADAPTER_SETTINGS).is_file()]
+
+
+def base_of(name: str) -> str | None:
+    """Return the name of the model that an installed adapter was trained on, if that is known."""
+    facts = (read_object(folder() / name / ADAPTER_SETTINGS) or {}).get("mlx_gemma4")
+    base = facts.get("base") if isinstance(facts, dict) else None
+    return base if isinstance(base, str) else None
+
+
+def split(name: str | Path) -> tuple[str, str | None]:
+    """Split MODEL:ADAPTER; a folder and a name without a colon have no adapter."""
+    model, colon, adapter = str(name).rpartition(":")
+    if not colon or not model or not adapter or Path(name).expanduser().is_dir():
+        return str(name), None
+    return model, adapter
+
+
+def find(adapter: str | Path) -> Path:
+    """Return the folder of an adapter by its name or path.
+
+    Raises:
+        Gemma4Error: there is none.
+    """
+    for place in (folder() / str(adapter), Path(adapter).expanduser()):
+        if (place / ADAPTER_SETTINGS).is_file():
+            return place
+    known = ", ".join(names())
+    raise Gemma4Error(
+        "adapter_unknown",
+        f"There is no adapter {adapter}",
+        f"It is neither a folder with {ADAPTER_SETTINGS} nor installed.",
+        f"Installed: {known}." if known else "Name the folder that `gemma4 tune -o` wrote.",
+    )
+
+
+def check_name(name: str) -> None:
+    """Raise Gemma4Error where an adapter cannot be called so, or one is."""
+    if _NAME.fullmatch(name) is None:
+        raise _not_installed(
+            f"{name!r} cannot be the name of a folder.",
+            "Use letters, digits, dots, hyphens and underscores.",
+        )
+    if (folder() / name).exists():
+        raise _not_installed(
+            f"{folder() / name} is there already.", "Choose another name, or remove it."
+        )
+
+
+def install(adapter: Path, name: str) -> Path:
+    """Copy an adapter to where it is found by its name.
+
+    Raises:
+        Gemma4Error: it cannot be called so, or one is.
+    """
+    check_name(name)
+    target = folder() / name
+    making = folder() / f".{name}.part"
+    shutil.rmtree(making, ignore_errors=True)
+    shutil.copytree(adapter, making)
+    making.replace(target)
+    return target
+
+
+def _not_installed(cause: str, remedy: str) -> Gemma4Error:
+    return Gemma4Error("adapter_not_installed", "The adapter cannot be installed", cause, remedy)

@@ -1,0 +1,1 @@
+"""`gemma4 tune`: one adapter for text, pictures and sound."""

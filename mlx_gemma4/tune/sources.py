@@ -1,0 +1,142 @@
+"""Where conversations come from: JSON lines, or a folder of media with their answers.
+
+    FILE.jsonl   {"messages": [...], "tools": [...]} a line
+    FOLDER       with answers.csv: a header (file, answer and, if wanted, question), a picture a row
+    FOLDER       with sounds, and beside each its transcript: NAME.wav and NAME.txt
+
+Each becomes messages of one form, with the place for an error to name; `data.py` reads those.
+"""
+
+import csv
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from ..errors import Gemma4Error
+
+ANSWERS = "answers.csv"
+QUESTION = "What is in this picture?"
+"""What is asked about a picture whose row has no question."""
+SOUNDS = (".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a")
+_COLUMNS = {"file", "answer", "question"}
+
+
+@dataclass(frozen=True)
+class Line:
+    """A conversation that is not checked yet.
+
+    Attributes:
+        place: for errors, as "receipts.jsonl, line 3".
+        folder: where its relative paths start.
+        content: its "messages" and "tools".
+    """
+
+    place: str
+    folder: Path
+    content: Mapping[str, Any]
+
+
+def unusable(place: str, cause: str, remedy: str) -> Gemma4Error:
+    """An error of one line."""
+    return Gemma4Error("data_unusable", "The data cannot be used", f"{place}: {cause}", remedy)
+
+
+def lines_of(source: Path, transcribe: str) -> list[Line]:
+    """Read a file or folder.
+
+    Args:
+        transcribe: what asks for the transcript of a sound.
+
+    Raises:
+        Gemma4Error: it cannot be read, is none of these, or a line is no JSON object.
+    """
+    try:
+        if not source.is_dir():
+            return _json_lines(source)
+        if (source / ANSWERS).is_file():
+            return _pictures(source / ANSWERS)
+        if pairs := [path for path in sorted(source.iterdir()) if path.suffix in SOUNDS]:
+            return [_sound(path, transcribe) for path in pairs]
+    except OSError as error:
+        raise unusable(str(source), f"{error.strerror}.", "Check the path.") from error
+    except UnicodeDecodeError as error:
+        raise unusable(str(source), "It is not UTF-8.", "Save it as UTF-8.") from error
+    raise unusable(
+        str(source),
+        f"The folder has neither {ANSWERS} nor sounds.",
+        f"Put {ANSWERS} (file,question,answer) beside pictures, or NAME.txt beside NAME.wav.",
+    )
+
+
+def _json_lines(path: Path) -> list[Line]:
+    result = []
+    for number, text in enumerate(path.read_text("utf-8-sig").splitlines(), 1):
+        if text.strip():
+            place = f"{path.name}, line {number}"
+            result.append(Line(place, path.parent, _object(text, place)))
+    if not result:
+        raise unusable(path.name, "It has no lines.", 'Write {"messages": [...]} a line.')
+    return result
+
+
+def _object(text: str, place: str) -> Mapping[str, Any]:
+    def refused(name: str) -> NoReturn:
+        raise ValueError(f"{name} is not JSON")
+
+    try:
+        content = json.loads(text, parse_constant=refused)
+    except (ValueError, RecursionError) as error:
+        raise unusable(place, f"It is not JSON ({error}).", "Write one object a line.") from error
+    if not isinstance(content, dict):
+        raise unusable(
+            place, f"It is a {type(content).__name__}.", 'Write {"messages": [...]} a line.'
+        )
+    return content
+
+
+def _pictures(path: Path) -> list[Line]:
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        rows = csv.DictReader(file)
+        names = set(rows.fieldnames or ())
+        if not {"file", "answer"} <= names or names - _COLUMNS:
+            raise unusable(
+                f"{path.name}, line 1",
+                f"The columns are {', '.join(rows.fieldnames or ()) or 'not named'}.",
+                "Name them file,question,answer in the first line (question may be left out).",
+            )
+        result = [_picture(path, rows.line_num, row) for row in rows]
+    if not result:
+        raise unusable(path.name, "It has no rows.", "Write a picture a row.")
+    return result
+
+
+def _picture(path: Path, number: int, row: Mapping[str, Any]) -> Line:
+    place = f"{path.name}, line {number}"
+    if None in row.values() or None in row:
+        raise unusable(
+            place, "It has more or fewer values than columns.", "Put text with commas in quotes."
+        )
+    parts = [
+        {"type": "image", "path": row["file"]},
+        {"type": "text", "text": row.get("question") or QUESTION},
+    ]
+    return Line(place, path.parent, _exchange(parts, row["answer"]))
+
+
+def _sound(path: Path, transcribe: str) -> Line:
+    words = path.with_suffix(".txt")
+    if not words.is_file():
+        raise unusable(path.name, f"There is no {words.name} beside it.", "Write its transcript.")
+    parts = [{"type": "text", "text": transcribe}, {"type": "audio", "path": path.name}]
+    return Line(path.name, path.parent, _exchange(parts, words.read_text("utf-8").strip()))
+
+
+def _exchange(question: Iterable[Mapping[str, str]], answer: str) -> Mapping[str, Any]:
+    return {
+        "messages": [
+            {"role": "user", "content": list(question)},
+            {"role": "assistant", "content": answer},
+        ]
+    }

@@ -1,0 +1,113 @@
+"""What a run that was killed needs: the step, what is trained, and the optimizer's state.
+
+One file, written beside and renamed: it is there whole or not at all. Everything else of a run
+follows from its settings and lines, whose digest the file names.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, cast
+
+import mlx.core as mx
+from mlx.utils import tree_flatten, tree_unflatten
+
+from ..errors import Gemma4Error
+from ..hub import disk
+from .schedule import TuneSettings
+from .sources import Line
+
+FILE = "training.safetensors"
+
+_Loaded = tuple[dict[str, mx.array], dict[str, str]]
+
+
+@dataclass(frozen=True)
+class State:
+    """After `step` steps: trees of what is trained, and of Adam's state."""
+
+    step: int
+    trained: Any
+    optimizer: Any
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run is, by which it is known again: equal runs end with the same weights."""
+
+    settings: TuneSettings
+    model: str
+    lines: str
+
+    def written(self) -> dict[str, str]:
+        """As metadata of the file."""
+        return {"run": json.dumps(asdict(self), sort_keys=True)}
+
+
+def digest(*sets: list[Line]) -> str:
+    """A name for the content of lines, in their order; of their media it has the paths only."""
+    content = [[dict(line.content) for line in lines] for lines in sets]
+    return sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def save(folder: Path, state: State, run: Run) -> None:
+    """Write the state.
+
+    Raises:
+        Gemma4Error: the disk is full; the former state is still there.
+    """
+    parts = {"trained": state.trained, "optimizer": state.optimizer}
+    tensors: dict[str, mx.array] = dict(tree_flatten(parts))
+    tensors["step"] = mx.array(state.step)
+    making = folder / f"part-{FILE}"
+    disk.need_space(folder, sum(value.nbytes for value in tensors.values()))
+    with disk.explained():
+        with making.open("wb") as file:
+            mx.save_safetensors(file, tensors, metadata=run.written())
+        making.replace(folder / FILE)
+
+
+def load(folder: Path, run: Run) -> State:
+    """Read the state of a run.
+
+    Raises:
+        Gemma4Error: there is none, or it is of another run; what differs is named.
+    """
+    path = folder / FILE
+    if not path.is_file():
+        raise Gemma4Error(
+            "nothing_to_resume",
+            "There is nothing to resume",
+            f"{folder} has no {FILE}: no step was saved there, or the run ended.",
+            "Start without --resume.",
+        )
+    try:
+        loaded = cast(_Loaded, mx.load(str(path), return_metadata=True))
+    except (RuntimeError, ValueError) as error:
+        raise Gemma4Error(
+            "state_unreadable",
+            "The run cannot be resumed",
+            f"{path} is damaged ({error}).",
+            "Start again without --resume.",
+        ) from error
+    tensors, metadata = loaded
+    before, now = json.loads(metadata["run"]), json.loads(run.written()["run"])
+    if changed := _changed(before, now):
+        raise Gemma4Error(
+            "run_changed",
+            "The run cannot be resumed",
+            f"It was started with {changed}.",
+            "Repeat that command with --resume, or choose another folder (-o).",
+        )
+    step = tensors.pop("step")
+    parts: Any = tree_unflatten(list(tensors.items()))
+    return State(int(step), parts["trained"], parts["optimizer"])
+
+
+def _changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    flat = [{**run["settings"], **{k: run[k] for k in ("model", "lines")}} for run in (before, now)]
+    names = [name for name in flat[0] if flat[0][name] != flat[1].get(name)]
+    told = {"lines": "other data"}
+    return ", ".join(told.get(name) or f"{name} {flat[0][name]}" for name in names)
