@@ -234,6 +234,31 @@ def test_a_call_of_a_tool_and_its_result_continue_the_answer() -> None:
     assert talk.names() == ["AddToolResult", "Reply"]
 
 
+TOOLS = [{"type": "function", "name": name, "parameters": {}} for name in ("weather", "time")]
+
+
+@pytest.mark.parametrize(
+    ("choice", "must", "may"),
+    [
+        ("auto", (), True),
+        ("none", (), False),
+        ("required", ("weather", "time"), True),
+        ({"type": "function", "name": "time"}, ("time",), True),
+    ],
+)
+def test_which_tools_are_called_is_chosen_by_the_session_or_the_response(
+    choice: object, must: tuple[str, ...], may: bool
+) -> None:
+    for talk, options in (
+        (by_hand(tools=TOOLS, tool_choice=choice), {}),
+        (by_hand(tools=TOOLS), {"tool_choice": choice}),
+    ):
+        talk.say("What is it like in Rome?")
+        talk.send("response.create", response=options)
+        reply = last(talk, Reply)
+        assert (reply.must_call, reply.may_call) == (must, may)
+
+
 def test_a_result_that_no_call_of_the_last_answer_waits_for_is_text() -> None:
     talk = by_hand()
     item = {"type": "function_call_output", "call_id": "call_x", "output": "sun"}

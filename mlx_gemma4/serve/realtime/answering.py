@@ -22,7 +22,7 @@ from .feed import ConversationFeed
 from .items import RealtimeItem, heard_as
 from .refusals import Event, error_event, refused
 from .response import ResponseInProgress, usage_of
-from .session_object import temperature_of, text_only, token_limit, tool_choice, tools_of
+from .session_object import must_call, temperature_of, text_only, token_limit, tools_of
 from .sound_input import FRAME_MS
 
 HearingChoice = Literal["auto", "direct", "relay", "off"]
@@ -93,7 +93,9 @@ class RealtimeAnswering:
 
     def settle(self) -> None:
         """Hold the conversation as the session has it."""
-        self.commands += self._feed.change(self.settings(), self._tools(self.session))
+        self.commands += self._feed.change(
+            self.settings(), tools_of(self.session["tools"], "session.tools")
+        )
 
     def sent(self, number: int, command: Command) -> None:
         """Note the number under which reports about a command come."""
@@ -127,11 +129,14 @@ class RealtimeAnswering:
         spoken = not text_only(modalities, self._speaks, "response.output_modalities")
         limit = options.get("max_output_tokens", self.session["max_output_tokens"])
         heat = options.get("temperature", self.session.get("temperature"))
+        tools = tools_of(options.get("tools", self.session["tools"]), "response.tools")
+        choice = options.get("tool_choice", self.session["tool_choice"])
         reply = Reply(
             max_tokens=token_limit(limit, "response.max_output_tokens"),
             temperature=temperature_of(heat, "response.temperature"),
+            must_call=must_call(choice, tools, "response.tool_choice"),
+            may_call=choice != "none",
         )
-        tools = self._tools({**self.session, **options}, "response")
         system, extra = self._instructions(options.get("instructions"))
         if not (self._feed.items or extra) and system:
             extra = OPENING  # the instructions alone are no question
@@ -330,11 +335,6 @@ class RealtimeAnswering:
             hearing="auto" if self._hearing == "off" else self._hearing,
             when_full="stop" if self.session["truncation"] == "disabled" else "drop",
         )
-
-    def _tools(self, options: dict[str, Any], where: str = "session") -> tuple[dict[str, Any], ...]:
-        if tool_choice(options["tool_choice"], f"{where}.tool_choice") == "none":
-            return ()
-        return tools_of(options["tools"], f"{where}.tools")
 
     def _instructions(self, given: object) -> tuple[str | None, str]:
         """The system instruction of a response, and what is added to its question.

@@ -5,7 +5,7 @@ https://platform.openai.com/docs/api-reference/realtime-client-events/session/up
 """
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ...chat.tools import is_tool
@@ -182,8 +182,8 @@ def _check(session: Object, speaks: bool) -> None:
     text_only(session["output_modalities"], speaks, "session.output_modalities")
     token_limit(session["max_output_tokens"], "session.max_output_tokens")
     temperature_of(session.get("temperature"), "session.temperature")
-    tools_of(session["tools"], "session.tools")
-    tool_choice(session["tool_choice"], "session.tool_choice")
+    tools = tools_of(session["tools"], "session.tools")
+    must_call(session["tool_choice"], tools, "session.tool_choice")
     if not isinstance(session["instructions"], str):
         raise _unsupported("session.instructions", session["instructions"], "text")
     both = _object(session["audio"], "session.audio")
@@ -199,15 +199,26 @@ def _check(session: Object, speaks: bool) -> None:
         raise _unsupported("session.audio.output.speed", speed, "a number from 0.25 to 1.5")
 
 
-def tool_choice(value: object, param: str) -> str:
-    """Check how tools are chosen: "auto" or "none".
+def must_call(choice: object, tools: Sequence[Object], param: str) -> tuple[str, ...]:
+    """The names of the tools of which one must be called; none where none must.
+
+    Args:
+        choice: `tool_choice`: "auto", "none", "required", or a function by its name.
+        tools: from `tools_of`.
+        param: the field that an error names.
 
     Raises:
-        Gemma4Error: it is something else. A call cannot be forced.
+        Gemma4Error: it is something else, or no tool has this name.
     """
-    if value not in ("auto", "none"):
-        raise _unsupported(param, value, '"auto" or "none"')
-    return str(value)
+    names = tuple(str(tool["function"]["name"]) for tool in tools)
+    match choice:
+        case "auto" | "none":
+            return ()
+        case "required" if names:
+            return names
+        case {"type": "function", "name": str(name)} if name in names:
+            return (name,)
+    raise _unsupported(param, choice, '"auto", "none", "required", or a function among the tools')
 
 
 def _turn_detection(before: Object, wanted: object) -> Object | None:
