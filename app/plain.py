@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from mlx_gemma4.errors import Gemma4Error
+from mlx_gemma4.hub import catalog
 from mlx_gemma4.runtime.commands import Hosts
 from mlx_gemma4.runtime.subprocess_worker import SubprocessWorker
 
@@ -130,7 +131,8 @@ class PlainProgram:
             self._tell("There is nothing to answer.")
             return
         self._shown, self._answer = 0, max(changed)
-        self._write("Gemma: ")
+        tiny = self._workspace.conversation.model_name == catalog.DEMONSTRATION
+        self._write("Tiny model: " if tiny else "Gemma: ")
         self._wait()
         turn = self._workspace.conversation.history.last("model")
         self._write("\n")

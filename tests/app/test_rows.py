@@ -212,9 +212,9 @@ def test_the_plain_program_talks_line_by_line(tmp_path: Path) -> None:
     text = "".join(shown)
     for words in (
         "Ready.",
-        "Gemma: Hello yourself.\n",
+        "Tiny model: Hello yourself.\n",
         "note.txt goes with the next question.",
-        "Gemma: A note.\n",
+        "Tiny model: A note.\n",
         "There is no command /nonsense",
         "/file PATH",
     ):
