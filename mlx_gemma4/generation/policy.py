@@ -19,7 +19,7 @@ GAIN = 1.03
 """What proposals must gain over none, as measured times are not exact."""
 _PAUSES = (32, 256)  # tokens of the first pause and of the longest
 _TRIALS = (3, 3)  # forwards that are tried at first, and proposals in each
-_PROBES = (2, 1)  # the same after a pause
+_LIKELY = 0.6  # after a pause as many are tried as were accepted so often, or one, twice
 _TIMED = 9  # latest times, of which the median counts
 _PLAIN = (6, 3)  # forwards without proposals that are timed at first, and later
 _OUTDATED = 256  # tokens after which these are timed again
@@ -76,7 +76,9 @@ class TrackRecord:
         shortest, longest = _PAUSES
         self._wait = min(longest, max(shortest, 2 * self._wait))
         self.pause = self._wait
-        self.trials, self.tried = _PROBES
+        unlikely = (n for n, share in enumerate(self.accepted) if share < _LIKELY)
+        self.tried = max(1, next(unlikely, len(self.accepted)))
+        self.trials = 2 if self.tried == 1 else 1
 
     def work(self) -> None:
         """It pays again: the next pause is a short one."""
@@ -98,11 +100,11 @@ class TrackRecord:
             return known[count]
         below = max(n for n in known if n < count)
         above = min((n for n in known if n > count), default=None)
-        first, other = (below, above) if above is not None else (0, below)
-        if first == other:
-            return plain
-        slope = max(0.0, (known[other] - known[first]) / (other - first))
-        return known[below] + slope * (count - below)
+        if above is not None:
+            slope = (known[above] - known[below]) / (above - below)
+        else:  # waiting for any takes about as long as one more
+            slope = (known[below] - plain) / (below + 1)
+        return known[below] + max(0.0, slope) * (count - below)
 
 
 class Policy:

@@ -18,6 +18,7 @@ import mlx.core as mx
 from .attention import Dense, Mask, Quantized, Uncached, grouped
 from .text import gelu_times
 
+DRAFTED_ROWS = 16  # so many, as where tokens are proposed, hold little; waiting would cost more
 FEW_ROWS = 8  # below this, a dense product is faster with the matrix on the left
 
 
@@ -37,13 +38,13 @@ class DenseProducts(Dense):
 
 
 def attend_piece(queries: mx.array, cached: Dense | Quantized, mask: Mask) -> mx.array:
-    """As `attention.attend_piece`, evaluated at once but for a single row, and for gradients."""
+    """As `attention.attend_piece`, evaluated at once but for a few rows, and for gradients."""
     if isinstance(cached, Dense):
         products = DenseProducts(cached.keys, cached.values)
         mixed = grouped(queries, products, mask, cached.keys.shape[1])
     else:
         mixed = grouped(queries, cached, mask, cached.packed[0].shape[1])
-    if queries.shape[2] > 1 and not isinstance(cached, Uncached):
+    if queries.shape[2] > DRAFTED_ROWS and not isinstance(cached, Uncached):
         mx.eval(mixed)
     return mixed
 

@@ -51,7 +51,7 @@ def test_it_is_small_and_the_models_own() -> None:
 def test_a_receipt_takes_a_third_of_the_forwards_and_is_read_the_same(tiny: Gemma4) -> None:
     tokens = forwards = 0
     tasks = Tasks(5, EXAMINATION)
-    for exchange in (tasks.asked("lines")[0] for _ in range(3)):
+    for exchange in (tasks.asked("lines")[0] for _ in range(2)):
         answers = []
         for draft in ("off", 4):
             session = Session(tiny, draft=draft)  # type: ignore[arg-type]
@@ -74,7 +74,7 @@ def test_transcripts_are_the_same_with_a_drafter(tiny: Gemma4, hearing: str) -> 
         session = Session(tiny, hearing=hearing, draft=draft)  # type: ignore[arg-type]
         session.add_audio(sound.samples, RATE)
         events = list(session.reply(60, temperature=0, heard=True))
-        results.append((told(events), session.turns))
+        results.append((told(events), [turn.ids for turn in session.turns]))
     assert results[0] == results[1]
     assert results[0][0]
 
