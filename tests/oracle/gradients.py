@@ -16,7 +16,14 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-from tests.oracle.deterministic import MEDIA, clip, picture, uniform, write_checkpoint
+
+from mlx_gemma4.cli.selftest.random_checkpoint import (
+    MEDIA,
+    clip,
+    picture,
+    uniform,
+    write_checkpoint,
+)
 
 CASE, PRODUCTS = "image_audio", 8
 RANK, SCALE = 4, 2.0

@@ -152,5 +152,7 @@ def test_conversations_side_by_side_have_the_gradients_of_each(build: Build) -> 
     parts = [dict(tree_flatten(tree)) for _, tree in alone]
     for name, gradient in tree_flatten(whole):
         expected = parts[0][name] + parts[1][name] + parts[2][name]
-        size = max(mx.linalg.norm(expected).item(), 1e-2)  # that of a last scalar is 0
+        # the final norm takes out what the last scalar does: its gradient is rounding alone
+        least = 1.0 if name.endswith("layers.11.layer_scalar") else 1e-2
+        size = max(mx.linalg.norm(expected).item(), least)
         assert mx.linalg.norm(gradient - expected) <= 1e-4 * size, name

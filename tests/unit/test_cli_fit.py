@@ -87,16 +87,16 @@ def test_what_cannot_be_meant_is_told(
 
 
 def test_the_readme_has_the_figures_that_fit_prints(capsys: pytest.CaptureFixture[str]) -> None:
-    readme = " ".join((Path(__file__).parents[2] / "README.md").read_text("utf-8").split())
-    claim = re.search(
-        r"A Mac with (\d+) GB takes the 4-bit folder with up to ([\d,]+) tokens of conversation, "
-        r"or all ([\d,]+) with their rows in 8 bits",
+    readme = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
+    rows = re.findall(
+        r"^\| (\d+) GB \| ([\d.]+) GB \| (\w+) \| ([\d.]+) GB \| ([\d,]+) tokens",
         readme,
+        re.MULTILINE,
     )
-    assert claim is not None
-    most = []
-    for more in ((), ("--kv-bits", "8")):
-        assert cli.main(["fit", "--memory", f"{claim[1]}GB", *more]) == 0
+    assert [row[0] for row in rows] == ["16", "18", "24", "32", "64"]
+    for memory, budget, recipe, weights, most in rows:
+        assert cli.main(["fit", "--memory", f"{memory}GB"]) == 0
         lines = capsys.readouterr().out.splitlines()
-        most.append(next(line.split()[-1] for line in lines if line.startswith("4bit ")))
-    assert most == [claim[2], claim[3]]
+        assert lines[0].startswith(f"a Mac with {memory} GB: {budget} GB for a model")
+        found = next(line.split() for line in lines if line.startswith(f"{recipe} "))
+        assert (found[1], found[-1]) == (weights, most)

@@ -62,7 +62,7 @@ def test_a_model_that_does_not_fit_is_loaded_by_force(folder: Path) -> None:
 
 
 def test_the_remedy_is_the_largest_recipe_that_fits(folder: Path) -> None:
-    found = summary.of_folder(folder, "mine")
+    found = summary.of_folder(folder)
     sizes = {
         name: estimate.weights(found.converted(r), estimate.mac(16)) for name, r in RECIPES.items()
     }
@@ -72,7 +72,10 @@ def test_the_remedy_is_the_largest_recipe_that_fits(folder: Path) -> None:
     tight = replace(estimate.mac(16), budget=sizes["8bit"] + rest)
     with pytest.raises(Gemma4Error) as caught:
         found.check(tight)
-    assert "`gemma4 convert mine --recipe 8bit`" in caught.value.remedy
+    assert f"`gemma4 convert {folder} --recipe 8bit`" in caught.value.remedy
+    with pytest.raises(Gemma4Error) as caught:
+        summary.of_folder(folder, "mine").check(tight)
+    assert "`gemma4 get mine`" in caught.value.remedy
     replace(found, tensors=found.converted(RECIPES["8bit"]).tensors).check(tight)
 
 
