@@ -12,12 +12,13 @@ define ask
 @echo
 endef
 
-.PHONY: cluster help demo test lint check wheel-smoke format bench score shots clean nightly soak structure clients page-check clients-realtime bench-realtime docs
+.PHONY: cluster help demo test lint check wheel-smoke format bench score shots clean nightly soak structure long clients page-check clients-realtime bench-realtime docs
 
 help:
 	@echo "make demo    ask the tiny model about a picture, a sound, and both together"
 	@echo "make test    run the tests"
 	@echo "make nightly run what takes too long for every change: 10,000 random schedules (SEED=0)"
+	@echo "make long    run the tests that take minutes each: trainings that are killed, speculation"
 	@echo "make check   formatting, lint, types, import contracts, workflows, tests, the wheel (what CI runs)"
 	@echo "make docs    build the documentation as a site in out/site"
 	@echo "make bench   measure start-up, and speed and memory against mlx-vlm"
@@ -56,6 +57,10 @@ cluster: .venv/ready-dev
 MINUTES ?= 30
 soak: .venv/ready-dev
 	@$(BIN)/python -m tools.soak --minutes $(MINUTES)
+
+# whole trainings with kills, and hundreds of tokens with every way to propose them
+long: .venv/ready-dev
+	@$(BIN)/python -m pytest -n $(WORKERS) -m long
 
 structure: .venv/ready-dev
 	@$(BIN)/python -m tools.structure

@@ -21,6 +21,7 @@ from mlx_gemma4.checkpoint import adapters
 from mlx_gemma4.cli import main
 from mlx_gemma4.tune import job
 
+pytestmark = pytest.mark.long  # whole trainings, one after another
 KILLS = int(os.environ.get("GEMMA4_KILLS", "2"))
 STEPS = 30
 

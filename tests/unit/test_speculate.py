@@ -82,6 +82,7 @@ def two_more(model: Gemma4, cache: Cache, sampler: Sampler, last: int) -> tuple[
     return np.array(logits), int(sampler(logits[-1:]).item())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("kv_bits", "temperature", "tokens"),
     [(None, 1, 400), (None, 0, 90), (8, 0, 90), (8, 1, 90), (4, 0, 90), (4, 1, 90)],
@@ -108,6 +109,7 @@ def test_ids_far_past_the_window_are_those_of_plain_decoding(
     assert 0.5 < np.mean(cheats[1].accepted) < 1.6  # .5 + .25 + .125 ... of eight
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("media", ["picture", "sound"])
 def test_replies_after_a_picture_or_a_sound_are_those_of_plain_decoding(
     model: Gemma4, media: str
