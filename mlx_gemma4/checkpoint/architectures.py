@@ -9,23 +9,26 @@ them (`shapes.py`) the model has 11,959,730,224 parameters, which is the publish
 from collections.abc import Mapping
 from typing import Any
 
+_ALIKE: Mapping[str, Any] = {  # in the text of both, whose rows are the same
+    "vocab_size": 262144,
+    "num_attention_heads": 16,
+    "num_key_value_heads": 8,
+    "head_dim": 256,
+    "global_head_dim": 512,
+    "num_global_key_value_heads": 1,
+    "attention_k_eq_v": True,
+    "sliding_window": 1024,
+    "max_position_embeddings": 262144,
+}
 ARCHITECTURES: Mapping[str, Mapping[str, Any]] = {
     "gemma-4-12B": {
         "model_type": "gemma4_unified",
         "dtype": "bfloat16",
         "text_config": {
-            "vocab_size": 262144,
+            **_ALIKE,
             "hidden_size": 3840,
             "intermediate_size": 15360,
             "num_hidden_layers": 48,
-            "num_attention_heads": 16,
-            "num_key_value_heads": 8,
-            "head_dim": 256,
-            "global_head_dim": 512,
-            "num_global_key_value_heads": 1,
-            "attention_k_eq_v": True,
-            "sliding_window": 1024,
-            "max_position_embeddings": 262144,
             "final_logit_softcapping": 30.0,
         },
         "vision_config": {"mm_embed_dim": 3840, "mm_posemb_size": 1120},
@@ -36,20 +39,12 @@ ARCHITECTURES: Mapping[str, Mapping[str, Any]] = {
         "dtype": "bfloat16",
         "backbone_hidden_size": 3840,
         "text_config": {
-            "vocab_size": 262144,
+            **_ALIKE,
             "hidden_size": 1024,
             "intermediate_size": 8192,
             "num_hidden_layers": 4,
             "num_kv_shared_layers": 4,
             "layer_types": ["sliding_attention"] * 3 + ["full_attention"],
-            "num_attention_heads": 16,
-            "num_key_value_heads": 8,
-            "head_dim": 256,
-            "global_head_dim": 512,
-            "num_global_key_value_heads": 1,
-            "attention_k_eq_v": True,
-            "sliding_window": 1024,
-            "max_position_embeddings": 262144,
         },
     },
 }

@@ -19,7 +19,7 @@ from .cache import Cache, SlidingCache
 from .config import FULL, TextConfig
 from .drafter_config import DrafterConfig
 from .gemma4 import Gemma4
-from .text import MLP, OneRowAttention, merge, split
+from .text import DecoderLayer, OneRowAttention, merge, split
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,9 @@ class QueryAttention(nn.Module):
 
     attend_piece = staticmethod(attend_piece)
 
-    def __init__(self, config: TextConfig, head_dim: int) -> None:
+    def __init__(self, config: TextConfig, kind: str) -> None:
         super().__init__()
+        head_dim = config.global_head_dim if kind == FULL else config.head_dim
         hidden, heads, eps = config.hidden_size, config.num_attention_heads, config.rms_norm_eps
         self.heads, self.eps = heads, eps
         self.q_proj = nn.Linear(hidden, heads * head_dim, bias=False)
@@ -53,36 +54,14 @@ class QueryAttention(nn.Module):
         return self.o_proj(merge(self.attend_piece(queries, shared.rows, None)))
 
 
-class DrafterLayer(nn.Module):
-    """As `text.DecoderLayer`, with queries alone."""
-
-    def __init__(self, config: TextConfig, kind: str) -> None:
-        super().__init__()
-        dims = config.global_head_dim if kind == FULL else config.head_dim
-        self.self_attn = QueryAttention(config, dims)
-        self.mlp = MLP(config)
-        hidden, eps = config.hidden_size, config.rms_norm_eps
-        self.input_layernorm = nn.RMSNorm(hidden, eps=eps)
-        self.post_attention_layernorm = nn.RMSNorm(hidden, eps=eps)
-        self.pre_feedforward_layernorm = nn.RMSNorm(hidden, eps=eps)
-        self.post_feedforward_layernorm = nn.RMSNorm(hidden, eps=eps)
-        self.layer_scalar = mx.ones(1)
-
-    def __call__(self, x: mx.array, shared: SharedLayer, position: int) -> mx.array:
-        """(1, 1, hidden) -> the same."""
-        seen = self.self_attn(self.input_layernorm(x), shared, position)
-        x = x + self.post_attention_layernorm(seen)
-        x = x + self.post_feedforward_layernorm(self.mlp(self.pre_feedforward_layernorm(x)))
-        return x * self.layer_scalar
-
-
 class DrafterModel(nn.Module):
     """Its embedding table, which is only its output head, its layers and its norm."""
 
     def __init__(self, config: TextConfig) -> None:
         super().__init__()
         self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
-        self.layers = [DrafterLayer(config, kind) for kind in config.layer_types]
+        attentions = (QueryAttention(config, kind) for kind in config.layer_types)
+        self.layers = [DecoderLayer(config, attention) for attention in attentions]
         self.norm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
 
 

@@ -195,13 +195,18 @@ def rope(x: mx.array, dims: int, theta: float, offset: int) -> mx.array:
     return mx.fast.rope(x, dims, traditional=False, base=theta, scale=1.0, offset=offset)
 
 
+def attention_of(config: TextConfig, layer_type: str, layout: Layout) -> Attention:
+    """The attention of a layer of a kind."""
+    full = OneRowAttention if layout == "one_row" else GlobalAttention
+    return SlidingAttention(config) if layer_type == SLIDING else full(config)
+
+
 class DecoderLayer(nn.Module):
     """Attention and MLP, each between two norms, and the layer's scalar."""
 
-    def __init__(self, config: TextConfig, layer_type: str, layout: Layout) -> None:
+    def __init__(self, config: TextConfig, self_attn: nn.Module) -> None:
         super().__init__()
-        full = OneRowAttention if layout == "one_row" else GlobalAttention
-        self.self_attn: Any = SlidingAttention(config) if layer_type == SLIDING else full(config)
+        self.self_attn: Any = self_attn
         self.mlp = MLP(config)
         hidden, eps = config.hidden_size, config.rms_norm_eps
         self.input_layernorm = nn.RMSNorm(hidden, eps=eps)
@@ -210,9 +215,9 @@ class DecoderLayer(nn.Module):
         self.post_feedforward_layernorm = nn.RMSNorm(hidden, eps=eps)
         self.layer_scalar = mx.ones(1)
 
-    def __call__(self, x: mx.array, step: Step, cache: SlidingCache | GlobalCache) -> mx.array:
-        """(1, L, hidden) -> the same."""
-        x = x + self.post_attention_layernorm(self.self_attn(self.input_layernorm(x), step, cache))
+    def __call__(self, x: mx.array, *seen: Any) -> mx.array:
+        """(1, L, hidden) -> the same; `seen` is what its attention takes beside them."""
+        x = x + self.post_attention_layernorm(self.self_attn(self.input_layernorm(x), *seen))
         x = x + self.post_feedforward_layernorm(self.mlp(self.pre_feedforward_layernorm(x)))
         return x * self.layer_scalar
 
@@ -223,7 +228,8 @@ class TextModel(nn.Module):
     def __init__(self, config: TextConfig, layout: Layout) -> None:
         super().__init__()
         self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
-        self.layers = [DecoderLayer(config, kind, layout) for kind in config.layer_types]
+        kinds = config.layer_types
+        self.layers = [DecoderLayer(config, attention_of(config, kind, layout)) for kind in kinds]
         self.norm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
         self.embed_scale = math.sqrt(config.hidden_size)
 

@@ -16,7 +16,6 @@ from typing import Any
 
 import mlx.core as mx
 
-from ..limits import TRAINING_SCORE_LIMIT as TRAINING_SCORE_LIMIT
 from .attention import Piece, Step, Uncached
 from .text import DecoderLayer
 
