@@ -14,8 +14,6 @@ from ..errors import Gemma4Error
 from . import ssh
 from .hosts import LOCAL
 
-LOADING = 120.0
-"""Seconds in which a server must listen; the model is loaded after that."""
 _TUNNEL = 15.0
 
 

@@ -13,12 +13,11 @@ from ..events import Done, Thought, Token, ToolCall
 from ..runtime.commands import AddText, AddToolResult
 from . import fields
 from .errors import ApiError
-from .request import Media, ReplyRequest, RequestPart, RequestTurn, Sampling, Schema
+from .request import Media, ReplyRequest, RequestPart, RequestTurn, Role, Sampling, Schema
 
 Json = dict[str, Any]
 
-ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "model"}
-ROLES |= {"tool": "user", "function": "user"}
+ROLES: Mapping[str, Role] = {**fields.ROLES, "tool": "user", "function": "user"}
 REASONS = {"length": "length", "context": "length"}
 UNSUPPORTED = ("audio", "web_search_options", "functions", "function_call")
 """Fields that would change the answer, and cannot be done."""
@@ -31,9 +30,7 @@ def parse(body: Mapping[str, Any]) -> ReplyRequest:
     Raises:
         ApiError: a field is malformed, or asks for what cannot be done.
     """
-    for name in UNSUPPORTED:
-        if body.get(name):
-            raise ApiError(400, f"{name} is not supported.", "unsupported_parameter", name)
+    fields.refuse(body, UNSUPPORTED)
     if "audio" in (body.get("modalities") or ()):
         raise ApiError(400, "Only text can be answered.", "unsupported_parameter", "modalities")
     messages = fields.get(body, "messages", list)
@@ -108,17 +105,11 @@ def _tool(tool: Any, param: str) -> Schema:
 
 
 def _turn(message: Any, param: str) -> RequestTurn:
-    if not isinstance(message, dict):
-        raise fields.wrong(param, "must be an object")
-    role = message.get("role")
-    if not isinstance(role, str) or role not in ROLES:
-        raise fields.wrong(f"{param}.role", f"must be one of {', '.join(ROLES)}")
-    parts = _content(message.get("content"), f"{param}.content")
+    role = fields.role(message, ROLES, param)
+    parts = fields.content(message.get("content"), f"{param}.content", _part)
     media = any(isinstance(part, Media) for part in parts)
     if role == "tool":
-        call_id = fields.get(message, "tool_call_id", str, f"{param}.")
-        if call_id is None:
-            raise fields.wrong(f"{param}.tool_call_id", "is missing")
+        call_id = fields.needed(message, "tool_call_id", str, f"{param}.")
         return RequestTurn("user", (AddToolResult(call_id, fields.result(parts)),))
     if media and role != "user":
         raise fields.wrong(f"{param}.content", "may have pictures and sound in the user's messages")
@@ -128,7 +119,7 @@ def _turn(message: Any, param: str) -> RequestTurn:
         thought = message.get("reasoning_content") or message.get("reasoning")
         before = (Thought(thought),) if isinstance(thought, str) and thought else ()
         parts = (*before, *parts, *made)
-    return RequestTurn(ROLES[role], parts)  # type: ignore[arg-type]
+    return RequestTurn(ROLES[role], parts)
 
 
 def _call(call: Any, param: str) -> ToolCall:
@@ -136,16 +127,6 @@ def _call(call: Any, param: str) -> ToolCall:
     if not isinstance(function, dict):
         raise fields.wrong(param, "must have a function")
     return fields.call(call.get("id"), function.get("name"), function.get("arguments"), param)
-
-
-def _content(content: Any, param: str) -> tuple[RequestPart, ...]:
-    if content is None:
-        return ()
-    if isinstance(content, str):
-        return (AddText(content),) if content else ()
-    if not isinstance(content, list):
-        raise fields.wrong(param, "must be a text or a list of parts")
-    return tuple(_part(part, f"{param}[{n}]") for n, part in enumerate(content))
 
 
 def _part(part: Any, param: str) -> RequestPart:

@@ -1,23 +1,28 @@
 """Typed look-ups in what a client sent; each error names the field (`param`)."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ..chat.grammar import reply_grammar
 from ..chat.tools import is_tool
 from ..errors import Gemma4Error
 from ..events import ToolCall
+from ..json_reader import is_deep
 from ..limits import JSON_DEPTH
 from ..runtime.commands import AddText
 from .errors import ApiError
-from .request import Media, RequestPart, RequestTurn, Schema
+from .request import Media, RequestPart, RequestTurn, Role, Schema
 
 MOST_TOOLS = 512
 MOST_BYTES_OF_TOOLS = 4 << 20
 MOST_STOPS = 16
 NAMES = {str: "a text", bool: "true or false", int: "a whole number", float: "a number"}
 NAMES |= {dict: "an object", list: "a list"}
+ROLES: Mapping[str, Role] = {
+    "system": "system", "developer": "system", "user": "user", "assistant": "model",
+}  # fmt: skip
+"""What OpenAI's roles of messages are here."""
 DETAIL = {"low": 70, "high": 1120, "original": 1120}
 """Tokens of a picture by `detail`; any other is the model's own number."""
 
@@ -40,17 +45,10 @@ def parsed(content: bytes) -> dict[str, Any]:
 
 def need_shallow(value: Any, param: str) -> None:
     """Refuse what is nested more than `JSON_DEPTH` levels deep."""
-    level = [value]
-    for _ in range(JSON_DEPTH):
-        level = [
-            inner
-            for one in level
-            if isinstance(one, dict | list)
-            for inner in (one.values() if isinstance(one, dict) else one)
-        ]
-        if not level:
-            return
-    raise ApiError(400, f"It is nested more than {JSON_DEPTH} levels deep.", param=param or None)
+    if is_deep(value):
+        raise ApiError(
+            400, f"It is nested more than {JSON_DEPTH} levels deep.", param=param or None
+        )
 
 
 def get(body: Mapping[str, Any], name: str, kind: type, place: str = "") -> Any:
@@ -63,6 +61,21 @@ def get(body: Mapping[str, Any], name: str, kind: type, place: str = "") -> Any:
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         raise wrong(param, f"must be {NAMES[kind]}")
     return value
+
+
+def needed(body: Mapping[str, Any], name: str, kind: type, place: str) -> Any:
+    """A field of a type that must be there."""
+    value = get(body, name, kind, place)
+    if value is None:
+        raise wrong(f"{place}{name}", "is missing")
+    return value
+
+
+def refuse(body: Mapping[str, Any], names: Sequence[str]) -> None:
+    """Refuse fields that would change the answer, and cannot be done."""
+    for name in names:
+        if body.get(name):
+            raise ApiError(400, f"{name} is not supported.", "unsupported_parameter", name)
 
 
 def number(
@@ -128,6 +141,28 @@ def arguments(text: Any, param: str) -> Mapping[str, Any]:
         raise wrong(param, "must be a JSON object")
     need_shallow(value, param)
     return value
+
+
+def role(message: Any, known: Mapping[str, Role], param: str) -> str:
+    """The role of a message, which must be one of these."""
+    if not isinstance(message, dict):
+        raise wrong(param, "must be an object")
+    name = message.get("role")
+    if not isinstance(name, str) or name not in known:
+        raise wrong(f"{param}.role", f"must be one of {', '.join(known)}")
+    return name
+
+
+def content(
+    given: Any, param: str, part: Callable[[Any, str], RequestPart | None], of: str = "parts"
+) -> tuple[RequestPart, ...]:
+    """A content: nothing, a text, or a list of what `part` reads; None of it is left out."""
+    if given is None or isinstance(given, str):
+        return (AddText(given),) if given else ()
+    if not isinstance(given, list):
+        raise wrong(param, f"must be a text or a list of {of}")
+    parts = (part(one, f"{param}[{n}]") for n, one in enumerate(given))
+    return tuple(one for one in parts if one is not None)
 
 
 def merged(turns: Sequence[RequestTurn]) -> tuple[RequestTurn, ...]:
@@ -197,13 +232,6 @@ def result(parts: Sequence[RequestPart]) -> Any:
     text = "\n".join(part.text for part in parts if isinstance(part, AddText))
     media = [part for part in parts if isinstance(part, Media)]
     return [*([text] if text else []), *media] if media else text
-
-
-def text_parts(content: Any, param: str) -> tuple[RequestPart, ...]:
-    """The text of a content that may hold nothing else."""
-    if isinstance(content, str):
-        return (AddText(content),) if content else ()
-    raise wrong(param, "must be a text")
 
 
 def call(identity: Any, name: Any, text: Any, param: str) -> ToolCall:

@@ -12,11 +12,11 @@ from ..events import Done, Thought, Token, ToolCall
 from ..runtime.commands import AddText, AddToolResult
 from . import fields
 from .errors import ApiError
-from .request import ReplyRequest, RequestPart, RequestTurn, Sampling, Schema
+from .request import ReplyRequest, RequestPart, RequestTurn, Role, Sampling, Schema
 
 Json = dict[str, Any]
 
-ROLES = {"user": "user", "assistant": "model", "system": "system"}
+ROLES: Mapping[str, Role] = {"user": "user", "assistant": "model", "system": "system"}
 REASONS = {"length": "max_tokens", "context": "max_tokens"}
 CHOICES = {"auto": "auto", "any": "required", "none": "none"}
 TYPES = {
@@ -37,7 +37,7 @@ def parse(body: Mapping[str, Any]) -> ReplyRequest:
     messages = fields.get(body, "messages", list)
     if not messages:
         raise fields.wrong("messages", "must be a list with at least one message")
-    turns = [turn for n, m in enumerate(messages) for turn in _turns(m, f"messages[{n}]")]
+    turns = [_turn(message, f"messages[{n}]") for n, message in enumerate(messages)]
     if system := _system(body.get("system")):
         turns.insert(0, RequestTurn("system", system))
     declared = fields.get(body, "tools", list) or []
@@ -93,12 +93,8 @@ def _tool(tool: Any, param: str) -> Schema:
     return fields.tool(tool.get("name"), tool.get("description"), tool.get("input_schema"), param)
 
 
-def _turns(message: Any, param: str) -> list[RequestTurn]:
-    if not isinstance(message, dict):
-        raise fields.wrong(param, "must be an object")
-    role = message.get("role")
-    if not isinstance(role, str) or role not in ROLES:
-        raise fields.wrong(f"{param}.role", f"must be one of {', '.join(ROLES)}")
+def _turn(message: Any, param: str) -> RequestTurn:
+    role = fields.role(message, ROLES, param)
     parts = _content(message.get("content"), f"{param}.content")
     allowed: tuple[type, ...] = (AddText,)
     if role == "assistant":
@@ -109,16 +105,11 @@ def _turns(message: Any, param: str) -> list[RequestTurn]:
         raise fields.wrong(f"{param}.content", f"has what no {role} message can have")
     if role == "user" and any(isinstance(part, ToolCall) for part in parts):
         raise fields.wrong(f"{param}.content", "has a tool_use, which is the assistant's")
-    return [RequestTurn(ROLES[role], parts)]  # type: ignore[arg-type]
+    return RequestTurn(ROLES[role], parts)
 
 
 def _content(content: Any, param: str) -> tuple[RequestPart, ...]:
-    if content is None or isinstance(content, str):
-        return (AddText(content),) if content else ()
-    if not isinstance(content, list):
-        raise fields.wrong(param, "must be a text or a list of blocks")
-    parts = (_part(block, f"{param}[{n}]") for n, block in enumerate(content))
-    return tuple(part for part in parts if part is not None)
+    return fields.content(content, param, _part, of="blocks")
 
 
 def _part(block: Any, param: str) -> RequestPart | None:
@@ -142,9 +133,7 @@ def _part(block: Any, param: str) -> RequestPart | None:
             given = (block.get("id"), block.get("name"), block.get("input") or {})
             return fields.call(*given, param)
         case "tool_result":
-            call_id = fields.get(block, "tool_use_id", str, f"{param}.")
-            if call_id is None:
-                raise fields.wrong(f"{param}.tool_use_id", "is missing")
+            call_id = fields.needed(block, "tool_use_id", str, f"{param}.")
             parts = _content(block.get("content"), f"{param}.content")
             return AddToolResult(call_id, fields.result(parts))
     raise fields.wrong(f"{param}.type", "must be text, image, tool_use, tool_result or thinking")

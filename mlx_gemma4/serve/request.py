@@ -8,6 +8,7 @@ from ..events import Thought, ToolCall
 from ..runtime.commands import AddText, AddToolResult
 
 Schema = Mapping[str, Any]
+Role = Literal["system", "user", "model"]
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class RequestTurn:
         parts: in order.
     """
 
-    role: Literal["system", "user", "model"]
+    role: Role
     parts: tuple[RequestPart, ...]
 
 

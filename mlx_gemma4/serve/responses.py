@@ -18,7 +18,6 @@ from .request import Media, ReplyRequest, RequestPart, RequestTurn, Sampling, Sc
 
 Json = dict[str, Any]
 
-ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "model"}
 UNSUPPORTED = ("previous_response_id", "conversation", "background", "prompt", "top_logprobs")
 """Fields that would change the answer, and cannot be done."""
 SKIPPED_TOOLS = ("namespace", "web_search", "web_search_preview")
@@ -40,9 +39,7 @@ def parse(body: Mapping[str, Any]) -> ReplyRequest:
     Raises:
         ApiError: a field is malformed, or asks for what cannot be done.
     """
-    for name in UNSUPPORTED:
-        if body.get(name):
-            raise ApiError(400, f"{name} is not supported.", "unsupported_parameter", name)
+    fields.refuse(body, UNSUPPORTED)
     given = body.get("input")
     if isinstance(given, str):
         given = [{"role": "user", "content": given}]
@@ -107,10 +104,8 @@ def _turn(item: Any, param: str) -> RequestTurn:
         call = (item.get("call_id"), item.get("name"), item.get("arguments"))
         return RequestTurn("model", (fields.call(*call, param),))
     if kind == "function_call_output":
-        call_id = fields.get(item, "call_id", str, f"{param}.")
-        if call_id is None:
-            raise fields.wrong(f"{param}.call_id", "is missing")
-        parts = _content(item.get("output"), f"{param}.output")
+        call_id = fields.needed(item, "call_id", str, f"{param}.")
+        parts = fields.content(item.get("output"), f"{param}.output", _part)
         return RequestTurn("user", (AddToolResult(call_id, fields.result(parts)),))
     if kind == "reasoning":
         return RequestTurn("model", _thought(item))
@@ -118,13 +113,11 @@ def _turn(item: Any, param: str) -> RequestTurn:
         raise fields.wrong(
             f"{param}.type", "must be message, function_call, function_call_output or reasoning"
         )
-    role = item.get("role")
-    if not isinstance(role, str) or role not in ROLES:
-        raise fields.wrong(f"{param}.role", f"must be one of {', '.join(ROLES)}")
-    parts = _content(item.get("content"), f"{param}.content")
+    role = fields.role(item, fields.ROLES, param)
+    parts = fields.content(item.get("content"), f"{param}.content", _part)
     if role != "user" and any(isinstance(part, Media) for part in parts):
         raise fields.wrong(f"{param}.content", "may have pictures and sound in the user's messages")
-    return RequestTurn(ROLES[role], parts)  # type: ignore[arg-type]
+    return RequestTurn(fields.ROLES[role], parts)
 
 
 def _thought(item: Mapping[str, Any]) -> tuple[RequestPart, ...]:
@@ -132,14 +125,6 @@ def _thought(item: Mapping[str, Any]) -> tuple[RequestPart, ...]:
     texts = [one.get("text") for one in pieces if isinstance(one, dict)]
     thought = "\n".join(text for text in texts if isinstance(text, str))
     return (Thought(thought),) if thought else ()
-
-
-def _content(content: Any, param: str) -> tuple[RequestPart, ...]:
-    if content is None or isinstance(content, str):
-        return (AddText(content),) if content else ()
-    if not isinstance(content, list):
-        raise fields.wrong(param, "must be a text or a list of parts")
-    return tuple(_part(part, f"{param}[{n}]") for n, part in enumerate(content))
 
 
 def _part(part: Any, param: str) -> RequestPart:

@@ -224,12 +224,13 @@ class Session(SessionCaches):
                 f"It is {max_tokens!r}.",
                 "Set 1 or more.",
             )
-        calls = [n for name, n in self._tokenizer.controls.items() if name == "<|tool_call>"]
+        call = self._tokenizer.controls.get("<|tool_call>")
+        banned = () if may_call or call is None else (call,)
         sampler = Sampler(
             config.temperature if temperature is None else temperature,
             config.top_k if top_k is None else top_k,
             config.top_p if top_p is None else top_p,
-            [*config.suppress_tokens, *(() if may_call else calls)],
+            [*config.suppress_tokens, *banned],
             secrets.randbits(32) if seed is None else seed,
         )
         rules = ReplyRules(

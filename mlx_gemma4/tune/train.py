@@ -20,9 +20,9 @@ import numpy as np
 from mlx.utils import tree_map
 
 from ..errors import Gemma4Error
+from ..limits import TRAINING_SCORE_LIMIT
 from ..model.gemma4 import Gemma4
 from ..model.inputs import Inputs
-from ..model.training import TRAINING_SCORE_LIMIT
 from .data import Data, Example
 from .schedule import Pick, TuneSettings, batches, rate_at
 from .state import State
