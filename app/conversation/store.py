@@ -8,9 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import platformdirs
-
 from mlx_gemma4.errors import Gemma4Error
+from mlx_gemma4.hub import disk
 
 from . import private_files
 from .entries import Entry, QuestionSent, TextAdded
@@ -49,7 +48,7 @@ class ConversationStore:
     """
 
     def __init__(self, folder: Path | None = None) -> None:
-        own = platformdirs.user_data_path("mlx-gemma4", appauthor=False) / "conversations"
+        own = disk.own_data("conversations")
         self.folder = folder or own
 
     @property

@@ -2,13 +2,12 @@
 
 import argparse
 import logging
-import threading
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import Gemma4Error
-from ..hub import catalog
+from ..hub import catalog, disk
 from . import hosting
 from . import options as shared
 from .options import Option, command
@@ -168,6 +167,7 @@ def _print_settings(options: argparse.Namespace, host: str) -> None:
 
 def _serve_also(options: argparse.Namespace, doors: "Doors", host: str) -> None:
     """Serve over several engines; this computer has one too."""
+    from ..runtime.threads import start_thread
     from ..serve.also import EngineHost, Router, make_router
     from ..serve.app import config
 
@@ -185,7 +185,7 @@ def _serve_also(options: argparse.Namespace, doors: "Doors", host: str) -> None:
         router = Router([EngineHost(name, process.url) for name, process in named])
         for engine, process in zip(router.hosts, processes, strict=True):
             leave = partial(router.leave, engine)
-            threading.Thread(target=process.when_ended, args=(leave,), daemon=True).start()
+            start_thread(partial(process.when_ended, leave), f"end of {process.host}")
         app = make_router(router, doors)
         _run(config(app, host, options.port, options.certificate, options.key))
     finally:
@@ -230,16 +230,13 @@ def start_engines(names: list[str], options: argparse.Namespace) -> "list[Engine
 
 
 def _settings(options: argparse.Namespace) -> "SessionSettings":
-    import platformdirs
-
     from ..runtime.commands import SessionSettings
 
-    parks = bool(options.park)
     return SessionSettings(
         image_tokens=options.image_tokens,
         hearing="auto" if options.hearing == "off" else options.hearing,
         context=options.context,
-        park=platformdirs.user_cache_path("mlx-gemma4") / "served" if parks else None,
+        park=disk.own_cache("served") if options.park else None,
         park_bytes=round((options.park or 0) * 1e9),
     )
 

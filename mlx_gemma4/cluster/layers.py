@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import cast
 
 import mlx.core as mx
-import platformdirs
 
 from ..checkpoint.files import weight_files
 from ..checkpoint.load import sanitize
 from ..checkpoint.safetensors import Tensor, data_start, read_header
 from ..errors import Gemma4Error
+from ..hub import disk
 from .cut import layer_tensors
 
 _PIECE = 1 << 22
@@ -64,7 +64,7 @@ def digest(tensors: Mapping[str, StoredTensor]) -> str:
 
 def default_folder() -> Path:
     """Where a worker keeps layers."""
-    return platformdirs.user_cache_path("mlx-gemma4", appauthor=False) / "layers"
+    return disk.own_cache("layers")
 
 
 class KeptLayers:

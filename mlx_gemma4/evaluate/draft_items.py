@@ -7,9 +7,8 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
-import platformdirs
-
 from ..errors import Gemma4Error
+from ..hub import disk
 from . import quant_items
 from .pages import receipts, texts
 from .pages.page import VALUE
@@ -75,7 +74,7 @@ def own(folder: Path, limit: int | None) -> list[Item]:
 
 def journal() -> Path:
     """Where the terminal program keeps the user's conversations."""
-    return platformdirs.user_data_path("mlx-gemma4", appauthor=False) / "conversations"
+    return disk.own_data("conversations")
 
 
 def _asked(path: Path) -> list[str]:

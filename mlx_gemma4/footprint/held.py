@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from io import TextIOWrapper
 from pathlib import Path
 
-import platformdirs
+from ..hub import disk
 
 PROGRAM = "GEMMA4_PROGRAM"
 """The variable by which a program names itself to a worker's process that it starts."""
@@ -42,7 +42,7 @@ class Holder:
 
 def folder() -> Path:
     """Where the files are."""
-    return platformdirs.user_cache_path("mlx-gemma4", appauthor=False) / "held"
+    return disk.own_cache("held")
 
 
 def program() -> tuple[int, str]:

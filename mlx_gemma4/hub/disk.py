@@ -1,4 +1,6 @@
-"""Room on a disk: asked for before something is written, and explained when it has run out."""
+"""Where the program keeps its own files, and room on a disk: asked for before something is written,
+and explained when it has run out.
+"""
 
 import errno
 import os
@@ -7,10 +9,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import platformdirs
+
 from ..errors import Gemma4Error
 
 SPARE = 256 * 1024**2
 """Bytes that a disk keeps free."""
+
+
+def own_data(name: str) -> Path:
+    """What is kept for the user under a name: a file or folder that may not be there yet."""
+    return platformdirs.user_data_path("mlx-gemma4", appauthor=False) / name
+
+
+def own_cache(name: str) -> Path:
+    """As `own_data`, for what can be made again."""
+    return platformdirs.user_cache_path("mlx-gemma4", appauthor=False) / name
 
 
 def free(folder: Path) -> int:

@@ -9,12 +9,11 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import platformdirs
-
 from ..checkpoint.files import is_whole
 from ..checkpoint.recipes import RECIPES
 from ..errors import Gemma4Error
 from ..json_reader import read_object
+from . import disk
 
 RECORD = "conversion.json"
 """The file of a converted folder that records its source, and every file's size and hash."""
@@ -50,7 +49,7 @@ class InstalledModel:
 
 def folder() -> Path:
     """Return where models go that are made here."""
-    return platformdirs.user_data_path("mlx-gemma4", appauthor=False) / "models"
+    return disk.own_data("models")
 
 
 def made() -> Iterator[InstalledModel]:

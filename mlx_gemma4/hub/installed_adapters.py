@@ -7,18 +7,17 @@ import re
 import shutil
 from pathlib import Path
 
-import platformdirs
-
 from ..checkpoint.files import ADAPTER_SETTINGS
 from ..errors import Gemma4Error
 from ..json_reader import read_object
+from . import disk
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 def folder() -> Path:
     """Return where adapters are installed."""
-    return platformdirs.user_data_path("mlx-gemma4", appauthor=False) / "adapters"
+    return disk.own_data("adapters")
 
 
 def names() -> list[str]:

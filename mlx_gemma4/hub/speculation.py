@@ -11,8 +11,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import platformdirs
-
 from ..errors import Gemma4Error
 from . import catalog, disk
 
@@ -59,7 +57,7 @@ def mean(gains: Mapping[str, float]) -> float:
 
 def file() -> Path:
     """Where measured gains are kept, by the folder of the model."""
-    return platformdirs.user_data_path("mlx-gemma4", appauthor=False) / "draft.json"
+    return disk.own_data("draft.json")
 
 
 def measured(model: Path) -> MeasuredGain | None:

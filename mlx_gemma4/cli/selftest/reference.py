@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import platformdirs
 from numpy.typing import NDArray
 
+from ...hub import disk
 from ...model.attention import MaskRule, check_rule
 
 SHIPPED = Path(__file__).parent / "reference"
@@ -91,7 +91,7 @@ def digest(folder: Path) -> str:
 
 def recorded() -> Path:
     """The folder of the references that `gemma4 selftest --record` wrote on this machine."""
-    return platformdirs.user_data_path("mlx-gemma4", appauthor=False) / "references"
+    return disk.own_data("references")
 
 
 def of_model(folder: Path) -> Reference | None:
