@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mlx_gemma4.capture.speechgate import SpeechGate
-from mlx_gemma4.events import Done
+from mlx_gemma4.events import Done, Token
 from mlx_gemma4.events import Event as ReplyEvent
 from mlx_gemma4.media.images import patches
 from mlx_gemma4.runtime.commands import AddImage, Command
@@ -107,3 +107,36 @@ def types(events: list[Event]) -> list[str]:
 def done(reason: str = "stop", ids: tuple[int, ...] = (7, 8), **stats: float) -> Done:
     numbers = {"prompt_tokens": 100.0, "new_prompt_tokens": 12.0, "reply_tokens": 3.0, **stats}
     return Done(reason, numbers, ids)
+
+
+COMMITTED = [
+    "input_audio_buffer.committed",
+    "conversation.item.added",
+    "conversation.item.done",
+]
+MESSAGE = [
+    "response.output_item.added",
+    "conversation.item.added",
+    "response.content_part.added",
+]
+MESSAGE_DONE = [
+    "response.output_text.done",
+    "response.content_part.done",
+    "response.output_item.done",
+    "conversation.item.done",
+]
+YES = [Token("Yes", 1), Token(", sir.", 2)]
+
+
+def by_hand(**session: Any) -> Talk:
+    talk = Talk()
+    talk.update(audio={"input": {"turn_detection": None}}, **session)
+    return talk
+
+
+def find(events: list[dict[str, Any]], kind: str) -> dict[str, Any]:
+    return next(event for event in events if event["type"] == kind)
+
+
+def last(talk: Talk, kind: type) -> Any:
+    return [one for one in talk.commands.values() if isinstance(one, kind)][-1]
