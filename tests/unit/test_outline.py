@@ -38,7 +38,7 @@ def test_loading_holds_the_bytes_that_the_headers_promise(folder: Path) -> None:
 
 @pytest.fixture
 def small_memory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A computer on which the tests' model fits in 4 bits and not as it is; nobody holds another."""
+    """A computer that holds no model, and on which the tests' fits in 4 bits and not as it is."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     here = estimate.Machine("this computer", 9_500_000, "free here", "cpu", 4)
     monkeypatch.setattr(device, "this", lambda: here)
