@@ -13,7 +13,7 @@ from typing import Any
 
 from mlx_gemma4.errors import Gemma4Error
 from mlx_gemma4.footprint.estimate import Machine
-from mlx_gemma4.hub import catalog
+from mlx_gemma4.hub import catalog, disk
 from mlx_gemma4.model.config import load_config
 from mlx_gemma4.runtime.client import Client
 from mlx_gemma4.runtime.trace import Trace
@@ -118,7 +118,7 @@ class Workspace:
     def _write_running(self) -> None:
         with contextlib.suppress(OSError):
             noted = {"pid": os.getpid(), "conversation": self.journal.folder.name}
-            self._running_file.write_text(json.dumps(noted))
+            disk.write(self._running_file, json.dumps(noted).encode())
 
     @property
     def _running_file(self) -> Path:
@@ -147,7 +147,8 @@ class Workspace:
         """
         if self.job is None:
             self.folder.mkdir(parents=True, exist_ok=True)
-            self._job_file.write_text(json.dumps({"model": model, "recipe": recipe}))
+            wanted = {"model": model, "recipe": recipe}
+            disk.write(self._job_file, json.dumps(wanted).encode())
             self.job = GetJob(model, recipe, tell)
 
     def job_ended(self) -> GetJob | None:
