@@ -182,6 +182,8 @@ class Engine:
         turns = await self.media.turns(request.turns, self.need_model())
         await self._slot()
         settings = replace(self.options.settings, thinking=request.thinking)
+        if request.truncates:
+            settings = replace(settings, when_full="drop")
         conversation = self._conversation(settings)
         try:
             opened = conversation.open(turns, request.tools, read_ahead=False)

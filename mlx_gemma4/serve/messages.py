@@ -12,7 +12,8 @@ from ..events import Done, Thought, Token, ToolCall
 from ..runtime.commands import AddText, AddToolResult
 from . import fields
 from .errors import ApiError
-from .request import ReplyRequest, RequestPart, RequestTurn, Role, Sampling, Schema
+from .request import ReplyRequest, RequestPart, RequestTurn, Role, Schema
+from .request_fields import MESSAGES
 
 Json = dict[str, Any]
 
@@ -34,6 +35,7 @@ def parse(body: Mapping[str, Any]) -> ReplyRequest:
     Raises:
         ApiError: a field is malformed, or asks for what cannot be done.
     """
+    MESSAGES.check(body)
     messages = fields.get(body, "messages", list)
     if not messages:
         raise fields.wrong("messages", "must be a list with at least one message")
@@ -45,21 +47,17 @@ def parse(body: Mapping[str, Any]) -> ReplyRequest:
     choice = fields.get(body, "tool_choice", dict) or {}
     kind = choice.get("type", "auto")
     wanted = choice.get("name") or "" if kind == "tool" else CHOICES.get(str(kind), "")
-    thinking = fields.get(body, "thinking", dict) or {}
+    thinking = (fields.get(body, "thinking", dict) or {}).get("type", "disabled")
+    if thinking not in ("enabled", "adaptive", "disabled"):
+        raise fields.wrong("thinking.type", "must be enabled, adaptive or disabled")
     return ReplyRequest(
         turns=fields.merged(turns),
         tools=tools,
         tool_choice=fields.choice(wanted, tools),
         parallel=not fields.get(choice, "disable_parallel_tool_use", bool, "tool_choice."),
-        sampling=Sampling(
-            max_tokens=fields.number(body, "max_tokens", int, 1, 2**31),
-            temperature=fields.number(body, "temperature", float, 0, 2),
-            top_p=fields.number(body, "top_p", float, 0, 1),
-            top_k=fields.number(body, "top_k", int, 0, 2**31),
-            stop=fields.stops(body, "stop_sequences"),
-        ),
+        sampling=fields.sampling(body, ("max_tokens",), "stop_sequences"),
         grammar=_grammar(body),
-        thinking=thinking.get("type") == "enabled",
+        thinking=thinking == "enabled",
         stream=fields.get(body, "stream", bool) or False,
         model=fields.get(body, "model", str) or "",
     )
@@ -121,6 +119,8 @@ def _part(block: Any, param: str) -> RequestPart | None:
             return fields.image(_address(block.get("source"), f"{param}.source"), None, param)
         case "document":
             source = fields.get(block, "source", dict, f"{param}.") or {}
+            if (fields.get(block, "citations", dict, f"{param}.") or {}).get("enabled"):
+                raise fields.unsupported(f"{param}.citations")
             if source.get("type") == "text":
                 return AddText(fields.get(source, "data", str, f"{param}.source.") or "")
             raise fields.wrong(f"{param}.source.type", "must be text")

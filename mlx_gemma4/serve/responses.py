@@ -14,12 +14,11 @@ from ..events import Done, Thought, Token, ToolCall
 from ..runtime.commands import AddText, AddToolResult
 from . import fields
 from .errors import ApiError
-from .request import Media, ReplyRequest, RequestPart, RequestTurn, Sampling, Schema
+from .request import Media, ReplyRequest, RequestPart, RequestTurn, Schema
+from .request_fields import RESPONSES
 
 Json = dict[str, Any]
 
-UNSUPPORTED = ("previous_response_id", "conversation", "background", "prompt", "top_logprobs")
-"""Fields that would change the answer, and cannot be done."""
 SKIPPED_TOOLS = ("namespace", "web_search", "web_search_preview")
 """Tools that programs always declare, and do without where they are not called."""
 PREFIXES = {"message": "msg", "reasoning": "rs"}
@@ -39,7 +38,7 @@ def parse(body: Mapping[str, Any]) -> ReplyRequest:
     Raises:
         ApiError: a field is malformed, or asks for what cannot be done.
     """
-    fields.refuse(body, UNSUPPORTED)
+    RESPONSES.check(body)
     given = body.get("input")
     if isinstance(given, str):
         given = [{"role": "user", "content": given}]
@@ -52,21 +51,21 @@ def parse(body: Mapping[str, Any]) -> ReplyRequest:
     tools = fields.tools([made for n, one in declared if (made := _tool(one, f"tools[{n}]"))])
     reasoning = fields.get(body, "reasoning", dict) or {}
     effort = fields.get(reasoning, "effort", str, "reasoning.")
-    choice = body.get("tool_choice")
+    included = fields.get(body, "include", list) or []
+    if "message.output_text.logprobs" in included:
+        raise fields.unsupported("include")
+    truncation = fields.get(body, "truncation", str) or "disabled"
+    if truncation not in ("auto", "disabled"):
+        raise fields.wrong("truncation", "must be auto or disabled")
     return ReplyRequest(
         turns=fields.merged(turns),
         tools=tools,
-        tool_choice=fields.choice(
-            choice.get("name") if isinstance(choice, dict) else choice, tools
-        ),
+        tool_choice=_choice(body.get("tool_choice"), tools),
         parallel=fields.get(body, "parallel_tool_calls", bool) is not False,
-        sampling=Sampling(
-            max_tokens=fields.number(body, "max_output_tokens", int, 1, 2**31),
-            temperature=fields.number(body, "temperature", float, 0, 2),
-            top_p=fields.number(body, "top_p", float, 0, 1),
-        ),
+        sampling=fields.sampling(body, ("max_output_tokens",)),
         grammar=_grammar(fields.get(body, "text", dict) or {}),
         thinking=effort not in (None, "none", "minimal"),
+        truncates=truncation == "auto",
         stream=fields.get(body, "stream", bool) or False,
         model=fields.get(body, "model", str) or "",
         metadata={
@@ -75,7 +74,18 @@ def parse(body: Mapping[str, Any]) -> ReplyRequest:
     )
 
 
+def _choice(given: Any, tools: tuple[Schema, ...]) -> str:
+    if isinstance(given, dict):
+        kind = given.get("type")
+        if kind != "function":
+            raise fields.wrong("tool_choice.type", "must be function")
+        given = given.get("name", "")
+    return fields.choice(given, tools)
+
+
 def _grammar(text: Mapping[str, Any]) -> Schema | None:
+    if text.get("verbosity") not in (None, "medium"):
+        raise fields.unsupported("text.verbosity")
     given = fields.get(text, "format", dict, "text.") or {}
     kind = given.get("type", "text")
     if kind == "text":

@@ -22,7 +22,15 @@ from .feed import ConversationFeed
 from .items import RealtimeItem, heard_as
 from .refusals import Event, error_event, refused
 from .response import ResponseInProgress, usage_of
-from .session_object import must_call, temperature_of, text_only, token_limit, tools_of
+from .session_object import (
+    must_call,
+    need_same_sound,
+    need_supported,
+    temperature_of,
+    text_only,
+    token_limit,
+    tools_of,
+)
 from .sound_input import FRAME_MS
 
 HearingChoice = Literal["auto", "direct", "relay", "off"]
@@ -125,6 +133,8 @@ class RealtimeAnswering:
                 "Leave out response.conversation and response.input.",
                 "response.conversation",
             )
+        need_supported(options, "response")
+        need_same_sound(self.session, options.get("audio") or {})
         modalities = options.get("output_modalities", self.session["output_modalities"])
         spoken = not text_only(modalities, self._speaks, "response.output_modalities")
         limit = options.get("max_output_tokens", self.session["max_output_tokens"])
