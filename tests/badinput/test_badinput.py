@@ -91,6 +91,7 @@ ERRORS = [
     Case(
         "sound of nothing but chunks",  # readers take minutes for 50 MB of them
         audio(lambda m: m.data("a.wav", b"RIFF\xff\xff\xff\0WAVE" + bytes(100_000))),
+        "sound a.wav",
         "10,000 chunks",
     ),
     Case("sound missing", audio(lambda m: str(m.place / "no.wav")), "sound no.wav", "no file"),
