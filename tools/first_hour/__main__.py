@@ -65,7 +65,6 @@ def main() -> int:
                     **{k: v for k, v in sound.items() if k.startswith(("PULSE", "ALSA", "XDG_R"))},
                     "DISPLAY": display,
                     "HF_ENDPOINT": hub.url,
-                    "PS1": "$ ",
                 }
                 play = Playing(terminal, hub, folder, around, question, sound)
                 play.install()

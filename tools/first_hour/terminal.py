@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 _SERVERS = itertools.count()
-SHELL = "bash --noprofile --norc"
+SHELL = "PS1='$ ' exec bash --noprofile --norc"
 
 
 class FirstHourFailed(Exception):
