@@ -34,7 +34,7 @@ PASSED = ("PATH", "LANG", "USER", "TERM")
 WINDOW = 100, 30
 INSTALL = (
     "python3 -m venv ~/.gemma4 && . ~/.gemma4/bin/activate",
-    "pip install --quiet . && echo installed",
+    "pip install .",
 )
 AGAIN = ". ~/.gemma4/bin/activate"
 
@@ -111,7 +111,7 @@ class Playing:
             terminal.run(line)
         terminal.until("(.gemma4)", seconds=120)
         terminal.run(INSTALL[1])
-        terminal.until("installed (.gemma4)", seconds=900)
+        terminal.until("Successfully installed", "mlx-gemma4", seconds=900)
 
     def with_screens(self) -> None:
         """`gemma4`, and nothing but keys from then on."""
@@ -125,12 +125,12 @@ class Playing:
         terminal.until("Heard: what is the total", "That is all it takes", "Get Gemma 4 12B for")
         terminal.stage("Get Gemma 4 12B, killed in the middle")
         terminal.press("C-t")
-        terminal.until("Downloading", "gemma-4-12B-it")
+        terminal.until("↓", "%")
         self._kill_in_the_middle()
         self._open("home", "home")
         terminal.run(AGAIN)
         terminal.run("gemma4")
-        terminal.until("Downloading", "ended unexpectedly", seconds=120)
+        terminal.until("↓", "ended unexpectedly", seconds=120)
         self._resumed()
         terminal.until(f"{NAME} is ready", seconds=120)
         terminal.press("C-t")
