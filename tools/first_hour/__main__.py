@@ -17,6 +17,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -76,6 +77,7 @@ def main() -> int:
                     play.install()
                     play.with_screens()
                     play.by_command_lines()
+                terminal.stage("")
     except FirstHourFailed as failed:
         print(failed)
         return 1
@@ -95,7 +97,7 @@ def room(folder: Path, sound: Mapping[str, str]) -> Iterator[None]:
         try:
             yield
         finally:
-            playing.terminate()
+            playing.kill()  # else it plays to its end
 
 
 class Playing:
@@ -233,8 +235,11 @@ def _passed() -> dict[str, str]:
 
 def _summarize(terminal: LoggedTerminal, out: Path) -> None:
     """Print what each stage took, and append it to the log."""
-    ends = [*terminal.stages[1:], ("", terminal.seconds, terminal.keys)]
-    for (title, began, keys), (_, ended, so_far) in zip(terminal.stages, ends, strict=True):
+    for (title, began, keys), (_, ended, so_far) in pairwise(
+        [*terminal.stages, ("", terminal.seconds, terminal.keys)]
+    ):
+        if not title:
+            break
         line = f"{title:50} {ended - began:6.0f} s  {so_far - keys:4} keys"
         terminal.note(line)
         print(line)
