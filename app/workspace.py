@@ -102,16 +102,18 @@ class Workspace:
         return self.folder / LOG
 
     def note_running(self) -> str:
-        """Note which conversation is open, until `close`.
+        """Note which conversation is open, until `close`; clean up where no other program runs.
 
         Returns:
             The conversation that was open when the program ended without closing; empty for none.
         """
-        before = ""
+        before, alone = "", True
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             noted = json.loads(self._running_file.read_text("utf-8"))
-            if not _is_alive(int(noted["pid"])):
-                before = str(noted["conversation"])
+            alone = not _is_alive(int(noted["pid"]))
+            before = str(noted["conversation"]) if alone else ""
+        if alone:
+            self.store.clean()
         self._write_running()
         return before if (self.store.folder / before / EVENTS).is_file() and before else ""
 

@@ -47,6 +47,7 @@ _BY_CODE: dict[str, tuple[str, ...]] = {
             "microphone_not_asked",
             "microphone_unavailable",
             "microphone_stopped",
+            "portaudio_failed",
             "voice_failed",
             "voice_unusable",
             "kv_bits_unsupported",
