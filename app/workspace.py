@@ -34,16 +34,9 @@ LOG = "gemma4.log"
 USUAL = settings.DEFAULTS.image_tokens
 """Image tokens of Gemma 4 unless it is told otherwise (its processor_config.json)."""
 OF_WORKER = (
-    "system",
-    "image_tokens",
-    "hearing",
-    "kv_bits",
-    "draft",
-    "drafter",
-    "thinking",
-    "when_full",
+    "system", "image_tokens", "hearing", "kv_bits", "draft", "drafter", "thinking", "when_full",
     "park_gigabytes",
-)
+)  # fmt: skip
 """Settings that a conversation takes when it begins."""
 
 
@@ -102,16 +95,18 @@ class Workspace:
         return self.folder / LOG
 
     def note_running(self) -> str:
-        """Note which conversation is open, until `close`.
+        """Note which conversation is open, until `close`; clean up where no other program runs.
 
         Returns:
             The conversation that was open when the program ended without closing; empty for none.
         """
-        before = ""
+        before, alone = "", True
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             noted = json.loads(self._running_file.read_text("utf-8"))
-            if not _is_alive(int(noted["pid"])):
-                before = str(noted["conversation"])
+            alone = not _is_alive(int(noted["pid"]))
+            before = str(noted["conversation"]) if alone else ""
+        if alone:
+            self.store.clean()
         self._write_running()
         return before if (self.store.folder / before / EVENTS).is_file() and before else ""
 

@@ -15,6 +15,7 @@ import contextlib
 import fcntl
 import hashlib
 import os
+import re
 import shutil
 import threading
 import time
@@ -51,6 +52,7 @@ from .journal_file import (
 )
 
 RECORDING = "recording.raw"
+_STORED = re.compile(r"[0-9a-f]{32}(\..*)?")
 _BORDERS = (QuestionSent, AttachmentAdded, TurnEnded, TurnsRemoved)
 
 
@@ -126,6 +128,13 @@ class Journal:
         if name and Path(name).name == name:  # a video has a path of its own, outside
             with contextlib.suppress(OSError):
                 (self.folder / name).unlink()
+
+    def drop_all_but(self, names: set[str]) -> None:
+        """Delete what `put` stored but for these: a program was killed before it did."""
+        if self.folder.is_dir():
+            for name in [path.name for path in self.folder.iterdir()]:
+                if _STORED.fullmatch(name) and name not in names:
+                    self.drop(name)
 
     def path(self, name: str) -> Path:
         """Where a stored file is."""

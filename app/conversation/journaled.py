@@ -100,6 +100,8 @@ class JournaledHistory:
         for turn in [one for one in self.history.turns.values() if not one.over]:
             spoken = turn.state == "recording"
             self.write(TurnsRemoved(turn.id) if spoken else TurnEnded(turn.id, "interrupted"))
+        if not self.journal.damaged:  # a line that cannot be read may name one
+            self.journal.drop_all_but(self.history.files)
 
     def _not_saved(self, error: Exception) -> None:
         if not self._unsaved:

@@ -154,6 +154,16 @@ class ConversationStore:
             if not (self.folder / rows.name).is_dir():
                 shutil.rmtree(rows, ignore_errors=True)
 
+    def clean(self) -> None:
+        """Empty the trash, and delete conversations of which only media were written.
+
+        For the start of a program beside which no other runs: what was killed before left both.
+        """
+        self.empty_trash()
+        for folder in self.folder.glob("*-*-*"):
+            if folder.is_dir() and not (folder / EVENTS).exists():
+                shutil.rmtree(folder, ignore_errors=True)
+
 
 def title_of(folder: Path) -> str:
     """The title of a conversation's folder."""

@@ -16,45 +16,23 @@ _LABELS = {
     "log": "log",
     "get": "get it",
 }
+_OF_MODELS = (
+    "model_missing", "model_not_loaded", "memory_too_small", "folder_unreadable",
+    "config_unusable", "weights_unusable", "not_a_model", "quantization_unknown",
+    "tokenizer_missing", "tokenizer_unreadable", "tokenizer_foreign", "medium_unsupported",
+    "download_failed", "hub_offline",
+)  # fmt: skip
+_OF_DEVICES = (
+    "microphone_missing", "microphone_silent", "microphone_refused", "microphone_not_asked",
+    "microphone_unavailable", "microphone_stopped", "portaudio_failed", "voice_failed",
+    "voice_unusable", "kv_bits_unsupported", "parking_failed", "setting_out_of_range",
+)  # fmt: skip
 _BY_CODE: dict[str, tuple[str, ...]] = {
     "worker_crashed": ("restart",),
     "worker_not_running": ("restart",),
     **dict.fromkeys(HOST_CODES, ("restart",)),
-    **dict.fromkeys(
-        (
-            "model_missing",
-            "model_not_loaded",
-            "memory_too_small",
-            "folder_unreadable",
-            "config_unusable",
-            "weights_unusable",
-            "not_a_model",
-            "quantization_unknown",
-            "tokenizer_missing",
-            "tokenizer_unreadable",
-            "tokenizer_foreign",
-            "medium_unsupported",
-            "download_failed",
-            "hub_offline",
-        ),
-        ("model",),
-    ),
-    **dict.fromkeys(
-        (
-            "microphone_missing",
-            "microphone_silent",
-            "microphone_refused",
-            "microphone_not_asked",
-            "microphone_unavailable",
-            "microphone_stopped",
-            "voice_failed",
-            "voice_unusable",
-            "kv_bits_unsupported",
-            "parking_failed",
-            "setting_out_of_range",
-        ),
-        ("settings",),
-    ),
+    **dict.fromkeys(_OF_MODELS, ("model",)),
+    **dict.fromkeys(_OF_DEVICES, ("settings",)),
     "context_full": ("new", "settings"),
     "conversation_locked": ("resume",),
     "conversation_missing": ("resume",),

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ..errors import Gemma4Error
 from ..media.audio import FRAME, RATE
+from . import portaudio
 from .terminal import terminal
 
 if TYPE_CHECKING:
@@ -38,11 +39,11 @@ class Microphone:
         rate: at which it records; its sound is resampled to 16 kHz.
 
     Raises:
-        Gemma4Error: if there is no PortAudio, no such device, or it cannot be opened.
+        Gemma4Error: as `portaudio.load`, or there is no such device, or it cannot be opened.
     """
 
     def __init__(self, device: str | None = None) -> None:
-        sounddevice = _sounddevice()
+        sounddevice = portaudio.load()
         information = _find(sounddevice, device)
         self.name: str = information["name"]
         self._blocks: deque[NDArray[np.float32]] = deque()
@@ -141,9 +142,9 @@ def inputs() -> list[str]:
     """The names of the devices that can record.
 
     Raises:
-        Gemma4Error: if there is no PortAudio.
+        Gemma4Error: as `portaudio.load`.
     """
-    devices = _sounddevice().query_devices()
+    devices = portaudio.load().query_devices()
     return [device["name"] for device in devices if device["max_input_channels"] > 0]
 
 
@@ -165,19 +166,6 @@ def silent(name: str) -> Gemma4Error:
         f"{name} returns only zeros. {cause}",
         remedy,
     )
-
-
-def _sounddevice() -> Any:
-    try:
-        import sounddevice
-    except OSError as error:  # the Linux wheel does not bring PortAudio
-        raise Gemma4Error(
-            "portaudio_missing",
-            "Sound cannot be recorded",
-            f"PortAudio is not on this machine ({error}).",
-            "Install it: apt install libportaudio2 (Debian, Ubuntu), dnf install portaudio.",
-        ) from error
-    return sounddevice
 
 
 def _resampler(rate: int) -> "soxr.ResampleStream":

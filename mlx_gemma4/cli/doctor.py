@@ -18,6 +18,7 @@ from typing import Literal
 from huggingface_hub import constants
 
 from .. import __version__
+from ..capture import portaudio
 from ..errors import Gemma4Error
 from ..footprint import device, estimate, summary
 from ..hub import catalog, disk, installed
@@ -135,10 +136,9 @@ def _microphone() -> Iterator[Finding]:
         yield Finding("warning", "microphone", "sounddevice is not installed", remedy)
         return
     try:
-        sounddevice = importlib.import_module("sounddevice")
-    except OSError:  # its package on Linux brings no PortAudio
-        remedy = "Install it: apt install libportaudio2, dnf install portaudio."
-        yield Finding("warning", "microphone", "the library PortAudio is not there", remedy)
+        sounddevice = portaudio.load()
+    except Gemma4Error as error:
+        yield Finding("warning", "microphone", error.cause, error.remedy)
         return
     try:
         name = sounddevice.query_devices(kind="input")["name"]

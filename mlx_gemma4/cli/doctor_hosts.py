@@ -63,6 +63,8 @@ def _reported(host: str, found: Facts) -> Iterator[Finding]:
     yield Finding("ok", host, f"mlx-gemma4 {found.version}, MLX {found.mlx}, {found.system}")
     budget = f"{found.machine.budget / 1e9:.2f} GB for a model ({found.machine.rule})"
     yield Finding("ok", host, f"{budget}; {found.speed / 1e9:.0f} GB/s of weights")
+    if found.taken:
+        yield Finding("warning", host, found.taken, "End it there if the memory is short.")
     own = facts.link_name(found.leader)
     yield Finding(
         "ok" if "Wi-Fi" not in found.link + own else "warning",

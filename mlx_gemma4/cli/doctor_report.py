@@ -19,7 +19,8 @@ SHOWN = {
     "wired limit": r"as macOS chooses|[\d.]+ GB of [\d.]+ GB",
     "screen": r"(screencapture|grim|gnome-screenshot|Pillow's ImageGrab) takes pictures|"
     r"grim without slurp|nothing here takes pictures",
-    "microphone": r"sounddevice is not installed|the library PortAudio is not there|there is none",
+    "microphone": r"sounddevice is not installed|The library PortAudio is not there|"
+    r"PortAudio does not start|there is none",
     "disk": r"[\d.]+ GB free where models go",
     "catalogue": r"\d+ packages are known",
 }

@@ -6,12 +6,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ..checkpoint.recipes import RECIPES
-from ..cluster import fit
+from ..cluster import facts, fit
 from ..cluster.cut import Cut, at, least_of_leader
 from ..cluster.fit import Computer
-from ..cluster.hosts import MOST, Hosts
-from ..errors import Gemma4Error
-from ..footprint import device, estimate, summary
+from ..cluster.hosts import MOST, Hosts, unusable
+from ..footprint import estimate, summary
 from . import hosting
 from .streams import put
 
@@ -35,7 +34,9 @@ def report(
     """
     computers = _computers(options, gigabytes)
     for one in computers:
-        put(f"{one.name}: {one.machine.budget / 1e9:.2f} GB for a model ({one.machine.rule})")
+        beside = f"; {one.taken}" if one.taken else ""
+        budget = f"{one.machine.budget / 1e9:.2f} GB for a model ({one.machine.rule})"
+        put(f"{one.name}: {budget}{beside}")
     kv = "as computed" if options.kv_bits is None else f"in {options.kv_bits} bits"
     for name in models:
         outline = summary.of(name)
@@ -54,31 +55,24 @@ def report(
 
 def _computers(options: argparse.Namespace, gigabytes: Callable[[str], int]) -> list[Computer]:
     """This computer, or the Mac of --memory; then the hosts, or Macs of so much memory."""
-    own = device.this() if options.memory is None else estimate.mac(gigabytes(options.memory))
+    own, taken = (
+        facts.machine() if options.memory is None else (estimate.mac(gigabytes(options.memory)), "")
+    )
     names = [name.strip() for name in options.hosts.split(",")]
-    if all(_SIZE.fullmatch(name) for name in names):
+    sizes = [bool(_SIZE.fullmatch(name)) for name in names]
+    if any(sizes):
+        if not all(sizes):
+            raise unusable("Some are names, some are sizes.", "Use either: --hosts 16GB,16GB.")
         if len(names) > MOST:
-            raise Gemma4Error(
-                "usage",
-                "The hosts are not understood",
-                f"They are {len(names)}.",
-                f"Name at most {MOST}: --hosts 16GB,16GB.",
-            )
+            raise unusable(f"They are {len(names)}.", f"Name at most {MOST}.")
         others = [estimate.mac(gigabytes(name)) for name in names]
         return [Computer(one.name, one) for one in (own, *others)]
-    from ..cluster.facts import speed
-    from ..cluster.hosts import LOCAL
     from ..cluster.survey import gather
 
     hosts = hosting.chosen(options)
     assert isinstance(hosts, Hosts)
-    here = Computer("this computer", own, speed())
-    there = [
-        Computer(name, facts.machine, facts.speed)
-        for name, facts in zip(hosts.names, gather(hosts), strict=True)
-    ]
-    same = set(hosts.names) == {LOCAL}
-    return [Computer(one.name, one.machine, 1.0 if same else one.speed) for one in (here, *there)]
+    here = Computer("this computer", own, facts.speed(), taken)
+    return fit.computers_of(here, hosts.names, gather(hosts))
 
 
 def _lines(

@@ -171,12 +171,13 @@ def _serve_also(options: argparse.Namespace, doors: "Doors", host: str) -> None:
     from ..serve.also import EngineHost, Router, make_router
     from ..serve.app import config
 
-    if options.hosts is not None:
+    if options.hosts is not None or options.cut or options.keep_layers:
         raise Gemma4Error(
             "usage",
             "The command is not understood",
-            "--hosts spreads one model, --also has a whole one on each computer.",
-            "Choose one of them.",
+            "--hosts, --cut and --keep-layers spread one model, --also has a whole one on each "
+            "computer.",
+            "Leave out either.",
         )
     processes = start_engines(["local", *options.also.split(",")], options)
     try:
@@ -193,6 +194,11 @@ def _serve_also(options: argparse.Namespace, doors: "Doors", host: str) -> None:
             process.close()
 
 
+_OF_ENGINES = (
+    "model", "adapter", "slots", "context", "image_tokens", "hearing", "drafter", "draft", "park"
+)  # fmt: skip
+
+
 def start_engines(names: list[str], options: argparse.Namespace) -> "list[EngineProcess]":
     """Start `gemma4 serve` on each computer with the options of this one.
 
@@ -200,17 +206,14 @@ def start_engines(names: list[str], options: argparse.Namespace) -> "list[Engine
         Gemma4Error: one cannot be started.
     """
     from ..cluster.engines import EngineProcess
-    from ..cluster.hosts import LOCAL, usable
+    from ..cluster.hosts import LOCAL, check_name
 
     names = [name.strip() for name in names]
     for name in names:
-        if not usable(name):
-            raise Gemma4Error(
-                "usage", "The hosts are not understood", f"{name!r} is none.", "--also mac2.local"
-            )
+        check_name(name)
     arguments = [
         part
-        for flag in ("model", "slots", "context", "image_tokens", "hearing", "park")
+        for flag in _OF_ENGINES
         if (value := getattr(options, flag)) is not None
         for part in (f"--{flag.replace('_', '-')}", str(value))
     ]

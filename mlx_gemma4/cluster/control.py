@@ -9,7 +9,7 @@ import struct
 import threading
 from typing import IO, Any
 
-PROTOCOL = 1
+PROTOCOL = 2
 """Both sides must have the same one."""
 BANNER = b"gemma4 worker\n"
 """What a worker writes first: a login shell may have printed something before."""
@@ -57,6 +57,8 @@ class ControlLine:
         """
         data = json.dumps(message).encode()
         with self._lock:
+            if self._writer.closed:
+                raise BrokenPipeError("the control line was closed here")
             self._writer.write(struct.pack(">I", len(data)) + data)
             self._writer.flush()
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import functools
 import secrets
 import subprocess
 import tempfile
@@ -19,7 +20,7 @@ from queue import Empty, Queue
 from typing import IO, Any
 
 from ..errors import Gemma4Error
-from . import facts, mac, paths, ssh
+from . import facts, mac, paths, ssh, threads
 from .control import PROTOCOL, ControlLine, Message
 from .hosts import LOCAL, LOST, Facts, Hosts
 from .ring import Ring, connect, free_port
@@ -42,6 +43,7 @@ class WorkerProcess:
         self.facts: Facts
         self.layers = range(0)
         self._printed: IO[bytes] = tempfile.TemporaryFile()
+        self._remote, self._overdue = hosts.command, False
         arguments = ("--keep-layers",) if hosts.keep else ()
         try:
             self._process = subprocess.Popen(
@@ -56,7 +58,7 @@ class WorkerProcess:
             raise ssh.failure(host, None, str(error)) from error
         assert self._process.stdin is not None and self._process.stdout is not None
         self.line = ControlLine(self._process.stdout, self._process.stdin)
-        self._late = threading.Timer(STARTING, self._process.kill)
+        self._late = threading.Timer(STARTING, self._end_overdue)
         self._late.daemon = True
         self._late.start()
 
@@ -73,8 +75,11 @@ class WorkerProcess:
         """
         hello = self.line.receive() if self.line.find() else None
         self._late.cancel()
+        if hello is None and self._overdue:
+            raise self.ended(ssh.silent(self.host, STARTING))
         if hello is None:
-            raise self.ended(ssh.failure(self.host, self.status(), self.printed()))
+            failure = ssh.failure(self.host, self.status(), self.printed(), self._remote)
+            raise self.ended(failure)
         if hello[0] == "failed":
             raise _reported(self.host, hello)
         value: dict[str, Any] = hello[1] if len(hello) > 1 and isinstance(hello[1], dict) else {}
@@ -114,6 +119,10 @@ class WorkerProcess:
         self.close()
         return error
 
+    def _end_overdue(self) -> None:
+        self._overdue = True
+        self._process.kill()
+
     def kill(self) -> None:
         """End the process by force."""
         self._process.kill()
@@ -152,6 +161,7 @@ class Crew:
         self.arrived: Callable[[int, Message], object] = lambda rank, message: None
         self._later: deque[Message] = deque()  # from finalizers, which may run within a send
         self._numbers = 0
+        self._losing = threading.Lock()
         self._closed = threading.Event()
         self._ring: Ring | None = None
         try:
@@ -236,7 +246,8 @@ class Crew:
         """Connect the ring, in which the leader is rank 0."""
         own = self.workers[-1].facts.leader  # as the rank that connects to it sees it
         for worker in self.workers:
-            threading.Thread(target=self._read, args=(worker,), daemon=True).start()
+            failed = functools.partial(self._not_understood, worker)
+            threads.start(functools.partial(self._read, worker), f"from {worker.name}", failed)
         self._check_paths(own)
         addresses = [(own, free_port(own))]
         addresses += [(worker.facts.address, worker.facts.port) for worker in self.workers]
@@ -248,7 +259,7 @@ class Crew:
         except Gemma4Error:
             self.check()  # a worker may have reported why
             raise
-        threading.Thread(target=self._watch, daemon=True).start()
+        threads.start(self._watch, "signs of life", self._unwatched)
         for worker in self.workers:
             self.reply(worker, "connected")
 
@@ -283,12 +294,6 @@ class Crew:
 
     def _read(self, worker: WorkerProcess) -> None:
         """Take in what a worker sends, until its line is closed."""
-        try:
-            self._read_all(worker)
-        except Exception as error:  # it does not keep to the protocol
-            self._lose(worker, _lost(worker, f"What it sends is not understood ({error!r})."))
-
-    def _read_all(self, worker: WorkerProcess) -> None:
         while (message := worker.line.receive()) is not None:
             worker.quiet = 0
             if message[0] == "failed":
@@ -313,6 +318,13 @@ class Crew:
                     seconds = f"{self.hosts.patience:g}"
                     self._lose(worker, _lost(worker, f"It was silent for {seconds} s."))
 
+    def _not_understood(self, worker: WorkerProcess, error: Exception) -> None:
+        self._lose(worker, _lost(worker, f"What it sends is not understood ({error!r})."))
+
+    def _unwatched(self, error: Exception) -> None:
+        worker = self.workers[0]
+        self._lose(worker, _lost(worker, f"Nobody watches it any more ({error!r})."))
+
     def _reason(self, worker: WorkerProcess) -> Gemma4Error:
         status = worker.status()
         where = "Its worker" if worker.host == LOCAL else "The connection, or its worker,"
@@ -322,15 +334,18 @@ class Crew:
         return _lost(worker, f"{where} {how}.")
 
     def _lose(self, worker: WorkerProcess, error: Gemma4Error) -> None:
-        if self.lost is not None or self._closed.is_set():
-            return
-        self.lost = error
+        with self._losing:  # two may end at once, and one is the cause
+            if self.lost is not None or self._closed.is_set():
+                return
+            self.lost = error
         worker.kill()  # a frozen one would keep a pipe full
         if self._ring is not None:
             self._ring.fail(error)
-        for watcher in self.watchers:
-            watcher(error)
-        self._end_workers()
+        try:
+            for watcher in self.watchers:
+                watcher(error)
+        finally:
+            self._end_workers()
 
     def _end_workers(self) -> None:
         for worker in self.workers:

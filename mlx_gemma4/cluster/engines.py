@@ -30,7 +30,7 @@ class EngineProcess:
     """
 
     def __init__(self, host: str, arguments: Sequence[str], remote: str | None = None) -> None:
-        self.host, self.url = host, ""
+        self.host, self.url, self._remote = host, "", remote
         self._printed = tempfile.TemporaryFile()
         self._tunnel: subprocess.Popen[bytes] | None = None
         self._process = subprocess.Popen(
@@ -64,7 +64,7 @@ class EngineProcess:
             printed = self._printed.read(1 << 16).decode(errors="replace")
             status = self._process.wait()
             self.close()
-            raise ssh.failure(self.host, status, printed)
+            raise ssh.failure(self.host, status, printed, self._remote)
         if self.host != LOCAL:
             port = self._forwarded(port)
         self.url = f"http://127.0.0.1:{port}"

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import platform
 import time
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 
 import mlx.core as mx
 
-from ..footprint import device
+from ..footprint import device, held
+from ..footprint.estimate import Machine
 from . import mac, paths
 from .control import PROTOCOL
 from .hosts import Facts
@@ -21,19 +23,31 @@ _ROWS, _COLUMNS = 4096, 2048  # 16 MB in bfloat16 or 32 MB in float32: more than
 def gather() -> Facts:
     """Ask this computer."""
     leader, address = link()
+    place, taken = machine()
     return Facts(
         PROTOCOL,
         installed("mlx-gemma4"),
         installed("mlx"),
         system(),
-        device.this(),
+        place,
         address,
         free_port(address),
         leader,
         link_name(address),
         mac.firewall(),
         speed(),
+        taken,
     )
+
+
+def machine() -> tuple[Machine, str]:
+    """What a model may take here beside those of other programs, and which these are."""
+    place, others = device.this(), held.others()
+    if place.backend == "metal":  # whose budget does not know of other programs
+        left = place.budget - sum(other.bytes for other in others)
+        place = replace(place, budget=max(left, 0))
+    words = [f"{one.program} (process {one.pid}) holds {one.bytes / 1e9:.1f} GB" for one in others]
+    return place, "; ".join(words)
 
 
 def link() -> tuple[str, str]:

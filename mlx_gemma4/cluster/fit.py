@@ -17,6 +17,7 @@ from ..footprint import estimate
 from ..footprint.estimate import LEAST_CONTEXT, Machine, Model
 from ..footprint.summary import Outline
 from .cut import Cut, least_of_leader, part_tensors
+from .hosts import LOCAL, Facts
 
 CONTEXTS = (262144, 131072, 65536, 32768, 16384, 8192, LEAST_CONTEXT)
 """Tokens of a conversation that are tried, the most first."""
@@ -25,11 +26,32 @@ _SPEEDS = 4  # steps of a speed between two doublings: what is measured twice sh
 
 @dataclass(frozen=True)
 class Computer:
-    """One of the computers: its name, what a model may take there, and its measured speed."""
+    """One of the computers.
+
+    Attributes:
+        name: for people.
+        machine: what a model may take there.
+        speed: as measured.
+        taken: which other programs hold a model there; empty for none.
+    """
 
     name: str
     machine: Machine
     speed: float = 1.0
+    taken: str = ""
+
+
+def computers_of(own: Computer, names: Sequence[str], facts: Sequence[Facts]) -> list[Computer]:
+    """This computer, and those with these facts; workers that are here share its memory."""
+    found = [own]
+    for name, known in zip(names, facts, strict=True):
+        found.append(Computer(name, known.machine, known.speed, known.taken))
+    here = 1 + names.count(LOCAL)
+    for n, one in enumerate(found):
+        if n == 0 or names[n - 1] == LOCAL:
+            machine = replace(one.machine, budget=one.machine.budget // here)
+            found[n] = replace(one, machine=machine, speed=own.speed)  # measured all at once
+    return found
 
 
 def part(model: Model, layers: range, leads: bool) -> Model:
@@ -44,6 +66,12 @@ def part(model: Model, layers: range, leads: bool) -> Model:
 def parts(model: Model, cut: Cut) -> list[Model]:
     """All parts of a cut."""
     return [part(model, cut.layers(rank), not rank) for rank in range(cut.ranks)]
+
+
+def least_need(model: Model, machine: Machine) -> int:
+    """Bytes of a part with the shortest useful conversation."""
+    context = min(LEAST_CONTEXT, model.text.max_position_embeddings)
+    return estimate.need(model, machine, context).total
 
 
 def largest_context(
@@ -68,11 +96,12 @@ def best(outline: Outline, computers: Sequence[Computer], kv_bits: int | None = 
     if cut is None:
         size = estimate.weights(outline.model, computers[0].machine)
         budgets = " + ".join(f"{one.machine.budget / 1e9:.2f}" for one in computers)
+        taken = "".join(f" On {one.name}, {one.taken}." for one in computers if one.taken)
         raise Gemma4Error(
             "memory_too_small",
             "The model does not fit into the memory",
             f"{outline.name} takes {size / 1e9:.2f} GB for its weights, and the computers have "
-            f"{budgets} GB for a model.",
+            f"{budgets} GB for a model.{taken}",
             "See what fits: gemma4 fit --hosts. To load it all the same: --force, or --cut.",
         )
     return cut

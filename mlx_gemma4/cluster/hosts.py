@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -26,6 +27,8 @@ LOCAL = "local"
 """A worker on this computer, for trying it out."""
 MOST = 2
 """Workers that a leader can have: each must be its neighbour in the ring."""
+# no option of ssh's, and nothing that a shell in its configuration (Match exec) would run
+_USABLE = re.compile(r"(ssh://)?(\w[\w.+~-]*@)?\w[\w.-]*(?(1)(:\d{1,5})?)")
 
 
 @dataclass(frozen=True)
@@ -48,13 +51,13 @@ class Hosts:
     patience: float = 5.0
 
     def __post_init__(self) -> None:
-        if not 0 < len(self.names) <= MOST or not all(usable(name) for name in self.names):
-            raise Gemma4Error(
-                "usage",
-                "The hosts are not understood",
-                f"They are {', '.join(self.names) or 'none'}.",
-                f"Name one or {MOST} as ssh knows them: --hosts mac2.local,mac3.local.",
-            )
+        for name in self.names:
+            check_name(name)
+        others = [name for name in self.names if name != LOCAL]
+        if len(self.names) > MOST:
+            raise unusable(f"They are {len(self.names)}.", f"Name at most {MOST}.")
+        if len(set(others)) < len(others):
+            raise unusable(f"{others[0]} is named twice.", "Name each computer once.")
 
     @classmethod
     def read(cls, text: str, **others: Any) -> Hosts:
@@ -77,6 +80,7 @@ class Facts:
         link: the network interface of that address.
         firewall: whether the system's firewall is on; empty where that is not known.
         speed: bytes of weights that it reads in a second, as measured.
+        taken: which other programs hold a model there, in words; empty for none.
     """
 
     protocol: int
@@ -90,6 +94,7 @@ class Facts:
     link: str
     firewall: str
     speed: float
+    taken: str
 
     def json(self) -> dict[str, Any]:
         """As it travels."""
@@ -101,6 +106,27 @@ class Facts:
         return cls(**{**value, "machine": Machine(**value["machine"])})
 
 
-def usable(name: str) -> bool:
-    """Whether a name cannot be taken for an option of ssh's."""
-    return bool(name) and not name.startswith("-") and name.isprintable() and " " not in name
+def check_name(name: str) -> None:
+    """Refuse what is no name of a computer, as ssh takes it.
+
+    Raises:
+        Gemma4Error: it is none, or one that leads nowhere here.
+    """
+    if _USABLE.fullmatch(name):
+        return
+    if name.count(":") > 1 and not name.startswith("ssh:"):
+        raise unusable(
+            f"{name} is an IPv6 address, and the computers reach each other over IPv4.",
+            "Use its name, or its IPv4 address.",
+        )
+    if re.fullmatch(r"[^:/]+:\d+", name):
+        raise unusable(f"{name} has a port.", f"Write ssh://{name}, or set it in ~/.ssh/config.")
+    raise unusable(
+        f"{name!r} is no name of a computer." if name else "One of the names is empty.",
+        "Name them as ssh knows them: mac2.local, or mac2.local,mac3.local.",
+    )
+
+
+def unusable(cause: str, remedy: str) -> Gemma4Error:
+    """The error of hosts that are not understood."""
+    return Gemma4Error("usage", "The hosts are not understood", cause, remedy)

@@ -178,15 +178,18 @@ class _RingThread:
     """
 
     def __init__(self, name: str) -> None:
-        self._jobs: SimpleQueue[Callable[[mx.Stream], None]] = SimpleQueue()
+        self._jobs: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        self._stream: mx.Stream | None = None
         threading.Thread(target=self._run, name=name, daemon=True).start()
 
     def submit(self, work: Callable[[mx.Stream], Result]) -> Future[Result]:
         future: Future[Result] = Future()
 
-        def job(stream: mx.Stream) -> None:
+        def job() -> None:
             try:
-                future.set_result(work(stream))
+                if self._stream is None:  # it belongs to the thread
+                    self._stream = mx.new_stream(mx.cpu)
+                future.set_result(work(self._stream))
             except BaseException as error:  # it is raised where somebody waits
                 future.set_exception(error)
 
@@ -194,9 +197,8 @@ class _RingThread:
         return future
 
     def _run(self) -> None:
-        stream = mx.new_stream(mx.cpu)
         while True:
-            self._jobs.get()(stream)
+            self._jobs.get()()
 
 
 def connect(rank: int, addresses: Sequence[Address], nonce: str) -> Ring:

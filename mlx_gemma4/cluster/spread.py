@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +14,15 @@ import numpy as np
 from ..checkpoint.files import weight_files
 from ..checkpoint.load import fill, read_folder
 from ..errors import Gemma4Error
-from ..footprint import device
-from ..footprint.summary import of_folder
+from ..footprint import device, held
+from ..footprint.summary import Outline, of_folder
 from ..model import one_row
 from ..model.config import Config
 from . import facts
 from .crew import Crew, WorkerProcess
 from .cut import Cut, at, layer_tensors, part_config, part_tensors
-from .fit import Computer, best
-from .hosts import LOCAL, Hosts
+from .fit import Computer, best, computers_of, least_need, parts
+from .hosts import Hosts
 from .layers import digest, stored_tensors
 from .leader import LeadingModel
 from .worker import Assignment, type_name
@@ -59,7 +59,10 @@ def load_spread(
     """
     config, weights = read_folder(folder)
     crew = _crew_of(hosts)
-    cut = _cut(folder, config, crew, force)
+    outline = of_folder(folder)
+    cut = _cut(outline, config, crew, force)
+    least = [least_need(part, device.this()) for part in parts(outline.model, cut)]
+    held.hold(folder.name, least[0])
     layout: Any = "plain"
     if one_row.applies(config.text_config, {n: t.shape for n, t in weights.items()}):
         layout = "one_row"
@@ -69,7 +72,9 @@ def load_spread(
         worker.layers = cut.layers(worker.rank)
         named = None if dtype is None else type_name(dtype)
         stops = (worker.layers.start, worker.layers.stop)
-        part = Assignment(dict(config.raw), stops, layout, named, mask_rule, trace)
+        part = Assignment(
+            dict(config.raw), stops, layout, named, mask_rule, trace, least[worker.rank]
+        )
         crew.tell_one(worker, "layers", asdict(part))
     _send_layers(crew, folder, progress)
     own = cut.layers(0)
@@ -101,18 +106,16 @@ def _crew_of(hosts: Hosts) -> Crew:
     return _crew
 
 
-def _cut(folder: Path, config: Config, crew: Crew, force: bool) -> Cut:
+def _cut(outline: Outline, config: Config, crew: Crew, force: bool) -> Cut:
     """The cut that is asked for, or else the best; an even one where nothing fits."""
     names = crew.hosts.names
     ranks, count = len(names) + 1, len(config.text_config.layer_types)
     if crew.hosts.cut:
         return at(crew.hosts.cut, config, ranks)
-    computers = [Computer("this computer", device.this(), facts.speed())]
-    computers += [Computer(one.name, one.facts.machine, one.facts.speed) for one in crew.workers]
-    if set(names) == {LOCAL}:  # one computer, which does several things while it is measured
-        computers = [replace(one, speed=1.0) for one in computers]
+    place, taken = facts.machine()
+    own = Computer("this computer", place, facts.speed(), taken)
     try:
-        return best(of_folder(folder), computers)
+        return best(outline, computers_of(own, names, [one.facts for one in crew.workers]))
     except Gemma4Error:
         if not force:
             raise

@@ -15,7 +15,7 @@ PLACES = ("gemma4", "$HOME/.local/bin/gemma4", "/opt/homebrew/bin/gemma4")
 """Where `gemma4` is looked for: ssh's shell often has a short PATH."""
 SSH = "GEMMA4_SSH"
 """A variable with another ssh command, with its options, as GIT_SSH_COMMAND is for git."""
-_NOT_FOUND = 127
+_NOT_FOUND, _OF_SSH = 127, 255  # status of a shell, and of ssh's own failures
 # IPv4, as MLX's ring; no questions, for nobody could answer; a dead link ends it
 _OPTIONS = ("-T", "-4", "-o", "BatchMode=yes", "-o", "ConnectTimeout=10",
             "-o", "ServerAliveInterval=2", "-o", "ServerAliveCountMax=3")  # fmt: skip
@@ -83,49 +83,71 @@ def environment(host: str) -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name != dropped}
 
 
-def failure(host: str, status: int | None, printed: str) -> Gemma4Error:
+def failure(host: str, status: int | None, printed: str, remote: str | None = None) -> Gemma4Error:
     """Why a worker did not start.
 
     Args:
-        status: of ssh, or of the worker where that is local.
+        status: of ssh, or of the worker where that is local; None where it has not ended.
         printed: what went to its stderr.
+        remote: see `command`.
     """
-    lines = [line.strip() for line in printed.splitlines() if line.strip()]
-    last = lines[-1].rstrip(".") if lines else f"it ended with status {status}"
-    for pattern, code, cause, remedy in _MEANINGS:
-        if re.search(pattern, printed):
-            return _error(host, code, cause, remedy.format(host=host))
+    if host != LOCAL and status in (None, _OF_SSH):
+        for pattern, code, cause, remedy in _MEANINGS:
+            if re.search(pattern, printed):
+                return _error(host, code, cause, remedy.format(host=host))
     if status == _NOT_FOUND:
+        looked = f"There is no gemma4 in its PATH, nor at {PLACES[1]} or {PLACES[2]}."
         return _error(
             host,
             "host_without_gemma4",
-            f"gemma4 is not in its PATH, nor at {PLACES[1]} or {PLACES[2]}.",
-            f"Install it there, or name it: --remote-command /path/to/gemma4 (ssh {host}).",
+            looked if remote is None else f"There is no {remote} there.",
+            "Install it there, or name it: --remote-command /path/to/gemma4.",
         )
-    return _error(host, "host_unreachable", f"{last}.", f"Try `ssh {host}` yourself.")
+    own = re.findall(r"^(?:Error: |  Cause: )(.+?)\.?$", printed, re.MULTILINE)
+    lines = [line.strip().rstrip(".") for line in printed.splitlines() if line.strip()]
+    if own:  # a command of ours, which has said why
+        cause = ". ".join(own)
+    else:
+        how = "is no worker" if status is None else f"has ended with status {status}"
+        cause = lines[-1] if lines else f"What was started there {how}"
+    remedy = "Run `gemma4 doctor`." if host == LOCAL else f"Try `ssh {host}`, and gemma4 there."
+    return _error(host, "host_unreachable", f"{cause}.", remedy)
+
+
+def silent(host: str, seconds: float) -> Gemma4Error:
+    """The error of a host that was started, and did not report."""
+    remedy = "Check that it is awake, and what its login shell does."
+    return _error(host, "host_unreachable", f"It did not answer in {seconds:g} s.", remedy)
 
 
 def _ssh() -> list[str]:
-    return [*shlex.split(os.environ.get(SSH, "ssh")), *_OPTIONS]
+    words = os.environ.get(SSH) or "ssh"
+    try:
+        return [*shlex.split(words), *_OPTIONS]
+    except ValueError as error:
+        raise Gemma4Error(
+            "usage",
+            f"{SSH} is not understood",
+            f"It is {words!r}: {error}.",
+            f"Write it as a shell takes it: {SSH}='ssh -F FILE'.",
+        ) from error
 
 
 def _error(host: str, code: str, cause: str, remedy: str) -> Gemma4Error:
-    return Gemma4Error(
-        code, f"{host} cannot be used", f"{cause[0].upper()}{cause[1:]}", remedy, {"host": host}
-    )
+    return Gemma4Error(code, f"{host} cannot be used", cause, remedy, {"host": host})
 
 
 _MEANINGS = (
     (
         "Host key verification failed|REMOTE HOST IDENTIFICATION HAS CHANGED",
         "host_key_unknown",
-        "ssh does not know its host key, or knows another one.",
+        "Its host key is not known to ssh, or was another one before.",
         "Run `ssh {host}` once, and compare and accept its key.",
     ),
     (
         "Permission denied|Too many authentication failures",
         "host_asks_password",
-        "ssh has no key that it accepts, and would ask for a password.",
+        "It accepts no key that ssh has, and would ask for a password.",
         "Set up a key: ssh-copy-id {host}.",
     ),
     (

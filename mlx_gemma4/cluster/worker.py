@@ -23,12 +23,13 @@ import numpy as np
 
 from ..checkpoint.load import fill
 from ..errors import Gemma4Error
+from ..footprint import held
 from ..model.cache import Cache, Mark
 from ..model.config import Config
 from ..model.gemma4 import Gemma4
 from ..model.inputs import Inputs
 from ..model.text import Layout
-from . import facts, mac, paths, ring
+from . import facts, mac, paths, ring, threads
 from .control import ControlLine, Message
 from .cut import part_config
 from .hosts import LOST
@@ -63,6 +64,7 @@ class Assignment:
         dtype: to which tensors that are not quantized are converted; None: as they are stored.
         mask_rule: as the leader's.
         trace: whether each step is reported.
+        bytes: that it takes with a short conversation.
     """
 
     raw: dict[str, Any]
@@ -71,6 +73,7 @@ class Assignment:
     dtype: str | None
     mask_rule: Any
     trace: bool = False
+    bytes: int = 0
 
 
 class ClusterWorker:
@@ -95,7 +98,7 @@ class ClusterWorker:
         self._line.announce()
         self._line.send("hello", facts.gather().json())
         for work in (self._read, self._beat):
-            threading.Thread(target=work, daemon=True).start()
+            threads.start(work, work.__name__, lambda error: _end(self._line, error))
         while (item := self._messages.get()) is not None:
             message, expected = item
             self._do(message, expected)
@@ -219,6 +222,7 @@ class ClusterWorker:
         self._tensors, self._caches, self._marks = {}, {}, {}
         mx.clear_cache()
         self._assignment = assignment
+        held.hold("layers of a model", assignment.bytes)
 
     def _take_layer(
         self, layer: int, digest: str, names: list[str], expected: list[Future[mx.array]]
@@ -291,15 +295,20 @@ def serve(folder: Path | None, keep: bool) -> None:
         mac.stay_awake()
         ClusterWorker(line, kept).run()
     except BaseException as error:
-        if not isinstance(error, Gemma4Error):
-            cause = f"{type(error).__name__}: {error}."
-            error = Gemma4Error("internal_error", "A worker has failed", cause, "Report it.")
-        elif error.code == LOST:  # the leader knows better who is lost, if somebody has ended
-            time.sleep(ring.KNOWN)
-        with contextlib.suppress(OSError):
-            line.send("failed", error.code, error.title, error.cause, error.remedy)
-        sys.stderr.flush()
-        os._exit(1)  # threads may wait in MLX
+        _end(line, error)
+
+
+def _end(line: ControlLine, error: BaseException) -> None:
+    """Report an error to the leader, and end the process."""
+    if not isinstance(error, Gemma4Error):
+        cause = f"{type(error).__name__}: {error}."
+        error = Gemma4Error("internal_error", "A worker has failed", cause, "Report it.")
+    elif error.code == LOST:  # the leader knows better who is lost, if somebody has ended
+        time.sleep(ring.KNOWN)
+    with contextlib.suppress(OSError):
+        line.send("failed", error.code, error.title, error.cause, error.remedy)
+    sys.stderr.flush()
+    os._exit(1)  # threads may wait in MLX
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 https://platform.openai.com/docs/api-reference/chat. Knows neither HTTP nor MLX.
 """
 
-import json
 import secrets
 import time
 from collections.abc import Mapping
@@ -12,15 +11,14 @@ from typing import Any
 from ..events import Done, Thought, Token, ToolCall
 from ..runtime.commands import AddText, AddToolResult
 from . import fields
-from .errors import ApiError
-from .request import Media, ReplyRequest, RequestPart, RequestTurn, Role, Sampling, Schema
+from .call_stream import CallBroken, CallDelta, CallEnded, CallStarted, CallStream
+from .request import Media, ReplyRequest, RequestPart, RequestTurn, Role, Schema
+from .request_fields import CHAT
 
 Json = dict[str, Any]
 
 ROLES: Mapping[str, Role] = {**fields.ROLES, "tool": "user", "function": "user"}
 REASONS = {"length": "length", "context": "length"}
-UNSUPPORTED = ("audio", "web_search_options", "functions", "function_call")
-"""Fields that would change the answer, and cannot be done."""
 MOST_REPLIES = 8
 
 
@@ -30,9 +28,9 @@ def parse(body: Mapping[str, Any]) -> ReplyRequest:
     Raises:
         ApiError: a field is malformed, or asks for what cannot be done.
     """
-    fields.refuse(body, UNSUPPORTED)
-    if "audio" in (body.get("modalities") or ()):
-        raise ApiError(400, "Only text can be answered.", "unsupported_parameter", "modalities")
+    CHAT.check(body)
+    if (fields.get(body, "modalities", list) or ["text"]) != ["text"]:
+        raise fields.wrong("modalities", 'must be ["text"]')
     messages = fields.get(body, "messages", list)
     if not messages:
         raise fields.wrong("messages", "must be a list with at least one message")
@@ -46,25 +44,13 @@ def parse(body: Mapping[str, Any]) -> ReplyRequest:
         tools=tools,
         tool_choice=_choice(body.get("tool_choice"), tools),
         parallel=parallel is not False,
-        sampling=_sampling(body),
+        sampling=fields.sampling(body, ("max_completion_tokens", "max_tokens")),
         grammar=_grammar(fields.get(body, "response_format", dict)),
         thinking=_thinks(body),
         stream=stream,
         usage=bool(fields.get(options, "include_usage", bool, "stream_options.")),
         n=fields.number(body, "n", int, 1, MOST_REPLIES) or 1,
         model=fields.get(body, "model", str) or "",
-    )
-
-
-def _sampling(body: Mapping[str, Any]) -> Sampling:
-    most = fields.number(body, "max_completion_tokens", int, 1, 2**31)
-    return Sampling(
-        max_tokens=most or fields.number(body, "max_tokens", int, 1, 2**31),
-        temperature=fields.number(body, "temperature", float, 0, 2),
-        top_p=fields.number(body, "top_p", float, 0, 1),
-        top_k=fields.number(body, "top_k", int, 0, 2**31),
-        seed=fields.number(body, "seed", int, -(2**63), 2**63),
-        stop=fields.stops(body),
     )
 
 
@@ -114,6 +100,9 @@ def _turn(message: Any, param: str) -> RequestTurn:
     if media and role != "user":
         raise fields.wrong(f"{param}.content", "may have pictures and sound in the user's messages")
     if role == "assistant":
+        for old in ("function_call", "audio"):
+            if message.get(old):
+                raise fields.unsupported(f"{param}.{old}")
         calls = fields.get(message, "tool_calls", list, f"{param}.") or []
         made = [_call(call, f"{param}.tool_calls[{n}]") for n, call in enumerate(calls)]
         thought = message.get("reasoning_content") or message.get("reasoning")
@@ -177,6 +166,8 @@ class ChatStream:
         self._texts: list[str] = []
         self._thoughts: list[str] = []
         self._calls: list[Json] = []
+        self._started = 0  # calls, also such as are broken off
+        self._drawn = CallStream()
         self._reason = "stop"
 
     def start(self) -> list[Json]:
@@ -185,6 +176,9 @@ class ChatStream:
 
     def on(self, event: object) -> list[Json]:
         """The chunks that an event is."""
+        return [chunk for one in self._drawn.take(event) for chunk in self._on(one)]
+
+    def _on(self, event: object) -> list[Json]:
         match event:
             case Token(text):
                 self._texts.append(text)
@@ -192,12 +186,16 @@ class ChatStream:
             case Thought(text):
                 self._thoughts.append(text)
                 return [self._chunk({"reasoning_content": text})]
-            case ToolCall(call_id, name, arguments):
-                text = json.dumps(arguments, ensure_ascii=False)
-                call: Json = {"id": call_id, "type": "function"}
-                call["function"] = {"name": name, "arguments": text}
-                self._calls.append(call)
-                return [self._chunk({"tool_calls": [{"index": len(self._calls) - 1, **call}]})]
+            case CallStarted(call_id, name):
+                self._started += 1
+                return [self._call_chunk({"name": name, "arguments": ""}, call_id)]
+            case CallDelta(text):
+                return [self._call_chunk({"arguments": text})]
+            case CallEnded(call, arguments):
+                function = {"name": call.name, "arguments": arguments}
+                self._calls.append({"id": call.id, "type": "function", "function": function})
+            case CallBroken(text):  # a stream has it as a call that is not whole
+                self._texts.append(text)
             case Done(reason, stats):
                 self.stats = stats
                 self._reason = "tool_calls" if self._calls else REASONS.get(reason, "stop")
@@ -221,6 +219,11 @@ class ChatStream:
             "logprobs": None,
             "finish_reason": self._reason,
         }
+
+    def _call_chunk(self, function: Json, call_id: str = "") -> Json:
+        head = {"id": call_id, "type": "function"} if call_id else {}
+        call = {"index": self._started - 1, **head, "function": function}
+        return self._chunk({"tool_calls": [call]})
 
     def _chunk(self, delta: Json, reason: str | None = None) -> Json:
         choice = {

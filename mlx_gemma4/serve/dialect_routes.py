@@ -103,7 +103,7 @@ class DialectRoutes:
         async with http.form(max_files=1, max_fields=50) as form:
             file = form.get("file")
             content = await file.read() if isinstance(file, UploadFile) else None
-            given = {name: value for name, value in form.items() if isinstance(value, str)}
+            given = [(name, value) for name, value in form.multi_items() if isinstance(value, str)]
         request = transcriptions.parse(given, content)
         package = await asyncio.to_thread(package_of, Path(loaded.model))
         safe = package.audio_safe_position if package else None

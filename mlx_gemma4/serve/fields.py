@@ -12,7 +12,7 @@ from ..json_reader import is_deep
 from ..limits import JSON_DEPTH
 from ..runtime.commands import AddText
 from .errors import ApiError
-from .request import Media, RequestPart, RequestTurn, Role, Schema
+from .request import Media, RequestPart, RequestTurn, Role, Sampling, Schema
 
 MOST_TOOLS = 512
 MOST_BYTES_OF_TOOLS = 4 << 20
@@ -71,11 +71,9 @@ def needed(body: Mapping[str, Any], name: str, kind: type, place: str) -> Any:
     return value
 
 
-def refuse(body: Mapping[str, Any], names: Sequence[str]) -> None:
-    """Refuse fields that would change the answer, and cannot be done."""
-    for name in names:
-        if body.get(name):
-            raise ApiError(400, f"{name} is not supported.", "unsupported_parameter", name)
+def unsupported(param: str) -> ApiError:
+    """The error of a field that would change the answer, and cannot be done."""
+    return ApiError(400, f"{param} is not supported.", "unsupported_parameter", param)
 
 
 def number(
@@ -102,6 +100,21 @@ def stops(body: Mapping[str, Any], name: str = "stop") -> tuple[str, ...]:
     if len(given) > MOST_STOPS:
         raise wrong(name, f"may have {MOST_STOPS} texts")
     return tuple(one for one in given if one)
+
+
+def sampling(body: Mapping[str, Any], limits: Sequence[str], stop: str = "stop") -> Sampling:
+    """How a reply is drawn; `limits` are names of its most tokens, the first one goes first."""
+    most = [number(body, name, int, 1, 2**31) for name in limits]
+    top_p = number(body, "top_p", float, 0, 1)
+    seed = number(body, "seed", int, -(2**63), 2**64 - 1)
+    return Sampling(
+        max_tokens=next((limit for limit in most if limit is not None), None),
+        temperature=number(body, "temperature", float, 0, 2),
+        top_p=None if top_p is None else max(top_p, 1e-6),  # 0 is the most likely token
+        top_k=number(body, "top_k", int, 0, 2**31),
+        seed=None if seed is None else seed % 2**64,
+        stop=stops(body, stop),
+    )
 
 
 def tools(declared: Sequence[Schema], param: str = "tools") -> tuple[Schema, ...]:

@@ -3,7 +3,6 @@
 https://docs.anthropic.com/en/api/messages. Knows neither HTTP nor MLX.
 """
 
-import json
 import secrets
 from collections.abc import Mapping
 from typing import Any
@@ -11,8 +10,10 @@ from typing import Any
 from ..events import Done, Thought, Token, ToolCall
 from ..runtime.commands import AddText, AddToolResult
 from . import fields
+from .call_stream import CallBroken, CallDelta, CallEnded, CallStarted, CallStream
 from .errors import ApiError
-from .request import ReplyRequest, RequestPart, RequestTurn, Role, Sampling, Schema
+from .request import ReplyRequest, RequestPart, RequestTurn, Role, Schema
+from .request_fields import MESSAGES
 
 Json = dict[str, Any]
 
@@ -34,6 +35,7 @@ def parse(body: Mapping[str, Any]) -> ReplyRequest:
     Raises:
         ApiError: a field is malformed, or asks for what cannot be done.
     """
+    MESSAGES.check(body)
     messages = fields.get(body, "messages", list)
     if not messages:
         raise fields.wrong("messages", "must be a list with at least one message")
@@ -45,21 +47,17 @@ def parse(body: Mapping[str, Any]) -> ReplyRequest:
     choice = fields.get(body, "tool_choice", dict) or {}
     kind = choice.get("type", "auto")
     wanted = choice.get("name") or "" if kind == "tool" else CHOICES.get(str(kind), "")
-    thinking = fields.get(body, "thinking", dict) or {}
+    thinking = (fields.get(body, "thinking", dict) or {}).get("type", "disabled")
+    if thinking not in ("enabled", "adaptive", "disabled"):
+        raise fields.wrong("thinking.type", "must be enabled, adaptive or disabled")
     return ReplyRequest(
         turns=fields.merged(turns),
         tools=tools,
         tool_choice=fields.choice(wanted, tools),
         parallel=not fields.get(choice, "disable_parallel_tool_use", bool, "tool_choice."),
-        sampling=Sampling(
-            max_tokens=fields.number(body, "max_tokens", int, 1, 2**31),
-            temperature=fields.number(body, "temperature", float, 0, 2),
-            top_p=fields.number(body, "top_p", float, 0, 1),
-            top_k=fields.number(body, "top_k", int, 0, 2**31),
-            stop=fields.stops(body, "stop_sequences"),
-        ),
+        sampling=fields.sampling(body, ("max_tokens",), "stop_sequences"),
         grammar=_grammar(body),
-        thinking=thinking.get("type") == "enabled",
+        thinking=thinking == "enabled",
         stream=fields.get(body, "stream", bool) or False,
         model=fields.get(body, "model", str) or "",
     )
@@ -121,6 +119,8 @@ def _part(block: Any, param: str) -> RequestPart | None:
             return fields.image(_address(block.get("source"), f"{param}.source"), None, param)
         case "document":
             source = fields.get(block, "source", dict, f"{param}.") or {}
+            if (fields.get(block, "citations", dict, f"{param}.") or {}).get("enabled"):
+                raise fields.unsupported(f"{param}.citations")
             if source.get("type") == "text":
                 return AddText(fields.get(source, "data", str, f"{param}.source.") or "")
             raise fields.wrong(f"{param}.source.type", "must be text")
@@ -171,6 +171,7 @@ class MessageStream:
         self._open = ""  # the kind of the block that is being written
         self._reason = "end_turn"
         self._stop: str | None = None
+        self._drawn = CallStream()
         self._stats: Mapping[str, float] = {}
 
     def start(self) -> list[Json]:
@@ -180,22 +181,31 @@ class MessageStream:
 
     def on(self, event: object) -> list[Json]:
         """The events that one of the reply is."""
+        return [made for one in self._drawn.take(event) for made in self._on(one)]
+
+    def _on(self, event: object) -> list[Json]:
         match event:
             case Token(text):
                 return self._piece("text", "text", text)
             case Thought(text):
                 return self._piece("thinking", "thinking", text)
-            case ToolCall(call_id, name, arguments):
-                block = {"type": "tool_use", "id": call_id, "name": name}
-                events = [*self._close(), self._started({**block, "input": {}})]
-                self._content[-1] = {**block, "input": dict(arguments)}
+            case CallStarted(call_id, name):
+                block = {"type": "tool_use", "id": call_id, "name": name, "input": {}}
+                return [*self._close(), self._started(block)]
+            case CallDelta(text):
+                return [self._delta({"type": "input_json_delta", "partial_json": text})]
+            case CallEnded(call):
+                self._content[-1]["input"] = dict(call.arguments)
                 self._reason = "tool_use"
-                text = json.dumps(arguments, ensure_ascii=False)
-                delta = self._delta({"type": "input_json_delta", "partial_json": text})
-                return [*events, delta, *self._close()]
-            case Done(reason, stats):
+                return self._close()
+            case CallBroken(text):  # a stream has it as a block whose JSON is not whole
+                self._content[-1] = {"type": "text", "text": text}
+                return self._close()
+            case Done(reason, stats, stopped_by=stop):
                 self._stats = stats
-                if self._reason != "tool_use":
+                if stop:
+                    self._reason, self._stop = "stop_sequence", stop
+                elif self._reason != "tool_use":
                     self._reason = REASONS.get(reason, "end_turn")
         return []
 

@@ -69,6 +69,7 @@ class ReplyRequest:
         sampling: how the reply is drawn.
         grammar: a JSON schema that the answer keeps to, or None.
         thinking: whether the model thinks first.
+        truncates: whether the oldest turns are left out where the context is full.
         stream: whether the reply is wanted piece by piece.
         usage: whether a stream ends with the counts of tokens.
         n: how many replies.
@@ -83,6 +84,7 @@ class ReplyRequest:
     sampling: Sampling = Sampling()
     grammar: Schema | None = None
     thinking: bool = False
+    truncates: bool = False
     stream: bool = False
     usage: bool = False
     n: int = 1

@@ -4,24 +4,24 @@ https://platform.openai.com/docs/api-reference/responses. Nothing is stored: a c
 whole conversation each time. Knows neither HTTP nor MLX.
 """
 
-import json
 import secrets
 import time
 from collections.abc import Mapping
 from typing import Any
 
-from ..events import Done, Thought, Token, ToolCall
+from ..events import Done, Thought, Token
 from ..runtime.commands import AddText, AddToolResult
 from . import fields
+from .call_stream import CallBroken, CallDelta, CallEnded, CallStarted, CallStream
 from .errors import ApiError
-from .request import Media, ReplyRequest, RequestPart, RequestTurn, Sampling, Schema
+from .request import Media, ReplyRequest, RequestPart, RequestTurn, Schema
+from .request_fields import RESPONSES
 
 Json = dict[str, Any]
 
-UNSUPPORTED = ("previous_response_id", "conversation", "background", "prompt", "top_logprobs")
-"""Fields that would change the answer, and cannot be done."""
 SKIPPED_TOOLS = ("namespace", "web_search", "web_search_preview")
 """Tools that programs always declare, and do without where they are not called."""
+ARGUMENTS = "response.function_call_arguments"
 PREFIXES = {"message": "msg", "reasoning": "rs"}
 """How the id of an item starts."""
 ECHOED: Json = {
@@ -39,7 +39,7 @@ def parse(body: Mapping[str, Any]) -> ReplyRequest:
     Raises:
         ApiError: a field is malformed, or asks for what cannot be done.
     """
-    fields.refuse(body, UNSUPPORTED)
+    RESPONSES.check(body)
     given = body.get("input")
     if isinstance(given, str):
         given = [{"role": "user", "content": given}]
@@ -52,21 +52,21 @@ def parse(body: Mapping[str, Any]) -> ReplyRequest:
     tools = fields.tools([made for n, one in declared if (made := _tool(one, f"tools[{n}]"))])
     reasoning = fields.get(body, "reasoning", dict) or {}
     effort = fields.get(reasoning, "effort", str, "reasoning.")
-    choice = body.get("tool_choice")
+    included = fields.get(body, "include", list) or []
+    if "message.output_text.logprobs" in included:
+        raise fields.unsupported("include")
+    truncation = fields.get(body, "truncation", str) or "disabled"
+    if truncation not in ("auto", "disabled"):
+        raise fields.wrong("truncation", "must be auto or disabled")
     return ReplyRequest(
         turns=fields.merged(turns),
         tools=tools,
-        tool_choice=fields.choice(
-            choice.get("name") if isinstance(choice, dict) else choice, tools
-        ),
+        tool_choice=_choice(body.get("tool_choice"), tools),
         parallel=fields.get(body, "parallel_tool_calls", bool) is not False,
-        sampling=Sampling(
-            max_tokens=fields.number(body, "max_output_tokens", int, 1, 2**31),
-            temperature=fields.number(body, "temperature", float, 0, 2),
-            top_p=fields.number(body, "top_p", float, 0, 1),
-        ),
+        sampling=fields.sampling(body, ("max_output_tokens",)),
         grammar=_grammar(fields.get(body, "text", dict) or {}),
         thinking=effort not in (None, "none", "minimal"),
+        truncates=truncation == "auto",
         stream=fields.get(body, "stream", bool) or False,
         model=fields.get(body, "model", str) or "",
         metadata={
@@ -75,7 +75,18 @@ def parse(body: Mapping[str, Any]) -> ReplyRequest:
     )
 
 
+def _choice(given: Any, tools: tuple[Schema, ...]) -> str:
+    if isinstance(given, dict):
+        kind = given.get("type")
+        if kind != "function":
+            raise fields.wrong("tool_choice.type", "must be function")
+        given = given.get("name", "")
+    return fields.choice(given, tools)
+
+
 def _grammar(text: Mapping[str, Any]) -> Schema | None:
+    if text.get("verbosity") not in (None, "medium"):
+        raise fields.unsupported("text.verbosity")
     given = fields.get(text, "format", dict, "text.") or {}
     kind = given.get("type", "text")
     if kind == "text":
@@ -155,6 +166,7 @@ class ResponseStream:
         self._output: list[Json] = []
         self._open: str | None = None  # the kind of the item that is being written
         self._text = ""
+        self._drawn = CallStream()
         self._number = -1
         self._reason = "stop"
         self._stats: Mapping[str, float] = {}
@@ -168,14 +180,23 @@ class ResponseStream:
 
     def on(self, event: object) -> list[Json]:
         """The events that one of the reply is."""
+        return [made for one in self._drawn.take(event) for made in self._on(one)]
+
+    def _on(self, event: object) -> list[Json]:
         match event:
             case Token(text):
                 return [*self._opened("message"), self._delta("response.output_text.delta", text)]
             case Thought(text):
                 opened = self._opened("reasoning")
                 return [*opened, self._delta("response.reasoning_text.delta", text)]
-            case ToolCall():
-                return self._called(event)
+            case CallStarted(call_id, name):
+                return self._call_started(call_id, name)
+            case CallDelta(text):
+                return [self._event(f"{ARGUMENTS}.delta", **self._call_place(), delta=text)]
+            case CallEnded(_, arguments):
+                return self._call_over(arguments, "completed")
+            case CallBroken(_, arguments):
+                return self._call_over(arguments, "incomplete")
             case Done(reason, stats):
                 self._reason, self._stats = reason, stats
         return []
@@ -237,28 +258,31 @@ class ResponseStream:
             self._event("response.output_item.done", output_index=done["output_index"], item=item),
         ]
 
-    def _called(self, call: ToolCall) -> list[Json]:
+    def _call_started(self, call_id: str, name: str) -> list[Json]:
         events = self._close()
-        arguments = json.dumps(call.arguments, ensure_ascii=False)
         item: Json = {
             "id": f"fc_{secrets.token_hex(12)}",
             "type": "function_call",
-            "call_id": call.id,
-            "name": call.name,
+            "call_id": call_id,
+            "name": name,
             "arguments": "",
             "status": "in_progress",
         }
-        done = {**item, "arguments": arguments, "status": "completed"}
-        self._output.append(done)
-        place = {**self._place(), "item_id": item["id"]}
-        name = "response.function_call_arguments"
+        self._output.append(item)
+        added = self._event("response.output_item.added", **self._place(), item=dict(item))
+        return [*events, added]
+
+    def _call_over(self, arguments: str, status: str) -> list[Json]:
+        item = self._output[-1]
+        item |= {"arguments": arguments, "status": status}
+        whole = {"name": item["name"], "arguments": arguments}
         return [
-            *events,
-            self._event("response.output_item.added", **self._place(), item=item),
-            self._event(f"{name}.delta", **place, delta=arguments),
-            self._event(f"{name}.done", **place, name=call.name, arguments=arguments),
-            self._event("response.output_item.done", **self._place(), item=done),
+            self._event(f"{ARGUMENTS}.done", **self._call_place(), **whole),
+            self._event("response.output_item.done", **self._place(), item=item),
         ]
+
+    def _call_place(self) -> Json:
+        return {**self._place(), "item_id": self._output[-1]["id"]}
 
     def _place(self) -> Json:
         return {"output_index": len(self._output) - 1}

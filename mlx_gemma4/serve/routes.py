@@ -249,4 +249,4 @@ def numbered(request: ReplyRequest, number: int) -> ReplyRequest:
     sampling = request.sampling
     if sampling.seed is None:
         return request
-    return replace(request, sampling=replace(sampling, seed=sampling.seed + number))
+    return replace(request, sampling=replace(sampling, seed=(sampling.seed + number) % 2**64))

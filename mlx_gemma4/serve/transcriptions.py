@@ -4,7 +4,7 @@ https://platform.openai.com/docs/api-reference/audio/createTranscription. The mo
 after another, each by itself, since it hears badly what is late in its context.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 
 from ..errors import Gemma4Error
 from ..media.audio import FRAME, LIMIT_SECONDS, RATE, clips, frames, read_sound
+from . import fields
 from .errors import ApiError
 from .media import MOST_SECONDS
+from .request_fields import TRANSCRIPTIONS
 
 FORMATS = ("json", "text", "verbose_json", "srt", "vtt")
 INSTRUCTION_TOKENS = 100
@@ -47,31 +49,31 @@ class Segment:
     text: str
 
 
-def parse(fields: Mapping[str, str], content: bytes | None) -> TranscriptionRequest:
-    """Read a form.
+def parse(form: Sequence[tuple[str, str]], content: bytes | None) -> TranscriptionRequest:
+    """Read a form: its fields but the file, in order.
 
     Raises:
         ApiError: a field asks for what cannot be done, or there is no file.
     """
     if not content:
         raise ApiError(400, "There is no sound; send a file.", "invalid_value", "file")
-    form = fields.get("response_format") or "json"
-    if form not in FORMATS:
-        one_of = f"response_format must be one of {', '.join(FORMATS)}."
-        raise ApiError(400, one_of, "invalid_value", "response_format")
-    if fields.get("stream", "").lower() in ("true", "1"):
-        raise ApiError(400, "A transcript is not streamed.", "unsupported_parameter", "stream")
-    if "word" in fields.get("timestamp_granularities[]", ""):
+    given = {name.removesuffix("[]"): value for name, value in form}
+    TRANSCRIPTIONS.check(given)
+    shape = given.get("response_format") or "json"
+    if shape not in FORMATS:
+        raise fields.wrong("response_format", f"must be one of {', '.join(FORMATS)}")
+    if given.get("stream", "").lower() in ("true", "1"):
+        raise fields.unsupported("stream")
+    if ("timestamp_granularities", "word") in [(name.removesuffix("[]"), v) for name, v in form]:
         param = "timestamp_granularities[]"
         raise ApiError(400, "Only segments have times.", "unsupported_parameter", param)
     try:
-        temperature = float(fields.get("temperature") or 0)
+        temperature = float(given.get("temperature") or 0)
     except ValueError:
         temperature = -1.0
     if not 0 <= temperature <= 2:
-        message = "temperature must be a number from 0 to 2."
-        raise ApiError(400, message, "invalid_value", "temperature")
-    return TranscriptionRequest(content, form, fields.get("language") or "", temperature)
+        raise fields.wrong("temperature", "must be a number from 0 to 2")
+    return TranscriptionRequest(content, shape, given.get("language") or "", temperature)
 
 
 def clips_of(content: bytes, safe: int | None) -> list[NDArray[np.float32]]:

@@ -83,9 +83,14 @@ async def test_after_a_crash_the_conversation_is_offered_once(tmp_path: Path) ->
 def test_another_program_that_runs_is_no_crash(tmp_path: Path) -> None:
     workspace = Workspace(ScriptedWorker(), ConversationStore(tmp_path / "all"), tmp_path)
     workspace.conversation.send("hello")
+    (trash := workspace.store.folder / "trash/deleted").mkdir(parents=True)
     noted = {"pid": os.getppid(), "conversation": workspace.journal.folder.name}
     (tmp_path / "running.json").write_text(json.dumps(noted))
     assert workspace.note_running() == ""
+    assert trash.is_dir()  # it may bring that back
+    (tmp_path / "running.json").write_text(json.dumps({**noted, "pid": 2**22 + 1}))
+    assert workspace.note_running() == workspace.journal.folder.name
+    assert not trash.exists()
     workspace.close()
     workspace.client.close()
 

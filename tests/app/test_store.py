@@ -7,6 +7,7 @@ import pytest
 from app.conversation.entries import (
     Attachment,
     AttachmentAdded,
+    AttachmentRemoved,
     ModelChosen,
     QuestionSent,
     TextAdded,
@@ -15,6 +16,7 @@ from app.conversation.entries import (
 )
 from app.conversation.export import write
 from app.conversation.history import History
+from app.conversation.journaled import JournaledHistory
 from app.conversation.store import ConversationStore, title_of
 from mlx_gemma4.errors import Gemma4Error
 
@@ -57,6 +59,53 @@ def test_a_spoken_question_gives_its_title_by_what_was_heard(store: Conversation
         journal.append(TurnStarted(2, "model", 0.0))
         journal.append(TextAdded(1, "heard", "what is the total?"))
     assert store.list()[0].title == "what is the total?"
+
+
+def test_a_program_that_was_killed_leaves_nothing_of_what_was_deleted(
+    store: ConversationStore,
+) -> None:
+    kept, deleted = asked(store, "why?"), asked(store, "what?")
+    with store.open(kept) as journal:
+        shown = journal.put(b"a picture", ".png")
+    with store.open(deleted) as journal:
+        assert journal.put(b"a picture", ".png") == shown
+    store.delete(deleted)  # and killed; of another one only a picture was written
+    started = store.new()
+    started.put(b"a screenshot", ".png")
+    (store.folder / "notes").mkdir()  # somebody's own
+    store.clean()
+    assert {path.name for path in store.folder.iterdir()} == {kept, "notes"}
+    assert (store.folder / kept / shown).read_bytes() == b"a picture"
+
+
+def test_media_that_nothing_shows_go_when_a_conversation_is_opened_again(
+    store: ConversationStore,
+) -> None:
+    with store.new() as journal:
+        files = [journal.put(name, ".png") for name in (b"sent", b"waits", b"taken back")]
+        unnamed = journal.put(b"written, and killed", "")
+        for number, file in enumerate(files, 1):
+            journal.append(AttachmentAdded(Attachment(number, "image", number, file, "a")))
+            if number == 1:
+                journal.append(TurnStarted(1, "user", 0.0))
+                journal.append(QuestionSent(1, "why?"))
+        journal.append(AttachmentRemoved(3))  # killed before its file was deleted
+    folder = journal.folder
+    with store.open(folder.name) as journal:
+        JournaledHistory(journal)
+        assert {file for file in files if (folder / file).exists()} == set(files[:2])
+        assert not (folder / unnamed).exists()
+
+
+def test_media_of_a_damaged_conversation_stay(store: ConversationStore) -> None:
+    name = asked(store, "why?")
+    with store.open(name) as journal:
+        picture = journal.put(b"perhaps named by the damaged line", ".png")
+    with (store.folder / name / "events.jsonl").open("a") as file:
+        file.write("{]\n")
+    with store.open(name) as journal:
+        JournaledHistory(journal)
+    assert (store.folder / name / picture).is_file()
 
 
 def test_a_title_that_the_user_gave_stays_until_it_is_taken_away(store: ConversationStore) -> None:

@@ -1,5 +1,6 @@
 from pathlib import Path
 
+from app.widgets.card import ErrorCard
 from app.widgets.talkbar import BLOCKS, bars
 from mlx_gemma4.capture.speechgate import SpeechGate
 from mlx_gemma4.errors import Gemma4Error
@@ -163,6 +164,28 @@ async def test_a_microphone_that_stays_away_ends_the_recording_and_keeps_what_ca
         (sound,) = conversation.history.waiting.values()
         assert sound.kind == "sound" and sound.seconds >= 0.2
         await stage.until(lambda: "[Audio 0:0" in stage.app.chat.prompt.text)
+
+
+@live
+async def test_one_microphone_has_one_card_whatever_becomes_of_it(tmp_path: Path) -> None:
+    world = World(microphone=FakeMicrophone(silent=True))
+    async with staged(tmp_path, world=world) as stage:
+        await stage.press("f4")
+        await stage.until(lambda: "The microphone is silent" in stage.text)
+        world.microphone.problem = Gemma4Error(
+            "microphone_missing", "There is no microphone", "None.", "Connect one."
+        )
+        await stage.until(lambda: "There is no microphone" in stage.text)
+        world.microphone.problem = Gemma4Error(
+            "portaudio_failed", "The sound devices cannot be listed", "It fails.", "Look."
+        )
+        await stage.press("f4")
+        await stage.until(lambda: "cannot be listed" in stage.text)
+        (card,) = stage.app.chat.query(ErrorCard)
+        assert card.problem.code == "portaudio_failed"
+        world.microphone.problem, world.microphone.silent_seconds = None, 0.0
+        await stage.press("f4")
+        await stage.until(lambda: not stage.app.chat.query(ErrorCard))
 
 
 @live

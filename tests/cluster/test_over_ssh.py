@@ -120,9 +120,9 @@ def test_fit_shows_where_a_model_is_cut_before_anything_is_sent(server: Server) 
 @pytest.mark.parametrize(
     ("identity", "known", "remote", "cause"),
     [
-        ("key", "nothing", True, "ssh does not know its host key, or knows another one."),
-        ("other", "known", True, "Ssh has no key that it accepts, and would ask for a password."),
-        ("key", "known", False, "Gemma4 is not in its PATH"),
+        ("key", "nothing", True, "Its host key is not known to ssh, or was another one before."),
+        ("other", "known", True, "It accepts no key that ssh has, and would ask for a password."),
+        ("key", "known", False, "There is no gemma4 in its PATH"),
     ],
 )
 def test_what_ssh_would_ask_is_one_clear_line(
@@ -133,6 +133,6 @@ def test_what_ssh_would_ask_is_one_clear_line(
     assert done.returncode == 2
     lines = done.stderr.splitlines()
     assert lines[0] == "Error: worker cannot be used"
-    assert lines[1].lower().startswith(f"  cause: {cause.lower()}")
+    assert lines[1].startswith(f"  Cause: {cause}")
     assert lines[2].startswith("  Remedy: ")
     assert len(lines) == 3

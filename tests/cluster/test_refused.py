@@ -95,8 +95,13 @@ def frame(message: list[Any]) -> bytes:
          "does not accept ssh"),
         (255, "ssh: connect to host mac2 port 22: Operation timed out", "host_unreachable",
          "does not answer"),
-        (127, "", "host_without_gemma4", "not in its PATH"),
+        (127, "", "host_without_gemma4", "no gemma4 in its PATH"),
         (1, "Something else.\nLast line", "host_unreachable", "Last line."),
+        # what a worker prints is not ssh's: it has ended with a status of its own
+        (1, "open: Permission denied", "host_unreachable", "open: Permission denied."),
+        (2, "Error: It is full\n  Cause: No room.\n  Remedy: Make some.", "host_unreachable",
+         "It is full. No room."),
+        (None, "", "host_unreachable", "is no worker"),
     ],
 )  # fmt: skip
 def test_each_failure_of_ssh_is_one_clear_line(
@@ -109,10 +114,46 @@ def test_each_failure_of_ssh_is_one_clear_line(
     assert "mac2" in str(error)
 
 
-@pytest.mark.parametrize("names", ["", "-oProxyCommand=x", "a,,b", "a,b,c", "a b"])
-def test_hosts_that_cannot_be_are_refused(names: str) -> None:
-    with pytest.raises(Gemma4Error, match="The hosts are not understood"):
+@pytest.mark.parametrize(
+    ("names", "cause"),
+    [
+        ("", "empty"),
+        ("a,,b", "empty"),
+        ("a,b,c", "They are 3"),
+        ("a,a", "a is named twice"),
+        ("a b", "no name of a computer"),
+        ("-oProxyCommand=x", "no name of a computer"),
+        ("user@-oProxyCommand=x", "no name of a computer"),
+        ("-x@host", "no name of a computer"),
+        ("ssh://-oProxyCommand=x", "no name of a computer"),
+        ("a;touch${IFS}x", "no name of a computer"),
+        ("a\nb", "no name of a computer"),
+        ("::1", "IPv6"),
+        ("fe80::1%en0", "IPv6"),
+        ("[fe80::1]", "IPv6"),
+        ("mac2:22", "has a port"),
+    ],
+)
+def test_hosts_that_cannot_be_are_refused_with_the_reason(names: str, cause: str) -> None:
+    with pytest.raises(Gemma4Error, match=cause) as caught:
         Hosts.read(names)
+    assert caught.value.title == "The hosts are not understood"
+
+
+@pytest.mark.parametrize(
+    "names",
+    ["mac2.local", "me@mac2", "a_b-c.d,192.0.2.1", "ssh://me@mac2:2222", "local,local", "büro"],
+)
+def test_names_that_ssh_takes_are_taken(names: str) -> None:
+    assert Hosts.read(names).names == tuple(names.split(","))
+
+
+def test_another_ssh_is_one_that_a_shell_would_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(ssh.SSH, "")
+    assert ssh.command("mac2", None)[0] == "ssh"
+    monkeypatch.setenv(ssh.SSH, 'ssh "')
+    with pytest.raises(Gemma4Error, match="GEMMA4_SSH is not understood"):
+        ssh.command("mac2", None)
 
 
 @pytest.mark.parametrize("stops", [(0,), (6,), (7,), (), (2, 4), (-1,)])

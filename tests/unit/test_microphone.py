@@ -3,13 +3,14 @@
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
 
-from mlx_gemma4.capture import microphone
+from mlx_gemma4.capture import microphone, portaudio
 from mlx_gemma4.capture.microphone import Microphone
 from mlx_gemma4.errors import Gemma4Error
 from mlx_gemma4.media.audio import FRAME, RATE
@@ -125,6 +126,29 @@ def test_without_portaudio_the_package_to_install_is_named(
     monkeypatch.setattr(sys, "meta_path", [Missing(), *sys.meta_path])
     with pytest.raises(Gemma4Error, match="libportaudio2"):
         Microphone()
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        ("import os\nos.abort()", "it ended its process with signal 6"),  # an assertion of ALSA
+        ("import os\nos.kill(os.getpid(), 11)", "it ended its process with signal 11"),
+        ("import time\ntime.sleep(600)", "it has not started within 1 s"),
+        ("raise RuntimeError('Unanticipated host error')", "Unanticipated host error"),
+    ],
+)
+def test_a_portaudio_that_ends_its_process_hangs_or_fails_is_an_error_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str, why: str
+) -> None:
+    (tmp_path / "sounddevice.py").write_text(content)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "sounddevice", raising=False)
+    if "sleep" in content:
+        monkeypatch.setattr(portaudio, "START_SECONDS", 1.0)
+    with pytest.raises(Gemma4Error, match=f"PortAudio does not start: {why}") as caught:
+        Microphone()
+    assert caught.value.code == "portaudio_failed"
 
 
 def test_a_dead_microphone_is_known_by_exact_zeros_and_a_quiet_one_is_not_dead(

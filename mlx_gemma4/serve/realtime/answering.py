@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from ...errors import Gemma4Error
-from ...events import Done, Heard, Token, ToolCall
+from ...events import CallText, Done, Heard, Token, ToolCall
 from ...runtime.commands import (
     Command,
     Reply,
@@ -22,7 +22,15 @@ from .feed import ConversationFeed
 from .items import RealtimeItem, heard_as
 from .refusals import Event, error_event, refused
 from .response import ResponseInProgress, usage_of
-from .session_object import must_call, temperature_of, text_only, token_limit, tools_of
+from .session_object import (
+    must_call,
+    need_same_sound,
+    need_supported,
+    temperature_of,
+    text_only,
+    token_limit,
+    tools_of,
+)
 from .sound_input import FRAME_MS
 
 HearingChoice = Literal["auto", "direct", "relay", "off"]
@@ -125,6 +133,8 @@ class RealtimeAnswering:
                 "Leave out response.conversation and response.input.",
                 "response.conversation",
             )
+        need_supported(options, "response")
+        need_same_sound(self.session, options.get("audio") or {})
         modalities = options.get("output_modalities", self.session["output_modalities"])
         spoken = not text_only(modalities, self._speaks, "response.output_modalities")
         limit = options.get("max_output_tokens", self.session["max_output_tokens"])
@@ -223,7 +233,7 @@ class RealtimeAnswering:
         assert response is not None
         if isinstance(event, Heard):
             self._heard_relayed(event.text)
-        elif isinstance(event, Token | ToolCall) and not response.over:
+        elif isinstance(event, Token | CallText | ToolCall) and not response.over:
             self.events += response.on(event)
         elif isinstance(event, Done):
             self._end(response, event)

@@ -48,6 +48,16 @@ _OLD = {
     "max_response_output_tokens": "max_output_tokens",
 }
 
+_UNDONE: Mapping[str, tuple[Any, ...]] = {
+    "prompt": (),
+    "include": (),
+    "parallel_tool_calls": (True,),
+    "reasoning.effort": ("none", "minimal"),
+    "audio.input.transcription.prompt": (),
+    "audio.input.transcription.keywords": (),
+}
+"""What would change answers or transcripts; its values that ask for nothing, beside empty ones."""
+
 
 def new_session(session_id: str, model: str, expires_at: int, speaks: bool) -> Object:
     """The session as it is before a client changes it.
@@ -119,6 +129,24 @@ def updated(session: Object, changes: object, speaks: bool) -> Object:
     return result
 
 
+def need_supported(given: Mapping[str, Any], param: str) -> None:
+    """Raise Gemma4Error for a field of a session or a response that cannot be done."""
+    for path, neutral in _UNDONE.items():
+        value: Any = given
+        for name in path.split("."):
+            value = value.get(name) if isinstance(value, Mapping) else None
+        if value is not None and value not in ("", [], {}) and value not in neutral:
+            raise _unsupported(f"{param}.{path}", value, repr(neutral[0]) if neutral else "nothing")
+
+
+def need_same_sound(session: Object, wanted: object) -> None:
+    """Raise Gemma4Error where a response wants another voice or format than its session has."""
+    merged = copy.deepcopy(session)
+    _merge(merged, {"audio": _object(wanted, "response.audio")})
+    if merged["audio"] != session["audio"]:
+        raise _unsupported("response.audio", wanted, "what the session has; update that")
+
+
 def tools_of(tools: object, param: str) -> tuple[Object, ...]:
     """The tools of a session or of a response as chat completions have them.
 
@@ -179,6 +207,7 @@ def temperature_of(value: object, param: str) -> float | None:
 
 
 def _check(session: Object, speaks: bool) -> None:
+    need_supported(session, "session")
     text_only(session["output_modalities"], speaks, "session.output_modalities")
     token_limit(session["max_output_tokens"], "session.max_output_tokens")
     temperature_of(session.get("temperature"), "session.temperature")
