@@ -119,7 +119,7 @@ def _turn(item: Any, param: str) -> RequestTurn:
         parts = fields.content(item.get("output"), f"{param}.output", _part)
         return RequestTurn("user", (AddToolResult(call_id, fields.result(parts)),))
     if kind == "reasoning":
-        return RequestTurn("model", _thought(item))
+        return RequestTurn("model", _thought(item, param))
     if kind != "message":
         raise fields.wrong(
             f"{param}.type", "must be message, function_call, function_call_output or reasoning"
@@ -131,8 +131,9 @@ def _turn(item: Any, param: str) -> RequestTurn:
     return RequestTurn(fields.ROLES[role], parts)
 
 
-def _thought(item: Mapping[str, Any]) -> tuple[RequestPart, ...]:
-    pieces = item.get("content") or item.get("summary") or []
+def _thought(item: Mapping[str, Any], param: str) -> tuple[RequestPart, ...]:
+    names = ("content", "summary")
+    pieces = next((p for name in names if (p := fields.get(item, name, list, f"{param}."))), [])
     texts = [one.get("text") for one in pieces if isinstance(one, dict)]
     thought = "\n".join(text for text in texts if isinstance(text, str))
     return (Thought(thought),) if thought else ()
