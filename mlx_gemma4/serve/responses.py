@@ -132,8 +132,8 @@ def _turn(item: Any, param: str) -> RequestTurn:
 
 
 def _thought(item: Mapping[str, Any], param: str) -> tuple[RequestPart, ...]:
-    names = ("content", "summary")
-    pieces = next((p for name in names if (p := fields.get(item, name, list, f"{param}."))), [])
+    content = fields.get(item, "content", list, f"{param}.")
+    pieces = content or fields.get(item, "summary", list, f"{param}.") or []
     texts = [one.get("text") for one in pieces if isinstance(one, dict)]
     thought = "\n".join(text for text in texts if isinstance(text, str))
     return (Thought(thought),) if thought else ()
