@@ -6,16 +6,18 @@ machine that becomes warm and slow slows both alike.
 
 import platform
 from collections.abc import Callable
+from dataclasses import replace
 
 from ..errors import Gemma4Error
 from ..evaluate import draft_items
-from ..evaluate.drafter import MODES, attach, speeds
+from ..evaluate.drafter import MODES, attach, reply, speeds
 from ..evaluate.models import OurModel
 from ..evaluate.parts import Table
 from ..evaluate.question import Choice
 from ..hub.speculation import MeasuredGain
 
-PAUSE = 2.0  # seconds before each answer
+PAUSE = 0.25  # of the time that an answer took
+MOST = 96  # tokens of an answer
 
 Progress = Callable[[str, int, int], None]
 Times = dict[str, dict[str | int, list[tuple[float, float]]]]
@@ -36,7 +38,7 @@ def measure_gain(
         drafter: the folder or name of a drafter; None for the model's own.
         rounds: prompts of each kind of work.
         progress: called with what comes next, how much is done, and how much there is.
-        pause: seconds before each answer.
+        pause: what the machine rests after an answer, of the time that this took.
 
     Raises:
         Gemma4Error: the chosen drafter is not there, or the model cannot be loaded.
@@ -54,9 +56,13 @@ def measure_gain(
         kind, again = str(item.facts["kind"]), bool(item.facts[draft_items.AGAIN])
         progress(kind, number, len(items))
         assert item.make is not None, "every item is asked"
-        for mode, seconds, tokens, forwards in speeds(subject, item.make(), again, modes, pause):
+        asked = item.make()
+        asked = replace(asked, most=min(asked.most, MOST))
+        for mode in modes if number == 0 else ():  # the first of all takes longer
+            reply(subject, asked, again, mode)
+        for mode, seconds, tokens, forwards in speeds(subject, asked, again, modes, pause):
             of = times.setdefault(kind, {}).setdefault(mode, [])
-            of.append((seconds / tokens, tokens / max(1, forwards)))
+            of.append((seconds / tokens, (tokens + 1) / max(1, forwards)))
     progress("", len(items), len(items))
     gains: dict[str | int, dict[str, float]] = {
         mode: {kind: _total(of["off"]) / _total(of[mode]) for kind, of in times.items()}

@@ -106,9 +106,11 @@ def plan(
     """
     package = catalog.known(name)
     if package is not None:
-        catalog.need_model(package)
         if package.repo is None:
             raise _shipped(package.name)
+        if package.kind == "drafter":
+            return _drafter(package, machine, recipe, folder, revision)
+        catalog.need_model(package)
     elif not catalog.is_repository(name):
         catalog.resolve(name)  # which explains what is wrong with the name
         raise _shipped(name)
@@ -149,6 +151,29 @@ def plan(
     return GetPlan(
         package.name if package else name, revision, repository, chosen, machine,
         download, held, kept, most, memory, context, target,
+    )  # fmt: skip
+
+
+def _drafter(
+    package: catalog.Package,
+    machine: Machine,
+    recipe: str | None,
+    folder: Path | None,
+    revision: str | None,
+) -> GetPlan:
+    """As `plan`, of a drafter of the catalogue: it is small, and its recipe is the package's."""
+    repo, chosen = str(package.repo), recipe or package.recipe or DEFAULT
+    commit = revision or str(package.revision)
+    here = hub_cache.installed(repo, commit)
+    repository = None if here else _look_up(package.name, repo, commit)
+    target = folder or installed.folder() / f"{repo.split('/')[1]}-{chosen}"
+    model = summary.of_drafter(package.name, named_recipe(chosen))
+    kept = sum(tensor.nbytes for tensor in model.tensors.values())
+    download, largest = (repository.size, repository.size) if repository else (0, 0)
+    held = min(download, installed.held(partial(target)))
+    return GetPlan(
+        package.name, commit, repository, chosen, machine, download, held, kept,
+        max(0, kept + largest - held), estimate.weights(model, machine), 0, target,
     )  # fmt: skip
 
 

@@ -52,12 +52,20 @@ def speeds(
 ) -> Iterator[tuple[Draft, float, int, int]]:
     """Answer in each mode, and in each once more from the last to the first.
 
+    Args:
+        model: that answers.
+        asked: what is asked.
+        again: whether it is asked twice, of which the second answer counts.
+        modes: how to propose.
+        pause: of the time that an answer took, what the machine rests before the next.
+
     Yields:
-        mode, seconds from the first token to the last, tokens after the first, and forwards.
+        mode, seconds from what was read to the last token, tokens after the first, and forwards.
     """
     for mode in (*modes, *reversed(modes)):
-        time.sleep(pause)
+        began = time.perf_counter()
         stats, _ = reply(model, asked, again, mode)
+        time.sleep(pause * (time.perf_counter() - began))
         tokens = int(stats["reply_tokens"]) - 1
         if tokens > 0:
             seconds = tokens / stats["tokens_per_second"]
