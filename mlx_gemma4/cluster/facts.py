@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 import mlx.core as mx
 
+from .. import __version__
 from ..footprint import device, held
 from ..footprint.estimate import Machine
 from . import mac, paths
@@ -26,7 +27,7 @@ def gather() -> Facts:
     place, taken = machine()
     return Facts(
         PROTOCOL,
-        installed("mlx-gemma4"),
+        __version__,
         installed("mlx"),
         system(),
         place,
