@@ -12,13 +12,14 @@ define ask
 @echo
 endef
 
-.PHONY: cluster help demo test lint check wheel-smoke format bench score shots clean nightly soak structure long clients page-check clients-realtime bench-realtime docs
+.PHONY: cluster help demo test lint check wheel-smoke format bench score shots clean nightly soak structure first-hour long clients page-check clients-realtime bench-realtime docs
 
 help:
 	@echo "make demo    ask the tiny model about a picture, a sound, and both together"
 	@echo "make test    run the tests"
 	@echo "make nightly run what takes too long for every change: 10,000 random schedules (SEED=0)"
 	@echo "make long    run the tests that take minutes each: trainings that are killed, speculation"
+	@echo "make first-hour  play a newcomer in a real terminal: install, get, ask aloud about the screen"
 	@echo "make check   formatting, lint, types, import contracts, workflows, tests, the wheel (what CI runs)"
 	@echo "make docs    build the documentation as a site in out/site"
 	@echo "make bench   measure start-up, and speed and memory against mlx-vlm"
@@ -61,6 +62,10 @@ soak: .venv/ready-dev
 # whole trainings with kills, and hundreds of tokens with every way to propose them
 long: .venv/ready-dev
 	@$(BIN)/python -m pytest -n $(WORKERS) -m long
+
+# a newcomer's way from an installation to a spoken question about the screen, in out/first-hour
+first-hour: .venv/ready-dev
+	@$(BIN)/python -m tools.first_hour
 
 structure: .venv/ready-dev
 	@$(BIN)/python -m tools.structure

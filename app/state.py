@@ -124,7 +124,8 @@ class Download:
 
     @property
     def _percent(self) -> str:
-        return f"{100 * self.progress.done // max(self.progress.total, 1)} %"
+        total = self.progress.total
+        return f"{100 * self.progress.done // total} %" if total else "…"
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,23 @@ class ToolCall:
 
 
 @dataclass(frozen=True)
+class CallText:
+    """A piece of a call while it is drawn, in the model's own notation (`chat.tools`).
+
+    A `ToolCall` of this id follows; or a `Token` with all its text, if it ends malformed.
+
+    Attributes:
+        id: the call's.
+        text: may be empty where a string starts or ends.
+        in_string: whether it is a part of a string.
+    """
+
+    id: str
+    text: str
+    in_string: bool
+
+
+@dataclass(frozen=True)
 class Heard:
     """What the model understood of a spoken turn, as text.
 
@@ -64,11 +81,13 @@ class Done:
             and there is nothing else to answer).
         stats: measured numbers of this reply by name: counts, and times in seconds.
         ids: the tokens of the reply as the conversation keeps them (`Turn.ids`).
+        stopped_by: the one of `stop` that ended it, or nothing.
     """
 
     reason: str
     stats: Mapping[str, float] = field(default_factory=dict)
     ids: tuple[int, ...] = ()
+    stopped_by: str = ""
 
 
 @dataclass(frozen=True)
@@ -112,4 +131,4 @@ class Dropped:
 
 Notice = Moved | ContextLow | Dropped
 """What happens without being asked for."""
-Event = Token | Thought | ToolCall | Heard | Done | Notice
+Event = Token | Thought | CallText | ToolCall | Heard | Done | Notice

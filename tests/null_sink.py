@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +37,13 @@ def sound_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str,
     """An environment in which what is played into a sink is what the microphone hears."""
     folder = tmp_path_factory.mktemp("pulse")
     folder.chmod(0o700)
+    with null_sink(folder) as environment:
+        yield environment
+
+
+@contextmanager
+def null_sink(folder: Path) -> Iterator[dict[str, str]]:
+    """The same in a folder that only its owner may read."""
     (folder / "alsa.conf").write_text(ALSA)
     socket = folder / "native"
     environment = {

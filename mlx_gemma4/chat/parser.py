@@ -8,14 +8,15 @@ import json
 import re
 import secrets
 
-from ..events import Event, Thought, Token, ToolCall
+from ..events import CallText, Event, Thought, Token, ToolCall
 from .tokenizer import Tokenizer
 
 _CHANNEL, _CALL, _QUOTE = "<|channel>", "<|tool_call>", '<|"|>'
 _ENDS = ("<channel|>", "<tool_call|>", "<turn|>", "<eos>")
 _HEADER = "thought\n"
 _CALL_FORM = re.compile(r"\s*call:([^\s{]+)\s*(\{.*\})\s*", re.DOTALL)
-_BARE_KEY = re.compile(r'([{,]\s*)([^\s{}\[\],:"][^{}\[\],:"]*?)\s*:')
+BARE_KEY = re.compile(r'([{,]\s*)([^\s{}\[\],:"][^{}\[\],:"]*?)\s*:')
+"""A key without quotes, after what comes before it."""
 
 
 class ReplyParser:
@@ -24,10 +25,12 @@ class ReplyParser:
     A thought goes from `<|channel>` to `<channel|>`, or to where a call or the reply ends. A call
     that is malformed or unfinished cannot be carried out: it comes as one `Token` that holds what
     the model wrote (its string marks as `"`) and the id that ended it. Control tokens that mean
-    nothing at their place are dropped.
+    nothing at their place are dropped. With `pieces`, calls also come as `CallText`.
     """
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
+    def __init__(self, tokenizer: Tokenizer, pieces: bool = False) -> None:
+        self._pieces = pieces
+        self._call_id = ""
         self._names = {token_id: name for name, token_id in tokenizer.controls.items()}
         self._stream = tokenizer.stream()
         self._last_id = -1
@@ -42,12 +45,14 @@ class ReplyParser:
         if name is None:
             return self._take(self._stream.add(token_id))
         if name == _QUOTE and self._inside == _CALL:
-            self._call[-1] += self._stream.finish()
+            before = self._take(self._stream.finish())
             self._call.append("")
+            return [*before, *self._piece("")]
         elif name in (_CHANNEL, _CALL, *_ENDS):
             events = self._close(complete=name == "<tool_call|>")
             self._inside = "" if name in _ENDS else name
             self._header, self._call = "", [""]
+            self._call_id = f"call_{secrets.token_hex(12)}"
             return events
         return []
 
@@ -64,7 +69,7 @@ class ReplyParser:
         """Put whole text where it belongs."""
         if self._inside == _CALL:
             self._call[-1] += text
-            return []
+            return self._piece(text) if text else []
         if self._inside == _CHANNEL and self._header is not None:
             self._header += text
             if _HEADER.startswith(self._header) and self._header != _HEADER:
@@ -74,26 +79,30 @@ class ReplyParser:
             return []
         return [Thought(text) if self._inside == _CHANNEL else Token(text, self._last_id)]
 
+    def _piece(self, text: str) -> list[Event]:
+        piece = CallText(self._call_id, text, in_string=len(self._call) % 2 == 0)
+        return [piece] if self._pieces else []
+
     def _close(self, complete: bool) -> list[Event]:
         """End what is open; `complete` if it is a call that was ended as calls are."""
         events = self._take(self._stream.finish())
         if self._inside == _CALL:
             written = '"'.join(self._call)
-            call = _tool_call(self._call) if complete else None
+            call = _tool_call(self._call, self._call_id) if complete else None
             events += [call] if call else [Token(written, self._last_id)] if written else []
         return events
 
 
-def _tool_call(pieces: list[str]) -> ToolCall | None:
+def _tool_call(pieces: list[str], call_id: str) -> ToolCall | None:
     """Read `call:name{...}` by making JSON of it; None if it is malformed."""
     text = "".join(
-        json.dumps(piece) if index % 2 else _BARE_KEY.sub(r'\1"\2":', piece)
+        json.dumps(piece) if index % 2 else BARE_KEY.sub(r'\1"\2":', piece)
         for index, piece in enumerate(pieces)
     )
     form = _CALL_FORM.fullmatch(text)
     if form is None or len(pieces) % 2 == 0:  # even: a string was never closed
         return None
     try:
-        return ToolCall(f"call_{secrets.token_hex(12)}", form[1], json.loads(form[2]))
+        return ToolCall(call_id, form[1], json.loads(form[2]))
     except (ValueError, RecursionError):
         return None

@@ -26,6 +26,7 @@ from . import (
     live,
     manage,
     models,
+    screenshot,
     serve,
     streams,
     tools,
@@ -38,6 +39,8 @@ from .selftest import command as selftest
 from .streams import tell
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
     from ..cluster.hosts import Hosts
     from ..model.gemma4 import Gemma4
     from ..session.session import Session
@@ -47,6 +50,7 @@ LONG_PROMPT = 1024  # tokens from which on a terminal shows how much of the prom
 
 OPTIONS = (
     shared.IMAGE,
+    screenshot.OPTION,
     Option("--audio", "sounds to listen to, each of at most 30 seconds", "FILE", many=True),
     Option("--video", "a video to watch: up to 32 of its frames (needs the extra 'video')", "FILE"),
     *shared.ANSWER,
@@ -189,6 +193,7 @@ def _ask(options: argparse.Namespace) -> None:
     declared = tools.read(options.tools)
     schema = tools.read_schema(options.schema)
     name = shared.model_of(options)
+    seen = screenshot.pictures(options, name)
     from ..runtime.loading import load_noted
 
     hosts = hosting.chosen(options)
@@ -198,7 +203,7 @@ def _ask(options: argparse.Namespace) -> None:
     )
     for note in notes:
         tell(note)
-    events = _session(model, question, declared, options).reply(
+    events = _session(model, question, declared, seen, options).reply(
         max_tokens=options.max_tokens,
         temperature=options.temperature,
         seed=options.seed,
@@ -255,7 +260,11 @@ def _question(options: argparse.Namespace) -> str:
 
 
 def _session(
-    model: "Gemma4", question: str, declared: tools.Tools, options: argparse.Namespace
+    model: "Gemma4",
+    question: str,
+    declared: tools.Tools,
+    seen: "list[tuple[Image, int]]",
+    options: argparse.Namespace,
 ) -> "Session":
     from ..media.audio import RATE, read_sound
     from ..session.session import Session
@@ -271,6 +280,8 @@ def _session(
     for path in options.image:
         for note in session.add_image(path).notes:
             tell(f"{path}: {note}")
+    for image, tokens in seen:
+        session.add_image(image, tokens)
     for path in options.audio:
         recording = read_sound(path)
         for note in recording.notes:

@@ -7,6 +7,7 @@ import argparse
 from typing import Any
 
 from . import options as shared
+from . import screenshot
 from .answer import tell
 from .live import HEARD, HEARING, QUESTION, prepare, reply_of
 from .options import Option, command
@@ -14,6 +15,7 @@ from .options import Option, command
 OPTIONS = (
     Option("--device", "a part of the microphone's name (the system's default)", "NAME"),
     shared.IMAGE,
+    screenshot.OPTION,
     QUESTION,
     HEARING,
     HEARD,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import options as shared
+from . import screenshot
 from .answer import print_json, print_text, tell
 from .options import Option, command
 
@@ -30,6 +31,7 @@ HEARD = Option("--heard", "print what was understood, too")
 OPTIONS = (
     Option("--audio", "the sound to play", "FILE", required=True),
     shared.IMAGE,
+    screenshot.OPTION,
     QUESTION,
     Option("--realtime", "play it as fast as it was spoken, not as fast as it is heard"),
     Option("--gate", "pass on speech only, and answer after the first pause, as listen does"),
@@ -88,10 +90,12 @@ def prepare(
     from ..runtime.reports import Idle
 
     model = shared.model_of(options)
+    seen = screenshot.pictures(options, model)
     settings = SessionSettings(options.system, options.image_tokens, options.hearing)
     load = Load(model, drafter=options.drafter, draft=options.draft)
     wanted: list[Command] = [load, Open(settings=settings)]
     wanted += map(AddImage, options.image)
+    wanted += (AddImage(image, tokens) for image, tokens in seen)
     if options.question:
         wanted.append(AddText(options.question))
     for one in wanted:

@@ -144,22 +144,12 @@ def plan(
     here = hub_cache.installed(repo, revision)
     download, largest = _size(package, known, repository, here is not None)
     held = min(download, installed.held(partial(target) if chosen else target))
-    if not chosen:
-        kept = download or kept
+    kept = kept if chosen else download or kept
+    most = max(0, (kept + largest if chosen else download) - held)
     return GetPlan(
-        package.name if package else name,
-        revision,
-        repository,
-        chosen,
-        machine,
-        download,
-        held,
-        kept,
-        max(0, (kept if chosen else download) + (largest if chosen else 0) - held),
-        memory,
-        context,
-        target,
-    )
+        package.name if package else name, revision, repository, chosen, machine,
+        download, held, kept, most, memory, context, target,
+    )  # fmt: skip
 
 
 def fetch(
@@ -263,10 +253,8 @@ def _source(
         return Folder(here, repo, here.name)
     assert wanted.repository is not None, "what is fetched was looked up"
     work = partial(wanted.folder)
-    if (
-        installed.state(work).get("commit") not in (None, wanted.repository.commit)
-        and work.exists()
-    ):
+    begun = installed.state(work).get("commit")
+    if work.exists() and begun not in (None, wanted.repository.commit):
         shutil.rmtree(work)  # the Hub has what was begun no more
     work.mkdir(parents=True, exist_ok=True)
     state = {"name": wanted.name, "revision": wanted.revision, "commit": wanted.repository.commit}

@@ -148,16 +148,6 @@ def open_image(source: Source) -> Image.Image:
     return _open(source)[0]
 
 
-def size_of(source: Source) -> tuple[int, int]:
-    """(width, height) in pixels as the file says, before it is turned upright; nothing is decoded.
-
-    Raises:
-        Gemma4Error: as `open_image`.
-    """
-    with _opened(source) as image:
-        return image.size
-
-
 def _open(source: Source) -> tuple[Image.Image, tuple[str, ...]]:
     with _opened(source) as image:
         return _rgb(image)

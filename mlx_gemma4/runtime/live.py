@@ -22,9 +22,10 @@ Frames = NDArray[np.float32]
 
 WAIT = 0.1
 """Seconds to wait for frames, so that a loop that was closed ends soon."""
-SETTLED, SILENT = 0.5, 0.2
+SETTLED, SILENT, MUTED = 0.5, 0.2, 4.0
 """Seconds of sound from which on, and of exact zeros after which, a source counts as silent: some
-devices begin with zeros."""
+devices begin with zeros. One that has sounded may be muted; or it removes noise, and a pause in
+speech is zeros: that lasts less."""
 
 
 class SoundSource(Protocol):
@@ -152,13 +153,15 @@ class Live:
         with closing(self._open_source()) as source:
             gate = self._make_gate()
             self._observer.opened(source.name)
-            heard, silent = 0, False
+            heard, limit, silent = 0, SILENT, False
             while not self._closing and (frames := source.read(WAIT)) is not None:
                 if not len(frames):
                     continue
                 heard += len(frames)
                 self._observer.level(source.level)
-                if heard * FRAME / RATE > SETTLED and silent != (source.silent_seconds > SILENT):
+                if frames.any():
+                    limit = MUTED
+                if heard * FRAME / RATE > SETTLED and silent != (source.silent_seconds > limit):
                     silent = not silent
                     self._observer.silent(silent)
                 if self.muted:

@@ -355,19 +355,8 @@ class Slots:
     def _reply(self, command: commands.Reply, cancelled: Callable[[], bool]) -> Reporting:
         slot = self._slot(command.conversation)
         slot.rereading, slot.parked, slot.waits = 0, False, False
-        reply = slot.session.replying(
-            max_tokens=command.max_tokens,
-            temperature=command.temperature,
-            top_p=command.top_p,
-            top_k=command.top_k,
-            seed=command.seed,
-            heard=command.heard,
-            cancelled=cancelled,
-            grammar=command.grammar,
-            must_call=command.must_call,
-            may_call=command.may_call,
-            stop=command.stop,
-        )
+        asked = {name: value for name, value in vars(command).items() if name != "conversation"}
+        reply = slot.session.replying(cancelled=cancelled, **asked)
         with closing(reply):
             for step in reply:
                 yield Reading(*step) if isinstance(step, tuple) else step

@@ -11,9 +11,10 @@ import hashlib
 import json
 import logging
 from collections import Counter, OrderedDict
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import httpx2
@@ -24,8 +25,10 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.types import ASGIApp
 from starlette.websockets import WebSocket
 
+from . import also_realtime
 from .errors import ApiError
 from .guard import Doors, Guard
+from .merged_metrics import merged
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +36,8 @@ KNOWN = 20_000
 """Beginnings of conversations whose place is remembered."""
 EVERY, FROZEN = 2.0, 15.0
 """Seconds between two looks at a computer, and in which it must answer one."""
+MOMENT = 2.0
+"""Seconds that `/health` and `/metrics` wait for a computer."""
 _LOOK = 0.25  # seconds between two looks whether a client has left
 _FRONT = ("system", "instructions", "tools")
 _HOP = {"connection", "content-length", "date", "host", "keep-alive", "server", "transfer-encoding"}
@@ -49,6 +54,7 @@ class EngineHost:
         busy: requests that it answers now.
         asked: requests that it was given.
         gone: why it is not asked any more; empty while it is.
+        state: what its server reports of its model: "ok", "loading", or why it has none.
     """
 
     name: str
@@ -56,6 +62,7 @@ class EngineHost:
     busy: int = 0
     asked: int = 0
     gone: str = ""
+    state: str = "ok"
 
 
 @dataclass
@@ -68,6 +75,7 @@ class Placement:
     def choose(self, keys: Sequence[str]) -> EngineHost | None:
         """The computer for a conversation with these beginnings, the shortest first; None: none."""
         there = [host for host in self.hosts if not host.gone]
+        there = [host for host in there if host.state == "ok"] or there
         if not there:
             return None
         least = min(there, key=lambda host: (host.busy, host.asked))
@@ -125,7 +133,11 @@ class Router:
 
     async def _look(self, host: EngineHost) -> None:
         try:
-            await self._client.get(f"{host.url}/health", timeout=FROZEN)
+            answer = await self._client.get(f"{host.url}/health", timeout=FROZEN)
+            known = answer.json()
+            host.state = known.get("cause") or known.get("status") or "unknown"
+        except (ValueError, AttributeError):
+            host.state = "its server answers something else"
         except httpx2.TransportError as error:
             self.leave(host, f"{type(error).__name__}: {error}")
 
@@ -138,15 +150,24 @@ class Router:
         self._answers[status] += 1
 
     async def health(self, request: Request) -> Response:
-        """Which computers are there."""
-        states = {host.name: host.gone or "ok" for host in self.hosts}
-        alive = any(not host.gone for host in self.hosts)
-        body = {"status": "ok" if alive else "gone", "hosts": states}
-        return JSONResponse(body, 200 if alive else 503)
+        """Which computers are there, and whether one can answer."""
+        await self._of_all(self._look)
+        states = {host.name: host.gone or host.state for host in self.hosts}
+        there = [host.state for host in self.hosts if not host.gone]
+        status = "failed" if there else "gone"
+        status = next((good for good in ("ok", "loading") if good in there), status)
+        return JSONResponse({"status": status, "hosts": states}, 200 if status == "ok" else 503)
 
     async def metrics(self, request: Request) -> Response:
-        """Counts by host, as Prometheus reads them."""
-        lines = []
+        """The figures of all engines by host, and of this server, as Prometheus reads them."""
+        texts: dict[str, str] = {}
+
+        async def ask(host: EngineHost) -> None:
+            with contextlib.suppress(httpx2.TransportError):  # it is found lost elsewhere
+                texts[host.name] = (await self._client.get(f"{host.url}/metrics")).text
+
+        await self._of_all(ask)
+        lines = merged({host.name: texts[host.name] for host in self.hosts if host.name in texts})
         for name, kind in (("up", "gauge"), ("busy", "gauge"), ("asked", "counter")):
             lines.append(f"# TYPE gemma4_host_{name} {kind}")
             for host in self.hosts:
@@ -156,9 +177,33 @@ class Router:
         lines += [f'gemma4_answers{{status="{n}"}} {c}' for n, c in sorted(self._answers.items())]
         return PlainTextResponse("\n".join(lines) + "\n")
 
-    async def socket(self, websocket: WebSocket) -> None:
-        """Refuse a WebSocket: it is for one computer."""
-        await websocket.close(1013, "Realtime needs a server without --also.")
+    async def _of_all(self, ask: Callable[[EngineHost], Awaitable[None]]) -> None:
+        """Ask all computers that are there, and wait no longer than a moment."""
+        asking = [asyncio.ensure_future(ask(host)) for host in self.hosts if not host.gone]
+        if asking:
+            _, late = await asyncio.wait(asking, timeout=MOMENT)
+            for task in late:
+                task.cancel()
+
+    async def realtime(self, socket: WebSocket) -> None:
+        """Hold a Realtime conversation with one computer: the one that does least."""
+        while (host := self._placement.choose(())) is not None:
+            host.busy += 1
+            host.asked += 1
+            try:
+                upstream = await also_realtime.open_upstream(socket, host.url)
+                if isinstance(upstream, Response):  # others do as much as this one
+                    await socket.send_denial_response(upstream)
+                    return
+                gone = partial(_gone, host)
+                if lost := await also_realtime.relay(socket, upstream, host.name, gone):
+                    self.leave(host, lost)
+                return
+            except also_realtime.LostError as error:
+                self.leave(host, str(error))
+            finally:
+                host.busy -= 1
+        await socket.send_denial_response(failed(self._nobody()))
 
     async def forward(self, request: Request) -> Response:
         """Answer a request by one of the computers."""
@@ -175,8 +220,11 @@ class Router:
             except httpx2.TransportError as error:
                 self.leave(host, f"{type(error).__name__}: {error}")
                 failures.append(f"{host.name}: {host.gone}")
+        return failed(self._nobody(failures))
+
+    def _nobody(self, failures: Sequence[str] = ()) -> ApiError:
         causes = "; ".join(failures or [f"{host.name}: {host.gone}" for host in self.hosts])
-        return failed(ApiError(502, f"No computer answers ({causes}).", "host_lost"))
+        return ApiError(502, f"No computer answers ({causes}).", "host_lost")
 
     def leave(self, host: EngineHost, cause: str) -> None:
         """A computer is not asked any more."""
@@ -218,6 +266,13 @@ class Router:
         finally:
             host.busy -= 1
             await response.aclose()
+
+
+async def _gone(host: EngineHost) -> str:
+    """Wait until a computer is gone; the cause."""
+    while not host.gone:
+        await asyncio.sleep(_LOOK)
+    return host.gone
 
 
 async def unless_lost(host: EngineHost, work: Any, request: Request | None = None) -> Any:
@@ -263,7 +318,7 @@ def make_router(router: Router, doors: Doors | None = None) -> ASGIApp:
         routes=[
             Route("/health", router.health),
             Route("/metrics", router.metrics),
-            WebSocketRoute("/{path:path}", router.socket),
+            WebSocketRoute("/v1/realtime", router.realtime),
             Route("/{path:path}", router.forward, methods=methods),
         ],
         exception_handlers={ApiError: refused},

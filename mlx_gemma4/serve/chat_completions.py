@@ -3,7 +3,6 @@
 https://platform.openai.com/docs/api-reference/chat. Knows neither HTTP nor MLX.
 """
 
-import json
 import secrets
 import time
 from collections.abc import Mapping
@@ -12,6 +11,7 @@ from typing import Any
 from ..events import Done, Thought, Token, ToolCall
 from ..runtime.commands import AddText, AddToolResult
 from . import fields
+from .call_stream import CallBroken, CallDelta, CallEnded, CallStarted, CallStream
 from .request import Media, ReplyRequest, RequestPart, RequestTurn, Role, Schema
 from .request_fields import CHAT
 
@@ -166,6 +166,8 @@ class ChatStream:
         self._texts: list[str] = []
         self._thoughts: list[str] = []
         self._calls: list[Json] = []
+        self._started = 0  # calls, also such as are broken off
+        self._drawn = CallStream()
         self._reason = "stop"
 
     def start(self) -> list[Json]:
@@ -174,6 +176,9 @@ class ChatStream:
 
     def on(self, event: object) -> list[Json]:
         """The chunks that an event is."""
+        return [chunk for one in self._drawn.take(event) for chunk in self._on(one)]
+
+    def _on(self, event: object) -> list[Json]:
         match event:
             case Token(text):
                 self._texts.append(text)
@@ -181,12 +186,16 @@ class ChatStream:
             case Thought(text):
                 self._thoughts.append(text)
                 return [self._chunk({"reasoning_content": text})]
-            case ToolCall(call_id, name, arguments):
-                text = json.dumps(arguments, ensure_ascii=False)
-                call: Json = {"id": call_id, "type": "function"}
-                call["function"] = {"name": name, "arguments": text}
-                self._calls.append(call)
-                return [self._chunk({"tool_calls": [{"index": len(self._calls) - 1, **call}]})]
+            case CallStarted(call_id, name):
+                self._started += 1
+                return [self._call_chunk({"name": name, "arguments": ""}, call_id)]
+            case CallDelta(text):
+                return [self._call_chunk({"arguments": text})]
+            case CallEnded(call, arguments):
+                function = {"name": call.name, "arguments": arguments}
+                self._calls.append({"id": call.id, "type": "function", "function": function})
+            case CallBroken(text):  # a stream has it as a call that is not whole
+                self._texts.append(text)
             case Done(reason, stats):
                 self.stats = stats
                 self._reason = "tool_calls" if self._calls else REASONS.get(reason, "stop")
@@ -210,6 +219,11 @@ class ChatStream:
             "logprobs": None,
             "finish_reason": self._reason,
         }
+
+    def _call_chunk(self, function: Json, call_id: str = "") -> Json:
+        head = {"id": call_id, "type": "function"} if call_id else {}
+        call = {"index": self._started - 1, **head, "function": function}
+        return self._chunk({"tool_calls": [call]})
 
     def _chunk(self, delta: Json, reason: str | None = None) -> Json:
         choice = {

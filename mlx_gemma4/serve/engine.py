@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 
 from ..errors import Gemma4Error
-from ..events import Done, Event, Thought, Token, ToolCall
+from ..events import CallText, Done, Event, Thought, Token, ToolCall
 from ..runtime import commands
 from ..runtime.client import Client
 from ..runtime.reports import Crashed, Failed, Finished, Loaded, Report, WorkerEvent
@@ -200,7 +200,7 @@ class Engine:
             await opened.done()
             called = False
             async for event in replied:
-                if first is None and isinstance(event, Token | Thought | ToolCall):
+                if first is None and isinstance(event, Token | Thought | CallText | ToolCall):
                     first = time.perf_counter() - asked
                 if isinstance(event, Done):
                     self.metrics.replied(event.stats, first)

@@ -3,7 +3,6 @@
 https://docs.anthropic.com/en/api/messages. Knows neither HTTP nor MLX.
 """
 
-import json
 import secrets
 from collections.abc import Mapping
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 from ..events import Done, Thought, Token, ToolCall
 from ..runtime.commands import AddText, AddToolResult
 from . import fields
+from .call_stream import CallBroken, CallDelta, CallEnded, CallStarted, CallStream
 from .errors import ApiError
 from .request import ReplyRequest, RequestPart, RequestTurn, Role, Schema
 from .request_fields import MESSAGES
@@ -171,6 +171,7 @@ class MessageStream:
         self._open = ""  # the kind of the block that is being written
         self._reason = "end_turn"
         self._stop: str | None = None
+        self._drawn = CallStream()
         self._stats: Mapping[str, float] = {}
 
     def start(self) -> list[Json]:
@@ -180,22 +181,31 @@ class MessageStream:
 
     def on(self, event: object) -> list[Json]:
         """The events that one of the reply is."""
+        return [made for one in self._drawn.take(event) for made in self._on(one)]
+
+    def _on(self, event: object) -> list[Json]:
         match event:
             case Token(text):
                 return self._piece("text", "text", text)
             case Thought(text):
                 return self._piece("thinking", "thinking", text)
-            case ToolCall(call_id, name, arguments):
-                block = {"type": "tool_use", "id": call_id, "name": name}
-                events = [*self._close(), self._started({**block, "input": {}})]
-                self._content[-1] = {**block, "input": dict(arguments)}
+            case CallStarted(call_id, name):
+                block = {"type": "tool_use", "id": call_id, "name": name, "input": {}}
+                return [*self._close(), self._started(block)]
+            case CallDelta(text):
+                return [self._delta({"type": "input_json_delta", "partial_json": text})]
+            case CallEnded(call):
+                self._content[-1]["input"] = dict(call.arguments)
                 self._reason = "tool_use"
-                text = json.dumps(arguments, ensure_ascii=False)
-                delta = self._delta({"type": "input_json_delta", "partial_json": text})
-                return [*events, delta, *self._close()]
-            case Done(reason, stats):
+                return self._close()
+            case CallBroken(text):  # a stream has it as a block whose JSON is not whole
+                self._content[-1] = {"type": "text", "text": text}
+                return self._close()
+            case Done(reason, stats, stopped_by=stop):
                 self._stats = stats
-                if self._reason != "tool_use":
+                if stop:
+                    self._reason, self._stop = "stop_sequence", stop
+                elif self._reason != "tool_use":
                     self._reason = REASONS.get(reason, "end_turn")
         return []
 

@@ -4,15 +4,15 @@ https://platform.openai.com/docs/api-reference/responses. Nothing is stored: a c
 whole conversation each time. Knows neither HTTP nor MLX.
 """
 
-import json
 import secrets
 import time
 from collections.abc import Mapping
 from typing import Any
 
-from ..events import Done, Thought, Token, ToolCall
+from ..events import Done, Thought, Token
 from ..runtime.commands import AddText, AddToolResult
 from . import fields
+from .call_stream import CallBroken, CallDelta, CallEnded, CallStarted, CallStream
 from .errors import ApiError
 from .request import Media, ReplyRequest, RequestPart, RequestTurn, Schema
 from .request_fields import RESPONSES
@@ -21,6 +21,7 @@ Json = dict[str, Any]
 
 SKIPPED_TOOLS = ("namespace", "web_search", "web_search_preview")
 """Tools that programs always declare, and do without where they are not called."""
+ARGUMENTS = "response.function_call_arguments"
 PREFIXES = {"message": "msg", "reasoning": "rs"}
 """How the id of an item starts."""
 ECHOED: Json = {
@@ -165,6 +166,7 @@ class ResponseStream:
         self._output: list[Json] = []
         self._open: str | None = None  # the kind of the item that is being written
         self._text = ""
+        self._drawn = CallStream()
         self._number = -1
         self._reason = "stop"
         self._stats: Mapping[str, float] = {}
@@ -178,14 +180,23 @@ class ResponseStream:
 
     def on(self, event: object) -> list[Json]:
         """The events that one of the reply is."""
+        return [made for one in self._drawn.take(event) for made in self._on(one)]
+
+    def _on(self, event: object) -> list[Json]:
         match event:
             case Token(text):
                 return [*self._opened("message"), self._delta("response.output_text.delta", text)]
             case Thought(text):
                 opened = self._opened("reasoning")
                 return [*opened, self._delta("response.reasoning_text.delta", text)]
-            case ToolCall():
-                return self._called(event)
+            case CallStarted(call_id, name):
+                return self._call_started(call_id, name)
+            case CallDelta(text):
+                return [self._event(f"{ARGUMENTS}.delta", **self._call_place(), delta=text)]
+            case CallEnded(_, arguments):
+                return self._call_over(arguments, "completed")
+            case CallBroken(_, arguments):
+                return self._call_over(arguments, "incomplete")
             case Done(reason, stats):
                 self._reason, self._stats = reason, stats
         return []
@@ -247,28 +258,31 @@ class ResponseStream:
             self._event("response.output_item.done", output_index=done["output_index"], item=item),
         ]
 
-    def _called(self, call: ToolCall) -> list[Json]:
+    def _call_started(self, call_id: str, name: str) -> list[Json]:
         events = self._close()
-        arguments = json.dumps(call.arguments, ensure_ascii=False)
         item: Json = {
             "id": f"fc_{secrets.token_hex(12)}",
             "type": "function_call",
-            "call_id": call.id,
-            "name": call.name,
+            "call_id": call_id,
+            "name": name,
             "arguments": "",
             "status": "in_progress",
         }
-        done = {**item, "arguments": arguments, "status": "completed"}
-        self._output.append(done)
-        place = {**self._place(), "item_id": item["id"]}
-        name = "response.function_call_arguments"
+        self._output.append(item)
+        added = self._event("response.output_item.added", **self._place(), item=dict(item))
+        return [*events, added]
+
+    def _call_over(self, arguments: str, status: str) -> list[Json]:
+        item = self._output[-1]
+        item |= {"arguments": arguments, "status": status}
+        whole = {"name": item["name"], "arguments": arguments}
         return [
-            *events,
-            self._event("response.output_item.added", **self._place(), item=item),
-            self._event(f"{name}.delta", **place, delta=arguments),
-            self._event(f"{name}.done", **place, name=call.name, arguments=arguments),
-            self._event("response.output_item.done", **self._place(), item=done),
+            self._event(f"{ARGUMENTS}.done", **self._call_place(), **whole),
+            self._event("response.output_item.done", **self._place(), item=item),
         ]
+
+    def _call_place(self) -> Json:
+        return {**self._place(), "item_id": self._output[-1]["id"]}
 
     def _place(self) -> Json:
         return {"output_index": len(self._output) - 1}

@@ -51,26 +51,9 @@ def generate(
         Gemma4Error: something cannot be read or is longer than the context, or a setting is wrong.
     """
     events = stream_generate(
-        model,
-        prompt,
-        images,
-        audio,
-        videos,
-        max_tokens,
-        temperature,
-        top_p,
-        top_k,
-        seed,
-        system,
-        tools,
-        image_tokens,
-        hearing,
-        kv_bits,
-        thinking,
-        progress,
-        cancelled,
-        grammar,
-    )
+        model, prompt, images, audio, videos, max_tokens, temperature, top_p, top_k, seed, system,
+        tools, image_tokens, hearing, kv_bits, thinking, progress, cancelled, grammar,
+    )  # fmt: skip
     return "".join(event.text for event in events if isinstance(event, Token))
 
 

@@ -46,7 +46,7 @@ class DrawnReply:
         self._tokenizer = tokenizer
         self._config = config
         self._opening = tuple(opening)
-        self._parser = ReplyParser(tokenizer)
+        self._parser = ReplyParser(tokenizer, pieces=True)
         self._events: list[Event] = []
         self._times: list[float] = []
         self._stops = StopTexts(stop)
@@ -67,7 +67,12 @@ class DrawnReply:
     def ended(self) -> bool:
         """Whether the model ended its turn, or a text that ends it has come."""
         ends = {*self._config.eos_token_ids, self._tokenizer.controls.get("<|tool_response>")}
-        return self._stops.found or bool(self.ids) and self.ids[-1] in ends
+        return bool(self.stopped_by or (self.ids and self.ids[-1] in ends))
+
+    @property
+    def stopped_by(self) -> str:
+        """The text that ended it, or nothing."""
+        return self._stops.found
 
     def turn(self, interrupted: bool) -> Turn:
         """What was yielded so far, as a turn of the model's."""

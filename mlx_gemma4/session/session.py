@@ -10,7 +10,7 @@ from typing import Any, get_args
 from ..chat.messages import TextPart, Turn
 from ..chat.tokenizer import Tokenizer
 from ..errors import Gemma4Error
-from ..events import Event, Notice
+from ..events import CallText, Event, Notice
 from ..generation.drafting import Draft
 from ..generation.prefill_decode import Cancelled, Progress, Steps, finish
 from ..generation.sampler import Sampler
@@ -182,18 +182,9 @@ class Session(SessionCaches):
                 the "param", the place in the schema).
         """
         work = self.replying(
-            max_tokens,
-            temperature,
-            top_p,
-            top_k,
-            seed,
-            cancelled,
-            heard,
-            grammar,
-            must_call,
-            may_call,
-            stop,
-        )
+            max_tokens, temperature, top_p, top_k, seed, cancelled, heard, grammar, must_call,
+            may_call, stop,
+        )  # fmt: skip
         return self._started(_events(work, progress))
 
     def replying(
@@ -212,8 +203,8 @@ class Session(SessionCaches):
     ) -> Work[None]:
         """As `reply`, in steps.
 
-        It also yields (tokens fed, tokens to feed) after each chunk of the prompt, and None after
-        any other step: a token of a transcript.
+        It also yields (tokens fed, tokens to feed) after each chunk of the prompt, None after any
+        other step, as a token of a transcript, and calls piece by piece (`CallText`).
         """
         self._interrupt()
         config = self._model.config
@@ -370,7 +361,7 @@ def _events(work: Work[None], progress: Progress | None) -> Generator[Event]:
             if isinstance(step, tuple):
                 if progress is not None:
                     progress(*step)
-            elif step is not None:
+            elif step is not None and not isinstance(step, CallText):
                 yield step
 
 

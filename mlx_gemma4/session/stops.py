@@ -13,11 +13,11 @@ class StopTexts:
         texts: none of them empty.
 
     Attributes:
-        found: one has come.
+        found: the one that has come, or nothing.
     """
 
     def __init__(self, texts: Sequence[str]) -> None:
-        self.found = False
+        self.found = ""
         self._texts = texts
         self._held: Token | None = None
 
@@ -36,9 +36,9 @@ class StopTexts:
     def _add(self, token: Token) -> list[Event]:
         before = self._held.text if self._held else ""
         whole, self._held = before + token.text, None
-        at = min((i for text in self._texts if (i := whole.find(text)) >= 0), default=-1)
-        if at >= 0:
-            self.found = True
+        found = [(at, text) for text in self._texts if (at := whole.find(text)) >= 0]
+        if found:
+            at, self.found = min(found)
             return [replace(token, text=whole[:at])] if at else []
         held = max(n for text in self._texts for n in range(len(text)) if whole.endswith(text[:n]))
         if held:

@@ -1,13 +1,8 @@
 """A tokenizer of 400 entries, built like Gemma 4's: same control names, same pipeline."""
 
-from types import SimpleNamespace
-from typing import cast
-
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
 from ..chat.tokenizer import CONTROLS
-from ..chat.tokenizer import Tokenizer as OurTokenizer
-from ..model.config import Config
 
 MERGES = [
     "u s", "us e", "use r", "m o", "mo d", "mod e", "mode l", "t h", "th e", "▁ the", "o u",
@@ -45,25 +40,3 @@ def small_backend(controls: tuple[str, ...] = CONTROLS) -> Tokenizer:
     )
     backend.add_special_tokens([AddedToken(name, normalized=False) for name in controls])
     return backend
-
-
-def small_tokenizer(template: str | None = None) -> OurTokenizer:
-    """The same as the library's Tokenizer."""
-    return OurTokenizer(small_backend(), template)
-
-
-def media_config() -> Config:
-    """Only what `render` reads of a config: the ids of the media tokens."""
-    id_of = {name: number for number, name in enumerate(CONTROLS)}
-    return cast(
-        Config,
-        SimpleNamespace(
-            boi_token_id=id_of["<|image>"],
-            image_token_id=id_of["<|image|>"],
-            eoi_token_id=id_of["<image|>"],
-            boa_token_id=id_of["<|audio>"],
-            audio_token_id=id_of["<|audio|>"],
-            eoa_token_id=id_of["<audio|>"],
-            video_token_id=id_of["<|video|>"],
-        ),
-    )

@@ -77,7 +77,8 @@ class FakeMicrophone:
         if self.problem is not None:
             raise self.problem
         self.left -= 1
-        return np.full((1 if self.left >= 0 else 0, 640), 0.1, np.float32)
+        level = 0.0 if self.silent_seconds else 0.1
+        return np.full((1 if self.left >= 0 else 0, 640), level, np.float32)
 
     def close(self) -> None:
         self.closed = True

@@ -52,6 +52,8 @@ def test_the_program_of_a_release_is_tried_before_it_is_published() -> None:
     release = jobs(ROOT / ".github" / "workflows" / "release.yml")
     assert set(release["publish"]["needs"]) == {"build", "try"}
     assert release["try"]["needs"] == "build"
+    runs = " ".join(step.get("run", "") for step in release["try"]["steps"])
+    assert "tools/wheel_smoke.py" in runs  # questions, the terminal program, the self-test
 
 
 def test_every_make_target_that_a_workflow_runs_exists() -> None:

@@ -265,6 +265,21 @@ def test_a_source_of_zeros_is_reported_once_and_again_when_it_sounds() -> None:
     assert observer.log == ["script", ("silent", True), ("silent", False)]
 
 
+def test_a_pause_of_zeros_after_speech_is_no_silent_microphone_until_it_lasts() -> None:
+    observer = Observer()
+    source = Script()
+    live = Live(Recorder(), lambda: source, LoudGate, observer)
+    source.add(sound(*[0.1] * 14))
+    for seconds in (1.5, 9.0):  # a microphone that removes noise; one that was muted
+        while source.pieces:
+            pass
+        source.silent_seconds = seconds
+        source.add(sound(0), sound(0))
+    source.add(None)
+    live._thread.join(PATIENCE)
+    assert observer.log == ["script", ("silent", True)]
+
+
 @pytest.mark.parametrize(
     ("error", "code"),
     [

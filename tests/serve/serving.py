@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx2
 import uvicorn
+from starlette.types import ASGIApp
 
 from mlx_gemma4.runtime.client import Client
 from mlx_gemma4.serve.app import config, make_app
@@ -29,14 +30,22 @@ def served(
 ) -> Iterator[httpx2.Client]:
     """A client of a server with this worker; its base is the server's root."""
     engine = Engine(worker, options or EngineOptions(str(ASSETS / "tiny")))
-    server = uvicorn.Server(config(make_app(engine, doors), "127.0.0.1", 0))
+    with running(make_app(engine, doors)) as client:
+        until(lambda: engine.loaded is not None or engine.failed is not None)
+        client.engine = engine
+        yield client
+
+
+@contextmanager
+def running(app: ASGIApp) -> Iterator[httpx2.Client]:
+    """A client of an application that runs in a thread."""
+    server = uvicorn.Server(config(app, "127.0.0.1", 0))
     thread = threading.Thread(target=lambda: asyncio.run(server.serve()), daemon=True)
     thread.start()
     until(lambda: server.started)
     port = server.servers[0].sockets[0].getsockname()[1]
     with httpx2.Client(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE) as client:
-        until(lambda: engine.loaded is not None or engine.failed is not None)
-        client.engine = engine
+        client.end = lambda: setattr(server, "should_exit", True)
         yield client
     server.should_exit = True
     thread.join(PATIENCE)

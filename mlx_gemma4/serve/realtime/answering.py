@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from ...errors import Gemma4Error
-from ...events import Done, Heard, Token, ToolCall
+from ...events import CallText, Done, Heard, Token, ToolCall
 from ...runtime.commands import (
     Command,
     Reply,
@@ -233,7 +233,7 @@ class RealtimeAnswering:
         assert response is not None
         if isinstance(event, Heard):
             self._heard_relayed(event.text)
-        elif isinstance(event, Token | ToolCall) and not response.over:
+        elif isinstance(event, Token | CallText | ToolCall) and not response.over:
             self.events += response.on(event)
         elif isinstance(event, Done):
             self._end(response, event)

@@ -5,15 +5,15 @@ and what follows a sentence in the response waits for it.
 """
 
 import base64
-import json
 from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from ...capture.sentences import Sentences
 from ...errors import Gemma4Error
-from ...events import Done, Token, ToolCall
+from ...events import CallText, Done, Token, ToolCall
 from ...runtime.commands import AddText
+from ..call_stream import CallBroken, CallDelta, CallEnded, CallStarted, CallStream
 from .items import RealtimeItem
 from .refusals import Event
 from .session_object import RATE
@@ -64,16 +64,20 @@ class ResponseInProgress:
         self._sentences = Sentences()
         self._before: str | None = None  # the item before the last one
         self._awaited = 0  # sentences whose sound is not complete
-        self._later: deque[ToolCall | Callable[[], list[Event]]] = deque()
+        self._later: deque[Callable[[], list[Event]]] = deque()
+        self._drawn = CallStream()
 
     def start(self) -> list[Event]:
         """The first event."""
         return [{"type": "response.created", "response": self._object("in_progress", None, None)}]
 
-    def on(self, event: Token | ToolCall) -> list[Event]:
+    def on(self, event: Token | CallText | ToolCall) -> list[Event]:
         """What a piece of the reply is for a client."""
-        if isinstance(event, ToolCall):
-            return self._after_sound(event)
+        return [made for one in self._drawn.take(event) for made in self._on(one)]
+
+    def _on(self, event: object) -> list[Event]:
+        if not isinstance(event, Token):
+            return self._after_sound(lambda: self._call(event))
         events = [] if self._open else self._open_message()
         self._text += event.text
         kind = "output_audio_transcript" if self._spoken else "output_text"
@@ -104,8 +108,6 @@ class ResponseInProgress:
     def finish(self, done: Done, usage: Object | None) -> list[Event]:
         """The reply is over by itself."""
         self.done = done
-        if self._spoken:
-            self._speak(self._sentences.finish())
         reason = _INCOMPLETE.get(done.reason)
         status = "incomplete" if reason else "completed"
         details = {"type": "incomplete", "reason": reason} if reason else None
@@ -133,8 +135,8 @@ class ResponseInProgress:
         }
         return self._end("failed", details, None)
 
-    def _after_sound(self, what: ToolCall | Callable[[], list[Event]]) -> list[Event]:
-        if isinstance(what, ToolCall) and self._spoken:
+    def _after_sound(self, what: Callable[[], list[Event]]) -> list[Event]:
+        if self._spoken:
             self._speak(self._sentences.finish())
         self._later.append(what)
         return self._go_on()
@@ -142,8 +144,7 @@ class ResponseInProgress:
     def _go_on(self) -> list[Event]:
         events: list[Event] = []
         while self._later and not self._awaited:
-            what = self._later.popleft()
-            events += self._call(what) if isinstance(what, ToolCall) else what()
+            events += self._later.popleft()()
         return events
 
     def _speak(self, sentences: list[str]) -> None:
@@ -187,31 +188,52 @@ class ResponseInProgress:
         words = (AddText(text),) if text else ()
         return events + self._item_done(RealtimeItem(item.id, "model", words, shown, milliseconds))
 
-    def _call(self, call: ToolCall) -> list[Event]:
-        events = self._close_message("completed")
-        item_id = self._new_id("item")
-        arguments = json.dumps(dict(call.arguments), ensure_ascii=False)
-        shown = {
-            "id": item_id,
-            "object": "realtime.item",
-            "type": "function_call",
-            "status": "in_progress",
-            "name": call.name,
-            "call_id": call.id,
-            "arguments": "",
-        }
-        events += self._added(RealtimeItem(item_id, "model", (call,), shown))
-        where = {
+    def _call(self, event: object) -> list[Event]:
+        """What a piece of a call is, once what was said before it is spoken."""
+        match event:
+            case CallStarted(call_id, name):
+                shown = {
+                    "id": self._new_id("item"),
+                    "object": "realtime.item",
+                    "type": "function_call",
+                    "status": "in_progress",
+                    "name": name,
+                    "call_id": call_id,
+                    "arguments": "",
+                }
+                item = RealtimeItem(shown["id"], "model", (), shown)
+                return [*self._close_message("completed"), *self._added(item)]
+            case CallDelta(text):
+                return [self._arguments("delta", delta=text)]
+            case CallEnded(call, arguments):
+                done = self._arguments("done", name=call.name, arguments=arguments)
+                return [done, *self._call_over(arguments, "completed", call)]
+            case CallBroken(text, arguments) if self._calls:
+                return self._call_over(arguments, "incomplete", AddText(text))
+        return []
+
+    @property
+    def _calls(self) -> bool:
+        """Whether the last item is a call that is being drawn."""
+        shown = self.items[-1].shown if self.items else {}
+        return shown.get("type") == "function_call" and shown["status"] == "in_progress"
+
+    def _arguments(self, kind: str, **fields: object) -> Event:
+        item = self.items[-1]
+        return {
+            "type": f"response.function_call_arguments.{kind}",
             "response_id": self.id,
-            "item_id": item_id,
+            "item_id": item.id,
             "output_index": len(self.items) - 1,
-            "call_id": call.id,
+            "call_id": item.shown["call_id"],
+            **fields,
         }
-        kind = "response.function_call_arguments"
-        events.append({"type": f"{kind}.delta", **where, "delta": arguments})
-        events.append({"type": f"{kind}.done", **where, "name": call.name, "arguments": arguments})
-        shown = {**shown, "status": "completed", "arguments": arguments}
-        return events + self._item_done(RealtimeItem(item_id, "model", (call,), shown))
+
+    def _call_over(self, arguments: str, status: str, part: ToolCall | AddText) -> list[Event]:
+        item = self.items[-1]
+        shown = {**item.shown, "status": status, "arguments": arguments}
+        empty = isinstance(part, AddText) and not part.text
+        return self._item_done(RealtimeItem(item.id, "model", () if empty else (part,), shown))
 
     def _added(self, item: RealtimeItem) -> list[Event]:
         self.items.append(item)
@@ -259,7 +281,8 @@ class ResponseInProgress:
 
     def _end(self, status: str, details: Object | None, usage: Object | None) -> list[Event]:
         self.over = True
-        events = self._close_message("completed" if status == "completed" else "incomplete")
+        events = [made for one in self._drawn.take(None) for made in self._call(one)]
+        events += self._close_message("completed" if status == "completed" else "incomplete")
         finished = self._object(status, details, usage)
         return [*events, {"type": "response.done", "response": finished}]
 

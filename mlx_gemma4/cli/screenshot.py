@@ -1,0 +1,48 @@
+"""`--screen`: a picture of the screen, taken as the terminal program takes one."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+from typing import TYPE_CHECKING
+
+from ..errors import Gemma4Error
+from ..hub import catalog
+from .options import Option, terminal_program
+from .streams import tell
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+OPTION = Option("--screen", "look at the screen: at the part you choose, where a picker is there")
+USUAL = 280
+"""Image tokens of Gemma 4. A model that was made for fewer sees the screen with its own number."""
+
+
+def pictures(options: argparse.Namespace, model: str) -> list[tuple[Image, int]]:
+    """Take the picture that the options ask for; with the image tokens that it may take.
+
+    Raises:
+        Gemma4Error: it cannot be taken, or the user cancelled it; or the model is not here.
+    """
+    if not options.screen:
+        return []
+    from ..media.images import BUDGETS
+    from ..model.config import load_config
+
+    own = load_config(catalog.resolve(model)).image_tokens
+    most = options.image_tokens or (own if own < USUAL else BUDGETS[-1])
+    screen = importlib.import_module(f"{terminal_program()}.devices.screen")
+    if (shot := screen.capture("region")) is None:
+        raise Gemma4Error(
+            "screenshot_cancelled",
+            "No picture of the screen was taken",
+            "It was cancelled.",
+            "Run it again and choose a part of the screen, or leave --screen out.",
+        )
+    if shot.note:
+        tell(shot.note)
+    budget: int = screen.screen_tokens(shot.image.size, most)
+    tokens = screen.tokens_of(shot.image.size, budget)
+    tell(screen.caption(shot.name, shot.image.size, tokens, budget))
+    return [(shot.image, budget)]
