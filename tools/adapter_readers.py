@@ -4,11 +4,10 @@
     python tools/adapter_readers.py mlx-vlm OUT    (with the Python of an environment with mlx-vlm)
     python tools/adapter_readers.py peft    OUT    (with torch, transformers and peft)
 
-`ours` writes a random adapter in both forms, and case.npz: ids, media and the logits. The others read
-that and print the largest difference and the share of rows whose likeliest token is the same; mlx-vlm
-is asked with the text and the picture alone (its mask of a picture beside a sound differs). Each also
-writes an adapter of its own, `theirs-NAME`, and the names and shapes of its tensors as NAME.json,
-from which tests/fixtures/adapters has what is stored. `make adapter-readers` runs all.
+`ours` writes a random adapter in both forms, and case.npz: ids, media and the logits. The others
+read that and print the largest difference and the share of rows whose likeliest token is the same.
+Each also writes an adapter of its own, `theirs-NAME`, and the names and shapes of its tensors as
+NAME.json, which tests/fixtures/adapters keeps.
 """
 
 from __future__ import annotations

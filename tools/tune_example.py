@@ -1,8 +1,8 @@
 """Data of the example in docs/tune.md: `python -m tools.tune_example OUT` (needs espeak-ng).
 
-A task that the tiny model cannot do, which item of a receipt is the first or the last, mostly asked
-aloud: 600 conversations to learn (new.jsonl), 120 others to measure on (held.jsonl), and 120 each of
-what it can do (old-total, old-shop, old-mixed): those must not be forgotten.
+A task that the tiny model cannot do, which item of a receipt is the first or the last, mostly
+asked aloud: 600 conversations to learn (new.jsonl), 120 others to measure on (held.jsonl), and 120
+each of what it can do (old-total, old-shop, old-mixed): those must not be forgotten.
 """
 
 import json
