@@ -19,7 +19,6 @@ from collections.abc import Callable
 from queue import Empty, Queue
 from typing import IO, Any
 
-from .. import __version__
 from ..errors import Gemma4Error
 from . import facts, mac, paths, ssh, threads
 from .control import PROTOCOL, ControlLine, Message
@@ -88,7 +87,7 @@ class WorkerProcess:
         value: dict[str, Any] = hello[1] if len(hello) > 1 and isinstance(hello[1], dict) else {}
         own = {
             "protocol": PROTOCOL,
-            "version": __version__,
+            "version": facts.installed("mlx-gemma4"),
             "mlx": facts.installed("mlx"),
         }
         other = {name: value.get(name) for name in own}

@@ -10,7 +10,6 @@ from importlib.metadata import PackageNotFoundError, version
 
 import mlx.core as mx
 
-from .. import __version__
 from ..footprint import device, held
 from ..footprint.estimate import Machine
 from . import mac, paths
@@ -27,7 +26,7 @@ def gather() -> Facts:
     place, taken = machine()
     return Facts(
         PROTOCOL,
-        __version__,
+        installed("mlx-gemma4"),
         installed("mlx"),
         system(),
         place,
