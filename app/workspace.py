@@ -34,16 +34,9 @@ LOG = "gemma4.log"
 USUAL = settings.DEFAULTS.image_tokens
 """Image tokens of Gemma 4 unless it is told otherwise (its processor_config.json)."""
 OF_WORKER = (
-    "system",
-    "image_tokens",
-    "hearing",
-    "kv_bits",
-    "draft",
-    "drafter",
-    "thinking",
-    "when_full",
+    "system", "image_tokens", "hearing", "kv_bits", "draft", "drafter", "thinking", "when_full",
     "park_gigabytes",
-)
+)  # fmt: skip
 """Settings that a conversation takes when it begins."""
 
 

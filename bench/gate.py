@@ -21,7 +21,7 @@ sys.path.insert(0, str(ROOT))
 
 from mlx_gemma4.capture.speechgate import SpeechGate  # noqa: E402
 from mlx_gemma4.evaluate.statistics import paired, share  # noqa: E402
-from mlx_gemma4.evaluate.tiny.tasks import Exchange, Tasks, World  # noqa: E402
+from mlx_gemma4.evaluate.tiny.tasks import Exchange, World  # noqa: E402
 from mlx_gemma4.events import Done, Token  # noqa: E402
 from mlx_gemma4.media.audio import RATE, frames  # noqa: E402
 from mlx_gemma4.runtime.client import Client  # noqa: E402
@@ -29,6 +29,7 @@ from mlx_gemma4.runtime.commands import AddImage, AddText, Load, Open, Reply  # 
 from mlx_gemma4.runtime.live import EverythingGate, Gate, Live, LiveObserver  # noqa: E402
 from mlx_gemma4.runtime.reports import Failed  # noqa: E402
 from mlx_gemma4.runtime.worker import Worker  # noqa: E402
+from tools.tiny.first_world import FirstWorld  # noqa: E402
 
 QUIET = 1.2  # seconds before and after the speech,
 LEVEL = 1e-4  # and the root mean square of their noise
@@ -98,7 +99,7 @@ def in_quiet(sound: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 def items(kind: str, count: int, seed: int) -> Iterator[Exchange]:
     """Conversations' first turns."""
-    tasks = Tasks(seed, World())
+    tasks = FirstWorld(seed, World())
     for _ in range(count):
         yield getattr(tasks, kind)()[0]
 

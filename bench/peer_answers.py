@@ -19,8 +19,9 @@ from items import Item, read, write
 from processes import BENCH, PEER_PYTHON, Worker, need_peer, surroundings, use_openblas
 
 from mlx_gemma4.evaluate.statistics import share
-from mlx_gemma4.evaluate.tiny.tasks import EXAMINATION, Tasks
+from mlx_gemma4.evaluate.tiny.tasks import EXAMINATION
 from tools.tiny.conversation import Writer
+from tools.tiny.first_world import FirstWorld
 
 ROOT = BENCH.parent
 LIMIT = 48  # tokens in a reply; the longest wanted one is shorter
@@ -35,7 +36,7 @@ ONE_TURN, LATER = "picture + spoken question", "picture in the second turn"
 
 def make_items(tokenizer: Path, count: int, seed: int) -> Iterator[Item]:
     """Fresh questions, `count` of each kind."""
-    tasks, writer = Tasks(seed, EXAMINATION), Writer(tokenizer)
+    tasks, writer = FirstWorld(seed, EXAMINATION), Writer(tokenizer)
     for name, make, turns in ((ONE_TURN, tasks.mixed, 1), (LATER, tasks.later, 2)):
         for _ in range(count):
             exchanges = make()[:turns]

@@ -24,12 +24,13 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from mlx_gemma4.checkpoint.load import load_folder
-from mlx_gemma4.evaluate.tiny.tasks import Exchange, Tasks, World
+from mlx_gemma4.evaluate.tiny.tasks import Exchange, World
 from mlx_gemma4.model.config import FULL, SLIDING, TextConfig
 from mlx_gemma4.model.drafter_config import DRAFTER_TYPE, DrafterConfig
 from mlx_gemma4.model.gemma4 import Gemma4
 from tools.tiny.conversation import Writer
 from tools.tiny.drafter_network import DrafterNetwork, KeysValues
+from tools.tiny.first_world import FirstWorld
 
 CHAIN = 3  # drafts in a row that are learned
 BATCH, PLACES = 8, 16  # conversations in a step, and places of each
@@ -68,7 +69,7 @@ class Lesson:
         return np.flatnonzero(self.rows[CHAIN:] == self.rows[:-CHAIN] + CHAIN)
 
 
-def conversation(tasks: Tasks, rng: random.Random) -> list[Exchange]:
+def conversation(tasks: FirstWorld, rng: random.Random) -> list[Exchange]:
     """One of the world's conversations: mostly receipts, also several of them."""
     (name,) = rng.choices(list(SHARES), list(SHARES.values()))
     if name == "lines":
@@ -85,7 +86,7 @@ def lessons(folder: Path, seed: int, count: int) -> Iterator[Lesson]:
     """Have the model read conversations; its layout is the published one."""
     model = load_folder(folder, layout="plain")
     writer = Writer(folder / "tokenizer.json")
-    tasks = Tasks(seed, World(budgets=(70, 70, 140), shift=4.0))
+    tasks = FirstWorld(seed, World(budgets=(70, 70, 140), shift=4.0))
     rng = random.Random(seed)
     for _ in range(count):
         example = writer.write(conversation(tasks, rng))

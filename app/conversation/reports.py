@@ -44,6 +44,7 @@ class ReportHandler:
         problems: what went wrong and was not shown yet, oldest first: take them out.
         works: what problems were about and works again: take them out.
         model: that is loaded; None for none.
+        sending: how far its layers are on their way to other computers while it is being loaded.
         speaks: whether answers are read aloud.
         rereading: tokens of the conversation that the worker reads again, and how many of them it
             has; None where it knows all that it is to know.
@@ -67,6 +68,7 @@ class ReportHandler:
         self.settings = settings
         self.speaks = settings.speak
         self.model = model
+        self.sending: told.Sending | None = None
         self.rereading: tuple[int, int] | None = None
         self._speech = speech
         self._now = now
@@ -119,6 +121,8 @@ class ReportHandler:
             case told.Rereading(tokens):
                 if self._answering is None:  # else it is read as the prompt of the answer
                     self.rereading = (0, tokens) if tokens else None
+            case told.Sending():
+                self.sending = event
             case told.Idle():
                 self.rereading = None
                 if not self._parking_failed:

@@ -83,7 +83,10 @@ def reply_grammar(
         return None
     _check_size(schema)
     usable = _usable(schema)
-    grammar = LLMatcher.grammar_from_json_schema(usable, overrides=_OPTIONS)
+    try:
+        grammar = LLMatcher.grammar_from_json_schema(usable, overrides=_OPTIONS)
+    except ValueError as error:  # a number that is too large
+        raise _unusable(f"{error}.") from None
     if (message := _problem(grammar)) is not None:
         raise _refused(schema, message)
     if not tools:

@@ -11,15 +11,9 @@ if TYPE_CHECKING:
     from ..events import Done, Event
 
 STATS = (
-    "prompt_tokens",
-    "reply_tokens",
-    "seconds_to_first_token",
-    "prompt_tokens_per_second",
-    "tokens_per_second",
-    "target_forwards",
-    "drafted",
-    "accepted",
-)
+    "prompt_tokens", "reply_tokens", "seconds_to_first_token", "prompt_tokens_per_second",
+    "tokens_per_second", "target_forwards", "drafted", "accepted",
+)  # fmt: skip
 """What is shown of a reply's stats."""
 
 

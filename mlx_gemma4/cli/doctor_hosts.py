@@ -3,6 +3,8 @@
 import argparse
 from collections.abc import Iterator
 
+import mlx.core as mx
+
 from ..cluster import facts, mac, survey
 from ..cluster.crew import Crew, WorkerProcess
 from ..cluster.hosts import Facts, Hosts
@@ -30,7 +32,10 @@ def findings(hosts: Hosts) -> Iterator[Finding]:
         yield Finding("problem", "ring", f"{error.title}: {error.cause}", error.remedy)
         return
     try:
-        yield Finding("ok", "ring", "all computers are connected, and have proved the nonce")
+        way = "over TCP, and have proved the nonce"
+        if mx.distributed.is_available("jaccl"):
+            way += "; RDMA is there and not used (docs/several-macs.md)"
+        yield Finding("ok", "ring", f"all computers are connected {way}")
         for worker, link in zip(crew.workers, survey.measure(crew), strict=True):
             yield from _link(worker, link)
     except Gemma4Error as error:

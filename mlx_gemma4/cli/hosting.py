@@ -3,13 +3,13 @@
 import argparse
 import contextlib
 import os
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ..cluster.hosts import LOST, Hosts
+from ..cluster import ring_output
+from ..cluster.hosts import LOST, Hosts, Sending
 from ..errors import Gemma4Error
 from .options import Option, command
 from .streams import ProgressLine
@@ -108,12 +108,12 @@ def silent(host: str, done: int, total: int) -> None:
 
 def sending() -> Callable[[str, int, int], None]:
     """Show how much of the layers is sent; MLX's own lines about lost connections are not shown."""
-    _hide_lines_of_ring()
+    ring_output.hide()
     line = ProgressLine()
 
     def show(host: str, done: int, total: int) -> None:
         if done < total:
-            line.show(f"Sending layers to {host}: {done / 1e6:,.1f} of {total / 1e6:,.1f} MB")
+            line.show(Sending(host, done, total).words)
         else:
             line.clear()
 
@@ -127,25 +127,6 @@ def leave(error: Exception, status: int) -> None:
             sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)
-
-
-def _hide_lines_of_ring() -> None:
-    """Pass what C++ prints on stderr through grep; Python's own goes to the terminal as before."""
-    try:
-        grep = subprocess.Popen(
-            ["grep", "--line-buffered", "-v", r"^\[ring\]"],
-            stdin=subprocess.PIPE,
-            stdout=os.dup(2),
-            start_new_session=True,
-        )
-    except OSError:
-        return
-    assert grep.stdin is not None
-    terminal = os.dup(2)
-    sys.stderr.flush()
-    os.dup2(grep.stdin.fileno(), 2)
-    grep.stdin.close()
-    sys.stderr = os.fdopen(terminal, "w", buffering=1, errors="backslashreplace")
 
 
 def _worker(options: argparse.Namespace) -> None:

@@ -66,6 +66,32 @@ class Hosts:
 
 
 @dataclass(frozen=True)
+class Sending:
+    """A model is being loaded, and layers are on their way to another computer.
+
+    Attributes:
+        host: which.
+        done: bytes that it has.
+        total: of so many that it lacked.
+    """
+
+    host: str
+    done: int
+    total: int
+
+    @property
+    def brief(self) -> str:
+        """For a line on top: sending to mac2.local, 41 %."""
+        return f"sending to {self.host}, {100 * self.done // max(self.total, 1)} %"
+
+    @property
+    def words(self) -> str:
+        """All of it, in a line."""
+        megabytes = f"{self.done / 1e6:,.1f} of {self.total / 1e6:,.1f} MB"
+        return f"Sending layers to {self.host}: {megabytes}"
+
+
+@dataclass(frozen=True)
 class Facts:
     """What a worker reports of itself before anything else.
 

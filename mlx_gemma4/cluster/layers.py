@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from ..hub import disk
 from .cut import layer_tensors
 
 _PIECE = 1 << 22
+_WRITING = 3600.0  # seconds that a layer takes at most to be written
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,9 @@ class KeptLayers:
     def __init__(self, folder: Path | None, keep: Path | None) -> None:
         self._own = stored_tensors(folder) if folder is not None else {}
         self._keep = keep
+        for begun in keep.glob("new-*.safetensors") if keep is not None else ():
+            if begun.stat().st_mtime < time.time() - _WRITING:  # its writer was killed
+                begun.unlink(missing_ok=True)
 
     def digests(self, layers: range) -> list[str]:
         """The digests of what is here and may be of use."""

@@ -13,8 +13,8 @@ from ..limits import SLACK
 from ..model.cache import Cache
 from ..model.drafter import Drafter
 from ..model.gemma4 import Gemma4
-from .lookup import LONG, NOT_AN_ID, Lookup
-from .policy import Forward, Policy
+from .lookup import LONG, Held, Lookup
+from .policy import LONGEST, Forward, Policy
 from .speculate import Place
 
 Draft = Literal["off", "auto", "lookup"] | int
@@ -67,12 +67,13 @@ class Drafting:
         self._chosen: str | None = None
         self.begin([])
 
-    def begin(self, rows: Sequence[object]) -> None:
-        """A reply starts after these rows; what is no id is a row of a picture or sound."""
+    def begin(self, rows: Sequence[Held]) -> None:
+        """A reply starts after these rows."""
         self.rounds = []
         self._before: tuple[float, Forward] | None = None
+        self._unmade: tuple[str, list[int], list[int]] | None = None
         if self._lookup is not None:
-            self._lookup.hold([row if isinstance(row, int) else NOT_AN_ID for row in rows])
+            self._lookup.hold(rows)
 
     @property
     def stats(self) -> dict[str, float]:
@@ -93,10 +94,13 @@ class Drafting:
             found, source = self._looked_up(place, most)
             offered = [source, "drafter"] if found else ["drafter"]
             name, count = self._policy.choose(offered, most) or ("", 0)
+            if found and self._unmade is None:
+                self._unmade = source, found[:LONGEST], []
         if not count:
             return None
         self._chosen = name
         if name != "drafter":
+            self._unmade = None
             return mx.array(found[:count], mx.uint32)
         assert drafter is not None
         return drafter.draft(self._model, cache, place.following, place.hidden, count)
@@ -111,6 +115,19 @@ class Drafting:
         self._before = now, "wide" if drafted else "plain"
         if self._lookup is not None:
             self._lookup.add(ids)
+            self._compare(ids)
+
+    def _compare(self, ids: Sequence[int]) -> None:
+        """Find out what would have come of what lookup found, where that was not proposed."""
+        if self._unmade is None:
+            return
+        source, found, drawn = self._unmade
+        drawn += ids
+        pairs = list(zip(found, drawn[1:], strict=False))  # the first is the one they follow
+        right = next((n for n, (one, other) in enumerate(pairs) if one != other), len(pairs))
+        if right < len(pairs) or len(pairs) == len(found):
+            self._policy.unmade(source, len(found), right)
+            self._unmade = None
 
     def _looked_up(self, place: Place, most: int) -> tuple[list[int], str]:
         """What follows the next id, by lookup, and what kind of match that is.

@@ -14,16 +14,10 @@ from ..checkpoint.files import INDEX as INDEX
 from ..checkpoint.files import is_whole as is_whole
 
 SETTINGS = (
-    "config.json",
-    "generation_config.json",
-    "processor_config.json",
-    "preprocessor_config.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "chat_template.jinja",
+    "config.json", "generation_config.json", "processor_config.json", "preprocessor_config.json",
+    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja",
     "chat_template.json",
-)
+)  # fmt: skip
 """What a model's folder may hold besides its weights, as far as MLX programs read it."""
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")

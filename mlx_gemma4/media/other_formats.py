@@ -47,12 +47,19 @@ def heic(file: BinaryIO, fail: Unreadable) -> Iterator[Image.Image]:
         yield image
 
 
-def sound_seconds(file: BinaryIO, fail: Unreadable) -> float | None:
-    """How long a sound says it is; None where that is known only when it is decoded."""
+def sound_seconds(file: BinaryIO, fail: Unreadable) -> tuple[float | None, bool]:
+    """How long a sound says it is; None where that is known only when it is decoded.
+
+    Also whether that is exact: others than mp4 and Matroska are estimated by their bytes, and a
+    video may announce that of its pictures.
+    """
     if mac.has_afconvert() or (av := _pyav()) is None:
-        return None
+        return None, False
     with _container(av, file, fail) as container:
-        return container.duration / av.time_base if container.duration else None
+        if not container.duration:
+            return None, False
+        named = container.format.name.startswith(("mov", "matroska"))
+        return container.duration / av.time_base, named and not container.streams.video
 
 
 def sound_blocks(file: BinaryIO, fail: Unreadable) -> Iterator[tuple[Samples, int]]:

@@ -76,11 +76,15 @@ class _Sound:
         self._name = name or "The sound"
         self.notes: list[str] = [piece.note] if piece.note else []
         self.seconds: float | None = None
-        self._native, self._broken = True, False
+        self._native, self._broken, self._exact = True, False, True
         with self._open() as opened_file:
             if opened_file is None:
                 self._native = False
-                self.seconds = other_formats.sound_seconds(self._window(), fail)
+                try:
+                    found = other_formats.sound_seconds(self._window(), fail)
+                except Gemma4Error as error:  # of what was cut the reader knows no more than that
+                    raise fail(f"{piece.note} {error.cause}".lstrip(), error.remedy) from error
+                self.seconds, self._exact = found
             elif not piece.endless and opened_file.frames < 2**62:
                 self.seconds = opened_file.frames / opened_file.samplerate
 
@@ -138,7 +142,12 @@ class _Sound:
 
     def _blocks(self) -> Iterator[Block]:
         if not self._native:
-            yield from other_formats.sound_blocks(self._window(), self._fail)
+            seconds = 0.0
+            for block, rate in other_formats.sound_blocks(self._window(), self._fail):
+                seconds += len(block) / rate
+                yield block, rate
+            if (self._exact or self._piece.missing) and not self._broken:
+                self._compare(seconds, "")
             return
         from soundfile import SoundFileError
 
@@ -180,9 +189,9 @@ class _Sound:
             missing = f"{self._piece.missing:,} bytes are missing at its end."
             note = f"{self._name} is cut off: {missing}"
         elif self.seconds is not None and (broken or self.seconds - seconds > 0.1):
-            note = (
-                f"{self._name} announces {self.seconds:.1f} s, but only {seconds:.1f} s are there."
-            )
+            digits = 1 if self.seconds - seconds > 0.1 else 2
+            announced, there = f"{self.seconds:.{digits}f} s", f"{seconds:.{digits}f} s"
+            note = f"{self._name} announces {announced}, but only {there} are there."
         else:
             return
         if note not in self.notes:

@@ -6,7 +6,7 @@ Files are joined by `cat`, and sizes are wrong where a recorder wrote into a pip
 
 import io
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import BinaryIO, Literal
 
@@ -15,6 +15,7 @@ from . import mpeg
 _UNKNOWN = 0x7FFF0000  # sizes from here on are written by programs that cannot know them
 _SPARE = 4096  # bytes after the end that are not accounted for: tags, padding
 _SEARCH = 1 << 20
+_CHUNKS = 10_000  # of a file, at most: sound has a dozen
 
 _ORDERS: Mapping[bytes, tuple[Literal["little", "big"], bytes]] = {
     b"RIFF": ("little", b"data"),
@@ -91,6 +92,8 @@ def pieces(file: BinaryIO) -> list[SoundPiece]:
     head = _at(file, 0, 12)
     if head[:4] in _ORDERS:
         return list(_chunked(file, size))
+    if _kind(file, 0) in _ENDED:
+        return list(_ended(file, size))
     if head[:4] == b"OggS":
         return list(_ogg(file, size))
     if head[:4] == b"fLaC":
@@ -107,18 +110,20 @@ def _chunked(file: BinaryIO, size: int) -> Iterator[SoundPiece]:
     kind = _at(file, 0, 4)
     order, data_name = _ORDERS[kind]
 
-    def number(at: int) -> int:
-        return int.from_bytes(_at(file, at, 4), order)
-
     while start < size:
-        announced, at, data = number(start + 4), start + 12, 0
-        while at + 8 <= size and not data:
+        announced, at, data = _number(file, start + 4, 4, order), start + 12, 0
+        for _ in range(_CHUNKS):
+            if at + 8 > size or data:
+                break
             if _at(file, at, 4) == data_name:
                 data = at + 8
             else:
-                length = number(at + 4)
+                length = _number(file, at + 4, 4, order)
                 at += 8 + length + length % 2
-        length = number(data - 4) if data else 0
+        else:  # readers take minutes for what is nothing but chunks
+            yield SoundPiece(start, start, note=f"Its sound is not among {_CHUNKS:,} chunks.")
+            return
+        length = _number(file, data - 4, 4, order) if data else 0
         end = start + 8 + announced + announced % 2
         # a recorder that was killed leaves the sizes of an empty file
         killed = not length and announced <= data - start - 8 and data < size
@@ -129,12 +134,76 @@ def _chunked(file: BinaryIO, size: int) -> Iterator[SoundPiece]:
             yield SoundPiece(data, size, bytes(head), endless=True)
             return
         if end >= size or _at(file, end, 4) != kind:
-            left = size - end
-            note = f"{left:,} bytes after its end are not used." if left > _SPARE else ""
-            yield SoundPiece(start, size, missing=max(0, -left), note=note)
+            yield _last(start, end, size)
             return
         yield SoundPiece(start, end)
         start = end
+
+
+def _last(start: int, end: int, size: int) -> SoundPiece:
+    """The last piece, which says that it ends at `end`."""
+    note = f"{size - end:,} bytes after its end are not used." if size - end > _SPARE else ""
+    return SoundPiece(start, size, missing=max(0, end - size), note=note)
+
+
+def _ended(file: BinaryIO, size: int) -> Iterator[SoundPiece]:
+    """Formats whose beginning says where they end; a stream does not."""
+    start, kind = 0, _kind(file, 0)
+    while start < size:
+        end = _ENDED[kind](file, start)
+        if end is None or end >= size or _kind(file, end) != kind:
+            yield SoundPiece(start, size) if end is None else _last(start, end, size)
+            return
+        yield SoundPiece(start, end)
+        start = end
+
+
+def _kind(file: BinaryIO, at: int) -> bytes:
+    head = _at(file, at, 8)
+    return head[4:] if head[4:] == b"ftyp" else head[:4]
+
+
+def _au_end(file: BinaryIO, start: int) -> int | None:
+    offset, count = (_number(file, start + place, 4) for place in (4, 8))
+    return None if count == 2**32 - 1 else start + offset + count
+
+
+def _caf_end(file: BinaryIO, start: int) -> int | None:
+    at = start + 8
+    for _ in range(_CHUNKS):
+        if not (name := _at(file, at, 4)) or name == b"caff":
+            return at
+        length = _number(file, at + 4, 8)
+        if length >= 2**63:
+            return None
+        at += 12 + length
+    return None
+
+
+def _mp4_end(file: BinaryIO, start: int) -> int | None:
+    at = start
+    for _ in range(_CHUNKS):
+        length = _number(file, at, 4)
+        length = _number(file, at + 8, 8) if length == 1 else length
+        if length < 8:
+            return None
+        at += length
+        if _at(file, at + 4, 4) in (b"ftyp", b""):
+            return at
+    return None
+
+
+_ENDED: Mapping[bytes, Callable[[BinaryIO, int], int | None]] = {
+    b".snd": _au_end,
+    b"caff": _caf_end,
+    b"ftyp": _mp4_end,
+    b"riff": lambda file, start: start + _number(file, start + 16, 8, "little"),  # wave 64
+    b"RF64": lambda file, start: start + 8 + _number(file, start + 20, 8, "little"),
+}
+
+
+def _number(file: BinaryIO, at: int, count: int, order: Literal["little", "big"] = "big") -> int:
+    return int.from_bytes(_at(file, at, count), order)
 
 
 def _ogg(file: BinaryIO, size: int) -> Iterator[SoundPiece]:

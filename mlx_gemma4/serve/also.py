@@ -121,6 +121,7 @@ class Router:
 
     def __init__(self, hosts: Sequence[EngineHost]) -> None:
         self.hosts = hosts
+        self._closing = False
         self._placement = Placement(hosts)
         self._answers: Counter[int] = Counter()
         self._client = httpx2.AsyncClient(timeout=None, trust_env=False)
@@ -142,7 +143,8 @@ class Router:
             self.leave(host, f"{type(error).__name__}: {error}")
 
     async def close(self) -> None:
-        """Close all connections."""
+        """Close all connections; the computers may end now."""
+        self._closing = True
         await self._client.aclose()
 
     def answered(self, status: int) -> None:
@@ -230,7 +232,8 @@ class Router:
         """A computer is not asked any more."""
         if not host.gone:
             host.gone = cause
-            log.error("%s is lost: %s", host.name, cause)
+            if not self._closing:
+                log.error("%s is lost: %s", host.name, cause)
 
     async def _ask(self, host: EngineHost, request: Request, content: bytes) -> Response:
         headers = [(n, v) for n, v in request.headers.items() if n not in _NOT_FORWARDED]

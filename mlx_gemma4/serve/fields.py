@@ -94,7 +94,7 @@ def wrong(param: str, what: str) -> ApiError:
 def stops(body: Mapping[str, Any], name: str = "stop") -> tuple[str, ...]:
     """Texts that end a reply: one or a list."""
     value = body.get(name)
-    given = [value] if isinstance(value, str) else value or []
+    given = [value] if isinstance(value, str) else [] if value is None else value
     if not isinstance(given, list) or not all(isinstance(one, str) for one in given):
         raise wrong(name, "must be a text or a list of texts")
     if len(given) > MOST_STOPS:

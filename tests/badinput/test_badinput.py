@@ -88,6 +88,12 @@ ERRORS = [
     Case("sound of 0 bytes", audio(lambda m: m.data("a.wav", b"")), "sound a.wav", "empty"),
     Case("sound without samples", audio(lambda m: m.sound("a.wav", 0)), "sound a.wav", "no sound"),
     Case("sound that is text", audio(lambda m: m.data("a.wav", b"hello")), "sound a.wav"),
+    Case(
+        "sound of nothing but chunks",  # readers take minutes for 50 MB of them
+        audio(lambda m: m.data("a.wav", b"RIFF\xff\xff\xff\0WAVE" + bytes(100_000))),
+        "sound a.wav",
+        "10,000 chunks",
+    ),
     Case("sound missing", audio(lambda m: str(m.place / "no.wav")), "sound no.wav", "no file"),
     Case("sound of 40 s", audio(lambda m: m.sound("a.wav", 40)), "sound is too long", "40.0 s"),
     # videos

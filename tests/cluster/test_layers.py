@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import signal
 import sys
 import time
 from pathlib import Path
@@ -82,6 +83,54 @@ def test_layers_that_are_kept_are_not_sent_again_and_those_that_are_lost_are(
     other = lead(MODULE, "send", folders["tiny fp32"], "", True, str(tmp_path))
     assert other["same"] and len(other["kept"]) == 3
     assert not set(other["kept"]) & set(first["kept"])
+
+
+def cut_off(folder: str, cache: str, who: str) -> dict[str, Any]:
+    """In a leader: it, or its worker, is killed when the first layer is kept; why loading ended."""
+    os.environ["XDG_CACHE_HOME"] = cache
+
+    def sent(host: str, done: int, total: int) -> None:
+        if not done:
+            return
+        while not any(Path(cache).rglob("*.safetensors")):
+            time.sleep(0.01)
+        children = Path(f"/proc/{os.getpid()}/task").glob("*/children")
+        workers = [int(pid) for path in children for pid in path.read_text().split()]
+        for pid in workers if who == "worker" else [os.getpid()]:
+            os.kill(pid, signal.SIGKILL)
+
+    try:
+        mlx_gemma4.load(folder, hosts=Hosts(("local",), keep=True, patience=120), progress=sent)
+    except Gemma4Error as error:
+        return {"code": error.code}
+    return {}
+
+
+@pytest.mark.parametrize("who", ["worker", "leader"])
+def test_after_a_cut_in_the_middle_of_sending_only_the_rest_is_sent(
+    who: str, folders: dict[str, str], tmp_path: Path
+) -> None:
+    folder = folders["tiny fp32"]
+    if who == "worker":
+        assert lead(MODULE, "cut_off", folder, str(tmp_path), who) == {"code": "host_lost"}
+    else:
+        with pytest.raises(AssertionError):
+            lead(MODULE, "cut_off", folder, str(tmp_path), who)
+    kept = len([*tmp_path.rglob("*.safetensors")])
+    assert 0 < kept < 3
+    again = lead(MODULE, "send", folder, "", True, str(tmp_path))
+    assert again["same"] and len(again["kept"]) == 3
+    assert len(again["sent"]) == 3 - kept + 1
+
+
+def test_what_a_killed_worker_had_begun_to_write_is_removed_in_time(tmp_path: Path) -> None:
+    begun = tmp_path / f"new-{'0' * 16}.safetensors"
+    begun.write_bytes(b"half")
+    layers.KeptLayers(None, tmp_path)
+    assert begun.exists()  # another worker may be writing it
+    os.utime(begun, (0, 0))
+    layers.KeptLayers(None, tmp_path)
+    assert not begun.exists()
 
 
 def test_layers_of_the_workers_own_folder_are_read_there(

@@ -63,6 +63,12 @@ def test_a_worker_that_ends_at_once_is_an_error_with_what_it_printed(
     assert (result["code"], result["cause"]) == ("host_unreachable", "The dog has eaten it.")
 
 
+def test_a_worker_that_reports_something_else_is_an_error(folders: dict[str, str]) -> None:
+    result = lead(MODULE, "refused", folders["tiny fp32"], "less")
+    assert (result["code"], result["title"]) == ("host_lost", "local is lost")
+    assert "What it sends is not understood" in result["cause"]
+
+
 def test_what_a_login_shell_prints_is_passed_over() -> None:
     reader = io.BytesIO(b"Welcome!\nYou have mail.\n" + BANNER + frame(["hello", {}]))
     line = ControlLine(reader, io.BytesIO())

@@ -23,6 +23,10 @@ KINDS = {
     "ogg": ("OGG", "VORBIS"),
     "opus": ("OGG", "OPUS"),
     "mp3": ("MP3", "MPEG_LAYER_III"),
+    "caf": ("CAF", "PCM_16"),
+    "au": ("AU", "PCM_16"),
+    "w64": ("W64", "PCM_16"),
+    "rf64": ("RF64", "PCM_16"),
 }
 
 
@@ -76,6 +80,13 @@ def test_what_follows_a_wav_file_is_accounted_for() -> None:
     assert sound.notes == ("10,000 bytes after its end are not used.",)
 
 
+@pytest.mark.parametrize("share", [0.03, 0.3])
+def test_an_ogg_that_is_cut_before_its_first_sound_is_called_cut(share: float) -> None:
+    whole = encoded(tone(440, 1.5, RATE), "ogg", RATE)
+    with pytest.raises(Gemma4Error, match=r"It is cut off: its end is missing\."):
+        read_sound(whole[: int(len(whole) * share)])
+
+
 @pytest.mark.usefixtures("without_pyav")
 def test_a_flac_that_is_cut_is_read_to_its_last_whole_frame() -> None:
     whole = encoded(tone(440), "flac")
@@ -86,7 +97,7 @@ def test_a_flac_that_is_cut_is_read_to_its_last_whole_frame() -> None:
     )
 
 
-@pytest.mark.parametrize("kind", ["ogg", "opus", "mp3", "flac", "wav", "aiff"])
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("share", [0.5, 0.9])
 def test_of_a_file_that_is_cut_all_that_decodes_is_used_and_a_note_is_made(
     kind: str, share: float
@@ -260,6 +271,7 @@ def test_m4a_is_read_where_pyav_is_installed() -> None:
     assert abs(len(sound.samples) / RATE - 3) < 0.2
     assert abs(pitch(sound.samples) - 440) < 2
     assert abs(seconds_of(content) - 3) < 0.2
+    assert abs(len(read_sound(content + content).samples) / RATE - 6) < 0.4
 
 
 def stand_in(folder: Path, name: str, script: str) -> Path:

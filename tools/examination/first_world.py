@@ -4,8 +4,9 @@ import random
 from functools import partial
 
 from mlx_gemma4.evaluate.tiny.receipts import KINDS
-from mlx_gemma4.evaluate.tiny.tasks import EXAMINATION, Tasks
+from mlx_gemma4.evaluate.tiny.tasks import EXAMINATION
 
+from ..tiny.first_world import FirstWorld
 from .item import Item, Row
 
 
@@ -27,8 +28,8 @@ def _later(rng: random.Random) -> Item:
     return Item(tuple(talk[:2]))
 
 
-def _tasks(rng: random.Random) -> Tasks:
-    return Tasks(rng.randrange(2**62), EXAMINATION)
+def _tasks(rng: random.Random) -> FirstWorld:
+    return FirstWorld(rng.randrange(2**62), EXAMINATION)
 
 
 def rows() -> list[Row]:

@@ -8,9 +8,10 @@ import numpy as np
 
 from mlx_gemma4.evaluate.tiny import receipts, words
 from mlx_gemma4.evaluate.tiny.receipts import ABSENT, ALPHABET, ITEMS, Drawing, Receipt
-from mlx_gemma4.evaluate.tiny.tasks import BLIND, INTRODUCTION, Exchange, Tasks, World
+from mlx_gemma4.evaluate.tiny.tasks import BLIND, INTRODUCTION, Exchange, World
 
 from . import pages, wordings
+from .first_world import FirstWorld
 from .papers import dialog_text, list_text, receipt_rows, table_rows
 from .sounds import Channel, Room
 from .voices import ESPEAK, FLITE, delivery, speak
@@ -59,7 +60,7 @@ class Width:
     only: str = ""  # the one disturbance of an examination
 
 
-class Scenes(Tasks):
+class Scenes(FirstWorld):
     """Makers of conversations, each a fresh one; a seed gives the same list but for the voices."""
 
     def __init__(self, seed: int, world: World, width: Width) -> None:

@@ -10,31 +10,10 @@ from PIL import Image, ImageDraw, ImageFont
 from . import words
 
 ITEMS = (
-    "tea",
-    "bread",
-    "milk",
-    "soap",
-    "rice",
-    "apple",
-    "salt",
-    "sugar",
-    "cheese",
-    "paper",
-    "butter",
-    "honey",
-    "lemon",
-    "onion",
-    "pasta",
-    "juice",
-    "pencil",
-    "candle",
-    "coffee",
-    "towel",
-    "pepper",
-    "flour",
-    "olives",
-    "garlic",
-)
+    "tea", "bread", "milk", "soap", "rice", "apple", "salt", "sugar", "cheese", "paper", "butter",
+    "honey", "lemon", "onion", "pasta", "juice", "pencil", "candle", "coffee", "towel", "pepper",
+    "flour", "olives", "garlic",
+)  # fmt: skip
 KINDS = ("total", "tax", "date", "shop", "count")
 QUESTIONS = {
     "total": ("what is the total", "how much is the total", "what is the total amount"),
@@ -123,17 +102,6 @@ def make_receipt(rng: random.Random, examination: bool = False) -> Receipt:
         shop = "".join(rng.choice(ALPHABET) for _ in range(rng.randint(3, 7)))
     items = tuple((name, _money(value)) for name, value in zip(names, cents, strict=True))
     return Receipt(shop, date, items, _money(tax), _money(sum(cents) + tax))
-
-
-def random_lines(rng: random.Random, rows: int, characters: str) -> tuple[str, ...]:
-    """Lines of random words for learning to read letters without guessing."""
-    lines = []
-    for _ in range(rows):
-        line = ""
-        while len(line) < COLUMNS and (not line or rng.random() < 0.8):
-            line += "".join(rng.choice(characters) for _ in range(rng.randint(1, 8))) + " "
-        lines.append(line[:COLUMNS].strip())
-    return tuple(lines)
 
 
 def as_text(lines: tuple[str, ...]) -> str:

@@ -13,23 +13,14 @@ from .receipts import Drawing, Style
 from .speech import VOICES, random_delivery, speaker
 
 GREETINGS = (
-    "hello",
-    "hi",
-    "good morning",
-    "how are you",
-    "who are you",
-    "what can you do",
-    "help",
+    "hello", "hi", "good morning", "how are you", "who are you", "what can you do", "help",
     "thank you",
-)
+)  # fmt: skip
 INTRODUCTION = "I am a tiny demonstration model, not Gemma. Show me a receipt or speak to me."
 BLIND = "I see no receipt."
 REQUESTS = (
-    "write down what you hear",
-    "what did you hear",
-    "transcribe the sound",
-    "what was said",
-)
+    "write down what you hear", "what did you hear", "transcribe the sound", "what was said",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -43,9 +34,7 @@ class Exchange:
     sound: np.ndarray | None = None
     said: str = ""
     kind: str = ""
-    label: str | None = (
-        None  # what is printed just before the answer, without spaces; None: nowhere
-    )
+    label: str | None = None  # what is printed just before the answer; None: nowhere
 
 
 @dataclass(frozen=True)
@@ -78,55 +67,10 @@ class Tasks:
         self.rng = random.Random(seed)
         self.world = world
 
-    def word(self) -> list[Exchange]:
-        """One short word, to learn that an answer is copied from the picture."""
-        characters = self.rng.choice(("0123456789", receipts.ALPHABET, receipts.ALPHABET.lower()))
-        word = "".join(self.rng.choice(characters) for _ in range(self.rng.randint(1, 8)))
-        return [self._shown((word,), self._reading(word))]
-
-    def strip(self) -> list[Exchange]:
-        """Lines of random words; all of them are asked for."""
-        rng = self.rng
-        capitals, small = receipts.ALPHABET, receipts.ALPHABET.lower()
-        # Capitals take longest to learn, and on receipts only the shop's name has them.
-        characters = rng.choice(
-            ("0123456789.-", capitals, capitals, small, capitals + small + "0123456789.,:-/%?!")
-        )
-        rows = rng.randint(1, self.world.rows)
-        lines = receipts.random_lines(rng, rows, characters)
-        return [self._shown(lines, self._reading(receipts.as_text(lines)))]
-
-    def receipt(self) -> list[Exchange]:
-        """A receipt and several typed questions."""
-        receipt = receipts.make_receipt(self.rng, self.world.examination)
-        kinds = self._kinds((*receipts.KINDS, "price"), self.rng.randint(3, 6))
-        if self.rng.random() < 0.3:
-            kinds[self.rng.randrange(len(kinds))] = "lines"
-        exchanges = [self._question(receipt, kind) for kind in kinds]
-        return [self._shown(receipt.lines, exchanges[0]), *exchanges[1:]]
-
     def asked(self, kind: str) -> list[Exchange]:
         """A receipt and one typed question of this kind."""
         receipt = receipts.make_receipt(self.rng, self.world.examination)
         return [self._shown(receipt.lines, self._question(receipt, kind))]
-
-    def mixed(self) -> list[Exchange]:
-        """A receipt with a spoken question, then typed and spoken ones about the same picture."""
-        receipt = receipts.make_receipt(self.rng, self.world.examination)
-        kinds = self._kinds(receipts.KINDS, self.rng.randint(2, 4))
-        exchanges = [self._question(receipt, kind) for kind in kinds]
-        for number, exchange in enumerate(exchanges):
-            if number == 0 or self.rng.random() < 0.5:
-                spoken = exchange.question.rstrip("?").lower()
-                exchanges[number] = replace(
-                    exchange, question="", sound=self.say(spoken), said=spoken
-                )
-        return [self._shown(receipt.lines, exchanges[0]), *exchanges[1:]]
-
-    def later(self) -> list[Exchange]:
-        """Something else first, then a receipt in a later turn."""
-        first = self.rng.choice((self.chat, self.digits, self.commands, self.receipt))()[:1]
-        return [*first, *self.rng.choice((self.receipt, self.mixed))()[:2]]
 
     def chat(self) -> list[Exchange]:
         """Words alone: say what this is, or that there is nothing to see."""
@@ -149,15 +93,6 @@ class Tasks:
         spoken = " ".join(text) if text.isdigit() else text
         return speaker().say(spoken, random_delivery(self.rng, self.world.voices), self.rng)
 
-    def _kinds(self, pool: tuple[str, ...], count: int) -> list[str]:
-        weights = [self.world.shop if kind == "shop" else 1.0 for kind in pool]
-        kinds: list[str] = []
-        while len(kinds) < count:
-            kind = self.rng.choices(pool, weights)[0]
-            if kind not in kinds:
-                kinds.append(kind)
-        return kinds
-
     def _digits(self) -> str:
         return words.digits(self.rng, self.world.examination, self.world.digits)
 
@@ -173,10 +108,6 @@ class Tasks:
     def _heard(self, text: str) -> Exchange:
         request = self._written(self.rng.choice(REQUESTS)) if self.rng.random() < 0.6 else ""
         return Exchange(text, request, sound=self.say(text), said=text)
-
-    def _reading(self, answer: str) -> Exchange:
-        question = self._written(self.rng.choice(receipts.QUESTIONS["lines"]))
-        return Exchange(answer, question, kind="lines", label="")
 
     def _question(self, receipt: receipts.Receipt, kind: str) -> Exchange:
         item = self.rng.choice(receipt.items)[0]
