@@ -29,8 +29,8 @@ def model(machine: Machine | None) -> Problem | None:
         "model_offer",
         f"Get Gemma 4 12B for this {'Mac' if machine.backend == 'metal' else 'computer'}",
         f"{best.weights / 1e9:.1f} GB kept, {best.download / 1e9:.0f} GB to download, about "
-        f"{minutes_for(best.download)} minutes at 100 Mbit/s; fits with {most // 1024}k tokens of conversation "
-        f"({most:,}), quantized as {best.recipe}.",
+        f"{minutes_for(best.download)} minutes at 100 Mbit/s; fits with {most // 1024}k tokens of "
+        f"conversation ({most:,}), quantized as {best.recipe}.",
         "It comes while you go on here, and goes on after any stop.",
         source="job",
         model=package.name,
