@@ -64,12 +64,19 @@ def _run(options: argparse.Namespace) -> None:
     from .speed import bench
     from .speed_result import about, save, table
 
+    hosts = hosting.chosen(options)
     if options.draft:
+        if hosts is not None:
+            raise Gemma4Error(
+                "usage",
+                "The command is not understood",
+                "--draft measures what pays on one computer.",
+                "Leave --hosts out.",
+            )
         measure_drafts(shared.model_of(options), options.drafter, options.rounds, options.force)
         return
     if options.model is None:
         tell("No --model given: this measures the tiny demonstration model, not Gemma.")
-    hosts = hosting.chosen(options)
     model = OurModel(options.model or catalog.default(), options.force, hosts=hosts)
     if hosts is not None:
         model.progress = hosting.sending()
