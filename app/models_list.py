@@ -75,7 +75,8 @@ def free(choice: ModelChoice) -> int:
 
 def choices(machine: Machine | None) -> list[ModelChoice]:
     """Give all of them: what is here, then what can be brought."""
-    made = [model for model in installed.made() if not _is_drafter(model)]
+    drafters = [p.repo for p in catalog.packages().values() if p.kind == "drafter"]
+    made = [model for model in installed.made() if model.source not in drafters]
     sources = {model.source for model in made}
     packages = [one for one in catalog.packages().values() if one.kind == "model"]
     listed = [_made(model, machine) for model in made]
@@ -98,11 +99,6 @@ def looked_up(choice: ModelChoice, machine: Machine | None) -> ModelChoice:
         Gemma4Error: it cannot be asked, or has no such model.
     """
     return _fitted(choice, summary.of(choice.name), machine)
-
-
-def _is_drafter(model: InstalledModel) -> bool:
-    package = catalog.package_of(model.folder)
-    return package is not None and package.kind == "drafter"
 
 
 def _made(model: InstalledModel, machine: Machine | None) -> ModelChoice:

@@ -62,9 +62,7 @@ def weight_files(folder: Path) -> dict[str, Path]:
 
 
 def is_whole(folder: Path) -> bool:
-    """Whether a folder has a config, every file of weights that it lists, and a tokenizer, which
-    only a drafter needs not.
-    """
+    """If a folder has a config, all weights that it lists, and, but for drafters, a tokenizer."""
     try:
         needed = {"config.json", *(weight_map(folder).values() or ("model.safetensors",))}
         needed |= set() if is_drafter(folder) else {"tokenizer.json"}

@@ -124,9 +124,8 @@ def described(wanted: "GetPlan", place: "Machine") -> list[str]:
         f"{wanted.name} {how} for {place.name}: {size(wanted.download)} to download{came}, "
         f"{size(wanted.kept)} kept on the disk, {size(wanted.memory)} of "
         f"{place.budget / 1e9:.2f} GB memory"
-    )
-    if wanted.context:  # none of a drafter's
-        first += f", room for {wanted.context:,} tokens of conversation"
+    )  # a drafter has no conversation
+    first += f", room for {wanted.context:,} tokens of conversation" * bool(wanted.context)
     second = f"It goes to {wanted.folder}, where {size(wanted.free)} are free"
     if wanted.most:
         second += f" and {size(wanted.most)} are needed on the way"
@@ -220,9 +219,7 @@ def _offer_drafter(name: str, asked: bool) -> None:
         from ..footprint import device
         from .bench import measure_drafts
 
-        wanted = get.plan(drafter.name, device.this())
-        disk.need_space(wanted.folder, wanted.most)
-        _fetched(wanted, False)
+        _fetched(get.plan(drafter.name, device.this()), False)
         if agreed("Measure now whether it does? That takes some minutes.", True):
             measure_drafts(name)
 

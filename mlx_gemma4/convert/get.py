@@ -109,7 +109,8 @@ def plan(
         if package.repo is None:
             raise _shipped(package.name)
         if package.kind == "drafter":
-            return _drafter(package, machine, recipe, folder, revision)
+            wanted = recipe or package.recipe or DEFAULT
+            return _drafter(package, machine, wanted, folder, revision or str(package.revision))
         catalog.need_model(package)
     elif not catalog.is_repository(name):
         catalog.resolve(name)  # which explains what is wrong with the name
@@ -155,25 +156,20 @@ def plan(
 
 
 def _drafter(
-    package: catalog.Package,
-    machine: Machine,
-    recipe: str | None,
-    folder: Path | None,
-    revision: str | None,
+    package: catalog.Package, place: Machine, recipe: str, folder: Path | None, commit: str
 ) -> GetPlan:
-    """As `plan`, of a drafter of the catalogue: it is small, and its recipe is the package's."""
-    repo, chosen = str(package.repo), recipe or package.recipe or DEFAULT
-    commit = revision or str(package.revision)
+    """As `plan`, of a drafter of the catalogue."""
+    repo = str(package.repo)
     here = hub_cache.installed(repo, commit)
     repository = None if here else _look_up(package.name, repo, commit)
-    target = folder or installed.folder() / f"{repo.split('/')[1]}-{chosen}"
-    model = summary.of_drafter(package.name, named_recipe(chosen))
+    target = folder or installed.folder() / f"{repo.split('/')[1]}-{recipe}"
+    model = summary.of_drafter(package.name, named_recipe(recipe))
     kept = sum(tensor.nbytes for tensor in model.tensors.values())
-    download, largest = (repository.size, repository.size) if repository else (0, 0)
-    held = min(download, installed.held(partial(target)))
+    size = repository.size if repository else 0
+    held = min(size, installed.held(partial(target)))
     return GetPlan(
-        package.name, commit, repository, chosen, machine, download, held, kept,
-        max(0, kept + largest - held), estimate.weights(model, machine), 0, target,
+        package.name, commit, repository, recipe, place, size, held, kept,
+        max(0, kept + size - held), estimate.weights(model, place), 0, target,
     )  # fmt: skip
 
 

@@ -52,12 +52,7 @@ def speeds(
 ) -> Iterator[tuple[Draft, float, int, int]]:
     """Answer in each mode, and in each once more from the last to the first.
 
-    Args:
-        model: that answers.
-        asked: what is asked.
-        again: whether it is asked twice, of which the second answer counts.
-        modes: how to propose.
-        pause: of the time that an answer took, what the machine rests before the next.
+    The machine rests after each for `pause` times as long as that took.
 
     Yields:
         mode, seconds from what was read to the last token, tokens after the first, and forwards.
@@ -161,7 +156,6 @@ def report(rows: Sequence[Row]) -> list[Part]:
                 )
                 line += [f"{rate.value:.2f}", f"{gain:.2f}"]
             gains.append(line)
-    title = "Tokens a second against none proposed, and tokens a forward of the model"
     heads = ["kind", "auto: a forward", "times as fast", "lookup: a forward", "times as fast"]
     return [
         Words(
@@ -178,7 +172,7 @@ def report(rows: Sequence[Row]) -> list[Part]:
             "tokens a forward",
             lengths,
         ),
-        Words("What is gained", title + "; intervals over the items of each kind."),
+        Words("What is gained", "Tokens a second against none proposed, and tokens a forward."),
         Table("", heads, gains),
     ]
 

@@ -136,9 +136,7 @@ def of_architecture(package: catalog.Package) -> Outline:
 def of_drafter(name: str | Path, recipe: Recipe | None = None) -> Model:
     """A drafter without its weights: a folder's, or one of the catalogue by its architecture.
 
-    Args:
-        name: of it.
-        recipe: as which one of the catalogue is counted where it is not on this machine.
+    The latter is counted as if it was converted by `recipe`.
 
     Raises:
         Gemma4Error: there is no such drafter, or nothing is known of it.

@@ -192,8 +192,7 @@ def drafter_to_get(name: str) -> Package | None:
     package = known(name)
     if package is None or drafter_of(package) is not None:
         return None
-    others = (p for p in packages().values() if package.name in p.targets and p.repo)
-    return next(others, None)
+    return next((p for p in packages().values() if package.name in p.targets and p.repo), None)
 
 
 def is_repository(name: str | Path) -> bool:
