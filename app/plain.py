@@ -78,6 +78,7 @@ class PlainProgram:
     ) -> None:
         self._workspace, self._lines, self._write = workspace, lines, write
         self._shown = 0  # letters of the answer that are printed
+        self._sent_to: set[str] = set()  # computers that get layers of the model
         self._answer = 0  # the turn whose answer is being printed; 0 for none
 
     def run(self) -> None:
@@ -147,6 +148,9 @@ class PlainProgram:
             report = self._workspace.client.read(0.1)
             if report is not None:
                 conversation.fold([report])
+            if conversation.sending is not None and conversation.sending.host not in self._sent_to:
+                self._sent_to.add(conversation.sending.host)
+                self._tell(f"{conversation.sending.words}.")
             self._print_answer()
             while conversation.problems:
                 self._tell_error(conversation.problems.popleft())

@@ -1,9 +1,10 @@
 """MLX's peak of training steps beside what `gemma4 fit --tune` predicts.
 
-    python bench/tune_memory.py [--wide] [--lengths 256 512 1024] [--bits 4]
+    python -m bench.tune_memory [--wide [--bits 4]] [--lengths 256 512 1024] [--recompute]
 
 --wide builds layers of the 12B's width (random, two of its 48) instead of the tiny model's. A line
-each for a length: with each layer computed again in the backward pass, and without.
+each for a length: with each layer computed again in the backward pass and, but with --recompute,
+without.
 """
 
 from __future__ import annotations
@@ -20,27 +21,29 @@ import numpy as np
 from mlx_gemma4.checkpoint.architectures import ARCHITECTURES
 from mlx_gemma4.checkpoint.load import load_folder
 from mlx_gemma4.checkpoint.safetensors import Tensor
-from mlx_gemma4.footprint import training
 from mlx_gemma4.footprint.estimate import Machine, Model
 from mlx_gemma4.hub import catalog
 from mlx_gemma4.model.config import FULL, SLIDING, Config
 from mlx_gemma4.model.gemma4 import Gemma4
 from mlx_gemma4.model.inputs import Inputs
-from mlx_gemma4.tune import lora
+from mlx_gemma4.tune import lora, memory
 from mlx_gemma4.tune.train import answer_loss
 
 ANSWERS = 16
 LAYERS = (SLIDING, FULL)
 
 
-def wide() -> Gemma4:
-    """Two layers of the 12B's width with a small vocabulary."""
+def wide(bits: int | None) -> Gemma4:
+    """Two layers of the 12B's width with a small vocabulary; quantized where `bits` are given."""
     raw = json.loads(json.dumps(ARCHITECTURES["gemma-4-12B"]))
     sizes = {"num_hidden_layers": len(LAYERS), "vocab_size": 1024}
     text = raw["text_config"] | sizes | {"layer_types": [*LAYERS]}
     config = Config.from_dict(raw | {"text_config": text, "vision_config": None})
     model = Gemma4(replace(config, audio_config=None))
     mx.eval(model.parameters())
+    if bits is not None:
+        nn.quantize(model.language_model.model, 64, bits)
+        mx.eval(model.parameters())
     return model
 
 
@@ -71,10 +74,14 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--wide", action="store_true")
+    parser.add_argument("--bits", type=int, choices=(4, 8))
+    parser.add_argument("--recompute", action="store_true")
     parser.add_argument("--model", default="tiny")
     parser.add_argument("--lengths", nargs="+", type=int, default=[64, 128, 256, 512])
     options = parser.parse_args()
-    model = wide() if options.wide else load_folder(Path(catalog.resolve(options.model)))
+    model = (
+        wide(options.bits) if options.wide else load_folder(Path(catalog.resolve(options.model)))
+    )
     machine = Machine("here", 2**40, "", "cpu", 4)
     lora.add(model, 8, 2.0, 0)
     plain = {n.replace(".linear.", "."): t for n, t in model.tensors().items() if "lora_" not in n}
@@ -84,14 +91,15 @@ def main() -> None:
     )
     print(f"{'tokens':>8}{'again':>7}{'measured MB':>13}{'predicted MB':>14}{'ratio':>7}")
     for tokens in options.lengths:
-        for recompute in (True, False):
-            need = training.need(known, machine, tokens, recompute=recompute, answers=ANSWERS)
-            gradients = need.adapter // training.ADAPTER_COPIES  # of one conversation
-            told = need.activations + need.logits + gradients
+        for recompute in (True,) if options.recompute else (True, False):
+            need = memory.need(known, machine, tokens, recompute=recompute, answers=ANSWERS)
+            gradients = need.adapter // memory.ADAPTER_COPIES  # of one conversation
+            told = need.activations + gradients
             measured = peak(model, tokens, recompute)
             print(
                 f"{tokens:8}{'yes' if recompute else 'no':>7}{measured / 1e6:13.1f}"
-                f"{told / 1e6:14.1f}{told / measured:7.2f}"
+                f"{told / 1e6:14.1f}{told / measured:7.2f}",
+                flush=True,
             )
 
 

@@ -53,7 +53,7 @@ class ConversationController(ReportHandler):
         Also after the worker was started again, and with another model.
         """
         if self.model is None:
-            self._loading = True
+            self._loading, self.sending = True, None
             load = do.Load(
                 self.model_name, drafter=self.settings.drafter or None, draft=self.settings.draft
             )

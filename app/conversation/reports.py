@@ -23,6 +23,7 @@ from .journaled import JournaledHistory
 from .pending import PendingCommand, PendingCommands
 
 CRASHED = ("worker_crashed", "host_lost")
+REPORTED = (*CRASHED, "model_not_loaded")  # what it comes of was reported
 
 
 class ReportHandler:
@@ -44,6 +45,7 @@ class ReportHandler:
         problems: what went wrong and was not shown yet, oldest first: take them out.
         works: what problems were about and works again: take them out.
         model: that is loaded; None for none.
+        sending: how far its layers are on their way to other computers while it is being loaded.
         speaks: whether answers are read aloud.
         rereading: tokens of the conversation that the worker reads again, and how many of them it
             has; None where it knows all that it is to know.
@@ -67,6 +69,7 @@ class ReportHandler:
         self.settings = settings
         self.speaks = settings.speak
         self.model = model
+        self.sending: told.Sending | None = None
         self.rereading: tuple[int, int] | None = None
         self._speech = speech
         self._now = now
@@ -119,6 +122,8 @@ class ReportHandler:
             case told.Rereading(tokens):
                 if self._answering is None:  # else it is read as the prompt of the answer
                     self.rereading = (0, tokens) if tokens else None
+            case told.Sending():
+                self.sending = event
             case told.Idle():
                 self.rereading = None
                 if not self._parking_failed:
@@ -198,13 +203,13 @@ class ReportHandler:
         return self._checked(failed)
 
     def _checked(self, failed: told.Failed | None) -> set[int]:
-        if failed is not None and failed.code not in CRASHED:
+        if failed is not None and failed.code not in REPORTED:
             self._journaled.report(Problem.of(failed, "model"))
         return set()
 
     def _added(self, number: int, failed: told.Failed | None) -> set[int]:
         """Take back what the worker could not add; after a crash nothing is wrong with it."""
-        lost = failed is not None and failed.code not in (*CRASHED, "model_not_loaded")
+        lost = failed is not None and failed.code not in REPORTED
         if failed is not None and lost and number in self.history.waiting:
             self._journaled.write(note.AttachmentRemoved(number))
             self._journaled.report(Problem.of(failed, "file"))

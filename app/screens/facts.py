@@ -31,6 +31,8 @@ def status(workspace: Workspace, watching: bool, hands_free: bool = False) -> St
     conversation = workspace.conversation
     usage, state = conversation.usage, conversation.state
     words = WORDS[state]
+    if state == "loading" and conversation.sending is not None:
+        words = conversation.sending.brief
     if state == "thinking" and usage.to_read >= LONG:
         words = f"reading {100 * usage.read // usage.to_read} %"
     if state == "reading" and conversation.rereading is not None:

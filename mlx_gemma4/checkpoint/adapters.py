@@ -35,6 +35,16 @@ Kind = Literal["lora", "dora"]
 WEIGHTS, PEFT_WEIGHTS = "adapters.safetensors", "adapter_model.safetensors"
 _PEFT = re.compile(r"base_model\.model\.(?:model\.)?(.+)\.lora_(A|B|magnitude_vector)(?:\.weight)?")
 _DECODER = "language_model.model."
+_BUILT: Mapping[str, tuple[Any, ...]] = {  # what PEFT's settings may be; others change the sum
+    "peft_type": ("LORA",),
+    "bias": (None, "none"),
+    "rank_pattern": (None,),
+    "alpha_pattern": (None,),
+    "modules_to_save": (None,),
+    "lora_bias": (None,),
+    "layer_replication": (None,),
+    "init_lora_weights": (None, True, "gaussian", "eva", "orthogonal"),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -202,22 +212,33 @@ def unusable(cause: str, remedy: str) -> Gemma4Error:
 
 
 def _own(folder: Path, settings: Section) -> Adapter:
+    """Ours, and what mlx-lm and mlx-vlm write; mlx-vlm once had A, B and alpha without sections."""
     kind = settings.get("fine_tune_type", str, "lora")
     if kind not in ("lora", "dora"):
         raise unusable(
             f"Its fine_tune_type is {kind!r}, and lora and dora are built here.",
             "Merge it into its model with the program that made it.",
         )
-    parameters = settings.section("lora_parameters") or Section({}, "lora_parameters")
-    rank, scale = parameters.size("rank"), parameters.number("scale")
+    if parameters := settings.section("lora_parameters"):
+        rank, scale = parameters.size("rank"), parameters.number("scale")
+    else:
+        rank = settings.size("rank")
+        scale = settings.number("alpha") / rank
+    leaves = {"A": "lora_a", "B": "lora_b"}
+    tensors = {}
+    for name, tensor in _load(folder / WEIGHTS).items():
+        path, _, leaf = name.rpartition(".")
+        tensors[f"{_in_module_tree(path)}.{leaves.get(leaf, leaf)}"] = tensor
     facts = settings.get("mlx_gemma4", dict, {})
-    return Adapter(_load(folder / WEIGHTS), rank, scale, cast(Kind, kind), facts)
+    return Adapter(tensors, rank, scale, cast(Kind, kind), facts)
 
 
 def _peft(folder: Path, settings: Section) -> Adapter:
-    for key, allowed in (("peft_type", "LORA"), ("bias", "none")):
-        if (value := settings.data.get(key, allowed)) != allowed:
-            raise unusable(f"Its {key} is {value!r}, and {allowed!r} is built here.", "Merge it.")
+    for key, allowed in _BUILT.items():
+        if (value := settings.data.get(key) or None) not in allowed:
+            raise unusable(
+                f"Its {key} is {value!r}, which is not built here.", "Merge it with PEFT."
+            )
     rank, alpha = settings.size("r"), settings.number("lora_alpha")
     scale = alpha / math.sqrt(rank) if settings.get("use_rslora", bool, False) else alpha / rank
     tensors = {}
@@ -286,6 +307,8 @@ def _in_transformers(path: str) -> str:
 
 
 def _in_module_tree(path: str) -> str:
+    """A module's path here; programs for text alone start at the decoder, or at its layers."""
+    path = re.sub(r"^(model\.)?layers\.", f"{_DECODER}layers.", path)
     path = path.replace("language_model.", _DECODER, 1) if _DECODER not in path else path
     return re.sub(r"^embed_vision\.(patch_|pos_)", r"vision_embedder.\1", path)
 

@@ -3,6 +3,8 @@
 import argparse
 from collections.abc import Iterator
 
+import mlx.core as mx
+
 from ..cluster import facts, mac, survey
 from ..cluster.crew import Crew, WorkerProcess
 from ..cluster.hosts import Facts, Hosts
@@ -30,7 +32,10 @@ def findings(hosts: Hosts) -> Iterator[Finding]:
         yield Finding("problem", "ring", f"{error.title}: {error.cause}", error.remedy)
         return
     try:
-        yield Finding("ok", "ring", "all computers are connected, and have proved the nonce")
+        way = "over TCP, and have proved the nonce"
+        if mx.distributed.is_available("jaccl"):
+            way += "; RDMA is there and not used (docs/several-macs.md)"
+        yield Finding("ok", "ring", f"all computers are connected {way}")
         for worker, link in zip(crew.workers, survey.measure(crew), strict=True):
             yield from _link(worker, link)
     except Gemma4Error as error:
@@ -64,7 +69,7 @@ def _reported(host: str, found: Facts) -> Iterator[Finding]:
     budget = f"{found.machine.budget / 1e9:.2f} GB for a model ({found.machine.rule})"
     yield Finding("ok", host, f"{budget}; {found.speed / 1e9:.0f} GB/s of weights")
     if found.taken:
-        yield Finding("warning", host, found.taken, "End it there if the memory is short.")
+        yield Finding("ok", host, found.taken)
     own = facts.link_name(found.leader)
     yield Finding(
         "ok" if "Wi-Fi" not in found.link + own else "warning",

@@ -18,11 +18,16 @@ if TYPE_CHECKING:
 
 USUAL = "google/gemma-4-12B-it"
 CONTEXTS = (8192, 32768, 131072, 262144)
+LENGTHS = (256, 512, 1024, 2048, 4096)
+"""Of conversations that are learned."""
 
 FIT = (
     Option("--context", "tokens of a conversation (a table over several)", "N", int),
     Option("--kv-bits", "rows of the full layers in 8 or 4 bits", "N", int, (8, 4)),
     Option("--drafter", "count a drafter too, by its folder or name", "NAME|FOLDER"),
+    Option("--tune", "what `gemma4 tune` takes, by the length of a conversation"),
+    Option("--rank", "with --tune: rank of the adapter's matrices", "N", int, default=8),
+    Option("--last-layers", "with --tune: train so many layers at the end only", "N", int),
     Option("--memory", "ask for a Mac with so much memory, as 16GB (this computer)", "SIZE"),
     Option("--hosts", "spread over these hosts, or over Macs of so much memory", "HOST|SIZE,..."),
     *hosting.OPTIONS[1:],
@@ -86,6 +91,15 @@ def gigabytes(text: str) -> int:
 def _fit(options: argparse.Namespace) -> None:
     from ..footprint import device, estimate, summary
 
+    for name in ("rank", "last_layers"):
+        value = getattr(options, name)
+        if value is not None and value < 1:
+            raise Gemma4Error(
+                "setting_out_of_range",
+                f"--{name.replace('_', '-')} cannot be used",
+                f"It is {value}.",
+                "Set 1 or more.",
+            )
     if options.machines:
         from .machines import markdown
 
@@ -105,19 +119,21 @@ def _fit(options: argparse.Namespace) -> None:
         return
     hosting.chosen(options)  # an error where the others were given without --hosts
     place = device.this() if options.memory is None else estimate.mac(gigabytes(options.memory))
-    kv = "as computed" if options.kv_bits is None else f"in {options.kv_bits} bits"
     put(f"{place.name}: {place.budget / 1e9:.2f} GB for a model ({place.rule})")
     for name in options.models or [USUAL]:
         found = summary.of(name)
         if options.drafter:
             found = replace(found, drafter=summary.of_drafter(options.drafter))
-        put(f"\n{name}, known from {found.source}; rows of the full layers {kv}\n")
-        for line in _table(found, place, options.context, options.kv_bits):
+        put(f"\n{name}, known from {found.source}; {_what(options)}\n")
+        for line in _table(found, place, options):
             put(line.rstrip())
+    parts = "weights, rows (KV), 20 screenshots and working memory at their peak"
+    if options.tune:
+        parts = "weights, adapter, its gradients and Adam's averages, and a step at its peak"
     put(
-        "\nGB of 10^9 bytes: weights, rows (KV), 20 screenshots and working memory at their peak.\n"
-        "! does not fit. "
-        "Weights, rows and pictures are exact. Working memory is computed"
+        f"\nGB of 10^9 bytes: {parts}.\n! does not fit. "
+        + ("" if options.tune else "Weights, rows and pictures are exact. ")
+        + "Working memory is computed"
         + (
             ", and was measured on a CPU like this one."
             if place.backend == "cpu"
@@ -126,17 +142,32 @@ def _fit(options: argparse.Namespace) -> None:
     )
 
 
-def _table(
-    found: "Outline", place: "Machine", context: int | None, kv_bits: int | None
-) -> list[str]:
+def _what(options: argparse.Namespace) -> str:
+    if options.tune:
+        layers = f"the last {options.last_layers}" if options.last_layers else "all"
+        return f"training an adapter of rank {options.rank} over {layers} layers"
+    kv = "as computed" if options.kv_bits is None else f"in {options.kv_bits} bits"
+    return f"rows of the full layers {kv}"
+
+
+def _table(found: "Outline", place: "Machine", options: argparse.Namespace) -> list[str]:
     """The lines: a recipe each for a model that is not quantized, else the model as it is."""
     from ..checkpoint.recipes import RECIPES
     from ..footprint import estimate
 
+    own: tuple[Any, ...] = (options.kv_bits,)
+    need: Any = estimate.need
+    most_of: Any = estimate.largest_context
+    usual: tuple[int, ...] = CONTEXTS
+    if options.tune:
+        from ..tune import memory
+
+        own = (options.rank, options.last_layers)
+        need, most_of, usual = memory.need, memory.longest, LENGTHS
     longest = found.config.text_config.max_position_embeddings
-    contexts = [n for n in CONTEXTS if n <= longest] or [longest]
-    if context is not None:
-        contexts = [min(context, longest)]
+    contexts = [n for n in usual if n <= longest] or [longest]
+    if options.context is not None:
+        contexts = [min(options.context, longest)]
     models = {"as it is": found.model}
     if found.config.quantization is None:
         models = {name: found.converted(recipe) for name, recipe in RECIPES.items()}
@@ -145,9 +176,9 @@ def _table(
     for name, model in models.items():
         cells = [name, f"{estimate.weights(model, place) / 1e9:.2f}"]
         for n in contexts:
-            total = estimate.need(model, place, n, kv_bits).total
+            total = need(model, place, n, *own).total
             cells.append(f"{total / 1e9:.2f}{' ' if total <= place.budget else '!'}")
-        most = estimate.largest_context(model, place, kv_bits)
+        most = most_of(model, place, *own)
         rows.append([*cells, f"{most:,}" if most else "none"])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [

@@ -32,6 +32,8 @@ def report(
     Args:
         gigabytes: reads a Mac's memory.
     """
+    if options.drafter is not None:
+        raise unusable("A drafter cannot be used over several computers.", "Leave it out.")
     computers = _computers(options, gigabytes)
     for one in computers:
         beside = f"; {one.taken}" if one.taken else ""

@@ -3,13 +3,13 @@
 import argparse
 import contextlib
 import os
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ..cluster.hosts import LOST, Hosts
+from ..cluster import ring_output
+from ..cluster.hosts import LOST, Hosts, Sending
 from ..errors import Gemma4Error
 from .options import Option, command
 from .streams import ProgressLine
@@ -25,6 +25,11 @@ OPTIONS = (
     HOSTS,
     Option("--cut", "with --hosts: the layers before which the model is cut", "N[,N]"),
     Option("--keep-layers", "with --hosts: they keep the layers that they are sent"),
+    Option(
+        "--remote-folder",
+        "with --hosts: the model's folder there; layers that are equal are read from it, not sent",
+        "FOLDER",
+    ),
     REMOTE,
 )
 WORKER = (
@@ -69,11 +74,11 @@ def chosen(options: argparse.Namespace) -> "Hosts | None":
         Gemma4Error: they are not understood.
     """
     if options.hosts is None:
-        if options.cut or options.keep_layers or options.remote_command:
+        if any((options.cut, options.keep_layers, options.remote_folder, options.remote_command)):
             raise Gemma4Error(
                 "usage",
                 "The command is not understood",
-                "--cut, --keep-layers and --remote-command are for --hosts.",
+                "--cut, --keep-layers, --remote-folder and --remote-command are for --hosts.",
                 "Add --hosts HOST.",
             )
         return None
@@ -81,6 +86,7 @@ def chosen(options: argparse.Namespace) -> "Hosts | None":
         options.hosts,
         cut=cut(options.cut),
         keep=options.keep_layers,
+        folder=options.remote_folder,
         command=options.remote_command,
     )
 
@@ -108,12 +114,12 @@ def silent(host: str, done: int, total: int) -> None:
 
 def sending() -> Callable[[str, int, int], None]:
     """Show how much of the layers is sent; MLX's own lines about lost connections are not shown."""
-    _hide_lines_of_ring()
+    ring_output.hide()
     line = ProgressLine()
 
     def show(host: str, done: int, total: int) -> None:
         if done < total:
-            line.show(f"Sending layers to {host}: {done / 1e6:,.1f} of {total / 1e6:,.1f} MB")
+            line.show(Sending(host, done, total).words)
         else:
             line.clear()
 
@@ -129,26 +135,14 @@ def leave(error: Exception, status: int) -> None:
         os._exit(status)
 
 
-def _hide_lines_of_ring() -> None:
-    """Pass what C++ prints on stderr through grep; Python's own goes to the terminal as before."""
-    try:
-        grep = subprocess.Popen(
-            ["grep", "--line-buffered", "-v", r"^\[ring\]"],
-            stdin=subprocess.PIPE,
-            stdout=os.dup(2),
-            start_new_session=True,
-        )
-    except OSError:
-        return
-    assert grep.stdin is not None
-    terminal = os.dup(2)
-    sys.stderr.flush()
-    os.dup2(grep.stdin.fileno(), 2)
-    grep.stdin.close()
-    sys.stderr = os.fdopen(terminal, "w", buffering=1, errors="backslashreplace")
-
-
 def _worker(options: argparse.Namespace) -> None:
     from ..cluster.worker import serve
 
+    if sys.stdin.isatty():
+        raise Gemma4Error(
+            "usage",
+            "Nobody leads this worker",
+            "It takes what it does from another computer's gemma4, over ssh.",
+            "There: gemma4 --hosts and the name of this one.",
+        )
     serve(Path(options.folder) if options.folder else None, options.keep_layers)

@@ -5,6 +5,7 @@ The folder that it wrote goes to stdout, everything else to stderr.
 
 import argparse
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,11 +16,11 @@ from .options import Option, command, named
 from .streams import ProgressLine, put, tell
 
 if TYPE_CHECKING:
-    from ..tune.data import Data
+    from ..footprint.estimate import Machine, Model
     from ..tune.job import TuningJob
     from ..tune.schedule import TuneSettings
-    from ..tune.train import TrainingStep
 
+AUTO = "auto"
 OPENBLAS = Path("/usr/lib/x86_64-linux-gnu/openblas-pthread/libblas.so.3")
 
 OPTIONS = (
@@ -34,7 +35,12 @@ OPTIONS = (
     Option("--epochs", "passes over the data (one, or what 600 conversations take)", "X", float),
     Option("--batch", "conversations a step", "N", int, default=8),
     Option("--batch-tokens", "at most so many tokens a step instead", "N", int),
-    Option("--replay", "a file of old tasks to mix in, so that they are not forgotten", "FILE"),
+    Option("--journal", "learn from the conversations that the program keeps, too"),
+    Option(
+        "--replay",
+        "a file of old tasks to mix in, so that they are not forgotten; auto asks the model for it",
+        "FILE|auto",
+    ),
     Option("--replay-share", "how many of the conversations are old ones", "X", float, default=0.3),
     Option("--dora", "train the length of each row of a matrix beside its direction"),
     Option("--embedders", "train what pictures and sound pass through, too"),
@@ -43,6 +49,13 @@ OPTIONS = (
     shared.IMAGE_TOKENS,
     Option("--eval", "lines that are not learned, to measure on", "FILE"),
     Option("--seed", "with the same seed the weights are the same", "N", int, default=0),
+    Option(
+        "--format",
+        "what reads it: own (this program, mlx-vlm, mlx-lm), or peft (transformers, this program)",
+        "FORM",
+        choices=("own", "peft"),
+        default="own",
+    ),
     Option("--install", "the name under which --adapter and MODEL:NAME find it", "NAME"),
     Option("--resume", "continue a run that was stopped"),
     Option("--dry-run", "check the data, and show what it holds; train nothing"),
@@ -63,101 +76,106 @@ def add(commands: "argparse._SubParsersAction[Any]") -> None:
         OPTIONS,
         _tune,
     )
-    parser.add_argument("data", metavar="DATA", type=named, help="what to learn")
+    parser.add_argument("data", nargs="?", metavar="DATA", type=named, help="what to learn")
 
 
 def _tune(options: argparse.Namespace) -> None:
     _check_numbers(options)
-    from ..footprint import device, summary, training
+    from ..footprint import device, summary
     from ..runtime.loading import load_noted
+    from ..tune import state
     from ..tune.job import Lines, TuningJob, refuse_old
 
-    folder = Path(options.o or f"adapter-{Path(options.data).resolve().stem}")
-    if not options.resume and not options.dry_run:
+    folder = Path(options.o or f"adapter-{Path(options.data or 'journal').resolve().stem}")
+    if options.resume:
+        state.need(folder)
+    elif not options.dry_run:
         refuse_old(folder)
     if options.install:
         installed_adapters.check_name(options.install)
     name = shared.model_of(options)
-    lines = Lines(*(_lines(one, name) for one in (options.data, options.replay, options.eval)))
+    data = [*_lines(options.data, name), *(_conversations() if options.journal else [])]
+    replay = [] if options.replay == AUTO else _lines(options.replay, name)
+    lines = Lines(data, replay, _lines(options.eval, name))
     place, known = device.this(), summary.of(name).model  # before the weights take their part
     model, notes = load_noted(name, options.force)
     for note in notes:
         tell(note)
     settings = _settings(options, model.config.text_config.hidden_size)
     job = TuningJob(model, str(name), lines, settings, options.image_tokens, options.longest)
-    show = ProgressLine()
-    job.check(lambda what, done, of: show.step(f"Checking {what.replace('_', '-')}", done, of))
-    for line in contents(job):
-        tell(line)
-    own = (options.rank, options.last_layers)
-    need = training.need(known, place, job.longest, *own)
-    tell(f"A step takes up to {need.total / 1e9:.2f} GB, of {place.budget / 1e9:.2f} GB.")
-    if not options.force:
-        training.check(known, place, job.longest, *own)
+    recompute, together = _checked(job, known, place, options)
     if options.dry_run:
         return
-    if not lines.replay:
+    if options.replay == AUTO:
+        job.lines = replace(lines, replay=_drawn(job, folder, options))
+        recompute, together = _checked(job, known, place, options)
+    if not options.replay:
         tell(
             "Without --replay what the model could before is forgotten: mix in some of it "
-            "(--replay FILE)."
+            "(--replay FILE), or what it answers now (--replay auto)."
         )
     _warn_of_slow_blas()
-    train(job, folder, *training.way(known, place, job.longest, *own), options.resume)
-    if options.install:
-        put(str(installed_adapters.install(folder, options.install)))
-    else:
-        put(str(folder))
+    train(job, folder, recompute, together, options)
+    put(str(installed_adapters.install(folder, options.install) if options.install else folder))
 
 
-def train(job: "TuningJob", folder: Path, recompute: bool, together: int, resume: bool) -> None:
+def _checked(
+    job: "TuningJob", known: "Model", place: "Machine", options: argparse.Namespace
+) -> tuple[bool, int]:
+    """Read the lines that were not read yet; return how to train with so much memory."""
+    from ..tune import memory
+    from ..tune.summary import contents
+
+    show, known_before = ProgressLine(), set(job.sets)
+    job.check(lambda what, done, of: show.step(f"Checking {what.replace('_', '-')}", done, of))
+    for line in contents({k: v for k, v in job.sets.items() if k not in known_before}):
+        tell(line)
+    own = (options.rank, options.last_layers)
+    recompute, together = memory.way(known, place, job.longest, *own)
+    need = memory.need(known, place, max(job.longest, together), *own, recompute)
+    tell(f"A step takes up to {need.total / 1e9:.2f} GB, of {place.budget / 1e9:.2f} GB.")
+    if not options.force:
+        memory.check(known, place, job.longest, *own)
+    return recompute, together
+
+
+def _drawn(job: "TuningJob", folder: Path, options: argparse.Namespace) -> list[Any]:
+    """The lines that the model wrote itself; a run that is resumed has them already."""
+    from ..tune import replay
+
+    if not (options.resume and (folder / replay.FILE).is_file()):
+        asked = replay.questions(job.model, job.lines.data, job.settings)
+        show = ProgressLine()
+        for done in replay.draw(job.model, asked, folder, options.image_tokens):
+            show.step("Asking the model for replay", done, len(asked))
+    return _lines(str(folder / replay.FILE), "")
+
+
+def _conversations() -> list[Any]:
+    from ..tune import journal
+
+    lines, others = journal.lines(journal.folder())
+    if others:
+        tell(f"{others} conversations are left out: they have no finished answer to learn.")
+    return lines
+
+
+def train(
+    job: "TuningJob", folder: Path, recompute: bool, together: int, options: argparse.Namespace
+) -> None:
     """Train, with a line of progress."""
-    show, began, done = ProgressLine(), time.perf_counter(), 0
-    step = None
-    for step in job.train(folder, recompute, together, resume):
+    from ..tune.plot import FILE
+    from ..tune.summary import progress
+
+    show, began, done, text = ProgressLine(), time.perf_counter(), 0, ""
+    for step in job.train(folder, recompute, together, options.resume, options.format):
         done += step.conversations
-        seconds = time.perf_counter() - began
-        show.show(progress(step, done, seconds))
+        text = progress(step, done, time.perf_counter() - began)
+        show.show(text)
     show.clear()
-    if step is not None:
-        tell(progress(step, done, time.perf_counter() - began))
-
-
-def progress(step: "TrainingStep", conversations: int, seconds: float) -> str:
-    """Write how far a run is.
-
-    Args:
-        step: the last one.
-        conversations: that were learned from since this call started.
-        seconds: since then.
-    """
-    speed = conversations / seconds
-    left = (step.steps - step.number) * step.conversations / speed
-    held_out = "" if step.held_out is None else f", held-out {step.held_out:.3f}"
-    return (
-        f"step {step.number:,} of {step.steps:,}: loss {step.loss:.3f}{held_out}, "
-        f"{speed:.1f} conversations/s, {step.peak_bytes / 1e9:.2f} GB, {_minutes(left)} left"
-    )
-
-
-def contents(job: "TuningJob") -> list[str]:
-    """Write what the lines hold."""
-    return [_held(name.replace("_", "-"), data) for name, data in job.sets.items()]
-
-
-def _held(name: str, data: "Data") -> str:
-    figures = data.figures
-    lengths = sorted(one.tokens for one in figures)
-    return (
-        f"{name}: {len(figures):,} conversations, {sum(lengths):,} tokens "
-        f"({lengths[0]:,} to {lengths[-1]:,}, half of them up to {lengths[len(lengths) // 2]:,}), "
-        f"{sum(one.answer_tokens for one in figures):,} of them answers; "
-        f"{sum(one.pictures for one in figures):,} pictures, "
-        f"{sum(one.seconds for one in figures):,.0f} s of sound"
-    )
-
-
-def _minutes(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
+    tell(text)
+    if not (folder / FILE).is_file():
+        tell("For a plot of the losses: pip install 'mlx-gemma4[evaluate]'.")
 
 
 def _lines(source: str | None, model: str) -> list[Any]:
@@ -191,7 +209,14 @@ def _settings(options: argparse.Namespace, hidden_size: int) -> "TuneSettings":
 
 
 def _check_numbers(options: argparse.Namespace) -> None:
-    """Refuse numbers that no run can have."""
+    """Refuse numbers that no run can have, and a run without data."""
+    if options.data is None and not options.journal:
+        raise Gemma4Error(
+            "usage",
+            "The command is not understood",
+            "It names nothing to learn.",
+            "Name a file or folder (docs/tune.md), or add --journal.",
+        )
     for name in ("rank", "scale", "rate", "steps", "epochs", "batch", "batch_tokens", "longest"):
         value = getattr(options, name)
         if value is not None and not 0 < value < 1e9:

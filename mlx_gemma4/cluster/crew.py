@@ -44,7 +44,9 @@ class WorkerProcess:
         self.layers = range(0)
         self._printed: IO[bytes] = tempfile.TemporaryFile()
         self._remote, self._overdue = hosts.command, False
-        arguments = ("--keep-layers",) if hosts.keep else ()
+        arguments = ["--keep-layers"] if hosts.keep else []
+        if hosts.folder is not None:
+            arguments += ["--folder", hosts.folder]
         try:
             self._process = subprocess.Popen(
                 ssh.command(host, hosts.command, arguments),
@@ -101,7 +103,10 @@ class WorkerProcess:
                 "Install the same version of mlx-gemma4 and of mlx on all of them.",
                 {"host": self.host},
             )
-        self.facts = Facts.read(value)
+        try:
+            self.facts = Facts.read(value)
+        except (KeyError, TypeError) as error:
+            raise self.ended(_not_understood(self, error)) from error
 
     def status(self, timeout: float = 0.5) -> int | None:
         """How the process ended; None where it still runs after so many seconds."""
@@ -246,7 +251,7 @@ class Crew:
         """Connect the ring, in which the leader is rank 0."""
         own = self.workers[-1].facts.leader  # as the rank that connects to it sees it
         for worker in self.workers:
-            failed = functools.partial(self._not_understood, worker)
+            failed = functools.partial(self._misunderstood, worker)
             threads.start(functools.partial(self._read, worker), f"from {worker.name}", failed)
         self._check_paths(own)
         addresses = [(own, free_port(own))]
@@ -318,8 +323,8 @@ class Crew:
                     seconds = f"{self.hosts.patience:g}"
                     self._lose(worker, _lost(worker, f"It was silent for {seconds} s."))
 
-    def _not_understood(self, worker: WorkerProcess, error: Exception) -> None:
-        self._lose(worker, _lost(worker, f"What it sends is not understood ({error!r})."))
+    def _misunderstood(self, worker: WorkerProcess, error: Exception) -> None:
+        self._lose(worker, _not_understood(worker, error))
 
     def _unwatched(self, error: Exception) -> None:
         worker = self.workers[0]
@@ -358,11 +363,16 @@ def _reported(host: str, message: Message) -> Gemma4Error:
     return Gemma4Error(code, title, f"On {host}: {cause}", remedy, {"host": host})
 
 
+def _not_understood(worker: WorkerProcess, error: Exception) -> Gemma4Error:
+    return _lost(worker, f"What it sends is not understood ({error!r}).")
+
+
 def _lost(worker: WorkerProcess, cause: str) -> Gemma4Error:
+    remedy = "Check that it is awake and the cable is plugged in, then start again."
     return Gemma4Error(
         LOST,
         f"{worker.name} is lost",
         f"{cause} It holds layers of the model, and nothing is computed without them.",
-        "Check that it is awake and the cable is plugged in, then start again.",
+        "Start again." if worker.host == LOCAL else remedy,
         {"host": worker.name},
     )

@@ -40,6 +40,7 @@ class Hosts:
             them, or "local".
         cut: the layers before which the model is cut; empty: chosen by memory and speed.
         keep: whether they keep the layers that are sent to them.
+        folder: a model folder there, whose layers need not be sent where they are equal.
         command: how `gemma4` is started there; None: it is looked for.
         patience: seconds without a sign of life after which a computer counts as frozen.
     """
@@ -47,6 +48,7 @@ class Hosts:
     names: tuple[str, ...]
     cut: tuple[int, ...] = ()
     keep: bool = False
+    folder: str | None = None
     command: str | None = None
     patience: float = 5.0
 
@@ -63,6 +65,32 @@ class Hosts:
     def read(cls, text: str, **others: Any) -> Hosts:
         """Read names that are separated by commas."""
         return cls(tuple(name.strip() for name in text.split(",")), **others)
+
+
+@dataclass(frozen=True)
+class Sending:
+    """A model is being loaded, and layers are on their way to another computer.
+
+    Attributes:
+        host: which.
+        done: bytes that it has.
+        total: of so many that it lacked.
+    """
+
+    host: str
+    done: int
+    total: int
+
+    @property
+    def brief(self) -> str:
+        """For a line on top: sending to mac2.local, 41 %."""
+        return f"sending to {self.host}, {100 * self.done // max(self.total, 1)} %"
+
+    @property
+    def words(self) -> str:
+        """All of it, in a line."""
+        megabytes = f"{self.done / 1e6:,.1f} of {self.total / 1e6:,.1f} MB"
+        return f"Sending layers to {self.host}: {megabytes}"
 
 
 @dataclass(frozen=True)

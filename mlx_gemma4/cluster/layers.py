@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from ..hub import disk
 from .cut import layer_tensors
 
 _PIECE = 1 << 22
+_WRITING = 3600.0  # seconds that a layer takes at most to be written
 
 
 @dataclass(frozen=True)
@@ -76,8 +78,11 @@ class KeptLayers:
     """
 
     def __init__(self, folder: Path | None, keep: Path | None) -> None:
-        self._own = stored_tensors(folder) if folder is not None else {}
+        self._own = stored_tensors(folder.expanduser()) if folder is not None else {}
         self._keep = keep
+        for begun in keep.glob("new-*.safetensors") if keep is not None else ():
+            if begun.stat().st_mtime < time.time() - _WRITING:  # its writer was killed
+                begun.unlink(missing_ok=True)
 
     def digests(self, layers: range) -> list[str]:
         """The digests of what is here and may be of use."""
@@ -105,13 +110,25 @@ class KeptLayers:
         )
 
     def add(self, named: str, tensors: Mapping[str, mx.array]) -> None:
-        """Keep a layer, if layers are kept."""
+        """Keep a layer, if layers are kept.
+
+        Raises:
+            Gemma4Error: there is no room for it, or it may not be written.
+        """
         if self._keep is None:
             return
-        self._keep.mkdir(parents=True, exist_ok=True, mode=0o700)
-        making = self._keep / f"new-{secrets.token_hex(8)}.safetensors"
-        mx.save_safetensors(str(making), dict(tensors))
-        making.replace(self._keep / f"{named}.safetensors")
+        try:
+            self._keep.mkdir(parents=True, exist_ok=True, mode=0o700)
+            making = self._keep / f"new-{secrets.token_hex(8)}.safetensors"
+            mx.save_safetensors(str(making), dict(tensors))
+            making.replace(self._keep / f"{named}.safetensors")
+        except (OSError, RuntimeError) as error:  # MLX's own where the disk is full
+            raise Gemma4Error(
+                "folder_unwritable",
+                "The layers cannot be kept",
+                f"{self._keep}: {error}.",
+                "Make room there, or leave out --keep-layers.",
+            ) from error
 
     def keep_only(self, wanted: Iterable[str]) -> None:
         """Remove what was kept and is of no use now."""

@@ -13,8 +13,8 @@ from ..limits import SLACK
 from ..model.cache import Cache
 from ..model.drafter import Drafter
 from ..model.gemma4 import Gemma4
-from .lookup import LONG, NOT_AN_ID, Lookup
-from .policy import Forward, Policy
+from .lookup import LONG, Held, Lookup
+from .policy import LONGEST, Forward, Policy
 from .speculate import Place
 
 Draft = Literal["off", "auto", "lookup"] | int
@@ -49,8 +49,6 @@ class Drafting:
         rounds: (tokens that were proposed, those accepted) of each forward since `begin`.
     """
 
-    rounds: list[tuple[int, int]]
-
     def __init__(
         self, model: Gemma4, draft: Draft, clock: Callable[[], float] = time.perf_counter
     ) -> None:
@@ -67,12 +65,13 @@ class Drafting:
         self._chosen: str | None = None
         self.begin([])
 
-    def begin(self, rows: Sequence[object]) -> None:
-        """A reply starts after these rows; what is no id is a row of a picture or sound."""
-        self.rounds = []
+    def begin(self, rows: Sequence[Held]) -> None:
+        """A reply starts after these rows."""
+        self.rounds: list[tuple[int, int]] = []
         self._before: tuple[float, Forward] | None = None
+        self._unmade: tuple[str, list[int], list[int]] | None = None
         if self._lookup is not None:
-            self._lookup.hold([row if isinstance(row, int) else NOT_AN_ID for row in rows])
+            self._lookup.hold(rows)
 
     @property
     def stats(self) -> dict[str, float]:
@@ -93,10 +92,13 @@ class Drafting:
             found, source = self._looked_up(place, most)
             offered = [source, "drafter"] if found else ["drafter"]
             name, count = self._policy.choose(offered, most) or ("", 0)
+            if found and self._unmade is None:
+                self._unmade = source, found[:LONGEST], []
         if not count:
             return None
         self._chosen = name
         if name != "drafter":
+            self._unmade = None
             return mx.array(found[:count], mx.uint32)
         assert drafter is not None
         return drafter.draft(self._model, cache, place.following, place.hidden, count)
@@ -111,6 +113,19 @@ class Drafting:
         self._before = now, "wide" if drafted else "plain"
         if self._lookup is not None:
             self._lookup.add(ids)
+            self._compare(ids)
+
+    def _compare(self, ids: Sequence[int]) -> None:
+        """Find out what would have come of what lookup found, where that was not proposed."""
+        if self._unmade is None:
+            return
+        source, found, drawn = self._unmade
+        drawn += ids
+        pairs = list(zip(found, drawn[1:], strict=False))  # the first is the one they follow
+        right = next((n for n, (one, other) in enumerate(pairs) if one != other), len(pairs))
+        if right < len(pairs) or len(pairs) == len(found):
+            self._policy.unmade(source, len(found), right)
+            self._unmade = None
 
     def _looked_up(self, place: Place, most: int) -> tuple[list[int], str]:
         """What follows the next id, by lookup, and what kind of match that is.
@@ -119,9 +134,7 @@ class Drafting:
         """
         if self._lookup is None:
             return [], ""
-        if place.known is not None:
-            found, equal = self._lookup.after([place.known], most)
-        else:
-            found, equal = self._lookup.after([], most + 1)
-            found = found[1:]
-        return found, "repetition" if equal >= LONG else "lookup"
+        guessed = place.known is None
+        known = [] if place.known is None else [place.known]
+        found, equal = self._lookup.after(known, most + guessed)
+        return found[guessed:], "repetition" if equal >= LONG else "lookup"

@@ -8,37 +8,37 @@ from collections.abc import Iterable, Sequence
 
 SHORTEST = 3
 """Ids that must be the same."""
-LONG = 8
-"""So many are more likely a repetition than chance."""
+LONG = 16
+"""So many are more likely a repetition than chance, or the same question about another picture."""
 _LONGEST = 32  # more equal ids make a place no better
 _PLACES = 4  # of the same ids, the latest; they are compared by how many ids before are equal too
 
-NOT_AN_ID = -1
-"""Stands for a row of a picture or sound: it is never matched and never proposed."""
+Held = int | str | bytes
+"""A token's id, or what tells a row of one picture or sound from another; that is not proposed."""
 
 
 class Lookup:
-    """The ids of a conversation so far, with the places of each `SHORTEST` of them in a row."""
+    """The rows of a conversation so far, with the places of each `SHORTEST` ids in a row."""
 
     def __init__(self) -> None:
-        self._ids: list[int] = []
-        self._places: dict[tuple[int, ...], list[int]] = {}
+        self._ids: list[Held] = []
+        self._places: dict[tuple[Held, ...], list[int]] = {}
 
-    def hold(self, ids: Sequence[int]) -> None:
-        """Hold these ids and no others; only what differs from what was held is read."""
+    def hold(self, ids: Sequence[Held]) -> None:
+        """Hold these rows and no others; only what differs from what was held is read."""
         pairs = enumerate(zip(self._ids, ids, strict=False))
         shorter = min(len(self._ids), len(ids))
         same = next((n for n, (one, other) in pairs if one != other), shorter)
         del self._ids[same:]  # their places stay, and are found out by comparing
         self.add(ids[same:])
 
-    def add(self, ids: Iterable[int]) -> None:
-        """Hold more ids."""
+    def add(self, ids: Iterable[Held]) -> None:
+        """Hold more rows."""
         held = self._ids
         for token_id in ids:
             held.append(token_id)
             last = tuple(held[-SHORTEST:])
-            if len(last) == SHORTEST and NOT_AN_ID not in last:
+            if len(last) == SHORTEST and all(isinstance(row, int) for row in last):
                 places = self._places.setdefault(last, [])
                 places.append(len(held))
                 del places[:-_PLACES]
@@ -47,7 +47,7 @@ class Lookup:
         """What may follow the ids that are held and these, at most so many; often nothing.
 
         Returns:
-            The ids, and how many ids before them were the same.
+            The ids, and how many rows before them were the same.
         """
         ids = [*self._ids[-_LONGEST:], *known]
         best, place = 0, 0
@@ -60,15 +60,15 @@ class Lookup:
         while len(found) < most:
             at = place + len(found) - len(self._ids)  # past the end it repeats itself
             follows = self._ids[at] if at < 0 else [*known, *found][at]
-            if follows == NOT_AN_ID:
+            if not isinstance(follows, int):
                 break
             found.append(follows)
         return found, best
 
-    def _equal(self, ids: Sequence[int], at: int) -> int:
-        """How many ids before a place are the last of `ids`."""
+    def _equal(self, ids: Sequence[Held], at: int) -> int:
+        """How many rows before a place are the last of `ids`."""
         before = self._ids[max(0, at - len(ids)) : at]
         equal = 0
-        while equal < len(before) and before[-1 - equal] == ids[-1 - equal] != NOT_AN_ID:
+        while equal < len(before) and before[-1 - equal] == ids[-1 - equal]:
             equal += 1
         return equal

@@ -21,8 +21,12 @@ _PAUSES = (32, 256)  # tokens of the first pause and of the longest
 _TRIALS = (3, 3)  # forwards that are tried at first, and proposals in each
 _LIKELY = 0.6  # after a pause as many are tried as were accepted so often, or one, twice
 _TIMED = 9  # latest times, of which the median counts
-_PLAIN = (6, 3)  # forwards without proposals that are timed at first, and later
-_OUTDATED = 256  # tokens after which these are timed again
+_PLAIN = (6, 4)  # forwards without proposals that are timed at first, and later
+_PLAIN_TIMED = 5  # fewer of these: another program may have slowed the machine since
+_OUTDATED = (32, 256)  # tokens after which they are timed again: where little is gained, and much
+_MUCH = 1.3
+_SURE = 5  # fewer times than these may be the doing of another program
+_OTHER = 1.5  # where all takes so many times as long, or as short, older times say nothing
 _FADES = 0.08  # the weight of the latest proposal
 
 
@@ -40,9 +44,10 @@ class TrackRecord:
         self._seen: list[int] = []
         self._wait = 0
         self._seconds: dict[int, deque[float]] = {}
+        self._plain = 0.0  # those of a forward without proposals, when the last of these was timed
 
-    def learn(self, drafted: int, accepted: int) -> None:
-        """Take what came of a forward with proposals: a place counts if those before it did."""
+    def learn(self, drafted: int, accepted: int, made: bool = True) -> None:
+        """Take what came, or would have come, of proposals: a place counts if those before did."""
         for place in range(min(accepted + 1, drafted)):
             if place == len(self.accepted):
                 self.accepted.append(0.5)
@@ -50,14 +55,22 @@ class TrackRecord:
             weight = max(_FADES, 1 / (self._seen[place] + 2))
             self.accepted[place] += weight * ((place < accepted) - self.accepted[place])
             self._seen[place] += 1
-        self.trials = max(0, self.trials - 1)
+        if made:
+            self.trials = max(0, self.trials - 1)
+        elif accepted == drafted >= LONGEST:  # a pause would only miss more of them
+            self.pause = 0
 
-    def time(self, drafted: int, seconds: float) -> None:
-        """Take how long a forward with so many proposals took."""
+    def time(self, drafted: int, seconds: float, plain: float) -> None:
+        """Take how long a forward with so many proposals took, and one without."""
+        if self._plain and not 1 / _OTHER < plain / self._plain < _OTHER:
+            self._seconds.clear()
+        self._plain = plain
         self._seconds.setdefault(drafted, deque(maxlen=_TIMED)).append(seconds)
 
-    def best(self, plain: float, most: int) -> int:
-        """The number of proposals that gives most tokens a second; 0 if none gains enough.
+    def best(self, plain: float, most: int) -> tuple[float, int]:
+        """The number of proposals that gives most tokens a second, and how many times as many.
+
+        It is 0 if none gains enough.
 
         Args:
             plain: seconds of a forward without proposals.
@@ -66,10 +79,12 @@ class TrackRecord:
         gains = {0: GAIN}
         tokens, chance = 1.0, 1.0
         for count in range(1, most + 1):
-            chance *= self._chance(count - 1)
+            known = self.accepted or [0.5]
+            chance *= known[min(count, len(known)) - 1]
             tokens += chance
             gains[count] = tokens * plain / self._expected(count, plain)
-        return max(gains, key=gains.__getitem__)
+        count = max(gains, key=gains.__getitem__)
+        return gains[count], count
 
     def rest(self) -> None:
         """Propose nothing for some tokens, each time for twice as many, and then probe."""
@@ -80,28 +95,35 @@ class TrackRecord:
         self.tried = max(1, next(unlikely, len(self.accepted)))
         self.trials = 2 if self.tried == 1 else 1
 
+    def works(self, plain: float | None, most: int) -> bool:
+        """Whether it may propose: there is no pause, or it would gain much after all."""
+        if not self.pause or plain is None:
+            return not self.pause
+        # while another program slows all, old times would look better than they are
+        return self.best(min(plain, self._plain or plain), most)[0] > _MUCH
+
     def work(self) -> None:
         """It pays again: the next pause is a short one."""
-        self._wait = 0
+        self._wait = self.pause = 0
 
-    def wake(self) -> None:
-        """After a pause: what is seen now counts more than what was seen before it."""
-        self._seen = [0] * len(self._seen)
-
-    def _chance(self, place: int) -> float:
-        if place < len(self.accepted):
-            return self.accepted[place]
-        return self.accepted[-1] if self.accepted else 0.5
+    def wait(self, tokens: int) -> None:
+        """So many tokens of a pause are over; what is seen after it counts more than before."""
+        if self.pause and tokens >= self.pause:
+            self._seen = [0] * len(self._seen)
+        self.pause = max(0, self.pause - tokens)
 
     def _expected(self, count: int, plain: float) -> float:
         """Seconds of a forward with so many proposals, on the line between those that were."""
-        known = {0: plain} | {n: statistics.median(t) for n, t in sorted(self._seconds.items())}
-        if count in known:
-            return known[count]
-        below = max(n for n in known if n < count)
-        above = min((n for n in known if n > count), default=None)
+        times = {n: t for n, t in self._seconds.items() if len(t) >= _SURE} or self._seconds
+        # where nothing else slows the machine any more, these are faster too
+        scale = min(1.0, plain / self._plain) if self._plain else 1.0
+        known = {0: plain}
+        for n in times:  # more proposals take no less
+            known[n] = scale * min(statistics.median(t) for m, t in times.items() if m >= n)
+        below = max(n for n in known if n <= count)
+        above = min((n for n in known if n >= count), default=None)
         if above is not None:
-            slope = (known[above] - known[below]) / (above - below)
+            slope = (known[above] - known[below]) / max(1, above - below)
         else:  # waiting for any takes about as long as one more
             slope = (known[below] - plain) / (below + 1)
         return known[below] + max(0.0, slope) * (count - below)
@@ -111,23 +133,44 @@ class Policy:
     """Chooses for all conversations with a model; times are those of this machine.
 
     Args:
-        names: who may propose, the first that has something first.
+        names: who may propose; of equal ones the first.
     """
 
     def __init__(self, names: Sequence[str]) -> None:
         self.sources = {name: TrackRecord() for name in names}
-        self._plain: deque[float] = deque(maxlen=_TIMED)
+        self._plain: deque[float] = deque(maxlen=_PLAIN_TIMED)
         self._untimed = 0  # tokens since forwards without proposals were timed
         self._to_time = 0
+        self._fresh = 0  # forwards without proposals that were timed since the last with some
 
     def choose(self, offered: Sequence[str], most: int) -> tuple[str, int] | None:
         """Who proposes next, of those who have something, and how much; None for nobody."""
-        if self._to_time:
+        most, plain = min(most, LONGEST), self._typical
+        able = [n for n, s in self.sources.items() if n in offered and s.works(plain, most)]
+        if self._to_time or most < 1 or not able:
             return None
-        for name in self.sources:
-            if name in offered and (count := self._count(self.sources[name], min(most, LONGEST))):
-                return name, count
-        return None
+        if tried := [name for name in able if self.sources[name].trials]:
+            return tried[0], min(self.sources[tried[0]].tried, most)
+        if plain is None:
+            self._to_time = _PLAIN[0]
+            return None
+        gains = {name: self.sources[name].best(plain, most) for name in able}
+        name = max(gains, key=lambda one: gains[one])
+        gain, count = gains[name]
+        if count and self._untimed > _OUTDATED[gain > _MUCH]:
+            self._to_time = _PLAIN[1]
+            return None
+        for one, (_, proposals) in gains.items():
+            if proposals:
+                self.sources[one].work()
+            # the end of the reply leaves too little room to judge, and old times may mislead
+            elif most == LONGEST and self._fresh >= _SURE:
+                self.sources[one].rest()
+        return (name, count) if count else None
+
+    def unmade(self, name: str, proposals: int, right: int) -> None:
+        """Take how many of the first proposals would have been accepted, if they had been made."""
+        self.sources[name].learn(proposals, right, made=False)
 
     def observe(
         self, name: str | None, drafted: int, accepted: int, seconds: float, before: Forward | None
@@ -143,41 +186,24 @@ class Policy:
         """
         given = accepted + 1
         for source in self.sources.values():
-            if source.pause:
-                source.pause = max(0, source.pause - given)
-                if not source.pause:
-                    source.wake()
+            source.wait(given)
         self._untimed += given
         if name is not None and drafted:
             self.sources[name].learn(drafted, accepted)
+            self._fresh = 0
         # Without proposals a token is computed while the one before is handled: the first forward
         # after such ones waits for one more, and the first of them for none.
         if before == "plain" and not drafted:
             self._plain.append(seconds)
-            self._untimed = 0
+            self._untimed, self._fresh = 0, self._fresh + 1
         elif before is not None and drafted and name is not None:
-            plain = 0.0 if before == "wide" else self._typical
-            if plain is not None:
-                self.sources[name].time(drafted, max(seconds - plain, 1e-9))
+            plain = self._typical or 0.0
+            alone = seconds - plain * (before == "plain")
+            if plain or before == "wide":
+                self.sources[name].time(drafted, max(alone, 1e-9), plain)
         if not drafted:
             self._to_time = max(0, self._to_time - 1)
 
     @property
     def _typical(self) -> float | None:
         return statistics.median(self._plain) if self._plain else None
-
-    def _count(self, source: TrackRecord, most: int) -> int:
-        if source.pause or most < 1:
-            return 0
-        if source.trials:
-            return min(source.tried, most)
-        plain = self._typical
-        if plain is None or self._untimed > _OUTDATED:
-            self._to_time = _PLAIN[plain is not None]
-            return 0
-        count = source.best(plain, most)
-        if count:
-            source.work()
-        elif most == LONGEST:  # else the end of the reply leaves too little room to judge
-            source.rest()
-        return count

@@ -26,13 +26,7 @@ def load_noted(
 ) -> tuple[Gemma4, list[str]]:
     """Load a model, and return what it warned of; errors are those of `load`.
 
-    Args:
-        model: as for `load`; so are the others.
-        force: see `model`.
-        hosts: see `model`.
-        progress: see `model`.
-        drafter: see `model`.
-        draft: see `model`.
+    The arguments are those of `load`.
     """
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("ignore")
@@ -43,12 +37,15 @@ def load_noted(
     return loaded, [str(warning.message) for warning in caught]
 
 
-def load_as_asked(command: Load) -> tuple[Gemma4, list[str]]:
-    """Load what a command asks for; returns and errors are those of `load_noted`."""
+def load_as_asked(
+    command: Load, progress: Callable[[str, int, int], object]
+) -> tuple[Gemma4, list[str]]:
+    """Load what a command asks for; the rest is as in `load_noted`."""
     return load_noted(
         command.model,
         command.force,
         command.hosts,
+        progress,
         drafter=command.drafter,
         draft=command.draft,
     )

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ..cluster.hosts import HOST_CODES as HOST_CODES
+from ..cluster.hosts import Sending as Sending
 from ..errors import Gemma4Error
 from ..events import Event
 
@@ -173,7 +174,7 @@ class Closed:
 
 
 WorkerEvent = (
-    Loaded | ImageAdded | Noted | Rereading | Reading | Hearing | FellBehind | Figures
+    Loaded | Sending | ImageAdded | Noted | Rereading | Reading | Hearing | FellBehind | Figures
     | Failed | Crashed | Finished | Idle | Closed
 )  # fmt: skip
 

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import exchange_adapter
+from ..cluster.hosts import Sending
 from ..errors import Gemma4Error
 from ..events import Event
 from ..generation.prefill_decode import CHUNK
@@ -28,7 +29,7 @@ from ..session.transcriber import heard
 from . import commands
 from .loading import free_memory, load_as_asked
 from .past import MediaCache, turns_of
-from .reports import Figures, ImageAdded, Loaded, Noted, Reading, Rereading, WorkerEvent
+from .reports import Failed, Figures, ImageAdded, Loaded, Noted, Reading, Rereading, WorkerEvent
 
 Reporting = Generator[Event | WorkerEvent | None]
 """Work in steps that yields what there is to report, or None."""
@@ -77,14 +78,14 @@ class Slots:
 
     Args:
         urgent: whether somebody speaks, or waits for a spoken reply, besides a conversation.
-        lost: called, from a thread, when a computer with layers of the model is lost.
+        report: called, perhaps from a thread, with what happens to the model itself.
     """
 
     def __init__(
-        self, urgent: Callable[[str], bool], lost: Callable[[Gemma4Error], object]
+        self, urgent: Callable[[str], bool], report: Callable[[WorkerEvent], object]
     ) -> None:
         self._urgent = urgent
-        self._lost = lost
+        self._report = report
         self._model: Gemma4 | None = None
         self._slots: dict[str, Slot] = {}
         self._media = MediaCache()
@@ -107,7 +108,7 @@ class Slots:
         if kept is None or not exchange_adapter(kept, command.model):
             kept = None
             free_memory()
-            kept, notes = load_as_asked(command)
+            kept, notes = load_as_asked(command, lambda *sent: self._report(Sending(*sent)))
         self._model = kept
         self._limit, self._drawn, self._beside = command.slots, None, beside
         for note in notes:
@@ -125,6 +126,9 @@ class Slots:
             config.audio_config is not None,
             config.image_tokens,
         )
+
+    def _lost(self, error: Gemma4Error) -> None:
+        self._report(Failed.of(error))
 
     def work(self, command: commands.InConversation, cancelled: Callable[[], bool]) -> Reporting:
         """Carry out a command to a conversation.
@@ -334,6 +338,7 @@ class Slots:
         if slot is not None and keep:
             slot.kept = True
             slot.session.discard()
+            slot.waits = slot.session.unread > CHUNK  # who asked for it has left
             self._slots[conversation] = slot  # behind all that were closed before
         elif slot is not None and not slot.parked:
             self._park(slot)

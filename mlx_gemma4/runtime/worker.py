@@ -114,7 +114,7 @@ class Worker(Client):
         try:
             from .slots import Slots
 
-            self._slots = Slots(self._scheduler.urgent, self._report_lost)
+            self._slots = Slots(self._scheduler.urgent, self._report_event)
             self._work()
             self._scheduler.close()
             self._slots.close()
@@ -123,8 +123,8 @@ class Worker(Client):
         _owner.release()
         self._end()
 
-    def _report_lost(self, error: Gemma4Error) -> None:
-        self._report(Report(None, Failed.of(error)))
+    def _report_event(self, event: WorkerEvent) -> None:
+        self._report(Report(None, event))
 
     def _work(self) -> None:
         rested = False  # whether `Idle` was reported since the last step

@@ -121,6 +121,7 @@ class Router:
 
     def __init__(self, hosts: Sequence[EngineHost]) -> None:
         self.hosts = hosts
+        self._closing = False
         self._placement = Placement(hosts)
         self._answers: Counter[int] = Counter()
         self._client = httpx2.AsyncClient(timeout=None, trust_env=False)
@@ -135,14 +136,19 @@ class Router:
         try:
             answer = await self._client.get(f"{host.url}/health", timeout=FROZEN)
             known = answer.json()
-            host.state = known.get("cause") or known.get("status") or "unknown"
+            state = known.get("cause") or known.get("status") or "unknown"
         except (ValueError, AttributeError):
-            host.state = "its server answers something else"
+            state = "its server answers something else"
         except httpx2.TransportError as error:
             self.leave(host, f"{type(error).__name__}: {error}")
+            return
+        if state != host.state and state not in ("ok", "loading"):
+            log.error("%s cannot answer: %s", host.name, state)
+        host.state = state
 
     async def close(self) -> None:
-        """Close all connections."""
+        """Close all connections; the computers may end now."""
+        self._closing = True
         await self._client.aclose()
 
     def answered(self, status: int) -> None:
@@ -230,7 +236,8 @@ class Router:
         """A computer is not asked any more."""
         if not host.gone:
             host.gone = cause
-            log.error("%s is lost: %s", host.name, cause)
+            if not self._closing:
+                log.error("%s is lost: %s", host.name, cause)
 
     async def _ask(self, host: EngineHost, request: Request, content: bytes) -> Response:
         headers = [(n, v) for n, v in request.headers.items() if n not in _NOT_FORWARDED]

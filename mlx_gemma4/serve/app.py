@@ -15,6 +15,7 @@ from .dialect_routes import DialectRoutes
 from .engine import Engine
 from .errors import ApiError
 from .guard import Doors, Guard, TimedProtocol
+from .openapi import openapi
 from .page import page
 from .realtime.connection import RealtimeRoute
 from .routes import ClientLeftError, Routes, failed
@@ -46,6 +47,7 @@ def make_app(engine: Engine, doors: Doors | None = None) -> ASGIApp:
         routes=[
             Route("/health", routes.health),
             Route("/metrics", routes.metrics),
+            Route("/openapi.json", openapi),
             Route("/v1/models", routes.models),
             Route("/v1/models/{name:path}", routes.model),
             Route("/v1/chat/completions", routes.chat_completions, methods=["POST"]),

@@ -104,7 +104,8 @@ def _tool(tool: Any, param: str) -> Schema | None:
         return None
     if kind != "function":
         raise fields.wrong(f"{param}.type", "must be function")
-    return fields.tool(tool.get("name"), tool.get("description"), tool.get("parameters"), param)
+    given = (tool.get("name"), tool.get("description"), tool.get("parameters"))
+    return fields.tool(*given, tool.get("strict"), param)
 
 
 def _turn(item: Any, param: str) -> RequestTurn:
@@ -119,7 +120,7 @@ def _turn(item: Any, param: str) -> RequestTurn:
         parts = fields.content(item.get("output"), f"{param}.output", _part)
         return RequestTurn("user", (AddToolResult(call_id, fields.result(parts)),))
     if kind == "reasoning":
-        return RequestTurn("model", _thought(item))
+        return RequestTurn("model", _thought(item, param))
     if kind != "message":
         raise fields.wrong(
             f"{param}.type", "must be message, function_call, function_call_output or reasoning"
@@ -131,8 +132,9 @@ def _turn(item: Any, param: str) -> RequestTurn:
     return RequestTurn(fields.ROLES[role], parts)
 
 
-def _thought(item: Mapping[str, Any]) -> tuple[RequestPart, ...]:
-    pieces = item.get("content") or item.get("summary") or []
+def _thought(item: Mapping[str, Any], param: str) -> tuple[RequestPart, ...]:
+    content = fields.get(item, "content", list, f"{param}.")
+    pieces = content or fields.get(item, "summary", list, f"{param}.") or []
     texts = [one.get("text") for one in pieces if isinstance(one, dict)]
     thought = "\n".join(text for text in texts if isinstance(text, str))
     return (Thought(thought),) if thought else ()

@@ -1,7 +1,8 @@
 """A whole run: model and lines in, a folder with an adapter out.
 
 adapters.safetensors, adapter_config.json   the adapter, when all is done
-log.jsonl                                   a line for each step
+log.jsonl, loss.png                         a line for each step; the same as a picture
+replay.jsonl                                what `--replay auto` drew
 training.safetensors                        until then: what --resume needs
 """
 
@@ -10,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ..chat.tokenizer import Tokenizer
 from ..checkpoint import adapters
@@ -18,13 +19,15 @@ from ..checkpoint.adapters import Adapter
 from ..errors import Gemma4Error
 from ..hub import disk
 from ..model.gemma4 import Gemma4
-from . import lora, state
+from . import lora, plot, state
 from .data import Data, Writer, check
 from .schedule import TuneSettings
 from .sources import Line, lines_of
 from .state import Run
 from .train import Trainer, TrainingStep
 
+Form = Literal["own", "peft"]
+"""What reads an adapter: this program, mlx-vlm and mlx-lm, or PEFT for transformers."""
 LOG = "log.jsonl"
 SAVE_EVERY = 10
 """Steps between two states on the disk."""
@@ -67,35 +70,42 @@ class TuningJob:
     ) -> None:
         config = model.config
         self.model, self.settings, self.lines = model, settings, lines
-        self._name = name
+        self._name, self._image_tokens = name, image_tokens
         longest = min(longest or 2**31, config.text_config.max_position_embeddings)
         tokenizer = Tokenizer.from_folder(model.folder)
         self._writer = Writer(config, tokenizer, image_tokens or config.image_tokens, longest)
         self.sets: dict[str, Data] = {}
-        digest = state.digest(lines.data, lines.replay)
-        self._run = Run(settings, f"{name} {image_tokens or ''}".strip(), digest)
 
     def check(self, report: Callable[[str, int, int], None]) -> None:
-        """Read every line once.
+        """Read every line once, but those of sets that were read.
 
         Raises:
             Gemma4Error: lines cannot be used.
         """
         for name, lines in self.lines.named().items():
+            if name in self.sets:
+                continue
             for done, data in check(lines, self._writer):
                 self.sets[name] = data
                 report(name, done, len(lines))
 
     def train(
-        self, folder: Path, recompute: bool, together: int, resume: bool = False
+        self,
+        folder: Path,
+        recompute: bool,
+        together: int,
+        resume: bool = False,
+        form: Form = "own",
     ) -> Iterator[TrainingStep]:
-        """Train, and write the adapter at the end; arguments as of `Trainer`.
+        """Train, and write adapter and plot at the end; other arguments as of `Trainer`.
 
         Raises:
             Gemma4Error: the folder has another run, the disk is full, or a loss is not finite.
         """
-        settings = self.settings
-        began = state.load(folder, self._run) if resume else None
+        settings, lines = self.settings, self.lines
+        named = f"{self._name} {self._image_tokens or ''}".strip()
+        run = Run(settings, named, state.digest(lines.data, lines.replay))
+        began = state.load(folder, run) if resume else None
         if began is None:
             refuse_old(folder)
         lora.add(
@@ -125,9 +135,13 @@ class TuningJob:
             for step in trainer.run(began.step if began else 0):
                 _log(folder / LOG, step)
                 if step.number % SAVE_EVERY == 0 and step.number < step.steps:
-                    state.save(folder, trainer.state(step.number), self._run)
+                    state.save(folder, trainer.state(step.number), run)
                 yield step
-            adapters.write(self.adapter(), folder)
+            if form == "peft":
+                adapters.write_peft(self.adapter(), folder, self._name)
+            else:
+                adapters.write(self.adapter(), folder)
+            plot.write(folder / LOG)
             (folder / state.FILE).unlink(missing_ok=True)
 
     @property

@@ -72,7 +72,8 @@ def lines_of(source: Path, transcribe: str) -> list[Line]:
 
 def _json_lines(path: Path) -> list[Line]:
     result = []
-    for number, text in enumerate(path.read_text("utf-8-sig").splitlines(), 1):
+    # not splitlines: text in JSON may hold other separators of lines as they are
+    for number, text in enumerate(path.read_text("utf-8-sig").split("\n"), 1):
         if text.strip():
             place = f"{path.name}, line {number}"
             result.append(Line(place, path.parent, _object(text, place)))

@@ -69,12 +69,8 @@ def save(folder: Path, state: State, run: Run) -> None:
         making.replace(folder / FILE)
 
 
-def load(folder: Path, run: Run) -> State:
-    """Read the state of a run.
-
-    Raises:
-        Gemma4Error: there is none, or it is of another run; what differs is named.
-    """
+def need(folder: Path) -> Path:
+    """Return the file of a folder that has one; else raise Gemma4Error."""
     path = folder / FILE
     if not path.is_file():
         raise Gemma4Error(
@@ -83,6 +79,16 @@ def load(folder: Path, run: Run) -> State:
             f"{folder} has no {FILE}: no step was saved there, or the run ended.",
             "Start without --resume.",
         )
+    return path
+
+
+def load(folder: Path, run: Run) -> State:
+    """Read the state of a run.
+
+    Raises:
+        Gemma4Error: there is none, or it is of another run; what differs is named.
+    """
+    path = need(folder)
     try:
         loaded = cast(_Loaded, mx.load(str(path), return_metadata=True))
     except (RuntimeError, ValueError) as error:

@@ -3,13 +3,18 @@
 import re
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
 from app.conversation.attachments import Ready
+from app.screens.facts import status
 from app.settings import DEFAULTS
+from app.workspace import Workspace
 from mlx_gemma4.events import ContextLow, Dropped, Event, Heard, Moved, Thought, Token
 from mlx_gemma4.runtime import commands as do
+from mlx_gemma4.runtime.reports import Report, Sending
 from tests.app.table import SECOND, Make, Recorder, Silent
 
 LARGE = replace(DEFAULTS, model="google/gemma-4-12B-it")
@@ -29,6 +34,16 @@ def test_a_question_is_answered_and_both_are_on_the_disk(table: Make) -> None:
     assert answer.facts.startswith("3 tokens · ")
     assert one.talk.usage.used > 0 and one.talk.usage.speed > 0
     assert one.again() == [question, answer]
+
+
+def test_while_layers_are_sent_the_line_on_top_shows_how_far(table: Make) -> None:
+    one = table()
+    place = cast(Workspace, SimpleNamespace(conversation=one.talk, machine=None, job=None))
+    assert status(place, False).state == "loading the model"
+    one.talk.fold([Report(None, Sending("mac2.local", 41, 100))])
+    assert status(place, False).state == "sending to mac2.local, 41 %"
+    one.settle()
+    assert status(place, False).state == "ready"
 
 
 def test_sending_nothing_asks_nothing(table: Make) -> None:

@@ -17,6 +17,8 @@ hello = facts.gather().json()
 line.announce()
 if kind == "version":
     hello[sys.argv[2]] = "0.0.1"
+if kind == "less":
+    del hello["speed"]
 line.send("hello", hello)
 while (message := line.receive()) is not None:
     if message[0] == "listen":

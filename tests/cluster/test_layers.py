@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-import shlex
-import sys
+import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -33,24 +32,13 @@ IDS = np.arange(20, 60)
 def send(folder: str, own: str, keep: bool, cache: str) -> dict[str, Any]:
     """In a leader: what was sent, and whether the logits are those of one process."""
     os.environ["XDG_CACHE_HOME"] = cache
-    command = None
-    if own:
-        command = shlex.join([sys.executable, "-P", "-c", WORKER, own])
-    hosts = Hosts(("local",), keep=keep, command=command, patience=120)
+    hosts = Hosts(("local",), keep=keep, folder=own or None, patience=120)
     sent: list[tuple[str, int, int]] = []
     model = mlx_gemma4.load(folder, hosts=hosts, progress=lambda *step: sent.append(step))
     alone = load_folder(folder)
     same = np.array(model.forward(IDS)).tobytes() == np.array(alone.forward(IDS)).tobytes()
     kept = sorted(path.name for path in Path(cache).rglob("*.safetensors"))
     return {"sent": sent, "same": same, "kept": kept}
-
-
-WORKER = """
-import sys
-from pathlib import Path
-from mlx_gemma4.cluster.worker import serve
-serve(Path(sys.argv[1]), False)
-"""
 
 
 def test_a_worker_without_any_file_loads_from_the_leader(
@@ -84,6 +72,54 @@ def test_layers_that_are_kept_are_not_sent_again_and_those_that_are_lost_are(
     assert not set(other["kept"]) & set(first["kept"])
 
 
+def cut_off(folder: str, cache: str, who: str) -> dict[str, Any]:
+    """In a leader: it, or its worker, is killed when the first layer is kept; why loading ended."""
+    os.environ["XDG_CACHE_HOME"] = cache
+
+    def sent(host: str, done: int, total: int) -> None:
+        if not done:
+            return
+        while not any(Path(cache).rglob("*.safetensors")):
+            time.sleep(0.01)
+        children = Path(f"/proc/{os.getpid()}/task").glob("*/children")
+        workers = [int(pid) for path in children for pid in path.read_text().split()]
+        for pid in workers if who == "worker" else [os.getpid()]:
+            os.kill(pid, signal.SIGKILL)
+
+    try:
+        mlx_gemma4.load(folder, hosts=Hosts(("local",), keep=True, patience=120), progress=sent)
+    except Gemma4Error as error:
+        return {"code": error.code}
+    return {}
+
+
+@pytest.mark.parametrize("who", ["worker", "leader"])
+def test_after_a_cut_in_the_middle_of_sending_only_the_rest_is_sent(
+    who: str, folders: dict[str, str], tmp_path: Path
+) -> None:
+    folder = folders["tiny fp32"]
+    if who == "worker":
+        assert lead(MODULE, "cut_off", folder, str(tmp_path), who) == {"code": "host_lost"}
+    else:
+        with pytest.raises(AssertionError):
+            lead(MODULE, "cut_off", folder, str(tmp_path), who)
+    kept = len([*tmp_path.rglob("*.safetensors")])
+    assert 0 < kept < 3
+    again = lead(MODULE, "send", folder, "", True, str(tmp_path))
+    assert again["same"] and len(again["kept"]) == 3
+    assert len(again["sent"]) == 3 - kept + 1
+
+
+def test_what_a_killed_worker_had_begun_to_write_is_removed_in_time(tmp_path: Path) -> None:
+    begun = tmp_path / f"new-{'0' * 16}.safetensors"
+    begun.write_bytes(b"half")
+    layers.KeptLayers(None, tmp_path)
+    assert begun.exists()  # another worker may be writing it
+    os.utime(begun, (0, 0))
+    layers.KeptLayers(None, tmp_path)
+    assert not begun.exists()
+
+
 def test_layers_of_the_workers_own_folder_are_read_there(
     folders: dict[str, str], tmp_path: Path
 ) -> None:
@@ -115,6 +151,29 @@ def test_a_kept_layer_that_was_changed_is_refused(tmp_path: Path) -> None:
     assert kept.digests(range(0)) == ["0" * 64]
     with pytest.raises(Gemma4Error, match="A kept layer was changed"):
         kept.read("0" * 64, range(0))
+
+
+def missing(folder: str, own: str) -> dict[str, Any]:
+    """In a leader: the error where a worker is to read a folder that it has not."""
+    try:
+        mlx_gemma4.load(folder, hosts=Hosts(("local",), folder=own, patience=120))
+    except Gemma4Error as error:
+        return {"code": error.code, "cause": error.cause}
+    return {}
+
+
+def test_a_folder_that_a_worker_has_not_is_named(folders: dict[str, str], tmp_path: Path) -> None:
+    own = str(tmp_path / "none")
+    result = lead(MODULE, "missing", folders["tiny 4bit"], own)
+    assert result["cause"].startswith("On local: ") and own in result["cause"]
+
+
+def test_layers_that_cannot_be_kept_are_an_error_with_the_place(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    kept = layers.KeptLayers(None, tmp_path / "file")
+    with pytest.raises(Gemma4Error, match="The layers cannot be kept") as caught:
+        kept.add("0" * 64, {"layer_scalar": mx.ones(1)})
+    assert str(tmp_path / "file") in caught.value.cause
 
 
 def large_config() -> Config:

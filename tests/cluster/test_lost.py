@@ -18,7 +18,7 @@ from mlx_gemma4.cluster.leader import LeadingModel
 from mlx_gemma4.errors import Gemma4Error
 from mlx_gemma4.events import Token
 from mlx_gemma4.runtime import commands
-from mlx_gemma4.runtime.reports import Crashed, Failed
+from mlx_gemma4.runtime.reports import Crashed, Failed, Loaded, Sending
 from mlx_gemma4.runtime.subprocess_worker import SubprocessWorker
 from mlx_gemma4.session.session import Session
 from tests.cluster.processes import lead
@@ -136,7 +136,11 @@ def test_workers_end_with_a_leader_that_is_killed(folders: dict[str, str]) -> No
 def test_the_program_gets_one_report_and_goes_on_after_a_restart(folders: dict[str, str]) -> None:
     folder = folders["tiny fp32"]
     with SubprocessWorker(hosts=Hosts(("local",), patience=120)) as worker:
-        done(worker, commands.Load(folder))
+        worker.send(commands.Load(folder))
+        sending = first(worker, Sending).event
+        assert isinstance(sending, Sending)
+        assert (sending.host, sending.done) == ("local", 0) and sending.total > 50_000
+        first(worker, Loaded)
         done(worker, commands.Open())
         done(worker, commands.AddText("hello"))
         worker.send(commands.Reply(3000, 1.0, seed=1))

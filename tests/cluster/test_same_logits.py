@@ -79,6 +79,17 @@ def rewind(model: Gemma4) -> Logits:
     return logits + feed(model, model.embed(ids(6, 2)), cache, 1)
 
 
+def proposals(model: Gemma4) -> Logits:
+    """Several rows at once, of which some are taken back, as speculation does."""
+    cache = model.make_cache()
+    logits = feed(model, model.embed(ids(40)), cache, 20)
+    for number, kept in enumerate((5, 0, 3)):
+        before = cache.offset
+        logits += feed(model, model.embed(ids(5, 30 + number)), cache, 8)
+        cache.rewind_to(before + kept)
+    return logits + feed(model, model.embed(ids(2, 40)), cache, 1)
+
+
 def far_mark(model: Gemma4) -> Logits:
     cache = model.make_cache(slack=16)
     logits = feed(model, model.embed(ids(40)), cache, 20)
@@ -116,6 +127,7 @@ CASES: tuple[Callable[[Gemma4], Logits], ...] = (
     quantized_rows,
     live_hearing,
     rewind,
+    proposals,
     far_mark,
     two_conversations,
     refilled,

@@ -193,6 +193,8 @@ def cut_in_the_middle(hub: Hub) -> None:
         ("unreachable", "The Hub cannot be reached"),
         ("token", "401"),
         ("refused token", "The token is refused (status 401"),
+        ("letters in the token", "The token cannot be sent"),
+        ("sign-in page", "What answers is not the Hub"),
         ("missing", "404"),
         ("gated", "Accept them at"),
         ("offline", "HF_HUB_OFFLINE is set"),
@@ -216,6 +218,10 @@ def test_what_can_go_wrong_is_one_error_and_leaves_nothing_half_made(
             published.token = "hf_right"
             if fault == "refused token":
                 monkeypatch.setenv("HF_TOKEN", "hf_wrong")
+        case "letters in the token":
+            monkeypatch.setenv("HF_TOKEN", "hf_t\u00f6ken")
+        case "sign-in page":
+            published.portal = "/api/"
         case "missing":
             del published.files[NAME]
         case "gated":
@@ -311,3 +317,23 @@ def test_a_folder_that_convert_made_is_found_by_its_name(
     monkeypatch.chdir(tmp_path)
     assert cli.main(["convert", NAME, "--low-disk", "--recipe", "6bit"]) == 0
     assert catalog.resolve(NAME) == tmp_path / "gemma-4-12B-it-6bit"
+
+
+def test_a_drafter_comes_too_and_is_found_by_the_model(
+    published: Hub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    drafter = f"{NAME}-assistant"
+    files = (TINY.parent / "tiny-drafter").iterdir()
+    published.files[drafter] = {path.name: path.read_bytes() for path in files}
+    assert run("--yes") == 0
+    assert f"gemma4 get {drafter}" in capsys.readouterr().err
+    assert run(drafter, "--yes") == 0
+    out, told = capsys.readouterr()
+    folder = Path(out.strip())
+    assert folder == installed.folder() / "gemma-4-12B-it-assistant-8bit"
+    assert f"gemma4 bench --draft --model {NAME}" in told and "conversation" not in told
+    assert catalog.drafter_of(catalog.known(NAME)) == folder
+    assert catalog.default() == NAME  # a drafter is no model
+    assert g4.load(NAME, draft=4).drafter is not None
+    assert run("--yes") == 0
+    assert "assistant" not in capsys.readouterr().err

@@ -251,3 +251,71 @@ def test_a_name_that_cannot_be_installed_is_refused(lora_folder: Path, home: Pat
     for name in ("mine", "../mine", "", "a:b"):
         with pytest.raises(Gemma4Error, match="cannot be installed"):
             installed_adapters.install(lora_folder, name)
+
+
+OTHERS = {  # a path in the module tree -> how other programs name it
+    "mlx-lm, text alone": lambda path: path.removeprefix("language_model."),
+    "PEFT": lambda path: path.replace(
+        "language_model.model.", "base_model.model.model.language_model.", 1
+    ),
+    "PEFT, text alone": lambda path: path.replace("language_model.", "base_model.model.", 1),
+    "PEFT, before 2026": lambda path: f"base_model.model.{path}",
+}
+
+
+@pytest.mark.parametrize("form", OTHERS)
+def test_an_adapter_of_another_program_changes_what_ours_does(
+    folder: Path, tmp_path: Path, form: str
+) -> None:
+    adapter = made(load_folder(folder), embedders=False)
+    ours = load_folder(folder)
+    adapted.attach(ours, adapter)
+    settings: dict[str, object] = {"peft_type": "LORA", "r": 4, "lora_alpha": 8, "bias": "none"}
+    weights, tensors = "adapter_model.safetensors", {}
+    for name, tensor in adapter.tensors.items():
+        path, _, leaf = name.rpartition(".")
+        if form.startswith("PEFT"):
+            path, tensor = f"{OTHERS[form](path)}.{leaf[:-1]}{leaf[-1].upper()}", tensor.T
+            tensors[f"{path}.weight"] = mx.contiguous(tensor)
+        else:
+            tensors[f"{OTHERS[form](path)}.{leaf}"] = tensor
+    if not form.startswith("PEFT"):
+        weights = "adapters.safetensors"
+        parameters = {"rank": 4, "scale": 2.0, "dropout": 0.0, "keys": ["self_attn.q_proj"]}
+        settings = {"fine_tune_type": "lora", "num_layers": 8, "lora_parameters": parameters}
+    mx.save_safetensors(str(tmp_path / weights), tensors)
+    (tmp_path / "adapter_config.json").write_text(json.dumps(settings))
+    assert np.array_equal(logits(mlx_gemma4.load(folder, tmp_path)), logits(ours))
+
+
+def test_the_older_form_of_mlx_vlm_is_read(folder: Path, tmp_path: Path) -> None:
+    adapter = made(load_folder(folder), embedders=False)
+    ours = load_folder(folder)
+    adapted.attach(ours, adapter)
+    tensors = {
+        name.replace(".lora_a", ".A").replace(".lora_b", ".B"): tensor
+        for name, tensor in adapter.tensors.items()
+    }
+    mx.save_safetensors(str(tmp_path / "adapters.safetensors"), tensors)
+    (tmp_path / "adapter_config.json").write_text('{"rank": 4, "alpha": 8.0, "dropout": 0.0}')
+    assert np.array_equal(logits(mlx_gemma4.load(folder, tmp_path)), logits(ours))
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"alpha_pattern": {"q_proj": 4}},
+        {"rank_pattern": {"q_proj": 4}},
+        {"modules_to_save": ["embed_tokens"]},
+        {"init_lora_weights": "pissa"},
+    ],
+)
+def test_what_peft_does_beside_the_sum_is_refused_and_not_left_out(
+    folder: Path, tmp_path: Path, setting: dict[str, object]
+) -> None:
+    adapters.write_peft(made(load_folder(folder)), tmp_path, "a/model")
+    config = tmp_path / "adapter_config.json"
+    assert adapters.read(tmp_path).scale == 2.0
+    config.write_text(json.dumps(json.loads(config.read_text()) | setting))
+    with pytest.raises(Gemma4Error, match=next(iter(setting))):
+        adapters.read(tmp_path)

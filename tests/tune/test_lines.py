@@ -181,6 +181,16 @@ def test_a_line_that_cannot_be_used_is_named_with_its_cause(
     assert caught.value.remedy
 
 
+def test_text_may_hold_other_separators_of_lines(
+    media: Path, read: Callable[..., Data], tokenizer: Tokenizer
+) -> None:
+    said = ANSWER | {"content": "yes\u2028yes\x85yes"}
+    path = media / "data.jsonl"
+    line = json.dumps({"messages": [ASK, said]}, ensure_ascii=False)
+    path.write_bytes(f"\ufeff{line}\r\n\r\n{line}".encode())
+    assert len(read(path)) == 2
+
+
 def test_all_lines_that_cannot_be_used_are_named_at_once(
     media: Path, read: Callable[..., Data]
 ) -> None:

@@ -176,7 +176,7 @@ def test_a_loss_that_is_not_finite_names_the_line(
 ) -> None:
     own = arguments(data, folder, tmp_path / "adapter")
     own[own.index("--rate") + 1] = "1e8"
-    assert "lines.jsonl, line" in failing(*own, "--scale", "1e30")
+    assert "lines.jsonl, line" in failing(*own, "--scale", "1e8")
 
 
 def test_a_folder_that_is_in_use_is_left_alone(

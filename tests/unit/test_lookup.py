@@ -1,7 +1,7 @@
-from mlx_gemma4.generation.lookup import NOT_AN_ID, Lookup
+from mlx_gemma4.generation.lookup import Held, Lookup
 
 
-def held(ids: list[int]) -> Lookup:
+def held(ids: list[Held]) -> Lookup:
     lookup = Lookup()
     lookup.hold(ids)
     return lookup
@@ -31,7 +31,7 @@ def test_a_repetition_goes_on_past_the_end() -> None:
 
 
 def test_rows_of_pictures_and_sound_are_neither_matched_nor_proposed() -> None:
-    picture = [NOT_AN_ID] * 4
+    picture = ["picture"] * 4
     assert held([*picture, 1, 2, *picture]).after([], 3)[0] == []
     assert held([1, 2, 3, 4, *picture, 1, 2, 3]).after([], 3)[0] == [4]
 

@@ -13,7 +13,7 @@ class Machine:
     def __init__(self, chance: float, draft: float, row: float = 0.1, noise: float = 0.0) -> None:
         """A forward takes 1 second and `row` for each row more; a draft takes `draft`."""
         self.chance, self.draft, self.row, self.noise = chance, draft, row, noise
-        self.now, self.given = 0.0, 0
+        self.now, self.given, self.load = 0.0, 0, 1.0
         self.rng = np.random.default_rng(0)
         self.policy = Policy(["drafter"])
         self.counts: list[int] = []
@@ -29,10 +29,10 @@ class Machine:
             while accepted < count and self.rng.random() < self.chance:
                 accepted += 1
             seconds = 1 + count * (self.row + self.draft)
-            seconds *= 1 + self.noise * self.rng.standard_normal()
+            seconds *= self.load * (1 + self.noise * self.rng.standard_normal())
             self.now += seconds
             # a plain forward is under way while the one before it is handled
-            seen = seconds + (before == "plain") - (count == 0)
+            seen = seconds + self.load * ((before == "plain") - (count == 0))
             self.policy.observe(name, count, accepted, seen, before)
             before = "wide" if count else "plain"
             self.counts.append(count)
@@ -86,6 +86,30 @@ def test_a_machine_that_slows_down_under_wide_forwards_is_noticed() -> None:
     machine.row = 2.0
     machine.reply(100)
     assert machine.reply(400) > 0.93
+
+
+def test_another_program_that_comes_or_goes_changes_nothing_of_what_pays() -> None:
+    machine = Machine(chance=0.97, draft=0.1)
+    slow = Machine(chance=0.8, draft=1.5)
+    for one in (machine, slow):
+        one.reply(300)
+    for load in (3.0, 1.0, 4.0, 1.0):
+        machine.load = slow.load = load
+        assert machine.reply(300) * load > 2.2  # 2.7 undisturbed
+        assert slow.reply(300) * load > 0.93
+
+
+def test_what_would_have_been_accepted_ends_a_pause() -> None:
+    policy = Policy(["lookup"])
+    before: Forward | None = None
+    for _ in range(60):  # nothing is accepted
+        name, count = policy.choose(["lookup"], 50) or (None, 0)
+        policy.observe(name, count, 0, 1.0 + count / 10, before)
+        before = "wide" if count else "plain"
+    assert policy.sources["lookup"].pause
+    for _ in range(8):
+        policy.unmade("lookup", LONGEST, LONGEST)
+    assert policy.choose(["lookup"], 50) is not None
 
 
 def test_no_more_is_proposed_than_there_is_room_for() -> None:

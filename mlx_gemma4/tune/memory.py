@@ -1,29 +1,51 @@
-"""What training an adapter takes of the memory, told before the first step. Knows no MLX.
+"""What training an adapter takes of the memory, known before the first step. Knows no MLX.
 
     weights      as they are stored (`estimate.weights`)
     adapter      its numbers in float32, five times: themselves, the gradients of a step and those
                  of one conversation, and Adam's two averages
-    activations  what the backward pass needs of each layer, by the length of the conversation: of
-                 all layers, or of one where the others are computed again
-    logits       of the answers, three times in float32
+    activations  of the layer whose backward pass takes the most, what it keeps and what comes and
+                 goes, with every layer's input; where nothing is computed again, what all keep;
+                 or the logits of the answers, three times in float32, where they are more
 
-The factors were fitted to MLX's own peak on a CPU (`bench/tune_memory.py`).
+The bytes were fitted to MLX's own peak on a CPU, over widths from 128 to 4,096, in float32 and in
+bfloat16 with a float32 adapter (`bench/tune_memory.py`). MLX's CPU backend also holds the
+dequantized matrices of a layer, which a GPU does not.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ..errors import Gemma4Error
+from ..footprint.estimate import Machine, Model, weights
 from ..limits import TRAINING_SCORE_LIMIT
 from ..model.config import FULL, TextConfig
-from .estimate import Machine, Model, weights
 
 ADAPTER_COPIES = 5
-KEPT = 0.62
-"""Share of a layer's intermediates that is kept for the backward pass if none is done again."""
 TOGETHER = 150_000_000
-STATES, INNER, WIDE, SCORES = 14, 7, 8, 3
-"""Copies of the hidden states, of the MLP's, of queries, keys and values, and of the scores."""
+
+
+@dataclass(frozen=True)
+class Bytes:
+    """Bytes a token for each number of a layer's sizes; `scores` for each score.
+
+    Attributes:
+        inner: of the MLP.
+        hidden: of the hidden states.
+        queries: of all query heads; values alike of all KV heads.
+    """
+
+    inner: int
+    hidden: int
+    queries: int
+    values: int
+    scores: int
+
+
+KEPT = {4: Bytes(24, 24, 11, 8, 4), 2: Bytes(15, 26, 9, 8, 4)}
+"""What a layer keeps for its backward pass, by the bytes of a number of the activations."""
+IN_MLP = {4: Bytes(68, 62, 19, 20, 4), 2: Bytes(45, 80, 17, 14, 4)}
+IN_ATTENTION = {4: Bytes(0, 32, 56, 40, 12), 2: Bytes(0, 40, 44, 30, 12)}
+"""The most of a layer's backward pass, with what it keeps: in its MLP, or in attention after it."""
 
 
 @dataclass(frozen=True)
@@ -33,12 +55,11 @@ class TrainingNeed:
     weights: int
     adapter: int
     activations: int
-    logits: int
 
     @property
     def total(self) -> int:
         """All of it."""
-        return self.weights + self.adapter + self.activations + self.logits
+        return self.weights + self.adapter + self.activations
 
 
 def adapter_numbers(text: TextConfig, rank: int, last_layers: int | None = None) -> int:
@@ -62,18 +83,28 @@ def need(
         last_layers: layers that have an adapter; None for all.
         recompute: as in `Gemma4.training_hidden`.
     """
-    text = model.text
-    layers = text.layer_types[-(last_layers or len(text.layer_types)) :]
-    number = model.float_bytes(machine)
-    own = [_layer(text, kind == FULL, tokens, number) for kind in layers]
-    hidden = tokens * text.hidden_size * number
-    activations = max(own) + len(own) * hidden if recompute else round(KEPT * sum(own))
-    return TrainingNeed(
-        weights(model, machine),
-        4 * ADAPTER_COPIES * adapter_numbers(text, rank, last_layers),
-        activations,
-        3 * min(4 * answers * text.vocab_size, TRAINING_SCORE_LIMIT),
-    )
+    text, number = model.text, model.float_bytes(machine)
+    kinds = text.layer_types[-(last_layers or len(text.layer_types)) :]
+    dense = 0
+    if machine.backend == "cpu" and any(name.endswith(".scales") for name in model.tensors):
+        dense = number
+    kept, most = [], []
+    for kind in kinds:
+        full = kind == FULL
+        matrices = [dense * a * b for a, b in _matrices(text, full)]
+        kept.append(sum(matrices) + _bytes(KEPT[number], text, full, tokens))
+        in_mlp = sum(matrices) + _bytes(IN_MLP[number], text, full, tokens)
+        attention = sum(matrices[:-3]) + _bytes(IN_ATTENTION[number], text, full, tokens)
+        most.append(max(in_mlp, attention))
+    adapter = 4 * adapter_numbers(text, rank, last_layers)
+    logits = 3 * min(4 * answers * text.vocab_size, TRAINING_SCORE_LIMIT)
+    # inputs of layers that come first are held while gradients of the last ones are not there yet
+    inputs = max(0, len(kinds) * tokens * text.hidden_size * number - adapter)
+    if recompute:
+        activations = max(*most, logits) + inputs
+    else:
+        activations = sum(kept) + max(logits, *(b - a for a, b in zip(kept, most, strict=True)))
+    return TrainingNeed(weights(model, machine), ADAPTER_COPIES * adapter, activations)
 
 
 def longest(model: Model, machine: Machine, rank: int = 8, last_layers: int | None = None) -> int:
@@ -146,20 +177,20 @@ def fits(
     return need(model, machine, tokens, rank, last_layers).total <= machine.budget
 
 
-def _layer(text: TextConfig, full: bool, tokens: int, number: int) -> int:
-    """What the backward pass needs of a layer."""
+def _bytes(sizes: Bytes, text: TextConfig, full: bool, tokens: int) -> int:
+    """Bytes of a layer with so many tokens."""
     heads = text.num_attention_heads
     dim = text.global_head_dim if full else text.head_dim
     kv = text.num_global_key_value_heads if full else text.num_key_value_heads
     seen = tokens if full else min(tokens, text.sliding_window)
-    scores = min(4 * heads * tokens * seen, TRAINING_SCORE_LIMIT)
-    rows = STATES * text.hidden_size + INNER * text.intermediate_size
-    rows += WIDE * (heads + kv) * dim
-    return tokens * rows * number + SCORES * scores
+    scores = min(heads * tokens * seen, TRAINING_SCORE_LIMIT // 4)
+    rows = sizes.inner * text.intermediate_size + sizes.hidden * text.hidden_size
+    rows += sizes.queries * heads * dim + sizes.values * kv * dim
+    return tokens * rows + sizes.scores * scores
 
 
 def _matrices(text: TextConfig, full: bool) -> Iterable[tuple[int, int]]:
-    """(inputs, outputs) of the projections of a layer."""
+    """(inputs, outputs) of the projections of a layer; the last three are the MLP's."""
     hidden, inner = text.hidden_size, text.intermediate_size
     dim = text.global_head_dim if full else text.head_dim
     queries = text.num_attention_heads * dim

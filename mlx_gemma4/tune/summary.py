@@ -1,0 +1,44 @@
+"""What lines hold, and how far a run is, in words."""
+
+from collections.abc import Mapping
+
+from .data import Data
+from .train import TrainingStep
+
+
+def contents(sets: Mapping[str, Data]) -> list[str]:
+    """Write what each set of lines holds."""
+    return [_held(name.replace("_", "-"), data) for name, data in sets.items()]
+
+
+def progress(step: TrainingStep, conversations: int, seconds: float) -> str:
+    """Write how far a run is.
+
+    Args:
+        step: the last one.
+        conversations: that were learned from since this call started.
+        seconds: since then.
+    """
+    speed = conversations / seconds
+    left = (step.steps - step.number) * step.conversations / speed
+    held_out = "" if step.held_out is None else f", held-out {step.held_out:.3f}"
+    return (
+        f"step {step.number:,} of {step.steps:,}: loss {step.loss:.3f}{held_out}, "
+        f"{speed:.1f} conversations/s, {step.peak_bytes / 1e9:.2f} GB, {_minutes(left)} left"
+    )
+
+
+def _held(name: str, data: Data) -> str:
+    figures = data.figures
+    lengths = sorted(one.tokens for one in figures)
+    return (
+        f"{name}: {len(figures):,} conversations, {sum(lengths):,} tokens "
+        f"({lengths[0]:,} to {lengths[-1]:,}, half of them up to {lengths[len(lengths) // 2]:,}), "
+        f"{sum(one.answer_tokens for one in figures):,} of them answers; "
+        f"{sum(one.pictures for one in figures):,} pictures, "
+        f"{sum(one.seconds for one in figures):,.0f} s of sound"
+    )
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"

@@ -1,0 +1,197 @@
+"""One adapter, read by other programs: their logits beside ours on picture, sound and text.
+
+    python -m tools.adapter_readers ours    OUT [--model tiny] [--kind lora|dora] [--embedders]
+    python tools/adapter_readers.py mlx-vlm OUT    (with the Python of an environment with mlx-vlm)
+    python tools/adapter_readers.py peft    OUT    (with torch, transformers and peft)
+
+`ours` writes a random adapter in both forms, and case.npz: ids, media and the logits. The others
+read that and print the largest difference and the share of rows whose likeliest token is the same.
+Each also writes an adapter of its own, `theirs-NAME`, and the names and shapes of its tensors as
+NAME.json, which tests/fixtures/adapters keeps.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+RANK, SCALE = 4, 2.0
+
+
+def ours(out: Path, options: argparse.Namespace) -> None:
+    """Write a random adapter, and what the model computes with it."""
+    import mlx.core as mx
+
+    import mlx_gemma4
+    from mlx_gemma4.chat.messages import ImagePart, SoundPart, TextPart, Turn
+    from mlx_gemma4.chat.render import render
+    from mlx_gemma4.chat.tokenizer import Tokenizer
+    from mlx_gemma4.checkpoint import adapters
+    from mlx_gemma4.checkpoint.load import load_folder
+    from mlx_gemma4.hub import catalog
+    from mlx_gemma4.media.audio import frames, read_sound
+    from mlx_gemma4.media.images import patches
+    from mlx_gemma4.tune import lora
+
+    folder = Path(catalog.resolve(options.model))
+    trained = load_folder(folder)
+    lora.add(trained, RANK, SCALE, 0, options.kind, options.embedders)
+    for name, value in lora.trained(trained).items():
+        noise = mx.random.normal(value.shape, key=mx.random.key(len(name)))
+        trained.load_weights([(name, value + 0.03 * noise)], strict=False)
+    adapter = lora.adapter_of(trained, RANK, SCALE, options.kind, {"base": options.model})
+    adapters.write(adapter, out / "own")
+    adapters.write_peft(adapter, out / "peft", str(folder.resolve()))
+    demo = catalog.shipped("assets/demo")
+    picture = ImagePart(patches(demo / "receipt.png", 70))
+    sound = SoundPart(frames(read_sound(demo / "question.wav").samples))
+    kept: dict[str, Any] = {"folder": str(folder.resolve())}
+    tokenizer = Tokenizer.from_folder(folder)
+    for case, parts in (("text", ()), ("picture", (picture,)), ("both", (picture, sound))):
+        prompt = render(
+            [Turn("user", (*parts, TextPart("what is the total")))], tokenizer, trained.config
+        )
+        for name, own in (("base", None), ("logits", out / "own")):
+            model = mlx_gemma4.load(folder, own, mask_rule="forward")
+            found = model.forward(prompt.token_ids, prompt.images, (), prompt.audio)
+            kept[f"{case}.{name}"] = np.array(found[0])
+        kept[f"{case}.ids"] = np.array(prompt.token_ids)
+        for pixels, places in prompt.images:
+            kept |= {
+                f"{case}.pixels": np.asarray(pixels) / np.float32(255),
+                f"{case}.places": np.asarray(places),
+            }
+        if prompt.audio:
+            kept[f"{case}.frames"] = np.concatenate(prompt.audio)
+    config = trained.config
+    kept["kinds"] = np.array([config.image_token_id, config.audio_token_id])
+    np.savez(out / "case.npz", **kept)
+
+
+def types(case: Any, ids: np.ndarray) -> np.ndarray:
+    """1 for a picture's tokens, 3 for a sound's."""
+    image, sound = case["kinds"]
+    return np.where(ids == image, 1, 0) + np.where(ids == sound, 3, 0)
+
+
+def compare(name: str, theirs: np.ndarray, wanted: np.ndarray, base: np.ndarray) -> None:
+    """Print how far two programs' logits are from each other."""
+    same = (theirs.argmax(-1) == wanted.argmax(-1)).mean()
+    print(
+        f"{name}: max |difference| {np.abs(theirs - wanted).max():.1e}, same likeliest token "
+        f"{same:.3f}; the adapter itself changes up to {np.abs(wanted - base).max():.1f}",
+        flush=True,
+    )
+
+
+def in_mlx_vlm(out: Path) -> None:
+    """Read the adapter in mlx-vlm."""
+    import mlx.core as mx
+    from mlx.utils import tree_flatten, tree_map
+    from mlx_vlm.trainer.peft import get_peft_model
+    from mlx_vlm.trainer.peft.utils import apply_lora_layers, save_adapter
+    from mlx_vlm.utils import load_model
+
+    def loaded() -> Any:
+        model = load_model(Path(str(case["folder"])))
+        wide = lambda x: x.astype(mx.float32) if mx.issubdtype(x.dtype, mx.floating) else x  # noqa: E731
+        model.update(tree_map(wide, model.parameters()))
+        return model
+
+    case = np.load(out / "case.npz")
+    model = apply_lora_layers(loaded(), out / "own")
+    for name in ("text", "picture"):
+        ids = case[f"{name}.ids"]
+        own = {}
+        if name == "picture":
+            own = {
+                "pixel_values": mx.array(case["picture.pixels"])[None],
+                "image_position_ids": mx.array(case["picture.places"])[None],
+                "mm_token_type_ids": mx.array(types(case, ids))[None],
+            }
+        found = model(mx.array(ids)[None], **own)
+        theirs = np.array(getattr(found, "logits", found)[0].astype(mx.float32))
+        compare(f"mlx-vlm, {name}", theirs, case[f"{name}.logits"], case[f"{name}.base"])
+    model = loaded()
+    get_peft_model(model, rank=RANK, alpha=RANK * SCALE, dropout=0.0, verbose=False)
+    save_adapter(model, out / "theirs-mlx-vlm" / "adapters.safetensors")
+    shapes = {name: list(t.shape) for name, t in tree_flatten(model.trainable_parameters())}
+    store(out, "mlx-vlm", shapes)
+
+
+def in_peft(out: Path) -> None:
+    """Read the adapter in transformers by PEFT."""
+    import torch
+    from peft import LoraConfig, PeftModel, get_peft_model
+    from peft.utils import get_peft_model_state_dict
+    from safetensors.torch import load_file
+    from transformers import AutoConfig, Gemma4UnifiedForConditionalGeneration
+
+    from tests.oracle.gradients import module_tree
+
+    def loaded() -> Any:
+        config = AutoConfig.from_pretrained(str(case["folder"]))
+        config._attn_implementation = "eager"
+        model = Gemma4UnifiedForConditionalGeneration(config).float()
+        weights = load_file(Path(str(case["folder"])) / "model.safetensors")
+        known = {name: module_tree(name) for name in model.state_dict()}
+        state = {name: weights[own].float() for name, own in known.items() if own in weights}
+        missing, _ = model.load_state_dict(state, strict=False)
+        model.tie_weights()
+        print("not in the folder:", [name for name in missing if "rotary" not in name])
+        return model.train(False)
+
+    torch.set_num_threads(1)
+    case = np.load(out / "case.npz")
+    model = PeftModel.from_pretrained(loaded(), out / "peft")
+    for name in ("text", "picture", "both"):
+        ids = case[f"{name}.ids"]
+        own: dict[str, Any] = {"mm_token_type_ids": torch.tensor(types(case, ids))[None]}
+        if name != "text":
+            own["pixel_values"] = torch.tensor(case[f"{name}.pixels"])[None]
+            own["image_position_ids"] = torch.tensor(case[f"{name}.places"])[None]
+        if name == "both":
+            own["input_features"] = torch.tensor(case["both.frames"])[None]
+            own["input_features_mask"] = torch.ones(1, len(case["both.frames"]), dtype=torch.bool)
+        with torch.no_grad():
+            theirs = model(input_ids=torch.tensor(ids)[None], **own).logits[0].numpy()
+        compare(f"PEFT, {name}", theirs, case[f"{name}.logits"], case[f"{name}.base"])
+    targets = r".*(language_model.*_proj|embed_vision.*(dense|projection)|embed_audio.*projection)"
+    model = get_peft_model(
+        loaded(), LoraConfig(r=RANK, lora_alpha=RANK * SCALE, target_modules=targets)
+    )
+    model.save_pretrained(out / "theirs-peft")
+    shapes = {name: list(t.shape) for name, t in get_peft_model_state_dict(model).items()}
+    store(out, "peft", shapes)
+
+
+def store(out: Path, name: str, shapes: dict[str, list[int]]) -> None:
+    """Write down what another program's adapter looks like."""
+    config = json.loads((out / f"theirs-{name}" / "adapter_config.json").read_text())
+    config.pop("base_model_name_or_path", None)
+    text = json.dumps({"config": config, "shapes": shapes}, indent=1, sort_keys=True)
+    (out / f"{name}.json").write_text(text + "\n")
+
+
+def main() -> None:
+    """Run one part."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("part", choices=("ours", "mlx-vlm", "peft"))
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--model", default="tiny")
+    parser.add_argument("--kind", default="lora", choices=("lora", "dora"))
+    parser.add_argument("--embedders", action="store_true")
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    if options.part == "ours":
+        ours(options.out, options)
+    else:
+        {"mlx-vlm": in_mlx_vlm, "peft": in_peft}[options.part](options.out)
+
+
+if __name__ == "__main__":
+    main()
