@@ -12,7 +12,7 @@ define ask
 @echo
 endef
 
-.PHONY: cluster help demo test lint check wheel-smoke format bench score shots clean nightly soak structure first-hour long clients page-check clients-realtime bench-realtime docs
+.PHONY: cluster help demo test lint check wheel-smoke format bench score shots clean nightly soak structure first-hour long clients page-check clients-realtime bench-realtime docs schemas
 
 help:
 	@echo "make demo    ask the tiny model about a picture, a sound, and both together"
@@ -26,6 +26,8 @@ help:
 	@echo "make clients run other programs against gemma4 serve (needs node and npm)"
 	@echo "make page-check        use the server's page in Chromium, and take pictures of it"
 	@echo "make clients-realtime  try real clients of the Realtime API"
+	@echo "make schemas 200 replies by each of ten schemas, and what a mask costs"
+	@echo "make soak    use a server for half an hour, with four clients (MINUTES=30)"
 	@echo "make bench-realtime    measure live hearing against hearing after the speech"
 	@echo "make shots   make the pictures in docs/ again, of the program with the tiny model"
 	@echo "make score   examine the tiny model on pictures and sounds it never met (needs espeak-ng)"
@@ -118,15 +120,22 @@ page-check: .venv/ready-dev
 clients-realtime: .venv/ready-dev .venv-realtime/ready
 	@PYTHONPATH=. $(BIN)/python -m tools.realtime_clients
 
+# replies of the tiny model by ten schemas at temperature 1, and what a mask costs: REPLIES=20 for less
+REPLIES ?= 200
+schemas: .venv/ready-dev
+	@$(BIN)/python bench/constrained.py --replies $(REPLIES)
+
 bench-realtime: .venv/ready-dev
 	@PYTHONPATH=. $(BIN)/python bench/realtime.py
 
 .venv-realtime/ready:
-	@echo "Installing the clients into .venv-realtime (once) ..." >&2
+	@echo "Installing the clients into .venv-realtime and out/realtime (once) ..." >&2
 	@$(PYTHON) -m venv .venv-realtime
 	@.venv-realtime/bin/python -m pip install --quiet --disable-pip-version-check \
 		openai==3.57.0 websockets pipecat-ai==1.14.0 livekit-agents==1.8.9 \
 		livekit-plugins-openai==1.8.9 openai-agents==0.24.0
+	@mkdir -p out/realtime && cd out/realtime && npm install --silent --no-fund --no-audit \
+		openai@7.59.0 @openai/agents-realtime@0.20.0 ws@8.23.0
 	@touch $@
 
 clean:

@@ -5,12 +5,10 @@ from mlx_gemma4.errors import Gemma4Error
 from mlx_gemma4.footprint import recommend, summary
 from mlx_gemma4.footprint.estimate import Machine
 from mlx_gemma4.hub import catalog
+from mlx_gemma4.hub.progress import minutes_for
 
 from . import models_list
 from .state import Problem
-
-LINE_SPEED = 12.5e6
-"""Bytes a second (100 Mbit/s) for which the time of a download is told."""
 
 
 def model(machine: Machine | None) -> Problem | None:
@@ -27,13 +25,12 @@ def model(machine: Machine | None) -> Problem | None:
         return Problem("model_offer", error.title, error.cause, error.remedy, good=True)
     best = models_list.usual(machine)
     most = best.most or 0
-    minutes = max(1, round(best.download / LINE_SPEED / 60))
     return Problem(
         "model_offer",
         f"Get Gemma 4 12B for this {'Mac' if machine.backend == 'metal' else 'computer'}",
         f"{best.weights / 1e9:.1f} GB kept, {best.download / 1e9:.0f} GB to download, about "
-        f"{minutes} minutes at 100 Mbit/s; fits with {most // 1024}k tokens of conversation "
-        f"({most:,}), quantized as {best.recipe}.",
+        f"{minutes_for(best.download)} minutes at 100 Mbit/s; fits with {most // 1024}k tokens of "
+        f"conversation ({most:,}), quantized as {best.recipe}.",
         "It comes while you go on here, and goes on after any stop.",
         source="job",
         model=package.name,

@@ -23,6 +23,7 @@ from .journaled import JournaledHistory
 from .pending import PendingCommand, PendingCommands
 
 CRASHED = ("worker_crashed", "host_lost")
+REPORTED = (*CRASHED, "model_not_loaded")  # what it comes of was reported
 
 
 class ReportHandler:
@@ -202,13 +203,13 @@ class ReportHandler:
         return self._checked(failed)
 
     def _checked(self, failed: told.Failed | None) -> set[int]:
-        if failed is not None and failed.code not in CRASHED:
+        if failed is not None and failed.code not in REPORTED:
             self._journaled.report(Problem.of(failed, "model"))
         return set()
 
     def _added(self, number: int, failed: told.Failed | None) -> set[int]:
         """Take back what the worker could not add; after a crash nothing is wrong with it."""
-        lost = failed is not None and failed.code not in (*CRASHED, "model_not_loaded")
+        lost = failed is not None and failed.code not in REPORTED
         if failed is not None and lost and number in self.history.waiting:
             self._journaled.write(note.AttachmentRemoved(number))
             self._journaled.report(Problem.of(failed, "file"))

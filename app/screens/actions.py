@@ -73,7 +73,7 @@ class ChatActions:
             chat.voice.end()
             chat.draw()
         elif (card := chat.transcript.last_card()) is not None:
-            card.remove()
+            chat.run_worker(chat.transcript.close(card))
 
     def copy(self) -> None:
         answer = self._workspace.conversation.history.last("model")
@@ -207,9 +207,9 @@ class ChatActions:
         return ""
 
     def _close_cards(self, *codes: str) -> None:
-        for card in self._chat.transcript.query(ErrorCard):
-            if card.problem.code in codes:
-                card.remove()
+        transcript = self._chat.transcript
+        found = [card for card in transcript.query(ErrorCard) if card.problem.code in codes]
+        self._chat.run_worker(transcript.close(*found))
 
     def _capture(self, area: ScreenArea) -> None:
         self._chat.busy(self._chat.media.screen(area), "screen")

@@ -67,6 +67,7 @@ def _of_offer(workspace: Workspace, problem: Problem) -> list[Way]:
 def _with_keys(workspace: Workspace, found: list[tuple[str, str]]) -> list[Way]:
     listed = []
     for number, (command, label) in enumerate(found):
-        keys = workspace.keys.get(command) or (workspace.keys["mend"] if number == 0 else ())
-        listed.append(Way(commands.short(keys[0]) if keys else "enter", label, command))
+        own = workspace.keys.get(command, ())
+        keys = own or (workspace.keys["mend"] if number == 0 else ())
+        listed.append(Way(commands.short(keys[0]) if keys else "enter", label, command, not own))
     return listed

@@ -21,7 +21,7 @@ from ..devices.screen_watcher import ScreenChanged, WatchFailed
 from ..messages import RunCommand
 from ..state import Problem
 from ..tour import GREETING, WELCOME
-from ..widgets.card import ErrorCard
+from ..widgets.card import CLOSE, ErrorCard
 from ..widgets.prompt import PromptInput
 from ..widgets.suggestions import NEVER_TYPED, of_commands, of_files
 from ..workspace import Workspace
@@ -205,7 +205,10 @@ class ChatScreen(ChatView):
         self.draw_lines()
 
     def on_error_card_taken(self, message: ErrorCard.Taken) -> None:
-        self.take(message.way)
+        if message.way is CLOSE:
+            self.run_worker(self.transcript.close(message.card))
+        else:
+            self.take(message.way)
 
     async def _look_at_machine(self) -> None:
         self.workspace.machine = await asyncio.to_thread(self.workspace.devices.machine)

@@ -7,6 +7,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Horizontal, Vertical
 from textual.message import Message
+from textual.reactive import reactive
 from textual.widgets import Static
 
 from ..state import Problem
@@ -21,14 +22,16 @@ class Way:
         key: that does it, as the footer writes keys.
         label: what it does, in few words.
         command: the id of a command; or `open URL`, or `restart`.
+        newest: the key is for the newest card alone; on others Tab and Enter do it.
     """
 
     key: str
     label: str
     command: str
+    newest: bool = False
 
 
-CLOSE = Way("esc", "close", "close")
+CLOSE = Way("esc", "close", "close", True)
 
 
 class WayOut(Static, can_focus=True):
@@ -36,30 +39,29 @@ class WayOut(Static, can_focus=True):
 
     BINDINGS = [Binding("enter", "take", show=False)]
 
-    def __init__(self, way: Way) -> None:
-        super().__init__(f"[$footer-key-foreground bold]{way.key}[/] {way.label}", classes="way")
+    def __init__(self, way: Way, key: str) -> None:
+        super().__init__(f"[$footer-key-foreground bold]{key}[/] {way.label}", classes="way")
         self.way = way
 
     def on_click(self) -> None:
         self.action_take()
 
     def action_take(self) -> None:
-        self.post_message(ErrorCard.Taken(self.way))
-        if self.way is CLOSE:
-            for ancestor in self.ancestors:
-                if isinstance(ancestor, ErrorCard):
-                    ancestor.remove()
+        card = next(one for one in self.ancestors if isinstance(one, ErrorCard))
+        self.post_message(ErrorCard.Taken(self.way, card))
 
 
 class ErrorCard(Vertical):
     """One error in the transcript."""
 
+    newest = reactive(True, recompose=True)
+
     class Taken(Message):
         """Somebody chose a way out."""
 
-        def __init__(self, way: Way) -> None:
+        def __init__(self, way: Way, card: "ErrorCard") -> None:
             super().__init__()
-            self.way = way
+            self.way, self.card = way, card
 
     def __init__(self, problem: Problem, ways: Sequence[Way] = ()) -> None:
         super().__init__(classes="card good" if problem.good else "card")
@@ -70,7 +72,7 @@ class ErrorCard(Vertical):
             yield Static(clean(getattr(self.problem, name)), classes=name, markup=False)
         with Horizontal(classes="ways"):
             for way in self.ways:
-                yield WayOut(way)
+                yield WayOut(way, way.key if self.newest or not way.newest else "enter")
 
     async def change(self, problem: Problem, ways: Sequence[Way]) -> None:
         if problem != self.problem or (*ways, CLOSE) != self.ways:

@@ -119,12 +119,18 @@ class Transcript(VerticalScroll, can_focus=True):
                 card.scroll_visible(animate=False)
                 return
         await self.add(ErrorCard(problem, ways))
+        await self.close()
 
     async def withdraw(self, source: Source) -> None:
         """Remove the errors about something that works again."""
+        await self.close(*(card for card in self.query(ErrorCard) if card.problem.source == source))
+
+    async def close(self, *cards: ErrorCard) -> None:
+        """Remove cards; the newest that is left shows the keys that are for it alone."""
+        await self.remove_children(cards)
+        last = self.last_card()
         for card in self.query(ErrorCard):
-            if card.problem.source == source:
-                await card.remove()
+            card.newest = card is last
 
     def last_card(self) -> ErrorCard | None:
         """The newest error that is not closed."""

@@ -59,7 +59,7 @@ def reply_grammar(
 
     Args:
         schema: of the answer, a JSON schema; where there are tools, they may be called instead.
-        tools: as in OpenAI's chat completions.
+        tools: as in OpenAI's chat completions; where one is `strict`, calls keep to the schemas.
         must_call: names of tools, of which the reply has to call one; and nothing else, then.
         controls: the ids of the control tokens, by their names.
 
@@ -80,7 +80,8 @@ def reply_grammar(
         many = "+" if len(must_call) > 1 else ""
         return _checked(f"start: call{many}\n{calls(named, controls)}")
     if schema is None:
-        return None
+        strict = any(tool["function"].get("strict") for tool in tools)
+        return _checked(f"start: TEXT? call*\n{calls(tools, controls)}") if strict else None
     _check_size(schema)
     usable = _usable(schema)
     try:

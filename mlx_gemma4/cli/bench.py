@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..cluster.hosts import Hosts
 from ..errors import Gemma4Error
 from ..hub import catalog
 from . import hosting
@@ -64,12 +65,12 @@ def _run(options: argparse.Namespace) -> None:
     from .speed import bench
     from .speed_result import about, save, table
 
+    hosts = hosting.chosen(options)
     if options.draft:
-        _draft(options)
+        _draft(options, hosts)
         return
     if options.model is None:
         tell("No --model given: this measures the tiny demonstration model, not Gemma.")
-    hosts = hosting.chosen(options)
     model = OurModel(options.model or catalog.default(), options.force, hosts=hosts)
     if hosts is not None:
         model.progress = hosting.sending()
@@ -83,7 +84,14 @@ def _run(options: argparse.Namespace) -> None:
     tell(f"The result is {file}: gemma4 bench --compare {file} OTHER.json")
 
 
-def _draft(options: argparse.Namespace) -> None:
+def _draft(options: argparse.Namespace, hosts: Hosts | None) -> None:
+    if hosts is not None:
+        raise Gemma4Error(
+            "usage",
+            "The command is not understood",
+            "--draft measures what pays on one computer.",
+            "Leave --hosts out.",
+        )
     from ..evaluate.models import OurModel
     from ..hub import speculation
     from .draft_speed import measure_gain, verdict

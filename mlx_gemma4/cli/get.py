@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ..checkpoint import recipes
 from ..errors import Gemma4Error
 from ..hub import catalog, disk, installed
-from ..hub.progress import Progress
+from ..hub.progress import minutes_for
 from .fit import gigabytes
 from .options import DEBUG, Option, command, named
 from .streams import ProgressLine, agreed, put, size, tell
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
 BAR = 24
 """Cells of the progress bar."""
-LINE_SPEED = 12.5e6
-"""Bytes a second (100 Mbit/s) for which the time of a download is told before it is known."""
 
 OPTIONS = (
     Option("--memory", "what a Mac with so much memory would get, as 16GB (this computer)", "SIZE"),
@@ -127,14 +125,13 @@ def described(wanted: "GetPlan", place: "Machine") -> list[str]:
         f"{size(wanted.kept)} kept on the disk, {size(wanted.memory)} of "
         f"{place.budget / 1e9:.2f} GB memory, room for {wanted.context:,} tokens of conversation."
     )
-    minutes = max(1, round((wanted.download - wanted.held) / LINE_SPEED / 60))
     second = f"It goes to {wanted.folder}, where {size(wanted.free)} are free"
     if wanted.most:
         second += f" and {size(wanted.most)} are needed on the way"
     if wanted.held:
         second += f"; {size(wanted.held)} are there from a former try"
     if wanted.download:
-        second += f"; about {minutes} min at 100 Mbit/s"
+        second += f"; about {minutes_for(wanted.download - wanted.held)} min at 100 Mbit/s"
     return [first, f"{second}."]
 
 
@@ -146,12 +143,7 @@ def bar(at: "GetProgress") -> str:
     if at.stage == "download":
         return f"{drawn} {progress.told}"
     what = f"quantizing, {at.share:.0%}" if at.stage == "quantize" else "checking"
-    return f"{drawn} {sizes(progress)}, {what}"
-
-
-def sizes(progress: Progress) -> str:
-    """How many bytes of how many."""
-    return progress.told.split(",")[0]
+    return f"{drawn} {progress.told.split(',')[0]}, {what}"
 
 
 def _fetched(wanted: "GetPlan", as_json: bool) -> Path:

@@ -25,6 +25,11 @@ OPTIONS = (
     HOSTS,
     Option("--cut", "with --hosts: the layers before which the model is cut", "N[,N]"),
     Option("--keep-layers", "with --hosts: they keep the layers that they are sent"),
+    Option(
+        "--remote-folder",
+        "with --hosts: the model's folder there; layers that are equal are read from it, not sent",
+        "FOLDER",
+    ),
     REMOTE,
 )
 WORKER = (
@@ -69,11 +74,11 @@ def chosen(options: argparse.Namespace) -> "Hosts | None":
         Gemma4Error: they are not understood.
     """
     if options.hosts is None:
-        if options.cut or options.keep_layers or options.remote_command:
+        if any((options.cut, options.keep_layers, options.remote_folder, options.remote_command)):
             raise Gemma4Error(
                 "usage",
                 "The command is not understood",
-                "--cut, --keep-layers and --remote-command are for --hosts.",
+                "--cut, --keep-layers, --remote-folder and --remote-command are for --hosts.",
                 "Add --hosts HOST.",
             )
         return None
@@ -81,6 +86,7 @@ def chosen(options: argparse.Namespace) -> "Hosts | None":
         options.hosts,
         cut=cut(options.cut),
         keep=options.keep_layers,
+        folder=options.remote_folder,
         command=options.remote_command,
     )
 
@@ -132,4 +138,11 @@ def leave(error: Exception, status: int) -> None:
 def _worker(options: argparse.Namespace) -> None:
     from ..cluster.worker import serve
 
+    if sys.stdin.isatty():
+        raise Gemma4Error(
+            "usage",
+            "Nobody leads this worker",
+            "It takes what it does from another computer's gemma4, over ssh.",
+            "There: gemma4 --hosts and the name of this one.",
+        )
     serve(Path(options.folder) if options.folder else None, options.keep_layers)

@@ -171,11 +171,11 @@ def _serve_also(options: argparse.Namespace, doors: "Doors", host: str) -> None:
     from ..serve.also import EngineHost, Router, make_router
     from ..serve.app import config
 
-    if options.hosts is not None or options.cut or options.keep_layers:
+    if any((options.hosts, options.cut, options.keep_layers, options.remote_folder)):
         raise Gemma4Error(
             "usage",
             "The command is not understood",
-            "--hosts, --cut and --keep-layers spread one model, --also has a whole one on each "
+            "--hosts, and the options for it, spread one model; --also has a whole one on each "
             "computer.",
             "Leave out either.",
         )

@@ -44,7 +44,9 @@ class WorkerProcess:
         self.layers = range(0)
         self._printed: IO[bytes] = tempfile.TemporaryFile()
         self._remote, self._overdue = hosts.command, False
-        arguments = ("--keep-layers",) if hosts.keep else ()
+        arguments = ["--keep-layers"] if hosts.keep else []
+        if hosts.folder is not None:
+            arguments += ["--folder", hosts.folder]
         try:
             self._process = subprocess.Popen(
                 ssh.command(host, hosts.command, arguments),

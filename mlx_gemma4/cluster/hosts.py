@@ -40,6 +40,7 @@ class Hosts:
             them, or "local".
         cut: the layers before which the model is cut; empty: chosen by memory and speed.
         keep: whether they keep the layers that are sent to them.
+        folder: a model folder there, whose layers need not be sent where they are equal.
         command: how `gemma4` is started there; None: it is looked for.
         patience: seconds without a sign of life after which a computer counts as frozen.
     """
@@ -47,6 +48,7 @@ class Hosts:
     names: tuple[str, ...]
     cut: tuple[int, ...] = ()
     keep: bool = False
+    folder: str | None = None
     command: str | None = None
     patience: float = 5.0
 

@@ -78,7 +78,7 @@ class KeptLayers:
     """
 
     def __init__(self, folder: Path | None, keep: Path | None) -> None:
-        self._own = stored_tensors(folder) if folder is not None else {}
+        self._own = stored_tensors(folder.expanduser()) if folder is not None else {}
         self._keep = keep
         for begun in keep.glob("new-*.safetensors") if keep is not None else ():
             if begun.stat().st_mtime < time.time() - _WRITING:  # its writer was killed
@@ -110,13 +110,25 @@ class KeptLayers:
         )
 
     def add(self, named: str, tensors: Mapping[str, mx.array]) -> None:
-        """Keep a layer, if layers are kept."""
+        """Keep a layer, if layers are kept.
+
+        Raises:
+            Gemma4Error: there is no room for it, or it may not be written.
+        """
         if self._keep is None:
             return
-        self._keep.mkdir(parents=True, exist_ok=True, mode=0o700)
-        making = self._keep / f"new-{secrets.token_hex(8)}.safetensors"
-        mx.save_safetensors(str(making), dict(tensors))
-        making.replace(self._keep / f"{named}.safetensors")
+        try:
+            self._keep.mkdir(parents=True, exist_ok=True, mode=0o700)
+            making = self._keep / f"new-{secrets.token_hex(8)}.safetensors"
+            mx.save_safetensors(str(making), dict(tensors))
+            making.replace(self._keep / f"{named}.safetensors")
+        except (OSError, RuntimeError) as error:  # MLX's own where the disk is full
+            raise Gemma4Error(
+                "folder_unwritable",
+                "The layers cannot be kept",
+                f"{self._keep}: {error}.",
+                "Make room there, or leave out --keep-layers.",
+            ) from error
 
     def keep_only(self, wanted: Iterable[str]) -> None:
         """Remove what was kept and is of no use now."""

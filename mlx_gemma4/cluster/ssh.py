@@ -21,7 +21,7 @@ _OPTIONS = ("-T", "-4", "-o", "BatchMode=yes", "-o", "ConnectTimeout=10",
             "-o", "ServerAliveInterval=2", "-o", "ServerAliveCountMax=3")  # fmt: skip
 
 
-def command(host: str, remote: str | None, arguments: tuple[str, ...] = ()) -> list[str]:
+def command(host: str, remote: str | None, arguments: Sequence[str] = ()) -> list[str]:
     """The command that starts a worker on a host.
 
     Args:

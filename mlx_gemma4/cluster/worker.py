@@ -95,7 +95,6 @@ class ClusterWorker:
 
     def run(self) -> None:
         """Serve the leader."""
-        self._line.announce()
         self._line.send("hello", facts.gather().json())
         for work in (self._read, self._beat):
             threads.start(work, work.__name__, lambda error: _end(self._line, error))
@@ -290,6 +289,7 @@ def serve(folder: Path | None, keep: bool) -> None:
     os.dup2(2, 1)
     reader = os.fdopen(os.dup(0), "rb")
     line = ControlLine(reader, writer)
+    line.announce()
     try:
         kept = KeptLayers(folder, default_folder() if keep else None)
         mac.stay_awake()

@@ -154,7 +154,12 @@ def _held(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise impossible(f"Another program writes {folder}.", "Wait for it.") from error
+            raise Gemma4Error(
+                "download_running",
+                "The model is on its way already",
+                f"Another program writes {folder}.",
+                "Wait for it, or end it: what came so far is kept.",
+            ) from error
         yield
 
 

@@ -8,6 +8,11 @@ from dataclasses import dataclass
 _WINDOW = 5.0  # seconds over which the rate is taken
 
 
+def minutes_for(count: int) -> int:
+    """About how many minutes so many bytes take at 100 Mbit/s, where the rate is not known yet."""
+    return max(1, round(count / 12.5e6 / 60))
+
+
 @dataclass(frozen=True)
 class Progress:
     """How far a transfer is: bytes done and in all, and bytes a second over the last five."""

@@ -90,6 +90,8 @@ def _complete(
         before = content.size
         try:
             _stream(url, content, count, stop)
+            if content.size < size and not stop.is_set():
+                raise httpx2.RemoteProtocolError(f"{url} ends after {content.size:,} bytes")
         except (httpx2.TransportError, errors.HfHubHTTPError) as error:
             failures = 1 if content.size > before else failures + 1
             if failures > len(WAITS) or not _passes(error):
@@ -201,12 +203,27 @@ def explained(repo: str, revision: str) -> Iterator[None]:
         ) from error
     except errors.HfHubHTTPError as error:
         raise _refused(error, repo, page) from error
+    except UnicodeEncodeError as error:
+        raise Gemma4Error(
+            "token_unusable",
+            "The token cannot be sent",
+            "It holds letters that no token of the Hub has.",
+            "Set HF_TOKEN again, or run `hf auth login`.",
+        ) from error
+    except (ValueError, LookupError, TypeError) as error:  # in what the Hub's client reads
+        raise Gemma4Error(
+            "hub_unreadable",
+            "What answers is not the Hub",
+            f"{constants.ENDPOINT} returned something else than a description of {repo} "
+            f"({type(error).__name__}): the sign-in page of a network, or a proxy's.",
+            "Sign in with a browser, look at HF_ENDPOINT, and run it again: what came is kept.",
+        ) from error
     except httpx2.TransportError as error:
         raise Gemma4Error(
             "hub_unreachable",
             "The Hub cannot be reached",
-            f"{constants.ENDPOINT}: {error or type(error).__name__}.",
-            "Look at the network, and run it again: what came so far is kept.",
+            f"{constants.ENDPOINT}: {str(error).rstrip('.') or type(error).__name__}.",
+            "Look at the network (or at HF_ENDPOINT), and run it again: what came so far is kept.",
         ) from error
 
 

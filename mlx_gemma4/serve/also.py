@@ -136,11 +136,15 @@ class Router:
         try:
             answer = await self._client.get(f"{host.url}/health", timeout=FROZEN)
             known = answer.json()
-            host.state = known.get("cause") or known.get("status") or "unknown"
+            state = known.get("cause") or known.get("status") or "unknown"
         except (ValueError, AttributeError):
-            host.state = "its server answers something else"
+            state = "its server answers something else"
         except httpx2.TransportError as error:
             self.leave(host, f"{type(error).__name__}: {error}")
+            return
+        if state != host.state and state not in ("ok", "loading"):
+            log.error("%s cannot answer: %s", host.name, state)
+        host.state = state
 
     async def close(self) -> None:
         """Close all connections; the computers may end now."""

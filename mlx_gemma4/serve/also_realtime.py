@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import json
 from collections.abc import Awaitable, Callable
-from typing import Any
 
 from starlette.responses import Response
 from starlette.websockets import WebSocket, WebSocketDisconnect
@@ -18,6 +17,7 @@ from .realtime.refusals import error_event
 OPENING = 30.0
 """Seconds in which an engine accepts a conversation or refuses it: it waits for a slot itself."""
 PROTOCOL = "realtime"
+CLIENT, ENGINE = "the client", "the engine"  # who has left
 _LOST = (None, 1001, 1006, 1012)  # RFC 6455: it goes away, was cut off, or starts again
 
 
@@ -76,27 +76,26 @@ async def relay(
 async def _relayed(
     socket: WebSocket, upstream: ClientConnection, name: str, gone: Callable[[], Awaitable[str]]
 ) -> str:
-    lost = ""
-    works: dict[asyncio.Task[Any], str] = {
-        asyncio.ensure_future(work): which
-        for which, work in (
-            ("client", _from_client(socket, upstream)),
-            ("engine", _from_engine(socket, upstream)),
-            ("gone", gone()),
-        )
-    }
+    works = [
+        asyncio.ensure_future(_from_client(socket, upstream)),
+        asyncio.ensure_future(_from_engine(socket, upstream)),
+        asyncio.ensure_future(gone()),
+    ]
     try:
         done, _ = await asyncio.wait(works, return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
-            lost = lost or str(task.result() or "")
+        ends = [task.result() for task in done]
+        if CLIENT in ends:
+            return ""
+        lost = next((end for end in ends if end != ENGINE), "")
+        if not lost and upstream.close_code in _LOST:
+            lost = "its connection was closed"
         code, reason = upstream.close_code or 1000, upstream.close_reason or ""
-        if lost:
-            cause = f"{name} was lost in the conversation ({lost})."
-            error = Gemma4Error("host_lost", "A computer is lost", cause, "Connect again.")
-            code, reason = 1011, f"{name} was lost. Connect again."
-            with contextlib.suppress(WebSocketDisconnect, RuntimeError):
-                await socket.send_text(json.dumps(error_event(error, None)))
         with contextlib.suppress(WebSocketDisconnect, RuntimeError):  # the client has left
+            if lost:
+                cause = f"{name} was lost in the conversation ({lost})."
+                error = Gemma4Error("host_lost", "A computer is lost", cause, "Connect again.")
+                code, reason = 1011, f"{name} was lost. Connect again."
+                await socket.send_text(json.dumps(error_event(error, None)))
             await socket.close(code, reason)
         return lost
     finally:
@@ -105,16 +104,19 @@ async def _relayed(
         await asyncio.gather(*works, return_exceptions=True)
 
 
-async def _from_client(socket: WebSocket, upstream: ClientConnection) -> None:
-    with contextlib.suppress(ConnectionClosed):  # the other direction knows why
+async def _from_client(socket: WebSocket, upstream: ClientConnection) -> str:
+    """Pass on what the client sends; returns who has left."""
+    try:
         while (message := await socket.receive())["type"] != "websocket.disconnect":
             await upstream.send(message.get("text") or message.get("bytes") or "")
-        return
-    await upstream.wait_closed()
+    except ConnectionClosed:
+        await upstream.wait_closed()
+        return ENGINE
+    return CLIENT
 
 
 async def _from_engine(socket: WebSocket, upstream: ClientConnection) -> str:
-    """Returns why the engine was lost; empty where it has closed, or the client is gone."""
+    """Pass on what the engine sends; returns who has left."""
     try:
         async for message in upstream:
             if isinstance(message, str):
@@ -124,7 +126,5 @@ async def _from_engine(socket: WebSocket, upstream: ClientConnection) -> str:
     except ConnectionClosed:
         pass
     except (WebSocketDisconnect, RuntimeError):
-        return ""
-    if upstream.close_code in _LOST:
-        return "its connection was closed"
-    return ""
+        return CLIENT
+    return ENGINE

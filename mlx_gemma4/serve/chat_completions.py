@@ -87,7 +87,7 @@ def _tool(tool: Any, param: str) -> Schema:
     if not isinstance(function, dict) or tool.get("type", "function") != "function":
         raise fields.wrong(param, 'must be {"type": "function", "function": {...}}')
     given = (function.get("name"), function.get("description"), function.get("parameters"))
-    return fields.tool(*given, f"{param}.function")
+    return fields.tool(*given, function.get("strict"), f"{param}.function")
 
 
 def _turn(message: Any, param: str) -> RequestTurn:

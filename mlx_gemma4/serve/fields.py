@@ -225,8 +225,8 @@ def choice(given: Any, declared: Sequence[Schema], param: str = "tool_choice") -
     return str(given)
 
 
-def tool(name: Any, description: Any, parameters: Any, param: str) -> Schema:
-    """The declaration of a function, as in OpenAI's chat completions."""
+def tool(name: Any, description: Any, parameters: Any, strict: Any, param: str) -> Schema:
+    """The declaration of a function, as in OpenAI's chat completions. Raises ApiError."""
     if not isinstance(name, str) or not name:
         raise wrong(f"{param}.name", "must be a name")
     if parameters is not None and not isinstance(parameters, dict):
@@ -234,6 +234,8 @@ def tool(name: Any, description: Any, parameters: Any, param: str) -> Schema:
     function: dict[str, Any] = {"name": name, "description": str(description or "")}
     if parameters is not None:
         function["parameters"] = parameters
+    if strict is True:
+        function["strict"] = True
     declared = {"type": "function", "function": function}
     if not is_tool(declared):
         raise wrong(f"{param}.parameters", "must be a JSON schema")

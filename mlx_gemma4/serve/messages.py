@@ -88,7 +88,8 @@ def _system(system: Any) -> tuple[RequestPart, ...]:
 def _tool(tool: Any, param: str) -> Schema:
     if not isinstance(tool, dict) or tool.get("type", "custom") != "custom":
         raise fields.wrong(param, "must be a tool of your own, with an input_schema")
-    return fields.tool(tool.get("name"), tool.get("description"), tool.get("input_schema"), param)
+    given = (tool.get("name"), tool.get("description"), tool.get("input_schema"))
+    return fields.tool(*given, tool.get("strict"), param)
 
 
 def _turn(message: Any, param: str) -> RequestTurn:

@@ -104,7 +104,8 @@ def _tool(tool: Any, param: str) -> Schema | None:
         return None
     if kind != "function":
         raise fields.wrong(f"{param}.type", "must be function")
-    return fields.tool(tool.get("name"), tool.get("description"), tool.get("parameters"), param)
+    given = (tool.get("name"), tool.get("description"), tool.get("parameters"))
+    return fields.tool(*given, tool.get("strict"), param)
 
 
 def _turn(item: Any, param: str) -> RequestTurn:

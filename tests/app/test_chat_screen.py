@@ -2,11 +2,14 @@ from pathlib import Path
 
 import pytest
 
+from app.messages import Reports
+from app.state import Problem
 from app.widgets import transcript
 from app.widgets.card import ErrorCard
 from app.widgets.turns import AnswerView, QuestionView
 from mlx_gemma4.errors import Gemma4Error
 from mlx_gemma4.events import Heard, Thought, Token
+from mlx_gemma4.runtime.reports import Failed, Idle, Report
 from tests.app.host import COUNTED, World, chart, live, shot, staged
 
 
@@ -262,3 +265,36 @@ def paste(text: str):  # noqa: ANN201
     from textual.events import Paste
 
     return Paste(text)
+
+
+@live
+async def test_a_key_of_the_newest_card_is_on_it_alone(tmp_path: Path) -> None:
+    async with staged(tmp_path) as stage:
+        for code in ("program_crashed", "model_ready"):
+            offer = Problem(code, code, "It is.", "Take it.", model="tiny", good=True)
+            await stage.app.chat.show_problem(offer)
+        await stage.until(lambda: stage.text.count("^t") == 1)
+        assert "enter resume it" in stage.text and "^t use it now" in stage.text
+        assert stage.text.count("esc close") == 1
+        await stage.press("escape")
+        await stage.until(lambda: "^t resume it" in stage.text)
+
+
+@live
+async def test_rows_that_cannot_be_parked_are_one_card_until_they_can(tmp_path: Path) -> None:
+    full = Failed("disk_full", "The disk is full", "It takes no more.", "Make room.")
+
+    async with staged(tmp_path) as stage:
+
+        def reported(*events: Failed | Idle) -> None:
+            reports = [Report(None, event, stage.app.workspace.conversation.id) for event in events]
+            stage.app.chat.post_message(Reports(reports))
+
+        reported(full, Idle())
+        reported(full, Idle())
+        await stage.until(lambda: "What the model has read is not kept" in stage.text)
+        (card,) = stage.app.chat.query(ErrorCard)
+        assert "The conversation itself is saved" in card.problem.remedy
+        assert "f3 settings" in stage.text
+        reported(Idle())
+        await stage.until(lambda: not stage.app.chat.query(ErrorCard))

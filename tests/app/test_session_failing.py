@@ -7,7 +7,7 @@ import pytest
 from mlx_gemma4.errors import Gemma4Error
 from mlx_gemma4.events import Done, Heard, Token
 from mlx_gemma4.runtime import commands as do
-from mlx_gemma4.runtime.reports import Noted, Reading, Report, Rereading
+from mlx_gemma4.runtime.reports import Failed, Noted, Reading, Report, Rereading
 from tests.app.table import SECOND, Make
 
 
@@ -24,6 +24,19 @@ def test_an_answer_that_fails_is_a_turn_with_title_cause_and_remedy(table: Make)
     one.talk.regenerate()
     one.settle()
     assert one.turns()[1].text == "Yes."
+
+
+def test_a_model_that_cannot_be_loaded_is_one_problem(table: Make) -> None:
+    one = table()
+    (load,) = [
+        n for n, command in enumerate(one.engine.commands, 1) if isinstance(command, do.Load)
+    ]
+    lost = Failed("host_unreachable", "mac2 cannot be used", "It does not answer.", "Wake it.")
+    none = Failed("model_not_loaded", "No model is loaded", "None was.", "Load one.")
+    one.talk.fold([Report(load, lost), Report(load + 1, none, one.talk.id)])
+    assert isinstance(one.engine.commands[load], do.Open)
+    assert [problem.code for problem in one.talk.problems] == ["host_unreachable"]
+    assert one.talk.state == "empty"
 
 
 def test_reports_of_another_conversation_change_no_turn(table: Make) -> None:

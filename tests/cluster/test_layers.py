@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import shlex
 import signal
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -34,24 +32,13 @@ IDS = np.arange(20, 60)
 def send(folder: str, own: str, keep: bool, cache: str) -> dict[str, Any]:
     """In a leader: what was sent, and whether the logits are those of one process."""
     os.environ["XDG_CACHE_HOME"] = cache
-    command = None
-    if own:
-        command = shlex.join([sys.executable, "-P", "-c", WORKER, own])
-    hosts = Hosts(("local",), keep=keep, command=command, patience=120)
+    hosts = Hosts(("local",), keep=keep, folder=own or None, patience=120)
     sent: list[tuple[str, int, int]] = []
     model = mlx_gemma4.load(folder, hosts=hosts, progress=lambda *step: sent.append(step))
     alone = load_folder(folder)
     same = np.array(model.forward(IDS)).tobytes() == np.array(alone.forward(IDS)).tobytes()
     kept = sorted(path.name for path in Path(cache).rglob("*.safetensors"))
     return {"sent": sent, "same": same, "kept": kept}
-
-
-WORKER = """
-import sys
-from pathlib import Path
-from mlx_gemma4.cluster.worker import serve
-serve(Path(sys.argv[1]), False)
-"""
 
 
 def test_a_worker_without_any_file_loads_from_the_leader(
@@ -164,6 +151,29 @@ def test_a_kept_layer_that_was_changed_is_refused(tmp_path: Path) -> None:
     assert kept.digests(range(0)) == ["0" * 64]
     with pytest.raises(Gemma4Error, match="A kept layer was changed"):
         kept.read("0" * 64, range(0))
+
+
+def missing(folder: str, own: str) -> dict[str, Any]:
+    """In a leader: the error where a worker is to read a folder that it has not."""
+    try:
+        mlx_gemma4.load(folder, hosts=Hosts(("local",), folder=own, patience=120))
+    except Gemma4Error as error:
+        return {"code": error.code, "cause": error.cause}
+    return {}
+
+
+def test_a_folder_that_a_worker_has_not_is_named(folders: dict[str, str], tmp_path: Path) -> None:
+    own = str(tmp_path / "none")
+    result = lead(MODULE, "missing", folders["tiny 4bit"], own)
+    assert result["cause"].startswith("On local: ") and own in result["cause"]
+
+
+def test_layers_that_cannot_be_kept_are_an_error_with_the_place(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    kept = layers.KeptLayers(None, tmp_path / "file")
+    with pytest.raises(Gemma4Error, match="The layers cannot be kept") as caught:
+        kept.add("0" * 64, {"layer_scalar": mx.ones(1)})
+    assert str(tmp_path / "file") in caught.value.cause
 
 
 def large_config() -> Config:

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 import mlx_gemma4
+from mlx_gemma4 import cli
 from mlx_gemma4.cluster import cut, paths, ssh
 from mlx_gemma4.cluster.control import BANNER, ControlLine
 from mlx_gemma4.cluster.hosts import Hosts
@@ -160,6 +161,27 @@ def test_another_ssh_is_one_that_a_shell_would_take(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv(ssh.SSH, 'ssh "')
     with pytest.raises(Gemma4Error, match="GEMMA4_SSH is not understood"):
         ssh.command("mac2", None)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "cause"),
+    [
+        (["fit", "tiny", "--hosts", "16GB,mac2"], "Some are names, some are sizes."),
+        (["fit", "tiny", "--hosts", "16GB,16GB,16GB"], "They are 3."),
+        (["fit", "tiny", "--hosts", "16GB", "--drafter", "x"], "A drafter cannot be used"),
+        (["ask", "hello", "--hosts", "local", "--cut", "x"], "'x' has what is no number."),
+        (["ask", "hello", "--keep-layers"], "are for --hosts."),
+        (["bench", "--draft", "--hosts", "local"], "what pays on one computer."),
+        (["serve", "--also", "local", "--hosts", "local"], "--also has a whole one on each"),
+        (["serve", "--also", "local", "--cut", "3"], "--also has a whole one on each"),
+        (["serve", "--also", "local,-oProxyCommand=x"], "is no name of a computer."),
+    ],
+)
+def test_options_that_do_not_go_together_are_refused(
+    arguments: list[str], cause: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(arguments) == 2
+    assert cause in " ".join(capsys.readouterr().err.split())
 
 
 @pytest.mark.parametrize("stops", [(0,), (6,), (7,), (), (2, 4), (-1,)])

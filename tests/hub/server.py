@@ -39,6 +39,7 @@ class Hub:
         commit: what "main" is now.
         forgets: it knows no other commit than that.
         only_whole: `cut_after` is for requests from some place to the end, not for headers.
+        portal: a part of paths that are answered with a page of HTML, as a network's sign-in does.
         requests: (method, path, range) of all that was asked.
     """
 
@@ -55,6 +56,7 @@ class Hub:
     commit: str = COMMIT
     forgets: bool = False
     only_whole: bool = False
+    portal: str = ""
     requests: list[tuple[str, str, str | None]] = field(default_factory=list)
     sent: int = 0
     url: str = ""
@@ -114,6 +116,10 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         path = unquote(urlsplit(self.path).path)
         self.state.requests.append((self.command, path, self.headers.get("Range")))
+        if self.state.portal and self.state.portal in path:
+            page = b"<html>Sign in</html>"
+            self._answer(200, {"Content-Type": "text/html"}, [page], len(page))
+            return
         parts = path.strip("/").split("/")
         if parts[0] == "cdn":
             self._send_file(self.state.files["/".join(parts[1:3])][parts[3]], parts[3])

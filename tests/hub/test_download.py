@@ -315,3 +315,11 @@ def test_a_sharded_folder_is_whole_only_with_every_shard_of_its_index(tmp_path: 
     assert hub_cache.is_whole(tmp_path)
     (tmp_path / hub_cache.INDEX).write_text("cut of")
     assert not hub_cache.is_whole(tmp_path)
+
+
+def test_a_sign_in_page_in_place_of_a_file_is_an_error_and_the_next_try_is_right(hub: Hub) -> None:
+    hub.portal = "/cdn/"
+    with pytest.raises(Gemma4Error, match="ends after 20 bytes"):
+        get()
+    hub.portal = ""
+    assert_whole(get(), hub)

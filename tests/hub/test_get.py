@@ -193,6 +193,8 @@ def cut_in_the_middle(hub: Hub) -> None:
         ("unreachable", "The Hub cannot be reached"),
         ("token", "401"),
         ("refused token", "The token is refused (status 401"),
+        ("letters in the token", "The token cannot be sent"),
+        ("sign-in page", "What answers is not the Hub"),
         ("missing", "404"),
         ("gated", "Accept them at"),
         ("offline", "HF_HUB_OFFLINE is set"),
@@ -216,6 +218,10 @@ def test_what_can_go_wrong_is_one_error_and_leaves_nothing_half_made(
             published.token = "hf_right"
             if fault == "refused token":
                 monkeypatch.setenv("HF_TOKEN", "hf_wrong")
+        case "letters in the token":
+            monkeypatch.setenv("HF_TOKEN", "hf_t\u00f6ken")
+        case "sign-in page":
+            published.portal = "/api/"
         case "missing":
             del published.files[NAME]
         case "gated":

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+import ssl
 import threading
 import time
 from collections.abc import Iterator
@@ -26,25 +27,30 @@ PATIENCE = 60.0
 
 @contextmanager
 def served(
-    worker: Client, options: EngineOptions | None = None, doors: Doors | None = None
+    worker: Client,
+    options: EngineOptions | None = None,
+    doors: Doors | None = None,
+    certificate: str | None = None,
 ) -> Iterator[httpx2.Client]:
     """A client of a server with this worker; its base is the server's root."""
     engine = Engine(worker, options or EngineOptions(str(ASSETS / "tiny")))
-    with running(make_app(engine, doors)) as client:
+    with running(make_app(engine, doors), certificate) as client:
         until(lambda: engine.loaded is not None or engine.failed is not None)
         client.engine = engine
         yield client
 
 
 @contextmanager
-def running(app: ASGIApp) -> Iterator[httpx2.Client]:
+def running(app: ASGIApp, certificate: str | None = None) -> Iterator[httpx2.Client]:
     """A client of an application that runs in a thread."""
-    server = uvicorn.Server(config(app, "127.0.0.1", 0))
+    server = uvicorn.Server(config(app, "127.0.0.1", 0, certificate))
     thread = threading.Thread(target=lambda: asyncio.run(server.serve()), daemon=True)
     thread.start()
     until(lambda: server.started)
     port = server.servers[0].sockets[0].getsockname()[1]
-    with httpx2.Client(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE) as client:
+    base = f"{'https' if certificate else 'http'}://127.0.0.1:{port}"
+    known = ssl.create_default_context(cafile=certificate) if certificate else True
+    with httpx2.Client(base_url=base, timeout=PATIENCE, verify=known) as client:
         client.end = lambda: setattr(server, "should_exit", True)
         yield client
     server.should_exit = True

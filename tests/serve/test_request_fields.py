@@ -116,6 +116,21 @@ def test_how_a_reply_is_drawn_reaches_the_worker_in_every_dialect(
     assert reply.stop == ("x", "y")
 
 
+def test_a_strict_tool_is_strict_in_every_dialect(
+    client: httpx2.Client, worker: ScriptedWorker
+) -> None:
+    inner = {"name": "f", "strict": True, "parameters": {"type": "object"}}
+    written: dict[str, Any] = {
+        CHATS: {"type": "function", "function": inner},
+        ANSWERS: {"type": "function", **inner},
+        TALKS: {"name": "f", "strict": True, "input_schema": {"type": "object"}},
+    }
+    for route, tool in written.items():
+        assert client.post(route, json={**LEAST[route], "tools": [tool]}).status_code == 200
+        opened = [command for command in worker.accepted if isinstance(command, Open)][-1]
+        assert opened.tools[0]["function"]["strict"] is True
+
+
 def test_a_response_leaves_out_the_oldest_turns_where_that_is_wanted(
     client: httpx2.Client, worker: ScriptedWorker
 ) -> None:

@@ -226,6 +226,24 @@ def test_a_reply_with_a_schema_and_tools_is_an_answer_or_calls(drawer: Drawer) -
     assert kinds == {frozenset({Token}), frozenset({ToolCall})}
 
 
+def test_calls_of_a_strict_tool_keep_to_its_schema_in_a_reply_that_is_free(drawer: Drawer) -> None:
+    strict = {"type": "function", "function": {**TOOLS[0]["function"], "strict": True}}
+    assert reply_grammar(None, TOOLS, (), drawer.text.controls) is None
+    grammar = grammar_of(drawer, None, [strict, TOOLS[1]])
+    kinds = set()
+    for seed in range(40):
+        events = drawer.events(drawer.ids(grammar, seed))
+        called = [event for event in events if isinstance(event, ToolCall)]
+        assert events[len(events) - len(called) :] == called
+        for call in called:
+            if call.name == "find":
+                jsonschema.validate(call.arguments, FIND)
+        kinds.add((len(events) > len(called), bool(called)))
+    assert kinds >= {(True, False), (True, True)}
+    first = drawer._tokenizer.constraint(grammar, False, drawer.width).mask()
+    assert first[drawer.text.controls["<|tool_call>"]]
+
+
 def test_a_thought_may_come_first_and_is_free(drawer: Drawer) -> None:
     grammar = grammar_of(drawer, PERSON)
     thoughts = 0

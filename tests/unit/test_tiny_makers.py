@@ -41,6 +41,12 @@ def test_questions_have_more_than_a_hundred_wordings_and_every_kind_has_some_hel
     assert set(REQUESTS) <= set(wordings.part(wordings.TRANSCRIBE, examination=False))
 
 
+@pytest.mark.parametrize("kind", sorted(wordings.CORES))
+def test_every_kind_of_question_can_be_examined(kind: str) -> None:
+    for seed in range(20):
+        assert wordings.question(kind, random.Random(seed), examination=True, item="tea")
+
+
 def test_a_typed_question_keeps_its_words_in_any_case_and_punctuation() -> None:
     rng = random.Random(0)
     typed = [wordings.written("what is the total", rng) for _ in range(200)]

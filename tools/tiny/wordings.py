@@ -344,8 +344,8 @@ NOUNS = {"total": "the total", "tax": "the tax", "date": "the date", "shop": "th
 
 
 def part(pool: tuple[str, ...], examination: bool) -> list[str]:
-    """Those of a pool that belong to training, or to the examination."""
-    return [c for c in pool if held_out(c) == examination]
+    """Those of a pool that belong to training, or to the examination; all where there are none."""
+    return [c for c in pool if held_out(c) == examination] or list(pool)
 
 
 def held_out(core: str) -> bool:
