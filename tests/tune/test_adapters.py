@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import mlx.core as mx
 import numpy as np
@@ -145,9 +146,9 @@ def test_a_worker_exchanges_the_adapter_and_keeps_the_weights(
 ) -> None:
     from mlx_gemma4.runtime import slots
 
-    def asked(command: commands.Load) -> object:
+    def asked(command: commands.Load, *others: Any) -> object:
         loads.append(str(command.model))
-        return load(command)
+        return load(command, *others)
 
     installed_adapters.install(lora_folder, "mine")
     loads: list[str] = []
