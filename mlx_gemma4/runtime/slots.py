@@ -338,6 +338,7 @@ class Slots:
         if slot is not None and keep:
             slot.kept = True
             slot.session.discard()
+            slot.waits = slot.session.unread > CHUNK  # who asked for it has left
             self._slots[conversation] = slot  # behind all that were closed before
         elif slot is not None and not slot.parked:
             self._park(slot)
