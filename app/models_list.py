@@ -75,7 +75,8 @@ def free(choice: ModelChoice) -> int:
 
 def choices(machine: Machine | None) -> list[ModelChoice]:
     """Give all of them: what is here, then what can be brought."""
-    made = list(installed.made())
+    drafters = [p.repo for p in catalog.packages().values() if p.kind == "drafter"]
+    made = [model for model in installed.made() if model.source not in drafters]
     sources = {model.source for model in made}
     packages = [one for one in catalog.packages().values() if one.kind == "model"]
     listed = [_made(model, machine) for model in made]

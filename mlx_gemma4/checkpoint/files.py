@@ -6,6 +6,7 @@ from typing import Any
 
 from ..errors import Gemma4Error
 from ..json_reader import read_object, short
+from ..model.drafter_config import is_drafter
 
 ADAPTER_SETTINGS = "adapter_config.json"
 INDEX = "model.safetensors.index.json"
@@ -61,12 +62,13 @@ def weight_files(folder: Path) -> dict[str, Path]:
 
 
 def is_whole(folder: Path) -> bool:
-    """Whether a folder has a config, a tokenizer, and every file of weights that it lists."""
+    """If a folder has a config, all weights that it lists, and, but for drafters, a tokenizer."""
     try:
-        shards = set(weight_map(folder).values()) or {"model.safetensors"}
+        needed = {"config.json", *(weight_map(folder).values() or ("model.safetensors",))}
+        needed |= set() if is_drafter(folder) else {"tokenizer.json"}
     except Gemma4Error:
         return False
-    return all((folder / name).is_file() for name in {"config.json", "tokenizer.json", *shards})
+    return all((folder / name).is_file() for name in needed)
 
 
 def weights_unusable(

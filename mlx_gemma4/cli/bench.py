@@ -6,7 +6,6 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..cluster.hosts import Hosts
 from ..errors import Gemma4Error
 from ..hub import catalog
 from . import hosting
@@ -67,7 +66,14 @@ def _run(options: argparse.Namespace) -> None:
 
     hosts = hosting.chosen(options)
     if options.draft:
-        _draft(options, hosts)
+        if hosts is not None:
+            raise Gemma4Error(
+                "usage",
+                "The command is not understood",
+                "--draft measures what pays on one computer.",
+                "Leave --hosts out.",
+            )
+        measure_drafts(shared.model_of(options), options.drafter, options.rounds, options.force)
         return
     if options.model is None:
         tell("No --model given: this measures the tiny demonstration model, not Gemma.")
@@ -84,20 +90,16 @@ def _run(options: argparse.Namespace) -> None:
     tell(f"The result is {file}: gemma4 bench --compare {file} OTHER.json")
 
 
-def _draft(options: argparse.Namespace, hosts: Hosts | None) -> None:
-    if hosts is not None:
-        raise Gemma4Error(
-            "usage",
-            "The command is not understood",
-            "--draft measures what pays on one computer.",
-            "Leave --hosts out.",
-        )
+def measure_drafts(
+    name: str, drafter: str | None = None, rounds: int = 3, force: bool = False
+) -> None:
+    """Measure whether proposing tokens pays with a model, print it, and keep it."""
     from ..evaluate.models import OurModel
     from ..hub import speculation
     from .draft_speed import measure_gain, verdict
 
-    model = OurModel(shared.model_of(options), options.force)
-    gain, lines = measure_gain(model, options.drafter, options.rounds, ProgressLine().step)
+    model = OurModel(name, force)
+    gain, lines = measure_gain(model, drafter, rounds, ProgressLine().step)
     speculation.keep(model.folder, gain)
     put("Times as fast as without proposals, and in brackets tokens a forward of the model.\n")
     _print(lines)

@@ -6,16 +6,19 @@ machine that becomes warm and slow slows both alike.
 
 import platform
 from collections.abc import Callable
+from dataclasses import replace
+from statistics import fmean
 
 from ..errors import Gemma4Error
 from ..evaluate import draft_items
-from ..evaluate.drafter import MODES, attach, speeds
+from ..evaluate.drafter import MODES, attach, reply, speeds
 from ..evaluate.models import OurModel
 from ..evaluate.parts import Table
 from ..evaluate.question import Choice
 from ..hub.speculation import MeasuredGain
 
-PAUSE = 2.0  # seconds before each answer
+PAUSE = 0.25  # of the time that an answer took
+MOST = 96  # tokens of an answer
 
 Progress = Callable[[str, int, int], None]
 Times = dict[str, dict[str | int, list[tuple[float, float]]]]
@@ -23,11 +26,7 @@ Times = dict[str, dict[str | int, list[tuple[float, float]]]]
 
 
 def measure_gain(
-    subject: OurModel,
-    drafter: str | None,
-    rounds: int,
-    progress: Progress,
-    pause: float = PAUSE,
+    subject: OurModel, drafter: str | None, rounds: int, progress: Progress
 ) -> tuple[MeasuredGain, Table]:
     """Measure a model with its drafter, if there is one on this machine, and with lookup.
 
@@ -36,7 +35,6 @@ def measure_gain(
         drafter: the folder or name of a drafter; None for the model's own.
         rounds: prompts of each kind of work.
         progress: called with what comes next, how much is done, and how much there is.
-        pause: seconds before each answer.
 
     Raises:
         Gemma4Error: the chosen drafter is not there, or the model cannot be loaded.
@@ -54,21 +52,28 @@ def measure_gain(
         kind, again = str(item.facts["kind"]), bool(item.facts[draft_items.AGAIN])
         progress(kind, number, len(items))
         assert item.make is not None, "every item is asked"
-        for mode, seconds, tokens, forwards in speeds(subject, item.make(), again, modes, pause):
+        asked = item.make()
+        asked = replace(asked, most=min(asked.most, MOST))
+        for mode in modes if number == 0 else ():  # the first of all takes longer
+            reply(subject, asked, again, mode)
+        for mode, seconds, tokens, forwards in speeds(subject, asked, again, modes, PAUSE):
             of = times.setdefault(kind, {}).setdefault(mode, [])
-            of.append((seconds / tokens, tokens / max(1, forwards)))
+            of.append((seconds / tokens, (tokens + 1) / max(1, forwards)))
     progress("", len(items), len(items))
-    gains: dict[str | int, dict[str, float]] = {
-        mode: {kind: _total(of["off"]) / _total(of[mode]) for kind, of in times.items()}
-        for mode in modes[1:]
+    means = {
+        kind: {mode: [fmean(column) for column in zip(*of[mode], strict=True)] for mode in modes}
+        for kind, of in times.items()
+    }
+    gains = {
+        mode: {kind: of["off"][0] / of[mode][0] for kind, of in means.items()} for mode in modes
     }
     rows = [
         [
             kind,
-            f"{1 / (_total(of['off']) / len(of['off'])):.1f}",
-            *(f"{gains[mode][kind]:.2f} ({_forward(of[mode])})" for mode in modes[1:]),
+            f"{1 / of['off'][0]:.1f}",
+            *(f"{gains[mode][kind]:.2f} ({of[mode][1]:.2f})" for mode in modes[1:]),
         ]
-        for kind, of in times.items()
+        for kind, of in means.items()
     ]
     heads = ["kind of work", "tok/s without", *(f"{mode} (a forward)" for mode in modes[1:])]
     gain = MeasuredGain(platform.node(), folder, gains.get("auto", {}), gains["lookup"])
@@ -83,11 +88,3 @@ def verdict(gain: MeasuredGain) -> str:
         why = "The drafter does not pay here" if gain.drafter else "There is no drafter here"
         return f"{why}, and lookup costs nothing: lookup is used from now on."
     return "Proposals do not pay here: none are made (with --drafter and --draft they are)."
-
-
-def _total(answers: list[tuple[float, float]]) -> float:
-    return sum(seconds for seconds, _ in answers)
-
-
-def _forward(answers: list[tuple[float, float]]) -> str:
-    return f"{sum(tokens for _, tokens in answers) / len(answers):.2f}"

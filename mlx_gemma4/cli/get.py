@@ -123,8 +123,9 @@ def described(wanted: "GetPlan", place: "Machine") -> list[str]:
     first = (
         f"{wanted.name} {how} for {place.name}: {size(wanted.download)} to download{came}, "
         f"{size(wanted.kept)} kept on the disk, {size(wanted.memory)} of "
-        f"{place.budget / 1e9:.2f} GB memory, room for {wanted.context:,} tokens of conversation."
-    )
+        f"{place.budget / 1e9:.2f} GB memory"
+    )  # a drafter has no conversation
+    first += f", room for {wanted.context:,} tokens of conversation" * bool(wanted.context)
     second = f"It goes to {wanted.folder}, where {size(wanted.free)} are free"
     if wanted.most:
         second += f" and {size(wanted.most)} are needed on the way"
@@ -132,7 +133,7 @@ def described(wanted: "GetPlan", place: "Machine") -> list[str]:
         second += f"; {size(wanted.held)} are there from a former try"
     if wanted.download:
         second += f"; about {minutes_for(wanted.download - wanted.held)} min at 100 Mbit/s"
-    return [first, f"{second}."]
+    return [f"{first}.", f"{second}."]
 
 
 def bar(at: "GetProgress") -> str:
@@ -193,11 +194,34 @@ def _is_here(options: argparse.Namespace, name: str, open_program: Opener) -> bo
 
 
 def _offer_to_open(options: argparse.Namespace, name: str, open_program: Opener) -> None:
+    package = catalog.known(name)
+    if package is not None and package.kind == "drafter":
+        tell(f"To measure whether it pays here: gemma4 bench --draft --model {package.targets[0]}")
+        return
     asked = sys.stdin.isatty() and sys.stdout.isatty() and sys.stderr.isatty()
+    _offer_drafter(name, asked and not options.yes)
     if asked and not options.yes and agreed("Open it now?", True):
         open_program(name)
     else:
         tell(f"To open it: {_opening(name)}")
+
+
+def _offer_drafter(name: str, asked: bool) -> None:
+    """Offer what may make a model's answers faster, and to measure whether it does."""
+    drafter = catalog.drafter_to_get(name)
+    if drafter is None:
+        return
+    what = f"{drafter.name} ({size(drafter.bytes or 0)}) may make its answers faster"
+    if not asked:
+        tell(f"{what}: gemma4 get {drafter.name}, then gemma4 bench --draft --model {name}")
+    elif agreed(f"{what}. Download it too?", True):
+        from ..convert import get
+        from ..footprint import device
+        from .bench import measure_drafts
+
+        _fetched(get.plan(drafter.name, device.this()), False)
+        if agreed("Measure now whether it does? That takes some minutes.", True):
+            measure_drafts(name)
 
 
 def _opening(name: str) -> str:

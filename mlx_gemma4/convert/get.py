@@ -106,9 +106,12 @@ def plan(
     """
     package = catalog.known(name)
     if package is not None:
-        catalog.need_model(package)
         if package.repo is None:
             raise _shipped(package.name)
+        if package.kind == "drafter":
+            wanted = recipe or package.recipe or DEFAULT
+            return _drafter(package, machine, wanted, folder, revision or str(package.revision))
+        catalog.need_model(package)
     elif not catalog.is_repository(name):
         catalog.resolve(name)  # which explains what is wrong with the name
         raise _shipped(name)
@@ -149,6 +152,24 @@ def plan(
     return GetPlan(
         package.name if package else name, revision, repository, chosen, machine,
         download, held, kept, most, memory, context, target,
+    )  # fmt: skip
+
+
+def _drafter(
+    package: catalog.Package, place: Machine, recipe: str, folder: Path | None, commit: str
+) -> GetPlan:
+    """As `plan`, of a drafter of the catalogue."""
+    repo = str(package.repo)
+    here = hub_cache.installed(repo, commit)
+    repository = None if here else _look_up(package.name, repo, commit)
+    target = folder or installed.folder() / f"{repo.split('/')[1]}-{recipe}"
+    model = summary.of_drafter(package.name, named_recipe(recipe))
+    kept = sum(tensor.nbytes for tensor in model.tensors.values())
+    size = repository.size if repository else 0
+    held = min(size, installed.held(partial(target)))
+    return GetPlan(
+        package.name, commit, repository, recipe, place, size, held, kept,
+        max(0, kept + size - held), estimate.weights(model, place), 0, target,
     )  # fmt: skip
 
 

@@ -28,15 +28,9 @@ def items(choice: Choice, subject: Subject) -> list[Item]:
     """
     if choice.folder is not None:
         return own(choice.folder, choice.limit)
-    kinds = (
-        TINY
-        if choice.tiny
-        else {
-            name: make
-            for name, make in KINDS.items()
-            if "image" in subject.takes or make not in (_transcription, _json)
-        }
-    )
+    kinds = dict(TINY if choice.tiny else KINDS)
+    if "image" not in subject.takes:
+        kinds = {n: make for n, make in kinds.items() if make not in (_transcription, _json)}
     chosen = {name: kinds[name] for name in choice.sets if name in kinds} or kinds
     found = []
     for name, make in chosen.items():
@@ -54,21 +48,17 @@ def own(folder: Path, limit: int | None) -> list[Item]:
     """
     if not folder.is_dir():
         raise _none(folder, "It is not there.")
-    prompts = {
-        path.name: path.read_text("utf-8", errors="replace")
-        for path in sorted(folder.iterdir())
-        if path.suffix in (".txt", ".md") and path.is_file()
-    }
+    files = [p for p in sorted(folder.iterdir()) if p.suffix in (".txt", ".md") and p.is_file()]
+    prompts = [path.read_text("utf-8", errors="replace") for path in files]
     for path in sorted(folder.glob("*/events.jsonl")):
-        for number, text in enumerate(_asked(path)):
-            prompts[f"{path.parent.name}-{number}"] = text
-    kept = [(name, text) for name, text in prompts.items() if text.strip()]
+        prompts += _asked(path)
+    kept = dict.fromkeys(text for text in prompts if text.strip())
     if not kept:
         raise _none(folder, "It has neither texts (.txt, .md) nor conversations of the program.")
     return [
         Item(f"own-{zlib.crc32(text.encode()):08x}", {"kind": "your own", AGAIN: False},
              partial(Asked, "", text, most=MOST))
-        for _, text in dict((text, (name, text)) for name, text in kept).values()
+        for text in kept
     ][: limit]  # fmt: skip
 
 

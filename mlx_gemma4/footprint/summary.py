@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 from ..checkpoint.architectures import ARCHITECTURES
 from ..checkpoint.recipes import RECIPES, Recipe, storage_of
 from ..checkpoint.safetensors import Tensor
-from ..checkpoint.shapes import drafter_shapes, shapes
+from ..checkpoint.shapes import Shapes, drafter_shapes, shapes
 from ..errors import Gemma4Error
 from ..hub import catalog
-from ..model.config import Config, load_config
+from ..model.config import Config, TextConfig, load_config
 from ..model.drafter_config import DrafterConfig, load_drafter_config
 from . import estimate
 from .estimate import Machine, Model
@@ -50,12 +50,7 @@ class Outline:
             (t.dtype for n, t in self.tensors.items() if n.endswith("norm.weight")), "BF16"
         )
         text = self.config.text_config
-        tensors: dict[str, Tensor] = {}
-        for name, shape in shapes(self.config).items():
-            path, dense = name.removesuffix(".weight"), Tensor(floats, shape)
-            storage = storage_of(recipe, text, path, shape) if path != name else None
-            tensors |= storage.tensors(path, dense) if storage else {name: dense}
-        return Model(text, tensors, self.drafter)
+        return Model(text, _stored(recipe, text, shapes(self.config), floats), self.drafter)
 
     def check(self, place: Machine) -> None:
         """Refuse a model that does not fit with the shortest useful conversation.
@@ -138,8 +133,10 @@ def of_architecture(package: catalog.Package) -> Outline:
     return Outline(package.name, config, tensors, "its published architecture")
 
 
-def of_drafter(name: str | Path) -> Model:
+def of_drafter(name: str | Path, recipe: Recipe | None = None) -> Model:
     """A drafter without its weights: a folder's, or one of the catalogue by its architecture.
+
+    The latter is counted as if it was converted by `recipe`.
 
     Raises:
         Gemma4Error: there is no such drafter, or nothing is known of it.
@@ -153,9 +150,9 @@ def of_drafter(name: str | Path) -> Model:
         if package is None or package.architecture is None:
             raise
         config = DrafterConfig.from_dict(ARCHITECTURES[package.architecture])
-        return Model(
-            config.text_config, {n: Tensor("BF16", s) for n, s in drafter_shapes(config).items()}
-        )
+        text = config.text_config
+        # all of a drafter is a decoder
+        return Model(text, _stored(recipe, text, drafter_shapes(config), root="language_model."))
     shards = Folder(folder).shards
     tensors = {n: t for held in shards.values() for n, t in held.items()}
     return Model(load_drafter_config(folder).text_config, tensors)
@@ -185,3 +182,16 @@ def of_repository(name: str, repository: "Repository") -> Outline:
         if file.is_weights:
             tensors |= hub.read_header(repository, file.name)
     return Outline(name, config, tensors, f"the Hub ({repository.commit[:12]})")
+
+
+def _stored(
+    recipe: Recipe | None, text: TextConfig, shapes: Shapes, floats: str = "BF16", root: str = ""
+) -> dict[str, Tensor]:
+    """The tensors that a conversion writes of these; `root` is before their names in recipes."""
+    tensors: dict[str, Tensor] = {}
+    for name, shape in shapes.items():
+        path, dense = name.removesuffix(".weight"), Tensor(floats, shape)
+        quantized = recipe if path != name else None
+        storage = quantized and storage_of(quantized, text, root + path, shape)
+        tensors |= storage.tensors(path, dense) if storage else {name: dense}
+    return tensors

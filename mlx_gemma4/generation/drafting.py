@@ -49,8 +49,6 @@ class Drafting:
         rounds: (tokens that were proposed, those accepted) of each forward since `begin`.
     """
 
-    rounds: list[tuple[int, int]]
-
     def __init__(
         self, model: Gemma4, draft: Draft, clock: Callable[[], float] = time.perf_counter
     ) -> None:
@@ -69,7 +67,7 @@ class Drafting:
 
     def begin(self, rows: Sequence[Held]) -> None:
         """A reply starts after these rows."""
-        self.rounds = []
+        self.rounds: list[tuple[int, int]] = []
         self._before: tuple[float, Forward] | None = None
         self._unmade: tuple[str, list[int], list[int]] | None = None
         if self._lookup is not None:
@@ -136,9 +134,7 @@ class Drafting:
         """
         if self._lookup is None:
             return [], ""
-        if place.known is not None:
-            found, equal = self._lookup.after([place.known], most)
-        else:
-            found, equal = self._lookup.after([], most + 1)
-            found = found[1:]
-        return found, "repetition" if equal >= LONG else "lookup"
+        guessed = place.known is None
+        known = [] if place.known is None else [place.known]
+        found, equal = self._lookup.after(known, most + guessed)
+        return found[guessed:], "repetition" if equal >= LONG else "lookup"

@@ -38,7 +38,7 @@ class Lookup:
         for token_id in ids:
             held.append(token_id)
             last = tuple(held[-SHORTEST:])
-            if len(last) == SHORTEST and _are_ids(last):
+            if len(last) == SHORTEST and all(isinstance(row, int) for row in last):
                 places = self._places.setdefault(last, [])
                 places.append(len(held))
                 del places[:-_PLACES]
@@ -72,7 +72,3 @@ class Lookup:
         while equal < len(before) and before[-1 - equal] == ids[-1 - equal]:
             equal += 1
         return equal
-
-
-def _are_ids(rows: Iterable[Held]) -> bool:
-    return all(isinstance(row, int) for row in rows)

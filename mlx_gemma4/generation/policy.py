@@ -79,7 +79,8 @@ class TrackRecord:
         gains = {0: GAIN}
         tokens, chance = 1.0, 1.0
         for count in range(1, most + 1):
-            chance *= self._chance(count - 1)
+            known = self.accepted or [0.5]
+            chance *= known[min(count, len(known)) - 1]
             tokens += chance
             gains[count] = tokens * plain / self._expected(count, plain)
         count = max(gains, key=gains.__getitem__)
@@ -105,14 +106,11 @@ class TrackRecord:
         """It pays again: the next pause is a short one."""
         self._wait = self.pause = 0
 
-    def wake(self) -> None:
-        """After a pause: what is seen now counts more than what was seen before it."""
-        self._seen = [0] * len(self._seen)
-
-    def _chance(self, place: int) -> float:
-        if place < len(self.accepted):
-            return self.accepted[place]
-        return self.accepted[-1] if self.accepted else 0.5
+    def wait(self, tokens: int) -> None:
+        """So many tokens of a pause are over; what is seen after it counts more than before."""
+        if self.pause and tokens >= self.pause:
+            self._seen = [0] * len(self._seen)
+        self.pause = max(0, self.pause - tokens)
 
     def _expected(self, count: int, plain: float) -> float:
         """Seconds of a forward with so many proposals, on the line between those that were."""
@@ -122,12 +120,10 @@ class TrackRecord:
         known = {0: plain}
         for n in times:  # more proposals take no less
             known[n] = scale * min(statistics.median(t) for m, t in times.items() if m >= n)
-        if count in known:
-            return known[count]
-        below = max(n for n in known if n < count)
-        above = min((n for n in known if n > count), default=None)
+        below = max(n for n in known if n <= count)
+        above = min((n for n in known if n >= count), default=None)
         if above is not None:
-            slope = (known[above] - known[below]) / (above - below)
+            slope = (known[above] - known[below]) / max(1, above - below)
         else:  # waiting for any takes about as long as one more
             slope = (known[below] - plain) / (below + 1)
         return known[below] + max(0.0, slope) * (count - below)
@@ -190,10 +186,7 @@ class Policy:
         """
         given = accepted + 1
         for source in self.sources.values():
-            if source.pause:
-                source.pause = max(0, source.pause - given)
-                if not source.pause:
-                    source.wake()
+            source.wait(given)
         self._untimed += given
         if name is not None and drafted:
             self.sources[name].learn(drafted, accepted)

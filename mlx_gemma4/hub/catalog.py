@@ -127,7 +127,8 @@ def default() -> str:
     brought here, the first of those, else the demonstration.
     """
     sources = {model.source for model in installed.made()}
-    return next((name for name in packages() if name in sources), DEMONSTRATION)
+    models = (p for p in packages().values() if p.kind == "model" and p.name in sources)
+    return next((package.name for package in models), DEMONSTRATION)
 
 
 def resolve_drafter(name_or_folder: str | Path) -> Path:
@@ -184,6 +185,14 @@ def drafter_of(package: Package | None) -> Path | None:
             except Gemma4Error:
                 continue
     return None
+
+
+def drafter_to_get(name: str) -> Package | None:
+    """The drafter of a package that the Hub has and this machine has not."""
+    package = known(name)
+    if package is None or drafter_of(package) is not None:
+        return None
+    return next((p for p in packages().values() if package.name in p.targets and p.repo), None)
 
 
 def is_repository(name: str | Path) -> bool:

@@ -49,11 +49,13 @@ class DrawnReply:
         self._parser = ReplyParser(tokenizer, pieces=True)
         self._events: list[Event] = []
         self._times: list[float] = []
+        self._began = 0.0
         self._stops = StopTexts(stop)
         self._thought = 0  # tokens
 
     def take(self, drawn: Iterable[int]) -> Generator[Event]:
         """Yield the events of a reply while its ids come."""
+        self._began = time.perf_counter()
         for token_id in drawn:
             self._times.append(time.perf_counter())
             self.ids.append(token_id)
@@ -91,7 +93,8 @@ class DrawnReply:
         if self.ids:
             stats["seconds_to_first_token"] = self._times[0] - began
         if len(self.ids) > 1:
-            seconds = self._times[-1] - self._times[0]
+            # from before the first: several may come at once
+            seconds = self._times[-1] - self._began
             stats["tokens_per_second"] = (len(self.ids) - 1) / seconds
         return stats
 

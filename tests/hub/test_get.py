@@ -317,3 +317,23 @@ def test_a_folder_that_convert_made_is_found_by_its_name(
     monkeypatch.chdir(tmp_path)
     assert cli.main(["convert", NAME, "--low-disk", "--recipe", "6bit"]) == 0
     assert catalog.resolve(NAME) == tmp_path / "gemma-4-12B-it-6bit"
+
+
+def test_a_drafter_comes_too_and_is_found_by_the_model(
+    published: Hub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    drafter = f"{NAME}-assistant"
+    files = (TINY.parent / "tiny-drafter").iterdir()
+    published.files[drafter] = {path.name: path.read_bytes() for path in files}
+    assert run("--yes") == 0
+    assert f"gemma4 get {drafter}" in capsys.readouterr().err
+    assert run(drafter, "--yes") == 0
+    out, told = capsys.readouterr()
+    folder = Path(out.strip())
+    assert folder == installed.folder() / "gemma-4-12B-it-assistant-8bit"
+    assert f"gemma4 bench --draft --model {NAME}" in told and "conversation" not in told
+    assert catalog.drafter_of(catalog.known(NAME)) == folder
+    assert catalog.default() == NAME  # a drafter is no model
+    assert g4.load(NAME, draft=4).drafter is not None
+    assert run("--yes") == 0
+    assert "assistant" not in capsys.readouterr().err

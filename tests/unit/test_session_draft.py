@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import mlx.core as mx
@@ -170,3 +172,17 @@ def test_a_reply_under_a_grammar_is_the_same_with_a_drafter(model: Gemma4) -> No
         assert events[-1].stats["drafted"] == 0  # type: ignore[union-attr]
     model.attach(None)
     assert answers[0] == answers[1]
+
+
+def test_the_speed_counts_the_forward_that_gave_all_tokens_at_once(
+    model: Gemma4, speaks: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = itertools.count()
+    clock = SimpleNamespace(perf_counter=lambda: float(next(now)))
+    monkeypatch.setattr("mlx_gemma4.session.reply.time", clock)
+    speaks(REPLIES["a text"])
+    session = Session(model, draft=8)
+    session.add_text("go on")
+    *_, done = session.reply(temperature=0)
+    assert isinstance(done, Done)
+    assert done.stats["tokens_per_second"] < 1  # n - 1 of them by a clock that n + 1 look at

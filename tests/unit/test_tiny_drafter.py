@@ -13,8 +13,10 @@ import pytest
 from mlx_gemma4 import load
 from mlx_gemma4.checkpoint.drafter import load_drafter
 from mlx_gemma4.checkpoint.recipes import named
+from mlx_gemma4.cli import main
 from mlx_gemma4.convert.convert import convert
 from mlx_gemma4.errors import Gemma4Error
+from mlx_gemma4.evaluate import draft_items
 from mlx_gemma4.evaluate.tiny.tasks import EXAMINATION, Tasks
 from mlx_gemma4.events import Done, Event, Heard, Token
 from mlx_gemma4.hub import catalog, speculation
@@ -149,3 +151,17 @@ def test_auto_does_what_was_measured_on_this_machine() -> None:
     assert speculation.choose(folder, 4, None) == (FOLDER, 4)
     assert speculation.choose(folder, "off", FOLDER) == (None, "off")
     assert load("tiny", draft=3).drafter is not None
+
+
+def test_what_bench_measures_is_kept_and_decides(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(draft_items, "TINY", {"a value": draft_items.TINY["a value"]})
+    assert main(["bench", "--draft", "--model", "tiny", "--rounds", "1"]) == 0
+    out = capsys.readouterr().out
+    gain = speculation.measured(ASSETS / "tiny")
+    assert gain is not None and gain.drafter == str(FOLDER)
+    assert set(gain.auto) == set(gain.lookup) == {"a value"}
+    assert "auto (a forward)" in out and f"{gain.auto['a value']:.2f} (" in out
+    chosen = speculation.choose(ASSETS / "tiny", "auto", None)
+    assert ("is used from now on" in out) == (chosen != (None, "off"))
