@@ -152,7 +152,7 @@ def report(rows: Sequence[Row]) -> list[Part]:
                     [sum(m["seconds"][mode]) for m in timed],
                 )
                 rate = statistics.ratio(
-                    [m["tokens"] for m in timed], [max(1, m["forwards"][mode]) for m in timed]
+                    [m["tokens"] + 1 for m in timed], [max(1, m["forwards"][mode]) for m in timed]
                 )
                 line += [f"{rate.value:.2f}", f"{gain:.2f}"]
             gains.append(line)

@@ -1,0 +1,42 @@
+"""The user's own prompts, on which a drafter is measured."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from mlx_gemma4.errors import Gemma4Error
+from mlx_gemma4.evaluate import draft_items
+
+
+def texts(folder: Path, limit: int | None = None) -> list[str]:
+    items = draft_items.own(folder, limit)
+    assert all(text not in item.id for item in items for text in ("plan", "again"))
+    return [item.make().text for item in items if item.make is not None]
+
+
+def test_own_prompts_are_texts_and_what_was_asked_in_the_program_each_once(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("plan a trip")
+    (tmp_path / "b.md").write_text("# again")
+    (tmp_path / "c.png").write_bytes(b"\x89PNG")
+    (tmp_path / "empty.txt").write_text(" \n")
+    talk = tmp_path / "2026-11-28"
+    talk.mkdir()
+    lines = [
+        {"is": "asked", "text": "what is it?"},
+        {"is": "said", "text": "it is a cat"},
+        {"is": "asked", "text": "plan a trip"},
+        {"is": "asked", "text": ""},
+    ]
+    written = "\n".join(json.dumps(line) for line in lines)
+    (talk / "events.jsonl").write_text(written + '\n{"is": "ask')  # cut while it was written
+    assert texts(tmp_path) == ["plan a trip", "# again", "what is it?"]
+    assert texts(tmp_path, 2) == ["plan a trip", "# again"]
+
+
+@pytest.mark.parametrize("folder", ["nowhere", "empty"])
+def test_a_folder_without_prompts_is_refused(tmp_path: Path, folder: str) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(Gemma4Error) as error:
+        draft_items.own(tmp_path / folder, None)
+    assert error.value.code == "folder_unusable"
