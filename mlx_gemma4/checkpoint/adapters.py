@@ -303,6 +303,7 @@ def _in_transformers(path: str) -> str:
     """A module's path where transformers has it, below its `model`."""
     if path.startswith("vision_embedder."):
         return f"embed_vision.{path.removeprefix('vision_embedder.')}"
+    path = path.replace("embed_vision.", "embed_vision.multimodal_embedder.", 1)
     return path.replace(_DECODER, "language_model.", 1)
 
 
@@ -310,6 +311,7 @@ def _in_module_tree(path: str) -> str:
     """A module's path here; programs for text alone start at the decoder, or at its layers."""
     path = re.sub(r"^(model\.)?layers\.", f"{_DECODER}layers.", path)
     path = path.replace("language_model.", _DECODER, 1) if _DECODER not in path else path
+    path = path.replace("embed_vision.multimodal_embedder.", "embed_vision.")
     return re.sub(r"^embed_vision\.(patch_|pos_)", r"vision_embedder.\1", path)
 
 

@@ -15,8 +15,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
 
-from huggingface_hub import constants
-
 from .. import __version__
 from ..capture import portaudio
 from ..errors import Gemma4Error
@@ -167,7 +165,7 @@ def _screen() -> Iterator[Finding]:
 
 
 def _disk() -> Iterator[Finding]:
-    folder = Path(constants.HF_HUB_CACHE).expanduser()
+    folder = installed.folder()
     free = disk.free(folder)
     said = f"{free / 1e9:.1f} GB free where models go ({folder})"
     if free < ROOM:

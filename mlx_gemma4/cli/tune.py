@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from ..tune.schedule import TuneSettings
 
 AUTO = "auto"
-OPENBLAS = Path("/usr/lib/x86_64-linux-gnu/openblas-pthread/libblas.so.3")
 
 OPTIONS = (
     shared.MODEL,
@@ -85,6 +84,7 @@ def _tune(options: argparse.Namespace) -> None:
     from ..runtime.loading import load_noted
     from ..tune import state
     from ..tune.job import Lines, TuningJob, refuse_old
+    from ..tune.summary import slow_blas
 
     folder = Path(options.o or f"adapter-{Path(options.data or 'journal').resolve().stem}")
     if options.resume:
@@ -114,7 +114,8 @@ def _tune(options: argparse.Namespace) -> None:
             "Without --replay what the model could before is forgotten: mix in some of it "
             "(--replay FILE), or what it answers now (--replay auto)."
         )
-    _warn_of_slow_blas()
+    if warning := slow_blas():
+        tell(warning)
     train(job, folder, recompute, together, options)
     put(str(installed_adapters.install(folder, options.install) if options.install else folder))
 
@@ -240,18 +241,3 @@ def _out_of_range(name: str, value: float, wanted: str) -> Gemma4Error:
         f"It is {value}.",
         f"Set {wanted}.",
     )
-
-
-def _warn_of_slow_blas() -> None:
-    """Where MLX multiplies with the reference BLAS, which is ten times slower, name the faster."""
-    maps = Path("/proc/self/maps")
-    if not maps.is_file() or "openblas" in maps.read_text("utf-8", "replace"):
-        return
-    import mlx.core as mx
-
-    if mx.default_device() == mx.cpu:
-        tell(
-            "MLX multiplies with the reference BLAS here, which is about ten times slower than "
-            "OpenBLAS. Faster: apt install libopenblas0-pthread, then\n"
-            f"  LD_PRELOAD={OPENBLAS} OPENBLAS_NUM_THREADS=1 gemma4 tune ..."
-        )

@@ -84,14 +84,14 @@ class LineReader:
         names: dict[str, str] = {}  # of the tools that were called, by the calls' ids
         before = None
         for number, message in enumerate(messages, 1):
-            role = ROLES.get(message.get("role", ""))
+            role = ROLES.get(str(message.get("role")))
             if role is None or before not in _FOLLOWS[role]:
                 raise unusable(
                     line.place,
                     f"Message {number} is from {message.get('role')!r}"
                     f"{f' after {before}' if before else ''}.",
                     "Let user and assistant take turns, after a system message if there is one, "
-                    "with tool messages after calls.",
+                    f"with tool messages after calls. The roles are {', '.join(ROLES)}.",
                 )
             parts = self._message(line, number, role, message, names)
             if role == "tool" and before == "tool":
@@ -128,6 +128,8 @@ class LineReader:
             return (ToolResult(names[call_id], text, call_id),)
         parts: list[Part] = [self._part(line.folder, part, where) for part in content]
         calls = message.get("tool_calls") or []
+        if not isinstance(calls, list):
+            raise unusable(where, '"tool_calls" is no list.', "Write a list of calls.")
         if calls and role != "model":
             raise unusable(where, f"A {role} calls no tools.", "Move them to the assistant.")
         parts += [_call(call, where) for call in calls]
@@ -164,7 +166,7 @@ class LineReader:
             remedy = error.remedy
             if error.code == "sound_too_long":
                 remedy = "Cut it, and write a line for each piece."
-            raise unusable(where, f"{path.name}: {error.cause}", remedy) from error
+            raise unusable(where, f"{part['path']:.80}: {error.cause:.300}", remedy) from error
 
     def _medium(self, kind: str, path: Path) -> Part:
         if kind == "image":

@@ -24,8 +24,9 @@ def write(log: Path) -> Path | None:
     figure, axes = pyplot.subplots(figsize=(7, 4), layout="constrained")
     axes.plot(numbers, losses, color="0.75", linewidth=1, label="a step")
     size = max(1, min(_MEAN, len(losses) // 4))
-    means = np.convolve(losses, np.ones(size) / size, "valid")
-    axes.plot(numbers[size - 1 :], means, label=f"mean of {size} steps")
+    if size > 1:
+        means = np.convolve(losses, np.ones(size) / size, "valid")
+        axes.plot(numbers[size - 1 :], means, label=f"mean of {size} steps")
     held = [(step["number"], step["held_out"]) for step in steps if step["held_out"] is not None]
     if held:
         axes.plot(*zip(*held, strict=True), "o-", label="held-out lines")

@@ -1,8 +1,8 @@
 """`--replay auto`: what the model answers before it is trained, so that it goes on answering so.
 
 It is asked plain questions (prompts.toml): alone, about the pictures and sounds of the data and
-those that ship with the program, and the shipped spoken question about pictures. What the data asks
-itself is left out, for there another answer is to be learned.
+those that ship with the program, and aloud about pictures (spoken/). A question that the data asks
+in writing is left out, for there another answer is to be learned.
 """
 
 import json
@@ -24,12 +24,12 @@ from .schedule import TuneSettings
 from .sources import Line
 
 FILE = "replay.jsonl"
-LEAST, MOST = 24, 120
+LEAST, MOST = 24, 256
 """Conversations that are drawn, by how many lines the data has."""
 LONGEST = 128
 """Tokens of an answer; one that has not ended by then is not learned from."""
 _PROMPTS = Path(__file__).with_name("prompts.toml")
-_SPOKEN = "question.wav"  # asks for the total of a receipt
+_SPOKEN = Path(__file__).with_name("spoken")  # questions about pictures, named by their words
 
 Part = dict[str, str]
 
@@ -58,9 +58,12 @@ def questions(model: Gemma4, lines: Sequence[Line], settings: TuneSettings) -> l
             if _plain(prompt) not in asked
         ]
         made.append(rng.sample(pairs, min(MOST, len(pairs))))
-    if media["audio"]:
-        aloud = {"type": "audio", "path": str(shipped / _SPOKEN)}
-        made.append([[{"type": "image", "path": path}, aloud] for path in media["image"]])
+    if media["audio"] and media["image"]:
+        spoken = [str(path) for path in sorted(_SPOKEN.iterdir()) if _plain(path.stem) not in asked]
+        aloud = [{"type": "audio", "path": path} for path in spoken]
+        pictures = [{"type": "image", "path": path} for path in media["image"]]
+        count = MOST if aloud else 0
+        made.append([[rng.choice(pictures), rng.choice(aloud)] for _ in range(count)])
     wanted = round(len(lines) * settings.replay_share / (1 - settings.replay_share))
     turns = chain.from_iterable(zip_longest(*made))
     return [one for one in turns if one is not None][: min(MOST, max(LEAST, wanted))]

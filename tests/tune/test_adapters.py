@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import mlx.core as mx
 import numpy as np
@@ -145,9 +146,9 @@ def test_a_worker_exchanges_the_adapter_and_keeps_the_weights(
 ) -> None:
     from mlx_gemma4.runtime import slots
 
-    def asked(command: commands.Load) -> object:
+    def asked(command: commands.Load, *others: Any) -> object:
         loads.append(str(command.model))
-        return load(command)
+        return load(command, *others)
 
     installed_adapters.install(lora_folder, "mine")
     loads: list[str] = []
@@ -319,3 +320,16 @@ def test_what_peft_does_beside_the_sum_is_refused_and_not_left_out(
     config.write_text(json.dumps(json.loads(config.read_text()) | setting))
     with pytest.raises(Gemma4Error, match=next(iter(setting))):
         adapters.read(tmp_path)
+
+
+def test_pefts_names_are_those_of_transformers_modules(folder: Path, tmp_path: Path) -> None:
+    """Some of those that PEFT 0.21.2 wrote itself for transformers 5.24."""
+    adapters.write_peft(made(load_folder(folder)), tmp_path, "a/model")
+    written = mx.load(str(tmp_path / adapters.PEFT_WEIGHTS))
+    for module in (
+        "embed_audio.embedding_projection",
+        "embed_vision.multimodal_embedder.embedding_projection",
+        "embed_vision.patch_dense",
+        "language_model.layers.0.self_attn.q_proj",
+    ):
+        assert f"base_model.model.model.{module}.lora_A.weight" in written

@@ -15,6 +15,7 @@ from mlx_gemma4.cli.doctor import Finding
 from mlx_gemma4.errors import Gemma4Error
 from mlx_gemma4.footprint import device, estimate
 from mlx_gemma4.hub import cache as hub_cache
+from mlx_gemma4.hub import installed
 
 Usage = namedtuple("Usage", "total used free")
 
@@ -172,6 +173,7 @@ def test_a_disk_too_small_for_the_12b_is_told(
     monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(free, 0, free))
     (finding,) = found("disk")
     assert (finding.level, f"{free / 1e9:.1f} GB free" in finding.said) == (level, True)
+    assert str(installed.folder()) in finding.said  # where `gemma4 get` writes
 
 
 def test_models_on_this_machine_are_listed_with_what_fits(
