@@ -84,7 +84,7 @@ def _none(folder: Path, cause: str) -> Gemma4Error:
         "folder_unusable",
         f"There are no prompts in {folder}",
         cause,
-        "Put a text file for each prompt there.",
+        "Put a text file for each prompt there, or ask the program something first.",
     )
 
 

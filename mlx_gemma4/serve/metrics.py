@@ -11,6 +11,8 @@ HELP = {
     "prompt_tokens_read_total": "Tokens of prompts that no cache held.",
     "prompt_tokens_reused_total": "Tokens of prompts that a cache held.",
     "tokens_drawn_total": "Tokens of replies.",
+    "tokens_drafted_total": "Tokens that were proposed for replies.",
+    "tokens_accepted_total": "Tokens that were proposed and drawn.",
     "worker_restarts_total": "How often the worker's process was started again.",
     "requests_waiting": "Requests that wait for a slot.",
     "slots_busy": "Slots in use.",
@@ -48,6 +50,8 @@ class Metrics:
         self._counts["prompt_tokens_read_total"] += int(new)
         self._counts["prompt_tokens_reused_total"] += int(total - new)
         self._counts["tokens_drawn_total"] += int(stats.get("reply_tokens", 0))
+        for name in ("drafted", "accepted"):
+            self._counts[f"tokens_{name}_total"] += int(stats.get(name, 0))
         if seconds is not None:
             self._seconds += seconds
             self._replies += 1
