@@ -49,12 +49,15 @@ def read_object(path: Path) -> dict[str, Any] | None:
     Raises:
         Gemma4Error: it cannot be read, is not JSON in UTF-8, no object, or exceeds a limit.
     """
+    if not _is_there(path):
+        return None
     try:
-        content = json.loads(read_bytes(path, limits.JSON_BYTES)) if _is_there(path) else None
+        content: Any = json.loads(read_bytes(path, limits.JSON_BYTES))
     except (ValueError, RecursionError) as error:
         raise unusable(f"{path} is not JSON ({error}).") from error
-    if content is not None and not isinstance(content, dict):
-        raise unusable(f"{path} holds a {type(content).__name__}, not an object.")
+    if not isinstance(content, dict):
+        what = "null" if content is None else f"a {type(content).__name__}"
+        raise unusable(f"{path} holds {what}, not an object.")
     if is_deep(content):
         raise unusable(f"{path} is nested more than {limits.JSON_DEPTH} levels deep.")
     return content

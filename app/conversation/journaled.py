@@ -57,17 +57,8 @@ class JournaledHistory:
     def attach(self, ready: Ready) -> Attachment:
         """Number what was stored, and let it wait."""
         number, count = self.history.next_attachment(ready.kind)
-        made = Attachment(
-            number,
-            ready.kind,
-            count,
-            ready.file,
-            ready.name,
-            ready.size,
-            ready.seconds,
-            ready.budget,
-            frames=ready.frames,
-        )
+        facts = (ready.file, ready.name, ready.size, ready.seconds, ready.budget)
+        made = Attachment(number, ready.kind, count, *facts, frames=ready.frames)
         self.write(AttachmentAdded(made))
         return made
 

@@ -19,7 +19,7 @@ from ..events import Done
 from ..generation.drafting import Draft
 from ..generation.policy import LONGEST
 from ..hub import catalog
-from . import draft_items, statistics, surroundings
+from . import draft_items, scores, statistics, surroundings
 from .models import OurModel, ours
 from .parts import Part, Plot, Point, Table, Words
 from .question import Asked, Choice, Item, Row, Subject
@@ -135,13 +135,11 @@ def report(rows: Sequence[Row]) -> list[Part]:
             if sum(reached) == 0:
                 break
             share = statistics.ratio(kept, reached)
-            accepted.setdefault(name, []).append(
-                Point(place + 1, share.value, share.low, share.high)
-            )
+            accepted.setdefault(name, []).append(scores.point(place + 1, share))
             cells.append(f"{share.value:.2f}")
             given = [int((1 + np.minimum(run, place + 1)).sum()) for run in runs]
             rate = statistics.ratio(given, [len(run) for run in runs])
-            lengths.setdefault(name, []).append(Point(place + 1, rate.value, rate.low, rate.high))
+            lengths.setdefault(name, []).append(scores.point(place + 1, rate))
         places.append(cells + [""] * (LONGEST + 2 - len(cells)))
         timed = [row.measured for row in of if row.measured["seconds"]]
         if timed:
@@ -165,16 +163,11 @@ def report(rows: Sequence[Row]) -> list[Part]:
         ),
         Table("", ["kind", "items", *map(str, range(1, LONGEST + 1))], places),
         Plot("places", "Accepted tokens by place", "place", "share", accepted, share=True),
-        Plot(
-            "lengths",
-            "Tokens a forward of the model, by how many are proposed",
-            "tokens proposed",
-            "tokens a forward",
-            lengths,
-        ),
+        Plot("lengths", "Tokens a forward of the model, by how many are proposed",
+             "tokens proposed", "tokens a forward", lengths),
         Words("What is gained", "Tokens a second against none proposed, and tokens a forward."),
         Table("", heads, gains),
-    ]
+    ]  # fmt: skip
 
 
 QUESTION = DrafterQuestion()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Real
 
 import mlx.core as mx
 
@@ -49,11 +50,11 @@ class Sampler:
         suppress: Sequence[int] = (),
         seed: int = 0,
     ) -> None:
-        if not 0 <= temperature < float("inf"):
+        if not _is_number(temperature) or not 0 <= temperature < float("inf"):
             raise _out_of_range("temperature", temperature, "0 (no chance) or above; 1 is usual")
         if not isinstance(top_k, int) or top_k < 0:
             raise _out_of_range("top_k", top_k, "0 (all ids) or above; 64 is usual")
-        if not 0 < top_p <= 1:
+        if not _is_number(top_p) or not 0 < top_p <= 1:
             raise _out_of_range("top_p", top_p, "above 0 and at most 1; 0.95 is usual")
         if not isinstance(seed, int) or not 0 <= seed < 2**64:
             raise _out_of_range("seed", seed, "0 or above and below 2**64")
@@ -112,10 +113,14 @@ class Sampler:
         return ids, kept
 
 
-def _out_of_range(name: str, value: float, allowed: str) -> Gemma4Error:
+def _out_of_range(name: str, value: object, allowed: str) -> Gemma4Error:
     return Gemma4Error(
         "setting_out_of_range",
         f"The setting {name} is out of range",
-        f"It is {value:g}.",
+        f"It is {f'{value:g}' if _is_number(value) else repr(value)}.",
         f"Choose {allowed}.",
     )
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, Real)

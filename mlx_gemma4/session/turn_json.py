@@ -32,7 +32,10 @@ def turn_to_json(turn: Turn, put: Put) -> dict[str, Any]:
 def turn_from_json(value: dict[str, Any], get: Get) -> Turn:
     """Read a turn. Raises KeyError, TypeError or ValueError where it is none."""
     parts = tuple(_from_json(part, get) for part in value["parts"])
-    return Turn(value["role"], parts, bool(value["interrupted"]), tuple(value["ids"]))
+    ids = tuple(value["ids"])
+    if not all(type(token_id) is int for token_id in ids):
+        raise ValueError(f"the ids of a turn are {value['ids']!r}")
+    return Turn(value["role"], parts, bool(value["interrupted"]), ids)
 
 
 def pending_to_json(pending: PendingTurn, put: Put) -> dict[str, Any]:

@@ -29,10 +29,12 @@ from mlx_gemma4.chat.render import render
 from mlx_gemma4.chat.tokenizer import Tokenizer
 from mlx_gemma4.checkpoint.load import load_folder, save_folder
 from mlx_gemma4.errors import Gemma4Error
+from mlx_gemma4.events import Thought, ToolCall
 from mlx_gemma4.hub.sources import Folder
 from mlx_gemma4.media.audio import read_sound, seconds_of
 from mlx_gemma4.media.images import patches
 from mlx_gemma4.media.video import open_video
+from mlx_gemma4.session import persistence
 from mlx_gemma4.session.session import Session
 from mlx_gemma4.testing.doubles import tiny_model, tones
 from tests.unit.checkpoints import publish
@@ -125,6 +127,32 @@ def use_saved(folder: Path) -> None:
     Session.restore(MODEL, folder, tokenizer=small_tokenizer())
 
 
+def saved_turns(folder: Path) -> None:
+    """Every kind of part, in turns and in the pending one."""
+    picture = (np.arange(48 * 48 * 3) % 256).astype(np.uint8).reshape(48, 48, 3)
+    session = Session(tiny_model(), "be brief", tokenizer=small_tokenizer(), image_tokens=70,
+                      tools=[{"type": "function", "function": {"name": "find"}}])  # fmt: skip
+    session.add_image(picture)
+    session.add_video([(0.0, picture), (1.5, picture)])
+    session.add_audio(tones([440], 0.5), 16_000)
+    call = ToolCall("1", "find", {"what": ["a", {"b": 1.5}], "n": None})
+    turns = [*session.turns, Turn("user", session._conversation.pending.parts)]
+    turns += [Turn("model", (Thought("hm"), TextPart("wait"), call))]
+    session.open(turns)
+    session.add_tool_result("1", {"found": [1, "x"]})
+    session.add_text("and?")
+    session.hear(np.zeros((3, 640), np.float32))
+    session.save(folder, cache=False)
+
+
+def use_turns(folder: Path) -> None:
+    session = Session.restore(MODEL, folder, tokenizer=small_tokenizer())
+    session.add_text("so?")
+    for _ in session.reply(2, temperature=0.0):
+        pass
+    session.save(folder)
+
+
 def use_journal(folder: Path) -> None:
     store = ConversationStore(folder)
     for one in store.list():
@@ -152,6 +180,7 @@ KINDS = {
     "tokenizer": Kind(tokenizers, Tokenizer.from_folder, 100),
     "template": Kind(templates, use_template, 80),
     "saved session": Kind(saved, use_saved, 80),
+    "saved turns": Kind(saved_turns, use_turns, 60),
     "journal": Kind(journal, use_journal, 80),
 }
 
@@ -204,6 +233,15 @@ def odd_json(content: bytes, chance: random.Random) -> bytes:
     return b"\n".join(lines)
 
 
+def behind_the_checksum(content: bytes, chance: random.Random) -> bytes:
+    """A saved session with an odd value, whose checksum is right."""
+    written = json.loads(content)
+    session = json.loads(odd_json(json.dumps(written["session"]).encode(), chance))
+    return json.dumps(
+        {**written, "session": session, "sha256": persistence._hash(session)}
+    ).encode()
+
+
 @pytest.mark.parametrize("name", KINDS)
 def test_whatever_a_file_holds_is_an_answer_or_an_error_that_names_it(
     name: str, tmp_path: Path
@@ -213,6 +251,8 @@ def test_whatever_a_file_holds_is_an_answer_or_an_error_that_names_it(
     whole.mkdir()
     kind.make(whole)
     files = sorted(path for path in whole.rglob("*") if path.is_file())
+    if name == "saved turns":  # media have a digest as their name
+        files = [whole / "session.json"]
     chance = random.Random(f"{SEED} {name}")
     raw: list[str] = []
     for number in range(kind.times):
@@ -220,7 +260,8 @@ def test_whatever_a_file_holds_is_an_answer_or_an_error_that_names_it(
         folder = tmp_path / "copy"
         shutil.copytree(whole, folder)
         place = folder / file.relative_to(whole)
-        place.write_bytes(damaged(file.read_bytes(), chance))
+        damage = behind_the_checksum if name == "saved turns" else damaged
+        place.write_bytes(damage(file.read_bytes(), chance))
         if name in ("picture", "sound", "video"):
             place.rename(folder / f"damaged{file.suffix}")
         try:

@@ -259,6 +259,7 @@ def test_a_folder_that_does_not_sample_is_greedy(
         ("processor_config", {"image_seq_length": "280"}, "image_seq_length"),
         ("preprocessor_config", {"max_soft_tokens": [70]}, "max_soft_tokens"),
         ("processor_config", [1], "a list"),
+        ("processor_config", None, "null"),
     ],
 )
 def test_whatever_the_files_beside_it_hold_is_named(

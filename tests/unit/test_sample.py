@@ -89,9 +89,10 @@ def test_the_callers_logits_are_left_alone() -> None:
 @pytest.mark.parametrize(
     "settings",
     [{"temperature": -0.1}, {"temperature": float("nan")}, {"temperature": float("inf")}]
-    + [{"top_k": -1}, {"top_p": 0.0}, {"top_p": 1.1}, {"seed": -1}],
+    + [{"top_k": -1}, {"top_p": 0.0}, {"top_p": 1.1}, {"seed": -1}]
+    + [{"temperature": "1"}, {"top_p": None}, {"top_k": "x"}, {"seed": "x"}],
 )
-def test_settings_out_of_range_are_refused_by_name(settings: dict[str, float]) -> None:
+def test_settings_out_of_range_are_refused_by_name(settings: dict[str, object]) -> None:
     with pytest.raises(Gemma4Error, match=next(iter(settings))):
         Sampler(**settings)  # type: ignore[arg-type]
 

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +21,10 @@ from mlx_gemma4.events import Done, Event, ToolCall
 from mlx_gemma4.media.images import patches
 from mlx_gemma4.model.gemma4 import Gemma4
 from mlx_gemma4.session import persistence, prefix_store
+from mlx_gemma4.session.reply import DrawnReplies
 from mlx_gemma4.session.session import Session
 from mlx_gemma4.testing.doubles import tiny_model
+from tests.unit.small_tokenizer import media_config, small_tokenizer
 
 NOISE = np.random.default_rng(1).integers(0, 256, (96, 144, 3)).astype(np.uint8)
 VOICE = (np.random.default_rng(2).standard_normal((80, 640)) * 0.1).astype(np.float32)
@@ -327,3 +330,13 @@ def test_a_tokenizer_that_reads_otherwise_makes_the_cache_useless(
     plain = tokenizer._encode
     tokenizer._encode = lambda text: (*plain(text), 70)  # type: ignore[assignment]
     assert Session.restore(model, tmp_path, tokenizer=tokenizer).context[0] == 0
+
+
+def test_a_reply_that_was_cancelled_within_a_letter_keeps_its_ids() -> None:
+    tokenizer = small_tokenizer()
+    first = tokenizer.encode("☃")[0]  # of three bytes
+    torn = Turn("model", (TextPart("\ufffd"),), True, (first, first))
+    replies = DrawnReplies(tokenizer, media_config())
+    assert replies.restored(torn).ids == (first, first)
+    other = replace(torn, parts=(TextPart("no"),))
+    assert DrawnReplies(tokenizer, media_config()).restored(other).ids == ()

@@ -283,12 +283,13 @@ STEPS = (
     "text", "picture", "sound", "hear", "hear", "hear", "hold", "reply", "barge", "asked",
     "mark", "mark", "rewind", "rewind", "discard", "idle", "save", "open", "park",
 )  # fmt: skip
-
-
 BACK_AND_FORTH = (
     "text", "hear", "hear", "idle", "mark", "mark", "rewind", "rewind", "rewind",
 )  # fmt: skip
-"""Steps that feed a little between marks: a third of the schedules is made of these alone."""
+"""Steps that feed a little between marks."""
+TAKEN_BACK = ("hear", "hear", "discard", "discard")
+"""Steps that feed a little and drop it, about as far back as the smaller slack reaches."""
+_FIRST = [("text", 98), ("reply", 38)]  # more rows than a window
 
 
 @contextmanager
@@ -305,15 +306,17 @@ def world() -> Iterator[Gemma4]:
 def failure(model: Gemma4, seed: int) -> tuple[list[tuple[str, int]], str] | None:
     """Run the schedule of a seed: its steps so far and the error, or None if all is right."""
     rng = random.Random(seed)
-    use_slack(rng.choice(SLACKS))
+    slack = rng.choice(SLACKS)
     modes: tuple[transcriber.HearingMode, ...] = ("direct", "relay", "auto")
-    talk = ScheduledTalk(model, rng.choice(modes))
-    names = rng.choice((STEPS, STEPS, BACK_AND_FORTH))
+    mode, names = rng.choice(modes), rng.choice((STEPS, STEPS, BACK_AND_FORTH, TAKEN_BACK))
+    use_slack(SLACKS[0] if names is TAKEN_BACK else slack)
+    talk = ScheduledTalk(model, mode)
     steps: list[tuple[str, int]] = []
+    drawn = [(rng.choice(names), rng.randrange(100)) for _ in range(rng.randint(4, 18))]
     try:
-        for _ in range(rng.randint(4, 18)):
-            steps.append((rng.choice(names), rng.randrange(100)))
-            talk.do(*steps[-1])
+        for step in [*(_FIRST if names is TAKEN_BACK else ()), *drawn]:
+            steps.append(step)
+            talk.do(*step)
         talk.check()
     except (AssertionError, Gemma4Error, ValueError):
         return steps, traceback.format_exc(limit=-2)
