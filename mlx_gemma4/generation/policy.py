@@ -23,8 +23,8 @@ _LIKELY = 0.6  # after a pause as many are tried as were accepted so often, or o
 _TIMED = 9  # latest times, of which the median counts
 _PLAIN = (6, 4)  # forwards without proposals that are timed at first, and later
 _PLAIN_TIMED = 5  # fewer of these: another program may have slowed the machine since
-_OUTDATED = (32, 256)  # tokens after which they are timed again: where little is gained, and much
-_MUCH = 1.3
+_OUTDATED = (32, 96, 256)  # tokens after which they are timed again: by what is gained
+_MUCH, _MOST = 1.3, 2.0
 _SURE = 5  # fewer times than these may be the doing of another program
 _OTHER = 1.5  # where all takes so many times as long, or as short, older times say nothing
 _FADES = 0.08  # the weight of the latest proposal
@@ -157,7 +157,7 @@ class Policy:
         gains = {name: self.sources[name].best(plain, most) for name in able}
         name = max(gains, key=lambda one: gains[one])
         gain, count = gains[name]
-        if count and self._untimed > _OUTDATED[gain > _MUCH]:
+        if count and self._untimed > _OUTDATED[(gain > _MUCH) + (gain > _MOST)]:
             self._to_time = _PLAIN[1]
             return None
         for one, (_, proposals) in gains.items():
