@@ -219,9 +219,14 @@ def _offer_drafter(name: str, asked: bool) -> None:
         from ..footprint import device
         from .bench import measure_drafts
 
-        _fetched(get.plan(drafter.name, device.this()), False)
-        if agreed("Measure now whether it does? That takes some minutes.", True):
-            measure_drafts(name)
+        try:
+            wanted = get.plan(drafter.name, device.this())
+            disk.need_space(wanted.folder, wanted.most)
+            _fetched(wanted, False)
+            if agreed("Measure now whether it does? That takes some minutes.", True):
+                measure_drafts(name)
+        except Gemma4Error as error:  # the model is ready without it
+            tell(f"{error.title}: {error.cause} {error.remedy}")
 
 
 def _opening(name: str) -> str:

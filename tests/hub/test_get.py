@@ -337,3 +337,16 @@ def test_a_drafter_comes_too_and_is_found_by_the_model(
     assert g4.load(NAME, draft=4).drafter is not None
     assert run("--yes") == 0
     assert "assistant" not in capsys.readouterr().err
+
+
+def test_a_drafter_that_does_not_come_leaves_the_model_ready(
+    published: Hub, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = {"Open it now?": False}
+    monkeypatch.setattr("mlx_gemma4.cli.get.agreed", lambda text, usual: answers.get(text, True))
+    for stream in (sys.stdin, sys.stdout, sys.stderr):
+        monkeypatch.setattr(stream, "isatty", lambda: True)
+    assert run() == 0
+    told = capsys.readouterr().err
+    assert f"{NAME}-assistant" in told and "404" in told
+    assert told.rstrip().endswith("To open it: gemma4")

@@ -100,6 +100,18 @@ def test_a_transcript_follows_the_answer_where_the_sound_is_in_the_conversation(
         assert answer(one.until("response.done")) == "40715"
 
 
+def test_the_tokens_of_an_answer_are_counted() -> None:
+    with served(ScriptedWorker(["Yes."]), TINY) as client:
+        with call(client) as one:
+            one.update(output_modalities=["text"])
+            one.item(TYPED)
+            one.send("response.create")
+            one.until("response.done")
+        lines = client.get("/metrics").text.splitlines()
+    drawn = next(line for line in lines if line.startswith("gemma4_tokens_drawn_total "))
+    assert int(drawn.split()[1]) > 0
+
+
 def test_speech_cancels_an_answer_that_is_drawn() -> None:
     worker = ScriptedWorker([LONG, "Yes."], tokens_per_second=40)
     with served(worker, TINY) as client, call(client) as one:

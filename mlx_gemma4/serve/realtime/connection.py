@@ -11,6 +11,7 @@ from starlette.responses import JSONResponse
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from ...errors import Gemma4Error
+from ...events import Done
 from ...media.images import Picture
 from ...runtime.commands import AddImage, Command
 from ...runtime.reports import Failed, Finished, Report
@@ -175,6 +176,9 @@ class RealtimeConnection:
         """Take the reports about a command."""
         try:
             async for event in ticket:
+                if isinstance(event, Done):
+                    first = event.stats.get("seconds_to_first_token")
+                    self._engine.metrics.replied(event.stats, first)
                 self._report(ticket.number, event)
                 self._flush()
         except Gemma4Error as error:
