@@ -6,7 +6,7 @@ import re
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
-from ..errors import Gemma4Error
+from ..errors import Gemma4Error, out_of_range
 from . import hosting
 from . import options as shared
 from .options import Option, command, named
@@ -94,12 +94,7 @@ def _fit(options: argparse.Namespace) -> None:
     for name in ("rank", "last_layers"):
         value = getattr(options, name)
         if value is not None and value < 1:
-            raise Gemma4Error(
-                "setting_out_of_range",
-                f"--{name.replace('_', '-')} cannot be used",
-                f"It is {value}.",
-                "Set 1 or more.",
-            )
+            raise out_of_range(f"--{name.replace('_', '-')}", value, "1 or more")
     if options.machines:
         from .machines import markdown
 

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import Gemma4Error
+from ..errors import Gemma4Error, out_of_range
 from ..hub import catalog, disk
 from . import hosting
 from . import options as shared
@@ -27,7 +27,7 @@ OPTIONS = (
     Option("--host", "the address to listen at (127.0.0.1); others need a key", "ADDRESS"),
     Option("--port", "the port (8080); 0 for any that is free", "N", int, default=8080),
     Option("--slots", "conversations whose rows are held in memory (2)", "N", int, default=2),
-    Option("--context", "the most tokens of a conversation (the model's own)", "N", int),
+    Option("--context", "the most tokens of a conversation (what fits for all slots)", "N", int),
     Option("--api-key", "the key that every program must bring", "KEY"),
     Option("--allow-host", "a further name of this computer", "NAME", many=True),
     Option("--allow-origin", "a web page that may use the server", "URL", many=True),
@@ -100,6 +100,7 @@ def _serve(options: argparse.Namespace) -> None:
     from ..serve.app import config, make_app
     from ..serve.engine import Engine, EngineOptions
     from ..serve.guard import Doors
+    from ..serve.slot_memory import context_here
 
     host = options.host or LOOPBACK[0]
     if host not in LOOPBACK and not options.api_key:
@@ -116,12 +117,7 @@ def _serve(options: argparse.Namespace) -> None:
         ("--park", options.park, 0, 100_000),
     ):
         if value is not None and not low <= value <= high:
-            raise Gemma4Error(
-                "setting_out_of_range",
-                f"{name} is out of range",
-                f"It is {value}.",
-                f"Use {low} to {high:,}.",
-            )
+            raise out_of_range(name, value, f"{low} to {high:,}")
     if options.print_config:
         _print_settings(options, host)
         return
@@ -134,8 +130,16 @@ def _serve(options: argparse.Namespace) -> None:
     )  # fmt: skip
     if log is None:  # errors that matter are printed, or answered
         logging.getLogger("uvicorn").setLevel(logging.CRITICAL)
+    model = shared.model_of(options)
+    if not (options.also or options.hosts or options.force):
+        asked, options.context = (
+            options.context,
+            context_here(model, options.slots, options.context),
+        )
+        if asked != options.context:
+            tell(f"{options.slots} conversations of {options.context:,} tokens each fit in memory.")
     settings = EngineOptions(
-        model=shared.model_of(options),
+        model=model,
         slots=options.slots,
         force=options.force,
         fetches=options.fetch,

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import Gemma4Error
+from ..errors import Gemma4Error, out_of_range
 from ..hub import catalog, installed_adapters
 from . import options as shared
 from .options import Option, command, named
@@ -221,9 +221,9 @@ def _check_numbers(options: argparse.Namespace) -> None:
     for name in ("rank", "scale", "rate", "steps", "epochs", "batch", "batch_tokens", "longest"):
         value = getattr(options, name)
         if value is not None and not 0 < value < 1e9:
-            raise _out_of_range(name, value, "a number above 0")
+            raise out_of_range(f"--{name.replace('_', '-')}", value, "a number above 0")
     if not 0 < options.replay_share < 1:
-        raise _out_of_range("replay_share", options.replay_share, "more than 0 and less than 1")
+        raise out_of_range("--replay-share", options.replay_share, "more than 0 and less than 1")
     if options.steps is not None and options.epochs is not None:
         raise Gemma4Error(
             "usage",
@@ -231,13 +231,3 @@ def _check_numbers(options: argparse.Namespace) -> None:
             "--steps and --epochs both set how long it trains.",
             "Leave one of them out.",
         )
-
-
-def _out_of_range(name: str, value: float, wanted: str) -> Gemma4Error:
-    flag = f"--{name.replace('_', '-')}"
-    return Gemma4Error(
-        "setting_out_of_range",
-        f"{flag} cannot be used",
-        f"It is {value}.",
-        f"Set {wanted}.",
-    )

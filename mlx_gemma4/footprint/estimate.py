@@ -135,7 +135,12 @@ def weights(model: Model, machine: Machine) -> int:
 
 
 def need(
-    model: Model, machine: Machine, context: int, kv_bits: int | None = None, answer: int = 0
+    model: Model,
+    machine: Machine,
+    context: int,
+    kv_bits: int | None = None,
+    answer: int = 0,
+    conversations: int = 1,
 ) -> Need:
     """Say what a model takes with a conversation of `context` tokens.
 
@@ -143,6 +148,7 @@ def need(
         kv_bits: 8 or 4 where the full layers' rows are quantized (`Gemma4.make_cache`).
         answer: how many of the tokens were drawn one by one after the others: with them a sliding
             layer's buffer grows no longer than its window and slack.
+        conversations: of this length; one at a time is read or answered.
     """
     text, chunk = model.text, CHUNKS[machine.backend]
     number = model.float_bytes(machine)
@@ -167,10 +173,10 @@ def need(
     fed = 1 if model.drafter is None else 1 + model.proposals
     return Need(
         weights(model, machine),
-        layers[SLIDING] * sliding + layers[FULL] * full,
+        conversations * (layers[SLIDING] * sliding + layers[FULL] * full),
         moved + copied + embedded + _working(model, machine, min(chunk, context), context, kv_bits),
         moved + copied + _working(model, machine, fed, context, kv_bits, fed),
-        min(context, PICTURE_TOKENS) * PICTURE_BYTES if model.sees else 0,
+        conversations * min(context, PICTURE_TOKENS) * PICTURE_BYTES if model.sees else 0,
     )
 
 
@@ -219,12 +225,18 @@ def _pairs(heads: int, length: int, context: int, window: int) -> int:
     return max(keys, min(length * keys, SCORE_LIMIT // (4 * heads)))
 
 
-def largest_context(model: Model, machine: Machine, kv_bits: int | None = None) -> int:
-    """The longest conversation that fits, in tokens, rounded down to the cache's step; 0: none."""
+def largest_context(
+    model: Model, machine: Machine, kv_bits: int | None = None, conversations: int = 1
+) -> int:
+    """The longest conversation that fits, in tokens, rounded down to the cache's step; 0: none.
+
+    With `conversations` so many of this length fit beside each other.
+    """
     low, high = 0, model.text.max_position_embeddings // STEP
     while low < high:
         middle = (low + high + 1) // 2
-        if need(model, machine, middle * STEP, kv_bits).total <= machine.budget:
+        taken = need(model, machine, middle * STEP, kv_bits, conversations=conversations)
+        if taken.total <= machine.budget:
             low = middle
         else:
             high = middle - 1
