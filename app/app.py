@@ -91,9 +91,10 @@ class TerminalApp(App[None]):
         if (left := self.workspace.interrupted) is not None:
             self.post_message(messages.StartJob(*left))
         self._reader = ReportReader(self.workspace.client, self._take, self._unread)
-        # Else the terminal stays as it is now. SIGHUP keeps its default: there is no terminal left,
-        # and Textual's thread that reads it would go on for ever.
+        # Else the terminal stays as it is now. SIGHUP has its default, also where nohup ignored it:
+        # there is no terminal left, and Textual's thread that reads it would go on for ever.
         with contextlib.suppress(ValueError, NotImplementedError, RuntimeError):
+            signal.signal(signal.SIGHUP, signal.SIG_DFL)
             asyncio.get_running_loop().add_signal_handler(
                 signal.SIGTERM, self.exit, None, 128 + signal.SIGTERM
             )
