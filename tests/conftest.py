@@ -1,4 +1,5 @@
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,10 @@ from mlx_gemma4.testing.small_tokenizer import small_backend
 
 if device := os.environ.get("GEMMA4_TEST_DEVICE"):  # "gpu" or "cpu"; a GPU that is not there fails
     mx.set_default_device({"gpu": mx.gpu, "cpu": mx.cpu}[device])
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+# what a shell ignored for a run in the background, programs that are tested would ignore too
 
 
 @pytest.fixture(autouse=True)

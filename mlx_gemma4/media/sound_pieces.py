@@ -79,8 +79,7 @@ class Window(io.RawIOBase):
             data = piece.head[at : at + len(buffer)]
         else:
             place = piece.start + at - len(piece.head)
-            self._file.seek(place)
-            data = self._file.read(max(0, min(len(buffer), piece.stop - place)))
+            data = _at(self._file, place, max(0, min(len(buffer), piece.stop - place)))
         buffer[: len(data)] = data
         self._at += len(data)
         return len(data)
@@ -286,7 +285,14 @@ def _mp3_end(file: BinaryIO, mark: int, stop: int) -> int:
 
 
 def _at(file: BinaryIO, at: int, count: int) -> bytes:
-    file.seek(at)
+    try:
+        file.seek(at)
+    except (
+        OSError,
+        OverflowError,
+        ValueError,
+    ):  # a damaged size leads beyond what a file system can hold
+        return b""
     return file.read(count)
 
 

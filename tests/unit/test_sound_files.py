@@ -394,3 +394,19 @@ def test_an_mp3_that_is_cut_in_a_frame_or_damaged_is_noted_or_read_beyond() -> N
     assert "cut off" in note
     damaged = whole[:5000] + bytes(700) + whole[5700:]
     assert len(read_sound(damaged).samples) / RATE > 3.5
+
+
+@pytest.mark.parametrize("length", [2**62, 2**63 - 1])
+@pytest.mark.parametrize("chunk", [b"desc", b"free", b"data"])
+def test_a_size_beyond_any_file_is_noted_or_an_error(
+    tmp_path: Path, chunk: bytes, length: int
+) -> None:
+    content = bytearray(encoded(tone(440), "caf"))
+    at = content.index(chunk) + 4
+    content[at : at + 8] = length.to_bytes(8, "big")
+    (tmp_path / "a.caf").write_bytes(content)
+    for source in (tmp_path / "a.caf", bytes(content)):
+        try:
+            assert read_sound(source).notes
+        except Gemma4Error as error:
+            assert error.code == "sound_unreadable"
