@@ -1,7 +1,6 @@
 """The one exception of the project: what went wrong, why, and what to do about it."""
 
 from collections.abc import Mapping
-from numbers import Real
 
 
 class Gemma4Error(Exception):
@@ -30,13 +29,3 @@ class Gemma4Error(Exception):
         self.cause = cause
         self.remedy = remedy
         self.facts = dict(facts or {})
-
-
-def out_of_range(name: str, value: object, allowed: str) -> Gemma4Error:
-    """The error of a number; `allowed` follows "Choose"."""
-    return Gemma4Error(
-        "setting_out_of_range",
-        f"The setting {name} is out of range",
-        f"It is {f'{value:g}' if isinstance(value, Real) else repr(value)}.",
-        f"Choose {allowed}.",
-    )

@@ -6,10 +6,10 @@ import re
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
-from ..errors import Gemma4Error, out_of_range
+from ..errors import Gemma4Error
 from . import hosting
 from . import options as shared
-from .options import Option, command, named
+from .options import Option, command, named, out_of_range
 from .streams import put, tell
 
 if TYPE_CHECKING:

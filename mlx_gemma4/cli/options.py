@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..errors import Gemma4Error
 from ..hub import catalog
 from .streams import tell
 
@@ -120,6 +121,14 @@ def command(
         option.add_to(parser)
     parser.set_defaults(run=run)
     return parser
+
+
+def out_of_range(flag: str, value: object, allowed: str) -> Gemma4Error:
+    """The error of an option's number; `allowed` follows "Choose"."""
+    cause = f"It is {value}."
+    return Gemma4Error(
+        "setting_out_of_range", f"{flag} is out of range", cause, f"Choose {allowed}."
+    )
 
 
 def model_of(options: argparse.Namespace) -> str:

@@ -6,11 +6,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import Gemma4Error, out_of_range
+from ..errors import Gemma4Error
 from ..hub import catalog, disk
 from . import hosting
 from . import options as shared
-from .options import Option, command
+from .options import Option, command, out_of_range
 from .streams import put, tell
 
 if TYPE_CHECKING:

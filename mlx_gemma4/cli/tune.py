@@ -9,10 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import Gemma4Error, out_of_range
+from ..errors import Gemma4Error
 from ..hub import catalog, installed_adapters
 from . import options as shared
-from .options import Option, command, named
+from .options import Option, command, named, out_of_range
 from .streams import ProgressLine, put, tell
 
 if TYPE_CHECKING:

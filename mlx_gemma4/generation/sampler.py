@@ -12,7 +12,7 @@ from numbers import Real
 
 import mlx.core as mx
 
-from ..errors import out_of_range
+from ..errors import Gemma4Error
 
 # Temperatures and shares are taken as if between these: float32 holds nothing much beyond them.
 _LEAST, _MOST = 1e-30, 1e30
@@ -51,13 +51,13 @@ class Sampler:
         seed: int = 0,
     ) -> None:
         if not _is_number(temperature) or not 0 <= temperature < float("inf"):
-            raise out_of_range("temperature", temperature, "0 (no chance) or above; 1 is usual")
+            raise _out_of_range("temperature", temperature, "0 (no chance) or above; 1 is usual")
         if not isinstance(top_k, int) or top_k < 0:
-            raise out_of_range("top_k", top_k, "0 (all ids) or above; 64 is usual")
+            raise _out_of_range("top_k", top_k, "0 (all ids) or above; 64 is usual")
         if not _is_number(top_p) or not 0 < top_p <= 1:
-            raise out_of_range("top_p", top_p, "above 0 and at most 1; 0.95 is usual")
+            raise _out_of_range("top_p", top_p, "above 0 and at most 1; 0.95 is usual")
         if not isinstance(seed, int) or not 0 <= seed < 2**64:
-            raise out_of_range("seed", seed, "0 or above and below 2**64")
+            raise _out_of_range("seed", seed, "0 or above and below 2**64")
         self._temperature = min(temperature, _MOST)
         self._top_k = top_k
         self._top_p = max(top_p, _LEAST)
@@ -111,6 +111,15 @@ class Sampler:
             before = mx.cumsum(probabilities, axis=-1) - probabilities
             kept = mx.where(before < self._top_p, kept, -mx.inf)
         return ids, kept
+
+
+def _out_of_range(name: str, value: object, allowed: str) -> Gemma4Error:
+    return Gemma4Error(
+        "setting_out_of_range",
+        f"The setting {name} is out of range",
+        f"It is {f'{value:g}' if _is_number(value) else repr(value)}.",
+        f"Choose {allowed}.",
+    )
 
 
 def _is_number(value: object) -> bool:

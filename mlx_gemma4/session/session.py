@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 from ..chat.messages import TextPart, Turn
 from ..chat.tokenizer import Tokenizer
-from ..errors import Gemma4Error, out_of_range
+from ..errors import Gemma4Error
 from ..events import CallText, Event, Notice
 from ..generation.drafting import Draft
 from ..generation.prefill_decode import Cancelled, Progress, Steps, finish
@@ -209,7 +209,12 @@ class Session(SessionCaches):
         self._interrupt()
         config = self._model.config
         if max_tokens is not None and (not isinstance(max_tokens, int) or max_tokens < 1):
-            raise out_of_range("max_tokens", max_tokens, "1 or more")
+            raise Gemma4Error(
+                "setting_out_of_range",
+                "The setting max_tokens is out of range",
+                f"It is {max_tokens!r}.",
+                "Set 1 or more.",
+            )
         call = self._tokenizer.controls.get("<|tool_call>")
         banned = () if may_call or call is None else (call,)
         sampler = Sampler(
