@@ -2,12 +2,13 @@
 
 from typing import Any
 
-from mlx_gemma4.events import Token
+from mlx_gemma4.events import Done, Token
 from mlx_gemma4.runtime.client import Client
-from mlx_gemma4.runtime.commands import Command
+from mlx_gemma4.runtime.commands import Command, SessionSettings
 from mlx_gemma4.runtime.reports import Failed, Finished, Report
 
 PATIENCE = 60.0
+SETTINGS = SessionSettings(image_tokens=70)
 
 
 def read(worker: Client) -> Report:
@@ -43,3 +44,8 @@ def done(worker: Client, command: Command) -> list[Any]:
 def answer(events: list[Any]) -> str:
     """The text of a reply."""
     return "".join(event.text for event in events if isinstance(event, Token))
+
+
+def end_of(events: list[Any]) -> Done:
+    (end,) = [event for event in events if isinstance(event, Done)]
+    return end

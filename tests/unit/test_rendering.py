@@ -13,7 +13,9 @@ from mlx_gemma4.media.images import patches
 from mlx_gemma4.model.config import Config, load_config
 from mlx_gemma4.session.rendering import Rendering
 from mlx_gemma4.session.rows import PromptRows
-from tests.unit.test_prompt import CONFIG, WHOLE, small_tokenizer
+from tests.unit.small_tokenizer import small_tokenizer
+from tests.unit.test_prompt import CONFIG
+from tests.unit.test_prompt_templates import WHOLE
 
 TINY = Path(__file__).parents[2] / "assets" / "tiny"
 CLOCK = {"type": "function", "function": {"name": "clock", "description": "The time"}}

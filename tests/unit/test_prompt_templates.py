@@ -1,0 +1,158 @@
+"""A checkpoint's own template: what it loses is found, and what it does is bounded."""
+
+import pytest
+
+from mlx_gemma4.chat.checkpoint_template import Findings, findings
+from mlx_gemma4.chat.messages import (
+    ToolResult,
+)
+from mlx_gemma4.chat.render import render
+from mlx_gemma4.errors import Gemma4Error
+from mlx_gemma4.events import ToolCall
+from tests.unit.small_tokenizer import small_tokenizer
+from tests.unit.test_prompt import CONFIG, CONVERSATIONS, TEMPLATE, TOKENIZER, spelled, turn
+
+# A template that loses nothing: Google's for larger models, without what it is known to lose.
+WHOLE = (
+    TEMPLATE.replace("['description', 'type', 'properties', 'required', 'nullable']", "[]")
+    .replace("not (ns_tr_out.flag and not message.get('content'))", "not ns_tr_out.flag")
+    .replace("{{- '<|channel>thought\\n<channel|>' -}}", "")
+)
+
+
+def test_a_template_beside_the_tokenizer_is_used_where_it_loses_nothing() -> None:
+    assert findings(WHOLE) == Findings()
+    marked = WHOLE.replace("{{- bos_token -}}", "{{- bos_token -}}marked")
+    made = spelled(render(CONVERSATIONS["turns"], small_tokenizer(marked), CONFIG))
+    assert made.startswith("<bos>marked<|turn>user\na<turn|>")
+
+
+def test_what_googles_template_loses_is_found() -> None:
+    found = findings(TEMPLATE)
+    assert found.empty_thought
+    faults = " ".join(found.faults)
+    assert "starts otherwise than it was opened" in faults
+    assert "parameters named description, type, properties, required, nullable" in faults
+    assert "the model's turn is closed" in faults
+
+
+@pytest.mark.parametrize(
+    "change, fault",
+    [
+        (("[]", "['type']"), "It loses parameters named type."),
+        (("not ns_tr_out.flag", "true"), "After a text, a call and its result"),
+        (("'<|tool_call>call:'", "'<|tool_call>'"), "It loses calls."),
+        (("for tool in tools", "for tool in []"), "It loses parameters named city"),
+    ],
+)
+def test_each_loss_is_found_alone(change: tuple[str, str], fault: str) -> None:
+    assert any(found.startswith(fault) for found in findings(WHOLE.replace(*change)).faults)
+
+
+NAMES = ("description", "type", "properties", "required", "nullable")
+
+ODD = {
+    "type": "function",
+    "function": {
+        "name": "odd",
+        "description": "Odd",
+        "parameters": {"type": "object", "properties": {n: {"type": "string"} for n in NAMES}},
+    },
+}
+
+
+def test_parameters_calls_and_the_open_turn_stay_with_a_template_that_loses_them() -> None:
+    tokenizer = small_tokenizer(TEMPLATE)
+    turns = [
+        turn("user", "a"),
+        turn("model", "let me see", ToolCall("call_1", "odd", {"type": "x"})),
+        turn("tool", ToolResult("odd", "y")),
+    ]
+    made = spelled(render(turns, tokenizer, CONFIG, tools=[ODD]))
+    for name in NAMES:
+        assert f'{name}:{{type:<|"|>STRING<|"|>}}' in made
+    assert 'let me see<|tool_call>call:odd{type:<|"|>x<|"|>}<tool_call|>' in made
+    assert made.endswith('<|tool_response>response:odd{value:<|"|>y<|"|>}<tool_response|>')
+
+
+@pytest.mark.parametrize("thinking", [False, True])
+@pytest.mark.parametrize("template", [None, TEMPLATE, WHOLE])
+@pytest.mark.parametrize("tools", [(), (ODD,)])
+def test_a_history_begins_with_the_prompt_that_its_last_reply_followed(
+    template: str | None, thinking: bool, tools: tuple[object, ...]
+) -> None:
+    tokenizer = small_tokenizer(template)
+    turns = [turn("user", "a"), turn("model", "b"), turn("user", "c")]
+    options = {"thinking": thinking, "tools": tools}
+    opened = render(turns, tokenizer, CONFIG, **options).token_ids
+    history = [*turns, turn("model", "X"), turn("user", "d")]
+    later = render(history, tokenizer, CONFIG, **options).token_ids
+    assert later[: len(opened)] == opened
+    assert later[len(opened)] == tokenizer.encode("X")[0]
+    opening = "<|turn>model\n"
+    if template == TEMPLATE and not thinking:
+        opening += "<|channel>thought\n<channel|>"
+    assert spelled(render(turns, tokenizer, CONFIG, **options)).endswith(opening)
+
+
+ENDLESS = {
+    "nested loops": "{% for a in range(99999) %}{% for b in range(99999) %}"
+    "{% endfor %}{% endfor %}",
+    "doubling by ~": "{% set n = namespace(x='a') %}{% for a in range(60) %}"
+    "{% set n.x = n.x ~ n.x %}{% endfor %}",
+    "doubling by +": "{% set n = namespace(x='a') %}{% for a in range(60) %}"
+    "{% set n.x = n.x + n.x %}{% endfor %}",
+    "doubling by a block": "{% set n = namespace(x='a') %}{% for a in range(60) %}"
+    "{% set y %}{{ n.x }}{{ n.x }}{% endset %}{% set n.x = y %}{% endfor %}",
+    "lists in lists": "{% set n = namespace(x=[1]) %}{% for a in range(60) %}"
+    "{% set n.x = [n.x, n.x] %}{% endfor %}{{ n.x }}",
+    "a wide indent": "{{ 'a\nb' | indent(10**7) }}",
+    "a wide centre": "{{ 'a' | center(10**9) }}",
+    "a wide method": "{{ 'a'.ljust(10**9) }}",
+    "a long repetition": "{{ 'a' * 10**9 }}",
+    "a wide format": "{{ '%999999999d' % 1 }}",
+    "a wide format by a method": "{{ '{:999999999}'.format(1) }}",
+    "a power": "{{ 9**9**9**9 }}",
+    "macros": "{% macro m(n) %}{% if n %}{{ m(n-1) }}{{ m(n-1) }}{% endif %}{% endmacro %}"
+    "{{ m(60) }}",
+    "a join": "{{ range(99999)|join('a'*9999) }}",
+    "a replacement": "{{ ('a'*99999).replace('a','b'*9999) }}",
+    "its size": "x" * 300_000,
+}
+
+
+@pytest.mark.parametrize("name", ENDLESS)
+def test_what_a_template_does_is_bounded(name: str) -> None:
+    with pytest.raises(Gemma4Error) as caught:
+        render([turn("user", "hi")], TOKENIZER, CONFIG, template="<|turn>" + ENDLESS[name])
+    assert caught.value.code == "template_failed"
+    assert len(caught.value.cause) < 400
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [7, ["x"], {"properties": 7}, {"properties": {"x": 7}}, {"properties": {7: {}}}],
+)
+def test_a_tool_whose_parameters_are_no_schema_is_an_error(parameters: object) -> None:
+    tool = {"function": {"name": "x", "parameters": parameters}}
+    with pytest.raises(Gemma4Error, match="The tool is malformed"):
+        render([turn("user", "a")], TOKENIZER, CONFIG, tools=[tool])
+
+
+@pytest.mark.parametrize(
+    "template, cause",
+    [
+        ("{{ bos_token }}<start_of_turn>user\n{{ messages[0].content }}", "<start_of_turn>"),
+        ("{{ messages[0].content.nothing.more }}", "UndefinedError"),
+        ("{% if %}", "TemplateSyntaxError"),
+        ("{{ raise_exception('no tools here') }}", "no tools here"),
+        ("{{ messages.__class__.__mro__ }}", "SecurityError"),
+        ("<|turn>user\n{{ messages[0].content }}<|image|><turn|>", "must write 0 placeholders"),
+    ],
+)
+def test_a_template_that_fails_or_is_not_gemma_4s_is_an_error(template: str, cause: str) -> None:
+    with pytest.raises(Gemma4Error) as caught:
+        render([turn("user", "hi")], TOKENIZER, CONFIG, template=template)
+    assert "template" in caught.value.title
+    assert cause in caught.value.cause
+    assert caught.value.remedy

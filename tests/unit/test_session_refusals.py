@@ -1,0 +1,128 @@
+"""What a session refuses, and what is left of the conversation then."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mlx_gemma4.chat.messages import SoundPart
+from mlx_gemma4.chat.tokenizer import Tokenizer
+from mlx_gemma4.errors import Gemma4Error
+from mlx_gemma4.events import Done
+from mlx_gemma4.model.gemma4 import Gemma4
+from mlx_gemma4.session.session import Session
+from mlx_gemma4.testing.doubles import tiny_config, tiny_model, tones
+from tests.unit.test_session import CLIP, finished
+
+
+@pytest.fixture
+def session(model: Gemma4) -> Session:
+    return Session(model, image_tokens=70)
+
+
+@pytest.fixture
+def short(folder: Path) -> Session:
+    """A session whose model has a context of 120 tokens."""
+    config = tiny_config()
+    text = dataclasses.replace(config.text_config, max_position_embeddings=120)
+    model = Gemma4(dataclasses.replace(config, text_config=text))
+    model.load_weights(list(tiny_model().tensors().items()))
+    return Session(model, tokenizer=Tokenizer.from_folder(folder))
+
+
+def test_the_reply_ends_where_the_context_is_full(short: Session) -> None:
+    short.add_text("x" * 80)
+    done = finished(short, tokens=200)
+    assert done.reason == "context"
+    assert done.stats["prompt_tokens"] + done.stats["reply_tokens"] == 120
+
+
+def test_a_conversation_longer_than_the_context_is_refused_before_any_work(short: Session) -> None:
+    short.add_text("x" * 120)
+    with pytest.raises(Gemma4Error, match="too long"):
+        short.reply()
+    assert short.context == (0, 120)
+
+
+@pytest.mark.parametrize(
+    ("settings", "name"),
+    [({"max_tokens": 0}, "max_tokens"), ({"temperature": -1.0}, "temperature")]
+    + [({"top_p": 2.0}, "top_p"), ({"top_k": -1}, "top_k"), ({"seed": -1}, "seed")],
+)
+def test_a_setting_out_of_range_is_refused_by_name(
+    session: Session, settings: dict[str, Any], name: str
+) -> None:
+    session.add_text("hello")
+    with pytest.raises(Gemma4Error, match=name):
+        session.reply(**settings)
+
+
+def test_there_must_be_something_to_answer(session: Session) -> None:
+    with pytest.raises(Gemma4Error, match="nothing to answer"):
+        session.reply()
+
+
+def test_frames_of_another_shape_are_refused(session: Session) -> None:
+    with pytest.raises(Gemma4Error, match="shape"):
+        session.hear(np.zeros((3, 100)))
+
+
+def test_frames_that_could_not_be_read_are_not_part_of_the_turn(session: Session) -> None:
+    session.hear(CLIP)
+    with pytest.raises(Gemma4Error, match="NaN"):
+        session.hear(np.full((2, 640), np.nan, np.float32))
+    finished(session)
+    (heard,) = session.turns[0].parts
+    assert isinstance(heard, SoundPart) and np.array_equal(heard.frames, CLIP)
+
+
+def test_long_sound_is_refused_or_split_as_chosen(session: Session) -> None:
+    samples = tones([440], 31)
+    with pytest.raises(Gemma4Error, match="too long"):
+        session.add_audio(samples, 16_000)
+    session.add_audio(samples, 16_000, long="split")
+    assert len(session._conversation.pending.parts) == 2
+
+
+def test_a_mark_of_another_session_is_refused(model: Gemma4) -> None:
+    with pytest.raises(Gemma4Error, match="another session"):
+        Session(model).rewind(Session(model).mark())
+
+
+def test_a_model_without_a_folder_needs_a_tokenizer() -> None:
+    with pytest.raises(Gemma4Error, match="tokenizer"):
+        Session(tiny_model())
+
+
+def test_a_folder_without_a_tokenizer_says_which_file_is_missing(tmp_path: Path) -> None:
+    model = tiny_model()
+    model.folder = tmp_path
+    with pytest.raises(Gemma4Error, match="tokenizer.json"):
+        Session(model)
+
+
+CALLS = {
+    "add_text": lambda session: session.add_text("x"),
+    "reply": lambda session: session.reply(),
+    "hear": lambda session: session.hear(CLIP),
+    "mark": lambda session: session.mark(),
+    "idle": lambda session: session.idle(),
+    "open": lambda session: session.open([]),
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_a_call_from_inside_a_callback_of_the_reply_is_refused(session: Session, call: str) -> None:
+    session.add_text("hello")
+    errors: list[Gemma4Error] = []
+
+    def progress(done: int, total: int) -> None:
+        with pytest.raises(Gemma4Error) as caught:
+            CALLS[call](session)
+        errors.append(caught.value)
+
+    *_, done = session.reply(max_tokens=3, temperature=0, progress=progress)
+    assert {error.code for error in errors} == {"session_busy"}
+    assert isinstance(done, Done) and done.stats["reply_tokens"] == 3
