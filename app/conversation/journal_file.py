@@ -10,10 +10,10 @@ from typing import Any
 
 from mlx_gemma4.errors import Gemma4Error
 from mlx_gemma4.hub import disk
+from mlx_gemma4.hub.conversations import EVENTS as EVENTS
 
 from .entries import Entry, from_json
 
-EVENTS = "events.jsonl"
 VERSION = 2
 """Of the format. A later one is refused, an earlier one is brought up to date by `MIGRATIONS`."""
 

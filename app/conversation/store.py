@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mlx_gemma4.errors import Gemma4Error
-from mlx_gemma4.hub import disk
+from mlx_gemma4.hub import conversations
 
 from . import private_files
 from .entries import Entry, QuestionSent, TextAdded
@@ -48,7 +48,7 @@ class ConversationStore:
     """
 
     def __init__(self, folder: Path | None = None) -> None:
-        own = disk.own_data("conversations")
+        own = conversations.folder()
         self.folder = folder or own
 
     @property

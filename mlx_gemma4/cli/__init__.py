@@ -34,7 +34,7 @@ from . import (
 )
 from . import options as shared
 from .answer import print_json, print_text, stats_line
-from .options import Option, named, swallowed
+from .options import Option, named, not_understood, swallowed
 from .selftest import command as selftest
 from .streams import tell
 
@@ -83,9 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.run is None:
             return _program(options.open, options.plain, hosting.of_program(options))
         if options.open or options.plain or hosting.of_program(options):
-            raise Gemma4Error(
-                "usage",
-                "The command is not understood",
+            raise not_understood(
                 "--model, --plain and --hosts before a command are for the terminal program alone.",
                 "Write them behind the command.",
             )
@@ -133,9 +131,7 @@ class _Parser(argparse.ArgumentParser):
         streams.put(message, end="")  # argparse itself would not notice that nothing was written
 
     def error(self, message: str) -> NoReturn:
-        raise Gemma4Error(
-            "usage", "The command is not understood", f"{message}.", f"See {self.prog} --help."
-        )
+        raise not_understood(f"{message}.", f"See {self.prog} --help.")
 
 
 def _parser() -> argparse.ArgumentParser:

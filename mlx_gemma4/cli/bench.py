@@ -10,7 +10,7 @@ from ..errors import Gemma4Error
 from ..hub import catalog
 from . import hosting
 from . import options as shared
-from .options import Option, command
+from .options import Option, command, not_understood
 from .streams import ProgressLine, put, tell
 
 if TYPE_CHECKING:
@@ -67,11 +67,8 @@ def _run(options: argparse.Namespace) -> None:
     hosts = hosting.chosen(options)
     if options.draft:
         if hosts is not None:
-            raise Gemma4Error(
-                "usage",
-                "The command is not understood",
-                "--draft measures what pays on one computer.",
-                "Leave --hosts out.",
+            raise not_understood(
+                "--draft measures what pays on one computer.", "Leave --hosts out."
             )
         measure_drafts(shared.model_of(options), options.drafter, options.rounds, options.force)
         return

@@ -9,7 +9,7 @@ from ..evaluate.questions import NAMES
 from ..hub import catalog
 from . import hosting, tuned
 from . import options as shared
-from .options import Option, command, swallowed
+from .options import Option, command, not_understood, swallowed
 from .streams import ProgressLine, put, tell
 
 if TYPE_CHECKING:
@@ -76,11 +76,8 @@ def add(commands: "argparse._SubParsersAction[Any]") -> None:
 def _run(options: argparse.Namespace) -> None:
     chosen = options.question or swallowed(options, lambda value: value in ASKED)
     if chosen is None:
-        raise Gemma4Error(
-            "usage",
-            "The command is not understood",
-            "It does not name a question.",
-            f"Name one of {', '.join(ASKED)}: gemma4 eval ocr.",
+        raise not_understood(
+            "It does not name a question.", f"Name one of {', '.join(ASKED)}: gemma4 eval ocr."
         )
     try:
         import matplotlib  # noqa: F401
@@ -176,9 +173,9 @@ def _subjects(question: "Question", options: argparse.Namespace) -> "list[Subjec
 def _own(options: argparse.Namespace) -> Path | None:
     """The folder of the user's own items."""
     if options.journal:
-        from ..evaluate.draft_items import journal
+        from ..hub import conversations
 
-        return journal()
+        return conversations.folder()
     return Path(options.folder) if options.folder else None
 
 

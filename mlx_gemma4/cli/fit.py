@@ -94,7 +94,7 @@ def _fit(options: argparse.Namespace) -> None:
     for name in ("rank", "last_layers"):
         value = getattr(options, name)
         if value is not None and value < 1:
-            raise out_of_range(f"--{name.replace('_', '-')}", value, "1 or more")
+            raise out_of_range(name, value, "1 or more")
     if options.machines:
         from .machines import markdown
 

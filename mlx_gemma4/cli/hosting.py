@@ -11,7 +11,7 @@ from typing import Any
 from ..cluster import ring_output
 from ..cluster.hosts import LOST, Hosts, Sending
 from ..errors import Gemma4Error
-from .options import Option, command
+from .options import Option, command, not_understood
 from .streams import ProgressLine
 
 HOSTS = Option(
@@ -75,9 +75,7 @@ def chosen(options: argparse.Namespace) -> "Hosts | None":
     """
     if options.hosts is None:
         if any((options.cut, options.keep_layers, options.remote_folder, options.remote_command)):
-            raise Gemma4Error(
-                "usage",
-                "The command is not understood",
+            raise not_understood(
                 "--cut, --keep-layers, --remote-folder and --remote-command are for --hosts.",
                 "Add --hosts HOST.",
             )

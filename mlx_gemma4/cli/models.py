@@ -16,7 +16,7 @@ from ..convert import pin
 from ..errors import Gemma4Error
 from ..hub import catalog, installed, installed_adapters
 from ..hub.progress import Progress
-from .options import DEBUG, Option, command, named
+from .options import DEBUG, Option, command, named, not_understood
 from .streams import ProgressLine, put, tell
 
 if TYPE_CHECKING:
@@ -132,9 +132,7 @@ def _recipe(options: argparse.Namespace) -> tuple[recipes.Recipe | None, str]:
     own = [options.bits, options.group_size, options.mode]
     if options.budget is not None:
         if [options.recipe, *own] != [None] * 4:
-            raise Gemma4Error(
-                "usage",
-                "The command is not understood",
+            raise not_understood(
                 "--budget already sets how many bits there are.",
                 "Leave it out, or --recipe, --bits, --group-size and --mode.",
             )
@@ -145,9 +143,7 @@ def _recipe(options: argparse.Namespace) -> tuple[recipes.Recipe | None, str]:
         name = options.recipe or (package and package.recipe) or recipes.DEFAULT
         return recipes.named(name), name
     if options.recipe is not None:
-        raise Gemma4Error(
-            "usage",
-            "The command is not understood",
+        raise not_understood(
             "--recipe already sets how many bits there are.",
             "Leave it out, or --bits, --group-size and --mode.",
         )
@@ -222,9 +218,7 @@ def _source(place: Path | tuple[str, str], target: Path, low_disk: bool) -> "Sou
 
     if isinstance(place, Path):
         if low_disk:
-            raise Gemma4Error(
-                "usage",
-                "The command is not understood",
+            raise not_understood(
                 "--low-disk is for repositories: the files of a folder are never removed.",
                 "Leave it out.",
             )

@@ -123,12 +123,20 @@ def command(
     return parser
 
 
-def out_of_range(flag: str, value: object, allowed: str) -> Gemma4Error:
+def flag(name: str) -> str:
+    """The option of an attribute: --last-layers of last_layers."""
+    return f"--{name.replace('_', '-')}"
+
+
+def out_of_range(name: str, value: object, allowed: str) -> Gemma4Error:
     """The error of an option's number; `allowed` follows "Choose"."""
-    cause = f"It is {value}."
-    return Gemma4Error(
-        "setting_out_of_range", f"{flag} is out of range", cause, f"Choose {allowed}."
-    )
+    title, cause = f"{flag(name)} is out of range", f"It is {value}."
+    return Gemma4Error("setting_out_of_range", title, cause, f"Choose {allowed}.")
+
+
+def not_understood(cause: str, remedy: str) -> Gemma4Error:
+    """The error of options that do not go together, or of one that is missing."""
+    return Gemma4Error("usage", "The command is not understood", cause, remedy)
 
 
 def model_of(options: argparse.Namespace) -> str:

@@ -10,7 +10,7 @@ from ..errors import Gemma4Error
 from ..hub import catalog, disk
 from . import hosting
 from . import options as shared
-from .options import Option, command, out_of_range
+from .options import Option, command, flag, not_understood, out_of_range
 from .streams import put, tell
 
 if TYPE_CHECKING:
@@ -111,10 +111,10 @@ def _serve(options: argparse.Namespace) -> None:
             "Choose one with --api-key KEY, or leave --host out.",
         )
     for name, value, low, high in (
-        ("--slots", options.slots, 1, 8),
-        ("--port", options.port, 0, 65_535),
-        ("--context", options.context, 1, 2**26),
-        ("--park", options.park, 0, 100_000),
+        ("slots", options.slots, 1, 8),
+        ("port", options.port, 0, 65_535),
+        ("context", options.context, 1, 2**26),
+        ("park", options.park, 0, 100_000),
     ):
         if value is not None and not low <= value <= high:
             raise out_of_range(name, value, f"{low} to {high:,}")
@@ -132,12 +132,10 @@ def _serve(options: argparse.Namespace) -> None:
         logging.getLogger("uvicorn").setLevel(logging.CRITICAL)
     model = shared.model_of(options)
     if not (options.also or options.hosts or options.force):
-        asked, options.context = (
-            options.context,
-            context_here(model, options.slots, options.context),
-        )
-        if asked != options.context:
-            tell(f"{options.slots} conversations of {options.context:,} tokens each fit in memory.")
+        context = context_here(model, options.slots, options.context)
+        if context != options.context:
+            tell(f"{options.slots} conversations of {context:,} tokens each fit in memory.")
+            options.context = context
     settings = EngineOptions(
         model=model,
         slots=options.slots,
@@ -176,9 +174,7 @@ def _serve_also(options: argparse.Namespace, doors: "Doors", host: str) -> None:
     from ..serve.app import config
 
     if any((options.hosts, options.cut, options.keep_layers, options.remote_folder)):
-        raise Gemma4Error(
-            "usage",
-            "The command is not understood",
+        raise not_understood(
             "--hosts, and the options for it, spread one model; --also has a whole one on each "
             "computer.",
             "Leave out either.",
@@ -217,11 +213,11 @@ def start_engines(names: list[str], options: argparse.Namespace) -> "list[Engine
         check_name(name)
     arguments = [
         part
-        for flag in _OF_ENGINES
-        if (value := getattr(options, flag)) is not None
-        for part in (f"--{flag.replace('_', '-')}", str(value))
+        for name in _OF_ENGINES
+        if (value := getattr(options, name)) is not None
+        for part in (flag(name), str(value))
     ]
-    arguments += [f"--{flag}" for flag in ("fetch", "force") if getattr(options, flag)]
+    arguments += [flag(name) for name in ("fetch", "force") if getattr(options, name)]
     processes: list[EngineProcess] = []
     try:
         for name in names:

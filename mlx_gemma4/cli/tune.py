@@ -9,10 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import Gemma4Error
 from ..hub import catalog, installed_adapters
 from . import options as shared
-from .options import Option, command, named, out_of_range
+from .options import Option, command, named, not_understood, out_of_range
 from .streams import ProgressLine, put, tell
 
 if TYPE_CHECKING:
@@ -153,9 +152,10 @@ def _drawn(job: "TuningJob", folder: Path, options: argparse.Namespace) -> list[
 
 
 def _conversations() -> list[Any]:
+    from ..hub import conversations
     from ..tune import journal
 
-    lines, others = journal.lines(journal.folder())
+    lines, others = journal.lines(conversations.folder())
     if others:
         tell(f"{others} conversations are left out: they have no finished answer to learn.")
     return lines
@@ -212,22 +212,16 @@ def _settings(options: argparse.Namespace, hidden_size: int) -> "TuneSettings":
 def _check_numbers(options: argparse.Namespace) -> None:
     """Refuse numbers that no run can have, and a run without data."""
     if options.data is None and not options.journal:
-        raise Gemma4Error(
-            "usage",
-            "The command is not understood",
-            "It names nothing to learn.",
-            "Name a file or folder (docs/tune.md), or add --journal.",
+        raise not_understood(
+            "It names nothing to learn.", "Name a file or folder (docs/tune.md), or add --journal."
         )
     for name in ("rank", "scale", "rate", "steps", "epochs", "batch", "batch_tokens", "longest"):
         value = getattr(options, name)
         if value is not None and not 0 < value < 1e9:
-            raise out_of_range(f"--{name.replace('_', '-')}", value, "a number above 0")
+            raise out_of_range(name, value, "a number above 0")
     if not 0 < options.replay_share < 1:
-        raise out_of_range("--replay-share", options.replay_share, "more than 0 and less than 1")
+        raise out_of_range("replay_share", options.replay_share, "more than 0 and less than 1")
     if options.steps is not None and options.epochs is not None:
-        raise Gemma4Error(
-            "usage",
-            "The command is not understood",
-            "--steps and --epochs both set how long it trains.",
-            "Leave one of them out.",
+        raise not_understood(
+            "--steps and --epochs both set how long it trains.", "Leave one of them out."
         )

@@ -4,9 +4,9 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import Gemma4Error
 from ..hub import installed_adapters
 from . import options as shared
+from .options import not_understood
 from .streams import ProgressLine, put, tell
 
 if TYPE_CHECKING:
@@ -20,9 +20,7 @@ def run(options: argparse.Namespace) -> None:
         Gemma4Error: an option is missing, or what it names cannot be used.
     """
     if not options.adapter or not options.data or len(options.model) > 1:
-        raise Gemma4Error(
-            "usage",
-            "The command is not understood",
+        raise not_understood(
             "It needs a model, an adapter, and held-out lines.",
             "Write gemma4 eval tuned --model MODEL --adapter NAME --data HELD.jsonl OLD.jsonl.",
         )

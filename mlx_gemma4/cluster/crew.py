@@ -19,8 +19,9 @@ from collections.abc import Callable
 from queue import Empty, Queue
 from typing import IO, Any
 
+from .. import threads
 from ..errors import Gemma4Error
-from . import facts, mac, paths, ssh, threads
+from . import facts, mac, paths, ssh
 from .control import PROTOCOL, ControlLine, Message
 from .hosts import LOCAL, LOST, Facts, Hosts
 from .ring import Ring, connect, free_port

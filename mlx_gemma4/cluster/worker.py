@@ -21,6 +21,7 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
+from .. import threads
 from ..checkpoint.load import fill
 from ..errors import Gemma4Error
 from ..footprint import held
@@ -29,7 +30,7 @@ from ..model.config import Config
 from ..model.gemma4 import Gemma4
 from ..model.inputs import Inputs
 from ..model.text import Layout
-from . import facts, mac, paths, ring, threads
+from . import facts, mac, paths, ring
 from .control import ControlLine, Message
 from .cut import part_config
 from .hosts import LOST

@@ -1,6 +1,5 @@
 """Kinds of work on which speculation is measured: ours, the tiny model's, and the user's own."""
 
-import json
 import random
 import zlib
 from collections.abc import Callable, Mapping
@@ -8,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from ..errors import Gemma4Error
-from ..hub import disk
+from ..hub.conversations import EVENTS, entries
 from . import quant_items
 from .pages import receipts, texts
 from .pages.page import VALUE
@@ -50,8 +49,9 @@ def own(folder: Path, limit: int | None) -> list[Item]:
         raise _none(folder, "It is not there.")
     files = [p for p in sorted(folder.iterdir()) if p.suffix in (".txt", ".md") and p.is_file()]
     prompts = [path.read_text("utf-8", errors="replace") for path in files]
-    for path in sorted(folder.glob("*/events.jsonl")):
-        prompts += _asked(path)
+    for path in sorted(folder.glob(f"*/{EVENTS}")):
+        asked = (entry for entry in entries(path) if entry.get("is") == "asked")
+        prompts += (str(entry.get("text", "")) for entry in asked)
     kept = dict.fromkeys(text for text in prompts if text.strip())
     if not kept:
         raise _none(folder, "It has neither texts (.txt, .md) nor conversations of the program.")
@@ -60,23 +60,6 @@ def own(folder: Path, limit: int | None) -> list[Item]:
              partial(Asked, "", text, most=MOST))
         for text in kept
     ][: limit]  # fmt: skip
-
-
-def journal() -> Path:
-    """Where the terminal program keeps the user's conversations."""
-    return disk.own_data("conversations")
-
-
-def _asked(path: Path) -> list[str]:
-    found = []
-    for line in path.read_text("utf-8", errors="replace").splitlines():
-        try:
-            entry = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(entry, dict) and entry.get("is") == "asked":
-            found.append(str(entry.get("text", "")))
-    return found
 
 
 def _none(folder: Path, cause: str) -> Gemma4Error:

@@ -10,7 +10,8 @@ What is held while a model runs:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import bisect
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from ..checkpoint.safetensors import ITEMSIZE, Tensor
@@ -232,15 +233,18 @@ def largest_context(
 
     With `conversations` so many of this length fit beside each other.
     """
-    low, high = 0, model.text.max_position_embeddings // STEP
-    while low < high:
-        middle = (low + high + 1) // 2
-        taken = need(model, machine, middle * STEP, kv_bits, conversations=conversations)
-        if taken.total <= machine.budget:
-            low = middle
-        else:
-            high = middle - 1
-    return low * STEP
+
+    def fits(tokens: int) -> bool:
+        taken = need(model, machine, tokens, kv_bits, conversations=conversations)
+        return taken.total <= machine.budget
+
+    return longest(fits, STEP, model.text.max_position_embeddings)
+
+
+def longest(fits: Callable[[int], bool], step: int, limit: int) -> int:
+    """The most tokens that fit, in whole steps up to a limit; 0: none. Fewer always fit too."""
+    lengths = range(step, limit + 1, step)
+    return step * bisect.bisect(lengths, False, key=lambda tokens: not fits(tokens))
 
 
 def _width(model: Model) -> int:

@@ -287,12 +287,8 @@ def _mp3_end(file: BinaryIO, mark: int, stop: int) -> int:
 def _at(file: BinaryIO, at: int, count: int) -> bytes:
     try:
         file.seek(at)
-    except (
-        OSError,
-        OverflowError,
-        ValueError,
-    ):  # a damaged size leads beyond what a file system can hold
-        return b""
+    except (OSError, OverflowError, ValueError):
+        return b""  # a damaged size leads beyond what a file system can hold
     return file.read(count)
 
 

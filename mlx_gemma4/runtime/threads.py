@@ -1,42 +1,25 @@
-"""Threads whose exceptions are reported: logged, and passed to whoever started them."""
+"""Threads whose exceptions become reports."""
 
-import logging
 import threading
 from collections.abc import Callable
 
+from .. import threads
 from .reports import Failed
 
-log = logging.getLogger(__name__)
+Reporter = Callable[[Failed], object]
 
 
 def start_thread(
-    work: Callable[[], object],
-    name: str,
-    failed: Callable[[Failed], object] | None = None,
+    work: Callable[[], object], name: str, failed: Reporter | None = None
 ) -> threading.Thread:
-    """Start a daemon thread.
-
-    Args:
-        work: what it does.
-        name: of the thread, for the log.
-        failed: called from the thread with whatever exception ended the work; what that raises in
-            turn is logged.
-    """
-    thread = threading.Thread(target=lambda: guarded(work, name, failed), name=name, daemon=True)
-    thread.start()
-    return thread
+    """As `threads.start`, but `failed` is called with the exception as a report has it."""
+    return threads.start(work, name, _of_reports(failed))
 
 
-def guarded(
-    work: Callable[[], object], name: str, failed: Callable[[Failed], object] | None = None
-) -> None:
-    """Do work in a thread that somebody else started; arguments as in `start_thread`."""
-    try:
-        work()
-    except Exception as error:
-        log.exception("The thread %s has failed", name)
-        if failed is not None:
-            try:
-                failed(Failed.of(error))
-            except Exception:
-                log.exception("The failure of the thread %s could not be reported", name)
+def guarded(work: Callable[[], object], name: str, failed: Reporter | None = None) -> None:
+    """As `threads.guarded`, but as in `start_thread`."""
+    threads.guarded(work, name, _of_reports(failed))
+
+
+def _of_reports(failed: Reporter | None) -> threads.Failure | None:
+    return None if failed is None else lambda error: failed(Failed.of(error))

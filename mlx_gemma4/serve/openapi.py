@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse, Response
 
 from .. import __version__
 from .request import Schema
-from .request_fields import CHAT, MESSAGES, RESPONSES, TRANSCRIPTIONS, RequestFields
+from .request_fields import CHAT, EMPTY, MESSAGES, RESPONSES, TRANSCRIPTIONS, RequestFields, asks
 
 Json = dict[str, Any]
 
@@ -42,7 +42,7 @@ def body(fields: RequestFields) -> Schema:
         for name, schema in fields.read.items()
     }
     for name, neutral in fields.refused.items():
-        nothing = [None, "", [], {}, *(one for one in neutral if one not in ("", [], {}))]
+        nothing = [*EMPTY, *(one for one in neutral if asks(one))]
         properties[name] = {"enum": nothing, "description": "Not supported."}
     for name in fields.unused:
         properties[name] = {"description": "Changes no answer."}

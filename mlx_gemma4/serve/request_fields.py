@@ -39,6 +39,15 @@ UNSUPPORTED: Mapping[str, tuple[Any, ...]] = {
 in some dialect, and cannot be done."""
 
 
+EMPTY: tuple[Any, ...] = (None, "", [], {})
+"""Values that ask for nothing."""
+
+
+def asks(value: Any, neutral: tuple[Any, ...] = ()) -> bool:
+    """Whether a value asks for something: it is not empty, nor one of these."""
+    return value not in EMPTY and value not in neutral
+
+
 @dataclass(frozen=True)
 class RequestFields:
     """The fields of one dialect.
@@ -60,7 +69,7 @@ class RequestFields:
     def check(self, body: Mapping[str, Any]) -> None:
         """Raise ApiError for the first field that would change the answer, and is not read."""
         for name, value in body.items():
-            if name in self.read or value is None or value in ("", [], {}):
+            if name in self.read or not asks(value):
                 continue
             if name in self.elsewhere:
                 message = f"{name} is called {self.elsewhere[name]} here."

@@ -30,14 +30,11 @@ def fitting_context(model: Model, machine: Machine, slots: int, wanted: int | No
     """
     longest = model.text.max_position_embeddings
     least = min(LEAST_CONTEXT, longest)
-    most = largest_context(model, machine, conversations=slots)
-    alone = largest_context(model, machine)
-    if alone < least or (wanted is None and most >= longest):
-        return wanted
-    if wanted is None and most >= least:
-        return most
     asked = min(wanted or least, longest)
+    most = largest_context(model, machine, conversations=slots)
     if asked <= most:
+        return most if wanted is None and most < longest else wanted
+    if (alone := largest_context(model, machine)) < least:
         return wanted
     fewer = [n for n in range(1, slots) if asked <= largest_context(model, machine, None, n)]
     remedies = [f"--slots {max(fewer)}"] if fewer else []

@@ -1,30 +1,22 @@
 """Conversations that the terminal program keeps, as lines to learn from.
 
-A conversation is a folder with events.jsonl (`app/conversation/journal.py`) and its media. What
-was taken back or asked again is not in it any more, so what is left is what its user kept: each
-finished answer is learned. An answer that was stopped or failed ends what can be learned of its
-conversation, and so does a file that is gone.
+What was taken back or asked again is not in them any more, so what is left is what their user kept:
+each finished answer is learned. An answer that was stopped or failed ends what can be learned of
+its conversation, and so does a file that is gone.
 """
 
-import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ..errors import Gemma4Error
-from ..hub import disk
+from ..hub.conversations import EVENTS, entries
 from .sources import Line
 
-EVENTS = "events.jsonl"
 _KINDS = {"image": "image", "sound": "audio", "video": "video"}
 
 Message = dict[str, Any]
-
-
-def folder() -> Path:
-    """Where the program keeps them."""
-    return disk.own_data("conversations")
 
 
 def lines(place: Path) -> tuple[list[Line], int]:
@@ -38,7 +30,7 @@ def lines(place: Path) -> tuple[list[Line], int]:
     """
     found, others = [], 0
     for path in sorted(place.glob(f"*/{EVENTS}")):
-        if messages := _messages(_turns(_entries(path)), path.parent):
+        if messages := _messages(_turns(entries(path)), path.parent):
             title = f"conversation {path.parent.name}"
             found.append(Line(title, path.parent, {"messages": messages}))
         else:
@@ -61,16 +53,6 @@ class _Turn:
     heard: str = ""
     relayed: bool = False
     done: bool = False
-
-
-def _entries(path: Path) -> Iterator[Mapping[str, Any]]:
-    for text in path.read_text("utf-8", errors="replace").split("\n"):
-        try:
-            entry = json.loads(text)
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(entry, dict):
-            yield entry
 
 
 def _turns(entries: Iterable[Mapping[str, Any]]) -> list[_Turn]:

@@ -16,6 +16,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ..errors import Gemma4Error
+from ..footprint import estimate
 from ..footprint.estimate import Machine, Model, weights
 from ..limits import TRAINING_SCORE_LIMIT
 from ..model.config import FULL, TextConfig
@@ -109,14 +110,11 @@ def need(
 
 def longest(model: Model, machine: Machine, rank: int = 8, last_layers: int | None = None) -> int:
     """The longest conversation that fits, in tokens, rounded down to 32; 0 for none."""
-    low, high = 0, model.text.max_position_embeddings // 32
-    while low < high:
-        middle = (low + high + 1) // 2
-        if need(model, machine, middle * 32, rank, last_layers).total <= machine.budget:
-            low = middle
-        else:
-            high = middle - 1
-    return low * 32
+
+    def fitting(tokens: int) -> bool:
+        return fits(model, machine, tokens, rank, last_layers)
+
+    return estimate.longest(fitting, 32, model.text.max_position_embeddings)
 
 
 def check(

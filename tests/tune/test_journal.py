@@ -18,6 +18,7 @@ from app.conversation.entries import (
 from app.conversation.journal import Journal
 from mlx_gemma4.cli import main
 from mlx_gemma4.errors import Gemma4Error
+from mlx_gemma4.hub import conversations
 from mlx_gemma4.tune import journal
 
 
@@ -124,7 +125,7 @@ def test_the_words_stand_for_a_sound_that_the_model_did_not_have(tmp_path: Path)
 def test_tune_learns_from_the_programs_own_folder(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    place = journal.folder()
+    place = conversations.folder()
     command = ["tune", "--journal", "--model", str(folder), "--dry-run"]
     assert main(command) == 2
     assert "none of them with a finished answer" in capsys.readouterr().err

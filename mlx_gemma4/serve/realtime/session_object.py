@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ...chat.tools import is_tool
-from ..realtime.refusals import refused
+from ..request_fields import asks
+from .refusals import refused
 
 Object = dict[str, Any]
 
@@ -135,7 +136,7 @@ def need_supported(given: Mapping[str, Any], param: str) -> None:
         value: Any = given
         for name in path.split("."):
             value = value.get(name) if isinstance(value, Mapping) else None
-        if value is not None and value not in ("", [], {}) and value not in neutral:
+        if asks(value, neutral):
             raise _unsupported(f"{param}.{path}", value, repr(neutral[0]) if neutral else "nothing")
 
 
