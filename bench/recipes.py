@@ -57,7 +57,6 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=os.cpu_count())
     options = parser.parse_args()
     use_openblas(1)
-    os.environ.setdefault("OPENBLAS_CORETYPE", "SkylakeX")
     with (
         tempfile.TemporaryDirectory() as work,
         multiprocessing.get_context("spawn").Pool(options.workers) as pool,

@@ -75,7 +75,7 @@ def test_a_worker_that_is_killed_in_an_answer_is_named_and_started_again(
     error = json.loads(rest[-1].removeprefix("data: "))["error"]
     assert error["code"] == "worker_crashed" and "SIGKILL" in error["message"]
     assert chat(tiny, asked(text("hello"), max_tokens=2))["usage"]["completion_tokens"] == 2
-    assert tiny.engine.busy == 0
+    until(lambda: tiny.engine.busy == 0)
     assert "gemma4_worker_restarts_total 1" in tiny.get("/metrics").text
 
 
