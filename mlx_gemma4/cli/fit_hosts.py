@@ -3,6 +3,7 @@
 import argparse
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..checkpoint.recipes import RECIPES
@@ -32,8 +33,6 @@ def report(
     Args:
         gigabytes: reads a Mac's memory.
     """
-    if options.drafter is not None:
-        raise unusable("A drafter cannot be used over several computers.", "Leave it out.")
     computers = _computers(options, gigabytes)
     for one in computers:
         beside = f"; {one.taken}" if one.taken else ""
@@ -42,6 +41,8 @@ def report(
     kv = "as computed" if options.kv_bits is None else f"in {options.kv_bits} bits"
     for name in models:
         outline = summary.of(name)
+        if options.drafter is not None:
+            outline = replace(outline, drafter=summary.of_drafter(options.drafter))
         put(f"\n{name}, known from {outline.source}; rows of the full layers {kv}\n")
         longest = outline.config.text_config.max_position_embeddings
         wanted = [n for n in contexts if n <= longest] or [longest]

@@ -106,10 +106,6 @@ def cut(text: str | None) -> tuple[int, ...]:
         ) from None
 
 
-def silent(host: str, done: int, total: int) -> None:
-    """Show nothing."""
-
-
 def sending() -> Callable[[str, int, int], None]:
     """Show how much of the layers is sent; MLX's own lines about lost connections are not shown."""
     ring_output.hide()

@@ -171,7 +171,6 @@ def test_another_ssh_is_one_that_a_shell_would_take(monkeypatch: pytest.MonkeyPa
     [
         (["fit", "tiny", "--hosts", "16GB,mac2"], "Some are names, some are sizes."),
         (["fit", "tiny", "--hosts", "16GB,16GB,16GB"], "They are 3."),
-        (["fit", "tiny", "--hosts", "16GB", "--drafter", "x"], "A drafter cannot be used"),
         (["ask", "hello", "--hosts", "local", "--cut", "x"], "'x' has what is no number."),
         (["ask", "hello", "--keep-layers"], "are for --hosts."),
         (["bench", "--draft", "--hosts", "local"], "what pays on one computer."),
