@@ -15,10 +15,11 @@ from .dialect_routes import DialectRoutes
 from .engine import Engine
 from .errors import ApiError
 from .guard import Doors, Guard, TimedProtocol
+from .leaving import ClientLeftError
 from .openapi import openapi
 from .page import page
 from .realtime.connection import RealtimeRoute
-from .routes import ClientLeftError, Routes, failed
+from .routes import Routes, failed
 
 log = logging.getLogger(__name__)
 
