@@ -10,7 +10,7 @@ from ..checkpoint.recipes import RECIPES
 from ..cluster import facts, fit
 from ..cluster.cut import Cut, at, least_of_leader
 from ..cluster.fit import Computer
-from ..cluster.hosts import MOST, Hosts, unusable
+from ..cluster.hosts import MOST, Hosts, read_cut, unusable
 from ..footprint import estimate, summary
 from . import hosting
 from .streams import put
@@ -105,7 +105,7 @@ def _cut(
     """The cut that is asked for, or the best; where nothing fits, an even one."""
     ranks, count = len(computers), len(model.text.layer_types)
     if options.cut:
-        return at(hosting.cut(options.cut), outline.config, ranks)
+        return at(read_cut(options.cut), outline.config, ranks)
     best = fit.best_of(model, computers, least_of_leader(outline.config), options.kv_bits)
     even = tuple(count * rank // ranks for rank in range(1, ranks))
     return best or at(even, outline.config, ranks)

@@ -79,11 +79,17 @@ def least_need(model: Model, machine: Machine) -> int:
 
 
 def largest_context(
-    model: Model, cut: Cut, computers: Sequence[Computer], kv_bits: int | None = None
+    model: Model,
+    cut: Cut,
+    computers: Sequence[Computer],
+    kv_bits: int | None = None,
+    conversations: int = 1,
 ) -> int:
-    """The longest conversation that fits, in tokens; 0: none."""
-    found = zip(parts(model, cut), computers, strict=True)
-    return min(estimate.largest_context(one, at.machine, kv_bits) for one, at in found)
+    """The longest conversation that fits, in tokens; 0: none. See `estimate.largest_context`."""
+    return min(
+        estimate.largest_context(one, at.machine, kv_bits, conversations)
+        for one, at in zip(parts(model, cut), computers, strict=True)
+    )
 
 
 def best(outline: Outline, computers: Sequence[Computer], kv_bits: int | None = None) -> Cut:

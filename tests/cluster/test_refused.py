@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import os
 import shlex
 import socket
 import struct
@@ -131,6 +132,8 @@ def test_each_failure_of_ssh_is_one_clear_line(
         ("a,,b", "empty"),
         ("a,b,c", "They are 3"),
         ("a,a", "a is named twice"),
+        ("me@Mac2.local,mac2.local.", "mac2.local is named twice"),
+        ("ssh://me@mac2:2222,ssh://mac2:2222", "mac2:2222 is named twice"),
         ("a b", "no name of a computer"),
         ("-oProxyCommand=x", "no name of a computer"),
         ("user@-oProxyCommand=x", "no name of a computer"),
@@ -161,6 +164,13 @@ def test_names_that_ssh_takes_are_taken(names: str) -> None:
 def test_another_ssh_is_one_that_a_shell_would_take(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(ssh.SSH, "")
     assert ssh.command("mac2", None)[0] == "ssh"
+    monkeypatch.setenv(ssh.SSH, "/nowhere/ssh -v")
+    with (
+        Path(os.devnull).open("wb") as nothing,
+        pytest.raises(Gemma4Error, match="/nowhere/ssh cannot be started here: No such") as caught,
+    ):
+        ssh.start("mac2", ssh.command("mac2", None), nothing)
+    assert caught.value.code == "ssh_missing"
     monkeypatch.setenv(ssh.SSH, 'ssh "')
     with pytest.raises(Gemma4Error, match="GEMMA4_SSH is not understood"):
         ssh.command("mac2", None)
@@ -177,6 +187,7 @@ def test_another_ssh_is_one_that_a_shell_would_take(monkeypatch: pytest.MonkeyPa
         (["serve", "--also", "local", "--hosts", "local"], "--also has a whole one on each"),
         (["serve", "--also", "local", "--cut", "3"], "--also has a whole one on each"),
         (["serve", "--also", "local,-oProxyCommand=x"], "is no name of a computer."),
+        (["serve", "--also", "mac2, me@mac2"], "mac2 is named twice."),
     ],
 )
 def test_options_that_do_not_go_together_are_refused(
