@@ -132,7 +132,7 @@ def _serve(options: argparse.Namespace) -> None:
     if log is None:  # errors that matter are printed, or answered
         logging.getLogger("uvicorn").setLevel(logging.CRITICAL)
     model = shared.model_of(options)
-    hosts = hosting.chosen(options)
+    hosts = None if options.also else hosting.chosen(options)
     if not (options.also or options.force):
         context = context_here(model, options.slots, options.context, hosts)
         if context != options.context:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hmac
 import io
 import json
 import os
@@ -210,19 +211,12 @@ def nonsense(sends: bytes, port: int) -> socket.socket:
     return stranger
 
 
-def join_both(
-    listeners: list[links.Listener], nonces: tuple[str, str] = ("a", "a"), taken: int | None = None
-) -> list[Any]:
-    """Two ranks join at once: the connections of each, or its error."""
+def join_both(listeners: list[links.Listener]) -> list[tuple[socket.socket, socket.socket]]:
+    """Two ranks join at once: the connections of each."""
     places = [(f"rank {n}", "127.0.0.1", one.port) for n, one in enumerate(listeners)]
-    if taken is not None:
-        places[1] = ("rank 1", "127.0.0.1", taken)
 
-    def join(rank: int) -> Any:
-        try:
-            return links.join(listeners[rank], rank, places, nonces[rank])
-        except Gemma4Error as error:
-            return error
+    def join(rank: int) -> tuple[socket.socket, socket.socket]:
+        return links.join(listeners[rank], rank, places, "nonce")
 
     with ThreadPoolExecutor(2) as pool:
         return [*pool.map(join, range(2))]
@@ -243,22 +237,21 @@ def test_neighbours_find_each_other_among_strangers_that_came_first() -> None:
             assert stranger.recv(100) == b""
 
 
-def test_a_neighbour_with_another_nonce_is_a_stranger(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(links, "WAITING", 1.0)
-    with links.Listener("127.0.0.1") as one, links.Listener("127.0.0.1") as other:
-        found = join_both([one, other], ("a", "b"))
-    assert [error.code for error in found] == ["ring_stranger"] * 2
-
-
-def test_who_answers_in_a_neighbours_place_is_a_stranger(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(links, "WAITING", 1.0)
-    with (
-        links.Listener("127.0.0.1") as one,
-        links.Listener("127.0.0.1") as other,
-        socket.create_server(("127.0.0.1", 0)) as between,
-    ):
-        found = join_both([one, other], taken=between.getsockname()[1])
-    assert found[0].code == "ring_stranger"
+@pytest.mark.parametrize("nonce", ["another", "nonce"])
+def test_who_does_not_know_the_nonce_is_a_stranger_on_either_side(
+    nonce: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A left neighbour that knows another one, or a right one that has no answer."""
+    monkeypatch.setattr(links, "WAITING", 0.5)
+    with links.Listener("127.0.0.1") as one, socket.create_server(("127.0.0.1", 0)) as other:
+        proof = hmac.digest(nonce.encode(), b"connects 1 0", "sha256")
+        left = nonsense(proof, one.port)
+        places = [("a", "127.0.0.1", one.port), ("b", "127.0.0.1", other.getsockname()[1])]
+        with pytest.raises(Gemma4Error) as caught:
+            links.join(one, 0, places, "nonce")
+        assert caught.value.code == "ring_stranger"
+        left.settimeout(20)
+        assert len(left.recv(100)) == (32 if nonce == "nonce" else 0)
 
 
 def test_a_neighbour_that_cannot_be_reached_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
