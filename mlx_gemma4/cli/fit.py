@@ -3,13 +3,14 @@
 import argparse
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from ..errors import Gemma4Error
 from . import hosting
 from . import options as shared
-from .options import Option, command, named, out_of_range
+from .options import Option, command, named, not_understood, out_of_range
 from .streams import put, tell
 
 if TYPE_CHECKING:
@@ -65,7 +66,9 @@ def add(commands: "argparse._SubParsersAction[Any]") -> None:
         commands,
         "doctor",
         "check this computer",
-        "Show what this computer has and lacks for running the model, and how to fix it.",
+        "Show what this computer has and lacks for running the model, and how to fix it. The exit "
+        "status is 1 where there is a problem: something that a model cannot run without. What "
+        "only some uses need, as a microphone, is a warning.",
         DOCTOR,
         _doctor,
     )
@@ -183,27 +186,28 @@ def _table(found: "Outline", place: "Machine", options: argparse.Namespace) -> l
     ]
 
 
-def _doctor(options: argparse.Namespace) -> None:
-    from .doctor import findings
+def _doctor(options: argparse.Namespace) -> int:
+    from . import doctor, doctor_hosts, doctor_report
+
+    if options.report and options.hosts is not None:
+        raise not_understood("--report has no names, also none of hosts.", "Leave --hosts out.")
+    found: list[doctor.Finding] = []
+
+    def noted() -> Iterator[doctor.Finding]:
+        hosts = None if options.hosts is None else doctor_hosts.chosen(options)
+        for finding in doctor.findings() if hosts is None else doctor_hosts.findings(hosts):
+            found.append(finding)
+            yield finding
 
     if options.report:
-        from .doctor_report import lines
-
-        for line in lines(findings()):
+        for line in doctor_report.lines(noted()):
             put(line)
-        return
-    found = findings()
-    if options.hosts is not None:
-        from .doctor_hosts import chosen
-        from .doctor_hosts import findings as of_hosts
-
-        found = of_hosts(chosen(options))
-    if options.json:
-        put(json.dumps([asdict(finding) for finding in found], ensure_ascii=False))
-        return
-    worst = {"ok": 0, "warning": 0, "problem": 0}
-    for finding in found:
-        worst[finding.level] += 1
-        remedy = f" -> {finding.remedy}" if finding.remedy else ""
-        put(f"{finding.level:8} {finding.name:12} {finding.said}{remedy}")
-    tell(f"{worst['problem']} problems, {worst['warning']} warnings.")
+    elif options.json:
+        put(json.dumps([asdict(finding) for finding in noted()], ensure_ascii=False))
+    else:
+        for finding in noted():
+            remedy = f" -> {finding.remedy}" if finding.remedy else ""
+            put(f"{finding.level:8} {finding.name:12} {finding.said}{remedy}")
+        levels = [finding.level for finding in found]
+        tell(f"{levels.count('problem')} problems, {levels.count('warning')} warnings.")
+    return int(any(finding.level == "problem" for finding in found))
