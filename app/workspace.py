@@ -311,12 +311,8 @@ class Workspace:
 
 def _is_alive(pid: int) -> bool:
     """Whether a process runs; of this one's own number it is another one that had it."""
-    if pid == os.getpid():
-        return False
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+    except (OSError, OverflowError) as error:
+        return isinstance(error, PermissionError)
+    return pid != os.getpid()

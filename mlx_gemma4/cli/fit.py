@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
-from ..errors import Gemma4Error
 from . import hosting
 from . import options as shared
 from .options import Option, command, named, not_understood, out_of_range
@@ -82,19 +81,14 @@ def gigabytes(text: str) -> int:
     """
     found = re.fullmatch(r"\s*(\d+)\s*(GB|GiB|G)?\s*", text, re.IGNORECASE)
     if found is None or int(found[1]) == 0:
-        raise Gemma4Error(
-            "usage",
-            "The memory is not understood",
-            f"{text!r} is no size.",
-            "Write it as --memory 16GB.",
-        )
+        raise not_understood(f"--memory {text!r} is no size.", "Write it as --memory 16GB.")
     return int(found[1])
 
 
 def _fit(options: argparse.Namespace) -> None:
     from ..footprint import device, estimate, summary
 
-    for name in ("rank", "last_layers"):
+    for name in ("rank", "last_layers", "context"):
         value = getattr(options, name)
         if value is not None and value < 1:
             raise out_of_range(name, value, "1 or more")
@@ -103,13 +97,6 @@ def _fit(options: argparse.Namespace) -> None:
 
         put(markdown())
         return
-    if options.context is not None and options.context < 1:
-        raise Gemma4Error(
-            "usage",
-            "The context is not understood",
-            f"{options.context} tokens are no conversation.",
-            "Write it as --context 32768.",
-        )
     if options.hosts is not None:
         from .fit_hosts import report
 

@@ -179,10 +179,6 @@ def _kind(file: BinaryIO, at: int) -> bytes:
     return head[4:] if head[4:] == b"ftyp" else head[:4]
 
 
-def _au_end(file: BinaryIO, start: int) -> int:
-    return start + _number(file, start + 4, 4) + _number(file, start + 8, 4)
-
-
 def _caf_end(file: BinaryIO, start: int) -> int | None:
     at = start + 8
     for _ in range(_CHUNKS):
@@ -206,7 +202,7 @@ def _mp4_end(file: BinaryIO, start: int) -> int | None:
 
 
 _ENDED: Mapping[bytes, Callable[[BinaryIO, int], int | None]] = {
-    b".snd": _au_end,
+    b".snd": lambda file, start: sum((start, *(_number(file, start + at, 4) for at in (4, 8)))),
     b"caff": _caf_end,
     b"ftyp": _mp4_end,
     b"RIFF": lambda file, start: start + 8 + _even(_number(file, start + 4, 4, "little")),

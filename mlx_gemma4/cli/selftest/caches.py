@@ -23,15 +23,13 @@ def schedules(_: OurModel) -> Outcome:
     if count == 1:
         wrong = failed(shares[0])
     else:  # BLAS would take all cores in each
-        context = get_context("spawn")  # MLX does not survive a fork
         with (
             mock.patch.dict(os.environ, OPENBLAS_NUM_THREADS="1"),
-            ProcessPoolExecutor(count, context) as pool,
+            ProcessPoolExecutor(count, get_context("spawn")) as pool,  # MLX survives no fork
         ):
             wrong = sorted(seed for seeds in pool.map(failed, shares) for seed in seeds)
     seen = f"{SCHEDULES} random schedules, {len(wrong)} failed"
-    if wrong:
-        seen += f": seeds {', '.join(map(str, wrong[:5]))}"
+    seen += f": seeds {', '.join(map(str, wrong[:5]))}" * bool(wrong)
     return judged(not wrong, seen, failed=len(wrong))
 
 
