@@ -2,7 +2,9 @@
 
 Of 0 to `LONGEST` proposals those are made for which (1 + the expected number of accepted ones) for
 each second is the most. Where that is none, nothing is proposed for some tokens; then a few
-proposals show whether it pays by now. Knows no MLX and no ids.
+proposals show whether it pays by now. Estimates may be wrong, so there is an account too: who lost
+more time than was gained before makes no proposals until a small share of the tokens that followed
+has paid for it. Knows no MLX and no ids.
 """
 
 from __future__ import annotations
@@ -10,39 +12,44 @@ from __future__ import annotations
 import statistics
 from collections import deque
 from collections.abc import Sequence
-from typing import Literal
 
 from ..limits import PROPOSALS
 
 LONGEST = PROPOSALS
-GAIN = 1.03
+GAIN = 1.05
 """What proposals must gain over none, as measured times are not exact."""
-_PAUSES = (32, 256)  # tokens of the first pause and of the longest
+_CREDIT = 4.0  # forwards without proposals: what may be lost at first, or after as much was gained
+_SHARE = 0.02  # of the tokens after a loss, which is what it costs in the long run
+_PAUSES = (32, 256)  # tokens of the first pause and of the longest that is not for a loss
 _TRIALS = (3, 3)  # forwards that are tried at first, and proposals in each
 _LIKELY = 0.6  # after a pause as many are tried as were accepted so often, or one, twice
 _TIMED = 9  # latest times, of which the median counts
-_PLAIN = (6, 4)  # forwards without proposals that are timed at first, and later
+_PLAIN = 4  # forwards without proposals that are timed at first, and again later
 _PLAIN_TIMED = 5  # fewer of these: another program may have slowed the machine since
-_OUTDATED = (32, 96, 256)  # tokens after which they are timed again: by what is gained
+_OUTDATED = (64, 128, 256)  # tokens after which they are timed again: by what is gained
 _MUCH, _MOST = 1.3, 2.0
 _SURE = 5  # fewer times than these may be the doing of another program
 _OTHER = 1.5  # where all takes so many times as long, or as short, older times say nothing
 _FADES = 0.08  # the weight of the latest proposal
-
-
-Forward = Literal["plain", "wide"]
-"""A forward of the model without proposals or with some."""
+_KNOWN = 4  # proposals of earlier replies count as so many: another text is another matter
 
 
 class TrackRecord:
-    """Who proposes: what was accepted by place, and the seconds of a forward by its proposals."""
+    """Who proposes: what was accepted by place, and the seconds of a forward by its proposals.
+
+    Attributes:
+        accepted: the share at each place of those before which all were.
+        balance: what was gained, less what was lost, in forwards without proposals.
+        pause: tokens for which it makes no proposals.
+    """
 
     def __init__(self) -> None:
         self.accepted: list[float] = []
-        self.pause = 0
+        self.balance = _CREDIT
+        self.pause = 0.0
         self.trials, self.tried = _TRIALS
         self._seen: list[int] = []
-        self._wait = 0
+        self._wait = 0.0
         self._seconds: dict[int, deque[float]] = {}
         self._plain = 0.0  # those of a forward without proposals, when the last of these was timed
 
@@ -60,12 +67,21 @@ class TrackRecord:
         elif accepted == drafted >= LONGEST:  # a pause would only miss more of them
             self.pause = 0
 
-    def time(self, drafted: int, seconds: float, plain: float) -> None:
+    def forget(self, known: int) -> None:
+        """Have what was seen count as so many proposals, or as fewer."""
+        self._seen = [min(known, seen) for seen in self._seen]
+
+    def time(self, drafted: int, accepted: int, seconds: float, plain: float) -> None:
         """Take how long a forward with so many proposals took, and one without."""
         if self._plain and not 1 / _OTHER < plain / self._plain < _OTHER:
             self._seconds.clear()
         self._plain = plain
         self._seconds.setdefault(drafted, deque(maxlen=_TIMED)).append(seconds)
+        # by what is usual: this one's time may have gone to another program
+        gained = accepted + 1 - self._expected(drafted, plain) / plain
+        self.balance = min(_CREDIT, self.balance + gained)
+        if self.balance < 0:
+            self.rest()
 
     def best(self, plain: float, most: int) -> tuple[float, int]:
         """The number of proposals that gives most tokens a second, and how many times as many.
@@ -90,26 +106,20 @@ class TrackRecord:
         """Propose nothing for some tokens, each time for twice as many, and then probe."""
         shortest, longest = _PAUSES
         self._wait = min(longest, max(shortest, 2 * self._wait))
-        self.pause = self._wait
+        self.pause = max(self._wait, -self.balance / _SHARE)
+        self.balance = max(0.0, self.balance)
         unlikely = (n for n, share in enumerate(self.accepted) if share < _LIKELY)
         self.tried = max(1, next(unlikely, len(self.accepted)))
         self.trials = 2 if self.tried == 1 else 1
 
-    def works(self, plain: float | None, most: int) -> bool:
-        """Whether it may propose: there is no pause, or it would gain much after all."""
-        if not self.pause or plain is None:
-            return not self.pause
-        # while another program slows all, old times would look better than they are
-        return self.best(min(plain, self._plain or plain), most)[0] > _MUCH
-
     def work(self) -> None:
         """It pays again: the next pause is a short one."""
-        self._wait = self.pause = 0
+        self._wait = 0
 
     def wait(self, tokens: int) -> None:
         """So many tokens of a pause are over; what is seen after it counts more than before."""
         if self.pause and tokens >= self.pause:
-            self._seen = [0] * len(self._seen)
+            self.forget(0)
         self.pause = max(0, self.pause - tokens)
 
     def _expected(self, count: int, plain: float) -> float:
@@ -143,22 +153,24 @@ class Policy:
         self._to_time = 0
         self._fresh = 0  # forwards without proposals that were timed since the last with some
 
+    def begin(self) -> None:
+        """A reply starts."""
+        for source in self.sources.values():
+            source.forget(_KNOWN)
+
     def choose(self, offered: Sequence[str], most: int) -> tuple[str, int] | None:
         """Who proposes next, of those who have something, and how much; None for nobody."""
         most, plain = min(most, LONGEST), self._typical
-        able = [n for n, s in self.sources.items() if n in offered and s.works(plain, most)]
-        if self._to_time or most < 1 or not able:
+        able = [n for n, source in self.sources.items() if n in offered and not source.pause]
+        if self._to_time or len(self._plain) < _PLAIN or most < 1 or not able:
             return None
         if tried := [name for name in able if self.sources[name].trials]:
             return tried[0], min(self.sources[tried[0]].tried, most)
-        if plain is None:
-            self._to_time = _PLAIN[0]
-            return None
         gains = {name: self.sources[name].best(plain, most) for name in able}
         name = max(gains, key=lambda one: gains[one])
         gain, count = gains[name]
         if count and self._untimed > _OUTDATED[(gain > _MUCH) + (gain > _MOST)]:
-            self._to_time = _PLAIN[1]
+            self._to_time = _PLAIN
             return None
         for one, (_, proposals) in gains.items():
             if proposals:
@@ -172,17 +184,14 @@ class Policy:
         """Take how many of the first proposals would have been accepted, if they had been made."""
         self.sources[name].learn(proposals, right, made=False)
 
-    def observe(
-        self, name: str | None, drafted: int, accepted: int, seconds: float, before: Forward | None
-    ) -> None:
+    def observe(self, name: str | None, drafted: int, accepted: int, seconds: float | None) -> None:
         """Take what a forward gave: `accepted` + 1 tokens.
 
         Args:
             name: who proposed; None for nobody.
             drafted: tokens that were proposed.
             accepted: of these.
-            seconds: since the forward before was known.
-            before: what that one was; None at the start of a reply, which is not timed.
+            seconds: what it took; None where that is not known.
         """
         given = accepted + 1
         for source in self.sources.values():
@@ -191,19 +200,14 @@ class Policy:
         if name is not None and drafted:
             self.sources[name].learn(drafted, accepted)
             self._fresh = 0
-        # Without proposals a token is computed while the one before is handled: the first forward
-        # after such ones waits for one more, and the first of them for none.
-        if before == "plain" and not drafted:
+            if seconds is not None and self._plain:
+                self.sources[name].time(drafted, accepted, seconds, self._typical)
+            return
+        self._to_time = max(0, self._to_time - 1)
+        if seconds is not None:
             self._plain.append(seconds)
             self._untimed, self._fresh = 0, self._fresh + 1
-        elif before is not None and drafted and name is not None:
-            plain = self._typical or 0.0
-            alone = seconds - plain * (before == "plain")
-            if plain or before == "wide":
-                self.sources[name].time(drafted, max(alone, 1e-9), plain)
-        if not drafted:
-            self._to_time = max(0, self._to_time - 1)
 
     @property
-    def _typical(self) -> float | None:
-        return statistics.median(self._plain) if self._plain else None
+    def _typical(self) -> float:
+        return statistics.median(self._plain) if self._plain else 0.0

@@ -177,6 +177,15 @@ def test_a_reply_closed_cancelled_ended_or_limited_anywhere_holds_what_was_given
         assert np.abs(np.array(after) - held_after(model, plain[:place])).max() < 2e-3, way
 
 
+def test_what_is_accepted_after_the_end_of_a_reply_counts_for_nothing(model: Gemma4) -> None:
+    plain, _, _ = drawn(model, 1, None, 30)
+    hidden, cache = start(model)
+    cheat, ends = Cheat(plain, 1.0, 8), (plain[4],)
+    sampler = Sampler(1, 64, 0.95, seed=5)
+    assert list(decode(model, hidden, cache, sampler, ends, 30, None, cheat)) == plain[:5]
+    assert cheat.given == 5
+
+
 def test_rejections_across_a_move_of_the_buffers_lose_nothing(
     model: Gemma4, monkeypatch: pytest.MonkeyPatch
 ) -> None:
