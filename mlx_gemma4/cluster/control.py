@@ -9,7 +9,7 @@ import struct
 import threading
 from typing import IO, Any
 
-PROTOCOL = 2
+PROTOCOL = 3
 """Both sides must have the same one."""
 BANNER = b"gemma4 worker\n"
 """What a worker writes first: a login shell may have printed something before."""

@@ -21,10 +21,10 @@ from typing import IO, Any
 
 from .. import threads
 from ..errors import Gemma4Error
-from . import facts, mac, paths, ssh
+from . import facts, links, mac, ssh
 from .control import PROTOCOL, ControlLine, Message
 from .hosts import LOCAL, LOST, Facts, Hosts
-from .ring import Ring, connect, free_port
+from .ring import Ring, connect
 
 STARTING = 40.0
 """Seconds that a worker has to report what it is: a Mac that is asked the first time is slow."""
@@ -250,53 +250,28 @@ class Crew:
 
     def _connect(self) -> None:
         """Connect the ring, in which the leader is rank 0."""
-        own = self.workers[-1].facts.leader  # as the rank that connects to it sees it
         for worker in self.workers:
             failed = functools.partial(self._misunderstood, worker)
             threads.start(functools.partial(self._read, worker), f"from {worker.name}", failed)
-        self._check_paths(own)
-        addresses = [(own, free_port(own))]
-        addresses += [(worker.facts.address, worker.facts.port) for worker in self.workers]
-        nonce = secrets.token_hex(32)
-        for worker in self.workers:
-            self.tell_one(worker, "ring", worker.rank, addresses, nonce)
-        try:
-            self._ring = connect(0, addresses, nonce)
-        except Gemma4Error:
-            self.check()  # a worker may have reported why
-            raise
         threads.start(self._watch, "signs of life", self._unwatched)
+        own = self.workers[-1].facts.leader  # as the rank that connects to it sees it
+        with links.Listener(own) as listener:
+            places: list[links.Place] = [("the leader", own, listener.port)]
+            for worker in self.workers:
+                self.tell_one(worker, "listen")
+                port = int(self.reply(worker, "listening")[1])
+                places.append((worker.name, worker.facts.address, port))
+            nonce = secrets.token_hex(32)
+            for worker in self.workers:
+                self.tell_one(worker, "ring", worker.rank, places, nonce)
+            try:
+                left, right = links.join(listener, 0, places, nonce, self.check)
+            except Gemma4Error:
+                self.check()  # a worker may have reported why
+                raise
+        self._ring = connect(0, len(places), left, right)
         for worker in self.workers:
             self.reply(worker, "connected")
-
-    def _check_paths(self, own: str) -> None:
-        """Have each rank connect to the next one, with time-outs that MLX's ring has not.
-
-        Raises:
-            Gemma4Error: one cannot.
-        """
-        for rank, worker in enumerate((*self.workers, None)):
-            place = own
-            if worker is not None:
-                self.tell_one(worker, "listen")
-                place, port = worker.facts.address, self.reply(worker, "listening")[1]
-            else:
-                port = paths.listen_once(own)
-            if rank:
-                before = self.workers[rank - 1]
-                self.tell_one(before, "reach", place, port)
-                name, failure = before.name, str(self.reply(before, "reached")[1])
-            else:
-                name, failure = "This computer", paths.reach(place, port)
-            if failure:
-                to = "this computer" if worker is None else worker.name
-                raise Gemma4Error(
-                    "ring_unreachable",
-                    "The computers cannot reach each other",
-                    f"{name} cannot connect to {to} at {place}: {failure}.",
-                    "Allow it in the firewall; on macOS 15 and later also in System Settings, "
-                    "Privacy & Security, Local Network.",
-                )
 
     def _read(self, worker: WorkerProcess) -> None:
         """Take in what a worker sends, until its line is closed."""

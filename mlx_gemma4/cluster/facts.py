@@ -12,10 +12,9 @@ import mlx.core as mx
 
 from ..footprint import device, held
 from ..footprint.estimate import Machine
-from . import mac, paths
+from . import links, mac
 from .control import PROTOCOL
 from .hosts import Facts
-from .ring import free_port
 
 _ROWS, _COLUMNS = 4096, 2048  # 16 MB in bfloat16 or 32 MB in float32: more than a cache holds
 
@@ -31,7 +30,6 @@ def gather() -> Facts:
         system(),
         place,
         address,
-        free_port(address),
         leader,
         link_name(address),
         mac.firewall(),
@@ -58,7 +56,7 @@ def link() -> tuple[str, str]:
 
 def link_name(address: str) -> str:
     """The network interface of an address, and what macOS calls it."""
-    interface = paths.interface(address)
+    interface = links.interface(address)
     service = mac.network_service(interface)
     return f"{interface}, {service}" if service else interface
 

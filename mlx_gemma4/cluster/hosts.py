@@ -103,7 +103,7 @@ class Facts:
         mlx: the version of MLX.
         system: the operating system and its build.
         machine: what a model may take there.
-        address: where it listens while the ring connects, and `port`.
+        address: where it listens while the ring connects.
         leader: the address under which it sees the leader.
         link: the network interface of that address.
         firewall: whether the system's firewall is on; empty where that is not known.
@@ -117,7 +117,6 @@ class Facts:
     system: str
     machine: Machine
     address: str
-    port: int
     leader: str
     link: str
     firewall: str

@@ -1,15 +1,13 @@
 """The ring over which tensors go: MLX's own (`mx.distributed`), with what it lacks.
 
-MLX's ring has no authentication: after it is connected, each rank proves to its right neighbour
-that it knows a nonce, before any tensor. It has no time-outs: it connects with the interpreter
-locked, and an operation whose peer is frozen never returns. So operations run on threads of their
-own, whoever waits for one can be released (`Ring.fail`), and then the sockets are shut down.
+MLX's ring has no authentication: it gets connections that were made and proved before (`links`).
+It has no time-outs: an operation whose peer is frozen never returns. So operations run on threads
+of their own, whoever waits for one can be released (`Ring.fail`), and then the sockets are shut
+down.
 """
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import json
 import os
 import socket
@@ -22,27 +20,21 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import suppress
-from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
 import mlx.core as mx
-import numpy as np
 
 from ..errors import Gemma4Error
 from .hosts import LOST
 
-Address = tuple[str, int]
 Result = TypeVar("Result")
 
 AHEAD = 2
 """Tensors that may be on their way in one direction, before whoever is faster waits."""
-CONNECTING = 45.0
-"""Seconds after which a rank gives up; MLX's ring itself tries for 31 to find the next one."""
-PROVING = 10.0
-"""Seconds that the left neighbour has to prove what it is."""
 KNOWN = 2.0
 """Seconds in which a computer that has ended is found by its control line."""
+_HERE = "127.0.0.1"
 _DESCRIPTORS = 4096  # a ring's sockets are looked for among so many
 
 
@@ -130,26 +122,6 @@ class Ring:
             with suppress(OSError), socket.socket(fileno=os.dup(descriptor)) as ours:
                 ours.shutdown(socket.SHUT_RDWR)
 
-    def prove(self, nonce: str) -> None:
-        """Compare a nonce that is known to the ranks alone, before any tensor.
-
-        Raises:
-            Gemma4Error: what has connected does not know it.
-        """
-        own = mx.array([*_proof(nonce, self.rank)], mx.uint8)
-        mx.eval(own)
-        self.send(own, self.right)
-        try:
-            found = self.take(self.expect(own.shape, mx.uint8, self.left), PROVING)
-        except (TimeoutError, Gemma4Error):
-            found = None
-        if found is None or not hmac.compare_digest(
-            np.array(found).tobytes(), _proof(nonce, self.left)
-        ):
-            error = stranger()
-            self.fail(error)
-            raise error
-
     def _result(self, future: Future[Result], timeout: float | None = None) -> Result:
         waiting: list[Future[Any]] = [future, self._lost]
         done, _ = wait(waiting, timeout, FIRST_COMPLETED)
@@ -201,38 +173,40 @@ class _RingThread:
             self._jobs.get()()
 
 
-def connect(rank: int, addresses: Sequence[Address], nonce: str) -> Ring:
-    """Connect the ring, and prove the nonce.
+def connect(rank: int, size: int, left: socket.socket, right: socket.socket) -> Ring:
+    """Make MLX's ring of connections to the neighbours, which are closed here.
+
+    MLX connects by itself, to whoever comes first, and cannot be stopped while it waits. So it is
+    connected to this computer only, and its two sockets are exchanged for those to the neighbours.
 
     Args:
         rank: of this process.
-        addresses: where each rank listens while it connects, IPv4.
-        nonce: see `Ring.prove`.
+        size: how many ranks there are.
+        left: connection to the left neighbour.
+        right: connection to the right one.
 
     Raises:
-        Gemma4Error: a rank cannot be reached, or a stranger was in its place.
+        Gemma4Error: MLX has no ring, or none that can be used so.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        hosts = Path(folder, "hosts.json")
-        hosts.write_text(json.dumps([[f"{host}:{port}"] for host, port in addresses]))
-        os.environ |= {"MLX_HOSTFILE": str(hosts), "MLX_RANK": str(rank)}
+    with left, right, socket.create_server((_HERE, 0)) as beyond:
+        own, other = free_port(_HERE), int(beyond.getsockname()[1])
         before = _open_sockets()
-        alarm = _alarm(addresses[rank])
         try:
-            group = mx.distributed.init(strict=True, backend="ring")
+            group = _init(rank, [own if n == rank else other for n in range(size)])
         except RuntimeError as error:
-            raise Gemma4Error(
-                "ring_unreachable",
-                "The computers cannot reach each other",
-                f"Rank {rank} of {len(addresses)} at {addresses[rank][0]}: {error}.",
-                "Check the cable and the firewall: gemma4 doctor --hosts shows both.",
-            ) from error
-        finally:
-            alarm.kill()
-            alarm.wait()
-    ring = Ring(group, sorted(_open_sockets() - before))
-    ring.prove(nonce)
-    return ring
+            raise _unusable(f"It cannot be connected: {error}.") from error
+        exchanged = []
+        for descriptor in _open_sockets() - before:
+            with socket.socket(fileno=os.dup(descriptor)) as one:
+                ports = one.getsockname()[1], one.getpeername()[1]
+            for neighbour, its in ((left, own == ports[0]), (right, other == ports[1])):
+                if its:
+                    neighbour.setblocking(False)  # as MLX has set its own
+                    os.dup2(neighbour.fileno(), descriptor, inheritable=False)
+                    exchanged.append(descriptor)
+    if len(exchanged) != 2:
+        raise _unusable(f"{len(exchanged)} of its 2 sockets were found.")
+    return Ring(group, exchanged)
 
 
 def free_port(address: str) -> int:
@@ -241,31 +215,37 @@ def free_port(address: str) -> int:
         return int(server.getsockname()[1])
 
 
-def stranger() -> Gemma4Error:
-    """The error of a ring into which something else has connected."""
-    return Gemma4Error(
-        "ring_stranger",
-        "Something else has connected to the ring",
-        "It does not know the nonce that was agreed over ssh. No tensor was sent.",
-        "Connect the computers by a cable, or in a network that you trust, and try again.",
-    )
+def _init(rank: int, ports: Sequence[int]) -> mx.distributed.Group:
+    """MLX's ring over ports of this computer.
 
-
-def _proof(nonce: str, rank: int) -> bytes:
-    return hmac.digest(nonce.encode(), str(rank).encode(), hashlib.sha256)
-
-
-def _alarm(own: Address) -> subprocess.Popen[bytes]:
-    """A process that ends an endless wait for a neighbour, by connecting in its place.
-
-    While MLX waits, no thread of this process can run.
+    While MLX waits for somebody to connect, no thread of this process can run: a process does it.
     """
     code = (
-        "import socket, sys, time; time.sleep(float(sys.argv[3])); "
-        "socket.create_connection((sys.argv[1], int(sys.argv[2])))"
+        "import socket, sys, time\n"
+        "while True:\n"
+        "    try: socket.create_connection((sys.argv[1], int(sys.argv[2]))); break\n"
+        "    except OSError: time.sleep(0.01)"
     )
-    arguments = [sys.executable, "-S", "-c", code, own[0], str(own[1]), str(CONNECTING)]
-    return subprocess.Popen(arguments, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    arguments = [sys.executable, "-S", "-c", code, _HERE, str(ports[rank])]
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as hosts:
+        json.dump([[f"{_HERE}:{port}"] for port in ports], hosts)
+        hosts.flush()
+        os.environ |= {"MLX_HOSTFILE": hosts.name, "MLX_RANK": str(rank)}
+        caller = subprocess.Popen(arguments, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            return mx.distributed.init(strict=True, backend="ring")
+        finally:
+            caller.kill()
+            caller.wait()
+
+
+def _unusable(cause: str) -> Gemma4Error:
+    return Gemma4Error(
+        "ring_unusable",
+        "MLX's ring cannot be used",
+        cause,
+        "Install the version of MLX that this version of mlx-gemma4 was made for.",
+    )
 
 
 def _open_sockets() -> set[int]:

@@ -30,7 +30,7 @@ from ..model.config import Config
 from ..model.gemma4 import Gemma4
 from ..model.inputs import Inputs
 from ..model.text import Layout
-from . import facts, mac, paths, ring
+from . import facts, links, mac, ring
 from .control import ControlLine, Message
 from .cut import part_config
 from .hosts import LOST
@@ -84,6 +84,7 @@ class ClusterWorker:
         self._line, self._kept = line, kept
         self._messages: SimpleQueue[tuple[Message, list[Future[mx.array]]] | None] = SimpleQueue()
         self._last_sign = time.monotonic()
+        self._listener: links.Listener | None = None
         self._ring: ring.Ring | None = None
         self._connected = threading.Event()
         self._model: LayersOnly | None = None
@@ -151,9 +152,14 @@ class ClusterWorker:
             case ["fill", number, offset, names, _]:
                 tensors = dict(zip(names, map(self._need_ring.take, expected), strict=True))
                 self._caches[number].fill(offset, tensors)
-            case ["ring", rank, addresses, nonce]:
-                places = [(str(host), int(port)) for host, port in addresses]
-                self._ring = ring.connect(rank, places, nonce)
+            case ["listen"]:
+                self._listener = links.Listener(facts.link()[1])
+                self._line.send("listening", self._listener.port)
+            case ["ring", rank, places, nonce]:
+                assert self._listener is not None, "the leader has it listen first"
+                with self._listener as listener:
+                    left, right = links.join(listener, rank, places, nonce)
+                self._ring = ring.connect(rank, len(places), left, right)
                 self._connected.set()
                 self._line.send("connected")
             case ["layers", assignment]:
@@ -168,10 +174,6 @@ class ClusterWorker:
                 counts = {"caches": len(self._caches), "marks": len(self._marks)}
                 memory = mx.get_active_memory(), mx.get_peak_memory()
                 self._line.send("count", {**counts, "active": memory[0], "peak": memory[1]})
-            case ["listen"]:
-                self._line.send("listening", paths.listen_once(facts.link()[1]))
-            case ["reach", host, port]:
-                self._line.send("reached", paths.reach(host, port))
             case ["bounce", _]:
                 for one in expected:
                     self._need_ring.send(self._need_ring.take(one), 0)

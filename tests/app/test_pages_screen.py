@@ -172,10 +172,11 @@ async def test_models_are_listed_with_how_they_fit_and_loaded(
 async def test_a_download_is_asked_for_twice_and_runs_in_a_process_of_its_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    seen = tmp_path / "seen"
     fake_get(
         tmp_path,
         monkeypatch,
-        HALF + "sleep 1\n"
+        HALF + f"until [ -e {seen} ]; do sleep 0.05; done\n"
         """echo '{"error": {"code": "disk_full", "title": "The disk is full", "cause": "No", """
         """"remedy": "Make room."}}'\nexit 2\n""",
     )
@@ -186,6 +187,7 @@ async def test_a_download_is_asked_for_twice_and_runs_in_a_process_of_its_own(
         await stage.until(lambda: "Press Enter again to start." in flat(stage))
         await stage.press("enter")
         await stage.until(lambda: "1.00 of 2.00 GB" in flat(stage))
+        seen.touch()
         await stage.press("escape")
         await stage.until(lambda: stage.app.chat.query(ErrorCard))
         await stage.until(lambda: "The disk is full" in stage.text)

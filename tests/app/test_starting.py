@@ -88,8 +88,10 @@ def test_a_terminal_that_answers_nothing_is_drawn_on_and_restored_by_sigterm(
 def test_the_program_ends_with_its_terminal(tmp_path: Path) -> None:
     run = Run(tmp_path, (24, 80))
     run.until(b"Welcome")
+    run.process.send_signal(signal.SIGSTOP)  # so that both come at once
     os.close(run._terminal)
     run.process.send_signal(signal.SIGHUP)
+    run.process.send_signal(signal.SIGCONT)
     assert run.process.wait(30) == -signal.SIGHUP
 
 

@@ -85,7 +85,8 @@ async def test_a_pause_after_which_somebody_goes_on_belongs_to_the_recording(
         await stage.press("f4")
         await stage.until(lambda: recorded(stage, 0.2))
         speaks[0] = 0.0
-        await stage.pilot.pause(0.05)
+        read = world.microphone.left
+        await stage.until(lambda: world.microphone.left <= read - 2)  # one was on its way
         read, before = world.microphone.left, recording_seconds(stage)
         await stage.until(lambda: world.microphone.left <= read - 10)
         assert recording_seconds(stage) <= before + 0.04  # the frame in which the quiet begins
@@ -221,6 +222,7 @@ async def test_answers_are_read_aloud_until_escape(tmp_path: Path) -> None:
         await stage.ask("count")
         await stage.until(lambda: stage.app.workspace.conversation.state == "speaking")
         await stage.until(lambda: "speaking · esc stops the voice" in stage.text)
+        await stage.until(lambda: said.is_file() and said.read_text())
         await stage.press("escape")
         await stage.until(lambda: stage.app.workspace.conversation.state == "ready")
         assert said.read_text().strip() in ("One.", "One. Two.")

@@ -2,10 +2,9 @@
 
 import socket
 import sys
-import time
 from pathlib import Path
 
-from mlx_gemma4.cluster import facts, paths
+from mlx_gemma4.cluster import facts
 from mlx_gemma4.cluster.control import ControlLine
 
 kind = sys.argv[1]
@@ -20,21 +19,13 @@ if kind == "version":
 if kind == "less":
     del hello["speed"]
 line.send("hello", hello)
+server = socket.create_server(("127.0.0.1", 0))
 while (message := line.receive()) is not None:
     if message[0] == "listen":
-        line.send("listening", paths.listen_once("127.0.0.1"))
-    elif message[0] == "reach":
-        line.send("reached", paths.reach(*message[1:]))
+        line.send("listening", server.getsockname()[1])
     elif message[0] == "ring":
         # takes the place of the right neighbour, and connects to the leader without the nonce
-        (_, leader), (_, own) = message[2]
-        server = socket.create_server(("127.0.0.1", own))
-        while True:
-            try:
-                left = socket.create_connection(("127.0.0.1", leader))
-                break
-            except OSError:
-                time.sleep(0.05)
+        left = socket.create_connection(("127.0.0.1", message[2][0][2]))
         right, _ = server.accept()
         if sys.argv[2] == "a wrong proof":
             left.sendall(bytes(32))

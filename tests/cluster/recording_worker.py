@@ -9,7 +9,6 @@ import struct
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 from typing import BinaryIO
 
@@ -23,15 +22,7 @@ def proxy(target: tuple[str, int], name: str) -> int:
 
     def serve() -> None:
         incoming, _ = server.accept()
-        deadline = time.monotonic() + 30
-        while True:  # the target may not listen yet
-            try:
-                outgoing = socket.create_connection(target)
-                break
-            except OSError:
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(0.05)
+        outgoing = socket.create_connection(target)
         for one, other, way in ((incoming, outgoing, "there"), (outgoing, incoming, "back")):
             threading.Thread(target=copy, args=(one, other, f"{name}-{way}"), daemon=True).start()
 
@@ -47,17 +38,18 @@ def proxy(target: tuple[str, int], name: str) -> int:
 
 
 def frames(stream: BinaryIO, file: str, other: BinaryIO) -> None:
-    """Pass frames on; the message that names addresses gets the proxy's."""
+    """Pass frames on; those that name ports get the proxy's."""
     with (folder / file).open("ab", buffering=0) as record:
         while len(head := stream.read(4)) == 4:
             data = stream.read(struct.unpack(">I", head)[0])
             record.write(head + data)
             message = json.loads(data)
-            if message[0] == "ring":
-                address = message[2][0]
-                address[1] = proxy(("127.0.0.1", address[1]), "ring-to-leader")
-                message[2][1][1] = own_port[0]
-                data = json.dumps(message).encode()
+            if message[0] == "listening":
+                message[1] = proxy(("127.0.0.1", message[1]), "ring-to-worker")
+            elif message[0] == "ring":
+                leader = message[2][0]
+                leader[2] = proxy(("127.0.0.1", leader[2]), "ring-to-leader")
+            data = json.dumps(message).encode()
             other.write(struct.pack(">I", len(data)) + data)
             other.flush()
     other.close()
@@ -73,12 +65,7 @@ assert process.stdin is not None and process.stdout is not None
 banner = b""
 while not banner.endswith(b"worker\n"):
     banner += process.stdout.read(1)
-first_head = process.stdout.read(4)
-hello = json.loads(process.stdout.read(struct.unpack(">I", first_head)[0]))
-own_port = [hello[1]["port"]]
-hello[1]["port"] = proxy(("127.0.0.1", own_port[0]), "ring-to-worker")
-data = json.dumps(hello).encode()
-sys.stdout.buffer.write(banner + struct.pack(">I", len(data)) + data)
+sys.stdout.buffer.write(banner)
 sys.stdout.buffer.flush()
 for arguments in (
     (sys.stdin.buffer, "control-there", process.stdin),

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -14,26 +15,29 @@ from mlx_gemma4.generation.prefill_decode import prefill
 from tests.cluster.processes import lead
 
 
-def stream(folder: str) -> dict[str, Any]:
-    """In a leader: when each rank began and ended each of six chunks (seconds of one clock)."""
-    hosts = Hosts(("local",), patience=120)
-    model = load_spread(Path(folder), hosts, trace=True)
-    theirs: list[tuple[float, float]] = []
-    model.crew.arrived = lambda rank, message: theirs.append((message[2], message[3]))
+def stream(folder: str) -> list[int]:
+    """In a leader: how many of six chunks the worker has ended when each is behind the leader.
+
+    The worker is frozen while the leader works.
+    """
+    model = load_spread(Path(folder), Hosts(("local",), patience=120), trace=True)
+    (worker,) = model.crew.workers
+    ended: list[object] = []
+    model.crew.arrived = lambda rank, message: ended.append(message)
     inputs = model.embed(np.arange(6 * 256) % 400 + 20)
-    began = [time.time()]
-    for _ in prefill(model, inputs, model.make_cache(), 256):
-        began.append(time.time())
-    while len(theirs) < 6:
-        model.crew.check()
-        time.sleep(0.01)
-    return {"leader begins": began[:6], "worker": theirs}
+    chunks, counts = prefill(model, inputs, model.make_cache(), 256), []
+    for number in range(6):
+        os.kill(worker.pid, signal.SIGSTOP)
+        next(chunks)
+        counts.append(len(ended))
+        os.kill(worker.pid, signal.SIGCONT)
+        while len(ended) <= number:
+            model.crew.check()
+            time.sleep(0.01)
+    return counts
 
 
 def test_the_leader_begins_a_chunk_before_the_worker_ends_the_one_before(
     folders: dict[str, str],
 ) -> None:
-    trace = lead("tests.cluster.test_overlap", "stream", folders["wide fp32"])
-    begins, ends = trace["leader begins"], [end for _, end in trace["worker"]]
-    assert len(begins) == len(ends) == 6
-    assert all(begins[n + 1] < ends[n] for n in range(5))
+    assert lead("tests.cluster.test_overlap", "stream", folders["wide fp32"]) == [*range(6)]

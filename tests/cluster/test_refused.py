@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import shlex
 import socket
 import struct
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ import pytest
 
 import mlx_gemma4
 from mlx_gemma4 import cli
-from mlx_gemma4.cluster import cut, paths, ssh
+from mlx_gemma4.cluster import cut, links, ssh
 from mlx_gemma4.cluster.control import BANNER, ControlLine
 from mlx_gemma4.cluster.hosts import Hosts
 from mlx_gemma4.errors import Gemma4Error
@@ -29,6 +31,7 @@ FAKE = Path(__file__).with_name("fake_worker.py")
 def refused(folder: str, *arguments: str) -> dict[str, Any]:
     """In a leader: the error of a worker that is none."""
     command = shlex.join([sys.executable, str(FAKE), *arguments])
+    links.WAITING = 2.0  # for what does not come
     try:
         mlx_gemma4.load(folder, hosts=Hosts(("local",), command=command, patience=120))
     except Gemma4Error as error:
@@ -190,11 +193,84 @@ def test_a_cut_that_leaves_somebody_nothing_is_refused(stops: tuple[int, ...]) -
         cut.at(stops, tiny_config(), 2)
 
 
-def test_a_port_that_nobody_listens_at_is_not_reached() -> None:
-    port = paths.listen_once("127.0.0.1")
-    assert paths.reach("127.0.0.1", port) == ""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        closed = server.getsockname()[1]
-    assert "refused" in paths.reach("127.0.0.1", closed)
-    assert paths.interface("127.0.0.1") in ("lo", "lo0")
-    assert paths.interface("192.0.2.1") == ""
+def nonsense(sends: bytes, port: int) -> socket.socket:
+    """A stranger that has connected to a port."""
+    stranger = socket.create_connection(("127.0.0.1", port))
+    stranger.sendall(sends)
+    return stranger
+
+
+def join_both(
+    listeners: list[links.Listener], nonces: tuple[str, str] = ("a", "a"), taken: int | None = None
+) -> list[Any]:
+    """Two ranks join at once: the connections of each, or its error."""
+    places = [(f"rank {n}", "127.0.0.1", one.port) for n, one in enumerate(listeners)]
+    if taken is not None:
+        places[1] = ("rank 1", "127.0.0.1", taken)
+
+    def join(rank: int) -> Any:
+        try:
+            return links.join(listeners[rank], rank, places, nonces[rank])
+        except Gemma4Error as error:
+            return error
+
+    with ThreadPoolExecutor(2) as pool:
+        return [*pool.map(join, range(2))]
+
+
+def test_neighbours_find_each_other_among_strangers_that_came_first() -> None:
+    with links.Listener("127.0.0.1") as one, links.Listener("127.0.0.1") as other:
+        ports = (one.port, other.port)
+        strangers = [nonsense(s, port) for s in (b"", b"x", b"y" * 40) for port in ports]
+        strangers[0].close()
+        (left0, right0), (left1, right1) = join_both([one, other])
+    for sender, receiver in ((right0, left1), (right1, left0)):
+        sender.sendall(b"a tensor")
+        assert receiver.recv(100) == b"a tensor"
+    for stranger in strangers[1:]:
+        stranger.settimeout(20)
+        with contextlib.suppress(ConnectionResetError):
+            assert stranger.recv(100) == b""
+
+
+def test_a_neighbour_with_another_nonce_is_a_stranger(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(links, "WAITING", 1.0)
+    with links.Listener("127.0.0.1") as one, links.Listener("127.0.0.1") as other:
+        found = join_both([one, other], ("a", "b"))
+    assert [error.code for error in found] == ["ring_stranger"] * 2
+
+
+def test_who_answers_in_a_neighbours_place_is_a_stranger(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(links, "WAITING", 1.0)
+    with (
+        links.Listener("127.0.0.1") as one,
+        links.Listener("127.0.0.1") as other,
+        socket.create_server(("127.0.0.1", 0)) as between,
+    ):
+        found = join_both([one, other], taken=between.getsockname()[1])
+    assert found[0].code == "ring_stranger"
+
+
+def test_a_neighbour_that_cannot_be_reached_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(links, "WAITING", 0.5)
+    with links.Listener("127.0.0.1") as one:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            closed = server.getsockname()[1]
+        places = [("a", "127.0.0.1", one.port), ("mac2", "127.0.0.1", closed)]
+        with pytest.raises(
+            Gemma4Error, match="Connecting to mac2 at 127.0.0.1 .*refused"
+        ) as caught:
+            links.join(one, 0, places, "nonce")
+        assert caught.value.code == "ring_unreachable"
+        places[1] = ("mac2", "127.0.0.1", one.port)  # which nobody comes from
+        with pytest.raises(Gemma4Error, match="Something else"):
+            links.join(one, 0, places, "nonce")
+        with pytest.raises(Gemma4Error, match="mac2 did not connect"):
+            one.wait_for(b"", b"", "mac2", lambda: None)
+    with pytest.raises(Gemma4Error, match="Listening at 192.0.2.1, .* failed"):
+        links.Listener("192.0.2.1")
+
+
+def test_an_interface_is_found_by_its_address() -> None:
+    assert links.interface("127.0.0.1") in ("lo", "lo0")
+    assert links.interface("192.0.2.1") == ""

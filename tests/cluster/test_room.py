@@ -30,7 +30,7 @@ def test_what_other_programs_hold_is_counted_where_the_system_does_not(
 
 
 def facts_of(place: Machine, taken: str = "") -> facts.Facts:
-    return facts.Facts(2, "", "", "", place, "", 0, "", "", "", 3.0, taken)
+    return facts.Facts(3, "", "", "", place, "", "", "", "", 3.0, taken)
 
 
 def test_workers_on_the_leaders_own_computer_share_its_memory() -> None:

@@ -8,6 +8,7 @@ import functools
 import hashlib
 import io
 import json
+import math
 import threading
 import time
 from collections.abc import Iterable, Iterator
@@ -34,6 +35,7 @@ class Hub:
         silent: seconds for which such a connection stays open and says nothing.
         busy: how many of the next requests for a large file are answered with 503.
         chunk, pause: send so many bytes, then wait so many seconds.
+        holds: after so many bytes in all, send nothing more while it is this.
         ignores_ranges: always send the whole file.
         corrupt: names whose last byte is sent wrong.
         commit: what "main" is now.
@@ -51,6 +53,7 @@ class Hub:
     busy: int = 0
     chunk: int = 65536
     pause: float = 0.0
+    holds: float = math.inf
     ignores_ranges: bool = False
     corrupt: set[str] = field(default_factory=set)
     commit: str = COMMIT
@@ -228,6 +231,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.state.sent += len(piece)
             if self.state.pause:
                 time.sleep(self.state.pause)
+            while self.state.sent >= self.state.holds:
+                time.sleep(0.01)
 
     def log_message(self, *arguments: object) -> None:
         """Say nothing."""

@@ -111,7 +111,7 @@ def test_closing_ends_the_process_in_the_middle_of_a_reply(folder: Path) -> None
     done(worker, commands.Load(folder))
     done(worker, commands.Open())
     done(worker, commands.AddText("hello"))
-    reply = worker.send(commands.Reply(4000, 1.0))
+    reply = worker.send(commands.Reply(4000, 1.0, seed=1))
     first(worker, Token)
     pid = worker.pid
     assert pid is not None

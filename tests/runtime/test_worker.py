@@ -355,7 +355,7 @@ from mlx_gemma4.runtime.commands import AddText, Load, Open, Reply
 from mlx_gemma4.runtime.worker import Worker
 from mlx_gemma4.events import Token
 worker = Worker()
-for command in (Load(sys.argv[1]), Open(), AddText("hello"), Reply(4000, 1.0)):
+for command in (Load(sys.argv[1]), Open(), AddText("hello"), Reply(4000, 1.0, seed=1)):
     worker.send(command)
 next(r for r in worker if isinstance(r.event, Token))
 """

@@ -6,7 +6,6 @@ import json
 import socket
 import struct
 import threading
-import time
 import zlib
 from collections.abc import Iterator
 from typing import Any
@@ -16,6 +15,7 @@ import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
+from mlx_gemma4.runtime.commands import Reply
 from mlx_gemma4.serve import fetch, guard, media
 from mlx_gemma4.serve.engine import EngineOptions
 from mlx_gemma4.serve.errors import ApiError
@@ -289,8 +289,7 @@ def test_a_worker_that_dies_in_an_answer_is_a_502_and_the_next_request_is_answer
         answers: list[httpx2.Response] = []
         asking = threading.Thread(target=lambda: answers.append(post(client)))
         asking.start()
-        until(lambda: len(worker.accepted) >= until_asked + 2)
-        time.sleep(0.1)
+        until(lambda: any(isinstance(one, Reply) for one in worker.accepted[until_asked:]))
         worker.crash()
         asking.join(30)
         assert code(answers[0]) == (502, "worker_crashed")
@@ -310,12 +309,12 @@ def test_a_client_that_leaves_frees_its_slot() -> None:
 
 
 def test_more_requests_than_may_wait_are_asked_to_come_back() -> None:
-    worker = ScriptedWorker(["word " * 100], tokens_per_second=20)
+    worker = ScriptedWorker(["word " * 2000], tokens_per_second=20)
     options = EngineOptions("m", slots=1, waiting=1)
     with served(worker, options) as client:
-        connections = [raw(client, whole({**HELLO, "max_tokens": 90}))]
+        connections = [raw(client, whole({**HELLO, "max_tokens": 1900}))]
         until(lambda: client.engine.busy == 1)
-        connections.append(raw(client, whole({**HELLO, "max_tokens": 90})))
+        connections.append(raw(client, whole({**HELLO, "max_tokens": 1900})))
         until(lambda: client.engine.waiting == 1)
         answer = post(client)
         assert code(answer) == (429, "server_busy")

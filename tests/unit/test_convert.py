@@ -6,7 +6,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -139,15 +138,21 @@ def test_the_same_source_gives_the_same_bytes(
 
 
 KILLED = """
-import sys, time
+import os, signal, sys
 from pathlib import Path
 from mlx_gemma4.convert import convert, plan, rewrite
 from mlx_gemma4.checkpoint.recipes import RECIPES
 from mlx_gemma4.hub.sources import Folder
 plan._FILE, rewrite._ROWS = 100_000, 20_000
-source = Folder(Path(sys.argv[1]))
-print("ready", flush=True)
-convert.convert(source, Path(sys.argv[2]), RECIPES["4bit"], lambda progress: time.sleep(0.004))
+source, left = Folder(Path(sys.argv[1])), int(sys.argv[3])
+
+def killed(progress):
+    global left
+    left -= 1
+    if left == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+convert.convert(source, Path(sys.argv[2]), RECIPES["4bit"], killed)
 """
 
 
@@ -156,19 +161,13 @@ def test_a_conversion_killed_at_ten_moments_ends_with_the_same_bytes(
 ) -> None:
     whole = convert(Folder(published), tmp_path / "whole", RECIPES["4bit"])
     target = tmp_path / "killed"
-    clock = random.Random(0)
-    kills = 0
-    while not target.exists():
-        command = [sys.executable, "-c", KILLED, str(published), str(target)]
-        with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
-            process.stdout.readline()
-            if kills < 10:
-                time.sleep(clock.uniform(0, 0.15))
-                os.kill(process.pid, signal.SIGKILL)
-                kills += 1
-                assert not any(path.name == "config.json" for path in target.glob("*"))
-        assert process.returncode == (-signal.SIGKILL if kills <= 10 and not target.exists() else 0)
-    assert kills == 10
+    moments = random.Random(0)
+    command = [sys.executable, "-c", KILLED, str(published), str(target)]
+    for _ in range(10):
+        after = moments.randint(1, 40)  # reports of progress
+        assert subprocess.call([*command, str(after)]) == -signal.SIGKILL
+        assert not target.exists()
+    assert subprocess.call([*command, "-1"]) == 0
     assert content(target) == content(whole)
     assert not partial(target).exists()
 
