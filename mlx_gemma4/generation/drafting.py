@@ -72,7 +72,6 @@ class Drafting:
         self._unmade: tuple[str, list[int], list[int]] | None = None
         if self._lookup is not None:
             self._lookup.hold(rows)
-        self._policy.begin()
         self._began, self._under_way = self._clock(), False
 
     @property
@@ -119,10 +118,8 @@ class Drafting:
         if not isinstance(self.draft, int):
             # Without proposals a token is computed while the one before is handled: the first of
             # such forwards takes as long as starting it.
-            known = drafted or self._under_way
-            self._policy.observe(
-                self._chosen, drafted, accepted, now - self._began if known else None
-            )
+            seconds = now - self._began if drafted or self._under_way else None
+            self._policy.observe(self._chosen, drafted, accepted, seconds)
         self._began, self._under_way = now, not drafted
         if self._lookup is not None:
             self._lookup.add(ids)

@@ -25,13 +25,10 @@ _TRIALS = (3, 3)  # forwards that are tried at first, and proposals in each
 _LIKELY = 0.6  # after a pause as many are tried as were accepted so often, or one, twice
 _TIMED = 9  # latest times, of which the median counts
 _PLAIN = 4  # forwards without proposals that are timed at first, and again later
-_PLAIN_TIMED = 5  # fewer of these: another program may have slowed the machine since
-_OUTDATED = (64, 128, 256)  # tokens after which they are timed again: by what is gained
-_MUCH, _MOST = 1.3, 2.0
+_OUTDATED = 64  # tokens, times what is gained, after which they are timed again
 _SURE = 5  # fewer times than these may be the doing of another program
 _OTHER = 1.5  # where all takes so many times as long, or as short, older times say nothing
 _FADES = 0.08  # the weight of the latest proposal
-_KNOWN = 4  # proposals of earlier replies count as so many: another text is another matter
 
 
 class TrackRecord:
@@ -41,6 +38,7 @@ class TrackRecord:
         accepted: the share at each place of those before which all were.
         balance: what was gained, less what was lost, in forwards without proposals.
         pause: tokens for which it makes no proposals.
+        rested: tokens of the last pause; 0 where it has paid since.
     """
 
     def __init__(self) -> None:
@@ -49,7 +47,7 @@ class TrackRecord:
         self.pause = 0.0
         self.trials, self.tried = _TRIALS
         self._seen: list[int] = []
-        self._wait = 0.0
+        self.rested = 0.0
         self._seconds: dict[int, deque[float]] = {}
         self._plain = 0.0  # those of a forward without proposals, when the last of these was timed
 
@@ -66,10 +64,6 @@ class TrackRecord:
             self.trials = max(0, self.trials - 1)
         elif accepted == drafted >= LONGEST:  # a pause would only miss more of them
             self.pause = 0
-
-    def forget(self, known: int) -> None:
-        """Have what was seen count as so many proposals, or as fewer."""
-        self._seen = [min(known, seen) for seen in self._seen]
 
     def time(self, drafted: int, accepted: int, seconds: float, plain: float) -> None:
         """Take how long a forward with so many proposals took, and one without."""
@@ -92,8 +86,7 @@ class TrackRecord:
             plain: seconds of a forward without proposals.
             most: the most proposals.
         """
-        gains = {0: GAIN}
-        tokens, chance = 1.0, 1.0
+        gains, tokens, chance = {0: GAIN}, 1.0, 1.0
         for count in range(1, most + 1):
             known = self.accepted or [0.5]
             chance *= known[min(count, len(known)) - 1]
@@ -105,21 +98,17 @@ class TrackRecord:
     def rest(self) -> None:
         """Propose nothing for some tokens, each time for twice as many, and then probe."""
         shortest, longest = _PAUSES
-        self._wait = min(longest, max(shortest, 2 * self._wait))
-        self.pause = max(self._wait, -self.balance / _SHARE)
+        self.rested = min(longest, max(shortest, 2 * self.rested))
+        self.pause = max(self.rested, -self.balance / _SHARE)
         self.balance = max(0.0, self.balance)
         unlikely = (n for n, share in enumerate(self.accepted) if share < _LIKELY)
         self.tried = max(1, next(unlikely, len(self.accepted)))
         self.trials = 2 if self.tried == 1 else 1
 
-    def work(self) -> None:
-        """It pays again: the next pause is a short one."""
-        self._wait = 0
-
     def wait(self, tokens: int) -> None:
         """So many tokens of a pause are over; what is seen after it counts more than before."""
         if self.pause and tokens >= self.pause:
-            self.forget(0)
+            self._seen = [0] * len(self._seen)
         self.pause = max(0, self.pause - tokens)
 
     def _expected(self, count: int, plain: float) -> float:
@@ -148,15 +137,10 @@ class Policy:
 
     def __init__(self, names: Sequence[str]) -> None:
         self.sources = {name: TrackRecord() for name in names}
-        self._plain: deque[float] = deque(maxlen=_PLAIN_TIMED)
+        self._plain: deque[float] = deque(maxlen=_SURE)
         self._untimed = 0  # tokens since forwards without proposals were timed
         self._to_time = 0
         self._fresh = 0  # forwards without proposals that were timed since the last with some
-
-    def begin(self) -> None:
-        """A reply starts."""
-        for source in self.sources.values():
-            source.forget(_KNOWN)
 
     def choose(self, offered: Sequence[str], most: int) -> tuple[str, int] | None:
         """Who proposes next, of those who have something, and how much; None for nobody."""
@@ -169,12 +153,12 @@ class Policy:
         gains = {name: self.sources[name].best(plain, most) for name in able}
         name = max(gains, key=lambda one: gains[one])
         gain, count = gains[name]
-        if count and self._untimed > _OUTDATED[(gain > _MUCH) + (gain > _MOST)]:
+        if count and self._untimed > _OUTDATED * gain:
             self._to_time = _PLAIN
             return None
         for one, (_, proposals) in gains.items():
             if proposals:
-                self.sources[one].work()
+                self.sources[one].rested = 0
             # the end of the reply leaves too little room to judge, and old times may mislead
             elif most == LONGEST and self._fresh >= _SURE:
                 self.sources[one].rest()
@@ -193,10 +177,9 @@ class Policy:
             accepted: of these.
             seconds: what it took; None where that is not known.
         """
-        given = accepted + 1
         for source in self.sources.values():
-            source.wait(given)
-        self._untimed += given
+            source.wait(accepted + 1)
+        self._untimed += accepted + 1
         if name is not None and drafted:
             self.sources[name].learn(drafted, accepted)
             self._fresh = 0

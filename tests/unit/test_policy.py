@@ -105,7 +105,6 @@ def test_what_is_lost_is_small_however_often_the_text_changes() -> None:
         began, tokens = machine.now, 0
         while tokens < 2000:
             machine.chance = 1 - machine.chance
-            machine.policy.begin()
             machine.reply(period)
             tokens += period
         assert tokens / (machine.now - began) > 0.97
