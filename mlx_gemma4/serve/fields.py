@@ -260,6 +260,8 @@ def tool(name: Any, description: Any, parameters: Any, strict: Any, param: str) 
     """The declaration of a function, as in OpenAI's chat completions. Raises ApiError."""
     if not isinstance(name, str) or not name:
         raise wrong(f"{param}.name", "must be a name")
+    if any(letter.isspace() or letter in "{}" for letter in name):  # a call of it could not be read
+        raise wrong(f"{param}.name", "must have no blanks and braces")
     if parameters is not None and not isinstance(parameters, dict):
         raise wrong(f"{param}.parameters", "must be an object")
     function: dict[str, Any] = {"name": name, "description": str(description or "")}

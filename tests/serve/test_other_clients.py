@@ -292,3 +292,11 @@ def test_a_result_without_its_call_names_the_messages(server: httpx2.Client, rou
     last = message if route == CHATS else {"role": "user", "content": [block]}
     answer = server.post(route, json={"messages": [USER, last], "max_tokens": 2})
     assert answer.status_code == 400 and answer.json()["error"]["param"] == "messages"
+
+
+@pytest.mark.parametrize("name", ["two words", "a{b", "", None, 5])
+def test_a_tool_whose_calls_could_not_be_read_is_refused(client: httpx2.Client, name: Any) -> None:
+    tool = {"type": "function", "function": {"name": name}}
+    answer = client.post(CHATS, json={"messages": [USER], "tools": [tool]})
+    assert answer.status_code == 400
+    assert answer.json()["error"]["param"] == "tools[0].function.name"
