@@ -116,10 +116,8 @@ def _worker(options: argparse.Namespace) -> None:
     from ..cluster.worker import serve
 
     if sys.stdin.isatty():
-        raise Gemma4Error(
-            "usage",
-            "Nobody leads this worker",
-            "It takes what it does from another computer's gemma4, over ssh.",
+        raise not_understood(
+            "Nobody leads this worker: another computer's gemma4 starts it, over ssh.",
             "There: gemma4 --hosts and the name of this one.",
         )
     serve(Path(options.folder) if options.folder else None, options.keep_layers)

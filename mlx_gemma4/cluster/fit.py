@@ -79,17 +79,11 @@ def least_need(model: Model, machine: Machine) -> int:
 
 
 def largest_context(
-    model: Model,
-    cut: Cut,
-    computers: Sequence[Computer],
-    kv_bits: int | None = None,
-    conversations: int = 1,
+    model: Model, cut: Cut, computers: Sequence[Computer], kv_bits: int | None = None
 ) -> int:
-    """The longest conversation that fits, in tokens; 0: none. See `estimate.largest_context`."""
-    return min(
-        estimate.largest_context(one, at.machine, kv_bits, conversations)
-        for one, at in zip(parts(model, cut), computers, strict=True)
-    )
+    """The longest conversation that fits, in tokens; 0: none."""
+    found = zip(parts(model, cut), computers, strict=True)
+    return min(estimate.largest_context(one, at.machine, kv_bits) for one, at in found)
 
 
 def best(outline: Outline, computers: Sequence[Computer], kv_bits: int | None = None) -> Cut:

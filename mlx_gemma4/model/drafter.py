@@ -103,13 +103,7 @@ class Drafter(nn.Module):
         return mx.concatenate(drafts)
 
     def shared_layers(self, target: Gemma4, cache: Cache, more: int = 0) -> dict[str, SharedLayer]:
-        """The model's last layer of either kind, with what its last row sees.
-
-        Args:
-            target: the model.
-            cache: its cache.
-            more: rows that a sliding layer shows besides its window (transformers: 1).
-        """
+        """The model's last layer of either kind with `Cache.seen` (`more` is 1 in transformers)."""
         last = target.config.text_config.last_layers
         return {
             kind: SharedLayer(target.attention(last[kind]), cache.seen(last[kind], more))

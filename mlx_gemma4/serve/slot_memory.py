@@ -1,6 +1,7 @@
 """How long conversations may be such that all slots' rows fit into the memory."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from ..cluster import facts, fit, survey
 from ..cluster.cut import at
@@ -11,6 +12,11 @@ from ..footprint import device, summary
 from ..footprint.estimate import LEAST_CONTEXT, Machine, Model, largest_context
 from ..footprint.summary import Outline
 from ..hub import catalog, installed_adapters
+from ..model.config import SLIDING
+
+PLACES = 2
+"""To which a conversation can go back however much follows: the end of the system's turn, and the
+last question's. A place holds a window of each sliding layer."""
 
 
 def context_here(
@@ -48,7 +54,8 @@ def fitting_over(
     budgets = " + ".join(f"{one.machine.budget / 1e9:.2f}" for one in computers)
 
     def largest(conversations: int) -> int:
-        return fit.largest_context(model, cut, computers, None, conversations)
+        parts = zip(fit.parts(model, cut), computers, strict=True)
+        return min(_largest(part, one.machine, conversations) for part, one in parts)
 
     longest = model.text.max_position_embeddings
     return _fitting(largest, longest, slots, wanted, f"the computers have {budgets} GB")
@@ -69,7 +76,7 @@ def fitting_context(model: Model, machine: Machine, slots: int, wanted: int | No
     """
 
     def largest(conversations: int) -> int:
-        return largest_context(model, machine, conversations=conversations)
+        return _largest(model, machine, conversations)
 
     place = f"{machine.name} has {machine.budget / 1e9:.2f} GB ({machine.rule})"
     return _fitting(largest, model.text.max_position_embeddings, slots, wanted, place)
@@ -95,3 +102,12 @@ def _fitting(
         f"{slots} of {asked:,} tokens each do not fit beside the weights; {place}.",
         f"Use {', or '.join(remedies)}; --force serves all the same.",
     )
+
+
+def _largest(model: Model, machine: Machine, slots: int) -> int:
+    """The longest conversation of which so many fit, with the places that each goes back to."""
+    text = model.text
+    row = 2 * text.num_key_value_heads * text.head_dim * model.float_bytes(machine)
+    place = row * text.sliding_window * text.layer_types.count(SLIDING)
+    left = replace(machine, budget=machine.budget - slots * PLACES * place)
+    return largest_context(model, left, conversations=slots)
