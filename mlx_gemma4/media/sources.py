@@ -57,7 +57,7 @@ def opened(source: Source, fail: Unreadable) -> Iterator[BinaryIO]:
         file = source
     else:
         raise fail(
-            f"It is a {type(source).__name__}.",
+            f"Its type is {type(source).__name__}.",
             "Use a path, the bytes of a file, or a file that is open for reading bytes.",
         )
     try:
@@ -65,7 +65,8 @@ def opened(source: Source, fail: Unreadable) -> Iterator[BinaryIO]:
         beginning = file.read(1)
         file.seek(0)
     except (OSError, ValueError) as error:
-        raise fail(f"{error}.", "Check that it can be read.") from error
+        cause = f"It cannot be read from its beginning ({error})."
+        raise fail(cause, "Pass its bytes, or open it again.") from error
     if not isinstance(beginning, bytes):
         raise fail("It is open for text.", 'Open it for reading bytes, with open(path, "rb").')
     if not beginning:
