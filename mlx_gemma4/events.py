@@ -19,6 +19,19 @@ class Token:
 
 
 @dataclass(frozen=True)
+class Scores:
+    """How likely a token of the answer was, before temperature; its text comes next, or later.
+
+    Attributes:
+        drawn: the token's bytes, and the natural logarithm of its probability.
+        likeliest: the same of the most likely ones, as many as were asked for.
+    """
+
+    drawn: tuple[bytes, float]
+    likeliest: tuple[tuple[bytes, float], ...]
+
+
+@dataclass(frozen=True)
 class Thought:
     """A piece of the model's thinking; put together, the pieces are the whole thought."""
 
@@ -131,4 +144,4 @@ class Dropped:
 
 Notice = Moved | ContextLow | Dropped
 """What happens without being asked for."""
-Event = Token | Thought | CallText | ToolCall | Heard | Done | Notice
+Event = Token | Scores | Thought | CallText | ToolCall | Heard | Done | Notice

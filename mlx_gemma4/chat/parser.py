@@ -26,6 +26,9 @@ class ReplyParser:
     that is malformed or unfinished cannot be carried out: it comes as one `Token` that holds what
     the model wrote (its string marks as `"`) and the id that ended it. Control tokens that mean
     nothing at their place are dropped. With `pieces`, calls also come as `CallText`.
+
+    Attributes:
+        inside: the control token that opened what we are in; "" is the answer.
     """
 
     def __init__(self, tokenizer: Tokenizer, pieces: bool = False) -> None:
@@ -34,7 +37,7 @@ class ReplyParser:
         self._names = {token_id: name for name, token_id in tokenizer.controls.items()}
         self._stream = tokenizer.stream()
         self._last_id = -1
-        self._inside = ""  # the control token that opened what we are in; "" is the answer
+        self.inside = ""
         self._header: str | None = None  # a channel's first line while it may still be its name
         self._call: list[str] = []  # a call, split at the string marks: every second is a string
 
@@ -44,22 +47,17 @@ class ReplyParser:
         name = self._names.get(token_id)
         if name is None:
             return self._take(self._stream.add(token_id))
-        if name == _QUOTE and self._inside == _CALL:
+        if name == _QUOTE and self.inside == _CALL:
             before = self._take(self._stream.finish())
             self._call.append("")
             return [*before, *self._piece("")]
         elif name in (_CHANNEL, _CALL, *_ENDS):
             events = self._close(complete=name == "<tool_call|>")
-            self._inside = "" if name in _ENDS else name
+            self.inside = "" if name in _ENDS else name
             self._header, self._call = "", [""]
             self._call_id = f"call_{secrets.token_hex(12)}"
             return events
         return []
-
-    @property
-    def thinking(self) -> bool:
-        """Whether a thought is open."""
-        return self._inside == _CHANNEL
 
     def finish(self) -> list[Event]:
         """End the reply; return what was still held back."""
@@ -67,17 +65,17 @@ class ReplyParser:
 
     def _take(self, text: str) -> list[Event]:
         """Put whole text where it belongs."""
-        if self._inside == _CALL:
+        if self.inside == _CALL:
             self._call[-1] += text
             return self._piece(text) if text else []
-        if self._inside == _CHANNEL and self._header is not None:
+        if self.inside == _CHANNEL and self._header is not None:
             self._header += text
             if _HEADER.startswith(self._header) and self._header != _HEADER:
                 return []
             text, self._header = self._header.removeprefix(_HEADER), None
         if not text:
             return []
-        return [Thought(text) if self._inside == _CHANNEL else Token(text, self._last_id)]
+        return [Thought(text) if self.inside == _CHANNEL else Token(text, self._last_id)]
 
     def _piece(self, text: str) -> list[Event]:
         piece = CallText(self._call_id, text, in_string=len(self._call) % 2 == 0)
@@ -86,7 +84,7 @@ class ReplyParser:
     def _close(self, complete: bool) -> list[Event]:
         """End what is open; `complete` if it is a call that was ended as calls are."""
         events = self._take(self._stream.finish())
-        if self._inside == _CALL:
+        if self.inside == _CALL:
             written = '"'.join(self._call)
             call = _tool_call(self._call, self._call_id) if complete else None
             events += [call] if call else [Token(written, self._last_id)] if written else []

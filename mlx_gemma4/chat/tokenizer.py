@@ -154,6 +154,10 @@ class Tokenizer:
             return bytes([int(byte[1], 16)])
         return name.replace("▁", " ").encode()  # the normalizer wrote spaces as U+2581
 
+    def spelling(self, token_id: int) -> bytes:
+        """As `token_bytes`; a control token's name."""
+        return self.token_bytes(token_id) or (self._backend.id_to_token(token_id) or "").encode()
+
     def _encode_plain(self, text: str) -> tuple[int, ...]:
         text = text.encode(errors="replace").decode()  # lone surrogates have no UTF-8
         return tuple(self._backend.encode(text, add_special_tokens=False).ids)

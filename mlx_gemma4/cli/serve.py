@@ -14,13 +14,14 @@ from .options import Option, command, flag, not_understood, out_of_range
 from .streams import put, tell
 
 if TYPE_CHECKING:
-    import uvicorn
-
-    from ..cluster.engines import EngineProcess
     from ..runtime.commands import SessionSettings
     from ..serve.guard import Doors
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+_OF_ENGINES = (
+    "model", "adapter", "slots", "context", "image_tokens", "hearing", "drafter", "draft", "park",
+    "fetch", "force",
+)  # fmt: skip
 OPTIONS = (
     shared.MODEL,
     shared.ADAPTER,
@@ -97,7 +98,7 @@ def _serve(options: argparse.Namespace) -> None:
         return
     from ..runtime.subprocess_worker import SubprocessWorker
     from ..serve import certificate
-    from ..serve.app import config, make_app
+    from ..serve.app import config, make_app, run
     from ..serve.engine import Engine, EngineOptions
     from ..serve.guard import Doors
     from ..serve.slot_memory import context_here
@@ -151,7 +152,7 @@ def _serve(options: argparse.Namespace) -> None:
         _serve_also(options, doors, host)
         return
     app = make_app(Engine(SubprocessWorker(log, hosting.chosen(options)), settings), doors)
-    _run(config(app, host, options.port, options.certificate, options.key))
+    run(config(app, host, options.port, options.certificate, options.key), put)
 
 
 def _print_settings(options: argparse.Namespace, host: str) -> None:
@@ -169,9 +170,11 @@ def _print_settings(options: argparse.Namespace, host: str) -> None:
 
 def _serve_also(options: argparse.Namespace, doors: "Doors", host: str) -> None:
     """Serve over several engines; this computer has one too."""
+    from ..cluster.engines import start_engines
+    from ..cluster.hosts import LOCAL
     from ..runtime.threads import start_thread
     from ..serve.also import EngineHost, Router, make_router
-    from ..serve.app import config
+    from ..serve.app import config, run
 
     if any((options.hosts, options.cut, options.keep_layers, options.remote_folder)):
         raise not_understood(
@@ -179,7 +182,15 @@ def _serve_also(options: argparse.Namespace, doors: "Doors", host: str) -> None:
             "computer.",
             "Leave out either.",
         )
-    processes = start_engines(["local", *options.also.split(",")], options)
+    values = {name: getattr(options, name) for name in _OF_ENGINES}
+    arguments = [
+        part
+        for name, value in values.items()
+        if value is not None and value is not False
+        for part in ([flag(name)] if value is True else [flag(name), str(value)])
+    ]
+    names = [LOCAL, *options.also.split(",")]
+    processes = start_engines(names, arguments, options.remote_command)
     try:
         named = [("this computer", processes[0])]
         named += [(f"{one.host} {n}", one) for n, one in enumerate(processes[1:], start=1)]
@@ -188,48 +199,10 @@ def _serve_also(options: argparse.Namespace, doors: "Doors", host: str) -> None:
             leave = partial(router.leave, engine)
             start_thread(partial(process.when_ended, leave), f"end of {process.host}")
         app = make_router(router, doors)
-        _run(config(app, host, options.port, options.certificate, options.key))
+        run(config(app, host, options.port, options.certificate, options.key), put)
     finally:
         for process in processes:
             process.close()
-
-
-_OF_ENGINES = (
-    "model", "adapter", "slots", "context", "image_tokens", "hearing", "drafter", "draft", "park"
-)  # fmt: skip
-
-
-def start_engines(names: list[str], options: argparse.Namespace) -> "list[EngineProcess]":
-    """Start `gemma4 serve` on each computer with the options of this one.
-
-    Raises:
-        Gemma4Error: one cannot be started.
-    """
-    from ..cluster.engines import EngineProcess
-    from ..cluster.hosts import LOCAL, check_name
-
-    names = [name.strip() for name in names]
-    for name in names:
-        check_name(name)
-    arguments = [
-        part
-        for name in _OF_ENGINES
-        if (value := getattr(options, name)) is not None
-        for part in (flag(name), str(value))
-    ]
-    arguments += [flag(name) for name in ("fetch", "force") if getattr(options, name)]
-    processes: list[EngineProcess] = []
-    try:
-        for name in names:
-            remote = None if name == LOCAL else options.remote_command
-            processes.append(EngineProcess(name, arguments, remote))
-        for process in processes:
-            process.listening()
-    except BaseException:
-        for process in processes:
-            process.close()
-        raise
-    return processes
 
 
 def _settings(options: argparse.Namespace) -> "SessionSettings":
@@ -241,41 +214,4 @@ def _settings(options: argparse.Namespace) -> "SessionSettings":
         context=options.context,
         park=disk.own_cache("served") if options.park else None,
         park_bytes=round((options.park or 0) * 1e9),
-    )
-
-
-def _run(configured: "uvicorn.Config") -> None:
-    """Serve until Ctrl-C, and print where, once it listens."""
-    import uvicorn
-
-    class Announced(uvicorn.Server):
-        """Prints the line when it listens."""
-
-        async def startup(self, sockets: Any = None) -> None:
-            await super().startup(sockets)
-            for server in getattr(self, "servers", ()):
-                for socket in server.sockets:
-                    put(_line(configured, socket.getsockname()))
-
-    try:
-        Announced(configured).run()
-    except SystemExit as error:  # uvicorn could not listen; its log has the reason
-        raise Gemma4Error(
-            "port_taken",
-            "The server cannot listen",
-            f"{configured.host}:{configured.port} is taken, or not an address of this computer.",
-            "Choose another --port.",
-        ) from error
-
-
-def _line(configured: "uvicorn.Config", name: tuple[Any, ...]) -> str:
-    """Where it listens, and what to paste to use it."""
-    host = f"[{name[0]}]" if ":" in name[0] else name[0]
-    base = f"{'https' if configured.is_ssl else 'http'}://{host}:{name[1]}/v1"
-    body = '{"messages": [{"role": "user", "content": "hello"}]}'
-    return (
-        f"Listening at {base}\n"
-        f"  curl {base}/chat/completions -H 'content-type: application/json' -d '{body}'\n"
-        f'  OpenAI(base_url="{base}", api_key="none")\n'
-        f"  OPENAI_BASE_URL={base} OPENAI_API_KEY=none AGENT"
     )

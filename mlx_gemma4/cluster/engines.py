@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 
 from ..errors import Gemma4Error
 from . import ssh
-from .hosts import LOCAL
+from .hosts import LOCAL, check_name
 
 _TUNNEL = 15.0
 
@@ -109,3 +109,31 @@ class EngineProcess:
             "Allow it there: AllowTcpForwarding yes, in /etc/ssh/sshd_config.",
             {"host": self.host},
         )
+
+
+def start_engines(
+    names: Sequence[str], arguments: Sequence[str], remote: str | None = None
+) -> list[EngineProcess]:
+    """Start one on each computer, and wait until all of them listen.
+
+    Args:
+        names: as for `EngineProcess`; blanks around them are left out.
+        arguments: see `EngineProcess`; so is `remote`, for all that are not local.
+
+    Raises:
+        Gemma4Error: one cannot be started; then none runs.
+    """
+    names = [name.strip() for name in names]
+    for name in names:
+        check_name(name)
+    processes: list[EngineProcess] = []
+    try:
+        for name in names:
+            processes.append(EngineProcess(name, arguments, None if name == LOCAL else remote))
+        for process in processes:
+            process.listening()
+    except BaseException:
+        for process in processes:
+            process.close()
+        raise
+    return processes

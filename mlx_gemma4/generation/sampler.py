@@ -20,10 +20,11 @@ _LEAST, _MOST = 1e-30, 1e30
 
 @dataclass(frozen=True)
 class Draws:
-    """Ids (n,) of n rows, and the sampler's key after each."""
+    """Ids (n,) of n rows, the sampler's key after each, and what `Sampler.scores` gets."""
 
     ids: mx.array
     keys: list[mx.array]
+    scores: Sequence[tuple[mx.array, mx.array]] = ()
 
 
 class Sampler:
@@ -37,6 +38,13 @@ class Sampler:
             Holtzman et al. 2019, arXiv:1904.09751).
         suppress: ids that are never drawn (`suppress_tokens` of generation_config.json).
         seed: where the keys start.
+        likeliest: how many ids are scored beside each that is drawn; None scores nothing.
+        presence: taken off the logits of ids that were drawn before, as OpenAI's `presence_penalty`
+        frequency: the same, for each time that they were.
+
+    Attributes:
+        scores: of each id that was drawn, until it is taken: (1 + likeliest,) ids, that one first,
+            and the logarithms of their probabilities before temperature.
 
     Raises:
         Gemma4Error: if a setting is out of its range.
@@ -49,20 +57,27 @@ class Sampler:
         top_p: float = 1.0,
         suppress: Sequence[int] = (),
         seed: int = 0,
+        likeliest: int | None = None,
+        presence: float = 0.0,
+        frequency: float = 0.0,
     ) -> None:
         if not _is_number(temperature) or not 0 <= temperature < float("inf"):
-            raise _out_of_range("temperature", temperature, "0 (no chance) or above; 1 is usual")
+            raise out_of_range("temperature", temperature, "0 (no chance) or above; 1 is usual")
         if not isinstance(top_k, int) or top_k < 0:
-            raise _out_of_range("top_k", top_k, "0 (all ids) or above; 64 is usual")
+            raise out_of_range("top_k", top_k, "0 (all ids) or above; 64 is usual")
         if not _is_number(top_p) or not 0 < top_p <= 1:
-            raise _out_of_range("top_p", top_p, "above 0 and at most 1; 0.95 is usual")
+            raise out_of_range("top_p", top_p, "above 0 and at most 1; 0.95 is usual")
         if not isinstance(seed, int) or not 0 <= seed < 2**64:
-            raise _out_of_range("seed", seed, "0 or above and below 2**64")
+            raise out_of_range("seed", seed, "0 or above and below 2**64")
         self._temperature = min(temperature, _MOST)
         self._top_k = top_k
         self._top_p = max(top_p, _LEAST)
         self._suppressed = mx.array(sorted(suppress), dtype=mx.int32)[None] if suppress else None
         self._key = mx.random.key(seed)
+        self._likeliest = likeliest
+        self._penalties = presence, frequency
+        self._counts: mx.array | None = None  # (vocab,) how often each id was drawn
+        self.scores: list[tuple[mx.array, mx.array]] = []
 
     def __call__(self, logits: mx.array) -> mx.array:
         """Choose an id: (1, vocab) -> (1,) uint32, lazily."""
@@ -73,14 +88,22 @@ class Sampler:
     def ahead(self, logits: mx.array) -> Draws:
         """Choose an id of each row, as calls one after another would: (n, vocab), lazily.
 
-        The next draw is still the first of these, until `keep` counts how many there were.
+        The next draw is still the first of these, until `keep` counts how many there were. Only
+        one row can be drawn from where the sampler `remembers`.
         """
         if self._suppressed is not None:
             never = mx.array(-mx.inf, logits.dtype)
             places = mx.broadcast_to(self._suppressed, (len(logits), self._suppressed.shape[1]))
             logits = mx.put_along_axis(logits, places, never, axis=-1)
+        plain = logits
+        if self.remembers:
+            if self._counts is None:
+                self._counts = mx.zeros(logits.shape[-1])
+            presence, frequency = self._penalties
+            logits = logits - presence * (self._counts > 0) - frequency * self._counts
         if self._temperature < _LEAST:
-            return Draws(mx.argmax(logits, axis=-1), [self._key] * len(logits))
+            ids = mx.argmax(logits, axis=-1)
+            return Draws(ids, [self._key] * len(logits), self._scored(plain, ids))
         logits = logits.astype(mx.float32)
         below = logits - mx.max(logits, axis=-1, keepdims=True)  # 0 and less: it cannot overflow
         ids, kept = self._candidates(below / self._temperature)
@@ -89,12 +112,29 @@ class Sampler:
             key, own = mx.random.split(key)
             drawn.append(mx.random.categorical(kept[row : row + 1], key=own))
             after.append(key)
-        places = mx.concatenate(drawn)[:, None]
-        return Draws(mx.take_along_axis(ids, places, axis=-1)[:, 0], after)
+        ids = mx.take_along_axis(ids, mx.concatenate(drawn)[:, None], axis=-1)[:, 0]
+        return Draws(ids, after, self._scored(plain, ids))
+
+    @property
+    def remembers(self) -> bool:
+        """Whether a draw depends on those before it."""
+        return any(self._penalties)
 
     def keep(self, draws: Draws, count: int) -> None:
         """Go on after the first `count` of some draws."""
         self._key = draws.keys[count - 1]
+        self.scores += draws.scores[:count]
+        if self._counts is not None:
+            self._counts = self._counts.at[draws.ids[:count]].add(1)
+
+    def _scored(self, logits: mx.array, drawn: mx.array) -> list[tuple[mx.array, mx.array]]:
+        if self._likeliest is None:
+            return []
+        logs = logits.astype(mx.float32)
+        logs = logs - mx.logsumexp(logs, axis=-1, keepdims=True)
+        likeliest = mx.argsort(-logs, axis=-1)[:, : self._likeliest]
+        ids = mx.concatenate([drawn[:, None], likeliest], axis=-1)
+        return [*zip(ids, mx.take_along_axis(logs, ids, axis=-1), strict=True)]
 
     def _candidates(self, logits: mx.array) -> tuple[mx.array, mx.array]:
         """Give the top-k ids (n, k), most likely first, and their logits, -inf beyond top-p."""
@@ -113,7 +153,8 @@ class Sampler:
         return ids, kept
 
 
-def _out_of_range(name: str, value: object, allowed: str) -> Gemma4Error:
+def out_of_range(name: str, value: object, allowed: str) -> Gemma4Error:
+    """The error of a setting of a reply."""
     return Gemma4Error(
         "setting_out_of_range",
         f"The setting {name} is out of range",

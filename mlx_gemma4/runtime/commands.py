@@ -207,7 +207,7 @@ class EndSpeech(InConversation):
 
 @dataclass(frozen=True)
 class Reply(InConversation):
-    """Answer what was added since the last reply; the arguments are those of `Session.reply`."""
+    """Answer what was added since the last reply; arguments are those of `Session.replying`."""
 
     max_tokens: int | None = None
     temperature: float | None = None
@@ -219,6 +219,9 @@ class Reply(InConversation):
     must_call: tuple[str, ...] = ()
     may_call: bool = True
     stop: tuple[str, ...] = ()
+    likeliest: int | None = None
+    presence: float = 0.0
+    frequency: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)

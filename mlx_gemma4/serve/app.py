@@ -1,8 +1,9 @@
 """The server as an ASGI application: routes, errors and the guard around them."""
 
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 import uvicorn
 from starlette.applications import Starlette
@@ -15,10 +16,11 @@ from .dialect_routes import DialectRoutes
 from .engine import Engine
 from .errors import ApiError
 from .guard import Doors, Guard, TimedProtocol
+from .leaving import ClientLeftError
 from .openapi import openapi
 from .page import page
 from .realtime.connection import RealtimeRoute
-from .routes import ClientLeftError, Routes, failed
+from .routes import Routes, failed
 
 log = logging.getLogger(__name__)
 
@@ -90,4 +92,45 @@ def config(
         server_header=False,
         ssl_certfile=certificate,
         ssl_keyfile=key,
+    )
+
+
+def run(configured: uvicorn.Config, announce: Callable[[str], object]) -> None:
+    """Serve until Ctrl-C.
+
+    Args:
+        configured: from `config`.
+        announce: called with where it listens, and what to paste to use it.
+
+    Raises:
+        Gemma4Error: it cannot listen.
+    """
+
+    class Announced(uvicorn.Server):
+        async def startup(self, sockets: Any = None) -> None:
+            await super().startup(sockets)
+            for server in getattr(self, "servers", ()):
+                for socket in server.sockets:
+                    announce(_usage(configured, socket.getsockname()))
+
+    try:
+        Announced(configured).run()
+    except SystemExit as error:  # uvicorn could not listen; its log has the reason
+        raise Gemma4Error(
+            "port_taken",
+            "The server cannot listen",
+            f"{configured.host}:{configured.port} is taken, or not an address of this computer.",
+            "Choose another --port.",
+        ) from error
+
+
+def _usage(configured: uvicorn.Config, name: tuple[Any, ...]) -> str:
+    host = f"[{name[0]}]" if ":" in name[0] else name[0]
+    base = f"{'https' if configured.is_ssl else 'http'}://{host}:{name[1]}/v1"
+    body = '{"messages": [{"role": "user", "content": "hello"}]}'
+    return (
+        f"Listening at {base}\n"
+        f"  curl {base}/chat/completions -H 'content-type: application/json' -d '{body}'\n"
+        f'  OpenAI(base_url="{base}", api_key="none")\n'
+        f"  OPENAI_BASE_URL={base} OPENAI_API_KEY=none AGENT"
     )

@@ -8,9 +8,9 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from ..events import Done, Thought, Token, ToolCall
+from ..events import Done, Scores, Thought, Token, ToolCall
 from ..runtime.commands import AddText, AddToolResult
-from . import fields
+from . import fields, logprobs
 from .call_stream import CallBroken, CallDelta, CallEnded, CallStarted, CallStream
 from .request import Media, ReplyRequest, RequestPart, RequestTurn, Role, Schema
 from .request_fields import CHAT
@@ -20,6 +20,7 @@ Json = dict[str, Any]
 ROLES: Mapping[str, Role] = {**fields.ROLES, "tool": "user", "function": "user"}
 REASONS = {"length": "length", "context": "length"}
 MOST_REPLIES = 8
+LIMITS = ("max_completion_tokens", "max_tokens")
 
 
 def parse(body: Mapping[str, Any]) -> ReplyRequest:
@@ -44,7 +45,7 @@ def parse(body: Mapping[str, Any]) -> ReplyRequest:
         tools=tools,
         tool_choice=_choice(body.get("tool_choice"), tools),
         parallel=parallel is not False,
-        sampling=fields.sampling(body, ("max_completion_tokens", "max_tokens")),
+        sampling=fields.sampling(body, LIMITS, likeliest=_likeliest(body)),
         grammar=_grammar(fields.get(body, "response_format", dict)),
         thinking=_thinks(body),
         stream=stream,
@@ -60,6 +61,15 @@ def _thinks(body: Mapping[str, Any]) -> bool:
     kwargs = fields.get(body, "chat_template_kwargs", dict) or {}
     wanted = fields.get(kwargs, "enable_thinking", bool, "chat_template_kwargs.")
     return wanted if wanted is not None else effort not in (None, "none", "minimal")
+
+
+def _likeliest(body: Mapping[str, Any]) -> int | None:
+    """How many tokens are scored beside each of the answer; None: none is."""
+    wanted = fields.get(body, "logprobs", bool)
+    most: int | None = fields.number(body, "top_logprobs", int, 0, logprobs.MOST)
+    if most and not wanted:
+        raise fields.wrong("top_logprobs", "needs logprobs: true")
+    return most or 0 if wanted else None
 
 
 def _grammar(given: Mapping[str, Any] | None) -> Schema | None:
@@ -169,6 +179,8 @@ class ChatStream:
         self._started = 0  # calls, also such as are broken off
         self._drawn = CallStream()
         self._reason = "stop"
+        self._scores: list[Json] = []
+        self._unsent: list[Json] = []  # scores of tokens whose text is yet to come
 
     def start(self) -> list[Json]:
         """The chunks before the first event."""
@@ -180,6 +192,8 @@ class ChatStream:
 
     def _on(self, event: object) -> list[Json]:
         match event:
+            case Scores():
+                self._unsent.append(logprobs.entry(event))
             case Token(text):
                 self._texts.append(text)
                 return [self._chunk({"content": text})]
@@ -196,8 +210,10 @@ class ChatStream:
                 self._calls.append({"id": call.id, "type": "function", "function": function})
             case CallBroken(text):  # a stream has it as a call that is not whole
                 self._texts.append(text)
-            case Done(reason, stats):
+            case Done(reason, stats, stopped_by=stop):
                 self.stats = stats
+                if stop:
+                    self._unsent = []  # of the text that stopped it
                 self._reason = "tool_calls" if self._calls else REASONS.get(reason, "stop")
         return []
 
@@ -216,7 +232,7 @@ class ChatStream:
         return {
             "index": self._index,
             "message": message,
-            "logprobs": None,
+            "logprobs": self._logprobs(self._scores),
             "finish_reason": self._reason,
         }
 
@@ -225,11 +241,18 @@ class ChatStream:
         call = {"index": self._started - 1, **head, "function": function}
         return self._chunk({"tool_calls": [call]})
 
+    def _logprobs(self, scores: list[Json]) -> Json | None:
+        wanted = self._request.sampling.likeliest is not None
+        return {"content": scores, "refusal": None} if wanted else None
+
     def _chunk(self, delta: Json, reason: str | None = None) -> Json:
+        scores = self._unsent if "content" in delta or reason else []
+        if scores:
+            self._scores, self._unsent = [*self._scores, *scores], []
         choice = {
             "index": self._index,
             "delta": delta,
-            "logprobs": None,
+            "logprobs": self._logprobs(scores) if scores else None,
             "finish_reason": reason,
         }
         more = {"usage": None} if self._request.usage else {}

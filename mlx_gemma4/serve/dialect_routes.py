@@ -22,8 +22,9 @@ from . import messages, responses, transcriptions
 from .counting import TokenCounter
 from .engine import Engine
 from .errors import ApiError
+from .leaving import unless_gone, while_there
 from .request import ReplyRequest, Sampling
-from .routes import Chunks, body_of, chunks, known, sse, streamed, unless_gone
+from .routes import Chunks, EventStream, body_of, chunks, known, sse
 
 PING = sse({"type": "ping"}, "ping")
 SPARE = 16  # tokens that a transcript may have besides one for each two frames
@@ -74,7 +75,7 @@ class DialectRoutes:
         def failure(error: ApiError) -> str:
             return sse(reply.failed(error), "response.failed")
 
-        return await streamed(self._typed(request, reply), failure)
+        return await EventStream(self._typed(request, reply), failure).begin(http)
 
     @anthropic
     async def messages(self, http: HttpRequest) -> Response:
@@ -85,15 +86,16 @@ class DialectRoutes:
         if not request.stream:
             await self._read(http, request, reply)
             return JSONResponse(reply.whole())
-        return await streamed(
-            self._typed(request, reply), lambda e: sse(messages.error_body(e), "error"), PING
-        )
+        made = self._typed(request, reply)
+        stream = EventStream(made, lambda e: sse(messages.error_body(e), "error"), PING)
+        return await stream.begin(http)
 
     @anthropic
     async def count_tokens(self, http: HttpRequest) -> Response:
         """POST /v1/messages/count_tokens."""
         request = await asyncio.to_thread(messages.parse, await body_of(http))
-        return JSONResponse({"input_tokens": await self._counter.count(request)})
+        counted = await while_there(http.receive, self._counter.count(request))
+        return JSONResponse({"input_tokens": counted})
 
     async def transcribe(self, http: HttpRequest) -> Response:
         """POST /v1/audio/transcriptions."""
@@ -112,7 +114,8 @@ class DialectRoutes:
         if request.language:
             instruction += f"\nThe language is: {request.language}"
         segments: list[transcriptions.Segment] = []
-        async for text, frames in unless_gone(http, self._heard(request, instruction, clips)):
+        heard = self._heard(request, instruction, clips)
+        async for text, frames in unless_gone(http.receive, heard):
             start = segments[-1].end if segments else 0.0
             seconds = frames * FRAME / RATE
             segments.append(transcriptions.Segment(start, round(start + seconds, 2), text))
@@ -141,7 +144,7 @@ class DialectRoutes:
 
     async def _read(self, http: HttpRequest, request: ReplyRequest, reply: Chunks) -> None:
         """Let a reply take all its events."""
-        async for event in unless_gone(http, self._engine.reply(request)):
+        async for event in unless_gone(http.receive, self._engine.reply(request)):
             reply.on(event)
         reply.end()
 

@@ -355,12 +355,7 @@ class ServedConversation:
         """Answer what was opened or added; the ticket has the events of the reply."""
         return self._engine.send(
             commands.Reply(
-                max_tokens=sampling.max_tokens,
-                temperature=sampling.temperature,
-                top_p=sampling.top_p,
-                top_k=sampling.top_k,
-                seed=sampling.seed,
-                stop=sampling.stop,
+                **vars(sampling),
                 heard=heard,
                 grammar=grammar,
                 must_call=tuple(must_call),

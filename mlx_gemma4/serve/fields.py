@@ -102,11 +102,19 @@ def stops(body: Mapping[str, Any], name: str = "stop") -> tuple[str, ...]:
     return tuple(one for one in given if one)
 
 
-def sampling(body: Mapping[str, Any], limits: Sequence[str], stop: str = "stop") -> Sampling:
+def sampling(
+    body: Mapping[str, Any],
+    limits: Sequence[str],
+    stop: str = "stop",
+    likeliest: int | None = None,
+) -> Sampling:
     """How a reply is drawn; `limits` are names of its most tokens, the first one goes first."""
     most = [number(body, name, int, 1, 2**31) for name in limits]
     top_p = number(body, "top_p", float, 0, 1)
     seed = number(body, "seed", int, -(2**63), 2**64 - 1)
+    presence, frequency = (
+        number(body, f"{name}_penalty", float, -2, 2) or 0.0 for name in ("presence", "frequency")
+    )
     return Sampling(
         max_tokens=next((limit for limit in most if limit is not None), None),
         temperature=number(body, "temperature", float, 0, 2),
@@ -114,6 +122,9 @@ def sampling(body: Mapping[str, Any], limits: Sequence[str], stop: str = "stop")
         top_k=number(body, "top_k", int, 0, 2**31),
         seed=None if seed is None else seed % 2**64,
         stop=stops(body, stop),
+        likeliest=likeliest,
+        presence=presence,
+        frequency=frequency,
     )
 
 

@@ -55,6 +55,9 @@ class Sampling:
     top_k: int | None = None
     seed: int | None = None
     stop: tuple[str, ...] = ()
+    likeliest: int | None = None
+    presence: float = 0.0
+    frequency: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)

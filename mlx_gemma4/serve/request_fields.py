@@ -23,11 +23,14 @@ SAMPLING: Mapping[str, Schema] = {
     "top_p": {"type": "number", "minimum": 0, "maximum": 1},
     "top_k": {"type": "integer", "minimum": 0},
     "seed": {"type": "integer"},
+    "presence_penalty": {"type": "number", "minimum": -2, "maximum": 2},
+    "frequency_penalty": {"type": "number", "minimum": -2, "maximum": 2},
 }
+LOGPROBS: Schema = {"type": "integer", "minimum": 0, "maximum": 20}
 """Read in every dialect, also where it has no such field."""
 UNSUPPORTED: Mapping[str, tuple[Any, ...]] = {
     "logprobs": (False,), "top_logprobs": (0,), "prompt_logprobs": (0,), "logit_bias": (),
-    "frequency_penalty": (0,), "presence_penalty": (0,), "repetition_penalty": (1,),
+    "repetition_penalty": (1,),
     "repeat_penalty": (1,), "length_penalty": (1,), "min_p": (0,), "typical_p": (1,),
     "mirostat": (0,), "best_of": (1,), "use_beam_search": (False,), "min_tokens": (0,),
     "ignore_eos": (False,), "stop_token_ids": (), "bad_words": (), "echo": (False,),
@@ -90,6 +93,8 @@ CHAT = RequestFields(
         "max_completion_tokens": COUNT,
         "stop": SOME,
         "n": {"type": "integer", "minimum": 1, "maximum": 8},
+        "logprobs": FLAG,
+        "top_logprobs": LOGPROBS,
         "stream": FLAG,
         "stream_options": OBJECT,
         "tools": LIST,
@@ -133,6 +138,7 @@ RESPONSES = RequestFields(
         "text": OBJECT,
         "reasoning": OBJECT,
         "include": LIST,
+        "top_logprobs": LOGPROBS,
         "truncation": {"enum": ["auto", "disabled"]},
     },
     required=("input",),

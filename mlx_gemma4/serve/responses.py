@@ -9,9 +9,9 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from ..events import Done, Thought, Token
+from ..events import Done, Scores, Thought, Token
 from ..runtime.commands import AddText, AddToolResult
-from . import fields
+from . import fields, logprobs
 from .call_stream import CallBroken, CallDelta, CallEnded, CallStarted, CallStream
 from .errors import ApiError
 from .request import Media, ReplyRequest, RequestPart, RequestTurn, Schema
@@ -53,8 +53,8 @@ def parse(body: Mapping[str, Any]) -> ReplyRequest:
     reasoning = fields.get(body, "reasoning", dict) or {}
     effort = fields.get(reasoning, "effort", str, "reasoning.")
     included = fields.get(body, "include", list) or []
-    if "message.output_text.logprobs" in included:
-        raise fields.unsupported("include")
+    most: int | None = fields.number(body, "top_logprobs", int, 0, logprobs.MOST)
+    scored = "message.output_text.logprobs" in included or most
     truncation = fields.get(body, "truncation", str) or "disabled"
     if truncation not in ("auto", "disabled"):
         raise fields.wrong("truncation", "must be auto or disabled")
@@ -63,7 +63,9 @@ def parse(body: Mapping[str, Any]) -> ReplyRequest:
         tools=tools,
         tool_choice=_choice(body.get("tool_choice"), tools),
         parallel=fields.get(body, "parallel_tool_calls", bool) is not False,
-        sampling=fields.sampling(body, ("max_output_tokens",)),
+        sampling=fields.sampling(
+            body, ("max_output_tokens",), likeliest=most or 0 if scored else None
+        ),
         grammar=_grammar(fields.get(body, "text", dict) or {}),
         thinking=effort not in (None, "none", "minimal"),
         truncates=truncation == "auto",
@@ -168,6 +170,8 @@ class ResponseStream:
         self._output: list[Json] = []
         self._open: str | None = None  # the kind of the item that is being written
         self._text = ""
+        self._scores: list[Json] = []  # of the text of the item,
+        self._unsent: list[Json] = []  # and of what of it is yet to come
         self._drawn = CallStream()
         self._number = -1
         self._reason = "stop"
@@ -186,6 +190,8 @@ class ResponseStream:
 
     def _on(self, event: object) -> list[Json]:
         match event:
+            case Scores():
+                self._unsent.append(logprobs.entry(event))
             case Token(text):
                 return [*self._opened("message"), self._delta("response.output_text.delta", text)]
             case Thought(text):
@@ -227,7 +233,7 @@ class ResponseStream:
         if self._open == kind:
             return []
         events = self._close()
-        self._open, self._text = kind, ""
+        self._open, self._text, self._scores = kind, "", []
         item: Json = {
             "id": f"{PREFIXES[kind]}_{secrets.token_hex(12)}",
             "type": kind,
@@ -253,7 +259,7 @@ class ResponseStream:
         if kind == "message" and self._reason in ("length", "context"):
             item["status"] = "incomplete"
         done = {key: value for key, value in part.items() if key != "part"}
-        more: Json = {"logprobs": []} if kind == "message" else {}
+        more: Json = {"logprobs": self._scores} if kind == "message" else {}
         return [
             self._event(f"response.{name}.done", **done, text=self._text, **more),
             self._event("response.content_part.done", **part),
@@ -293,13 +299,17 @@ class ResponseStream:
         """Where the open item's one part is, and the part."""
         part: Json = {"type": "reasoning_text", "text": text}
         if self._open == "message":
-            part = {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
+            part = {"type": "output_text", "text": text, "annotations": []}
+            part["logprobs"] = self._scores
         place = {**self._place(), "item_id": self._output[-1]["id"], "content_index": 0}
         return {**place, "part": part}
 
     def _delta(self, name: str, text: str) -> Json:
         self._text += text
-        more: Json = {"logprobs": []} if self._open == "message" else {}
+        more: Json = {}
+        if self._open == "message":
+            more["logprobs"], self._unsent = self._unsent, []
+            self._scores = [*self._scores, *more["logprobs"]]
         place = {**self._place(), "item_id": self._output[-1]["id"], "content_index": 0}
         return self._event(name, **place, delta=text, **more)
 

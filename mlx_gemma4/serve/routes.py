@@ -4,17 +4,19 @@ import asyncio
 import json
 import logging
 from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from dataclasses import replace
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request as HttpRequest
 from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from . import chat_completions, errors, fields
 from .engine import Engine
 from .errors import ApiError
+from .leaving import ClientLeftError, cancelled, unless_gone, while_there
 from .request import ReplyRequest
 
 log = logging.getLogger(__name__)
@@ -22,9 +24,6 @@ log = logging.getLogger(__name__)
 KEEP_ALIVE = 5.0
 """Seconds without an event after which a stream shows that it is alive."""
 ALIVE = ": alive\n\n"
-
-
-Item = TypeVar("Item")
 
 
 class Chunks(Protocol):
@@ -38,10 +37,6 @@ class Chunks(Protocol):
 
     def end(self) -> list[dict[str, Any]]:
         """After the last event."""
-
-
-class ClientLeftError(Exception):
-    """Nobody waits for the answer any more."""
 
 
 async def body_of(http: HttpRequest) -> dict[str, Any]:
@@ -75,82 +70,59 @@ def sse(chunk: dict[str, Any] | str, name: str | None = None) -> str:
     return f"event: {name}\ndata: {text}\n\n" if name else f"data: {text}\n\n"
 
 
-async def unless_gone(http: HttpRequest, events: AsyncGenerator[Item]) -> AsyncGenerator[Item]:
-    """Events, while somebody waits for them. Raises ClientLeftError where nobody does."""
+class EventStream(StreamingResponse):
+    """Server-sent events, and a sign of life wherever none comes for a while.
 
-    async def gone() -> None:
-        while (await http.receive())["type"] != "http.disconnect":
-            pass
+    Args:
+        texts: the events.
+        failure: the event of an error that comes after the beginning.
+        sign: of life.
+    """
 
-    leaving = asyncio.ensure_future(gone())
-    async with aclosing(events):
+    def __init__(
+        self, texts: AsyncGenerator[str], failure: Callable[[ApiError], str], sign: str = ALIVE
+    ) -> None:
+        headers = {"cache-control": "no-cache", "x-accel-buffering": "no"}
+        super().__init__(self._all(), media_type="text/event-stream", headers=headers)
+        self._texts, self._failure, self._sign = texts, failure, sign
+        self._coming = asyncio.ensure_future(anext(texts, None))
+
+    async def begin(self, http: HttpRequest) -> "EventStream":
+        """Wait for the first text: an error before it is no stream, unless it takes too long.
+
+        Raises:
+            ClientLeftError: nobody waits any more.
+            Whatever the texts raise before their first one.
+        """
         try:
-            while True:
-                coming = asyncio.ensure_future(anext(events, None))
-                await asyncio.wait({leaving, coming}, return_when=asyncio.FIRST_COMPLETED)
-                if not coming.done():
-                    await cancelled(coming)
-                    raise ClientLeftError
-                event = coming.result()
-                if event is None:
-                    return
-                yield event
+            await while_there(http.receive, asyncio.wait({self._coming}, timeout=KEEP_ALIVE))
+            if self._coming.done():
+                self._coming.result()
+        except BaseException:
+            await cancelled(self._coming)
+            raise
+        return self
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it; the work ends also where nobody was there to read any of it."""
+        try:
+            await super().__call__(scope, receive, send)
         finally:
-            await cancelled(leaving)
+            await cancelled(self._coming)
+            await self._texts.aclose()
 
-
-async def cancelled(task: "asyncio.Future[Any]") -> None:
-    """Cancel a task and wait for its end."""
-    task.cancel()
-    with suppress(asyncio.CancelledError, Exception):
-        await task
-
-
-async def alive(texts: AsyncGenerator[str], sign: str = ALIVE) -> AsyncGenerator[str]:
-    """Texts, and a sign of life wherever none comes for a while."""
-    async with aclosing(texts):
-        coming = asyncio.ensure_future(anext(texts, None))
+    async def _all(self) -> AsyncGenerator[str]:
         try:
             while True:
-                done, _ = await asyncio.wait({coming}, timeout=KEEP_ALIVE)
-                if not done:
-                    yield sign
-                    continue
-                text = coming.result()
+                done, _ = await asyncio.wait({self._coming}, timeout=KEEP_ALIVE)
+                text = self._coming.result() if done else self._sign
                 if text is None:
                     return
                 yield text
-                coming = asyncio.ensure_future(anext(texts, None))
-        finally:
-            await cancelled(coming)
-
-
-async def streamed(
-    texts: AsyncGenerator[str], failure: Callable[[ApiError], str], sign: str = ALIVE
-) -> StreamingResponse:
-    """A stream whose status is that of its first text: an error before it is no stream.
-
-    Args:
-        texts: server-sent events.
-        failure: the event of an error that comes later.
-        sign: what is sent where nothing comes for a while.
-
-    Raises:
-        Whatever `texts` raises before its first text.
-    """
-    first = await anext(texts, "")
-
-    async def all_texts() -> AsyncGenerator[str]:
-        yield first
-        try:
-            async with aclosing(alive(texts, sign)) as others:
-                async for text in others:
-                    yield text
+                if done:
+                    self._coming = asyncio.ensure_future(anext(self._texts, None))
         except Exception as error:
-            yield failure(known(error))
-
-    headers = {"cache-control": "no-cache", "x-accel-buffering": "no"}
-    return StreamingResponse(all_texts(), media_type="text/event-stream", headers=headers)
+            yield self._failure(known(error))
 
 
 async def chunks(
@@ -216,10 +188,12 @@ class Routes:
         self._engine.need_model()
         request = await asyncio.to_thread(chat_completions.parse, await body_of(http))
         if request.stream:
-            return await streamed(self._chat_chunks(request), lambda error: sse(error.body))
+            made = EventStream(self._chat_chunks(request), lambda error: sse(error.body))
+            return await made.begin(http)
         replies = chat_streams(request, self._engine.name)
         for number, reply in enumerate(replies):
-            async for event in unless_gone(http, self._engine.reply(numbered(request, number))):
+            events = self._engine.reply(numbered(request, number))
+            async for event in unless_gone(http.receive, events):
                 reply.on(event)
         return JSONResponse(replies[0].whole(replies[1:]))
 

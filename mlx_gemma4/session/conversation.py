@@ -258,7 +258,7 @@ class Conversation:
         interrupted, turn = True, None
         try:
             with closing(self.cache.draw(hidden, sampler, limit, cancelled, constraint)) as drawn:
-                yield from reply.take(drawn)
+                yield from reply.take(drawn, sampler.scores)
             interrupted = not reply.ended and len(reply.ids) < limit
         finally:  # also where the iterator is closed in the middle of a reply
             if reply.ids:

@@ -143,13 +143,13 @@ class PrefixCache:
         drawing = (
             decode_constrained(*place, constraint, cancelled)
             if constraint
-            else decode(*place, cancelled, self.drafting)
+            else decode(*place, cancelled, None if sampler.remembers else self.drafting)
         )
         try:
             with closing(drawing):
                 for token_id in drawing:
                     drawn.append(token_id)
-                    if constraint:  # its loop proposes nothing
+                    if constraint or sampler.remembers:  # nothing was proposed
                         self.drafting.observe([token_id], 0)
                     yield token_id
         finally:  # also where the reader stops in the middle

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from ..chat.messages import Part, TextPart, Turn
 from ..chat.parser import ReplyParser
 from ..chat.tokenizer import Tokenizer
-from ..events import Event, Thought, Token, ToolCall
+from ..events import Event, Scores, Thought, Token, ToolCall
 from ..generation.prefill_decode import Cancelled, Steps
 from ..model.config import Config
 from .stops import StopTexts
@@ -53,14 +53,21 @@ class DrawnReply:
         self._stops = StopTexts(stop)
         self._thought = 0  # tokens
 
-    def take(self, drawn: Iterable[int]) -> Generator[Event]:
-        """Yield the events of a reply while its ids come."""
+    def take(self, drawn: Iterable[int], scores: list[Any] | None = None) -> Generator[Event]:
+        """Yield the events of a reply while its ids come, and `Sampler.scores` of its answer."""
         self._began = time.perf_counter()
         for token_id in drawn:
             self._times.append(time.perf_counter())
             self.ids.append(token_id)
-            yield from self._note(self._stops.passed(self._parser.add(token_id)))
-            self._thought += self._parser.thinking
+            events = self._parser.add(token_id)
+            if scores:
+                ids, logs = scores.pop(0)
+                if not self._parser.inside and self._tokenizer.token_bytes(token_id):
+                    names = map(self._tokenizer.spelling, ids.tolist())
+                    first, *others = zip(names, logs.tolist(), strict=True)
+                    yield Scores(first, tuple(others))
+            yield from self._note(self._stops.passed(events))
+            self._thought += self._parser.inside == "<|channel>"
             if self._stops.found:
                 return
         yield from self._note(self._stops.passed(self._parser.finish(), last=True))

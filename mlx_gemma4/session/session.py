@@ -13,7 +13,7 @@ from ..errors import Gemma4Error
 from ..events import CallText, Event, Notice
 from ..generation.drafting import Draft
 from ..generation.prefill_decode import Cancelled, Progress, Steps, finish
-from ..generation.sampler import Sampler
+from ..generation.sampler import Sampler, out_of_range
 from ..model.gemma4 import Gemma4
 from . import persistence
 from .caches import SessionCaches
@@ -200,21 +200,21 @@ class Session(SessionCaches):
         must_call: Sequence[str] = (),
         may_call: bool = True,
         stop: Sequence[str] = (),
+        likeliest: int | None = None,
+        presence: float = 0.0,
+        frequency: float = 0.0,
     ) -> Work[None]:
         """As `reply`, in steps.
 
         It also yields (tokens fed, tokens to feed) after each chunk of the prompt, None after any
-        other step, as a token of a transcript, and calls piece by piece (`CallText`).
+        other step, as a token of a transcript, and calls piece by piece (`CallText`). With
+        `likeliest` it yields `Scores` of each token of the answer, with so many beside it; that
+        and the penalties are those of `Sampler`.
         """
         self._interrupt()
         config = self._model.config
         if max_tokens is not None and (not isinstance(max_tokens, int) or max_tokens < 1):
-            raise Gemma4Error(
-                "setting_out_of_range",
-                "The setting max_tokens is out of range",
-                f"It is {max_tokens!r}.",
-                "Set 1 or more.",
-            )
+            raise out_of_range("max_tokens", max_tokens, "1 or more")
         call = self._tokenizer.controls.get("<|tool_call>")
         banned = () if may_call or call is None else (call,)
         sampler = Sampler(
@@ -223,6 +223,9 @@ class Session(SessionCaches):
             config.top_p if top_p is None else top_p,
             [*config.suppress_tokens, *banned],
             secrets.randbits(32) if seed is None else seed,
+            likeliest,
+            presence,
+            frequency,
         )
         rules = ReplyRules(
             self._tokenizer, config, self._thinking, self._tools, grammar, must_call, stop

@@ -64,16 +64,16 @@ def test_each_field_that_a_published_client_sends_is_read_refused_or_known_to_be
 @pytest.mark.parametrize(
     ("route", "name", "value"),
     [
-        (CHATS, "logprobs", True), (CHATS, "top_logprobs", 3), (CHATS, "logit_bias", {"5": 1}),
-        (CHATS, "frequency_penalty", 0.5), (CHATS, "presence_penalty", -1), (CHATS, "min_p", 0.1),
+        (CHATS, "logprobs", 3), (CHATS, "top_logprobs", 3), (CHATS, "logit_bias", {"5": 1}),
+        (CHATS, "frequency_penalty", 2.5), (CHATS, "presence_penalty", "1"), (CHATS, "min_p", 0.1),
         (CHATS, "repetition_penalty", 1.1), (CHATS, "ignore_eos", True), (CHATS, "best_of", 2),
         (CHATS, "functions", [{"name": "f"}]), (CHATS, "audio", {"voice": "ash"}),
         (CHATS, "modalities", ["audio"]), (CHATS, "modalities", 5), (CHATS, "verbosity", "low"),
         (CHATS, "max_output_tokens", 9), (CHATS, "stop_sequences", ["x"]),
         (CHATS, "chat_template_kwargs", "no"), (CHATS, "n", 9), (CHATS, "top_p", 2),
-        (ANSWERS, "top_logprobs", 1), (ANSWERS, "background", True), (ANSWERS, "n", 2),
+        (ANSWERS, "top_logprobs", 21), (ANSWERS, "background", True), (ANSWERS, "n", 2),
         (ANSWERS, "previous_response_id", "resp_1"), (ANSWERS, "conversation", "conv_1"),
-        (ANSWERS, "include", ["message.output_text.logprobs"]), (ANSWERS, "max_tokens", 9),
+        (ANSWERS, "logprobs", True), (ANSWERS, "max_tokens", 9), (TALKS, "presence_penalty", 3),
         (ANSWERS, "truncation", "middle"), (ANSWERS, "response_format", {"type": "json_object"}),
         (ANSWERS, "text", {"verbosity": "high"}), (ANSWERS, "prompt", {"id": "p"}),
         (ANSWERS, "tool_choice", {"type": "allowed_tools", "mode": "auto", "tools": []}),
@@ -109,11 +109,13 @@ def test_how_a_reply_is_drawn_reaches_the_worker_in_every_dialect(
 ) -> None:
     stop = "stop_sequences" if route == TALKS else "stop"
     drawn = {"temperature": 0.5, "top_p": 0, "top_k": 7, "seed": -1, stop: ["x", "y"]}
+    drawn |= {"presence_penalty": -1, "frequency_penalty": 0.5}
     assert client.post(route, json={**LEAST[route], **drawn}).status_code == 200
     reply = [command for command in worker.accepted if isinstance(command, Reply)][-1]
     assert (reply.temperature, reply.top_k, reply.seed) == (0.5, 7, 2**64 - 1)
     assert reply.top_p is not None and 0 < reply.top_p < 1e-3
     assert reply.stop == ("x", "y")
+    assert (reply.presence, reply.frequency, reply.likeliest) == (-1, 0.5, None)
 
 
 def test_a_strict_tool_is_strict_in_every_dialect(

@@ -1,5 +1,6 @@
 """What a server survives: clients that leave, frames that are too large, a killed worker."""
 
+import base64
 import json
 import os
 import signal
@@ -10,9 +11,10 @@ import httpx2
 import pytest
 from websockets.exceptions import ConnectionClosed
 
+from mlx_gemma4.runtime.commands import Open
 from mlx_gemma4.runtime.reports import Idle, Reading
 from mlx_gemma4.runtime.subprocess_worker import SubprocessWorker
-from mlx_gemma4.serve import app
+from mlx_gemma4.serve import app, routes
 from mlx_gemma4.serve.engine import EngineOptions
 from mlx_gemma4.testing.scripted_worker import ScriptedWorker
 from tests.realtime.calling import Call, call
@@ -77,6 +79,50 @@ def test_a_worker_that_is_killed_in_an_answer_is_named_and_started_again(
     assert chat(tiny, asked(text("hello"), max_tokens=2))["usage"]["completion_tokens"] == 2
     until(lambda: tiny.engine.busy == 0)
     assert "gemma4_worker_restarts_total 1" in tiny.get("/metrics").text
+
+
+@pytest.mark.parametrize("kind", ["stream", "whole", "messages", "websocket"])
+def test_who_leaves_while_waiting_for_a_slot_is_noticed_at_once(kind: str) -> None:
+    worker = ScriptedWorker(["word " * 500], tokens_per_second=20)
+    with served(worker, EngineOptions("m", slots=1)) as client:
+        first = raw(client, whole(asked(text("first"), max_tokens=400)))
+        until(lambda: client.engine.busy == 1)
+        body = whole(asked(text("second"), stream=kind != "whole"))
+        if kind == "messages":
+            body = body.replace(b"/v1/chat/completions", b"/v1/messages")
+        if kind == "websocket":
+            body = (
+                b"GET /v1/realtime HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade:"
+            )
+            body += b" websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: "
+            body += base64.b64encode(bytes(16)) + b"\r\n\r\n"
+        second = raw(client, body)
+        until(lambda: client.engine.waiting == 1)
+        second.close()
+        until(lambda: client.engine.waiting == 0)
+        assert client.engine.busy == 1  # the first is still being answered
+        first.close()
+        until(lambda: client.engine.busy == 0)
+        opened = [command for command in worker.accepted if isinstance(command, Open)]
+        assert len(opened) == 1
+
+
+def test_a_stream_begins_while_its_request_waits_and_ends_with_its_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(routes, "KEEP_ALIVE", 0.05)
+    worker = ScriptedWorker(["word " * 500, "Yes."], tokens_per_second=20)
+    with served(worker, EngineOptions("m", slots=1)) as client:
+        first = raw(client, whole(asked(text("first"), max_tokens=400)))
+        until(lambda: client.engine.busy == 1)
+        body = asked(text("second"), stream=True)
+        with client.stream("POST", "/v1/chat/completions", json=body) as stream:
+            lines = stream.iter_lines()
+            assert stream.status_code == 200 and next(lines) == ": alive"
+            assert client.engine.waiting == 1
+            first.close()
+            rest = "".join(lines)
+    assert "Yes." in rest and rest.endswith("data: [DONE]")
 
 
 def closed(one: Call) -> int | None:

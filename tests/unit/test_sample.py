@@ -121,3 +121,26 @@ def test_a_tiny_share_leaves_the_most_likely_id(top_p: float) -> None:
 def test_what_is_no_number_is_refused_by_name(name: str, value: float) -> None:
     with pytest.raises(Gemma4Error, match=name):
         Sampler(**{name: value})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("temperature", [0, 1.0, 0.01])
+def test_ids_are_scored_by_their_probabilities_before_temperature(temperature: float) -> None:
+    sampler = Sampler(temperature, top_k=1, suppress=(0,), likeliest=2)
+    draws = sampler.ahead(mx.log(mx.array([[0.5, 0.3, 0.2], [0.5, 0.1, 0.4], [1.0, 0.5, 0.5]])))
+    sampler.keep(draws, 2)  # the third was proposed in vain
+    (first, logs), (second, others) = sampler.scores
+    assert first.tolist() == [1, 1, 2] and second.tolist() == [2, 2, 1]
+    assert mx.exp(logs).tolist() == pytest.approx([0.6, 0.6, 0.4])
+    assert mx.exp(others).tolist() == pytest.approx([0.8, 0.8, 0.2])
+
+
+def test_penalties_are_taken_off_ids_that_were_drawn() -> None:
+    logits = row(1.0, 0.5, 0.0)
+
+    def ids(**penalties: float) -> list[int]:
+        sampler = Sampler(temperature=0, **penalties)  # type: ignore[arg-type]
+        return [sampler(logits).item() for _ in range(6)]
+
+    assert ids(presence=0.6) == [0, 1, 0, 0, 0, 0]  # once each: 0.4, -0.1, 0
+    assert ids(frequency=0.6) == [0, 1, 0, 2, 1, 0]
+    assert ids(presence=-1, frequency=0) == [0] * 6

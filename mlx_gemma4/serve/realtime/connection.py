@@ -17,6 +17,7 @@ from ...runtime.commands import AddImage, Command
 from ...runtime.reports import Failed, Finished, Report
 from .. import errors
 from ..engine import Engine, ServedConversation, Ticket
+from ..leaving import ClientLeftError, while_there
 from ..request import Media
 from . import voice
 from .answering import HearingChoice
@@ -50,8 +51,12 @@ class RealtimeRoute:
     async def serve(self, socket: WebSocket) -> None:
         """Serve a client until it leaves."""
         held = self._engine.conversation()
+        await socket.receive()  # "websocket.connect"
         try:
-            conversation = await asyncio.wait_for(held.__aenter__(), SLOT_SECONDS)
+            entering = while_there(socket.receive, held.__aenter__())
+            conversation = await asyncio.wait_for(entering, SLOT_SECONDS)
+        except ClientLeftError:
+            return
         except (Gemma4Error, TimeoutError) as error:
             await _deny(socket, error)
             return

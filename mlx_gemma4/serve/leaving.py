@@ -1,0 +1,52 @@
+"""Work for a client that may leave, also while its request waits: then it ends at once."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing, suppress
+from typing import Any, TypeVar
+
+from starlette.types import Message
+
+Item = TypeVar("Item")
+Receive = Callable[[], Awaitable[Message]]
+"""What brings a connection's messages: `Request.receive`, `WebSocket.receive`."""
+
+
+class ClientLeftError(Exception):
+    """Nobody waits for the answer any more."""
+
+
+async def while_there(receive: Receive, work: Awaitable[Item]) -> Item:
+    """What work returns, while somebody waits for it; call it when all that was sent is read.
+
+    Raises:
+        ClientLeftError: the client left; the work is cancelled.
+    """
+
+    async def gone() -> None:
+        while not (await receive())["type"].endswith(".disconnect"):
+            pass
+
+    leaving, coming = asyncio.ensure_future(gone()), asyncio.ensure_future(work)
+    try:
+        await asyncio.wait({leaving, coming}, return_when=asyncio.FIRST_COMPLETED)
+        if not coming.done():
+            raise ClientLeftError
+        return coming.result()
+    finally:
+        await cancelled(leaving)
+        await cancelled(coming)
+
+
+async def unless_gone(receive: Receive, events: AsyncGenerator[Item]) -> AsyncGenerator[Item]:
+    """Events, while somebody waits for them. Raises ClientLeftError where nobody does."""
+    async with aclosing(events):
+        while (event := await while_there(receive, anext(events, None))) is not None:
+            yield event
+
+
+async def cancelled(task: "asyncio.Future[Any]") -> None:
+    """Cancel a task and wait for its end."""
+    task.cancel()
+    with suppress(asyncio.CancelledError, Exception):
+        await task

@@ -1,0 +1,19 @@
+"""How likely the tokens of an answer were, as OpenAI writes it."""
+
+from typing import Any
+
+from ..events import Scores
+
+MOST = 20
+"""The most tokens beside each."""
+_LEAST = -9999.0  # JSON has no infinity
+
+
+def entry(scores: Scores) -> dict[str, Any]:
+    """A token of the answer, and the likeliest ones at its place."""
+    return {**_token(*scores.drawn), "top_logprobs": [_token(*one) for one in scores.likeliest]}
+
+
+def _token(content: bytes, log: float) -> dict[str, Any]:
+    text = content.decode(errors="replace")
+    return {"token": text, "logprob": max(log, _LEAST), "bytes": [*content]}
