@@ -14,14 +14,15 @@ import numpy as np
 import soundfile
 
 from mlx_gemma4.evaluate.tiny import receipts
-from mlx_gemma4.evaluate.tiny.tasks import EXAMINATION, Exchange, Tasks, World
+from mlx_gemma4.evaluate.tiny.tasks import EXAMINATION, Exchange, World
+from tools.tiny.first_world import FirstWorld
 
 LEARNED, HELD = 600, 120
 TYPED = 0.3
 ASKED = ("what is the {} item", "which item comes {}", "name the {} thing on it")
 
 
-class NewTask(Tasks):
+class NewTask(FirstWorld):
     """The tasks of the small world, and one that it has not."""
 
     def end(self) -> list[Exchange]:

@@ -18,8 +18,8 @@ LEAST_RATE = 0.05  # of the rate, at the end
 LEAST_CONVERSATIONS = 600
 """A small set is passed through again until so many were seen, unless told otherwise."""
 
-Pick = tuple[Literal["data", "replay"], int]
-"""A line to learn from: which set, and its number there."""
+Pick = tuple[Literal["data", "replay", "held_out"], int]
+"""A line: of which set, and its number there."""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
@@ -31,6 +31,8 @@ CLIP = 1.0
 """The longest that a step's gradient may be."""
 HELD_OUT_LINES = 64
 """Lines of the held-out data that are looked at while training."""
+MEASURED = 5
+"""Steps after which they are: the first, the last, and some between."""
 
 
 @dataclass(frozen=True)
@@ -84,8 +86,7 @@ class Trainer:
         together: int,
     ) -> None:
         self._model = model
-        self._sets: Mapping[str, Data | None] = {"data": data, "replay": replay}
-        self._held_out = held_out
+        self._sets = {"data": data, "replay": replay, "held_out": held_out}
         self._settings = settings
         self._recompute = recompute
         self._together = together
@@ -112,14 +113,12 @@ class Trainer:
             Gemma4Error: a loss is not finite; the line is named.
         """
         steps = len(self.batches)
+        measured = {round(n * (steps - 1) / (MEASURED - 1)) for n in range(MEASURED)}
         for number in range(start, steps):
             began = time.perf_counter()
             rate = rate_at(self._settings, number, steps)
             loss, norm, tokens = self._step(self.batches[number], rate)
-            last = number + 1 == steps
-            held_out = None
-            if self._held_out is not None and (last or number % max(1, steps // 5) == 0):
-                held_out = self.held_out_loss(self._held_out)
+            held_out = self.held_out_loss() if number in measured else None
             yield TrainingStep(
                 number + 1,
                 steps,
@@ -133,15 +132,16 @@ class Trainer:
                 mx.get_peak_memory(),
             )
 
-    def held_out_loss(self, data: Data) -> float:
-        """The loss a token of the answers, over the first lines."""
+    def held_out_loss(self) -> float | None:
+        """The loss a token of the answers, over the first lines; None without any."""
+        lines = self._sets["held_out"]
+        picks: list[Pick] = [("held_out", n) for n in range(min(len(lines or ()), HELD_OUT_LINES))]
         total, count = 0.0, 0
-        for number in range(min(len(data), HELD_OUT_LINES)):
-            for example in data.examples(number):
-                value = self._loss(*self._arguments([example]))
-                total += value.item()  # type: ignore[assignment]
-                count += len(example.targets)
-        return total / count
+        for together in self._packs(picks) if picks else ():
+            value = self._loss(*self._arguments([one for _, one in together]))
+            total += value.item()  # type: ignore[assignment]
+            count += sum(len(one.targets) for _, one in together)
+        return total / count if count else None
 
     def _step(self, picks: Sequence[Pick], rate: float) -> tuple[float, float, int]:
         total, count, tokens, gradients = 0.0, 0, 0, None
