@@ -68,10 +68,8 @@ class Mixer:
 
 def mono(array: NDArray[np.generic]) -> Samples:
     """Mix an array (n,), (n, channels) or (channels, n) down; the shorter side is the channels."""
-    samples = scaled(array)
-    if samples.ndim == 1:
-        samples = samples[:, None]
-    elif samples.shape[0] <= samples.shape[1]:
+    samples = np.atleast_2d(scaled(array))
+    if samples.shape[0] <= samples.shape[1]:
         samples = samples.T
     if not samples.size:
         return samples.reshape(-1)

@@ -40,10 +40,9 @@ def opened(source: Source, fail: Unreadable) -> Iterator[BinaryIO]:
     if isinstance(source, str | Path):
         path = found(Path(source))
         try:
-            if path is None:
-                raise fail(f"There is no file {source}.", "Check the path.")
-            if path.is_dir():
-                raise fail(f"There is no file {source}: it is a folder.", "Check the path.")
+            if path is None or path.is_dir():
+                what = ": it is a folder" if path is not None else ""
+                raise fail(f"There is no file {source}{what}.", "Check the path.")
             if not path.is_file():  # reading a pipe or a device may never end
                 raise fail(f"{source} is no ordinary file.", "Copy its content into a file.")
             file: BinaryIO = path.open("rb")
