@@ -101,10 +101,15 @@ class Workspace:
             The conversation that was open when the program ended without closing; empty for none.
         """
         before, alone = "", True
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            noted = json.loads(self._running_file.read_text("utf-8"))
-            alone = not _is_alive(int(noted["pid"]))
-            before = str(noted["conversation"]) if alone else ""
+        for file in self.folder.glob("running*.json"):
+            with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+                noted = json.loads(file.read_text("utf-8"))
+                if _is_alive(int(noted["pid"])):
+                    alone = False
+                    continue
+                before = str(noted["conversation"])
+            with contextlib.suppress(OSError):
+                file.unlink()
         if alone:
             self.store.clean()
         self._write_running()
@@ -117,8 +122,8 @@ class Workspace:
 
     @property
     def _running_file(self) -> Path:
-        """Names the process that uses the program, and its conversation."""
-        return self.folder / "running.json"
+        """Names this process, and its conversation; another program has a file of its own."""
+        return self.folder / f"running-{os.getpid()}.json"
 
     @property
     def _job_file(self) -> Path:
@@ -306,12 +311,8 @@ class Workspace:
 
 def _is_alive(pid: int) -> bool:
     """Whether a process runs; of this one's own number it is another one that had it."""
-    if pid == os.getpid():
-        return False
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+    except (OSError, OverflowError) as error:
+        return isinstance(error, PermissionError)
+    return pid != os.getpid()

@@ -1,6 +1,8 @@
 """All conversations on disk, a folder each (`journal.py`): listed, renamed, deleted."""
 
+import contextlib
 import math
+import os
 import secrets
 import shutil
 import time
@@ -50,6 +52,8 @@ class ConversationStore:
     def __init__(self, folder: Path | None = None) -> None:
         own = conversations.folder()
         self.folder = folder or own
+        # of this program alone: another one that ends leaves what this one may bring back
+        self._trash = self.folder / _TRASH / str(os.getpid())
 
     @property
     def parked(self) -> Path:
@@ -130,7 +134,7 @@ class ConversationStore:
             Gemma4Error: it cannot be moved.
         """
         shutil.rmtree(self.parked / name, ignore_errors=True)
-        place = self.folder / _TRASH / name
+        place = self._trash / name
         with unwritable(self.folder):
             private_files.make_folder(place.parent)
             return (self.folder / name).rename(place)
@@ -142,23 +146,26 @@ class ConversationStore:
             Gemma4Error: it cannot be moved.
         """
         with unwritable(self.folder):
-            (self.folder / _TRASH / name).rename(self.folder / name)
+            (self._trash / name).rename(self.folder / name)
 
     def empty_trash(self) -> None:
-        """Delete for good what is in the trash, and rows that no conversation has.
+        """Delete for good what this program deleted, and rows that no conversation has.
 
         The worker may park rows of a conversation while that is deleted.
         """
-        shutil.rmtree(self.folder / _TRASH, ignore_errors=True)
+        shutil.rmtree(self._trash, ignore_errors=True)
+        with contextlib.suppress(OSError):  # another program has something there
+            self._trash.parent.rmdir()
         for rows in self.parked.glob("*"):
             if not (self.folder / rows.name).is_dir():
                 shutil.rmtree(rows, ignore_errors=True)
 
     def clean(self) -> None:
-        """Empty the trash, and delete conversations of which only media were written.
+        """Empty every program's trash, and delete conversations of which only media were written.
 
         For the start of a program beside which no other runs: what was killed before left both.
         """
+        shutil.rmtree(self.folder / _TRASH, ignore_errors=True)
         self.empty_trash()
         for folder in self.folder.glob("*-*-*"):
             if folder.is_dir() and not (folder / EVENTS).exists():

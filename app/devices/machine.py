@@ -66,8 +66,9 @@ def _run(command: list[str]) -> str:
             capture_output=True,
             text=True,
             timeout=PATIENCE,
-            check=True,
         )
+        if not done.stdout:  # where it found a problem, its exit status is 1
+            done.check_returncode()
     except (OSError, subprocess.SubprocessError) as error:
         said = getattr(error, "stderr", "") or str(error)
         raise Gemma4Error(

@@ -70,7 +70,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line.
 
     Returns:
-        The exit status: 0, 2 after an error, 130 after Ctrl-C, 141 where stdout was closed.
+        The exit status: 0, 1 where `doctor` found a problem, 2 after an error, 130 after Ctrl-C,
+        141 where stdout was closed.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
@@ -87,7 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 "--model, --plain and --hosts before a command are for the terminal program alone.",
                 "Write them behind the command.",
             )
-        options.run(options)
+        status: int = options.run(options) or 0
         streams.finish()
     except KeyboardInterrupt:
         tell("")
@@ -101,7 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _print_error(error)
         hosting.leave(error, 2)
         return 2
-    return 0
+    return status
 
 
 def _program(model: str | None = None, plain: bool = False, hosts: "Hosts | None" = None) -> int:

@@ -4,6 +4,7 @@ Every check asks for something that may be missing, so none may fail: what goes 
 its finding.
 """
 
+import contextlib
 import importlib
 import importlib.util
 import os
@@ -42,9 +43,9 @@ class Finding:
 
 def findings() -> Iterator[Finding]:
     """Check everything, one after another."""
-    for check in (_python, _mlx, _wheel, _device, _memory, _wired, _microphone, _screen, _disk):
+    checks = (_python, _mlx, _wheel, _device, _memory, _wired, _microphone, _screen, _disk, _models)
+    for check in checks:
         yield from _safely(check)
-    yield from _safely(_models)
 
 
 def _safely(check: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
@@ -201,17 +202,11 @@ def _installed() -> Iterator[tuple[str, Path]]:
             yield name, package.path
     seen = set()
     for model in (*installed.made(), *installed.downloaded()):
-        if model.folder.resolve() not in seen and _is_ours(model.folder):
-            seen.add(model.folder.resolve())
-            yield model.name, model.folder
-
-
-def _is_ours(folder: Path) -> bool:
-    try:
-        load_config(folder)
-    except Gemma4Error:
-        return False
-    return True
+        if (place := model.folder.resolve()) not in seen:
+            with contextlib.suppress(Gemma4Error):  # the Hub's cache has others
+                load_config(model.folder)
+                seen.add(place)
+                yield model.name, model.folder
 
 
 def _version(package: str) -> str | None:

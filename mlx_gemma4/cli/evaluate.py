@@ -9,7 +9,7 @@ from ..evaluate.questions import NAMES
 from ..hub import catalog
 from . import hosting, tuned
 from . import options as shared
-from .options import Option, command, not_understood, swallowed
+from .options import Option, command, not_understood, out_of_range, swallowed
 from .streams import ProgressLine, put, tell
 
 if TYPE_CHECKING:
@@ -100,19 +100,12 @@ def _run(options: argparse.Namespace) -> None:
             "pip install 'mlx-gemma4[evaluate]'",
         ) from error
     if options.limit is not None and options.limit < 1:
-        raise Gemma4Error(
-            "setting_out_of_range",
-            "The limit is too small",
-            f"It is {options.limit}.",
-            "Set 1 or more.",
-        )
+        raise out_of_range("limit", options.limit, "1 or more")
     if options.hosts is not None and question.name in RECIPES_OF:
-        raise Gemma4Error(
-            "usage",
-            f"The question {question.name} cannot be asked over several computers",
-            "It quantizes a whole model in the memory of one.",
-            "Leave --hosts out.",
+        cause = (
+            f"The question {question.name} quantizes a whole model in the memory of one computer."
         )
+        raise not_understood(cause, "Leave --hosts out.")
     _known_sets(question, options.sets)
     folder = Path(options.out or Path("out", "eval", question.name))
     subjects = _subjects(question, options)

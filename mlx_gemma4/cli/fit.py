@@ -3,13 +3,13 @@
 import argparse
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
-from ..errors import Gemma4Error
 from . import hosting
 from . import options as shared
-from .options import Option, command, named, out_of_range
+from .options import Option, command, named, not_understood, out_of_range
 from .streams import put, tell
 
 if TYPE_CHECKING:
@@ -65,7 +65,9 @@ def add(commands: "argparse._SubParsersAction[Any]") -> None:
         commands,
         "doctor",
         "check this computer",
-        "Show what this computer has and lacks for running the model, and how to fix it.",
+        "Show what this computer has and lacks for running the model, and how to fix it. The exit "
+        "status is 1 where there is a problem: something that a model cannot run without. What "
+        "only some uses need, as a microphone, is a warning.",
         DOCTOR,
         _doctor,
     )
@@ -79,19 +81,14 @@ def gigabytes(text: str) -> int:
     """
     found = re.fullmatch(r"\s*(\d+)\s*(GB|GiB|G)?\s*", text, re.IGNORECASE)
     if found is None or int(found[1]) == 0:
-        raise Gemma4Error(
-            "usage",
-            "The memory is not understood",
-            f"{text!r} is no size.",
-            "Write it as --memory 16GB.",
-        )
+        raise not_understood(f"--memory {text!r} is no size.", "Write it as --memory 16GB.")
     return int(found[1])
 
 
 def _fit(options: argparse.Namespace) -> None:
     from ..footprint import device, estimate, summary
 
-    for name in ("rank", "last_layers"):
+    for name in ("rank", "last_layers", "context"):
         value = getattr(options, name)
         if value is not None and value < 1:
             raise out_of_range(name, value, "1 or more")
@@ -100,13 +97,6 @@ def _fit(options: argparse.Namespace) -> None:
 
         put(markdown())
         return
-    if options.context is not None and options.context < 1:
-        raise Gemma4Error(
-            "usage",
-            "The context is not understood",
-            f"{options.context} tokens are no conversation.",
-            "Write it as --context 32768.",
-        )
     if options.hosts is not None:
         from .fit_hosts import report
 
@@ -183,27 +173,28 @@ def _table(found: "Outline", place: "Machine", options: argparse.Namespace) -> l
     ]
 
 
-def _doctor(options: argparse.Namespace) -> None:
-    from .doctor import findings
+def _doctor(options: argparse.Namespace) -> int:
+    from . import doctor, doctor_hosts, doctor_report
+
+    if options.report and options.hosts is not None:
+        raise not_understood("--report has no names, also none of hosts.", "Leave --hosts out.")
+    found: list[doctor.Finding] = []
+
+    def noted() -> Iterator[doctor.Finding]:
+        hosts = None if options.hosts is None else doctor_hosts.chosen(options)
+        for finding in doctor.findings() if hosts is None else doctor_hosts.findings(hosts):
+            found.append(finding)
+            yield finding
 
     if options.report:
-        from .doctor_report import lines
-
-        for line in lines(findings()):
+        for line in doctor_report.lines(noted()):
             put(line)
-        return
-    found = findings()
-    if options.hosts is not None:
-        from .doctor_hosts import chosen
-        from .doctor_hosts import findings as of_hosts
-
-        found = of_hosts(chosen(options))
-    if options.json:
-        put(json.dumps([asdict(finding) for finding in found], ensure_ascii=False))
-        return
-    worst = {"ok": 0, "warning": 0, "problem": 0}
-    for finding in found:
-        worst[finding.level] += 1
-        remedy = f" -> {finding.remedy}" if finding.remedy else ""
-        put(f"{finding.level:8} {finding.name:12} {finding.said}{remedy}")
-    tell(f"{worst['problem']} problems, {worst['warning']} warnings.")
+    elif options.json:
+        put(json.dumps([asdict(finding) for finding in noted()], ensure_ascii=False))
+    else:
+        for finding in noted():
+            remedy = f" -> {finding.remedy}" if finding.remedy else ""
+            put(f"{finding.level:8} {finding.name:12} {finding.said}{remedy}")
+        levels = [finding.level for finding in found]
+        tell(f"{levels.count('problem')} problems, {levels.count('warning')} warnings.")
+    return int(any(finding.level == "problem" for finding in found))

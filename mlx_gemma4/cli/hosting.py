@@ -98,12 +98,8 @@ def cut(text: str | None) -> tuple[int, ...]:
     try:
         return tuple(int(part) for part in text.split(",")) if text else ()
     except ValueError:
-        raise Gemma4Error(
-            "usage",
-            "The cut is not understood",
-            f"{text!r} has what is no number.",
-            "Write it as --cut 24.",
-        ) from None
+        cause = f"--cut {text!r} has what is no number."
+        raise not_understood(cause, "Write it as --cut 24.") from None
 
 
 def silent(host: str, done: int, total: int) -> None:
@@ -137,10 +133,8 @@ def _worker(options: argparse.Namespace) -> None:
     from ..cluster.worker import serve
 
     if sys.stdin.isatty():
-        raise Gemma4Error(
-            "usage",
-            "Nobody leads this worker",
-            "It takes what it does from another computer's gemma4, over ssh.",
+        raise not_understood(
+            "Nobody leads this worker: another computer's gemma4 starts it, over ssh.",
             "There: gemma4 --hosts and the name of this one.",
         )
     serve(Path(options.folder) if options.folder else None, options.keep_layers)

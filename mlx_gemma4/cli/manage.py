@@ -7,7 +7,7 @@ from typing import Any
 from ..errors import Gemma4Error
 from ..hub import catalog, installed
 from ..hub.installed import InstalledModel
-from .options import DEBUG, Option, named
+from .options import DEBUG, Option, command, named
 from .streams import agreed, put, size, tell
 
 LIST = (Option("--json", "print one JSON list"), DEBUG)
@@ -16,26 +16,17 @@ REMOVE = (Option("--yes", "remove it without asking"), DEBUG)
 
 def add(commands: "argparse._SubParsersAction[Any]") -> None:
     """Declare the command."""
-    models = commands.add_parser(
-        "models",
-        help="list or remove the models on this machine",
-        description="List the models on this machine, and what they take on the disk; "
-        "`gemma4 models remove NAME` frees that.",
-        allow_abbrev=False,
+    about = (
+        "List the models on this machine, and what they take on the disk; "
+        "`gemma4 models remove NAME` frees that."
     )
-    for option in LIST:
-        option.add_to(models)
-    models.set_defaults(run=_list)
-    remove = models.add_subparsers(metavar="remove").add_parser(
-        "remove",
-        help="remove one, and what came of a download that is not complete",
-        description="Remove a model from the disk. Asks first.",
-        allow_abbrev=False,
-    )
+    brief = "list or remove the models on this machine"
+    models = command(commands, "models", brief, about, LIST, _list)
+    brief = "remove one, and what came of a download that is not complete"
+    about = "Remove a model from the disk. Asks first."
+    parsers = models.add_subparsers(metavar="remove")
+    remove = command(parsers, "remove", brief, about, REMOVE, _remove)
     remove.add_argument("model", metavar="NAME", type=named, help="as `gemma4 models` lists it")
-    for option in REMOVE:
-        option.add_to(remove)
-    remove.set_defaults(run=_remove)
 
 
 def present() -> list[InstalledModel]:

@@ -158,12 +158,7 @@ def _bytes(text: str) -> int:
     """7.2GB or 6900MB (powers of ten) -> bytes."""
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([MG])B\s*", text, re.IGNORECASE)
     if found is None:
-        raise Gemma4Error(
-            "usage",
-            "The budget is not understood",
-            f"{text!r} is no size.",
-            "Write it as --budget 7.2GB.",
-        )
+        raise not_understood(f"--budget {text!r} is no size.", "Write it as --budget 7.2GB.")
     return round(float(found[1]) * {"M": 1e6, "G": 1e9}[found[2].upper()])
 
 

@@ -111,7 +111,7 @@ def command(
     brief: str,
     about: str,
     options: Sequence[Option],
-    run: Callable[[argparse.Namespace], None],
+    run: Callable[[argparse.Namespace], int | None],
 ) -> argparse.ArgumentParser:
     """Declare a command with its options."""
     parser: argparse.ArgumentParser = commands.add_parser(

@@ -13,14 +13,20 @@ from typing import BinaryIO, Literal
 from . import mpeg
 
 _UNKNOWN = 0x7FFF0000  # sizes from here on are written by programs that cannot know them
+_ABSURD = 2**63  # the same, of eight bytes
 _SPARE = 4096  # bytes after the end that are not accounted for: tags, padding
 _SEARCH = 1 << 20
 _CHUNKS = 10_000  # of a file, at most: sound has a dozen
 
-_ORDERS: Mapping[bytes, tuple[Literal["little", "big"], bytes]] = {
-    b"RIFF": ("little", b"data"),
-    b"FORM": ("big", b"SSND"),
+_LAYOUTS: Mapping[bytes, tuple[int, int, int, Literal["little", "big"], int, int]] = {
+    b"RIFF": (12, 4, 4, "little", 8, 2),
+    b"FORM": (12, 4, 4, "big", 8, 2),
+    b"riff": (40, 16, 8, "little", 0, 8),  # wave 64
+    b"RF64": (12, 4, 4, "little", 8, 2),
+    b"caff": (8, 4, 8, "big", 12, 1),
 }
+"""Of formats in chunks: where the first one is, the bytes of a name, and of a size and their order,
+what of a chunk its size leaves out, and at multiples of what chunks begin."""
 _FLAC = re.compile(rb"fLaC[\0\x80]\0\0\x22")
 # an MPEG frame's header and side information, then the mark that says how much follows
 _XING = re.compile(rb"\xff[\xe2-\xff][\0-\xef].(?:.{32}|.{17}|.{9})(?:Xing|Info)", re.DOTALL)
@@ -89,8 +95,6 @@ def pieces(file: BinaryIO) -> list[SoundPiece]:
     """Cut an open file into its pieces; one where nothing is known of its format."""
     size = file.seek(0, io.SEEK_END)
     head = _at(file, 0, 12)
-    if head[:4] in _ORDERS:
-        return list(_chunked(file, size))
     if _kind(file, 0) in _ENDED:
         return list(_ended(file, size))
     if head[:4] == b"OggS":
@@ -103,42 +107,6 @@ def pieces(file: BinaryIO) -> list[SoundPiece]:
     return [SoundPiece(0, size)]
 
 
-def _chunked(file: BinaryIO, size: int) -> Iterator[SoundPiece]:
-    """Wav and aiff: chunks with their sizes."""
-    start = 0
-    kind = _at(file, 0, 4)
-    order, data_name = _ORDERS[kind]
-
-    while start < size:
-        announced, at, data = _number(file, start + 4, 4, order), start + 12, 0
-        for _ in range(_CHUNKS):
-            if at + 8 > size or data:
-                break
-            if _at(file, at, 4) == data_name:
-                data = at + 8
-            else:
-                length = _number(file, at + 4, 4, order)
-                at += 8 + length + length % 2
-        else:  # readers take minutes for what is nothing but chunks
-            yield SoundPiece(start, start, note=f"Its sound is not among {_CHUNKS:,} chunks.")
-            return
-        length = _number(file, data - 4, 4, order) if data else 0
-        end = start + 8 + announced + announced % 2
-        # a recorder that was killed leaves the sizes of an empty file
-        killed = not length and announced <= data - start - 8 and data < size
-        if data and (killed or length >= _UNKNOWN) and _at(file, data, 4) != kind:
-            head = bytearray(_at(file, start, data - start))
-            head[4:8] = min(size - start - 8, 2**32 - 1).to_bytes(4, order)
-            head[-4:] = min(size - data, 2**32 - 1).to_bytes(4, order)
-            yield SoundPiece(data, size, bytes(head), endless=True)
-            return
-        if end >= size or _at(file, end, 4) != kind:
-            yield _last(start, end, size)
-            return
-        yield SoundPiece(start, end)
-        start = end
-
-
 def _last(start: int, end: int, size: int) -> SoundPiece:
     """The last piece, which says that it ends at `end`."""
     note = f"{size - end:,} bytes after its end are not used." if size - end > _SPARE else ""
@@ -149,12 +117,61 @@ def _ended(file: BinaryIO, size: int) -> Iterator[SoundPiece]:
     """Formats whose beginning says where they end; a stream does not."""
     start, kind = 0, _kind(file, 0)
     while start < size:
+        if (stream := _stream(file, start, size, kind)) is not None:
+            yield stream
+            return
         end = _ENDED[kind](file, start)
-        if end is None or end >= size or _kind(file, end) != kind:
-            yield SoundPiece(start, size) if end is None else _last(start, end, size)
+        if end is None or not start < end < _ABSURD:
+            yield SoundPiece(start, size)
+            return
+        if end >= size or _kind(file, end) != kind:
+            yield _last(start, end, size)
             return
         yield SoundPiece(start, end)
         start = end
+
+
+def _stream(file: BinaryIO, start: int, size: int, kind: bytes) -> SoundPiece | None:
+    """What a program wrote that did not know its length: with true sizes, to the end of the file.
+
+    None where the bytes of sound are announced. A recorder that was killed leaves the sizes of an
+    empty file, one that writes into a pipe sizes that no file has.
+    """
+    data = start + _number(file, start + 4, 4)
+    order: Literal["little", "big"] = "big"
+    count, empty, places = 4, 0, [(start + 8, data)]
+    if kind in _LAYOUTS:
+        first, name, count, order, own, border = _LAYOUTS[kind]
+        at = start + first
+        for _ in range(_CHUNKS):
+            if _at(file, at, 4) in (b"data", b"SSND", b""):
+                break
+            length = own + _number(file, at + name, count, order)
+            at += -(-length // border) * border
+        else:  # readers take minutes for what is nothing but chunks
+            return SoundPiece(start, start, note=f"Its sound is not among {_CHUNKS:,} chunks.")
+        data = at + name + count
+        empty = 4 if kind == b"caff" else name + count - own
+        places = [(at + name, data - (name + count - own)), (start + 4, start + 8)]
+        if kind == b"riff":
+            places[1] = (start + 16, start)
+        elif kind == b"RF64":  # all sizes are in its first chunk
+            count, places = 8, [(start + 28, data), (start + 20, start + 8)]
+        elif kind == b"caff":
+            places.pop()
+    elif kind != b".snd":
+        return None
+    announced = _number(file, places[0][0], count, order)
+    end = _ENDED[kind](file, start) if kind != b"caff" else None  # found by this size alone
+    killed = announced <= empty and (end is None or end <= data + empty)
+    unknown = announced >= (_UNKNOWN if count == 4 else _ABSURD)
+    if not (killed or unknown) or data >= size or _kind(file, data) == kind:
+        return None
+    head = bytearray(_at(file, start, data - start))
+    for place, begin in places:
+        place -= start
+        head[place : place + count] = min(size - begin, 2 ** (8 * count) - 1).to_bytes(count, order)
+    return SoundPiece(data, size, bytes(head), endless=True)
 
 
 def _kind(file: BinaryIO, at: int) -> bytes:
@@ -162,20 +179,12 @@ def _kind(file: BinaryIO, at: int) -> bytes:
     return head[4:] if head[4:] == b"ftyp" else head[:4]
 
 
-def _au_end(file: BinaryIO, start: int) -> int | None:
-    offset, count = (_number(file, start + place, 4) for place in (4, 8))
-    return None if count == 2**32 - 1 else start + offset + count
-
-
 def _caf_end(file: BinaryIO, start: int) -> int | None:
     at = start + 8
     for _ in range(_CHUNKS):
         if not (name := _at(file, at, 4)) or name == b"caff":
             return at
-        length = _number(file, at + 4, 8)
-        if length >= 2**63:
-            return None
-        at += 12 + length
+        at += 12 + _number(file, at + 4, 8)
     return None
 
 
@@ -193,12 +202,18 @@ def _mp4_end(file: BinaryIO, start: int) -> int | None:
 
 
 _ENDED: Mapping[bytes, Callable[[BinaryIO, int], int | None]] = {
-    b".snd": _au_end,
+    b".snd": lambda file, start: sum((start, *(_number(file, start + at, 4) for at in (4, 8)))),
     b"caff": _caf_end,
     b"ftyp": _mp4_end,
-    b"riff": lambda file, start: start + _number(file, start + 16, 8, "little"),  # wave 64
+    b"RIFF": lambda file, start: start + 8 + _even(_number(file, start + 4, 4, "little")),
+    b"FORM": lambda file, start: start + 8 + _even(_number(file, start + 4, 4)),
+    b"riff": lambda file, start: start + _number(file, start + 16, 8, "little"),
     b"RF64": lambda file, start: start + 8 + _number(file, start + 20, 8, "little"),
 }
+
+
+def _even(length: int) -> int:
+    return length + length % 2
 
 
 def _number(file: BinaryIO, at: int, count: int, order: Literal["little", "big"] = "big") -> int:

@@ -65,11 +65,12 @@ def test_a_search_for_what_nobody_wrote_finds_nothing(tmp_path: Path) -> None:
 async def test_after_a_crash_the_conversation_is_offered_once(tmp_path: Path) -> None:
     async with staged(tmp_path, ["Blue."]) as stage:
         await stage.ask("which colour?")
-        noted = json.loads((tmp_path / "config/running.json").read_text())
+        (file,) = (tmp_path / "config").glob("running*.json")
+        noted = json.loads(file.read_text())
         assert noted["conversation"] == stage.app.workspace.journal.folder.name
-    assert not (tmp_path / "config/running.json").exists()  # it was closed
+    assert not file.exists()  # it was closed
     noted["pid"] = 2**22 + 1  # more than Linux gives: a process that is gone
-    (tmp_path / "config/running.json").write_text(json.dumps(noted))
+    file.write_text(json.dumps(noted))
     async with staged(tmp_path) as stage:
         await stage.until(lambda: "ended unexpectedly" in stage.text)
         assert "which colour?" in stage.text and "resume it" in stage.text
@@ -85,14 +86,40 @@ def test_another_program_that_runs_is_no_crash(tmp_path: Path) -> None:
     workspace.conversation.send("hello")
     (trash := workspace.store.folder / "trash/deleted").mkdir(parents=True)
     noted = {"pid": os.getppid(), "conversation": workspace.journal.folder.name}
-    (tmp_path / "running.json").write_text(json.dumps(noted))
+    (other := tmp_path / "running-1.json").write_text(json.dumps(noted))
     assert workspace.note_running() == ""
     assert trash.is_dir()  # it may bring that back
-    (tmp_path / "running.json").write_text(json.dumps({**noted, "pid": 2**22 + 1}))
+    other.write_text(json.dumps({**noted, "pid": 2**22 + 1}))
     assert workspace.note_running() == workspace.journal.folder.name
+    assert not other.exists()
     assert not trash.exists()
     workspace.close()
     workspace.client.close()
+
+
+def test_a_program_that_ends_leaves_the_trash_and_the_note_of_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def program(pid: int) -> Workspace:
+        monkeypatch.setattr(os, "getpid", lambda: pid)
+        store = ConversationStore(tmp_path / "all")
+        made = Workspace(ScriptedWorker(), store, tmp_path)
+        made.note_running()
+        return made
+
+    first = program(os.getppid())  # one that runs
+    first.conversation.send("hello")
+    name = first.journal.folder.name
+    first.conversation.close()
+    first.store.delete(name)
+    second = program(os.getpid() + 1)
+    second.close()
+    first.store.restore(name)
+    assert [one.id for one in first.store.list()] == [name]
+    third = program(2**22 + 1)
+    assert (tmp_path / f"running-{os.getppid()}.json").exists()
+    for one in (first, second, third):
+        one.client.close()
 
 
 @live

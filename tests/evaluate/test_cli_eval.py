@@ -124,7 +124,7 @@ def test_weights_that_have_changed_are_an_error(
     ("arguments", "said"),
     [
         (["--sets", "numbers", "letters"], "There is no set letters"),
-        (["--limit", "0"], "The limit is too small"),
+        (["--limit", "0"], "--limit is out of range"),
         (["--limit", "many"], "not understood"),
         (["--against", "hal"], "There is no baseline hal"),
         (["--against", "tesseract"], "cannot be asked this"),

@@ -205,3 +205,20 @@ def test_the_command_prints_a_line_each_or_json(capsys: pytest.CaptureFixture[st
     assert cli.main(["doctor", "--json"]) == 0
     parsed = json.loads(capsys.readouterr().out)
     assert [finding["name"] for finding in parsed] == [line[9:21].strip() for line in lines]
+
+
+def test_its_exit_status_is_that_of_the_worst_finding(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    level = "warning"
+    monkeypatch.setattr(
+        doctor, "findings", lambda: iter([Finding(level, "mlx", "not installed", "Install it.")])
+    )
+    for options in ([], ["--json"], ["--report"]):
+        level = "warning"
+        assert cli.main(["doctor", *options]) == 0
+        level = "problem"
+        assert cli.main(["doctor", *options]) == 1
+        assert "not installed" in capsys.readouterr().out
+    assert cli.main(["doctor", "--report", "--hosts", "mac2.local"]) == 2
+    assert "Leave --hosts out" in capsys.readouterr().err

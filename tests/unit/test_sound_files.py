@@ -113,6 +113,26 @@ def test_a_flac_that_is_damaged_in_the_middle_is_read_beyond_it() -> None:
 
 
 @pytest.mark.parametrize(
+    "kind, number",
+    [("w64", 0), ("w64", 24), ("w64", 2**64 - 1)]
+    + [("rf64", 0), ("rf64", 2**64 - 1)]
+    + [("caf", 0), ("caf", 4), ("caf", 2**64 - 1)]
+    + [("au", 0), ("au", 2**32 - 1)],
+)
+def test_a_long_format_of_a_stream_is_read_to_its_end(kind: str, number: int) -> None:
+    content = bytearray(encoded(tone(440), kind))
+    data = content.find(b"data")
+    places = {"w64": (16, data + 16), "rf64": (20, 28), "caf": (data + 4,), "au": (8,)}[kind]
+    for place in places:
+        width, order = (4 if kind == "au" else 8), ("big" if kind in ("caf", "au") else "little")
+        content[place : place + width] = number.to_bytes(width, order)
+    sound = read_sound(bytes(content))
+    assert abs(len(sound.samples) - 3 * RATE) < 4 and abs(pitch(sound.samples) - 440) < 2
+    assert sound.notes == ()
+    assert abs(seconds_of(bytes(content)) - 3) < 0.01
+
+
+@pytest.mark.parametrize(
     "riff, data", [(0, 0), (36, 0), (0x7FFFFFFF, 0x7FFFFFDB), (2**32 - 1, 2**32 - 1)]
 )
 def test_a_wav_of_a_stream_or_a_killed_recorder_is_read_to_its_end(riff: int, data: int) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ...errors import Gemma4Error
 from ...hub import catalog
 from .. import options as shared
-from ..options import Option, command
+from ..options import Option, command, not_understood
 from ..streams import ProgressLine, put, tell
 
 if TYPE_CHECKING:
@@ -59,10 +59,7 @@ def _run(options: argparse.Namespace) -> None:
 
     unknown = [name for name in options.only if name not in NAMES]
     if unknown:
-        raise Gemma4Error(
-            "usage", f"There is no row {unknown[0]}", "--only takes names of rows.",
-            f"Rows: {'; '.join(NAMES)}.",
-        )  # fmt: skip
+        raise not_understood(f"There is no row {unknown[0]}.", f"Rows: {'; '.join(NAMES)}.")
     chosen = [check for check in CHECKS if not options.only or check.name in options.only]
     wanted = [c.name for c in chosen if options.devices or options.only or not c.asked]
     put(f"mlx-gemma4 selftest, {subject.name} ({subject.recipe})\n")

@@ -45,7 +45,7 @@ def run(
     """
     left = list(names)
     while left:
-        began, crashed = time.monotonic(), ""
+        began = time.monotonic()
         with _child(model, force, left) as child:
             assert child.stdout is not None
             for line in child.stdout:
@@ -55,9 +55,8 @@ def run(
                     began = time.monotonic()
                 else:
                     yield FinishedCheck(left.pop(0), Outcome(**told), time.monotonic() - began)
-        if child.returncode or left:
+        if left:
             crashed = f"its process ended with status {child.returncode}"
-        if left and crashed:
             failed = left if left[0] == "device" else left[:1]
             for name in failed:
                 yield FinishedCheck(name, Outcome("fail", crashed, code="process_ended"), 0.0)
