@@ -12,7 +12,7 @@ define ask
 @echo
 endef
 
-.PHONY: cluster help demo test lint check wheel-smoke format bench score shots clean nightly soak structure first-hour long clients page-check clients-realtime bench-realtime docs schemas
+.PHONY: cluster help demo test lint check wheel-smoke format bench score shots clean nightly soak structure first-hour long clients page-check clients-realtime bench-realtime docs schemas adapter-readers
 
 help:
 	@echo "make demo    ask the tiny model about a picture, a sound, and both together"
@@ -26,6 +26,7 @@ help:
 	@echo "make clients run other programs against gemma4 serve (needs node and npm)"
 	@echo "make page-check        use the server's page in Chromium, and take pictures of it"
 	@echo "make clients-realtime  try real clients of the Realtime API"
+	@echo "make adapter-readers   read adapters of ours in mlx-vlm, and in transformers by PEFT"
 	@echo "make schemas 200 replies by each of ten schemas, and what a mask costs"
 	@echo "make soak    use a server for half an hour, with four clients (MINUTES=30)"
 	@echo "make bench-realtime    measure live hearing against hearing after the speech"
@@ -125,6 +126,13 @@ REPLIES ?= 200
 schemas: .venv/ready-dev
 	@$(BIN)/python bench/constrained.py --replies $(REPLIES)
 
+# an adapter of ours with text, a picture and sound in two other programs: their logits are ours
+adapter-readers: .venv/ready .venv-peer/ready .venv-peft/ready
+	@set -e; for kind in lora dora; do echo "$$kind:"; \
+		$(BIN)/python -m tools.adapter_readers ours out/readers/$$kind --kind $$kind; \
+		PYTHONPATH=. .venv-peer/bin/python tools/adapter_readers.py mlx-vlm out/readers/$$kind; \
+		PYTHONPATH=. .venv-peft/bin/python tools/adapter_readers.py peft out/readers/$$kind; done
+
 bench-realtime: .venv/ready-dev
 	@PYTHONPATH=. $(BIN)/python bench/realtime.py
 
@@ -139,7 +147,7 @@ bench-realtime: .venv/ready-dev
 	@touch $@
 
 clean:
-	rm -rf .venv .venv-clients .venv-realtime .venv-peer .venv-wheel dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-clients .venv-realtime .venv-peer .venv-peft .venv-wheel dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 .venv/bin/python:
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or later was not found. Mac: brew install python@3.13." \
@@ -180,4 +188,12 @@ INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --edi
 	@$(PYTHON) -m venv .venv-peer
 	@.venv-peer/bin/python -m pip install --quiet --disable-pip-version-check \
 		"mlx-vlm==0.7.10" "mlx==0.32.4" "mlx[cpu]==0.32.4; sys_platform == 'linux'"
+	@touch $@
+
+# transformers with PEFT, which reads adapters for it
+.venv-peft/ready:
+	@echo "Installing transformers and PEFT into .venv-peft (once) ..." >&2
+	@$(PYTHON) -m venv .venv-peft
+	@.venv-peft/bin/python -m pip install --quiet --disable-pip-version-check \
+		torch "transformers==5.24.0" "peft==0.21.2" pillow torchvision
 	@touch $@

@@ -2,9 +2,13 @@
 
     python bench/memory.py [--shape 12b] [--context 262144] [--kv-bits 8] [--no-peer]
     python bench/memory.py --predict 8192 131072 [--read 1]
+    python bench/memory.py --shape group --dtype float32 --predict 8192 --proposals 4
+    python bench/memory.py --folder assets/tiny --drafter assets/tiny-drafter --predict 2000 \
+        --dtype float32 --proposals 4
 
 The first fills every full layer with random rows up to the context and makes one token, ours and
 the peer's. The second compares the prediction with MLX's peak, after loading and with so many rows.
+The others do the same where a drafter proposes: that of the 12B with random weights, or a folder's.
 The checkpoint is random and packed already (`packed.py`): 7.1 GB of disk, and as much memory.
 """
 
@@ -33,12 +37,15 @@ def main() -> None:
     parser.add_argument("--dtype", choices=BYTES, default="bfloat16", help="of the activations")
     parser.add_argument("--predict", type=int, nargs="+", metavar="ROWS")
     parser.add_argument("--read", type=int, default=1, help="tokens that are read at the end")
+    parser.add_argument("--proposals", type=int, help="tokens that a drafter proposes at a time")
+    parser.add_argument("--drafter", type=Path, help="its folder (random weights, the 12B's shape)")
     parser.add_argument("--no-peer", action="store_true")
     parser.add_argument("--folder", type=Path, help="of the checkpoint (out/memory)")
     parser.add_argument("--peer-python", type=Path, default=PEER_PYTHON)
     options = parser.parse_args()
     folder = options.folder or BENCH.parent / "out" / "memory" / options.shape
-    packed.make(folder, packed.PACKED[options.shape], "4bit")
+    if not options.folder:
+        packed.make(folder, packed.PACKED[options.shape], "4bit")
     if options.predict:
         predict(folder, options)
         return
@@ -73,10 +80,20 @@ def predict(folder: Path, options: argparse.Namespace) -> None:
     here = replace(device.this(), float_bytes=BYTES[options.dtype])
     with Worker("ours", options.peer_python) as side:
         loaded = side.ask("load", folder=str(folder), dtype=options.dtype)
+        if options.proposals:
+            drafter = options.drafter or folder.with_name("drafter")
+            if not options.drafter:
+                packed.make_drafter(drafter)
+            proposes = summary.of_drafter(drafter)
+            model = replace(model, drafter=proposes, proposals=options.proposals)
+            loaded = side.ask("attach", folder=str(drafter), dtype=options.dtype)
         compare("weights after loading", estimate.weights(model, here), loaded["active"])
         for rows in options.predict:
             side.ask("fill", rows=rows, kv_bits=options.kv_bits)
-            done = side.ask("read", count=options.read)
+            if options.proposals:
+                done = side.ask("draft", proposals=options.proposals, rounds=3)
+            else:
+                done = side.ask("read", count=options.read)
             need = estimate.need(model, here, rows + options.read, options.kv_bits)
             working = need.answering if options.read == 1 else need.reading
             name = f"{rows:,} rows, {options.read} more"

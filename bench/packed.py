@@ -18,11 +18,14 @@ import numpy as np
 from checkpoint import SHAPES, Shape, config
 from make_checkpoint import THE_12B, bf16_bits
 
+from mlx_gemma4.checkpoint.architectures import ARCHITECTURES
 from mlx_gemma4.checkpoint.recipes import named
 from mlx_gemma4.checkpoint.safetensors import Tensor, header
-from mlx_gemma4.checkpoint.shapes import shapes
+from mlx_gemma4.checkpoint.shapes import drafter_shapes, shapes
+from mlx_gemma4.cli.selftest.random_checkpoint import write_folder
 from mlx_gemma4.convert.plan import Part, make_plan
 from mlx_gemma4.model.config import Config
+from mlx_gemma4.model.drafter_config import DrafterConfig
 
 PACKED = {
     "12b": THE_12B,
@@ -71,6 +74,14 @@ def make(folder: Path, shape: Shape, recipe: str) -> None:
     (folder / "config.json").write_text(json.dumps(plan.config))
     index = {"metadata": {"total_size": plan.nbytes}, "weight_map": places}
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+
+
+def make_drafter(folder: Path) -> None:
+    """Write random weights of the 12B's drafter, unless the folder holds one already."""
+    if not (folder / "config.json").is_file():
+        written = ARCHITECTURES["gemma-4-12B-assistant"]
+        sizes = drafter_shapes(DrafterConfig.from_dict(written))
+        write_folder(folder, json.dumps(written).encode(), sizes)
 
 
 def _pieces(part: Part, bits: bytes) -> Iterator[bytes]:

@@ -12,9 +12,11 @@ from speech import random_frames
 
 from mlx_gemma4.chat.messages import SoundPart, Turn
 from mlx_gemma4.chat.render import render
+from mlx_gemma4.checkpoint.drafter import load_drafter
 from mlx_gemma4.checkpoint.load import load_folder
 from mlx_gemma4.cli.speed import spoken
 from mlx_gemma4.events import Token
+from mlx_gemma4.generation.drafting import Drafting
 from mlx_gemma4.generation.prefill_decode import CHUNK, decode, finish, prefill
 from mlx_gemma4.generation.sampler import Sampler
 from mlx_gemma4.model.cache import GlobalCache, Rows
@@ -98,6 +100,20 @@ class Side:
         )
         assert logits is not None
         list(decode(self.model, logits, self.cache, Sampler(1.0, 64, 0.95), (), 1))
+
+    def attach(self, folder: str, dtype: str) -> None:
+        """Load a drafter."""
+        self.model.attach(load_drafter(folder, self.model, getattr(mx, dtype)))
+
+    def draft(self, proposals: int, rounds: int) -> None:
+        """Read a token after what `fill` left, and draw with so many proposals at a time."""
+        hidden = finish(prefill(self.model, self.model.embed([5]), self.cache))
+        assert hidden is not None
+        drafting, sampler = Drafting(self.model, proposals), Sampler(1.0, 64, 0.95)
+        drawn = decode(self.model, hidden, self.cache, sampler, (), 1000, None, drafting)
+        while len(drafting.rounds) < rounds:
+            next(drawn)
+        drawn.close()
 
     def live(self, frames: int) -> dict[str, object]:
         """Hear so many frames in chunks of 10 while they are spoken, then answer with one token."""

@@ -7,20 +7,24 @@
 `ours` writes a random adapter in both forms, and case.npz: ids, media and the logits. The others
 read that and print the largest difference and the share of rows whose likeliest token is the same.
 Each also writes an adapter of its own, `theirs-NAME`, and the names and shapes of its tensors as
-NAME.json. mlx-vlm is asked with text alone: given our patches, it computes something else for a
-picture without any adapter, too.
+NAME.json. mlx-vlm is asked twice: as it answers, with the tokens' kinds, from which it makes the
+mask of a picture, and as it trains, without them, beside our logits with a mask that is causal.
+`make adapter-readers` runs all three for LoRA and DoRA; status 1 where logits are farther apart
+than LIMIT, or another token is the likeliest.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 RANK, SCALE = 4, 2.0
+LIMIT = {"mlx-vlm": 1e-4, "PEFT": 1e-3}
 
 
 def ours(out: Path, options: argparse.Namespace) -> None:
@@ -36,6 +40,7 @@ def ours(out: Path, options: argparse.Namespace) -> None:
     from mlx_gemma4.hub import catalog
     from mlx_gemma4.media.audio import frames, read_sound
     from mlx_gemma4.media.images import patches
+    from mlx_gemma4.model.inputs import Inputs
     from mlx_gemma4.tune import lora
 
     folder = Path(catalog.resolve(options.model))
@@ -58,8 +63,11 @@ def ours(out: Path, options: argparse.Namespace) -> None:
         )
         for name, own in (("base", None), ("logits", out / "own")):
             model = mlx_gemma4.load(folder, own, mask_rule="forward")
-            found = model.forward(prompt.token_ids, prompt.images, (), prompt.audio)
-            kept[f"{case}.{name}"] = np.array(found[0])
+            inputs = model.embed(prompt.token_ids, prompt.images, (), prompt.audio)
+            for mask, blocks in (("", inputs.blocks), (".causal", 0 * inputs.blocks)):
+                seen = Inputs(inputs.embeddings, blocks)
+                found = model.logits(model.hidden(seen, model.make_cache()))
+                kept[f"{case}.{name}{mask}"] = np.array(found[0])
         kept[f"{case}.ids"] = np.array(prompt.token_ids)
         for pixels, places in prompt.images:
             kept |= {
@@ -79,18 +87,19 @@ def types(case: Any, ids: np.ndarray) -> np.ndarray:
     return np.where(ids == image, 1, 0) + np.where(ids == sound, 3, 0)
 
 
-def compare(name: str, theirs: np.ndarray, wanted: np.ndarray, base: np.ndarray) -> None:
-    """Print how far two programs' logits are from each other."""
-    same = (theirs.argmax(-1) == wanted.argmax(-1)).mean()
+def compare(name: str, theirs: np.ndarray, wanted: np.ndarray, base: np.ndarray) -> bool:
+    """Print how far two programs' logits are from each other; whether that is within the limit."""
+    same, far = (theirs.argmax(-1) == wanted.argmax(-1)).mean(), np.abs(theirs - wanted).max()
     print(
-        f"{name}: max |difference| {np.abs(theirs - wanted).max():.1e}, same likeliest token "
-        f"{same:.3f}; the adapter itself changes up to {np.abs(wanted - base).max():.1f}",
+        f"{name}: max |difference| {far:.1e}, same likeliest token {same:.3f}; "
+        f"the adapter itself changes up to {np.abs(wanted - base).max():.1f}",
         flush=True,
     )
+    return bool(far <= LIMIT[name.partition(",")[0]] and same == 1)
 
 
-def in_mlx_vlm(out: Path) -> None:
-    """Read the adapter in mlx-vlm."""
+def in_mlx_vlm(out: Path) -> bool:
+    """Read the adapter in mlx-vlm; whether its logits are ours."""
     import mlx.core as mx
     from mlx.utils import tree_flatten, tree_map
     from mlx_vlm.trainer.peft import get_peft_model
@@ -105,18 +114,31 @@ def in_mlx_vlm(out: Path) -> None:
 
     case = np.load(out / "case.npz")
     model = apply_lora_layers(loaded(), out / "own")
-    found = model(mx.array(case["text.ids"])[None])
-    theirs = np.array(getattr(found, "logits", found)[0].astype(mx.float32))
-    compare("mlx-vlm, text", theirs, case["text.logits"], case["text.base"])
+    well = []
+    for name in ("text", "picture", "both"):
+        ids, own = case[f"{name}.ids"], {}
+        if name != "text":
+            own["pixel_values"] = mx.array(case[f"{name}.pixels"])[None]
+            own["image_position_ids"] = mx.array(case[f"{name}.places"])[None]
+        if name == "both":
+            own["input_features"] = mx.array(case["both.frames"])[None]
+            own["input_features_mask"] = mx.ones((1, len(case["both.frames"])), mx.bool_)
+        embedded = model.get_input_embeddings(mx.array(ids)[None], **own).inputs_embeds
+        kinds = mx.array(types(case, ids))[None]
+        for mask, more in (("", {"mm_token_type_ids": kinds}), (".causal", {})):
+            found = model.language_model(None, inputs_embeds=embedded, **more).logits[0]
+            compared = (case[f"{name}.{of}{mask}"] for of in ("logits", "base"))
+            well.append(compare(f"mlx-vlm, {name}{mask}", np.array(found), *compared))
     model = loaded()
     get_peft_model(model, rank=RANK, alpha=RANK * SCALE, dropout=0.0, verbose=False)
     save_adapter(model, out / "theirs-mlx-vlm" / "adapters.safetensors")
     shapes = {name: list(t.shape) for name, t in tree_flatten(model.trainable_parameters())}
     store(out, "mlx-vlm", shapes)
+    return all(well)
 
 
-def in_peft(out: Path) -> None:
-    """Read the adapter in transformers by PEFT."""
+def in_peft(out: Path) -> bool:
+    """Read the adapter in transformers by PEFT; whether its logits are ours."""
     import torch
     from peft import LoraConfig, PeftModel, get_peft_model
     from peft.utils import get_peft_model_state_dict
@@ -140,6 +162,7 @@ def in_peft(out: Path) -> None:
     torch.set_num_threads(1)
     case = np.load(out / "case.npz")
     model = PeftModel.from_pretrained(loaded(), out / "peft")
+    well = []
     for name in ("text", "picture", "both"):
         ids = case[f"{name}.ids"]
         own: dict[str, Any] = {"mm_token_type_ids": torch.tensor(types(case, ids))[None]}
@@ -151,7 +174,8 @@ def in_peft(out: Path) -> None:
             own["input_features_mask"] = torch.ones(1, len(case["both.frames"]), dtype=torch.bool)
         with torch.no_grad():
             theirs = model(input_ids=torch.tensor(ids)[None], **own).logits[0].numpy()
-        compare(f"PEFT, {name}", theirs, case[f"{name}.logits"], case[f"{name}.base"])
+        compared = (case[f"{name}.{of}"] for of in ("logits", "base"))
+        well.append(compare(f"PEFT, {name}", theirs, *compared))
     targets = r".*(language_model.*_proj|embed_vision.*(dense|projection)|embed_audio.*projection)"
     model = get_peft_model(
         loaded(), LoraConfig(r=RANK, lora_alpha=RANK * SCALE, target_modules=targets)
@@ -159,6 +183,7 @@ def in_peft(out: Path) -> None:
     model.save_pretrained(out / "theirs-peft")
     shapes = {name: list(t.shape) for name, t in get_peft_model_state_dict(model).items()}
     store(out, "peft", shapes)
+    return all(well)
 
 
 def store(out: Path, name: str, shapes: dict[str, list[int]]) -> None:
@@ -169,8 +194,8 @@ def store(out: Path, name: str, shapes: dict[str, list[int]]) -> None:
     (out / f"{name}.json").write_text(text + "\n")
 
 
-def main() -> None:
-    """Run one part."""
+def main() -> int:
+    """Run one part; status 1 where another program computes something else."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("part", choices=("ours", "mlx-vlm", "peft"))
     parser.add_argument("out", type=Path)
@@ -181,9 +206,9 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     if options.part == "ours":
         ours(options.out, options)
-    else:
-        {"mlx-vlm": in_mlx_vlm, "peft": in_peft}[options.part](options.out)
+        return 0
+    return 0 if {"mlx-vlm": in_mlx_vlm, "peft": in_peft}[options.part](options.out) else 1
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -3,6 +3,9 @@
 The model reads fresh conversations of its world once; the drafter then learns from what it left:
 its last keys and values of either kind of layer, its hidden states, and the logits of its answers.
 It drafts `CHAIN` tokens from every place of an answer, as `mlx_gemma4.model.drafter` does.
+What is read, where the weights start and what is learned at each step follow from the seed, on one
+thread and for a number of steps: the same versions on the same kind of processor give the same
+file. `training.json` has them, with seed and steps.
 Takes a quarter of an hour on one core; needs the `train` extra and espeak-ng.
 """
 
@@ -14,6 +17,7 @@ import random
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -222,9 +226,11 @@ def losses(network: DrafterNetwork, table: Tensor, batch: Batch) -> tuple[Tensor
     return total / CHAIN, shares
 
 
-def train(network: DrafterNetwork, table: Tensor, known: list[Lesson], steps: int) -> None:
+def train(
+    network: DrafterNetwork, table: Tensor, known: list[Lesson], steps: int, seed: int
+) -> None:
     """Learn for so many steps, and print now and then how many drafts are right."""
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     known = sorted((one for one in known if len(one.starts)), key=lambda one: one.length)
     matrices = [p for p in network.parameters() if p.ndim == 2]
     others = [p for p in network.parameters() if p.ndim != 2]
@@ -281,9 +287,12 @@ def main() -> None:
     table = torch.from_numpy(np.array(model.language_model.model.embed(ids)[0]))
     network = DrafterNetwork(config, target, options.seed)
     print(f"{sum(p.numel() for p in network.parameters()):,} parameters", flush=True)
-    train(network, table, known, options.steps)
+    train(network, table, known, options.steps, options.seed)
     options.out.mkdir(parents=True, exist_ok=True)
     save_file(network.checkpoint(), options.out / "model.safetensors", {"format": "pt"})
+    made = {"seed": options.seed, "steps": options.steps, "conversations": len(known)}
+    made |= {name: version(name) for name in ("torch", "mlx", "numpy")}
+    (options.out / "training.json").write_text(json.dumps(made, indent=2) + "\n", "utf-8")
     text = json.dumps(written, indent=2) + "\n"
     (options.out / "config.json").write_text(text, encoding="utf-8")
 

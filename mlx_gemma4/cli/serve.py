@@ -79,22 +79,11 @@ def add(commands: "argparse._SubParsersAction[Any]") -> None:
     )
 
 
-def _make_certificate(options: argparse.Namespace) -> None:
-    from ..serve import certificate
-
-    file = Path(options.certificate or "gemma4.pem")
-    names = [*certificate.own_names(), *options.allow_host]
-    certificate.make(file, names)
-    put(f"{file} is for {', '.join(names)}, and holds {certificate.DAYS} days.")
-    put(
-        "A browser warns of it once, until its first part is installed there as trusted.\n"
-        f"gemma4 serve --host 0.0.0.0 --api-key KEY --certificate {file}"
-    )
-
-
 def _serve(options: argparse.Namespace) -> None:
     if options.make_certificate:
-        _make_certificate(options)
+        from ..serve.certificate import made
+
+        put(made(Path(options.certificate or "gemma4.pem"), options.allow_host))
         return
     from ..runtime.subprocess_worker import SubprocessWorker
     from ..serve import certificate

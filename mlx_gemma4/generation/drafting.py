@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Literal
+from dataclasses import replace
+from typing import Literal, cast
 
 import mlx.core as mx
 
@@ -14,7 +15,7 @@ from ..model.cache import Cache
 from ..model.drafter import Drafter
 from ..model.gemma4 import Gemma4
 from .lookup import LONG, Held, Lookup
-from .policy import LONGEST, Forward, Policy
+from .policy import LONGEST, Policy
 from .speculate import Place
 
 Draft = Literal["off", "auto", "lookup"] | int
@@ -68,10 +69,10 @@ class Drafting:
     def begin(self, rows: Sequence[Held]) -> None:
         """A reply starts after these rows."""
         self.rounds: list[tuple[int, int]] = []
-        self._before: tuple[float, Forward] | None = None
         self._unmade: tuple[str, list[int], list[int]] | None = None
         if self._lookup is not None:
             self._lookup.hold(rows)
+        self._began, self._under_way = self._clock(), False
 
     @property
     def stats(self) -> dict[str, float]:
@@ -94,6 +95,13 @@ class Drafting:
             name, count = self._policy.choose(offered, most) or ("", 0)
             if found and self._unmade is None:
                 self._unmade = source, found[:LONGEST], []
+            if count and place.known is None:
+                # the time of the forward that is under way is not that of the next
+                place = replace(place, known=cast(int, place.following.item()))
+                self._began, self._under_way = self._clock(), False
+                if name != "drafter":  # nothing need be guessed any more
+                    found, name = self._looked_up(place, most)
+                    count = min(count, len(found))
         if not count:
             return None
         self._chosen = name
@@ -108,9 +116,11 @@ class Drafting:
         accepted, now = len(ids) - 1, self._clock()
         self.rounds.append((drafted, accepted))
         if not isinstance(self.draft, int):
-            then, before = self._before or (now, None)
-            self._policy.observe(self._chosen, drafted, accepted, now - then, before)
-        self._before = now, "wide" if drafted else "plain"
+            # Without proposals a token is computed while the one before is handled: the first of
+            # such forwards takes as long as starting it.
+            seconds = now - self._began if drafted or self._under_way else None
+            self._policy.observe(self._chosen, drafted, accepted, seconds)
+        self._began, self._under_way = now, not drafted
         if self._lookup is not None:
             self._lookup.add(ids)
             self._compare(ids)

@@ -2,7 +2,9 @@
 
 Of 0 to `LONGEST` proposals those are made for which (1 + the expected number of accepted ones) for
 each second is the most. Where that is none, nothing is proposed for some tokens; then a few
-proposals show whether it pays by now. Knows no MLX and no ids.
+proposals show whether it pays by now. Estimates may be wrong, so there is an account too: who lost
+more time than was gained before makes no proposals until a small share of the tokens that followed
+has paid for it. Knows no MLX and no ids.
 """
 
 from __future__ import annotations
@@ -10,39 +12,42 @@ from __future__ import annotations
 import statistics
 from collections import deque
 from collections.abc import Sequence
-from typing import Literal
 
 from ..limits import PROPOSALS
 
 LONGEST = PROPOSALS
-GAIN = 1.03
+GAIN = 1.05
 """What proposals must gain over none, as measured times are not exact."""
-_PAUSES = (32, 256)  # tokens of the first pause and of the longest
+_CREDIT = 4.0  # forwards without proposals: what may be lost at first, or after as much was gained
+_SHARE = 0.02  # of the tokens after a loss, which is what it costs in the long run
+_PAUSES = (32, 256)  # tokens of the first pause and of the longest that is not for a loss
 _TRIALS = (3, 3)  # forwards that are tried at first, and proposals in each
 _LIKELY = 0.6  # after a pause as many are tried as were accepted so often, or one, twice
 _TIMED = 9  # latest times, of which the median counts
-_PLAIN = (6, 4)  # forwards without proposals that are timed at first, and later
-_PLAIN_TIMED = 5  # fewer of these: another program may have slowed the machine since
-_OUTDATED = (32, 96, 256)  # tokens after which they are timed again: by what is gained
-_MUCH, _MOST = 1.3, 2.0
+_PLAIN = 4  # forwards without proposals that are timed at first, and again later
+_OUTDATED = 64  # tokens, times what is gained, after which they are timed again
 _SURE = 5  # fewer times than these may be the doing of another program
 _OTHER = 1.5  # where all takes so many times as long, or as short, older times say nothing
 _FADES = 0.08  # the weight of the latest proposal
 
 
-Forward = Literal["plain", "wide"]
-"""A forward of the model without proposals or with some."""
-
-
 class TrackRecord:
-    """Who proposes: what was accepted by place, and the seconds of a forward by its proposals."""
+    """Who proposes: what was accepted by place, and the seconds of a forward by its proposals.
+
+    Attributes:
+        accepted: the share at each place of those before which all were.
+        balance: what was gained, less what was lost, in forwards without proposals.
+        pause: tokens for which it makes no proposals.
+        rested: tokens of the last pause; 0 where it has paid since.
+    """
 
     def __init__(self) -> None:
         self.accepted: list[float] = []
-        self.pause = 0
+        self.balance = _CREDIT
+        self.pause = 0.0
         self.trials, self.tried = _TRIALS
         self._seen: list[int] = []
-        self._wait = 0
+        self.rested = 0.0
         self._seconds: dict[int, deque[float]] = {}
         self._plain = 0.0  # those of a forward without proposals, when the last of these was timed
 
@@ -60,12 +65,17 @@ class TrackRecord:
         elif accepted == drafted >= LONGEST:  # a pause would only miss more of them
             self.pause = 0
 
-    def time(self, drafted: int, seconds: float, plain: float) -> None:
+    def time(self, drafted: int, accepted: int, seconds: float, plain: float) -> None:
         """Take how long a forward with so many proposals took, and one without."""
         if self._plain and not 1 / _OTHER < plain / self._plain < _OTHER:
             self._seconds.clear()
         self._plain = plain
         self._seconds.setdefault(drafted, deque(maxlen=_TIMED)).append(seconds)
+        # by what is usual: this one's time may have gone to another program
+        gained = accepted + 1 - self._expected(drafted, plain) / plain
+        self.balance = min(_CREDIT, self.balance + gained)
+        if self.balance < 0:
+            self.rest()
 
     def best(self, plain: float, most: int) -> tuple[float, int]:
         """The number of proposals that gives most tokens a second, and how many times as many.
@@ -76,8 +86,7 @@ class TrackRecord:
             plain: seconds of a forward without proposals.
             most: the most proposals.
         """
-        gains = {0: GAIN}
-        tokens, chance = 1.0, 1.0
+        gains, tokens, chance = {0: GAIN}, 1.0, 1.0
         for count in range(1, most + 1):
             known = self.accepted or [0.5]
             chance *= known[min(count, len(known)) - 1]
@@ -89,22 +98,12 @@ class TrackRecord:
     def rest(self) -> None:
         """Propose nothing for some tokens, each time for twice as many, and then probe."""
         shortest, longest = _PAUSES
-        self._wait = min(longest, max(shortest, 2 * self._wait))
-        self.pause = self._wait
+        self.rested = min(longest, max(shortest, 2 * self.rested))
+        self.pause = max(self.rested, -self.balance / _SHARE)
+        self.balance = max(0.0, self.balance)
         unlikely = (n for n, share in enumerate(self.accepted) if share < _LIKELY)
         self.tried = max(1, next(unlikely, len(self.accepted)))
         self.trials = 2 if self.tried == 1 else 1
-
-    def works(self, plain: float | None, most: int) -> bool:
-        """Whether it may propose: there is no pause, or it would gain much after all."""
-        if not self.pause or plain is None:
-            return not self.pause
-        # while another program slows all, old times would look better than they are
-        return self.best(min(plain, self._plain or plain), most)[0] > _MUCH
-
-    def work(self) -> None:
-        """It pays again: the next pause is a short one."""
-        self._wait = self.pause = 0
 
     def wait(self, tokens: int) -> None:
         """So many tokens of a pause are over; what is seen after it counts more than before."""
@@ -138,7 +137,7 @@ class Policy:
 
     def __init__(self, names: Sequence[str]) -> None:
         self.sources = {name: TrackRecord() for name in names}
-        self._plain: deque[float] = deque(maxlen=_PLAIN_TIMED)
+        self._plain: deque[float] = deque(maxlen=_SURE)
         self._untimed = 0  # tokens since forwards without proposals were timed
         self._to_time = 0
         self._fresh = 0  # forwards without proposals that were timed since the last with some
@@ -146,23 +145,20 @@ class Policy:
     def choose(self, offered: Sequence[str], most: int) -> tuple[str, int] | None:
         """Who proposes next, of those who have something, and how much; None for nobody."""
         most, plain = min(most, LONGEST), self._typical
-        able = [n for n, s in self.sources.items() if n in offered and s.works(plain, most)]
-        if self._to_time or most < 1 or not able:
+        able = [n for n, source in self.sources.items() if n in offered and not source.pause]
+        if self._to_time or len(self._plain) < _PLAIN or most < 1 or not able:
             return None
         if tried := [name for name in able if self.sources[name].trials]:
             return tried[0], min(self.sources[tried[0]].tried, most)
-        if plain is None:
-            self._to_time = _PLAIN[0]
-            return None
         gains = {name: self.sources[name].best(plain, most) for name in able}
         name = max(gains, key=lambda one: gains[one])
         gain, count = gains[name]
-        if count and self._untimed > _OUTDATED[(gain > _MUCH) + (gain > _MOST)]:
-            self._to_time = _PLAIN[1]
+        if count and self._untimed > _OUTDATED * gain:
+            self._to_time = _PLAIN
             return None
         for one, (_, proposals) in gains.items():
             if proposals:
-                self.sources[one].work()
+                self.sources[one].rested = 0
             # the end of the reply leaves too little room to judge, and old times may mislead
             elif most == LONGEST and self._fresh >= _SURE:
                 self.sources[one].rest()
@@ -172,38 +168,29 @@ class Policy:
         """Take how many of the first proposals would have been accepted, if they had been made."""
         self.sources[name].learn(proposals, right, made=False)
 
-    def observe(
-        self, name: str | None, drafted: int, accepted: int, seconds: float, before: Forward | None
-    ) -> None:
+    def observe(self, name: str | None, drafted: int, accepted: int, seconds: float | None) -> None:
         """Take what a forward gave: `accepted` + 1 tokens.
 
         Args:
             name: who proposed; None for nobody.
             drafted: tokens that were proposed.
             accepted: of these.
-            seconds: since the forward before was known.
-            before: what that one was; None at the start of a reply, which is not timed.
+            seconds: what it took; None where that is not known.
         """
-        given = accepted + 1
         for source in self.sources.values():
-            source.wait(given)
-        self._untimed += given
+            source.wait(accepted + 1)
+        self._untimed += accepted + 1
         if name is not None and drafted:
             self.sources[name].learn(drafted, accepted)
             self._fresh = 0
-        # Without proposals a token is computed while the one before is handled: the first forward
-        # after such ones waits for one more, and the first of them for none.
-        if before == "plain" and not drafted:
+            if seconds is not None and self._plain:
+                self.sources[name].time(drafted, accepted, seconds, self._typical)
+            return
+        self._to_time = max(0, self._to_time - 1)
+        if seconds is not None:
             self._plain.append(seconds)
             self._untimed, self._fresh = 0, self._fresh + 1
-        elif before is not None and drafted and name is not None:
-            plain = self._typical or 0.0
-            alone = seconds - plain * (before == "plain")
-            if plain or before == "wide":
-                self.sources[name].time(drafted, max(alone, 1e-9), plain)
-        if not drafted:
-            self._to_time = max(0, self._to_time - 1)
 
     @property
-    def _typical(self) -> float | None:
-        return statistics.median(self._plain) if self._plain else None
+    def _typical(self) -> float:
+        return statistics.median(self._plain) if self._plain else 0.0

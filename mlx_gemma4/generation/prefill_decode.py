@@ -128,11 +128,14 @@ def decode(
             if drafts is not None:
                 place, ids = verify(model, cache, sampler, place, drafts)
             else:
-                token = place.following
+                token, known = place.following, place.known
                 if given + 1 < limit:
                     place = after(model, cache, sampler, token)
                     mx.async_eval(place.following)
-                ids = [cast(int, token.item())]
+                # asking for a known one would wait for the forward that has just been started
+                ids = [cast(int, token.item()) if known is None else known]
+            end = next((n for n, drawn in enumerate(ids) if drawn in ends), len(ids))
+            ids = ids[: end + 1]  # what was accepted after it is of no use
             if proposer is not None and given + 1 < limit:
                 proposer.observe(ids, 0 if drafts is None else len(drafts))
             for number, drawn in enumerate(ids):

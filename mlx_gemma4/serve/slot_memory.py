@@ -1,9 +1,16 @@
 """How long conversations may be such that all slots' rows fit into the memory."""
 
+from dataclasses import replace
+
 from ..errors import Gemma4Error
 from ..footprint import device, summary
 from ..footprint.estimate import LEAST_CONTEXT, Machine, Model, largest_context
 from ..hub import catalog, installed_adapters
+from ..model.config import SLIDING
+
+PLACES = 2
+"""To which a conversation can go back however much follows: the end of the system's turn, and the
+last question's. A place holds a window of each sliding layer."""
 
 
 def context_here(name: str, slots: int, wanted: int | None) -> int | None:
@@ -31,12 +38,12 @@ def fitting_context(model: Model, machine: Machine, slots: int, wanted: int | No
     longest = model.text.max_position_embeddings
     least = min(LEAST_CONTEXT, longest)
     asked = min(wanted or least, longest)
-    most = largest_context(model, machine, conversations=slots)
+    most = _largest(model, machine, slots)
     if asked <= most:
         return most if wanted is None and most < longest else wanted
-    if (alone := largest_context(model, machine)) < least:
+    if (alone := _largest(model, machine, 1)) < least:
         return wanted
-    fewer = [n for n in range(1, slots) if asked <= largest_context(model, machine, None, n)]
+    fewer = [n for n in range(1, slots) if asked <= _largest(model, machine, n)]
     remedies = [f"--slots {max(fewer)}"] if fewer else []
     remedies += [f"--context {most}"] if most >= least else []
     remedies += [f"--slots 1 --context {alone}"] if not remedies else []
@@ -47,3 +54,12 @@ def fitting_context(model: Model, machine: Machine, slots: int, wanted: int | No
         f"{machine.budget / 1e9:.2f} GB ({machine.rule}).",
         f"Use {', or '.join(remedies)}; --force serves all the same.",
     )
+
+
+def _largest(model: Model, machine: Machine, slots: int) -> int:
+    """The longest conversation of which so many fit, with the places that each goes back to."""
+    text = model.text
+    row = 2 * text.num_key_value_heads * text.head_dim * model.float_bytes(machine)
+    place = row * text.sliding_window * text.layer_types.count(SLIDING)
+    left = replace(machine, budget=machine.budget - slots * PLACES * place)
+    return largest_context(model, left, conversations=slots)

@@ -46,6 +46,26 @@ def test_six_drafts_in_a_row_agree(
     assert_same(mx.concatenate(logits), expected)
 
 
+@pytest.mark.parametrize("layout", ["one_row", "plain"])
+@pytest.mark.parametrize("rows", ROWS)
+def test_six_drafts_in_a_row_agree_with_mlx_vlm_where_it_starts_after_a_prompt(
+    build: Callable[..., Gemma4], folder: Path, rows: int, layout: str
+) -> None:
+    """Its position and its rows are our own there (`tests/oracle/make_drafter_peer_case.py`)."""
+    model, stored = build("official", layout), np.load(CASES / "drafter_peer.npz")
+    drafter, expected = load_drafter(folder, model), from_planes(stored, f"logits_{rows}")
+    cache = model.make_cache(slack=SLACK)
+    hidden = model.hidden(model.embed(stored[f"ids_{rows}"].astype(int)), cache)[:, -1:]
+    fed, logits = stored[f"fed_{rows}"].tolist(), []
+    assert drafter.draft(model, cache, mx.array(fed[:1]), hidden, 5).tolist() == fed[1:]
+    for token in fed:
+        found, hidden = drafter(
+            model, drafter.shared_layers(model, cache), mx.array([token]), hidden, rows - 1
+        )
+        logits.append(found)
+    assert_same(mx.concatenate(logits), expected)
+
+
 @pytest.mark.parametrize("rows", ROWS)
 def test_drafts_read_what_the_last_row_saw(
     build: Callable[..., Gemma4], folder: Path, rows: int

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -130,6 +131,40 @@ def test_a_reply_that_is_left_anywhere_is_continued_and_saved_as_a_plain_one(
         *_, done = session.reply(temperature=0)
         assert isinstance(done, Done)
         kept.append((session.turns, restored.turns, restored.unread, done.stats["prompt_tokens"]))
+    assert kept[0] == kept[1]
+
+
+@pytest.mark.parametrize("room", [1, 2, 3, 4, 6, 8, 9, 10, 11])
+def test_a_context_that_is_full_anywhere_is_continued_and_saved_as_a_plain_one(
+    model: Gemma4, speaks: Any, room: int, tmp_path: Path
+) -> None:
+    """Of eight proposals at a time every third is wrong: runs end and are cut at these places."""
+    kept, text = [], "a longer question, of which not all is wanted later on " * 3
+    for draft in ("off", 8):
+        speaks(REPLIES["a text"])
+        session = Session(model, draft=draft)  # type: ignore[arg-type]
+        session.add_text(text)
+        *_, first = session.reply(1, temperature=0)
+        assert isinstance(first, Done)
+        rows = int(first.stats["prompt_tokens"]) + room
+        speaks(REPLIES["a text"])
+        session = Session(model, draft=draft, context=rows)  # type: ignore[arg-type]
+        session.add_text(text)
+        *_, done = session.reply(temperature=0)
+        assert isinstance(done, Done)
+        assert (done.reason, len(done.ids), done.stats["reply_tokens"]) == ("context", room, room)
+        assert rows - 1 <= len(session.cache) == len(session.cache.rows) <= rows
+        session.save(tmp_path / str(draft))
+        restored = Session.restore(model, tmp_path / str(draft))
+        with pytest.raises(Gemma4Error) as error:
+            session.add_text("and now?")
+            list(session.reply(temperature=0))
+        assert error.value.code == "context_full"
+        # where the context is longer, it goes on from there
+        restored.add_text("and now?")
+        speaks("well<turn|>")
+        events = list(restored.reply(temperature=0))
+        kept.append((session.turns, restored.turns, told(events), len(restored.cache)))
     assert kept[0] == kept[1]
 
 

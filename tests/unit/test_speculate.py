@@ -19,6 +19,7 @@ from mlx_gemma4.generation.speculate import Place
 from mlx_gemma4.media.audio import frames
 from mlx_gemma4.model import cache as kv
 from mlx_gemma4.model.cache import Cache
+from mlx_gemma4.model.config import Config
 from mlx_gemma4.model.gemma4 import Gemma4
 from mlx_gemma4.testing.doubles import tiny_model, tones
 from tests.unit.drafters import tiny_drafter
@@ -141,14 +142,21 @@ def test_suppressed_ids_are_neither_proposed_nor_drawn(model: Gemma4) -> None:
     assert not {usual[0], usual[3]} & set(found)
 
 
+def with_room(model: Gemma4, rows: int) -> Config:
+    """The model's config with a context of the prompt and so many rows."""
+    config = model.config
+    text = replace(config.text_config, max_position_embeddings=len(IDS) + rows)
+    return replace(config, text_config=text)
+
+
 def held_after(model: Gemma4, ids: Sequence[int]) -> np.ndarray:
     """Logits of a fixed next id after the prompt and these, fed plainly."""
     return np.array(model.forward([*IDS.tolist(), *ids, 33])[0, -1])
 
 
 @pytest.mark.parametrize("place", [1, 2, 5, 7, 8, 10, 12])
-def test_a_reply_closed_cancelled_ended_or_limited_anywhere_holds_what_was_given(
-    model: Gemma4, place: int
+def test_a_reply_that_stops_anywhere_for_any_reason_holds_what_was_given(
+    model: Gemma4, place: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With eight proposals that are all accepted, places 1 to 13 are inside the first runs."""
     plain, _, _ = drawn(model, 1, None, 30)
@@ -157,10 +165,13 @@ def test_a_reply_closed_cancelled_ended_or_limited_anywhere_holds_what_was_given
     def run(stop: Callable[[], bool] | None = None, **given: object) -> tuple[list[int], Cache]:
         hidden, cache = start(model)
         ends, limit = given.get("ends", ()), given.get("limit", 30)
+        if given.get("full"):
+            monkeypatch.setattr(model, "config", with_room(model, place - 1))
         cheat = Cheat(plain, 1.0, 8)
         steps = decode(model, hidden, cache, Sampler(1, 64, 0.95, seed=5), ends, limit, stop, cheat)  # type: ignore[arg-type]
         ids = [next(steps) for _ in range(place)] if given.get("close") else list(steps)
         steps.close()
+        monkeypatch.undo()
         return ids, cache
 
     asked = iter(range(100))
@@ -169,13 +180,23 @@ def test_a_reply_closed_cancelled_ended_or_limited_anywhere_holds_what_was_given
         "cancelled": run(lambda: next(asked) == place),
         "ended": run(ends=(plain[place - 1],)),
         "limited": run(limit=place),
+        "full": run(limit=place, full=True),
     }
     for way, (ids, cache) in ways.items():
         assert ids == plain[:place], way
         left_out = len(IDS) + place - cache.offset
-        assert left_out in (0, 1) if way in ("limited", "ended") else left_out == 0, way
+        assert left_out in (0, 1) if way in ("limited", "ended", "full") else left_out == 0, way
         after = model.forward([*plain[place - left_out : place], 33], cache=cache)[0, -1]
         assert np.abs(np.array(after) - held_after(model, plain[:place])).max() < 2e-3, way
+
+
+def test_what_is_accepted_after_the_end_of_a_reply_counts_for_nothing(model: Gemma4) -> None:
+    plain, _, _ = drawn(model, 1, None, 30)
+    hidden, cache = start(model)
+    cheat, ends = Cheat(plain, 1.0, 8), (plain[4],)
+    sampler = Sampler(1, 64, 0.95, seed=5)
+    assert list(decode(model, hidden, cache, sampler, ends, 30, None, cheat)) == plain[:5]
+    assert cheat.given == 5
 
 
 def test_rejections_across_a_move_of_the_buffers_lose_nothing(
@@ -250,15 +271,14 @@ def test_no_buffer_is_copied_for_a_rejection_while_a_mark_lies_behind_or_ahead(
 def test_the_context_may_be_filled_to_its_last_row(model: Gemma4) -> None:
     before = model.config
     room = 20
-    text = replace(before.text_config, max_position_embeddings=len(IDS) + room - 1)
     plain, _, _ = drawn(model, 1, None, room)
-    model.config = replace(before, text_config=text)
+    model.config = with_room(model, room - 1)
     try:
         ids, cache, _ = drawn(model, 1, Cheat(plain, 1.0, 8), room)
     finally:
         model.config = before
     assert ids == plain
-    assert cache.offset == text.max_position_embeddings
+    assert cache.offset == len(IDS) + room - 1
 
 
 def test_a_forward_counts_once_and_proposals_as_they_were_accepted(model: Gemma4) -> None:
