@@ -1,7 +1,8 @@
 """Use a server for a long time: `python -m tools.soak --minutes 30`; status 1 where it suffers.
 
 Four clients ask about a picture, a sound and texts, continue their conversations, and leave in the
-middle of answers. Memory must stay flat, nothing may fail, and no slot may be lost. Needs Linux's
+middle of answers or while they wait. Memory must stay flat, nothing may fail or be answered wrong,
+and no slot may be lost. Needs Linux's
 /proc for the memory of a process.
 """
 
@@ -14,6 +15,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ import numpy as np
 
 ROOT = Path(__file__).parents[1]
 DEMO = ROOT / "assets" / "demo"
+CHAT = "/v1/chat/completions"
 CLIENTS, SLOTS = 4, 2
 FLAT = 2.0  # MB a minute, in the second half
 QUESTIONS = ("what is the total?", "what is the tax", "How many items are there?")
@@ -72,7 +75,8 @@ def soak(base: str, pid: int, minutes: float) -> int:
     print(f"memory {samples[0][1]:.0f} -> {samples[-1][1]:.0f} MB, {slope:+.2f} MB a minute")
     print(f"slots or requests left: {lost}; restarts {figures['gemma4_worker_restarts_total']}")
     restarts = int(figures["gemma4_worker_restarts_total"])
-    return int(done["failed"] > 0 or lost > 0 or restarts > 0 or slope > FLAT)
+    faults = done["failed"] + done["wrong"] + lost + restarts
+    return int(faults > 0 or slope > FLAT)
 
 
 def use(base: str, number: int, until: float, done: Counter[str]) -> None:
@@ -80,40 +84,46 @@ def use(base: str, number: int, until: float, done: Counter[str]) -> None:
     choice = random.Random(number)
     with httpx2.Client(base_url=base, timeout=120) as client:
         while time.monotonic() < until:
-            messages = [{"role": "user", "content": content(choice)}]
+            asked, right = content(choice)
+            messages = [{"role": "user", "content": asked}]
             for _ in range(choice.randint(1, 4)):
                 body = {"messages": messages, "max_tokens": 24, "temperature": 0}
                 if choice.random() < 0.2:
                     done["left"] += leave(client, {**body, "stream": True, "max_tokens": 200})
                     break
-                answer = client.post("/v1/chat/completions", json=body)
+                answer = client.post(CHAT, json=body)
                 done["answered" if answer.status_code == 200 else "failed"] += 1
                 if answer.status_code != 200:
                     print(answer.status_code, answer.text, file=sys.stderr)
                     break
                 text = answer.json()["choices"][0]["message"]["content"]
+                done["wrong"] += right not in ("", text)
+                right = ""
                 messages += [{"role": "assistant", "content": text}]
                 messages += [{"role": "user", "content": choice.choice(QUESTIONS)}]
 
 
 def leave(client: httpx2.Client, body: dict[str, Any]) -> int:
-    """Begin to read an answer, and go."""
-    with client.stream("POST", "/v1/chat/completions", json=body) as answer:
-        next(answer.iter_lines(), None)
+    """Begin to read an answer, or wait for one a moment, and go."""
+    patience = 0.05 if len(body["messages"]) > 1 else 120
+    with suppress(httpx2.TimeoutException):
+        with client.stream("POST", CHAT, json=body, timeout=patience) as answer:
+            next(answer.iter_lines(), None)
     return 1
 
 
-def content(choice: random.Random) -> Any:
-    """What a conversation starts with."""
+def content(choice: random.Random) -> tuple[Any, str]:
+    """What a conversation starts with, and its answer where there is one."""
     kind = choice.choice(("picture", "sound", "text"))
     if kind == "text":
-        return choice.choice(QUESTIONS) + " word" * choice.randint(0, 300)
+        return choice.choice(QUESTIONS) + " word" * choice.randint(0, 300), ""
     if kind == "sound":
         data = base64.b64encode((DEMO / "digits.wav").read_bytes()).decode()
-        return [{"type": "input_audio", "input_audio": {"data": data, "format": "wav"}}]
+        return [{"type": "input_audio", "input_audio": {"data": data, "format": "wav"}}], "40715"
     data = base64.b64encode((DEMO / "receipt.png").read_bytes()).decode()
     url = {"url": f"data:image/png;base64,{data}"}
-    return [{"type": "text", "text": QUESTIONS[0]}, {"type": "image_url", "image_url": url}]
+    asked = [{"type": "text", "text": QUESTIONS[0]}, {"type": "image_url", "image_url": url}]
+    return asked, "19.56"
 
 
 def megabytes(pid: int) -> float:

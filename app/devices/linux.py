@@ -1,7 +1,7 @@
 """Pictures of a Linux screen: by the first of several programs that is there and works.
 
 grim and slurp are for wlroots compositors (Wayland), gnome-screenshot for GNOME, Pillow's
-ImageGrab for X11; the last has no picker, so that it always takes the whole screen.
+ImageGrab for X11, with slop to choose a part; without that it takes the whole screen.
 """
 
 import os
@@ -45,7 +45,7 @@ def capture(what: ScreenArea) -> tuple[Image.Image, ScreenArea] | None:
         "screenshot_failed",
         "No picture of the screen was taken",
         f"{'; '.join(reasons) or 'neither a screen nor a program that takes pictures is there'}.",
-        "Install grim and slurp (Wayland) or gnome-screenshot, or run it in a desktop session; "
+        "Install grim and slurp (Wayland) or slop (X11), or run it in a desktop session; "
         "pictures from files and the clipboard work.",
     )
 
@@ -60,7 +60,7 @@ def _ways(what: ScreenArea) -> Iterator[tuple[str, Way]]:
     if (os.environ.get("WAYLAND_DISPLAY") or os.environ.get("DISPLAY")) and has("gnome-screenshot"):
         yield "gnome-screenshot", lambda: _gnome(what)
     if os.environ.get("DISPLAY"):
-        yield "Pillow", _pillow
+        yield "Pillow", lambda: _pillow(what)
 
 
 def _grim(what: ScreenArea) -> tuple[Image.Image, ScreenArea] | None:
@@ -89,10 +89,18 @@ def _gnome(what: ScreenArea) -> tuple[Image.Image, ScreenArea] | None:
         return (open_image(file), what) if _is_there(file) else None
 
 
-def _pillow() -> tuple[Image.Image, ScreenArea] | None:
+def _pillow(what: ScreenArea) -> tuple[Image.Image, ScreenArea] | None:
+    box = None
+    if what != "screen" and shutil.which("slop"):
+        chosen = _run(["slop", "-f", "%x %y %w %h"])
+        if chosen.returncode:
+            return None  # Escape
+        left, top, width, height = map(int, chosen.stdout.split())
+        box, what = (left, top, left + width, top + height), "region"
     try:
         # with a name Pillow asks the X server alone, and none of the programs tried above
-        return ImageGrab.grab(xdisplay=os.environ["DISPLAY"]), "screen"
+        image = ImageGrab.grab(box, xdisplay=os.environ["DISPLAY"])
+        return image, what if box else "screen"
     except OSError as error:
         raise _Unable(str(error)) from error
 

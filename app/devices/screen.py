@@ -47,7 +47,7 @@ def capture(what: ScreenArea) -> Shot | None:
     image, shown = taken
     note = ""
     if shown != what and shown == "screen":
-        note = "The whole screen is shown: nothing here lets you choose (grim and slurp would)."
+        note = "The whole screen is shown. To choose: grim and slurp (Wayland), or slop (X11)."
     return Shot(image, WORDS[shown], note)
 
 

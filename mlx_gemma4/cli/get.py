@@ -203,7 +203,7 @@ def _offer_to_open(options: argparse.Namespace, name: str, open_program: Opener)
     if asked and not options.yes and agreed("Open it now?", True):
         open_program(name)
     else:
-        tell(f"To open it: {_opening(name)}")
+        tell(f"To open it: gemma4{f' --model {name}' * (name != catalog.default())}")
 
 
 def _offer_drafter(name: str, asked: bool) -> None:
@@ -227,10 +227,6 @@ def _offer_drafter(name: str, asked: bool) -> None:
                 measure_drafts(name)
         except Gemma4Error as error:  # the model is ready without it
             tell(f"{error.title}: {error.cause} {error.remedy}")
-
-
-def _opening(name: str) -> str:
-    return "gemma4" if name == catalog.default() else f"gemma4 --model {name}"
 
 
 def _next_step(wanted: "GetPlan", options: argparse.Namespace) -> str:

@@ -79,22 +79,11 @@ def add(commands: "argparse._SubParsersAction[Any]") -> None:
     )
 
 
-def _make_certificate(options: argparse.Namespace) -> None:
-    from ..serve import certificate
-
-    file = Path(options.certificate or "gemma4.pem")
-    names = [*certificate.own_names(), *options.allow_host]
-    certificate.make(file, names)
-    put(f"{file} is for {', '.join(names)}, and holds {certificate.DAYS} days.")
-    put(
-        "A browser warns of it once, until its first part is installed there as trusted.\n"
-        f"gemma4 serve --host 0.0.0.0 --api-key KEY --certificate {file}"
-    )
-
-
 def _serve(options: argparse.Namespace) -> None:
     if options.make_certificate:
-        _make_certificate(options)
+        from ..serve.certificate import made
+
+        put(made(Path(options.certificate or "gemma4.pem"), options.allow_host))
         return
     from ..runtime.subprocess_worker import SubprocessWorker
     from ..serve import certificate
@@ -132,8 +121,9 @@ def _serve(options: argparse.Namespace) -> None:
     if log is None:  # errors that matter are printed, or answered
         logging.getLogger("uvicorn").setLevel(logging.CRITICAL)
     model = shared.model_of(options)
-    if not (options.also or options.hosts or options.force):
-        context = context_here(model, options.slots, options.context)
+    hosts = None if options.also else hosting.chosen(options)
+    if not (options.also or options.force):
+        context = context_here(model, options.slots, options.context, hosts)
         if context != options.context:
             tell(f"{options.slots} conversations of {context:,} tokens each fit in memory.")
             options.context = context
@@ -151,7 +141,7 @@ def _serve(options: argparse.Namespace) -> None:
     if options.also is not None:
         _serve_also(options, doors, host)
         return
-    app = make_app(Engine(SubprocessWorker(log, hosting.chosen(options)), settings), doors)
+    app = make_app(Engine(SubprocessWorker(log, hosts), settings), doors)
     run(config(app, host, options.port, options.certificate, options.key), put)
 
 

@@ -29,6 +29,7 @@ class Rows:
     def __init__(self, start: int = 0, arrays: tuple[mx.array, ...] = ()) -> None:
         self.start = start
         self.arrays = arrays
+        self.marks: WeakSet[Mark] = WeakSet()
 
     def fits(self, stop: int) -> bool:
         """Whether there is room for the rows up to position `stop`."""
@@ -52,6 +53,14 @@ class Rows:
         for array, rows in zip(self.arrays, new, strict=True):
             array[:, :, at : at + rows.shape[2]] = rows
 
+    def shrink(self, window: int) -> None:
+        """Hold what marks need of these rows, which the cache has moved on from, and no more."""
+        if places := [mark.offset for mark in self.marks]:
+            start = max(self.start, min(places) - window)
+            held = self.view(start, max(places))
+            self.start, self.arrays = start, tuple(map(mx.contiguous, held))
+            mx.async_eval(self.arrays)
+
     def view(self, start: int, stop: int) -> tuple[mx.array, ...]:
         """The rows at positions `start` to `stop`."""
         return tuple(a[:, :, start - self.start : stop - self.start] for a in self.arrays)
@@ -69,8 +78,9 @@ class SlidingCache:
         """Write (1, kv heads, L, D) at `offset`; return the rows that the new ones may see."""
         new, stop = (keys, values), offset + keys.shape[2]
         if not self.rows.fits(stop):
-            start = max(self.rows.start, offset - self.window - self.slack)
-            self.rows = self.rows.moved(start, offset, new)
+            old, start = self.rows, max(self.rows.start, offset - self.window - self.slack)
+            self.rows = old.moved(start, offset, new)
+            old.shrink(self.window)
         self.rows.write(offset, new)
         return Dense(*self.rows.view(max(0, offset - self.window + 1), stop))
 
@@ -109,13 +119,13 @@ class GlobalCache:
         new: tuple[mx.array, ...] = (rows,)
         if self.bits is not None:
             new = mx.quantize(rows, group_size=self.group_size, bits=self.bits)
-        if not self.rows.fits(stop):
-            self.rows = self.rows.moved(0, offset, new)
+        if not self.rows.fits(stop):  # in place: marks of it, none of which is ahead, move along
+            self.rows.arrays = self.rows.moved(0, offset, new).arrays
         self.rows.write(offset, new)
         return self.seen(stop)
 
-    def seen(self, offset: int) -> Dense | Quantized:
-        """The first `offset` rows."""
+    def seen(self, offset: int, more: int = 0) -> Dense | Quantized:
+        """The first `offset` rows; `more` there are none."""
         held = self.rows.view(0, offset)
         if self.bits is not None:
             packed = (held[0], held[1], held[2])
@@ -160,6 +170,10 @@ class Cache:
         sliding = [layer for layer in self.layers if isinstance(layer, SlidingCache)]
         return max((c.rows.start + c.window - 1 for c in sliding if c.rows.start), default=0)
 
+    def seen(self, layer: int, more: int = 0) -> Dense | Quantized:
+        """What the last row sees in a layer, and `more` rows where a sliding one holds them."""
+        return self.layers[layer].seen(self.offset, more)
+
     def tensors(self) -> dict[str, mx.array]:
         """What must be kept to hold these rows elsewhere: for each layer what `fill` takes."""
         result = {}
@@ -201,14 +215,14 @@ class Cache:
         """Remember this place, for as long as the mark is kept."""
         mark = Mark(self.offset, tuple(layer.rows for layer in self.layers))
         self._marks.add(mark)
+        for rows in mark.buffers:
+            rows.marks.add(mark)
         return mark
 
     def adopt(self, mark: Mark) -> Mark:
         """A mark of this cache at the place of another's: the next write there goes to a copy."""
-        own = Mark(
-            mark.offset, tuple(Rows(r.start, r.view(r.start, mark.offset)) for r in mark.buffers)
-        )
-        self._marks.add(own)
+        buffers = tuple(Rows(r.start, r.view(r.start, mark.offset)) for r in mark.buffers)
+        self._marks.add(own := Mark(mark.offset, buffers))
         return own
 
     def rewind(self, mark: Mark) -> None:
@@ -218,12 +232,7 @@ class Cache:
             Gemma4Error: the mark is another cache's.
         """
         if mark not in self._marks:
-            raise Gemma4Error(
-                "rewind_impossible",
-                "The cache cannot be rewound",
-                "The mark is another cache's.",
-                "Use one of its own.",
-            )
+            raise _impossible("The mark is another cache's.", "Use one of its own.")
         for layer, rows in zip(self.layers, mark.buffers, strict=True):
             layer.rows = rows
         self._go_to(mark.offset)
@@ -235,13 +244,9 @@ class Cache:
             Gemma4Error: `offset` is before `earliest`, or after what is held.
         """
         if not self.earliest <= offset <= self.offset:
-            raise Gemma4Error(
-                "rewind_impossible",
-                "The cache cannot be rewound",
-                f"It holds {self.offset} rows and reaches back to row {self.earliest}, "
-                f"not to row {offset}.",
-                "Rewind to a mark, or feed the conversation again.",
-            )
+            reach = f"It holds {self.offset} rows and reaches back to row {self.earliest}, "
+            remedy = "Rewind to a mark, or feed the conversation again."
+            raise _impossible(f"{reach}not to row {offset}.", remedy)
         self._go_to(offset)
 
     def _go_to(self, offset: int) -> None:
@@ -250,3 +255,7 @@ class Cache:
         for layer in self.layers:
             if id(rows := layer.rows) in ahead:  # no room there: the next write goes to others
                 layer.rows = Rows(rows.start, rows.view(rows.start, offset))
+
+
+def _impossible(cause: str, remedy: str) -> Gemma4Error:
+    return Gemma4Error("rewind_impossible", "The cache cannot be rewound", cause, remedy)

@@ -75,6 +75,17 @@ def make(file: Path, names: Sequence[str]) -> None:
         written.write(content)
 
 
+def made(file: Path, more: Sequence[str]) -> str:
+    """Make one for this computer's own names and `more`; what its user needs to know of it."""
+    names = [*own_names(), *more]
+    make(file, names)
+    return (
+        f"{file} is for {', '.join(names)}, and holds {DAYS} days.\n"
+        "A browser warns of it once, until its first part is installed there as trusted.\n"
+        f"gemma4 serve --host 0.0.0.0 --api-key KEY --certificate {file}"
+    )
+
+
 def check(certificate: str | None, key: str | None) -> None:
     """Check that a server can use a certificate.
 

@@ -59,8 +59,15 @@ def _thinks(body: Mapping[str, Any]) -> bool:
     """Whether the model thinks first: by `reasoning_effort`, or as other servers are asked."""
     effort = fields.get(body, "reasoning_effort", str)
     kwargs = fields.get(body, "chat_template_kwargs", dict) or {}
-    wanted = fields.get(kwargs, "enable_thinking", bool, "chat_template_kwargs.")
-    return wanted if wanted is not None else effort not in (None, "none", "minimal")
+    thinking = fields.get(body, "thinking", dict)
+    for wanted in (
+        fields.get(kwargs, "enable_thinking", bool, "chat_template_kwargs."),
+        fields.get(body, "enable_thinking", bool),
+        thinking and thinking.get("type") == "enabled",
+    ):
+        if wanted is not None:
+            return bool(wanted)
+    return effort not in (None, "none", "minimal")
 
 
 def _likeliest(body: Mapping[str, Any]) -> int | None:
@@ -73,11 +80,12 @@ def _likeliest(body: Mapping[str, Any]) -> int | None:
 
 
 def _grammar(given: Mapping[str, Any] | None) -> Schema | None:
-    kind = (given or {}).get("type", "text")
+    kind = (given or {}).get("type") or "text"
     if given is None or kind == "text":
         return None
-    if kind == "json_object":
-        return {"type": "object"}
+    if kind == "json_object":  # other servers take a schema with it
+        inner = fields.get(given, "schema", dict, "response_format.") or {"type": "object"}
+        return fields.schema(inner, "response_format.schema")
     if kind != "json_schema":
         raise fields.wrong("response_format.type", "must be text, json_object or json_schema")
     place = "response_format.json_schema."
@@ -88,13 +96,13 @@ def _grammar(given: Mapping[str, Any] | None) -> Schema | None:
 def _choice(given: Any, tools: tuple[Schema, ...]) -> str:
     if isinstance(given, dict):
         inner = given.get("function")
-        given = (inner if isinstance(inner, dict) else given).get("name", "")
+        given = (inner if isinstance(inner, dict) else given).get("name") or ""
     return fields.choice(given, tools)
 
 
 def _tool(tool: Any, param: str) -> Schema:
     function = tool.get("function") if isinstance(tool, dict) else None
-    if not isinstance(function, dict) or tool.get("type", "function") != "function":
+    if not isinstance(function, dict) or (tool.get("type") or "function") != "function":
         raise fields.wrong(param, 'must be {"type": "function", "function": {...}}')
     given = (function.get("name"), function.get("description"), function.get("parameters"))
     return fields.tool(*given, function.get("strict"), f"{param}.function")

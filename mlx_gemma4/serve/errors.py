@@ -27,6 +27,8 @@ TYPES: Mapping[int, str] = {
     404: "not_found_error",
     429: "rate_limit_error",
 }
+OF_MESSAGES = ("context_full", "nothing_to_answer", "tool_call_unknown", "tool_result_missing")
+"""Errors that are about the conversation that was sent."""
 RETRY_AFTER = 5
 """Seconds after which a client may come back."""
 
@@ -77,6 +79,6 @@ def of(error: Exception) -> ApiError:
     if isinstance(error, Gemma4Error):
         message = f"{error.title}. {error.cause} {error.remedy}"
         code = "context_length_exceeded" if error.code == "context_full" else error.code
-        param = "messages" if error.code in ("context_full", "nothing_to_answer") else None
+        param = "messages" if error.code in OF_MESSAGES else None
         return ApiError(STATUS.get(error.code, 400), message, code, param)
     return ApiError(500, "The server has a defect; its log shows it.", "internal_error")

@@ -13,6 +13,7 @@ from ..limits import JSON_DEPTH
 from ..runtime.commands import AddText
 from .errors import ApiError
 from .request import Media, RequestPart, RequestTurn, Role, Sampling, Schema
+from .tool_schema import shown
 
 MOST_TOOLS = 512
 MOST_BYTES_OF_TOOLS = 4 << 20
@@ -58,6 +59,8 @@ def get(body: Mapping[str, Any], name: str, kind: type, place: str = "") -> Any:
         return None
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value) if abs(value) < 2**53 else value
+    if kind is int and isinstance(value, float) and value.is_integer():
+        value = int(value)
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         raise wrong(param, f"must be {NAMES[kind]}")
     return value
@@ -82,7 +85,7 @@ def number(
     """A number within bounds; None where it is left out or null."""
     value = get(body, name, kind, place)
     if value is not None and not low <= value <= high:
-        raise wrong(f"{place}{name}", f"must be from {low:g} to {high:g}")
+        raise wrong(f"{place}{name}", f"must be from {low:,} to {high:,}")
     return value
 
 
@@ -109,8 +112,9 @@ def sampling(
     likeliest: int | None = None,
 ) -> Sampling:
     """How a reply is drawn; `limits` are names of its most tokens, the first one goes first."""
-    most = [number(body, name, int, 1, 2**31) for name in limits]
+    most = [_limit(body, name) for name in limits]
     top_p = number(body, "top_p", float, 0, 1)
+    top_k = number(body, "top_k", int, -1, 2**31)  # -1 is "all" elsewhere
     seed = number(body, "seed", int, -(2**63), 2**64 - 1)
     presence, frequency = (
         number(body, f"{name}_penalty", float, -2, 2) or 0.0 for name in ("presence", "frequency")
@@ -119,13 +123,21 @@ def sampling(
         max_tokens=next((limit for limit in most if limit is not None), None),
         temperature=number(body, "temperature", float, 0, 2),
         top_p=None if top_p is None else max(top_p, 1e-6),  # 0 is the most likely token
-        top_k=number(body, "top_k", int, 0, 2**31),
+        top_k=None if top_k is None else max(top_k, 0),
         seed=None if seed is None else seed % 2**64,
         stop=stops(body, stop),
         likeliest=likeliest,
         presence=presence,
         frequency=frequency,
     )
+
+
+def _limit(body: Mapping[str, Any], name: str) -> int | None:
+    """The most tokens of a reply; -1 is "what fits" elsewhere."""
+    if get(body, name, int) == -1:
+        return None
+    limit: int | None = number(body, name, int, 1, 2**63)
+    return limit and min(limit, 2**31)
 
 
 def tools(declared: Sequence[Schema], param: str = "tools") -> tuple[Schema, ...]:
@@ -158,11 +170,14 @@ def sound(data: Any, param: str) -> Media:
 def arguments(text: Any, param: str) -> Mapping[str, Any]:
     """The arguments of a call: an object, or its JSON."""
     try:
-        value = json.loads(text or "{}") if isinstance(text, str) else text
+        given = text.strip() if isinstance(text, str) else text
+        value = json.loads(given) if given and isinstance(given, str) else given or {}
     except (ValueError, RecursionError):
-        raise wrong(param, "must be JSON") from None
+        value = None
     if not isinstance(value, dict):
-        raise wrong(param, "must be a JSON object")
+        if not isinstance(text, str):
+            raise wrong(param, "must be a JSON object")
+        value = {"malformed": text}  # a call that was cut, and comes back
     need_shallow(value, param)
     return value
 
@@ -185,7 +200,10 @@ def content(
         return (AddText(given),) if given else ()
     if not isinstance(given, list):
         raise wrong(param, f"must be a text or a list of {of}")
-    parts = (part(one, f"{param}[{n}]") for n, one in enumerate(given))
+    parts = (
+        AddText(one) if isinstance(one, str) else part(one, f"{param}[{n}]")
+        for n, one in enumerate(given)
+    )
     return tuple(one for one in parts if one is not None)
 
 
@@ -202,6 +220,8 @@ def merged(turns: Sequence[RequestTurn]) -> tuple[RequestTurn, ...]:
         if result and result[-1].role == turn.role:
             turn = RequestTurn(turn.role, (*result.pop().parts, *turn.parts))
         result.append(turn)
+    if len(result) == 1 and result[0].role == "system":  # an instruction alone is what is asked
+        result = [RequestTurn("user", result[0].parts)]
     if not result or result[-1].role != "user":
         raise ApiError(
             400, "The last message must be the user's or a tool's.", "invalid_value", "messages"
@@ -240,11 +260,13 @@ def tool(name: Any, description: Any, parameters: Any, strict: Any, param: str) 
     """The declaration of a function, as in OpenAI's chat completions. Raises ApiError."""
     if not isinstance(name, str) or not name:
         raise wrong(f"{param}.name", "must be a name")
+    if any(letter.isspace() or letter in "{}" for letter in name):  # a call of it could not be read
+        raise wrong(f"{param}.name", "must have no blanks and braces")
     if parameters is not None and not isinstance(parameters, dict):
         raise wrong(f"{param}.parameters", "must be an object")
     function: dict[str, Any] = {"name": name, "description": str(description or "")}
     if parameters is not None:
-        function["parameters"] = parameters
+        function["parameters"] = parameters if strict is True else shown(parameters)
     if strict is True:
         function["strict"] = True
     declared = {"type": "function", "function": function}

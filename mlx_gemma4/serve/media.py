@@ -11,7 +11,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from urllib.parse import unquote_to_bytes
+from urllib.parse import unquote, unquote_to_bytes
 
 from ..chat.messages import ImagePart, SoundPart
 from ..errors import Gemma4Error
@@ -141,13 +141,15 @@ def _content(medium: Media, fetches: bool) -> bytes:
                 "image_url_not_allowed",
                 medium.param,
             )
+    if source[:5].lower() == "data:":
         head, comma, source = source.partition(",")
         if not comma:
             raise ApiError(400, "The data URI has no comma.", "invalid_request", medium.param)
         if not head.lower().endswith(";base64"):
             return unquote_to_bytes(source)
-    try:
-        return base64.b64decode(source, validate=True)
+        source = unquote(source)
+    try:  # it may be cut into lines
+        return base64.b64decode("".join(source.split()), validate=True)
     except (binascii.Error, ValueError) as error:
         raise ApiError(
             400, f"The data is not base64 ({error}).", "invalid_request", medium.param

@@ -45,9 +45,9 @@ def parse(body: Mapping[str, Any]) -> ReplyRequest:
     declared = fields.get(body, "tools", list) or []
     tools = fields.tools([_tool(tool, f"tools[{n}]") for n, tool in enumerate(declared)])
     choice = fields.get(body, "tool_choice", dict) or {}
-    kind = choice.get("type", "auto")
+    kind = choice.get("type") or "auto"
     wanted = choice.get("name") or "" if kind == "tool" else CHOICES.get(str(kind), "")
-    thinking = (fields.get(body, "thinking", dict) or {}).get("type", "disabled")
+    thinking = (fields.get(body, "thinking", dict) or {}).get("type") or "disabled"
     if thinking not in ("enabled", "adaptive", "disabled"):
         raise fields.wrong("thinking.type", "must be enabled, adaptive or disabled")
     return ReplyRequest(
@@ -86,7 +86,7 @@ def _system(system: Any) -> tuple[RequestPart, ...]:
 
 
 def _tool(tool: Any, param: str) -> Schema:
-    if not isinstance(tool, dict) or tool.get("type", "custom") != "custom":
+    if not isinstance(tool, dict) or (tool.get("type") or "custom") != "custom":
         raise fields.wrong(param, "must be a tool of your own, with an input_schema")
     given = (tool.get("name"), tool.get("description"), tool.get("input_schema"))
     return fields.tool(*given, tool.get("strict"), param)
@@ -119,12 +119,7 @@ def _part(block: Any, param: str) -> RequestPart | None:
         case "image":
             return fields.image(_address(block.get("source"), f"{param}.source"), None, param)
         case "document":
-            source = fields.get(block, "source", dict, f"{param}.") or {}
-            if (fields.get(block, "citations", dict, f"{param}.") or {}).get("enabled"):
-                raise fields.unsupported(f"{param}.citations")
-            if source.get("type") == "text":
-                return AddText(fields.get(source, "data", str, f"{param}.source.") or "")
-            raise fields.wrong(f"{param}.source.type", "must be text")
+            return _document(block, param)
         case "thinking":
             thought = fields.get(block, "thinking", str, f"{param}.")
             return Thought(thought) if thought else None
@@ -136,8 +131,26 @@ def _part(block: Any, param: str) -> RequestPart | None:
         case "tool_result":
             call_id = fields.needed(block, "tool_use_id", str, f"{param}.")
             parts = _content(block.get("content"), f"{param}.content")
+            if fields.get(block, "is_error", bool, f"{param}."):
+                parts = (AddText("Error:"), *parts)
             return AddToolResult(call_id, fields.result(parts))
     raise fields.wrong(f"{param}.type", "must be text, image, tool_use, tool_result or thinking")
+
+
+def _document(block: Mapping[str, Any], param: str) -> AddText:
+    """A document that is text, after its title and what is known of it."""
+    source = fields.get(block, "source", dict, f"{param}.") or {}
+    if (fields.get(block, "citations", dict, f"{param}.") or {}).get("enabled"):
+        raise fields.unsupported(f"{param}.citations")
+    kind = {"text": "data", "content": "content"}.get(str(source.get("type")))
+    if kind is None:
+        raise fields.wrong(f"{param}.source.type", "must be text or content")
+    parts = _content(source.get(kind), f"{param}.source.{kind}")
+    if not all(isinstance(part, AddText) for part in parts):
+        raise fields.wrong(f"{param}.source.{kind}", "must be text")
+    about = [fields.get(block, name, str, f"{param}.") for name in ("title", "context")]
+    texts = [*about, *(part.text for part in parts if isinstance(part, AddText))]
+    return AddText("\n".join(text for text in texts if text))
 
 
 def _address(source: Any, param: str) -> Any:

@@ -15,13 +15,13 @@ TEXT: Schema = {"type": "string"}
 FLAG: Schema = {"type": "boolean"}
 LIST: Schema = {"type": "array"}
 OBJECT: Schema = {"type": "object"}
-COUNT: Schema = {"type": "integer", "minimum": 1}
+COUNT: Schema = {"type": "integer", "minimum": -1, "not": {"const": 0}}
 SOME: Schema = {"oneOf": [TEXT, LIST]}
 
 SAMPLING: Mapping[str, Schema] = {
     "temperature": {"type": "number", "minimum": 0, "maximum": 2},
     "top_p": {"type": "number", "minimum": 0, "maximum": 1},
-    "top_k": {"type": "integer", "minimum": 0},
+    "top_k": {"type": "integer", "minimum": -1},
     "seed": {"type": "integer"},
     "presence_penalty": {"type": "number", "minimum": -2, "maximum": 2},
     "frequency_penalty": {"type": "number", "minimum": -2, "maximum": 2},
@@ -103,6 +103,8 @@ CHAT = RequestFields(
         "response_format": OBJECT,
         "reasoning_effort": TEXT,
         "chat_template_kwargs": OBJECT,
+        "enable_thinking": FLAG,
+        "thinking": OBJECT,
         "modalities": LIST,
     },
     required=("messages",),

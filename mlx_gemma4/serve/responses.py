@@ -82,7 +82,7 @@ def _choice(given: Any, tools: tuple[Schema, ...]) -> str:
         kind = given.get("type")
         if kind != "function":
             raise fields.wrong("tool_choice.type", "must be function")
-        given = given.get("name", "")
+        given = given.get("name") or ""
     return fields.choice(given, tools)
 
 
@@ -90,7 +90,7 @@ def _grammar(text: Mapping[str, Any]) -> Schema | None:
     if text.get("verbosity") not in (None, "medium"):
         raise fields.unsupported("text.verbosity")
     given = fields.get(text, "format", dict, "text.") or {}
-    kind = given.get("type", "text")
+    kind = given.get("type") or "text"
     if kind == "text":
         return None
     if kind == "json_object":
@@ -113,7 +113,7 @@ def _tool(tool: Any, param: str) -> Schema | None:
 def _turn(item: Any, param: str) -> RequestTurn:
     if not isinstance(item, dict):
         raise fields.wrong(param, "must be an object")
-    kind = item.get("type", "message")
+    kind = item.get("type") or "message"
     if kind == "function_call":
         call = (item.get("call_id"), item.get("name"), item.get("arguments"))
         return RequestTurn("model", (fields.call(*call, param),))
@@ -148,6 +148,8 @@ def _part(part: Any, param: str) -> RequestPart:
         name = "refusal" if kind == "refusal" else "text"
         return AddText(fields.get(part, name, str, f"{param}.") or "")
     if kind == "input_image":
+        if part.get("file_id"):
+            raise fields.unsupported(f"{param}.file_id")
         return fields.image(part.get("image_url"), part.get("detail"), f"{param}.image_url")
     if kind == "input_audio":
         inner = fields.get(part, "input_audio", dict, f"{param}.") or part

@@ -196,6 +196,16 @@ def display(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 
 @pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}")
+def test_slop_chooses_a_part_of_a_real_screen(display: str, program: Program) -> None:
+    program("slop", 'echo "10 20 300 200"')
+    part, whole = screen.capture("region"), screen.capture("screen")
+    assert part is not None and whole is not None
+    assert (part.image.size, part.note) == ((300, 200), "") and whole.image.size == (800, 600)
+    program("slop", "exit 1")  # Escape
+    assert screen.capture("window") is None
+
+
+@pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}")
 def test_a_real_screen_is_taken_and_watched(display: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(linux.shutil, "which", lambda name: None)  # Pillow alone
     watch = ChangeDetector(1.0)

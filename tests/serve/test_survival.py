@@ -83,7 +83,7 @@ def test_a_worker_that_is_killed_in_an_answer_is_named_and_started_again(
 
 @pytest.mark.parametrize("kind", ["stream", "whole", "messages", "websocket"])
 def test_who_leaves_while_waiting_for_a_slot_is_noticed_at_once(kind: str) -> None:
-    worker = ScriptedWorker(["word " * 500], tokens_per_second=20)
+    worker = ScriptedWorker(["word " * 500], tokens_per_second=2)
     with served(worker, EngineOptions("m", slots=1)) as client:
         first = raw(client, whole(asked(text("first"), max_tokens=400)))
         until(lambda: client.engine.busy == 1)
@@ -111,7 +111,7 @@ def test_a_stream_begins_while_its_request_waits_and_ends_with_its_answer(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(routes, "KEEP_ALIVE", 0.05)
-    worker = ScriptedWorker(["word " * 500, "Yes."], tokens_per_second=20)
+    worker = ScriptedWorker(["word " * 500, "Yes."], tokens_per_second=2)
     with served(worker, EngineOptions("m", slots=1)) as client:
         first = raw(client, whole(asked(text("first"), max_tokens=400)))
         until(lambda: client.engine.busy == 1)

@@ -211,6 +211,27 @@ def test_going_back_too_far_names_the_rows() -> None:
     numbers.cache.rewind_to(earliest)
 
 
+def test_a_mark_holds_no_second_copy_of_the_rows_of_a_full_layer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(kv, "STEP", 256)
+    cache = Cache([GlobalCache(512, 512, None)])
+
+    def append(count: int) -> None:
+        cache.layers[0].update(cache.offset, mx.ones((1, 1, count, 512)))
+        cache.offset += count
+        mx.eval(cache.arrays)
+
+    append(2000)
+    mark = cache.mark()
+    append(1000)
+    with_mark = mx.get_active_memory()
+    cache.rewind(mark)
+    assert cache.offset == 2000 and cache.layers[0].seen(2000).keys.shape[2] == 2000
+    del mark
+    assert with_mark - mx.get_active_memory() < 100_000  # a copy would take 4 MB
+
+
 def test_a_mark_of_another_cache_is_refused() -> None:
     mark = Numbers().cache.mark()
     with pytest.raises(Gemma4Error, match="another cache"):
@@ -253,3 +274,32 @@ def test_only_8_and_4_bits_are_kept(bits: object) -> None:
 def test_rows_that_no_group_divides_are_not_quantized() -> None:
     with pytest.raises(Gemma4Error, match="120 numbers"):
         GlobalCache(96, 120, 8)
+
+
+def test_a_mark_holds_the_window_before_it_and_not_the_buffer_of_its_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(kv, "STEP", 256)
+    before = mx.get_active_memory()
+    cache = Cache([SlidingCache(64, 16)])
+
+    def append(count: int) -> None:
+        rows = mx.broadcast_to(mx.arange(cache.offset, cache.offset + count)[:, None], (count, 256))
+        layer = cache.layers[0]
+        assert isinstance(layer, SlidingCache)
+        layer.update(cache.offset, *([mx.broadcast_to(rows[None, None], (1, 4, count, 256))] * 2))
+        cache.offset += count
+        mx.eval(cache.arrays)
+
+    append(4000)  # as a long prompt does
+    marks = [cache.mark()]
+    append(20)
+    marks.append(cache.mark())
+    for _ in range(20):
+        append(30)
+    held = (mx.get_active_memory() - before) / (2 * 4 * 256 * 4)  # rows
+    assert held < 500  # with the buffer of now; it was one of 4,000
+    for mark in marks:
+        cache.rewind(mark)
+        seen = cache.layers[0].seen(mark.offset)
+        assert seen.keys[0, 3, :, 9].tolist() == [*range(mark.offset - 64, mark.offset)]

@@ -30,6 +30,7 @@ from .session_object import (
     text_only,
     token_limit,
     tools_of,
+    without_nulls,
 )
 from .sound_input import FRAME_MS
 
@@ -126,13 +127,14 @@ class RealtimeAnswering:
                 "A response is in progress.",
                 "Wait for response.done, or send response.cancel.",
             )
-        if options.get("conversation", "auto") != "auto" or options.get("input") is not None:
+        if (options.get("conversation") or "auto") != "auto" or options.get("input") is not None:
             raise refused(
                 "invalid_value",
                 "A response outside the conversation is not supported.",
                 "Leave out response.conversation and response.input.",
                 "response.conversation",
             )
+        options = without_nulls(options)
         need_supported(options, "response")
         need_same_sound(self.session, options.get("audio") or {})
         modalities = options.get("output_modalities", self.session["output_modalities"])

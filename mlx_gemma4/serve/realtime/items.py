@@ -1,7 +1,6 @@
 """Items of a Realtime conversation, and what they are for a worker. Pure."""
 
-import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -12,6 +11,7 @@ from ...events import ToolCall
 from ...media.audio import FRAME
 from ...media.images import Picture
 from ...runtime.commands import AddImage, AddSound, AddText, AddToolResult
+from ..fields import arguments as called_with
 from .refusals import refused
 from .sound_input import Resampler, pcm_of
 
@@ -20,6 +20,7 @@ ReadPicture = Callable[[str, str], AddImage]
 """Reads the URL of a picture; the second argument is the field that an error names."""
 
 ItemRole = Literal["user", "model", "system"]
+ROLES: Mapping[str, ItemRole] = {"user": "user", "system": "system", "assistant": "model"}
 ItemPart = AddText | AddImage | AddSound | AddToolResult | ToolCall
 
 
@@ -141,20 +142,27 @@ def created(item: object, item_id: str, read_picture: ReadPicture) -> RealtimeIt
     if not isinstance(item, dict):
         raise refused("invalid_value", "The event has no item.", "Send an object.", "item")
     item_id = str(item.get("id") or item_id)
+    if item.get("type") is None and "role" in item:
+        item = {**item, "type": "message"}
     shown: dict[str, Any] = {"id": item_id, "object": "realtime.item", "status": "completed"}
     match item:
-        case {"type": "message", "role": "user" | "system" | "assistant" as role}:
+        case {"type": "message", "role": "user" | "system" | "developer" | "assistant" as role}:
+            role = "system" if role == "developer" else role
             content = item.get("content")
+            if isinstance(content, str):
+                content = [{"type": "text", "text": content}]
             parts, shown_content = _content(content, role, read_picture)
             shown |= {"type": "message", "role": role, "content": shown_content}
-            whose: ItemRole = "model" if role == "assistant" else role
+            whose: ItemRole = ROLES[role]
             return RealtimeItem(item_id, whose, parts, shown)
-        case {"type": "function_call", "name": str(name), "arguments": str(arguments)}:
+        case {"type": "function_call", "name": str(name), "arguments": str() | None as arguments}:
             call_id = str(item.get("call_id") or f"call_{item_id}")
-            call = ToolCall(call_id, name, _arguments(arguments))
+            arguments = arguments or "{}"
+            call = ToolCall(call_id, name, called_with(arguments, "item.arguments"))
             shown |= {"type": "function_call", "call_id": call_id, "name": name}
             return RealtimeItem(item_id, "model", (call,), shown | {"arguments": arguments})
-        case {"type": "function_call_output", "call_id": str(call_id), "output": str(output)}:
+        case {"type": "function_call_output", "call_id": str(call_id), "output": output}:
+            output = _output(output)
             shown |= {"type": "function_call_output", "call_id": call_id, "output": output}
             return RealtimeItem(item_id, "user", (AddToolResult(call_id, output),), shown)
     raise refused(
@@ -183,10 +191,10 @@ def _content(
     for number, part in enumerate(content):
         where = f"item.content[{number}]"
         match role, part:
-            case "user" | "system", {"type": "input_text", "text": str(text)}:
+            case "user" | "system", {"type": "input_text" | "text", "text": str(text)}:
                 parts.append(AddText(text))
                 shown.append({"type": "input_text", "text": text})
-            case "assistant", {"type": "output_text" | "text", "text": str(text)}:
+            case "assistant", {"type": "output_text" | "input_text" | "text", "text": str(text)}:
                 parts.append(AddText(text))
                 shown.append({"type": "output_text", "text": text})
             case "assistant", {"type": "output_audio", "transcript": str(text)}:
@@ -221,16 +229,13 @@ def _frames(audio: object, param: str) -> Frames:
     return frames
 
 
-def _arguments(text: str) -> dict[str, Any]:
-    try:
-        arguments = json.loads(text or "{}")
-    except ValueError:
-        arguments = None
-    if not isinstance(arguments, dict):
-        raise refused(
-            "invalid_value",
-            "The arguments are no JSON object.",
-            "Send the arguments of the call as the text of a JSON object.",
-            "item.arguments",
-        )
-    return arguments
+def _output(output: object) -> str:
+    """What a tool returned, as a text: it may come in parts."""
+    parts = [{"text": ""}] if output is None else output
+    if isinstance(parts, list):
+        texts = [part.get("text") if isinstance(part, dict) else part for part in parts]
+        if all(isinstance(text, str) for text in texts):
+            return "\n".join(map(str, texts))
+    if not isinstance(output, str):
+        raise refused("invalid_value", "The output is no text.", "Send a text.", "item.output")
+    return output

@@ -10,6 +10,7 @@ from typing import Any
 
 from ...chat.tools import is_tool
 from ..request_fields import asks
+from ..tool_schema import shown
 from .refusals import refused
 
 Object = dict[str, Any]
@@ -37,6 +38,9 @@ _SEMANTIC_VAD: Object = {
 }
 EAGERNESS = {"low": 800, "medium": 500, "high": 300, "auto": 500}
 """Milliseconds of quiet after which a turn is over: `semantic_vad` is mapped to the gate."""
+
+_NULLABLE = ("turn_detection", "transcription", "noise_reduction", "idle_timeout_ms", "tracing")
+"""Fields that are switched off by null; of all others it asks for nothing."""
 
 # fields of the API before 2025-08; to ignore them would change what a client asked for
 _OLD = {
@@ -108,7 +112,7 @@ def updated(session: Object, changes: object, speaks: bool) -> Object:
         Gemma4Error: a field has a wrong value, or asks for what cannot be done; `facts["param"]`
             names it.
     """
-    given = _object(changes, "session")
+    given = without_nulls(_object(changes, "session"))
     for old, new in _OLD.items():
         if old in given:
             raise refused(
@@ -130,6 +134,15 @@ def updated(session: Object, changes: object, speaks: bool) -> Object:
     return result
 
 
+def without_nulls(given: Mapping[str, Any]) -> Object:
+    """What was sent without fields that are null: those that it means something for stay."""
+    return {
+        name: without_nulls(value) if isinstance(value, Mapping) else value
+        for name, value in given.items()
+        if value is not None or name in _NULLABLE
+    }
+
+
 def need_supported(given: Mapping[str, Any], param: str) -> None:
     """Raise Gemma4Error for a field of a session or a response that cannot be done."""
     for path, neutral in _UNDONE.items():
@@ -143,7 +156,7 @@ def need_supported(given: Mapping[str, Any], param: str) -> None:
 def need_same_sound(session: Object, wanted: object) -> None:
     """Raise Gemma4Error where a response wants another voice or format than its session has."""
     merged = copy.deepcopy(session)
-    _merge(merged, {"audio": _object(wanted, "response.audio")})
+    _merge(merged, {"audio": without_nulls(_object(wanted, "response.audio"))})
     if merged["audio"] != session["audio"]:
         raise _unsupported("response.audio", wanted, "what the session has; update that")
 
@@ -161,7 +174,10 @@ def tools_of(tools: object, param: str) -> tuple[Object, ...]:
         where = f"{param}[{number}]"
         if _object(tool, where).get("type") != "function":
             raise _unsupported(f"{where}.type", tool.get("type"), '"function"')
-        wrapped = {"type": "function", "function": {k: v for k, v in tool.items() if k != "type"}}
+        function = {k: v for k, v in tool.items() if k != "type"}
+        if "parameters" in function and function.get("strict") is not True:
+            function["parameters"] = shown(function["parameters"])
+        wrapped = {"type": "function", "function": function}
         if not is_tool(wrapped):
             raise refused(
                 "invalid_value",
