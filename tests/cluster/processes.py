@@ -9,7 +9,7 @@ import subprocess
 import sys
 from typing import Any
 
-LIMIT = 240
+LIMIT = 1800 if os.environ.get("GEMMA4_WHOLE_CLUSTER") else 240
 """Seconds after which a leader that hangs is killed, with its workers."""
 
 PROGRAM = """
