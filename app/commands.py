@@ -196,13 +196,13 @@ def refused(name: str, argument: str, situation: Situation, never_typed: Iterabl
     """
     command = BY_ID.get(name)
     if command is None or name in never_typed:
-        near = difflib.get_close_matches(name, BY_ID, 1)
+        near = difflib.get_close_matches(name.lower(), BY_ID, 1, 0.7)
         meant = f" Did you mean /{near[0]}?" if near and near[0] not in never_typed else ""
         return f"There is no command /{name}.{meant} Start with // to send a slash."
     if argument and not command.argument:
         return f"/{name} takes nothing behind it. Start with // to send a slash."
     if not available(command, situation):
-        return f"/{name} can be used {command.when} only."
+        return f"/{name} can only be used {command.when}."
     return ""
 
 

@@ -133,17 +133,12 @@ def load(
     def check(config: _Any, tensors: _Any) -> None:
         check_fits(str(folder), config, tensors, force, proposes)
 
-    if hosts is not None and proposes is not None:
-        raise Gemma4Error(
-            "drafter_unsupported",
-            "The drafter cannot be used over several computers",
-            "It reads the rows of the model's last layers, which are on another one.",
-            "Leave the drafter out; lookup needs none (draft).",
-        )
     if hosts is not None:
         from .cluster.spread import load_spread
 
-        model: Gemma4 = load_spread(folder, hosts, wanted, mask_rule, force, progress)
+        model: Gemma4 = load_spread(
+            folder, hosts, wanted, mask_rule, force, progress, drafter=proposes
+        )
     else:
         try:
             model = load_folder(folder, wanted, check=check)

@@ -82,7 +82,7 @@ def file(journal: Journal, path: Path, settings: Settings) -> Ready:
         return Ready(kind, str(path.resolve()), path.name)
     if kind == "text" and path.stat().st_size <= files.TEXT_LIMIT:
         return Ready(kind, journal.put(path.read_bytes(), ".txt"), path.name)
-    cause = "It is neither a picture, nor a sound, a video or a text."
+    cause = "It is neither a picture, nor a sound, a video or a text in UTF-8."
     if kind == "text":
         cause = f"It has {path.stat().st_size:,} bytes; a text may have {files.TEXT_LIMIT:,}."
     raise Gemma4Error(

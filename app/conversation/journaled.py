@@ -101,11 +101,11 @@ class JournaledHistory:
 
 
 def _damaged(journal: Journal) -> Problem:
-    many = f"{journal.damaged} lines" if journal.damaged > 1 else "A line"
+    lines = f"{journal.damaged} line{'s' if journal.damaged > 1 else ''}"
     return Problem(
         "conversation_damaged",
         "A part of the conversation cannot be read",
-        f"{many} of {journal.folder / EVENTS} were left out.",
+        f"{journal.folder / EVENTS} has {lines} without a meaning, which are left out.",
         "What is shown is all that can be read; the file is left as it is.",
         source="disk",
     )

@@ -53,6 +53,7 @@ class Microphone:
         self._zeros = 0  # samples at the end that are exactly zero
         self.level = -np.inf
         """Of the last frames, in dB of full scale (the root mean square)."""
+        self._closing = threading.Lock()
         self.rate, self._stream = self._start(sounddevice, information)
         self._resampler = None if self.rate == RATE else _resampler(self.rate)
 
@@ -91,8 +92,11 @@ class Microphone:
         return frames
 
     def close(self) -> None:
-        """Close the device."""
-        self._stream.close()
+        """Close the device, once: PortAudio may never return from closing what is closed."""
+        with self._closing:
+            stream, self._stream = self._stream, None
+            if stream is not None:
+                stream.close()
 
     def __enter__(self) -> Self:
         return self

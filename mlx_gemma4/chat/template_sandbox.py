@@ -92,7 +92,8 @@ def _check(name: str, arguments: Iterable[Any], subject: Any = None) -> None:
     if name == "join":
         items, between = (given[0], subject) if isinstance(subject, str) else (subject, "")
         between = between or next(iter(texts), "")
-        _need_short(len(between) * (len(items) if hasattr(items, "__len__") else _NUMBER))
+        known = items if isinstance(items, list | tuple) else [""] * _NUMBER
+        _need_short(sum(len(between) + len(i) for i in known if isinstance(i, str)))
     if name in ("format", "indent") and (_WIDE.search(str(subject)) and name == "format"):
         raise ValueError("a format is too wide")
     if name == "indent" and isinstance(subject, str):
@@ -180,16 +181,21 @@ def _compiled(source: str) -> "Template":
     def through(name: str, node: Any) -> nodes.Filter:
         return nodes.Filter(node, name, [], [], None, None, lineno=node.lineno)
 
+    def paid(value: Any) -> Any:
+        """Count what is joined, and lists that are written down: one may be in another twice."""
+        made = isinstance(value, nodes.Concat | nodes.List | nodes.Tuple | nodes.Dict)
+        return through("paid", value) if made and getattr(value, "ctx", "load") == "load" else value
+
     for joined in list(tree.find_all(nodes.Concat)):
         joined.nodes = [through("paid", node) for node in joined.nodes]
     for loop in list(tree.find_all(nodes.For)):
         loop.iter = through("counted", loop.iter)
     for parent in list(tree.find_all(nodes.Node)):
         for field, value in list(parent.iter_fields()):
-            if isinstance(value, nodes.Concat):
-                setattr(parent, field, through("paid", value))
-            elif isinstance(value, list):
-                value[:] = [through("paid", v) if isinstance(v, nodes.Concat) else v for v in value]
+            if isinstance(value, list):
+                value[:] = map(paid, value)
+            else:
+                setattr(parent, field, paid(value))
     tree.set_environment(environment)
     code = environment.compile(tree)
     return environment.template_class.from_code(environment, code, environment.make_globals(None))

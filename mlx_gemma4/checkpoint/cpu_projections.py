@@ -8,6 +8,7 @@ some rows on (`bench/peer.py`).
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -84,38 +85,31 @@ class TrainingLinear(nn.QuantizedLinear):
 
 def use_training_projections(model: nn.Module) -> None:
     """Replace what `use_fast_projections` has put in by what evaluates nothing; tensors stay."""
-
-    def replaced(module: nn.Module) -> nn.Module:
-        new: nn.Module
-        if isinstance(module, nn.QuantizedLinear):
-            new = _like(module, TrainingLinear)
-        elif isinstance(module, LargeLinear):
-            outputs, inputs = module["weight"].shape
-            new = nn.Linear(inputs, outputs, "bias" in module)
-        else:
-            return module
-        new.update(dict(module))
-        return new
-
-    model.update_modules(tree_map(replaced, model.leaf_modules(), is_leaf=nn.Module.is_module))
-
-
-def _like(module: nn.QuantizedLinear, kind: type[nn.QuantizedLinear]) -> nn.QuantizedLinear:
-    outputs, words = module["weight"].shape
-    sizes = (words * 32 // module.bits, outputs, "bias" in module)
-    return kind(*sizes, module.group_size, module.bits, module.mode)
+    _replace(model, TrainingLinear, nn.Linear, lambda module: isinstance(module, LargeLinear))
 
 
 def use_fast_projections(model: nn.Module) -> None:
     """Replace a model's projections where one of the classes above is faster; tensors stay."""
+    _replace(model, ManyRowsLinear, LargeLinear, lambda module: module["weight"].size > SMALL)
+
+
+def _replace(
+    model: nn.Module,
+    quantized: type[nn.QuantizedLinear],
+    plain: type[nn.Linear],
+    chosen: Callable[[nn.Linear], bool],
+) -> None:
+    """Make every quantized projection, and the chosen ones of the others, one of these classes."""
 
     def replaced(module: nn.Module) -> nn.Module:
         new: nn.Module
         if isinstance(module, nn.QuantizedLinear):
-            new = _like(module, ManyRowsLinear)
-        elif isinstance(module, nn.Linear) and module["weight"].size > SMALL:
+            outputs, words = module["weight"].shape
+            sizes = (words * 32 // module.bits, outputs, "bias" in module)
+            new = quantized(*sizes, module.group_size, module.bits, module.mode)
+        elif isinstance(module, nn.Linear) and chosen(module):
             outputs, inputs = module["weight"].shape
-            new = LargeLinear(inputs, outputs, "bias" in module)
+            new = plain(inputs, outputs, "bias" in module)
         else:
             return module
         new.update(dict(module))

@@ -24,6 +24,7 @@ from ..errors import Gemma4Error
 from ..model import metal, one_row
 from ..model.config import Config, load_config
 from ..model.drafter import Drafter
+from ..model.drafter_config import DrafterConfig
 from ..model.gemma4 import Gemma4
 from ..model.text import Layout
 from .cpu_projections import by_column, second_stream, use_fast_projections
@@ -174,13 +175,7 @@ def save_folder(model: Gemma4, folder: Path | str) -> None:
     if model.layout == "one_row":
         weights = permute(weights, config.text_config, back=True)
     mx.save_safetensors(str(folder / "model.safetensors"), weights, metadata={"format": "mlx"})
-    text = config.text_config
-    sizes = {
-        "global_head_dim": text.global_head_dim,
-        "num_global_key_value_heads": text.num_global_key_value_heads,
-    }
-    # mlx-vlm reads these two names only, transformers >= 5.23 either form.
-    written = {**config.raw, "text_config": {**config.raw["text_config"], **sizes}}
+    written = with_sizes(config)
     written |= {key: None for key in _MEDIA if getattr(config, key) is None}
     written |= {"quantization": config.quantization} if config.quantization else {}
     generation = {
@@ -193,6 +188,16 @@ def save_folder(model: Gemma4, folder: Path | str) -> None:
     }
     for name, content in (("config.json", written), ("generation_config.json", generation)):
         (folder / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def with_sizes(config: Config | DrafterConfig) -> dict[str, Any]:
+    """A config as it was read, and the only names of two sizes that mlx-vlm reads."""
+    text = config.text_config
+    sizes = {
+        "global_head_dim": text.global_head_dim,
+        "num_global_key_value_heads": text.num_global_key_value_heads,
+    }
+    return {**config.raw, "text_config": {**config.raw["text_config"], **sizes}}
 
 
 def _convert(weights: dict[str, mx.array], dtype: mx.Dtype | None, on_cpu: bool) -> None:

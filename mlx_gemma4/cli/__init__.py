@@ -194,7 +194,7 @@ def _ask(options: argparse.Namespace) -> None:
     from ..runtime.loading import load_noted
 
     hosts = hosting.chosen(options)
-    show = hosting.sending() if hosts else hosting.silent
+    show = hosting.sending() if hosts else lambda host, done, total: None
     model, notes = load_noted(
         name, options.force, hosts, show, drafter=options.drafter, draft=options.draft
     )

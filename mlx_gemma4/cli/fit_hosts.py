@@ -3,13 +3,14 @@
 import argparse
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..checkpoint.recipes import RECIPES
 from ..cluster import facts, fit
 from ..cluster.cut import Cut, at, least_of_leader
 from ..cluster.fit import Computer
-from ..cluster.hosts import MOST, Hosts, unusable
+from ..cluster.hosts import MOST, Hosts, read_cut, unusable
 from ..footprint import estimate, summary
 from . import hosting
 from .streams import put
@@ -32,8 +33,6 @@ def report(
     Args:
         gigabytes: reads a Mac's memory.
     """
-    if options.drafter is not None:
-        raise unusable("A drafter cannot be used over several computers.", "Leave it out.")
     computers = _computers(options, gigabytes)
     for one in computers:
         beside = f"; {one.taken}" if one.taken else ""
@@ -42,6 +41,8 @@ def report(
     kv = "as computed" if options.kv_bits is None else f"in {options.kv_bits} bits"
     for name in models:
         outline = summary.of(name)
+        if options.drafter is not None:
+            outline = replace(outline, drafter=summary.of_drafter(options.drafter))
         put(f"\n{name}, known from {outline.source}; rows of the full layers {kv}\n")
         longest = outline.config.text_config.max_position_embeddings
         wanted = [n for n in contexts if n <= longest] or [longest]
@@ -104,7 +105,7 @@ def _cut(
     """The cut that is asked for, or the best; where nothing fits, an even one."""
     ranks, count = len(computers), len(model.text.layer_types)
     if options.cut:
-        return at(hosting.cut(options.cut), outline.config, ranks)
+        return at(read_cut(options.cut), outline.config, ranks)
     best = fit.best_of(model, computers, least_of_leader(outline.config), options.kv_bits)
     even = tuple(count * rank // ranks for rank in range(1, ranks))
     return best or at(even, outline.config, ranks)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..cluster import ring_output
-from ..cluster.hosts import LOST, Hosts, Sending
+from ..cluster.hosts import LOST, Hosts, Sending, read_cut
 from ..errors import Gemma4Error
 from .options import Option, command, not_understood
 from .streams import ProgressLine
@@ -82,28 +82,11 @@ def chosen(options: argparse.Namespace) -> "Hosts | None":
         return None
     return Hosts.read(
         options.hosts,
-        cut=cut(options.cut),
+        cut=read_cut(options.cut),
         keep=options.keep_layers,
         folder=options.remote_folder,
         command=options.remote_command,
     )
-
-
-def cut(text: str | None) -> tuple[int, ...]:
-    """Read layers that are separated by commas.
-
-    Raises:
-        Gemma4Error: they are not numbers.
-    """
-    try:
-        return tuple(int(part) for part in text.split(",")) if text else ()
-    except ValueError:
-        cause = f"--cut {text!r} has what is no number."
-        raise not_understood(cause, "Write it as --cut 24.") from None
-
-
-def silent(host: str, done: int, total: int) -> None:
-    """Show nothing."""
 
 
 def sending() -> Callable[[str, int, int], None]:

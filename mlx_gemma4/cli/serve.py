@@ -121,8 +121,9 @@ def _serve(options: argparse.Namespace) -> None:
     if log is None:  # errors that matter are printed, or answered
         logging.getLogger("uvicorn").setLevel(logging.CRITICAL)
     model = shared.model_of(options)
-    if not (options.also or options.hosts or options.force):
-        context = context_here(model, options.slots, options.context)
+    hosts = None if options.also else hosting.chosen(options)
+    if not (options.also or options.force):
+        context = context_here(model, options.slots, options.context, hosts)
         if context != options.context:
             tell(f"{options.slots} conversations of {context:,} tokens each fit in memory.")
             options.context = context
@@ -140,7 +141,7 @@ def _serve(options: argparse.Namespace) -> None:
     if options.also is not None:
         _serve_also(options, doors, host)
         return
-    app = make_app(Engine(SubprocessWorker(log, hosting.chosen(options)), settings), doors)
+    app = make_app(Engine(SubprocessWorker(log, hosts), settings), doors)
     run(config(app, host, options.port, options.certificate, options.key), put)
 
 

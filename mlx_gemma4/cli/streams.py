@@ -6,6 +6,8 @@ What a command was asked for goes to stdout, everything else to stderr.
 import os
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from ..errors import Gemma4Error
 
@@ -42,13 +44,9 @@ def put(text: str = "", end: str = "\n") -> None:
         BrokenPipeError: its reader has gone.
     """
     if not _lost:
-        try:
+        with _noticed():
             print(text, end=end, flush=True)
             return
-        except BrokenPipeError:
-            raise
-        except OSError as error:
-            _give_up(error)
     tell(text, end)
 
 
@@ -94,12 +92,8 @@ def finish() -> None:
         BrokenPipeError: the reader of stdout has gone.
         Gemma4Error: stdout took not all; the rest went to stderr.
     """
-    try:
+    with _noticed():
         sys.stdout.flush()
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        _give_up(error)
     if _lost:
         raise Gemma4Error(
             "output_failed",
@@ -114,9 +108,16 @@ def drop_output() -> None:
     _silence(1)
 
 
-def _give_up(error: OSError) -> None:
-    _lost.append(error)
-    _silence(1)
+@contextmanager
+def _noticed() -> Iterator[None]:
+    """Note that stdout takes no more, and use it no more."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        _lost.append(error)
+        _silence(1)
 
 
 def _silence(descriptor: int) -> None:

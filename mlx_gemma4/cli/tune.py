@@ -83,7 +83,7 @@ def _tune(options: argparse.Namespace) -> None:
     from ..runtime.loading import load_noted
     from ..tune import state
     from ..tune.job import Lines, TuningJob, refuse_old
-    from ..tune.summary import slow_blas
+    from ..tune.summary import repeated, slow_blas
 
     folder = Path(options.o or f"adapter-{Path(options.data or 'journal').resolve().stem}")
     if options.resume:
@@ -98,7 +98,7 @@ def _tune(options: argparse.Namespace) -> None:
     lines = Lines(data, replay, _lines(options.eval, name))
     place, known = device.this(), summary.of(name).model  # before the weights take their part
     model, notes = load_noted(name, options.force)
-    for note in notes:
+    for note in (*notes, *repeated(lines.named())):
         tell(note)
     settings = _settings(options, model.config.text_config.hidden_size)
     job = TuningJob(model, str(name), lines, settings, options.image_tokens, options.longest)
@@ -218,7 +218,7 @@ def _check_numbers(options: argparse.Namespace) -> None:
     for name in ("rank", "scale", "rate", "steps", "epochs", "batch", "batch_tokens", "longest"):
         value = getattr(options, name)
         if value is not None and not 0 < value < 1e9:
-            raise out_of_range(name, value, "a number above 0")
+            raise out_of_range(name, value, "a number above 0, and below 1e9")
     if not 0 < options.replay_share < 1:
         raise out_of_range("replay_share", options.replay_share, "more than 0 and less than 1")
     if options.steps is not None and options.epochs is not None:

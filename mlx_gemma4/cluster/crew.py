@@ -48,17 +48,8 @@ class WorkerProcess:
         arguments = ["--keep-layers"] if hosts.keep else []
         if hosts.folder is not None:
             arguments += ["--folder", hosts.folder]
-        try:
-            self._process = subprocess.Popen(
-                ssh.command(host, hosts.command, arguments),
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=self._printed,
-                env=ssh.environment(host),
-                start_new_session=True,  # Ctrl-C is for the leader, which then ends it
-            )
-        except OSError as error:
-            raise ssh.failure(host, None, str(error)) from error
+        command = ssh.command(host, hosts.command, arguments)
+        self._process = ssh.start(host, command, self._printed)
         assert self._process.stdin is not None and self._process.stdout is not None
         self.line = ControlLine(self._process.stdout, self._process.stdin)
         self._late = threading.Timer(STARTING, self._end_overdue)

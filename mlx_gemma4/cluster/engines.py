@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 
 from ..errors import Gemma4Error
 from . import ssh
-from .hosts import LOCAL, check_name
+from .hosts import LOCAL, check_names
 
 _TUNNEL = 15.0
 
@@ -33,14 +33,8 @@ class EngineProcess:
         self.host, self.url, self._remote = host, "", remote
         self._printed = tempfile.TemporaryFile()
         self._tunnel: subprocess.Popen[bytes] | None = None
-        self._process = subprocess.Popen(
-            ssh.server(host, remote, [*arguments, "--host", "127.0.0.1", "--port", "0"]),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._printed,
-            env=ssh.environment(host),
-            start_new_session=True,
-        )
+        words = [*arguments, "--host", "127.0.0.1", "--port", "0"]
+        self._process = ssh.start(host, ssh.server(host, remote, words), self._printed)
 
     @property
     def pid(self) -> int:
@@ -124,8 +118,7 @@ def start_engines(
         Gemma4Error: one cannot be started; then none runs.
     """
     names = [name.strip() for name in names]
-    for name in names:
-        check_name(name)
+    check_names(names)
     processes: list[EngineProcess] = []
     try:
         for name in names:

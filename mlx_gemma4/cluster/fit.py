@@ -58,9 +58,13 @@ def part(model: Model, layers: range, leads: bool) -> Model:
     """The part of a model with these layers, to estimate what it takes."""
     kinds = model.text.layer_types[layers.start : layers.stop]
     text = replace(model.text, layer_types=kinds, num_hidden_layers=len(kinds))
+    tensors = part_tensors(model.tensors, layers, leads)
     if not leads:  # no head
-        text = replace(text, vocab_size=0)
-    return Model(text, part_tensors(model.tensors, layers, leads))
+        return Model(replace(text, vocab_size=0), tensors)
+    if model.drafter is not None:  # rows of the last layer of each kind are here too
+        kinds += tuple(kind for kind, last in model.text.last_layers.items() if last not in layers)
+        text = replace(text, layer_types=kinds)
+    return Model(text, tensors, model.drafter, model.proposals)
 
 
 def parts(model: Model, cut: Cut) -> list[Model]:

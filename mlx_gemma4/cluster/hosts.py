@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -53,13 +53,9 @@ class Hosts:
     patience: float = 5.0
 
     def __post_init__(self) -> None:
-        for name in self.names:
-            check_name(name)
-        others = [name for name in self.names if name != LOCAL]
+        check_names(self.names)
         if len(self.names) > MOST:
             raise unusable(f"They are {len(self.names)}.", f"Name at most {MOST}.")
-        if len(set(others)) < len(others):
-            raise unusable(f"{others[0]} is named twice.", "Name each computer once.")
 
     @classmethod
     def read(cls, text: str, **others: Any) -> Hosts:
@@ -133,12 +129,21 @@ class Facts:
         return cls(**{**value, "machine": Machine(**value["machine"])})
 
 
-def check_name(name: str) -> None:
-    """Refuse what is no name of a computer, as ssh takes it.
+def check_names(names: Sequence[str]) -> None:
+    """Refuse what are no names of computers, as ssh takes them.
 
     Raises:
-        Gemma4Error: it is none, or one that leads nowhere here.
+        Gemma4Error: one is none, or leads nowhere here, or a computer is named twice.
     """
+    for name in names:
+        _check_name(name)
+    others = [_machine(name) for name in names if name != LOCAL]
+    for number, name in enumerate(others):
+        if name in others[:number]:
+            raise unusable(f"{name} is named twice.", "Name each computer once.")
+
+
+def _check_name(name: str) -> None:
     if _USABLE.fullmatch(name):
         return
     if name.count(":") > 1 and not name.startswith("ssh:"):
@@ -152,6 +157,28 @@ def check_name(name: str) -> None:
         f"{name!r} is no name of a computer." if name else "One of the names is empty.",
         "Name them as ssh knows them: mac2.local, or mac2.local,mac3.local.",
     )
+
+
+def _machine(name: str) -> str:
+    """A name without its user, as another user's is the same computer."""
+    return re.sub(r"^(ssh://)?([^@]*@)?", "", name).lower().rstrip(".")
+
+
+def read_cut(text: str | None) -> tuple[int, ...]:
+    """Read layers that are separated by commas.
+
+    Raises:
+        Gemma4Error: they are not numbers.
+    """
+    try:
+        return tuple(int(part) for part in text.split(",")) if text else ()
+    except ValueError:
+        raise Gemma4Error(
+            "usage",
+            "The cut is not understood",
+            f"{text!r} has what is no number.",
+            "Write it as --cut 24.",
+        ) from None
 
 
 def unusable(cause: str, remedy: str) -> Gemma4Error:

@@ -13,13 +13,15 @@ from dataclasses import dataclass
 import mlx.core as mx
 import numpy as np
 
+from ..checkpoint.permute import permute
 from ..model import metal
-from ..model.cache import Cache, GlobalCache, Mark, SlidingCache
+from ..model.attention import Dense, Quantized
+from ..model.cache import Cache, GlobalCache, Mark, Rows, SlidingCache
 from ..model.config import Config
 from ..model.gemma4 import SCORE_LIMIT, SLACK, Gemma4
 from ..model.inputs import Inputs
-from ..model.text import Layout
-from .crew import Crew
+from ..model.text import Attention, Layout, attention_of
+from .crew import Crew, WorkerProcess
 from .worker import type_name
 
 
@@ -39,11 +41,19 @@ class MirroredCache(Cache):
         crew: Crew,
         kv_bits: int | None,
         slack: int,
+        borrowed: Mapping[int, SlidingCache | GlobalCache],
     ) -> None:
         super().__init__(layers)
         self._crew, self.number = crew, crew.number()
+        self._borrowed, self._until = borrowed, dict.fromkeys(borrowed, 0)
         crew.tell("cache", self.number, kv_bits, slack)
         weakref.finalize(self, crew.later, "drop", self.number)
+
+    @property
+    def arrays(self) -> list[mx.array]:
+        """As `Cache.arrays`, of what is on this computer."""
+        borrowed = self._borrowed.values()
+        return super().arrays + [array for layer in borrowed for array in layer.rows.arrays]
 
     def mark(self) -> Mark:
         """As `Cache.mark`."""
@@ -57,27 +67,81 @@ class MirroredCache(Cache):
     def rewind(self, mark: Mark) -> None:
         """As `Cache.rewind`."""
         super().rewind(mark)
+        self._until = dict.fromkeys(self._until, 0)  # what was fed then may be another
         assert isinstance(mark, MirroredMark)
         self._crew.tell("rewind", self.number, mark.number)
 
     def rewind_to(self, offset: int) -> None:
         """As `Cache.rewind_to`."""
         super().rewind_to(offset)
+        self._until = {layer: min(until, offset) for layer, until in self._until.items()}
         self._crew.tell("rewind_to", self.number, offset)
 
     def tensors(self) -> dict[str, mx.array]:
         """As `Cache.tensors`, of all layers: those of the workers are fetched."""
         result = super().tensors()
         for worker in self._crew.workers:
-            self._crew.tell_one(worker, "fetch", self.number)
-            _, described = self._crew.reply(worker, "tensors")
-            for name, shape, dtype in described:
-                result[name] = self._crew.ring.receive(shape, getattr(mx, dtype), worker.rank)
+            self._crew.tell_one(worker, "fetch", self.number, None, 0)
+            result |= self._fetched(worker)
         return result
+
+    def seen(self, layer: int, more: int = 0) -> Dense | Quantized:
+        """As `Cache.seen`, also of the layers whose rows are borrowed: those that lack are fetched.
+
+        Args:
+            layer: this computer's, or a borrowed one.
+            more: as in `Cache.seen`.
+        """
+        if layer not in self._borrowed:
+            return super().seen(layer, more)
+        firsts = {number: self._first(number, more) for number in self._borrowed}
+        asked = []
+        for number, first in firsts.items():  # one way there and back for all of them
+            rows, until = self._borrowed[number].rows, self._until[number]
+            if not rows.start <= first <= until:
+                self._borrowed[number].rows, until = Rows(first), first
+            if until < self.offset:
+                asked.append((number, until, self._worker_of(number)))
+                self._crew.tell_one(asked[-1][2], "fetch", self.number, number, until)
+        for number, until, worker in asked:
+            self._keep(number, until, firsts[number], tuple(self._fetched(worker).values()))
+        held = self._borrowed[layer]
+        if isinstance(held, GlobalCache):
+            return held.seen(self.offset)
+        return Dense(*held.rows.view(firsts[layer], self.offset))
+
+    def _keep(self, number: int, until: int, first: int, new: tuple[mx.array, ...]) -> None:
+        held = self._borrowed[number]
+        if not held.rows.fits(self.offset):
+            slack = held.slack if isinstance(held, SlidingCache) else 0
+            start = max(held.rows.start, first - slack)
+            held.rows = held.rows.moved(start, until, new)
+        held.rows.write(until, new)
+        self._until[number] = self.offset
+
+    def _first(self, number: int, more: int) -> int:
+        """The first row that the last one sees: sliding layers hold the same ones everywhere."""
+        held = self._borrowed[number]
+        if isinstance(held, GlobalCache):
+            return 0
+        start = next(one.rows.start for one in self.layers if isinstance(one, SlidingCache))
+        return max(start, self.offset - held.window - more)
+
+    def _worker_of(self, number: int) -> WorkerProcess:
+        return next(worker for worker in self._crew.workers if number in worker.layers)
+
+    def _fetched(self, worker: WorkerProcess) -> dict[str, mx.array]:
+        """What a worker sends after "fetch"."""
+        _, described = self._crew.reply(worker, "tensors")
+        return {
+            name: self._crew.ring.receive(shape, getattr(mx, dtype), worker.rank)
+            for name, shape, dtype in described
+        }
 
     def fill(self, offset: int, tensors: Mapping[str, mx.array]) -> None:
         """As `Cache.fill`, of all layers: those of the workers are sent."""
         super().fill(offset, tensors)
+        self._until = dict.fromkeys(self._until, 0)
         crew = self._crew
         for worker in crew.workers:
             first, stop = worker.layers.start, worker.layers.stop
@@ -108,11 +172,34 @@ class LeadingModel(Gemma4):
     def __init__(self, config: Config, layout: Layout, crew: Crew) -> None:
         super().__init__(config, layout)
         self.crew = crew
+        object.__setattr__(self, "_others", {})  # else they would be layers of this computer
+        self._others: dict[int, Attention]
+
+    def borrow(self, config: Config, norms: Mapping[str, mx.array], dtype: mx.Dtype | None) -> None:
+        """Have the rows of the last layers here where a drafter reads them (`Cache.seen`).
+
+        Args:
+            config: of the whole model.
+            norms: the weights of `k_norm` by their names in the folder.
+            dtype: see `load_folder`.
+        """
+        text, own = config.text_config, len(self.language_model.model.layers)
+        norms = permute(norms, text) if self.layout == "one_row" else norms
+        for number in text.last_layers.values():
+            if number >= own:
+                attention = attention_of(text, text.layer_types[number], self.layout)
+                for name in ("q_proj", "k_proj", "v_proj", "o_proj", "q_norm"):
+                    attention.pop(name, None)
+                weight = norms[f"language_model.model.layers.{number}.self_attn.k_norm.weight"]
+                attention.k_norm.weight = weight if dtype is None else weight.astype(dtype)
+                mx.eval(attention.parameters())
+                self._others[number] = attention
 
     def make_cache(self, kv_bits: int | None = None, slack: int = SLACK) -> Cache:
         """As `Gemma4.make_cache`."""
         layers = super().make_cache(kv_bits, slack).layers
-        cache = MirroredCache(layers, self.crew, kv_bits, slack)
+        borrowed = {n: one.make_cache(kv_bits, slack) for n, one in self._others.items()}
+        cache = MirroredCache(layers, self.crew, kv_bits, slack, borrowed)
         metal.wire_while_alive(cache)
         return cache
 
@@ -131,9 +218,14 @@ class LeadingModel(Gemma4):
         self.crew.ring.send(states, self.crew.ring.right)
         return states
 
-    def logits(self, hidden: mx.array) -> mx.array:
-        """Logits of the last rows of the step before, as many as `hidden` has."""
+    def final(self, hidden: mx.array) -> mx.array:
+        """Fetch the last rows of the step before, as many as `hidden` has, after the final norm."""
         ring = self.crew.ring
         self.crew.tell("logits", hidden.shape[1])
         rows = ring.receive(hidden.shape, hidden.dtype, ring.left)
-        return super().logits(self.language_model.model.norm(rows))
+        final: mx.array = self.language_model.model.norm(rows)
+        return final
+
+    def attention(self, layer: int) -> Attention:
+        """As `Gemma4.attention`, of this computer's layers and of those whose rows are borrowed."""
+        return self._others[layer] if layer in self._others else super().attention(layer)

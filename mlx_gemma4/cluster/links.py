@@ -25,7 +25,7 @@ Place = tuple[str, str, int]
 
 REACHING = 8.0
 """Seconds in which the right neighbour must be connected to."""
-WAITING = 10.0
+WAITING = 20.0
 """Seconds in which the left neighbour must come, and the right one prove what it is."""
 _LOOK = 0.25  # seconds between two looks whether the wait is of use
 _MOST = 64  # who is heard at a time: the others wait in the system's queue

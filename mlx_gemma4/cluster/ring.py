@@ -218,11 +218,13 @@ def free_port(address: str) -> int:
 def _init(rank: int, ports: Sequence[int]) -> mx.distributed.Group:
     """MLX's ring over ports of this computer.
 
-    While MLX waits for somebody to connect, no thread of this process can run: a process does it.
+    While MLX waits for somebody to connect, no thread of this process can run: a process does it,
+    which also ends where this one was interrupted and does not know of it.
     """
     code = (
-        "import socket, sys, time\n"
-        "while True:\n"
+        "import os, socket, sys, time\n"
+        "parent, tries = os.getppid(), 3000\n"
+        "while os.getppid() == parent and (tries := tries - 1):\n"
         "    try: socket.create_connection((sys.argv[1], int(sys.argv[2]))); break\n"
         "    except OSError: time.sleep(0.01)"
     )
@@ -231,7 +233,8 @@ def _init(rank: int, ports: Sequence[int]) -> mx.distributed.Group:
         json.dump([[f"{_HERE}:{port}"] for port in ports], hosts)
         hosts.flush()
         os.environ |= {"MLX_HOSTFILE": hosts.name, "MLX_RANK": str(rank)}
-        caller = subprocess.Popen(arguments, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        nothing = subprocess.DEVNULL
+        caller = subprocess.Popen(arguments, stdin=nothing, stdout=nothing, stderr=nothing)
         try:
             return mx.distributed.init(strict=True, backend="ring")
         finally:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from ..checkpoint.files import weight_files
 from ..checkpoint.load import fill, read_folder
 from ..errors import Gemma4Error
 from ..footprint import device, held
-from ..footprint.summary import Outline, of_folder
+from ..footprint.summary import Outline, of_drafter, of_folder
 from ..model import one_row
 from ..model.config import Config
 from . import facts
@@ -42,6 +42,7 @@ def load_spread(
     force: bool = False,
     progress: Progress = lambda host, done, total: None,
     trace: bool = False,
+    drafter: Path | None = None,
 ) -> LeadingModel:
     """Load a model folder over this computer and others.
 
@@ -53,6 +54,7 @@ def load_spread(
         force: load it even if a part does not fit into its memory.
         progress: called while layers are sent.
         trace: have each worker report when each of its steps was (`Crew.arrived`).
+        drafter: the folder of what will propose for it; what that takes is counted.
 
     Raises:
         Gemma4Error: a host cannot be used, a part does not fit, or the folder cannot be used.
@@ -60,6 +62,8 @@ def load_spread(
     config, weights = read_folder(folder)
     crew = _crew_of(hosts)
     outline = of_folder(folder)
+    if drafter is not None:
+        outline = replace(outline, drafter=of_drafter(drafter))
     cut = _cut(outline, config, crew, force)
     least = [least_need(part, device.this()) for part in parts(outline.model, cut)]
     held.hold(folder.name, least[0])
@@ -80,6 +84,7 @@ def load_spread(
     own = cut.layers(0)
     model = LeadingModel(part_config(config, own, True), layout, crew)
     mine = part_tensors(weights, own, True)
+    model.borrow(config, {n: t for n, t in weights.items() if ".k_norm." in n}, dtype)
     weights.clear()
     fill(model, mine, str(folder), dtype)
     for worker in crew.workers:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import subprocess
 import sys
 from collections.abc import Sequence
+from typing import IO
 
 from ..errors import Gemma4Error
 from .hosts import LOCAL
@@ -77,10 +79,32 @@ def tunnel(host: str, port: int, remote_port: int) -> list[str]:
     return [*_ssh(), "-o", "ExitOnForwardFailure=yes", "-N", "-L", way, host]
 
 
-def environment(host: str) -> dict[str, str]:
-    """The environment of that command: a worker here must not take our own ssh for its leader."""
+def start(host: str, command: Sequence[str], printed: IO[bytes]) -> subprocess.Popen[bytes]:
+    """Start the command of a worker or a server, between pipes.
+
+    Args:
+        host: where that will be.
+        command: of `command` or `server`.
+        printed: takes what is printed on stderr.
+
+    Raises:
+        Gemma4Error: there is no such program here.
+    """
+    # a worker here must not take our own ssh for its leader
     dropped = "SSH_CONNECTION" if host == LOCAL else ""
-    return {name: value for name, value in os.environ.items() if name != dropped}
+    try:
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=printed,
+            env={name: value for name, value in os.environ.items() if name != dropped},
+            start_new_session=True,  # Ctrl-C is for this process, which then ends it
+        )
+    except OSError as error:
+        cause = f"{command[0]} cannot be started here: {error.strerror or error}."
+        remedy = f"Install OpenSSH, or name another: {SSH}=/path/to/ssh."
+        raise _error(host, "ssh_missing", cause, remedy) from error
 
 
 def failure(host: str, status: int | None, printed: str, remote: str | None = None) -> Gemma4Error:

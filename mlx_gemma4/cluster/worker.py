@@ -147,8 +147,8 @@ class ClusterWorker:
                 self._caches[number].rewind(self._marks[mark])
             case ["rewind_to", number, offset]:
                 self._caches[number].rewind_to(offset)
-            case ["fetch", number]:
-                self._send_cache(number)
+            case ["fetch", number, layer, start]:
+                self._send_cache(number, layer, start)
             case ["fill", number, offset, names, _]:
                 tensors = dict(zip(names, map(self._need_ring.take, expected), strict=True))
                 self._caches[number].fill(offset, tensors)
@@ -204,14 +204,19 @@ class ClusterWorker:
             mx.eval(last)
             self._need_ring.send(last, 0)
 
-    def _send_cache(self, number: int) -> None:
-        tensors = self._caches[number].tensors()
-        first = self._need.layers[0]
+    def _send_cache(self, number: int, layer: int | None, start: int) -> None:
+        """Send the leader all that a cache holds, or a layer's rows from a position on."""
+        cache, first = self._caches[number], self._need.layers[0]
+        if layer is None:
+            tensors = cache.tensors()
+        else:
+            rows = cache.layers[layer - first].rows.view(start, cache.offset)
+            tensors = {f"{layer - first}.{part}": row for part, row in enumerate(rows)}
         described = []
         for name, tensor in tensors.items():
-            layer, part = name.split(".")
+            place, part = name.split(".")
             shape, dtype = list(tensor.shape), type_name(tensor.dtype)
-            described.append([f"{int(layer) + first}.{part}", shape, dtype])
+            described.append([f"{int(place) + first}.{part}", shape, dtype])
         self._line.send("tensors", described)
         for tensor in tensors.values():
             whole = mx.contiguous(tensor)

@@ -6,12 +6,10 @@ appended. A file gets its name when it is complete and on the disk, so a run tha
 with the first that is missing, and ends with the same bytes. The folder gets its name last.
 """
 
-import fcntl
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -71,7 +69,8 @@ def convert(
         shutil.rmtree(work)  # the former call was cut when all was done
         return folder
     made.mkdir(parents=True, exist_ok=True)
-    with _held(work):
+    with (work / "lock").open("w") as lock:
+        disk.claim(lock, work)
         if not _is_begun(work, begun):
             disk.write(work / BEGUN, begun.encode())
         missing = [file for file in plan.files if not (made / file.name).exists()]
@@ -145,22 +144,6 @@ def verify(folder: Path) -> dict[str, Any]:
             "folder_damaged", "The folder is damaged", f"{'; '.join(wrong)}.", "Convert it again."
         )
     return written
-
-
-@contextmanager
-def _held(folder: Path) -> Iterator[None]:
-    """Keep other conversions out; the lock goes with the process."""
-    with (folder / "lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise Gemma4Error(
-                "download_running",
-                "The model is on its way already",
-                f"Another program writes {folder}.",
-                "Wait for it, or end it: what came so far is kept.",
-            ) from error
-        yield
 
 
 def _is_begun(work: Path, begun: str) -> bool:

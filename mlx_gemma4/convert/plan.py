@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from ..checkpoint.load import DERIVED, sanitize
+from ..checkpoint.load import DERIVED, sanitize, with_sizes
 from ..checkpoint.recipes import Recipe, Storage, settings, storage_of
 from ..checkpoint.safetensors import Tensor
 from ..checkpoint.shapes import Shapes, drafter_shapes, shapes
@@ -143,20 +143,14 @@ def _check(expected: Shapes, tensors: dict[str, Tensor]) -> None:
 def _config_json(
     config: Config | DrafterConfig, recipe: Recipe, files: tuple[File, ...]
 ) -> dict[str, Any]:
-    """Write `quantization` into the source's config, and the names of sizes that mlx-vlm reads."""
-    text = config.text_config
-    sizes = {
-        "global_head_dim": text.global_head_dim,
-        "num_global_key_value_heads": text.num_global_key_value_heads,
-    }
-    result = {**config.raw, "text_config": {**config.raw["text_config"], **sizes}}
+    """Write `quantization` into the source's config."""
     chosen = {
         part.name.removesuffix(".weight"): part.storage
         for file in files
         for part in file.parts
         if part.storage is not None
     }
-    return result | ({"quantization": settings(recipe, chosen)} if chosen else {})
+    return with_sizes(config) | ({"quantization": settings(recipe, chosen)} if chosen else {})
 
 
 def impossible(cause: str, remedy: str) -> Gemma4Error:

@@ -12,11 +12,10 @@ from typing import Any
 
 from ..checkpoint.recipes import named
 from ..convert.convert import convert
-from ..errors import Gemma4Error
 from ..hub.sources import Folder
 from ..model.config import load_config
 from . import footprint, scores
-from .models import OurModel, ours
+from .models import OurModel, ours, quantized_already
 from .parts import Part, Plot, Point, Table, Words
 from .question import Choice, Fact, Item, Row, Subject
 from .questions import NAMES
@@ -40,12 +39,7 @@ class Memory:
         self._work = choice.work / "recipes" / model.revision
         config = load_config(model.folder)
         if config.quantization is not None and choice.recipes and len(choice.models) < 2:
-            raise Gemma4Error(
-                "already_quantized",
-                "The model is quantized already",
-                f"{model.name} is stored as {model.recipe}, and recipes are for unquantized ones.",
-                "Leave --recipes out, or use the unquantized model.",
-            )
+            raise quantized_already(model)
         recipes = [""]
         if config.quantization is None:
             chosen = choice.recipes or (SMALL_RECIPES if choice.tiny else ())

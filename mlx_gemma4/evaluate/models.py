@@ -12,6 +12,7 @@ from .. import Hosts, load
 from ..chat.tokenizer import Tokenizer
 from ..checkpoint.quantize import quantize
 from ..checkpoint.recipes import named
+from ..errors import Gemma4Error
 from ..events import Heard, Token
 from ..generation.drafting import Draft
 from ..hub import catalog
@@ -125,6 +126,16 @@ def ours(subject: Subject) -> OurModel:
     """Take a subject for a model of ours, for what rivals are never asked."""
     assert isinstance(subject, OurModel), f"{subject.name} is a rival"
     return subject
+
+
+def quantized_already(model: OurModel) -> Gemma4Error:
+    """The error of recipes for a model that has one."""
+    return Gemma4Error(
+        "already_quantized",
+        "The model is quantized already",
+        f"{model.name} is stored as {model.recipe}, and recipes are for unquantized ones.",
+        "Leave --recipes out, or name the unquantized model first.",
+    )
 
 
 def _recipe(folder: Path) -> str:

@@ -18,12 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from ..checkpoint.recipes import RECIPES, named
-from ..errors import Gemma4Error
 from ..footprint import summary
 from ..model.config import load_config
 from . import quant_items, scores
 from .logits import answered, distance
-from .models import OurModel, ours
+from .models import OurModel, ours, quantized_already
 from .parts import Part, Plot, Point, Table, Words
 from .question import Choice, Item, Row, Subject
 from .questions import NAMES
@@ -110,12 +109,7 @@ def _recipes(choice: Choice, model: OurModel) -> list[str]:
         usual = [name for name in RECIPES if alone and name != "bf16"]
         return [name for name in choice.recipes or usual if named(name)]
     if choice.recipes:
-        raise Gemma4Error(
-            "already_quantized",
-            "The model is quantized already",
-            f"{model.name} is stored as {model.recipe}, and recipes are for unquantized ones.",
-            "Leave --recipes out, or name the unquantized model first.",
-        )
+        raise quantized_already(model)
     return []
 
 

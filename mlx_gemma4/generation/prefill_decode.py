@@ -90,7 +90,7 @@ def finish(
 
 def logits_after(model: Gemma4, token: mx.array, cache: Cache) -> mx.array:
     """Feed one drawn id (1,) that need not be evaluated yet; logits (1, vocab)."""
-    return model.logits(feed(model, cache, token))[:, 0]
+    return model.language_model.logits(feed(model, cache, token))[:, 0]
 
 
 def decode(
@@ -117,7 +117,8 @@ def decode(
         proposer: proposes the ids that may follow the next one.
     """
     start, given = cache.offset, 0
-    place = Place(sampler(model.logits(hidden)[:, 0]), hidden)
+    final = model.final(hidden)
+    place = Place(sampler(model.language_model.logits(final)[:, 0]), final)
     mx.async_eval(place.following)
     try:
         while given < limit:

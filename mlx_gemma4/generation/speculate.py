@@ -54,7 +54,7 @@ class Proposer(Protocol):
 def after(model: Gemma4, cache: Cache, sampler: Sampler, token: mx.array) -> Place:
     """Feed one id (1,), which need not be computed yet, and draw the next, lazily."""
     hidden = feed(model, cache, token)
-    return Place(sampler(model.logits(hidden)[:, 0]), hidden)
+    return Place(sampler(model.language_model.logits(hidden)[:, 0]), hidden)
 
 
 def verify(
@@ -80,7 +80,7 @@ def verify(
         )
     fed = mx.concatenate([place.following, drafts.astype(place.following.dtype)])
     hidden = feed(model, cache, fed)
-    draws = sampler.ahead(model.logits(hidden)[0])
+    draws = sampler.ahead(model.language_model.logits(hidden)[0])
     found = cast(list[int], mx.concatenate([fed, draws.ids.astype(fed.dtype)]).tolist())
     ids, drawn = found[: count + 1], found[count + 1 :]
     accepted = 0
@@ -94,6 +94,6 @@ def verify(
 
 
 def feed(model: Gemma4, cache: Cache, ids: mx.array) -> mx.array:
-    """Feed drawn ids (n,), which need not be computed yet; the hidden states (1, n, hidden)."""
+    """Feed drawn ids (n,), which need not be computed yet; (1, n, hidden) of `Gemma4.final`."""
     embeddings = model.language_model.model.embed(ids)
-    return model.hidden(Inputs(embeddings, np.zeros(len(ids), np.int32)), cache)
+    return model.final(model.hidden(Inputs(embeddings, np.zeros(len(ids), np.int32)), cache))

@@ -3,11 +3,13 @@ and explained when it has run out.
 """
 
 import errno
+import fcntl
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO, Any
 
 import platformdirs
 
@@ -62,6 +64,23 @@ def write(path: Path, content: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     making.replace(path)
+
+
+def claim(file: IO[Any], path: Path) -> None:
+    """Hold an open file while a path is written; the lock goes with the process.
+
+    Raises:
+        Gemma4Error: another program holds it.
+    """
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise Gemma4Error(
+            "download_running",
+            "The download is running already",
+            f"Another program writes {path}.",
+            "Wait for it, or end it: what came so far is kept.",
+        ) from error
 
 
 @contextmanager

@@ -90,7 +90,7 @@ def choose(
         model: its folder.
         draft: "auto" where nobody chose otherwise.
         drafter: the folder that somebody chose; None for the catalogue's.
-        alone: whether this computer has all of the model; else no drafter can read its rows.
+        alone: whether this computer has all of the model, as when it was measured what pays.
 
     Raises:
         Gemma4Error: a number of tokens is wanted, and there is no drafter; or there is no such one.

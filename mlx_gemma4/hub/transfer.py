@@ -6,7 +6,6 @@ hurts where a model is one file of 24 GB, and it compares nothing but sizes
 (https://github.com/huggingface/huggingface_hub/issues/4196).
 """
 
-import fcntl
 import hashlib
 import os
 import threading
@@ -20,6 +19,7 @@ from huggingface_hub import constants, errors, get_session, get_token, hf_raise_
 from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]  # lazily there
 
 from ..errors import Gemma4Error
+from . import disk
 
 WAITS = (1.0, 2.0, 4.0, 8.0, 16.0)
 """Seconds before the next try, after as many failures in a row that brought no byte."""
@@ -57,7 +57,7 @@ def receive(
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with _partial(path).open("ab+") as file:
-        _claim(file, path)
+        disk.claim(file, _partial(path))
         content = _Content(file, size, oid)
         resumed = content.size > 0
         _complete(url, content, size, count, stop)
@@ -152,19 +152,6 @@ def _stream(
 
 def _partial(path: Path) -> Path:
     return path.with_name(f"{path.name}.part")
-
-
-def _claim(file: BinaryIO, path: Path) -> None:
-    """Hold the partial file while this download runs; the lock goes with the process."""
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise Gemma4Error(
-            "download_running",
-            "The download is running already",
-            f"Another program writes {_partial(path)}.",
-            "Wait for it, or end it.",
-        ) from error
 
 
 @contextmanager

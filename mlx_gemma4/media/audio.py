@@ -15,7 +15,7 @@ from . import sound_files
 from .samples import FRAME as FRAME
 from .samples import RATE as RATE
 from .samples import Samples as Samples
-from .samples import bounded, mono, need_finite, need_rate
+from .samples import bounded, mono, need_rate
 from .sound_files import seconds_of as seconds_of
 from .sources import Source
 
@@ -78,7 +78,6 @@ def to_mono16k(samples: ArrayLike, rate: float) -> Samples:
         )
     need_rate(rate)
     single = mono(array)
-    need_finite(single)
     if rate != RATE and single.size:
         import soxr
 

@@ -45,10 +45,14 @@ _SIGNATURES: tuple[tuple[bytes, Kind, str], ...] = (
     (rb"riff\x2e\x91\xcf\x11", "sound", "W64"),
     (rb"#!AMR", "sound", "AMR"),
     (rb"\xff[\xf0\xf1\xf8\xf9]", "sound", "AAC"),
-    (rb"ID3[\x02-\x04]|\xff[\xe2-\xe7\xf2-\xf7\xfa-\xff]", "sound", "MP3"),
+    # not \xff\xfe, with which text in UTF-16 begins
+    (rb"ID3[\x02-\x04]|\xff[\xe2-\xe7\xf2-\xf7\xfa-\xfd\xff]", "sound", "MP3"),
     (rb"RIFF....AVI ", "video", "AVI"),
     (rb"\0\0\x01[\xba\xb3]", "video", "MPEG"),
+    # packets of video begin with \xe0 to \xef, those of sound with \xbd to \xdf
+    (rb"\x47.{187}\x47(?!.*\0\0\x01[\xe0-\xef]).*\0\0\x01[\xbd-\xdf]", "sound", "MPEG-TS"),
     (rb"\x47.{187}\x47", "video", "MPEG-TS"),
+    (rb"FLV\x01\x04", "sound", "FLV"),
     (rb"FLV\x01", "video", "FLV"),
 )
 _COMPILED = tuple((re.compile(p, re.DOTALL), kind, name) for p, kind, name in _SIGNATURES)

@@ -21,21 +21,38 @@ class Mixer:
 
     Args:
         channel: to keep alone; None takes the mean of all.
+
+    Attributes:
+        peak: the largest of the samples that were clipped; 0 where none was.
     """
 
     def __init__(self, channel: int | None = None) -> None:
+        self.peak = 0.0
         self._channel = channel
         self._mixed = 0.0
         self._energies: NDArray[np.float64] = np.zeros(1)
 
     def add(self, block: Samples) -> Samples:
-        """Mix a block (n, channels) -> (n,)."""
+        """Mix a block (n, channels) -> (n,). Raises Gemma4Error where it is not finite."""
+        need_finite(block)
+        block = self._without_clicks(block)
         if self._channel is not None or block.shape[1] == 1:
             return block[:, self._channel or 0]
         mono: Samples = block.mean(axis=1, dtype=np.float32)
         self._mixed += float(np.square(mono, dtype=np.float64).sum())
         self._energies = self._energies + np.square(block, dtype=np.float64).sum(axis=0)
         return mono
+
+    def _without_clicks(self, block: Samples) -> Samples:
+        """Clip a few samples far beyond all others, which a resampler would spread."""
+        size = np.abs(block)
+        peak = float(size.max(initial=0.0))
+        if peak <= 1:
+            return block
+        level = max(1.0, 4 * float(np.quantile(size, 1 - _LOUD)))
+        if peak > level:
+            self.peak = max(self.peak, peak)
+        return np.clip(block, -level, level)
 
     @property
     def cancelled(self) -> int | None:
@@ -51,26 +68,24 @@ class Mixer:
 
 def mono(array: NDArray[np.generic]) -> Samples:
     """Mix an array (n,), (n, channels) or (channels, n) down; the shorter side is the channels."""
-    samples = scaled(array)
-    if samples.ndim == 1:
-        return samples
+    samples = np.atleast_2d(scaled(array))
     if samples.shape[0] <= samples.shape[1]:
         samples = samples.T
     if not samples.size:
         return samples.reshape(-1)
     mixer = Mixer()
     mixed = mixer.add(samples)
-    return mixed if mixer.cancelled is None else samples[:, mixer.cancelled]
+    return mixed if mixer.cancelled is None else Mixer(mixer.cancelled).add(samples)
 
 
-def bounded(samples: Samples) -> tuple[Samples, str]:
+def bounded(samples: Samples, peak: float = 0.0) -> tuple[Samples, str]:
     """Bring samples into [-1, 1], with a note where that can be heard.
 
     A few that go beyond are clipped: scaled to a click, all else would become too quiet to be
-    understood. Where many do, all are scaled first.
+    understood. Where many do, all are scaled first. `peak` is that of samples clipped before.
     """
     size = np.abs(samples)
-    peak = float(size.max(initial=0.0))
+    peak = max(peak, float(size.max(initial=0.0)))
     if peak <= 1:
         return samples, ""
     if float((size > 1).mean()) <= _LOUD:

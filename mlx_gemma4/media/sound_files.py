@@ -13,7 +13,7 @@ import numpy as np
 from .. import limits
 from ..errors import Gemma4Error
 from . import other_formats
-from .samples import RATE, Mixer, Samples, bounded, need_finite, need_rate
+from .samples import RATE, Mixer, Samples, bounded, need_rate
 from .sound_pieces import SoundPiece, Window, pieces
 from .sources import Source, Unreadable, name_of, opened, unreadable
 
@@ -44,7 +44,7 @@ def read(source: Source) -> tuple[Samples, tuple[str, ...]]:
         raise fail(
             f"It holds no sound. {' '.join(sounds[0].notes)}".rstrip(), "Record or export it again."
         )
-    samples, note = bounded(samples)
+    samples, note = bounded(samples, max(sound.peak for sound in sounds))
     notes = [note for sound in sounds for note in sound.notes] + ([note] if note else [])
     return samples, tuple(dict.fromkeys(notes))
 
@@ -69,6 +69,7 @@ class _Sound:
     Attributes:
         seconds: as its header says; None where it does not say it.
         notes: what was found while it was read.
+        peak: the largest of the samples that were clipped; 0 where none was.
     """
 
     def __init__(self, file: BinaryIO, piece: SoundPiece, name: str, fail: Unreadable) -> None:
@@ -76,6 +77,7 @@ class _Sound:
         self._name = name or "The sound"
         self.notes: list[str] = [piece.note] if piece.note else []
         self.seconds: float | None = None
+        self.peak = 0.0
         self._native, self._broken, self._exact = True, False, True
         with self._open() as opened_file:
             if opened_file is None:
@@ -100,6 +102,7 @@ class _Sound:
                 f"Its channels cancel each other out: only channel {kept + 1} is used."
             )
             samples = self._mono(Mixer(kept))
+        self.peak = mixer.peak
         return samples
 
     def _beyond_the_damage(self) -> Samples | None:
@@ -122,7 +125,6 @@ class _Sound:
             try:
                 need_rate(rate)
                 mono = mixer.add(block)
-                need_finite(mono)
             except Gemma4Error as error:  # with the name of the file
                 raise self._fail(error.cause, error.remedy) from error
             count += len(mono)

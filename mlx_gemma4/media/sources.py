@@ -40,10 +40,9 @@ def opened(source: Source, fail: Unreadable) -> Iterator[BinaryIO]:
     if isinstance(source, str | Path):
         path = found(Path(source))
         try:
-            if path is None:
-                raise fail(f"There is no file {source}.", "Check the path.")
-            if path.is_dir():
-                raise fail(f"There is no file {source}: it is a folder.", "Check the path.")
+            if path is None or path.is_dir():
+                what = ": it is a folder" if path is not None else ""
+                raise fail(f"There is no file {source}{what}.", "Check the path.")
             if not path.is_file():  # reading a pipe or a device may never end
                 raise fail(f"{source} is no ordinary file.", "Copy its content into a file.")
             file: BinaryIO = path.open("rb")
@@ -57,7 +56,7 @@ def opened(source: Source, fail: Unreadable) -> Iterator[BinaryIO]:
         file = source
     else:
         raise fail(
-            f"It is a {type(source).__name__}.",
+            f"Its type is {type(source).__name__}.",
             "Use a path, the bytes of a file, or a file that is open for reading bytes.",
         )
     try:
@@ -65,7 +64,8 @@ def opened(source: Source, fail: Unreadable) -> Iterator[BinaryIO]:
         beginning = file.read(1)
         file.seek(0)
     except (OSError, ValueError) as error:
-        raise fail(f"{error}.", "Check that it can be read.") from error
+        cause = f"It cannot be read from its beginning ({error})."
+        raise fail(cause, "Pass its bytes, or open it again.") from error
     if not isinstance(beginning, bytes):
         raise fail("It is open for text.", 'Open it for reading bytes, with open(path, "rb").')
     if not beginning:

@@ -124,8 +124,8 @@ class GlobalCache:
         self.rows.write(offset, new)
         return self.seen(stop)
 
-    def seen(self, offset: int) -> Dense | Quantized:
-        """The first `offset` rows."""
+    def seen(self, offset: int, more: int = 0) -> Dense | Quantized:
+        """The first `offset` rows; `more` there are none."""
         held = self.rows.view(0, offset)
         if self.bits is not None:
             packed = (held[0], held[1], held[2])
@@ -169,6 +169,10 @@ class Cache:
         """The smallest offset that `rewind_to` can go to."""
         sliding = [layer for layer in self.layers if isinstance(layer, SlidingCache)]
         return max((c.rows.start + c.window - 1 for c in sliding if c.rows.start), default=0)
+
+    def seen(self, layer: int, more: int = 0) -> Dense | Quantized:
+        """What the last row sees in a layer, and `more` rows where a sliding one holds them."""
+        return self.layers[layer].seen(self.offset, more)
 
     def tensors(self) -> dict[str, mx.array]:
         """What must be kept to hold these rows elsewhere: for each layer what `fill` takes."""

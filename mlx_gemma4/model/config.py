@@ -55,6 +55,11 @@ class TextConfig:
         factor = self.rope_parameters[FULL].partial_rotary_factor
         return 2 * int(factor * self.global_head_dim // 2)
 
+    @property
+    def last_layers(self) -> dict[str, int]:
+        """The last layer of each kind: a drafter reads the rows of these."""
+        return {kind: layer for layer, kind in enumerate(self.layer_types)}
+
 
 @dataclass(frozen=True)
 class VisionConfig:

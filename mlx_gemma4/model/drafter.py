@@ -15,7 +15,7 @@ from mlx.utils import tree_flatten
 
 from . import cpu_backend
 from .attention import Dense, Quantized, attend_piece
-from .cache import Cache, SlidingCache
+from .cache import Cache
 from .config import FULL, TextConfig
 from .drafter_config import DrafterConfig
 from .gemma4 import Gemma4
@@ -103,24 +103,12 @@ class Drafter(nn.Module):
         return mx.concatenate(drafts)
 
     def shared_layers(self, target: Gemma4, cache: Cache, more: int = 0) -> dict[str, SharedLayer]:
-        """The model's last layer of either kind, with what its last row sees.
-
-        Args:
-            target: the model.
-            cache: its cache.
-            more: rows that a sliding layer shows besides its window (transformers: 1).
-        """
-        kinds, result = target.config.text_config.layer_types, {}
-        for kind in set(self.config.text_config.layer_types):
-            last = len(kinds) - 1 - kinds[::-1].index(kind)
-            held, layer = cache.layers[last], target.language_model.model.layers[last]
-            rows = (
-                held.seen(cache.offset, more)
-                if isinstance(held, SlidingCache)
-                else held.seen(cache.offset)
-            )
-            result[kind] = SharedLayer(layer.self_attn, rows)
-        return result
+        """The model's last layer of either kind with `Cache.seen` (`more` is 1 in transformers)."""
+        last = target.config.text_config.last_layers
+        return {
+            kind: SharedLayer(target.attention(last[kind]), cache.seen(last[kind], more))
+            for kind in set(self.config.text_config.layer_types)
+        }
 
     def __call__(
         self,

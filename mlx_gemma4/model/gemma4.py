@@ -29,7 +29,7 @@ from .inputs import (
     places,
     unusable,
 )
-from .text import LanguageModel, Layout
+from .text import Attention, LanguageModel, Layout
 
 __all__ = ["Gemma4", "Inputs", "Patches"]
 
@@ -225,7 +225,16 @@ class Gemma4(nn.Module):
 
     def logits(self, hidden: mx.array) -> mx.array:
         """(1, T, hidden) -> (1, T, vocab), softcapped."""
-        return self.language_model.logits(hidden)
+        return self.language_model.logits(self.final(hidden))
+
+    def final(self, hidden: mx.array) -> mx.array:
+        """What `hidden` has returned, on this computer: others may have it yet."""
+        return hidden
+
+    def attention(self, layer: int) -> Attention:
+        """The attention of a layer, which another computer may have: then without projections."""
+        attention: Attention = self.language_model.model.layers[layer].self_attn
+        return attention
 
     def attach(self, drafter: object) -> None:
         """Take a drafter; it is no part of the model, whose tensors stay the same."""

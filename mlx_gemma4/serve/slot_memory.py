@@ -1,10 +1,16 @@
 """How long conversations may be such that all slots' rows fit into the memory."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from ..cluster import facts, fit, survey
+from ..cluster.cut import at
+from ..cluster.fit import Computer
+from ..cluster.hosts import Hosts
 from ..errors import Gemma4Error
 from ..footprint import device, summary
 from ..footprint.estimate import LEAST_CONTEXT, Machine, Model, largest_context
+from ..footprint.summary import Outline
 from ..hub import catalog, installed_adapters
 from ..model.config import SLIDING
 
@@ -13,13 +19,46 @@ PLACES = 2
 last question's. A place holds a window of each sliding layer."""
 
 
-def context_here(name: str, slots: int, wanted: int | None) -> int | None:
-    """`fitting_context` for a model that is on this computer; another is left to loading it."""
+def context_here(
+    name: str, slots: int, wanted: int | None, hosts: Hosts | None = None
+) -> int | None:
+    """`fitting_context` for a model that is on this computer; another is left to loading it.
+
+    Args:
+        name: of the model.
+        slots: see `fitting_context`; so is `wanted`.
+        hosts: other computers that will hold a part of its layers, and are asked.
+
+    Raises:
+        Gemma4Error: so many do not fit, or a host cannot be used.
+    """
     try:
         known = summary.of_folder(catalog.resolve(installed_adapters.split(name)[0]))
     except Gemma4Error:
         return wanted
-    return fitting_context(known.model, device.this(), slots, wanted)
+    if hosts is None:
+        return fitting_context(known.model, device.this(), slots, wanted)
+    own, taken = facts.machine()
+    here = fit.Computer("this computer", own, facts.speed(), taken)
+    computers = fit.computers_of(here, hosts.names, survey.gather(hosts))
+    return fitting_over(known, hosts.cut, computers, slots, wanted)
+
+
+def fitting_over(
+    known: Outline, stops: tuple[int, ...], computers: Sequence[Computer], slots: int,
+    wanted: int | None,
+) -> int | None:  # fmt: skip
+    """As `fitting_context`, of a model that is cut at `stops`, or as is best."""
+    config, model = known.config, known.model
+    cut = at(stops, config, len(computers)) if stops else fit.best(known, computers)
+    budgets = " + ".join(f"{one.machine.budget / 1e9:.2f}" for one in computers)
+
+    def largest(conversations: int) -> int:
+        parts = zip(fit.parts(model, cut), computers, strict=True)
+        return min(_largest(part, one.machine, conversations) for part, one in parts)
+
+    longest = model.text.max_position_embeddings
+    return _fitting(largest, longest, slots, wanted, f"the computers have {budgets} GB")
 
 
 def fitting_context(model: Model, machine: Machine, slots: int, wanted: int | None) -> int | None:
@@ -35,23 +74,32 @@ def fitting_context(model: Model, machine: Machine, slots: int, wanted: int | No
     Raises:
         Gemma4Error: so many do not fit; the remedy names how many, or how long ones do.
     """
-    longest = model.text.max_position_embeddings
+
+    def largest(conversations: int) -> int:
+        return _largest(model, machine, conversations)
+
+    place = f"{machine.name} has {machine.budget / 1e9:.2f} GB ({machine.rule})"
+    return _fitting(largest, model.text.max_position_embeddings, slots, wanted, place)
+
+
+def _fitting(
+    largest: Callable[[int], int], longest: int, slots: int, wanted: int | None, place: str
+) -> int | None:
     least = min(LEAST_CONTEXT, longest)
     asked = min(wanted or least, longest)
-    most = _largest(model, machine, slots)
+    most = largest(slots)
     if asked <= most:
         return most if wanted is None and most < longest else wanted
-    if (alone := _largest(model, machine, 1)) < least:
+    if (alone := largest(1)) < least:
         return wanted
-    fewer = [n for n in range(1, slots) if asked <= _largest(model, machine, n)]
+    fewer = [n for n in range(1, slots) if asked <= largest(n)]
     remedies = [f"--slots {max(fewer)}"] if fewer else []
     remedies += [f"--context {most}"] if most >= least else []
     remedies += [f"--slots 1 --context {alone}"] if not remedies else []
     raise Gemma4Error(
         "memory_too_small",
         "So many conversations do not fit into the memory",
-        f"{slots} of {asked:,} tokens each do not fit beside the weights; {machine.name} has "
-        f"{machine.budget / 1e9:.2f} GB ({machine.rule}).",
+        f"{slots} of {asked:,} tokens each do not fit beside the weights; {place}.",
         f"Use {', or '.join(remedies)}; --force serves all the same.",
     )
 

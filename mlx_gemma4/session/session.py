@@ -78,7 +78,7 @@ class Session(SessionCaches):
         model: Gemma4,
         system: str | None = None,
         turns: Sequence[Turn] = (),
-        tools: Sequence[Mapping[str, Any]] = (),
+        tools: Sequence[Mapping[str, Any]] | None = (),
         image_tokens: int | None = None,
         hearing: HearingMode = "auto",
         kv_bits: int | None = None,
@@ -101,7 +101,7 @@ class Session(SessionCaches):
         self._tokenizer = tokenizer
         self._thinking = thinking
         self._system = system
-        self._tools = tuple(tools)
+        self._tools = tuple(tools or ())
         self.open(turns)
 
     @property

@@ -6,14 +6,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 import mlx.core as mx
 import numpy as np
 
 from ..model.config import FULL, SLIDING, Config
-from ..model.drafter import Drafter
-from ..model.drafter_config import DrafterConfig
 from ..model.gemma4 import Gemma4
 from ..model.text import Layout
 
@@ -60,24 +57,13 @@ def tiny_config() -> Config:
 def tiny_model(seed: int = 0, layout: Layout = "one_row", config: Config | None = None) -> Gemma4:
     """A float32 model (of `tiny_config`) whose weights, norms and biases too, are random."""
     model = Gemma4(config or tiny_config(), layout)
-    model.load_weights(list(_random(model.tensors(), seed).items()))
+    model.load_weights(list(random_weights(model.tensors(), seed).items()))
     mx.eval(model.parameters())
     return model
 
 
-def tiny_drafter(config: Config, seed: int = 1) -> Drafter:
-    """A float32 drafter of a small model, one sliding layer and one full, with random weights."""
-    text = replace(
-        config.text_config, hidden_size=48, num_hidden_layers=2, layer_types=(SLIDING, FULL)
-    )
-    backbone = config.text_config.hidden_size
-    drafter = Drafter(DrafterConfig(text, backbone, quantization=None, raw={}))
-    drafter.load_weights(list(_random(drafter.tensors(), seed).items()))
-    mx.eval(drafter.parameters())
-    return drafter
-
-
-def _random(tensors: Mapping[str, mx.array], seed: int) -> dict[str, mx.array]:
+def random_weights(tensors: Mapping[str, mx.array], seed: int) -> dict[str, mx.array]:
+    """Weights of the names and shapes of others."""
     rng = np.random.default_rng(seed)
     weights = {}
     for name, value in sorted(tensors.items()):

@@ -12,11 +12,15 @@ from typing import Literal
 import numpy as np
 
 from ..checkpoint.adapters import Kind
+from ..errors import Gemma4Error
 
 WARM_STEPS = 10
 LEAST_RATE = 0.05  # of the rate, at the end
 LEAST_CONVERSATIONS = 600
 """A small set is passed through again until so many were seen, unless told otherwise."""
+
+MOST_CONVERSATIONS = 2_000_000
+"""Of a run: every step's are listed before the first one."""
 
 Pick = tuple[Literal["data", "replay", "held_out"], int]
 """A line: of which set, and its number there."""
@@ -48,6 +52,13 @@ class TuneSettings:
     replay_share: float = 0.3
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        """Raise Gemma4Error for what would fail only when the training starts."""
+        if not 0 <= self.seed < 2**32:
+            raise _out_of_range(f"--seed is {self.seed}.", "Choose 0 to 4294967295.")
+        if self.last_layers is not None and self.last_layers < 1:
+            raise _out_of_range(f"--last-layers is {self.last_layers}.", "Choose 1 or more.")
+
 
 def usual_rate(hidden_size: int) -> float:
     """The rate that is taken by default: 5e-4 was measured for the tiny model's 192.
@@ -65,11 +76,22 @@ def batches(
     Args:
         lengths: tokens of each line of the data.
         replay_lengths: the same of the lines that are mixed in.
+
+    Raises:
+        Gemma4Error: there would be more than MOST_CONVERSATIONS.
     """
     share = settings.replay_share if replay_lengths else 0.0
     if settings.steps is None:
         epochs = settings.epochs or max(1.0, LEAST_CONVERSATIONS * (1 - share) / len(lengths))
         wanted = math.ceil(epochs * len(lengths))
+        planned = wanted / (1 - share)
+    else:
+        planned = settings.steps * (settings.batch if settings.batch_tokens is None else 1)
+    if planned > MOST_CONVERSATIONS:
+        raise _out_of_range(
+            f"The run would learn from more than {MOST_CONVERSATIONS:,} conversations.",
+            "Choose fewer --steps or --epochs, or a smaller --batch or --replay-share.",
+        )
     data = _passes(settings.seed, 0, len(lengths))
     replay = _passes(settings.seed, 1, len(replay_lengths))
     result: list[list[Pick]] = [[]]
@@ -106,3 +128,7 @@ def _passes(seed: int, stream: int, size: int):  # type: ignore[no-untyped-def]
     """Numbers below `size`, without end, each once a pass."""
     for number in count():
         yield from np.random.default_rng([seed, stream, number]).permutation(size).tolist()
+
+
+def _out_of_range(cause: str, remedy: str) -> Gemma4Error:
+    return Gemma4Error("setting_out_of_range", "A setting is out of range", cause, remedy)

@@ -8,6 +8,7 @@ Each becomes messages of one form, with the place for an error to name; `data.py
 """
 
 import csv
+import io
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ ANSWERS = "answers.csv"
 QUESTION = "What is in this picture?"
 """What is asked about a picture whose row has no question."""
 SOUNDS = (".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a")
+SEPARATORS = ",;\t"
 _COLUMNS = {"file", "answer", "question"}
 
 
@@ -57,12 +59,10 @@ def lines_of(source: Path, transcribe: str) -> list[Line]:
             return _json_lines(source)
         if (source / ANSWERS).is_file():
             return _pictures(source / ANSWERS)
-        if pairs := [path for path in sorted(source.iterdir()) if path.suffix in SOUNDS]:
-            return [_sound(path, transcribe) for path in pairs]
+        if lines := _sounds(source, transcribe):
+            return lines
     except OSError as error:
         raise unusable(str(source), f"{error.strerror}.", "Check the path.") from error
-    except UnicodeDecodeError as error:
-        raise unusable(str(source), "It is not UTF-8.", "Save it as UTF-8.") from error
     raise unusable(
         str(source),
         f"The folder has neither {ANSWERS} nor sounds.",
@@ -73,7 +73,7 @@ def lines_of(source: Path, transcribe: str) -> list[Line]:
 def _json_lines(path: Path) -> list[Line]:
     result = []
     # not splitlines: text in JSON may hold other separators of lines as they are
-    for number, text in enumerate(path.read_text("utf-8-sig").split("\n"), 1):
+    for number, text in enumerate(_read(path).split("\n"), 1):
         if text.strip():
             place = f"{path.name}, line {number}"
             result.append(Line(place, path.parent, _object(text, place)))
@@ -89,7 +89,9 @@ def _object(text: str, place: str) -> Mapping[str, Any]:
     try:
         content = json.loads(text, parse_constant=refused)
     except (ValueError, RecursionError) as error:
-        raise unusable(place, f"It is not JSON ({error}).", "Write one object a line.") from error
+        raise unusable(
+            place, f"It is not JSON ({error}).", "Write each object on one line."
+        ) from error
     if not isinstance(content, dict):
         raise unusable(
             place, f"It is a {type(content).__name__}.", 'Write {"messages": [...]} a line.'
@@ -97,17 +99,35 @@ def _object(text: str, place: str) -> Mapping[str, Any]:
     return content
 
 
+def _read(path: Path) -> str:
+    """A file's text, with line feeds alone and without a byte order mark."""
+    try:
+        return path.read_text("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise unusable(path.name, "It is not UTF-8.", "Save it as UTF-8.") from error
+
+
 def _pictures(path: Path) -> list[Line]:
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        rows = csv.DictReader(file)
-        names = set(rows.fieldnames or ())
-        if not {"file", "answer"} <= names or names - _COLUMNS:
+    text = _read(path)
+    head = text.partition("\n")[0]
+    separator = max(SEPARATORS, key=head.count)  # spreadsheets write others where 1,5 is a number
+    rows = csv.DictReader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    try:
+        names = [name.strip().lower() for name in rows.fieldnames or ()]
+        if not {"file", "answer"} <= set(names) <= _COLUMNS or len(set(names)) < len(names):
             raise unusable(
                 f"{path.name}, line 1",
-                f"The columns are {', '.join(rows.fieldnames or ()) or 'not named'}.",
+                f"The columns are {', '.join(names) or 'not named'}.",
                 "Name them file,question,answer in the first line (question may be left out).",
             )
+        rows.fieldnames = names
         result = [_picture(path, rows.line_num, row) for row in rows]
+    except csv.Error as error:
+        raise unusable(
+            f"{path.name}, line {rows.line_num}",
+            f"It cannot be read as CSV ({error}).",
+            "Close every quote, and write two for a quote within a text.",
+        ) from error
     if not result:
         raise unusable(path.name, "It has no rows.", "Write a picture a row.")
     return result
@@ -120,18 +140,32 @@ def _picture(path: Path, number: int, row: Mapping[str, Any]) -> Line:
             place, "It has more or fewer values than columns.", "Put text with commas in quotes."
         )
     parts = [
-        {"type": "image", "path": row["file"]},
+        {"type": "image", "path": row["file"].strip()},
         {"type": "text", "text": row.get("question") or QUESTION},
     ]
     return Line(place, path.parent, _exchange(parts, row["answer"]))
 
 
-def _sound(path: Path, transcribe: str) -> Line:
-    words = path.with_suffix(".txt")
-    if not words.is_file():
-        raise unusable(path.name, f"There is no {words.name} beside it.", "Write its transcript.")
+def _sounds(folder: Path, transcribe: str) -> list[Line]:
+    """Every sound with its transcript; a transcript without a sound is an error, too."""
+    files = [path for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
+    sounds = [path for path in files if path.suffix.lower() in SOUNDS]
+    words = {path.stem: path for path in files if path.suffix.lower() == ".txt" and path.is_file()}
+    for path in sounds:
+        if path.stem not in words:
+            raise unusable(
+                path.name, f"There is no {path.stem}.txt beside it.", "Write its transcript."
+            )
+    if sounds and (alone := sorted(set(words) - {path.stem for path in sounds})):
+        raise unusable(
+            words[alone[0]].name, "There is no sound beside it.", "Add the sound, or remove it."
+        )
+    return [_sound(path, _read(words[path.stem]), transcribe) for path in sounds]
+
+
+def _sound(path: Path, words: str, transcribe: str) -> Line:
     parts = [{"type": "text", "text": transcribe}, {"type": "audio", "path": path.name}]
-    return Line(path.name, path.parent, _exchange(parts, words.read_text("utf-8").strip()))
+    return Line(path.name, path.parent, _exchange(parts, words.strip()))
 
 
 def _exchange(question: Iterable[Mapping[str, str]], answer: str) -> Mapping[str, Any]:

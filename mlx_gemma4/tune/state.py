@@ -91,15 +91,16 @@ def load(folder: Path, run: Run) -> State:
     path = need(folder)
     try:
         loaded = cast(_Loaded, mx.load(str(path), return_metadata=True))
-    except (RuntimeError, ValueError) as error:
+        tensors, metadata = loaded
+        before, step = json.loads(metadata["run"]), int(tensors.pop("step"))
+    except (RuntimeError, ValueError, KeyError) as error:
         raise Gemma4Error(
             "state_unreadable",
             "The run cannot be resumed",
             f"{path} is damaged ({error}).",
             "Start again without --resume.",
         ) from error
-    tensors, metadata = loaded
-    before, now = json.loads(metadata["run"]), json.loads(run.written()["run"])
+    now = json.loads(run.written()["run"])
     if changed := _changed(before, now):
         raise Gemma4Error(
             "run_changed",
@@ -107,9 +108,8 @@ def load(folder: Path, run: Run) -> State:
             f"It was started with {changed}.",
             "Repeat that command with --resume, or choose another folder (-o).",
         )
-    step = tensors.pop("step")
     parts: Any = tree_unflatten(list(tensors.items()))
-    return State(int(step), parts["trained"], parts["optimizer"])
+    return State(step, parts["trained"], parts["optimizer"])
 
 
 def _changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:

@@ -1,11 +1,13 @@
 """What lines hold, and how far a run is, in words."""
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import mlx.core as mx
 
 from .data import Data
+from .sources import Line
 from .train import TrainingStep
 
 OPENBLAS = Path("/usr/lib/x86_64-linux-gnu/openblas-pthread/libblas.so.3")
@@ -14,6 +16,21 @@ OPENBLAS = Path("/usr/lib/x86_64-linux-gnu/openblas-pthread/libblas.so.3")
 def contents(sets: Mapping[str, Data]) -> list[str]:
     """Write what each set of lines holds."""
     return [_held(name.replace("_", "-"), data) for name, data in sets.items()]
+
+
+def repeated(sets: Mapping[str, Sequence[Line]]) -> list[str]:
+    """Name lines that a set has twice, and those to measure on that are learned from as well."""
+    contents = {
+        n: [json.dumps(one.content, sort_keys=True) for one in of] for n, of in sets.items()
+    }
+    result = []
+    for name, texts in contents.items():
+        if twice := len(texts) - len(set(texts)):
+            result.append(f"{name.replace('_', '-')}: {twice:,} lines repeat others.")
+    learned = {text for name, texts in contents.items() if name != "held_out" for text in texts}
+    if known := sum(text in learned for text in contents.get("held_out", ())):
+        result.append(f"held-out: {known:,} lines are learned from, too, and measure nothing.")
+    return result
 
 
 def progress(step: TrainingStep, conversations: int, seconds: float) -> str:

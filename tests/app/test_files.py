@@ -163,6 +163,12 @@ def ftyp(brand: bytes, *tracks: bytes) -> bytes:
     return b"\0\0\0\x10ftyp" + brand + bytes(4) + filler + moov
 
 
+def ts(*streams: bytes) -> bytes:
+    """The beginning of an MPEG transport stream: a table, and a packet of each stream."""
+    packets = (b"", *(b"\0\0\x01" + stream for stream in streams))
+    return b"".join(b"\x47" + packet.ljust(187, b"\xff") for packet in packets)
+
+
 CONTENT = {
     "heic": (ftyp(b"heic"), "image"),
     "heic of several": (ftyp(b"mif1"), "image"),
@@ -182,6 +188,10 @@ CONTENT = {
     "ogv": (b"OggS\0\x02" + bytes(22) + b"\x80theora", "video"),
     "opus": (b"OggS\0\x02" + bytes(22) + b"OpusHead", "sound"),
     "webm with sound only": (b"\x1a\x45\xdf\xa3" + bytes(20) + b"\x83\x81\x02", "sound"),
+    "a transport stream of sound": (ts(b"\xc0"), "sound"),
+    "a transport stream": (ts(b"\xc0", b"\xe0"), "video"),
+    "an flv of sound": (b"FLV\x01\x04\0\0\0\t", "sound"),
+    "an flv": (b"FLV\x01\x05\0\0\0\t", "video"),
     "webm": (b"\x1a\x45\xdf\xa3" + bytes(20) + b"\x83\x81\x01\x83\x81\x02", "video"),
 }
 
@@ -200,3 +210,9 @@ def test_a_files_kind_is_found_by_its_content(tmp_path: Path, name: str, called:
 def test_text_that_begins_like_a_picture_or_a_sound_is_text(tmp_path: Path, text: str) -> None:
     (tmp_path / "a").write_text(text)
     assert kind(tmp_path / "a") == "text"
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be", "utf-32"])
+def test_text_of_another_encoding_is_no_sound(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "a.txt").write_bytes("a question".encode(encoding))
+    assert kind(tmp_path / "a.txt") is None

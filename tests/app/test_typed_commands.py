@@ -32,7 +32,7 @@ async def test_what_is_no_command_is_an_error_and_not_asked(tmp_path: Path) -> N
             ("/foo", "There is no command /foo."),
             ("/modle", "Did you mean /model?"),
             ("/new york", "/new takes nothing behind it."),
-            ("/detail", "/detail can be used while a picture waits to be sent only."),
+            ("/detail", "/detail can only be used while a picture waits to be sent."),
         ):
             await typed(stage, text)
             await stage.until(lambda words=words: words in said(stage))

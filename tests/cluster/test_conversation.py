@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from PIL import Image
 
 import mlx_gemma4
@@ -106,3 +107,36 @@ def test_a_conversation_has_the_events_of_one_process_and_leaves_nothing(
     ends = [event[1] for event in result["alone"] if isinstance(event, list) and event[0] == "Done"]
     assert "cancelled" in [end["reason"] for end in ends]
     assert [(one["caches"], one["marks"]) for one in result["left"]] == [(0, 0)] * 2
+
+
+def drafted(hosts: list[str], cut: list[int]) -> dict[str, Any]:
+    """In a leader: replies that the drafter proposes for, alone and spread."""
+    found: dict[str, Any] = {}
+    for name, spread in (
+        ("alone", None),
+        ("spread", Hosts(tuple(hosts), tuple(cut), patience=120)),
+    ):
+        model = mlx_gemma4.load("tiny", drafter="tiny-drafter", hosts=spread)
+        for kv_bits in (None, 8):
+            session = Session(model, hearing="direct", draft=4, kv_bits=kv_bits)
+            session.add_image(Path(mlx_gemma4.__file__).parents[1] / "assets/demo/receipt.png")
+            session.add_text("Read all lines.")
+            events = [*session.reply(60, temperature=0.0)]
+            session.add_text("What is the total?")
+            events += session.reply(20, temperature=1.0, seed=1)
+            counts = ("drafted", "accepted", "target_forwards")
+            ends = [event for event in events if isinstance(event, Done)]
+            stats = [[end.stats[count] for count in counts] for end in ends]
+            found.setdefault(name, []).append([plain(events), stats])
+    return found
+
+
+@pytest.mark.parametrize(("hosts", "cut"), [(["local"], []), (["local", "local"], [4, 5])])
+def test_a_drafter_proposes_the_same_over_several_computers(
+    hosts: list[str], cut: list[int]
+) -> None:
+    result = lead("tests.cluster.test_conversation", "drafted", hosts, cut)
+    assert result["spread"] == result["alone"]
+    for _, stats in result["alone"]:
+        drafted, accepted, forwards = stats[0]
+        assert accepted > drafted / 2 and accepted > forwards

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import hmac
 import io
 import json
+import os
 import shlex
 import socket
 import struct
@@ -131,6 +133,8 @@ def test_each_failure_of_ssh_is_one_clear_line(
         ("a,,b", "empty"),
         ("a,b,c", "They are 3"),
         ("a,a", "a is named twice"),
+        ("me@Mac2.local,mac2.local.", "mac2.local is named twice"),
+        ("ssh://me@mac2:2222,ssh://mac2:2222", "mac2:2222 is named twice"),
         ("a b", "no name of a computer"),
         ("-oProxyCommand=x", "no name of a computer"),
         ("user@-oProxyCommand=x", "no name of a computer"),
@@ -161,6 +165,13 @@ def test_names_that_ssh_takes_are_taken(names: str) -> None:
 def test_another_ssh_is_one_that_a_shell_would_take(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(ssh.SSH, "")
     assert ssh.command("mac2", None)[0] == "ssh"
+    monkeypatch.setenv(ssh.SSH, "/nowhere/ssh -v")
+    with (
+        Path(os.devnull).open("wb") as nothing,
+        pytest.raises(Gemma4Error, match="/nowhere/ssh cannot be started here: No such") as caught,
+    ):
+        ssh.start("mac2", ssh.command("mac2", None), nothing)
+    assert caught.value.code == "ssh_missing"
     monkeypatch.setenv(ssh.SSH, 'ssh "')
     with pytest.raises(Gemma4Error, match="GEMMA4_SSH is not understood"):
         ssh.command("mac2", None)
@@ -171,13 +182,13 @@ def test_another_ssh_is_one_that_a_shell_would_take(monkeypatch: pytest.MonkeyPa
     [
         (["fit", "tiny", "--hosts", "16GB,mac2"], "Some are names, some are sizes."),
         (["fit", "tiny", "--hosts", "16GB,16GB,16GB"], "They are 3."),
-        (["fit", "tiny", "--hosts", "16GB", "--drafter", "x"], "A drafter cannot be used"),
         (["ask", "hello", "--hosts", "local", "--cut", "x"], "'x' has what is no number."),
         (["ask", "hello", "--keep-layers"], "are for --hosts."),
         (["bench", "--draft", "--hosts", "local"], "what pays on one computer."),
         (["serve", "--also", "local", "--hosts", "local"], "--also has a whole one on each"),
         (["serve", "--also", "local", "--cut", "3"], "--also has a whole one on each"),
         (["serve", "--also", "local,-oProxyCommand=x"], "is no name of a computer."),
+        (["serve", "--also", "mac2, me@mac2"], "mac2 is named twice."),
     ],
 )
 def test_options_that_do_not_go_together_are_refused(
@@ -200,19 +211,12 @@ def nonsense(sends: bytes, port: int) -> socket.socket:
     return stranger
 
 
-def join_both(
-    listeners: list[links.Listener], nonces: tuple[str, str] = ("a", "a"), taken: int | None = None
-) -> list[Any]:
-    """Two ranks join at once: the connections of each, or its error."""
+def join_both(listeners: list[links.Listener]) -> list[tuple[socket.socket, socket.socket]]:
+    """Two ranks join at once: the connections of each."""
     places = [(f"rank {n}", "127.0.0.1", one.port) for n, one in enumerate(listeners)]
-    if taken is not None:
-        places[1] = ("rank 1", "127.0.0.1", taken)
 
-    def join(rank: int) -> Any:
-        try:
-            return links.join(listeners[rank], rank, places, nonces[rank])
-        except Gemma4Error as error:
-            return error
+    def join(rank: int) -> tuple[socket.socket, socket.socket]:
+        return links.join(listeners[rank], rank, places, "nonce")
 
     with ThreadPoolExecutor(2) as pool:
         return [*pool.map(join, range(2))]
@@ -233,22 +237,21 @@ def test_neighbours_find_each_other_among_strangers_that_came_first() -> None:
             assert stranger.recv(100) == b""
 
 
-def test_a_neighbour_with_another_nonce_is_a_stranger(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(links, "WAITING", 1.0)
-    with links.Listener("127.0.0.1") as one, links.Listener("127.0.0.1") as other:
-        found = join_both([one, other], ("a", "b"))
-    assert [error.code for error in found] == ["ring_stranger"] * 2
-
-
-def test_who_answers_in_a_neighbours_place_is_a_stranger(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(links, "WAITING", 1.0)
-    with (
-        links.Listener("127.0.0.1") as one,
-        links.Listener("127.0.0.1") as other,
-        socket.create_server(("127.0.0.1", 0)) as between,
-    ):
-        found = join_both([one, other], taken=between.getsockname()[1])
-    assert found[0].code == "ring_stranger"
+@pytest.mark.parametrize("nonce", ["another", "nonce"])
+def test_who_does_not_know_the_nonce_is_a_stranger_on_either_side(
+    nonce: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A left neighbour that knows another one, or a right one that has no answer."""
+    monkeypatch.setattr(links, "WAITING", 0.5)
+    with links.Listener("127.0.0.1") as one, socket.create_server(("127.0.0.1", 0)) as other:
+        proof = hmac.digest(nonce.encode(), b"connects 1 0", "sha256")
+        left = nonsense(proof, one.port)
+        places = [("a", "127.0.0.1", one.port), ("b", "127.0.0.1", other.getsockname()[1])]
+        with pytest.raises(Gemma4Error) as caught:
+            links.join(one, 0, places, "nonce")
+        assert caught.value.code == "ring_stranger"
+        left.settimeout(20)
+        assert len(left.recv(100)) == (32 if nonce == "nonce" else 0)
 
 
 def test_a_neighbour_that_cannot_be_reached_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

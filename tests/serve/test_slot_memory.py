@@ -1,14 +1,18 @@
 """How long conversations may be such that all slots fit."""
 
+from dataclasses import replace
+
 import pytest
 
 from mlx_gemma4.checkpoint.recipes import RECIPES
+from mlx_gemma4.cluster import fit
+from mlx_gemma4.cluster.cut import Cut
 from mlx_gemma4.errors import Gemma4Error
 from mlx_gemma4.footprint import device, estimate, summary
 from mlx_gemma4.footprint.estimate import Machine, mac
 from mlx_gemma4.hub import catalog
 from mlx_gemma4.limits import STEP
-from mlx_gemma4.serve.slot_memory import context_here, fitting_context
+from mlx_gemma4.serve.slot_memory import context_here, fitting_context, fitting_over
 
 
 def the_12b() -> estimate.Model:
@@ -70,3 +74,24 @@ def test_a_model_of_this_computer_is_measured_and_another_left_to_loading_it(
     one, four = (context_here("tiny", slots, None) for slots in (1, 4))
     assert one is not None and four is not None and 2048 <= four < one
     assert context_here("nobody/is-here", 2, 4096) == 4096
+
+
+def test_slots_over_several_computers_fit_into_the_part_of_each() -> None:
+    known = summary.of("google/gemma-4-12B-it")
+    eight = replace(known, tensors=known.converted(RECIPES["8bit"]).tensors)
+    macs = [fit.Computer(name, mac(16)) for name in ("mac1", "mac2")]
+    assert fitting_over(eight, (), macs, 1, None) is None  # the model's own limit
+    context = fitting_over(eight, (24,), macs, 2, None)
+    assert context is not None and context < 262_144
+
+    def fits(tokens: int) -> list[bool]:
+        needs = (
+            estimate.need(part, mac(16), tokens, conversations=2).total + PLACES  # half, twice
+            for part in fit.parts(eight.model, Cut((24, 48)))
+        )
+        return [need <= mac(16).budget for need in needs]
+
+    assert fits(context) == [True, True] and not all(fits(context + STEP))
+    with pytest.raises(Gemma4Error, match="the computers have 11.45 [+] 11.45 GB") as refused:
+        fitting_over(eight, (24,), macs, 2, 262_144)
+    assert f"--context {context};" in refused.value.remedy

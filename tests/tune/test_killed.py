@@ -127,6 +127,19 @@ def test_nothing_is_resumed_where_nothing_was_saved(
     assert "nothing to resume" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("below", ["", "deeper"])
+def test_a_file_in_the_folders_place_is_reported_before_anything_is_drawn(
+    data: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], below: str
+) -> None:
+    (tmp_path / "a").write_text("kept")
+    command = arguments(data, folder, tmp_path / "a" / below, "--replay", "auto")
+    assert main(command) == 2
+    told = capsys.readouterr().err
+    assert "is a file" in told
+    assert "data:" not in told
+    assert (tmp_path / "a").read_text() == "kept"
+
+
 def test_a_disk_that_fills_up_is_reported(
     data: Path,
     folder: Path,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import struct
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from typing import Any
 import mlx.core as mx
 import pytest
 
+from mlx_gemma4.chat.tokenizer import Tokenizer
 from mlx_gemma4.checkpoint.files import INDEX
 from mlx_gemma4.checkpoint.load import load_folder, save_folder
 from mlx_gemma4.checkpoint.quantize import RECIPES, quantize
@@ -239,3 +241,18 @@ def test_a_folder_in_the_place_of_weights_is_named(copy: Path) -> None:
     (copy / "model.safetensors").mkdir()
     with pytest.raises(Gemma4Error, match=r"model\.safetensors is not a file"):
         load_folder(copy)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ("config.json", "generation_config.json", "processor_config.json", "tokenizer.json",
+     "tokenizer_config.json", "chat_template.jinja", "model.safetensors", INDEX),
+)  # fmt: skip
+def test_a_pipe_in_the_place_of_a_file_is_an_error_and_not_waited_for(
+    copy: Path, name: str
+) -> None:
+    (copy / name).unlink(missing_ok=True)
+    os.mkfifo(copy / name)
+    with pytest.raises(Gemma4Error):
+        load_folder(copy)
+        Tokenizer.from_folder(copy)

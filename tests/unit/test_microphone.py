@@ -1,6 +1,7 @@
 """The microphone over a PortAudio that is made up; a real one is met in tests/live."""
 
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,6 +34,9 @@ class Driver(ModuleType):
             {"name": "Speaker", "index": 1, "max_input_channels": 0, "default_samplerate": own},
         ]
         self.open = False
+        self.may_close = threading.Event()
+        self.may_close.set()
+        self.closed = 0
 
     def query_devices(self, device: Any = None, kind: str | None = None) -> Any:
         if kind is None:
@@ -53,6 +57,8 @@ class Driver(ModuleType):
         pass
 
     def close(self) -> None:
+        self.closed += 1
+        assert self.may_close.wait(60)
         self.open = False
 
     def speak(self, samples: np.ndarray) -> None:
@@ -167,6 +173,22 @@ def test_a_dead_microphone_is_known_by_exact_zeros_and_a_quiet_one_is_not_dead(
         driver.speak(np.zeros(10 * FRAME, np.float32))
         desk.read(1)
         assert desk.silent_seconds == pytest.approx(0.4, abs=0.001)
+
+
+def test_a_device_is_closed_once_and_whoever_closes_it_too_waits_for_that(driver: Driver) -> None:
+    driver.may_close.clear()
+    desk = Microphone()
+    first, second = (threading.Thread(target=desk.close) for _ in range(2))
+    first.start()
+    second.start()
+    second.join(0.1)
+    assert first.is_alive() and second.is_alive() and driver.open
+    driver.may_close.set()
+    first.join(60)
+    second.join(60)
+    desk.close()
+    assert not first.is_alive() and not second.is_alive()
+    assert driver.closed == 1 and not driver.open
 
 
 def test_a_device_that_stops_is_told_but_not_one_that_has_not_begun(

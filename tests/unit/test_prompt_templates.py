@@ -116,6 +116,12 @@ ENDLESS = {
     "macros": "{% macro m(n) %}{% if n %}{{ m(n-1) }}{{ m(n-1) }}{% endif %}{% endmacro %}"
     "{{ m(60) }}",
     "a join": "{{ range(99999)|join('a'*9999) }}",
+    "a join of long texts": "{{ (['a'*60000]*60000)|join }}",
+    "a join of long texts by a method": "{{ ''.join(['a'*60000]*60000) }}",
+    "a key of keys": "{% set n = namespace(x=(1,)) %}{% for a in range(60) %}"
+    "{% set n.x = (n.x, n.x) %}{% endfor %}{{ {n.x: 1} }}",
+    "objects in objects": "{% set n = namespace(x={}) %}{% for a in range(60) %}"
+    "{% set n.x = {1: n.x, 2: n.x} %}{% endfor %}{{ n.x == n.x | tojson }}",
     "a replacement": "{{ ('a'*99999).replace('a','b'*9999) }}",
     "its size": "x" * 300_000,
 }

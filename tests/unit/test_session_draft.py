@@ -21,7 +21,7 @@ from mlx_gemma4.generation.sampler import Draws, Sampler
 from mlx_gemma4.model.gemma4 import Gemma4
 from mlx_gemma4.session import session as session_module
 from mlx_gemma4.session.session import Session
-from mlx_gemma4.testing.doubles import tiny_drafter
+from tests.unit.drafters import tiny_drafter
 
 TOOLS = [{"type": "function", "function": {"name": "find", "description": "d", "parameters": {}}}]
 REPLIES = {

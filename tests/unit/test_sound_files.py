@@ -191,6 +191,25 @@ def test_a_click_does_not_make_all_else_quiet(tmp_path: Path) -> None:
     assert np.array_equal(to_mono16k(samples, RATE), sound.samples)
 
 
+@pytest.mark.parametrize("value", [30, -1e30, 3e38])
+@pytest.mark.parametrize("channels", ["one", "two", "two that cancel each other"])
+@pytest.mark.parametrize("rate", [RATE, 44_100])
+def test_a_click_is_not_spread_by_resampling_and_hides_no_cancelled_channels(
+    rate: int, channels: str, value: float
+) -> None:
+    clean = tone(440, rate=rate).astype(np.float32)
+    samples = clean.copy()
+    samples[1000] = value
+    other = {"one": [], "two": [samples], "two that cancel each other": [-samples]}[channels]
+    several = np.stack([samples, *other], axis=1)
+    content = io.BytesIO()
+    soundfile.write(content, several, rate, "FLOAT", format="WAV")
+    sound = read_sound(content)
+    assert any(f"Samples up to {abs(value):.3g} were clipped" in note for note in sound.notes)
+    assert np.sqrt(np.mean((sound.samples - to_mono16k(clean, rate)) ** 2)) < 0.01
+    assert np.sqrt(np.mean((to_mono16k(several, rate) - to_mono16k(clean, rate)) ** 2)) < 0.01
+
+
 def test_a_sound_that_is_too_loud_as_a_whole_is_scaled_and_it_is_noted(tmp_path: Path) -> None:
     path = tmp_path / "loud.wav"
     soundfile.write(path, tone(440, rate=RATE) * 1000, RATE, subtype="FLOAT")

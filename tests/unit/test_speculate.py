@@ -21,7 +21,8 @@ from mlx_gemma4.model import cache as kv
 from mlx_gemma4.model.cache import Cache
 from mlx_gemma4.model.config import Config
 from mlx_gemma4.model.gemma4 import Gemma4
-from mlx_gemma4.testing.doubles import tiny_drafter, tiny_model, tones
+from mlx_gemma4.testing.doubles import tiny_model, tones
+from tests.unit.drafters import tiny_drafter
 
 IDS = np.random.default_rng(0).integers(20, 500, 40)
 WINDOW = 32
