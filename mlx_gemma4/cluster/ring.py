@@ -223,12 +223,12 @@ def _init(rank: int, ports: Sequence[int]) -> mx.distributed.Group:
     """
     code = (
         "import os, socket, sys, time\n"
-        "parent, tries = os.getppid(), 3000\n"
-        "while os.getppid() == parent and (tries := tries - 1):\n"
+        "tries = 3000\n"
+        "while os.getppid() == int(sys.argv[3]) and (tries := tries - 1):\n"
         "    try: socket.create_connection((sys.argv[1], int(sys.argv[2]))); break\n"
         "    except OSError: time.sleep(0.01)"
     )
-    arguments = [sys.executable, "-S", "-c", code, _HERE, str(ports[rank])]
+    arguments = [sys.executable, "-S", "-c", code, _HERE, str(ports[rank]), str(os.getpid())]
     with tempfile.NamedTemporaryFile("w", suffix=".json") as hosts:
         json.dump([[f"{_HERE}:{port}"] for port in ports], hosts)
         hosts.flush()

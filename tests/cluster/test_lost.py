@@ -160,3 +160,22 @@ def test_the_program_gets_one_report_and_goes_on_after_a_restart(folders: dict[s
         done(worker, commands.Open())
         done(worker, commands.AddText("hello"))
         assert answer(done(worker, commands.Reply(5, 1.0, seed=1)))
+
+
+INTERRUPTED = """
+import subprocess
+from mlx_gemma4.cluster import ring
+start = subprocess.Popen
+def interrupted(*arguments, **options):
+    print(start(*arguments, **options).pid, flush=True)
+    raise KeyboardInterrupt
+ring.subprocess.Popen = interrupted
+ring._init(0, [ring.free_port("127.0.0.1")] * 2)
+"""
+
+
+def test_nothing_is_left_where_ctrl_c_comes_while_the_ring_is_made() -> None:
+    command = [sys.executable, "-c", INTERRUPTED]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=ENDED)
+    assert "KeyboardInterrupt" in done.stderr
+    assert not runs(int(done.stdout))
