@@ -100,14 +100,15 @@ def ask_terminal() -> None:
 def redirect(log: Path) -> None:
     """Send file descriptor 2 to the log, and give Textual the terminal by another one.
 
-    Textual's driver writes to `sys.__stderr__`; PortAudio, MLX and the like to descriptor 2.
+    Textual's driver writes to `sys.__stderr__`; PortAudio, MLX and the like to descriptor 2, which
+    is no terminal after `gemma4 2> FILE`.
     """
     if log.is_file() and log.stat().st_size > LONGEST:
         log.replace(log.with_suffix(".old.log"))
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
     file = os.open(log, flags, private_files.FILE)
     private_files.restrict(log)
-    terminal = os.fdopen(os.dup(2), "w", encoding="utf-8", errors="replace")
+    terminal = os.fdopen(os.dup(1), "w", encoding="utf-8", errors="replace")
     os.dup2(file, 2)
     os.close(file)
     sys.__stderr__ = terminal  # type: ignore[misc]

@@ -114,3 +114,15 @@ def test_without_a_terminal_the_program_says_what_to_do_instead(tmp_path: Path) 
     )
     assert done.returncode == 2
     assert "There is no terminal" in done.stderr and "gemma4 ask" in done.stderr
+
+
+def test_the_screen_is_drawn_on_stdout_wherever_stderr_goes(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from app.main import redirect; "
+        "redirect(Path(sys.argv[1])); print('drawn', end='', file=sys.__stderr__, flush=True); "
+        "print('a warning', file=sys.stderr, flush=True)"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "log")]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=60)
+    assert done.stdout == b"drawn"
+    assert (tmp_path / "log").read_text().strip() == "a warning"
