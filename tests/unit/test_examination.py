@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mlx_gemma4.evaluate.tiny import words
-from tools.examination import pages, reading, talk
+from tools.examination import pages, reading, talk, talking
 from tools.examination.ask import Result, item
 from tools.examination.item import Item, Row, folded, listed, names
 from tools.examination.table import reached, table
@@ -83,6 +83,13 @@ def test_rows_that_are_paired_ask_the_same_of_the_same_speech() -> None:
         assert one.answer == other.answer and words.held_out(one.answer) or len(one.answer) < 3
         assert one.sound is not None and other.sound is not None
         assert len(other.sound) > len(one.sound)
+
+
+@needs_fonts
+@needs_voice
+def test_every_row_of_talking_and_reading_has_items() -> None:
+    for row in (*talking.rows(), *reading.rows()):
+        assert all(item(row, number, 5).exchanges[-1].answer or row.invention for number in (0, 1))
 
 
 def test_a_list_of_buttons_is_right_however_its_members_are_divided() -> None:

@@ -92,7 +92,7 @@ def tool(rng: random.Random) -> Item:
     """A command that a declared tool can do, typed or spoken."""
     app = rng.choice(talk.APPS)
     command = rng.choice(talk.OPEN).format(app)
-    answer = call(ToolCall("open_app", {"name": app}))
+    answer = call(ToolCall("call", "open_app", {"name": app}))
     exchange = Exchange(answer, command)
     if rng.random() < 0.5:
         exchange = Exchange(answer, sound=hearing.say(rng, command), said=command)

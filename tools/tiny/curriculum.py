@@ -6,6 +6,7 @@ from mlx_gemma4.evaluate.tiny.tasks import World
 
 from .scenes import Width
 from .sounds import PLAIN, Channel
+from .voices import ESPEAK, FLITE
 
 BUDGETS = (70, 140)
 
@@ -54,15 +55,18 @@ SCRATCH = (
     Stage(0.6, _ALL, _WORLD, Width(0.7, 1.0, 0.25)),
 )
 """From random weights."""
+_FIRST_VOICES = ("en-us", "en-us+f3", "en-us+m3", "en-gb-x-rp", "en-gb-scotland", "en-gb-x-rp+f2")
 WIDEN = (
     Stage(
         0.0,
-        {"receipt": 0.36, "mixed": 0.12, "later": 0.04, "strip": 0.04, "digits": 0.06,
-         "commands": 0.1, "chat": 0.2, "nobody": 0.05, "tool": 0.03},
-        World(budgets=BUDGETS, shift=4.0, shop=2.0, jumble=0.2),
-        Width(0.75, 0.0, 1.0, Channel((0.4, 0.5), 0.15, ("white", "fan"), 0.0, 0.05, 0.3),
-              voices=("en-us", "en-us+f3", "en-us+m3", "en-gb-x-rp", "en-gb-scotland",
-                      "en-gb-x-rp+f2")),
+        {
+            "receipt": 0.3, "mixed": 0.18, "later": 0.05, "strip": 0.02, "two": 0.03,
+            "unreadable": 0.01, "digits": 0.1, "commands": 0.16, "nobody": 0.03, "tool": 0.03,
+            "chat": 0.06, "afterwards": 0.03,
+        },
+        _WORLD,
+        Width(0.55, 0.0, 1.0, Channel((0.8, 1.3), 0.3, echo=0.0, narrow=0.05),
+              (*_FIRST_VOICES * 4, *ESPEAK, *FLITE)),
     ),
 )  # fmt: skip
 """From the weights of the first world, where there is little time."""

@@ -92,10 +92,12 @@ class Scenes(FirstWorld):
 
     def tool(self) -> list[Exchange]:
         """An app is opened by a call, where a tool for it is declared; the rest stays as it is."""
-        rng = self.rng
+        rng, examination = self.rng, self.world.examination
         if rng.random() < 0.25:
             return [self._word()]
-        name = rng.choice([a for a in APPS if words.held_out(a) == self.world.examination])
+        # any word, else the few names are learned by heart in place of being copied
+        names = APPS if rng.random() < 0.4 else words.WORDS
+        name = rng.choice([name for name in names if words.held_out(name) == examination])
         text = rng.choice(OPENING).format(name).lower()
         call = f'<|tool_call>call:open_app{{name:<|"|>{name}<|"|>}}<tool_call|>'
         if rng.random() < 0.5:

@@ -381,7 +381,7 @@ def written(sentence: str, rng: random.Random) -> str:
         sentence = sentence[:1].upper() + sentence[1:]
     elif form < 0.5:
         sentence = sentence.upper()
-    elif form < 0.55:
-        sentence = sentence.title()
+    elif form < 0.6:
+        sentence = rng.choice((sentence.title(), sentence.swapcase()))
     sentence = sentence.replace(" i ", " I ") if rng.random() < 0.7 else sentence
-    return sentence + rng.choice(("", "", "?", "?", ".", "!", " ?", "??"))
+    return sentence + rng.choice(("", "", "?", "?", ".", "!", " ?", "??", "..."))
