@@ -31,8 +31,8 @@ def read_bytes(path: Path, most: int) -> bytes:
     Raises:
         Gemma4Error: it is larger, or cannot be read.
     """
-    if path.exists() and not path.is_file():  # reading a pipe may never end
-        raise unusable(f"{path} is no ordinary file.")
+    if path.exists() and not (path.is_file() or path.is_dir()):  # a pipe may never end
+        raise unusable(f"{path} cannot be read: it is no ordinary file.")
     try:
         with path.open("rb") as file:
             content = file.read(most + 1)

@@ -61,6 +61,13 @@ class Rows:
             self.start, self.arrays = start, tuple(map(mx.contiguous, held))
             mx.async_eval(self.arrays)
 
+    def trim(self, stop: int) -> None:
+        """Give back the room behind position `stop` where it is the half or more."""
+        room = -(-(stop - self.start) // STEP) * STEP
+        if self.arrays and 2 * room <= self.arrays[0].shape[2]:
+            self.arrays = self.moved(self.start, stop, self.view(stop, stop)).arrays
+            mx.async_eval(self.arrays)
+
     def view(self, start: int, stop: int) -> tuple[mx.array, ...]:
         """The rows at positions `start` to `stop`."""
         return tuple(a[:, :, start - self.start : stop - self.start] for a in self.arrays)
@@ -236,6 +243,9 @@ class Cache:
         for layer, rows in zip(self.layers, mark.buffers, strict=True):
             layer.rows = rows
         self._go_to(mark.offset)
+        for layer, rows in zip(self.layers, mark.buffers, strict=True):
+            if layer.rows is rows:  # no mark ahead needs what was written since
+                rows.trim(mark.offset)
 
     def rewind_to(self, offset: int) -> None:
         """Drop the rows from `offset` on, at no cost.

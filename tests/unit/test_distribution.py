@@ -34,7 +34,9 @@ class TableModel:
     table = mx.array(MODEL)
 
     def __init__(self) -> None:
-        self.language_model = SimpleNamespace(model=SimpleNamespace(embed=lambda ids: ids[None]))
+        self.language_model = SimpleNamespace(
+            model=SimpleNamespace(embed=lambda ids: ids[None]), logits=self.final
+        )
 
     def hidden(self, inputs: Any, cache: Any) -> mx.array:
         ids = inputs.embeddings[0]
@@ -42,8 +44,10 @@ class TableModel:
         cache.offset += len(ids)
         return self.table[ids * mx.array(before, mx.uint32)][None]
 
-    def logits(self, hidden: mx.array) -> mx.array:
+    def final(self, hidden: mx.array) -> mx.array:
         return hidden
+
+    logits = final
 
 
 class TableCache:
