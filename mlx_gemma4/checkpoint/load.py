@@ -20,9 +20,8 @@ from typing import Any, cast
 import mlx.core as mx
 import mlx.nn as nn
 
-from ..errors import Gemma4Error
 from ..model import metal, one_row
-from ..model.config import Config, load_config
+from ..model.config import Config, load_config, unknown_setting
 from ..model.drafter import Drafter
 from ..model.drafter_config import DrafterConfig
 from ..model.gemma4 import Gemma4
@@ -154,12 +153,7 @@ def as_dtype(dtype: mx.Dtype | str | None) -> mx.Dtype | None:
         return cast(mx.Dtype | None, dtype)
     if dtype in _DTYPES:
         return cast(mx.Dtype, getattr(mx, str(dtype)))
-    raise Gemma4Error(
-        "setting_unknown",
-        "The setting dtype is not known",
-        f"It is {dtype!r}.",
-        f"Use {', '.join(_DTYPES)}.",
-    )
+    raise unknown_setting("dtype", dtype, ", ".join(_DTYPES))
 
 
 def save_folder(model: Gemma4, folder: Path | str) -> None:

@@ -12,6 +12,7 @@ import mlx.core as mx
 from ..errors import Gemma4Error
 from ..limits import SLACK
 from ..model.cache import Cache
+from ..model.config import unknown_setting
 from ..model.drafter import Drafter
 from ..model.gemma4 import Gemma4
 from .lookup import LONG, Held, Lookup
@@ -27,12 +28,8 @@ def check_draft(draft: Draft, model: Gemma4) -> None:
     """Raise Gemma4Error if there is no such setting, or no drafter for it."""
     number = type(draft) is int and 0 <= draft <= SLACK
     if not number and draft not in ("off", "auto", "lookup"):
-        raise Gemma4Error(
-            "setting_unknown",
-            "The setting draft is not known",
-            f"It is {draft!r}.",
-            f"Use off, auto, lookup, or a number of tokens up to {SLACK}.",
-        )
+        choices = f"off, auto, lookup, or a number of tokens up to {SLACK}"
+        raise unknown_setting("draft", draft, choices)
     if type(draft) is int and draft and model.drafter is None:
         raise Gemma4Error(
             "drafter_missing",

@@ -18,7 +18,7 @@ from typing import Any, Literal, get_args
 import mlx.core as mx
 import numpy as np
 
-from ..errors import Gemma4Error
+from .config import unknown_setting
 
 MaskRule = Literal["official", "forward"]
 Mask = mx.array | Literal["causal"] | None
@@ -27,12 +27,7 @@ Mask = mx.array | Literal["causal"] | None
 def check_rule(rule: str) -> None:
     """Raise Gemma4Error if there is no such mask rule."""
     if rule not in get_args(MaskRule):
-        raise Gemma4Error(
-            "setting_unknown",
-            "The setting mask_rule is not known",
-            f"It is {rule!r}.",
-            f"Use {' or '.join(get_args(MaskRule))}.",
-        )
+        raise unknown_setting("mask_rule", rule, " or ".join(get_args(MaskRule)))
 
 
 @dataclass(frozen=True)

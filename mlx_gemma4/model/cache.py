@@ -57,8 +57,8 @@ class Rows:
         """Hold what marks need of these rows, which the cache has moved on from, and no more."""
         if places := [mark.offset for mark in self.marks]:
             start = max(self.start, min(places) - window)
-            held = self.view(start, max(places))
-            self.start, self.arrays = start, tuple(map(mx.contiguous, held))
+            self.arrays = tuple(map(mx.contiguous, self.view(start, max(places))))
+            self.start = start
             mx.async_eval(self.arrays)
 
     def trim(self, stop: int) -> None:

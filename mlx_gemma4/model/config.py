@@ -20,6 +20,12 @@ MODEL_TYPE = "gemma4_unified"
 SLIDING, FULL = "sliding_attention", "full_attention"
 
 
+def unknown_setting(name: str, value: object, choices: str) -> Gemma4Error:
+    """The error of a setting that has no such value, but `choices`."""
+    title, cause = f"The setting {name} is not known", f"It is {value!r}."
+    return Gemma4Error("setting_unknown", title, cause, f"Use {choices}.")
+
+
 @dataclass(frozen=True)
 class RopeParameters:
     """Rotary embedding of one layer type: base `rope_theta`, the share of the head that rotates."""

@@ -18,7 +18,7 @@ from ..limits import TRAINING_SCORE_LIMIT
 from . import cpu_backend, metal, one_row, training
 from .attention import MaskRule, Step, pieces
 from .cache import Cache
-from .config import Config
+from .config import Config, unknown_setting
 from .embedders import MultimodalEmbedder, VisionEmbedder
 from .inputs import (
     Inputs,
@@ -56,12 +56,7 @@ class Gemma4(nn.Module):
     def __init__(self, config: Config, layout: Layout = "one_row") -> None:
         super().__init__()
         if layout not in ("one_row", "plain"):
-            raise Gemma4Error(
-                "layout_unsupported",
-                "The model cannot be built",
-                f"The layout is {layout!r}.",
-                'Use "one_row" or "plain".',
-            )
+            raise unknown_setting("layout", layout, "one_row or plain")
         self.config = config
         object.__setattr__(self, "policies", {})  # else its content would be tensors
         self.layout: Layout = layout if one_row.applies(config.text_config) else "plain"

@@ -14,6 +14,7 @@ from ..events import CallText, Event, Notice
 from ..generation.drafting import Draft
 from ..generation.prefill_decode import Cancelled, Progress, Steps, finish
 from ..generation.sampler import Sampler, out_of_range
+from ..model.config import unknown_setting
 from ..model.gemma4 import Gemma4
 from . import persistence
 from .caches import SessionCaches
@@ -370,9 +371,4 @@ def _events(work: Work[None], progress: Progress | None) -> Generator[Event]:
 
 def _check(name: str, value: str, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
-        raise Gemma4Error(
-            "setting_unknown",
-            f"The setting {name} is not known",
-            f"It is {value!r}.",
-            f"Use {', '.join(allowed)}.",
-        )
+        raise unknown_setting(name, value, ", ".join(allowed))
