@@ -148,7 +148,7 @@ def test_a_full_context_is_an_error_and_leaves_the_cache_as_it_was(model: Gemma4
 
 
 def test_unknown_settings_are_refused(folder: Path) -> None:
-    with pytest.raises(Gemma4Error, match="The model cannot be built"):
+    with pytest.raises(Gemma4Error, match="The setting layout is not known"):
         tiny_model(layout="two_rows")
     with pytest.raises(Gemma4Error, match="mask_rule is not known"):
         mlx_gemma4.load(folder, mask_rule="both")
