@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import aclosing, suppress
+from contextlib import aclosing, asynccontextmanager, suppress
 from typing import Any, TypeVar
 
 from starlette.types import Message
@@ -22,27 +22,41 @@ async def while_there(receive: Receive, work: Awaitable[Item]) -> Item:
     Raises:
         ClientLeftError: the client left; the work is cancelled.
     """
+    async with _leaving(receive) as leaving:
+        return await _before(leaving, work)
+
+
+async def unless_gone(receive: Receive, events: AsyncGenerator[Item]) -> AsyncGenerator[Item]:
+    """Events, while somebody waits for them. Raises ClientLeftError where nobody does."""
+    async with _leaving(receive) as leaving, aclosing(events):
+        while (event := await _before(leaving, anext(events, None))) is not None:
+            yield event
+
+
+@asynccontextmanager
+async def _leaving(receive: Receive) -> AsyncGenerator[asyncio.Task[None]]:
+    """A task that is done when the client has left."""
 
     async def gone() -> None:
         while not (await receive())["type"].endswith(".disconnect"):
             pass
 
-    leaving, coming = asyncio.ensure_future(gone()), asyncio.ensure_future(work)
+    leaving = asyncio.create_task(gone())
+    try:
+        yield leaving
+    finally:
+        await cancelled(leaving)
+
+
+async def _before(leaving: asyncio.Task[None], work: Awaitable[Item]) -> Item:
+    coming = asyncio.ensure_future(work)
     try:
         await asyncio.wait({leaving, coming}, return_when=asyncio.FIRST_COMPLETED)
         if not coming.done():
             raise ClientLeftError
         return coming.result()
     finally:
-        await cancelled(leaving)
         await cancelled(coming)
-
-
-async def unless_gone(receive: Receive, events: AsyncGenerator[Item]) -> AsyncGenerator[Item]:
-    """Events, while somebody waits for them. Raises ClientLeftError where nobody does."""
-    async with aclosing(events):
-        while (event := await while_there(receive, anext(events, None))) is not None:
-            yield event
 
 
 async def cancelled(task: "asyncio.Future[Any]") -> None:
