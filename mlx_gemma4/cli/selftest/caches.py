@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
+from typing import TypeVar
 from unittest import mock
 
 from ...evaluate.models import OurModel
@@ -13,24 +15,29 @@ from .schedules import failure, world
 
 SCHEDULES = 200
 _PROCESSES = 8
+Result = TypeVar("Result")
 _WORTH = 20  # schedules: fewer take less time than the start of a process
 
 
 def schedules(_: OurModel) -> Outcome:
     """Run random schedules on the small random model; their seeds are 0 to 199."""
     count = min(_PROCESSES, os.cpu_count() or 1) if SCHEDULES >= _WORTH else 1
-    shares = [range(first, SCHEDULES, count) for first in range(count)]
-    if count == 1:
-        wrong = failed(shares[0])
-    else:  # BLAS would take all cores in each
-        with (
-            mock.patch.dict(os.environ, OPENBLAS_NUM_THREADS="1"),
-            ProcessPoolExecutor(count, get_context("spawn")) as pool,  # MLX survives no fork
-        ):
-            wrong = sorted(seed for seeds in pool.map(failed, shares) for seed in seeds)
+    seeds = range(SCHEDULES)
+    found = [failed(seeds)] if count == 1 else in_processes(failed, seeds, count)
+    wrong = sorted(seed for some in found for seed in some)
     seen = f"{SCHEDULES} random schedules, {len(wrong)} failed"
-    seen += f": seeds {', '.join(map(str, wrong[:5]))}" * bool(wrong)
+    if wrong:
+        seen += f": seeds {', '.join(map(str, wrong[:5]))}"
     return judged(not wrong, seen, failed=len(wrong))
+
+
+def in_processes(work: Callable[[range], Result], seeds: range, count: int) -> list[Result]:
+    """Do work on a share of the seeds in each of so many processes."""
+    with (
+        mock.patch.dict(os.environ, OPENBLAS_NUM_THREADS="1"),  # else each would take all cores
+        ProcessPoolExecutor(count, get_context("spawn")) as pool,  # MLX survives no fork
+    ):
+        return list(pool.map(work, [seeds[first::count] for first in range(count)]))
 
 
 def failed(seeds: range) -> list[int]:
