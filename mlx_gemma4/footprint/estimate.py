@@ -155,7 +155,7 @@ def need(
     number = model.float_bytes(machine)
     kept = text.sliding_window + SLACK
     sliding = max(_stepped(min(context - answer, kept + chunk)), _stepped(min(context, kept + 1)))
-    sliding *= 2 * text.num_key_value_heads * text.head_dim * number
+    sliding *= sliding_row(model, machine)
     width = _width(model)
     row = width * number
     if kv_bits is not None:
@@ -239,6 +239,12 @@ def largest_context(
         return taken.total <= machine.budget
 
     return longest(fits, STEP, model.text.max_position_embeddings)
+
+
+def sliding_row(model: Model, machine: Machine) -> int:
+    """Bytes of a token's key and value in one sliding layer."""
+    text = model.text
+    return 2 * text.num_key_value_heads * text.head_dim * model.float_bytes(machine)
 
 
 def longest(fits: Callable[[int], bool], step: int, limit: int) -> int:

@@ -9,7 +9,7 @@ from ..cluster.fit import Computer
 from ..cluster.hosts import Hosts
 from ..errors import Gemma4Error
 from ..footprint import device, summary
-from ..footprint.estimate import LEAST_CONTEXT, Machine, Model, largest_context
+from ..footprint.estimate import LEAST_CONTEXT, Machine, Model, largest_context, sliding_row
 from ..footprint.summary import Outline
 from ..hub import catalog, installed_adapters
 from ..model.config import SLIDING
@@ -107,7 +107,7 @@ def _fitting(
 def _largest(model: Model, machine: Machine, slots: int) -> int:
     """The longest conversation of which so many fit, with the places that each goes back to."""
     text = model.text
-    row = 2 * text.num_key_value_heads * text.head_dim * model.float_bytes(machine)
-    place = row * text.sliding_window * text.layer_types.count(SLIDING)
+    layers = text.layer_types.count(SLIDING)
+    place = sliding_row(model, machine) * text.sliding_window * layers
     left = replace(machine, budget=machine.budget - slots * PLACES * place)
     return largest_context(model, left, conversations=slots)
