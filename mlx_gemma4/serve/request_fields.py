@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from . import logprobs
 from .errors import ApiError
 from .request import Schema
 
@@ -26,8 +27,8 @@ SAMPLING: Mapping[str, Schema] = {
     "presence_penalty": {"type": "number", "minimum": -2, "maximum": 2},
     "frequency_penalty": {"type": "number", "minimum": -2, "maximum": 2},
 }
-LOGPROBS: Schema = {"type": "integer", "minimum": 0, "maximum": 20}
 """Read in every dialect, also where it has no such field."""
+LOGPROBS: Schema = {"type": "integer", "minimum": 0, "maximum": logprobs.MOST}
 UNSUPPORTED: Mapping[str, tuple[Any, ...]] = {
     "logprobs": (False,), "top_logprobs": (0,), "prompt_logprobs": (0,), "logit_bias": (),
     "repetition_penalty": (1,),

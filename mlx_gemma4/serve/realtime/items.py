@@ -1,8 +1,8 @@
 """Items of a Realtime conversation, and what they are for a worker. Pure."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,9 @@ from ...events import ToolCall
 from ...media.audio import FRAME
 from ...media.images import Picture
 from ...runtime.commands import AddImage, AddSound, AddText, AddToolResult
+from ..fields import ROLES
 from ..fields import arguments as called_with
+from ..request import Role
 from .refusals import refused
 from .sound_input import Resampler, pcm_of
 
@@ -19,8 +21,6 @@ Frames = NDArray[np.float32]
 ReadPicture = Callable[[str, str], AddImage]
 """Reads the URL of a picture; the second argument is the field that an error names."""
 
-ItemRole = Literal["user", "model", "system"]
-ROLES: Mapping[str, ItemRole] = {"user": "user", "system": "system", "assistant": "model"}
 ItemPart = AddText | AddImage | AddSound | AddToolResult | ToolCall
 
 
@@ -37,7 +37,7 @@ class RealtimeItem:
     """
 
     id: str
-    role: ItemRole
+    role: Role
     parts: tuple[ItemPart, ...]
     shown: dict[str, Any] = field(default_factory=dict)
     milliseconds: int = 0
@@ -153,8 +153,7 @@ def created(item: object, item_id: str, read_picture: ReadPicture) -> RealtimeIt
                 content = [{"type": "text", "text": content}]
             parts, shown_content = _content(content, role, read_picture)
             shown |= {"type": "message", "role": role, "content": shown_content}
-            whose: ItemRole = ROLES[role]
-            return RealtimeItem(item_id, whose, parts, shown)
+            return RealtimeItem(item_id, ROLES[role], parts, shown)
         case {"type": "function_call", "name": str(name), "arguments": str() | None as arguments}:
             call_id = str(item.get("call_id") or f"call_{item_id}")
             arguments = arguments or "{}"
