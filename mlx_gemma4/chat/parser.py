@@ -59,6 +59,11 @@ class ReplyParser:
             return events
         return []
 
+    @property
+    def thinking(self) -> bool:
+        """Whether a thought is open."""
+        return self.inside == _CHANNEL
+
     def finish(self) -> list[Event]:
         """End the reply; return what was still held back."""
         return self._close(complete=False)

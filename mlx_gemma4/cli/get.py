@@ -203,7 +203,8 @@ def _offer_to_open(options: argparse.Namespace, name: str, open_program: Opener)
     if asked and not options.yes and agreed("Open it now?", True):
         open_program(name)
     else:
-        tell(f"To open it: gemma4{f' --model {name}' * (name != catalog.default())}")
+        chosen = "" if name == catalog.default() else f" --model {name}"
+        tell(f"To open it: gemma4{chosen}")
 
 
 def _offer_drafter(name: str, asked: bool) -> None:

@@ -51,7 +51,9 @@ def _list(options: argparse.Namespace) -> None:
     folder = catalog.resolve(usual).resolve() if package else None
     put(f"{catalog.DEMONSTRATION}  comes with the program")
     for model in models:
-        made = f", {model.source} as {model.recipe or 'it is'}" * (model.source != model.name)
+        made = ""
+        if model.source != model.name:
+            made = f", {model.source} as {model.recipe or 'it is'}"
         mark = ", opened by `gemma4` alone" if model.folder.resolve() == folder else ""
         put(f"{model.name}  {size(model.nbytes)}{made}{mark}\n    {model.folder}")
     for name, count in begun.items():

@@ -201,12 +201,17 @@ def _mp4_end(file: BinaryIO, start: int) -> int | None:
     return None
 
 
+def _even(count: int) -> int:
+    """The bytes that so many take where all begins at an even place."""
+    return count + count % 2
+
+
 _ENDED: Mapping[bytes, Callable[[BinaryIO, int], int | None]] = {
-    b".snd": lambda file, start: sum((start, *(_number(file, start + at, 4) for at in (4, 8)))),
+    b".snd": lambda file, start: start + _number(file, start + 4, 4) + _number(file, start + 8, 4),
     b"caff": _caf_end,
     b"ftyp": _mp4_end,
-    b"RIFF": lambda file, start: start + (_number(file, start + 4, 4, "little") + 9 & ~1),
-    b"FORM": lambda file, start: start + (_number(file, start + 4, 4) + 9 & ~1),
+    b"RIFF": lambda file, start: start + 8 + _even(_number(file, start + 4, 4, "little")),
+    b"FORM": lambda file, start: start + 8 + _even(_number(file, start + 4, 4)),
     b"riff": lambda file, start: start + _number(file, start + 16, 8, "little"),
     b"RF64": lambda file, start: start + 8 + _number(file, start + 20, 8, "little"),
 }

@@ -67,7 +67,7 @@ class DrawnReply:
                     first, *others = zip(names, logs.tolist(), strict=True)
                     yield Scores(first, tuple(others))
             yield from self._note(self._stops.passed(events))
-            self._thought += self._parser.inside == "<|channel>"
+            self._thought += self._parser.thinking
             if self._stops.found:
                 return
         yield from self._note(self._stops.passed(self._parser.finish(), last=True))
