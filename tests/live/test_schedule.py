@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import random
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import mlx.core as mx
@@ -18,6 +17,7 @@ from mlx_gemma4.errors import Gemma4Error
 from mlx_gemma4.model.gemma4 import Gemma4
 from mlx_gemma4.session import transcriber
 from mlx_gemma4.session.session import Session, SessionMark
+from tests.configs import with_context
 
 TEMPLATE = Path(__file__).parents[1] / "fixtures" / "gemma4_chat_template.jinja"
 EXAMPLES = 60
@@ -55,8 +55,7 @@ def test_after_any_schedule_the_caches_are_as_fresh_ones(
 @pytest.fixture(scope="module")
 def short(model: Gemma4) -> Gemma4:
     """The same model with a context of 260 rows."""
-    text = replace(model.config.text_config, max_position_embeddings=260)
-    short = Gemma4(replace(model.config, text_config=text))
+    short = Gemma4(with_context(model.config, 260))
     short.load_weights(list(model.tensors().items()))
     short.folder = model.folder
     return short

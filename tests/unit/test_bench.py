@@ -23,6 +23,7 @@ from mlx_gemma4.events import Done
 from mlx_gemma4.hub import catalog
 from mlx_gemma4.runtime.pace import SHORTEST
 from mlx_gemma4.session.session import Session
+from tests.configs import with_context
 
 NAMES = {
     "prefill", "decode", "after text", "after a picture, 70 tokens", "after a picture, 140 tokens",
@@ -78,9 +79,7 @@ def test_the_result_says_what_it_depends_on(result: Result, folder: Path) -> Non
 
 def test_what_has_no_room_after_a_context_is_left_out(folder: Path) -> None:
     model = OurModel(str(folder))
-    config = model.model.config
-    text = replace(config.text_config, max_position_embeddings=370)
-    model.model.config = replace(config, text_config=text)
+    model.model.config = with_context(model.model.config, 370)
     small = bench(model, [64, 160], rounds=1)
     names = {figure.name for figure in small.figures if figure.context == 160}
     assert names == NAMES - {"after a picture, 140 tokens"}

@@ -10,6 +10,7 @@ from PIL import Image, ImageFile
 
 from mlx_gemma4.errors import Gemma4Error
 from mlx_gemma4.media.images import open_image
+from tests.unit.stand_ins import stand_in
 
 
 @pytest.fixture(autouse=True)
@@ -20,25 +21,10 @@ def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(100)
 
 
-@pytest.fixture
-def mac(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder for stand-ins of a Mac's programs, the only one on the PATH."""
-    folder = tmp_path / "bin"
-    folder.mkdir()
-    monkeypatch.setenv("PATH", str(folder))
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    return folder
-
-
-def stand_in(path: Path, script: str) -> None:
-    path.write_text(f"#!/bin/sh\nPATH=/usr/bin:/bin\n{script}\n")
-    path.chmod(0o755)
-
-
 def test_a_mac_opens_heic_by_its_own_sips(mac: Path, tmp_path: Path) -> None:
     Image.new("RGB", (96, 48), (200, 100, 50)).save("answer.jpg")
     answer = Path("answer.jpg").resolve()
-    stand_in(mac / "sips", f'echo "$@" > {tmp_path}/arguments; cp {answer} "$6"')
+    stand_in(mac, "sips", f'echo "$@" > {tmp_path}/arguments; cp {answer} "$6"')
     Path("IMG_0001.HEIC").write_bytes(HEIC)
     image = open_image("IMG_0001.HEIC")
     assert image.size == (96, 48)
@@ -48,7 +34,7 @@ def test_a_mac_opens_heic_by_its_own_sips(mac: Path, tmp_path: Path) -> None:
 
 
 def test_what_sips_cannot_open_is_named(mac: Path, tmp_path: Path) -> None:
-    stand_in(mac / "sips", "echo Error 13: an unknown error; exit 13")
+    stand_in(mac, "sips", "echo Error 13: an unknown error; exit 13")
     with pytest.raises(Gemma4Error, match="sips cannot open it .Error 13: an unknown error"):
         open_image(HEIC)
     assert not list(tmp_path.glob("gemma4-*"))

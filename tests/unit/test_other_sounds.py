@@ -1,7 +1,6 @@
 """Sounds that libsndfile does not know: m4a and others, by PyAV or a Mac's own program."""
 
 import io
-import stat
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +8,7 @@ import pytest
 
 from mlx_gemma4.errors import Gemma4Error
 from mlx_gemma4.media.audio import RATE, read_sound, seconds_of
+from tests.unit.stand_ins import stand_in
 from tests.unit.test_sound_files import encoded, pitch, tone
 
 
@@ -35,24 +35,6 @@ def test_m4a_is_read_where_pyav_is_installed() -> None:
     assert abs(pitch(sound.samples) - 440) < 2
     assert abs(seconds_of(content) - 3) < 0.2
     assert abs(len(read_sound(content + content).samples) / RATE - 6) < 0.4
-
-
-def stand_in(folder: Path, name: str, script: str) -> Path:
-    """A program of a Mac, as a shell script."""
-    path = folder / name
-    path.write_text(f"#!/bin/sh\nPATH=/usr/bin:/bin\n{script}\n")
-    path.chmod(path.stat().st_mode | stat.S_IXUSR)
-    return path
-
-
-@pytest.fixture
-def mac(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path / "bin"
-    folder.mkdir()
-    monkeypatch.setenv("PATH", str(folder))
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
-    monkeypatch.setattr("tempfile.tempdir", None)
-    return folder
 
 
 UNKNOWN = b"\0\0\0\x1cftypqt  \0\0\0\0qt  " + bytes(200)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from mlx_gemma4.model.inputs import Inputs
 from mlx_gemma4.session import prefix_cache
 from mlx_gemma4.session.session import Session
 from mlx_gemma4.testing.doubles import tiny_config, tiny_model
+from tests.configs import with_context
 
 VOICE = (np.random.default_rng(2).standard_normal((90, 640)) * 0.1).astype(np.float32)
 TEMPLATE = Path(__file__).parents[1] / "fixtures" / "gemma4_chat_template.jinja"
@@ -145,10 +145,7 @@ def test_the_published_template_costs_no_second_reading(
 @pytest.fixture
 def short(folder: Path) -> Gemma4:
     """A model whose context has 400 rows."""
-    config = tiny_config()
-    text = dataclasses.replace(config.text_config, max_position_embeddings=400)
-    model = Gemma4(dataclasses.replace(config, text_config=text))
-    model.load_weights(list(tiny_model().tensors().items()))
+    model = tiny_model(config=with_context(tiny_config(), 400))
     model.folder = folder
     return model
 

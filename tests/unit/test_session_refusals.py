@@ -1,6 +1,5 @@
 """What a session refuses, and what is left of the conversation then."""
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from mlx_gemma4.events import Done
 from mlx_gemma4.model.gemma4 import Gemma4
 from mlx_gemma4.session.session import Session
 from mlx_gemma4.testing.doubles import tiny_config, tiny_model, tones
+from tests.configs import with_context
 from tests.unit.test_session import CLIP, finished
 
 
@@ -25,10 +25,7 @@ def session(model: Gemma4) -> Session:
 @pytest.fixture
 def short(folder: Path) -> Session:
     """A session whose model has a context of 120 tokens."""
-    config = tiny_config()
-    text = dataclasses.replace(config.text_config, max_position_embeddings=120)
-    model = Gemma4(dataclasses.replace(config, text_config=text))
-    model.load_weights(list(tiny_model().tensors().items()))
+    model = tiny_model(config=with_context(tiny_config(), 120))
     return Session(model, tokenizer=Tokenizer.from_folder(folder))
 
 

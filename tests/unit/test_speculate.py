@@ -22,6 +22,7 @@ from mlx_gemma4.model.cache import Cache
 from mlx_gemma4.model.config import Config
 from mlx_gemma4.model.gemma4 import Gemma4
 from mlx_gemma4.testing.doubles import tiny_model, tones
+from tests.configs import with_context
 from tests.unit.drafters import tiny_drafter
 
 IDS = np.random.default_rng(0).integers(20, 500, 40)
@@ -144,9 +145,7 @@ def test_suppressed_ids_are_neither_proposed_nor_drawn(model: Gemma4) -> None:
 
 def with_room(model: Gemma4, rows: int) -> Config:
     """The model's config with a context of the prompt and so many rows."""
-    config = model.config
-    text = replace(config.text_config, max_position_embeddings=len(IDS) + rows)
-    return replace(config, text_config=text)
+    return with_context(model.config, len(IDS) + rows)
 
 
 def held_after(model: Gemma4, ids: Sequence[int]) -> np.ndarray:
