@@ -152,7 +152,13 @@ def test_no_wording_of_the_examination_is_practised() -> None:
     }
     asked = {
         wording.lower()
-        for group in (*talk.WORDINGS.values(), talk.ITEM, talk.OUTSIDE, talk.GREETINGS)
+        for group in (
+            *talk.WORDINGS.values(),
+            talk.ITEM,
+            talk.OUTSIDE,
+            talk.GREETINGS,
+            talk.ABSENT_THINGS,
+        )
         for wording in group
     }
     assert practised and not asked & practised

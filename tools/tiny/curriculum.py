@@ -60,12 +60,12 @@ WIDEN = (
     Stage(
         0.0,
         {
-            "receipt": 0.3, "mixed": 0.18, "later": 0.05, "strip": 0.02, "two": 0.03,
-            "unreadable": 0.01, "digits": 0.1, "commands": 0.16, "nobody": 0.03, "tool": 0.03,
-            "chat": 0.06, "afterwards": 0.03,
+            "receipt": 0.3, "mixed": 0.16, "later": 0.03, "strip": 0.06, "two": 0.02,
+            "unreadable": 0.01, "digits": 0.08, "commands": 0.17, "nobody": 0.03, "tool": 0.06,
+            "chat": 0.06, "afterwards": 0.02,
         },
         _WORLD,
-        Width(0.55, 0.0, 1.0, Channel((0.8, 1.3), 0.3, echo=0.0, narrow=0.05),
+        Width(0.55, 0.0, 1.0, Channel((0.8, 1.3), 0.45, echo=0.0, narrow=0.05),
               (*_FIRST_VOICES * 4, *ESPEAK, *FLITE)),
     ),
 )  # fmt: skip

@@ -61,7 +61,7 @@ class FirstWorld(Tasks):
         kinds: list[str] = []
         while len(kinds) < count:
             kind = self.rng.choices(pool, weights)[0]
-            if kind not in kinds:
+            if kind == "price" or kind not in kinds:  # of another article each time
                 kinds.append(kind)
         return kinds
 

@@ -44,6 +44,13 @@ OPENING = (
     "go to {}",
     "I need the {} app",
     "switch to {}",
+    "start the {}",
+    "bring up {}",
+    "show {}",
+    "run {}",
+    "could you open the {}",
+    "open my {}",
+    "I want to use {}",
 )
 
 
@@ -124,9 +131,9 @@ class Scenes(FirstWorld):
         """A receipt and several typed questions."""
         rng = self.rng
         receipt = self._receipt()
-        kinds = self._kinds((*receipts.KINDS, "price", "price"), rng.randint(3, 6))
+        kinds = self._kinds((*receipts.KINDS, "price", "price"), rng.randint(4, 7))
         exchanges = [self._question(receipt, kind) for kind in kinds]
-        if rng.random() < 0.25:
+        if rng.random() < 0.5:
             exchanges[rng.randrange(len(exchanges))] = self._unshown()
         if rng.random() < 0.1:
             exchanges[rng.randrange(len(exchanges))] = self._json(receipt)
@@ -142,6 +149,8 @@ class Scenes(FirstWorld):
             self._question(receipt, kind)
             for kind in self._kinds((*receipts.KINDS, "price"), rng.randint(2, 4))
         ]
+        if rng.random() < 0.2:
+            exchanges[rng.randrange(len(exchanges))] = self._unshown()
         for number, exchange in enumerate(exchanges):
             if number == 0 or rng.random() < 0.5:
                 exchanges[number] = self._spoken(exchange)

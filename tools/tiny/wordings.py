@@ -220,6 +220,27 @@ UNSHOWN = (
     "what is the customer number",
     "what is the number of the table",
     "who served me",
+    "what is the time on it",
+    "is there a stamp",
+    "what is the order number",
+    "when does it open",
+    "was it paid in cash",
+    "what is the change",
+    "is there a logo",
+    "how long is the warranty",
+    "what is the name of the customer",
+    "which country is it",
+    "what is the brand",
+    "who wrote this",
+    "what is the title",
+    "is there a tree",
+    "what color is the house",
+    "what is the password",
+    "how old is the person",
+    "what does the sign say",
+    "which street is it",
+    "what is the zip code",
+    "is there a barcode",
 )
 SELF = (
     *GREETINGS,
@@ -250,6 +271,45 @@ SELF = (
     "what model is this",
     "is anybody there",
     "nice to meet you",
+    "hi there",
+    "good night",
+    "how do you do",
+    "how is it going",
+    "what is up",
+    "what kind of model are you",
+    "what sort of program is this",
+    "what is this program",
+    "who is there",
+    "what do you do",
+    "what are you good at",
+    "what are you for",
+    "what is it that you can do",
+    "how can I use you",
+    "how do I use this",
+    "where do I start",
+    "what can I show you",
+    "what can I say to you",
+    "what can I ask you",
+    "explain yourself",
+    "describe yourself",
+    "say who you are",
+    "say something about yourself",
+    "are you real",
+    "are you human",
+    "are you a computer",
+    "are you an assistant",
+    "do you have a name",
+    "what should I call you",
+    "who built you",
+    "who trained you",
+    "where do you come from",
+    "I need help",
+    "please help me",
+    "thank you very much",
+    "thanks for the help",
+    "goodbye",
+    "bye",
+    "see you",
 )
 BEYOND = (
     "what is the capital of france",
@@ -377,11 +437,11 @@ def beyond(rng: random.Random, examination: bool = False) -> str:
 def written(sentence: str, rng: random.Random) -> str:
     """A sentence as somebody types it: capitals and punctuation as they come."""
     form = rng.random()
-    if form < 0.4:
+    if form < 0.35:
         sentence = sentence[:1].upper() + sentence[1:]
     elif form < 0.5:
         sentence = sentence.upper()
-    elif form < 0.6:
+    elif form < 0.65:
         sentence = rng.choice((sentence.title(), sentence.swapcase()))
     sentence = sentence.replace(" i ", " I ") if rng.random() < 0.7 else sentence
     return sentence + rng.choice(("", "", "?", "?", ".", "!", " ?", "??", "..."))
