@@ -72,6 +72,11 @@ class VoiceInput:
         """Whether the microphone is open, or being opened."""
         return self._live is not None
 
+    @property
+    def muted(self) -> bool:
+        """Whether nothing is heard now."""
+        return self._live is not None and self._live.muted
+
     def start(self, hands_free: bool) -> None:
         """Open the microphone; `MicrophoneOpened`, and then `LevelChanged` come."""
         self.end()
@@ -86,8 +91,8 @@ class VoiceInput:
             lambda: devices.gate(hands_free, settings.stop_after),
             observer,
             self._workspace.conversation.id,
+            muted=self._hears_itself,
         )
-        self.mute()
 
     def end(self) -> None:
         """Close the microphone; the worker is sent nothing more."""
@@ -115,12 +120,15 @@ class VoiceInput:
 
     def mute(self) -> None:
         """Hear nothing while an answer is read aloud, hands-free."""
-        conversation = self._workspace.conversation
         if self._live is not None:
-            aloud = conversation.state == "answering" and conversation.speaks
-            aloud = aloud or conversation.state == "speaking"
-            hears_itself = not self._workspace.settings.headphones
-            self._live.muted = self.hands_free and aloud and hears_itself
+            self._live.muted = self._hears_itself
+
+    @property
+    def _hears_itself(self) -> bool:
+        conversation = self._workspace.conversation
+        aloud = conversation.state == "answering" and conversation.speaks
+        aloud = aloud or conversation.state == "speaking"
+        return self.hands_free and aloud and not self._workspace.settings.headphones
 
     def silent(self, silent: bool) -> Problem | None:
         """What is wrong where the microphone delivers only zeros."""

@@ -143,8 +143,16 @@ async def test_a_chip_is_deleted_as_one_and_its_picture_with_it(tmp_path: Path) 
 @live
 async def test_pasted_words_stay_words(tmp_path: Path) -> None:
     async with staged(tmp_path) as stage:
-        await stage.app.chat.prompt._on_paste(paste("two\nlines"))
-        assert stage.app.chat.prompt.text == "two\nlines"
+        for newline in ("\n", "\r", "\r\n"):  # terminals send \r
+            stage.app.chat.prompt.write("")
+            await stage.app.chat.prompt._on_paste(paste(f"two{newline}lines"))
+            assert stage.app.chat.prompt.text == "two\nlines"
+            assert stage.app.chat.prompt.document.line_count == 2
+        await stage.app.chat.prompt._on_paste(paste("a line\r" * 2000))
+        waiting = stage.app.workspace.conversation.history.waiting
+        await stage.until(lambda: waiting)
+        (text,) = waiting.values()
+        assert (stage.app.workspace.journal.folder / text.file).read_text() == "a line\n" * 2000
 
 
 @live
