@@ -59,7 +59,10 @@ def main(
 
     worker = SubprocessWorker(log, hosts)
     app = TerminalApp(worker, store, folder, model=model, make_server=make_server)
-    app.run()
+    try:
+        app.run()
+    finally:
+        app.end_worker()
     return app.return_code or 0
 
 
