@@ -25,9 +25,7 @@ BLOCKS = "GEMMA4_PICTURES"
 
 
 def main(
-    model: str | None = None,
-    hosts: Hosts | None = None,
-    make_server: MakeServer | None = None,
+    model: str | None = None, hosts: Hosts | None = None, make_server: MakeServer | None = None
 ) -> int:
     """Run the program until the user ends it.
 

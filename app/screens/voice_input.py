@@ -72,11 +72,6 @@ class VoiceInput:
         """Whether the microphone is open, or being opened."""
         return self._live is not None
 
-    @property
-    def muted(self) -> bool:
-        """Whether nothing is heard now."""
-        return self._live is not None and self._live.muted
-
     def start(self, hands_free: bool) -> None:
         """Open the microphone; `MicrophoneOpened`, and then `LevelChanged` come."""
         self.end()
@@ -91,7 +86,7 @@ class VoiceInput:
             lambda: devices.gate(hands_free, settings.stop_after),
             observer,
             self._workspace.conversation.id,
-            muted=self._hears_itself,
+            muted=self.hears_itself,
         )
 
     def end(self) -> None:
@@ -121,10 +116,11 @@ class VoiceInput:
     def mute(self) -> None:
         """Hear nothing while an answer is read aloud, hands-free."""
         if self._live is not None:
-            self._live.muted = self._hears_itself
+            self._live.muted = self.hears_itself
 
     @property
-    def _hears_itself(self) -> bool:
+    def hears_itself(self) -> bool:
+        """Whether what is heard now is the program's own voice."""
         conversation = self._workspace.conversation
         aloud = conversation.state == "answering" and conversation.speaks
         aloud = aloud or conversation.state == "speaking"

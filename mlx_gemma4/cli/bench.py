@@ -109,10 +109,7 @@ def _compare(files: list[Path]) -> None:
 
     if len(files) != 2:
         raise Gemma4Error(
-            "usage",
-            "Two results are compared",
-            f"--compare has {len(files)}.",
-            "Name two files.",
+            "usage", "Two results are compared", f"--compare has {len(files)}.", "Name two files."
         )
     one, other = map(load, files)
     lines = compared(one, other)
