@@ -10,7 +10,7 @@ from ..errors import Gemma4Error
 from ..hub import catalog
 from . import hosting
 from . import options as shared
-from .options import Option, command, not_understood
+from .options import Option, command, not_understood, out_of_range
 from .streams import ProgressLine, put, tell
 
 if TYPE_CHECKING:
@@ -25,7 +25,13 @@ OPTIONS = (
         int,
         many=True,
     ),
-    Option("--rounds", "how often everything is measured (3)", "N", int, default=3),
+    Option(
+        "--rounds",
+        "how often everything is measured; with --draft, how many prompts of each kind of work (3)",
+        "N",
+        int,
+        default=3,
+    ),
     Option("--kv-bits", "rows of the full layers in 8 or 4 bits", "N", int, (8, 4)),
     Option("--json", "the file of the result (one in out/bench)", "FILE"),
     Option("--compare", "measure nothing; set two results beside each other", "FILE", many=True),
@@ -70,6 +76,13 @@ def _run(options: argparse.Namespace) -> None:
             raise not_understood(
                 "--draft measures what pays on one computer.", "Leave --hosts out."
             )
+        if options.contexts or options.kv_bits or options.json:
+            raise not_understood(
+                "--draft has prompts and a file of its own.",
+                "Leave --contexts, --kv-bits and --json out.",
+            )
+        if options.rounds < 1:
+            raise out_of_range("rounds", options.rounds, "1 or more")
         measure_drafts(shared.model_of(options), options.drafter, options.rounds, options.force)
         return
     if options.model is None:
