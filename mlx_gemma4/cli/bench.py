@@ -6,7 +6,6 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import Gemma4Error
 from ..hub import catalog
 from . import hosting
 from . import options as shared
@@ -18,20 +17,8 @@ if TYPE_CHECKING:
 
 OPTIONS = (
     shared.MODEL,
-    Option(
-        "--contexts",
-        "tokens before a question (512, 2048 and 8192; the tiny model: 512)",
-        "N",
-        int,
-        many=True,
-    ),
-    Option(
-        "--rounds",
-        "how often everything is measured; with --draft, how many prompts of each kind of work (3)",
-        "N",
-        int,
-        default=3,
-    ),
+    Option("--contexts", "tokens before a question (512, 2048, 8192)", "N", int, many=True),
+    Option("--rounds", "how often; with --draft, prompts of each kind (3)", "N", int, default=3),
     Option("--kv-bits", "rows of the full layers in 8 or 4 bits", "N", int, (8, 4)),
     Option("--json", "the file of the result (one in out/bench)", "FILE"),
     Option("--compare", "measure nothing; set two results beside each other", "FILE", many=True),
@@ -77,10 +64,8 @@ def _run(options: argparse.Namespace) -> None:
                 "--draft measures what pays on one computer.", "Leave --hosts out."
             )
         if options.contexts or options.kv_bits or options.json:
-            raise not_understood(
-                "--draft has prompts and a file of its own.",
-                "Leave --contexts, --kv-bits and --json out.",
-            )
+            cause = "--draft takes no --contexts, --kv-bits or --json."
+            raise not_understood(cause, "Leave them out.")
         if options.rounds < 1:
             raise out_of_range("rounds", options.rounds, "1 or more")
         measure_drafts(shared.model_of(options), options.drafter, options.rounds, options.force)
@@ -121,12 +106,8 @@ def _compare(files: list[Path]) -> None:
     from .speed_result import compared, differing, load
 
     if len(files) != 2:
-        raise Gemma4Error(
-            "usage",
-            "Two results are compared",
-            f"--compare has {len(files)}.",
-            "Name two files.",
-        )
+        cause = f"Two results are compared, and --compare has {len(files)}."
+        raise not_understood(cause, "Name two files.")
     one, other = map(load, files)
     lines = compared(one, other)
     put(f"A: {files[0]}\nB: {files[1]}\n\nWhat differs besides the figures\n")

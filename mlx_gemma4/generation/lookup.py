@@ -6,6 +6,7 @@ differs in an id or a few, the text that it repeats goes on behind them. Knows n
 """
 
 from collections.abc import Iterable, Sequence
+from functools import reduce
 
 SHORTEST = 3
 """Ids that must be the same."""
@@ -62,7 +63,8 @@ class Lookup:
         if best >= LONG:
             self._repeated, self._until = place - len(known), len(self._ids) + _NEAR
         if best < SHORTEST:
-            best, place = 0, self._behind(known)
+            best, place = 0, reduce(self._past, known, self._repeated)
+            most = most if len(self._ids) <= self._until else 0
         found: list[int] = []
         while len(found) < most and place < len(self._ids) + len(known):
             at = place + len(found) - len(self._ids)  # past the end it repeats itself
@@ -71,13 +73,6 @@ class Lookup:
                 break
             found.append(follows)
         return found, best
-
-    def _behind(self, known: Sequence[int]) -> int:
-        """Where the text that is repeated goes on, soon after a difference; else the end."""
-        place = self._repeated
-        for token_id in known:
-            place = self._past(place, token_id)
-        return place if len(self._ids) <= self._until else len(self._ids) + len(known)
 
     def _past(self, place: int, token_id: Held) -> int:
         """The place behind an id that is near, else behind another that it stands for."""
