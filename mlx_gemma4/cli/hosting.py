@@ -35,8 +35,6 @@ WORKER = (
     Option("--folder", "a model folder: layers that are the leader's are read there", "FOLDER"),
     Option("--keep-layers", "keep the layers that are sent"),
 )
-
-
 _PROGRAM = "program_"
 
 
@@ -103,13 +101,9 @@ def sending() -> Callable[[str, int, int], None]:
 
 
 def leave(error: BaseException, status: int, arguments: Sequence[str]) -> None:
-    """End the process at once where MLX may wait for a computer, also at the exit.
-
-    That is where one was lost, and where Ctrl-C came while one was waited for.
-    """
-    interrupted = isinstance(error, KeyboardInterrupt)
+    """End the process at once where MLX may wait for a computer: it is lost, or Ctrl-C came."""
     spread = any(one.split("=")[0] == HOSTS.flag for one in arguments)
-    if getattr(error, "code", "") == LOST or (interrupted and spread):
+    if getattr(error, "code", "") == LOST or (spread and isinstance(error, KeyboardInterrupt)):
         with contextlib.suppress(OSError):
             sys.stdout.flush()
         sys.stderr.flush()
