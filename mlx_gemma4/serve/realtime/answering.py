@@ -129,6 +129,9 @@ class RealtimeAnswering:
                 "A response is in progress.",
                 "Wait for response.done, or send response.cancel.",
             )
+        if self._drawing:  # of a response that has failed: its reply is about to end
+            self._wanted = Wanted(options)
+            return
         if (options.get("conversation") or "auto") != "auto" or options.get("input") is not None:
             raise refused(
                 "invalid_value",

@@ -107,14 +107,14 @@ class RealtimeConnection:
         others = [asyncio.create_task(work()) for work in (self._send, self._speak)]
         try:
             while (message := await self._socket.receive())["type"] != "websocket.disconnect":
-                await self._take(message.get("text") or "")
+                await self._take(message.get("text") or message.get("bytes") or "")
         finally:
             if self._quiet is not None:
                 self._quiet.cancel()
             for task in [*others, *self._pumps.values()]:
                 task.cancel()
 
-    async def _take(self, message: str) -> None:
+    async def _take(self, message: str | bytes) -> None:
         try:
             event = json.loads(message)
         except (ValueError, RecursionError):
@@ -227,6 +227,7 @@ def _pieces(event: object) -> list[object]:
     if isinstance(event, dict) and event.get("type") == "input_audio_buffer.append":
         audio = event.get("audio")
         if isinstance(audio, str) and len(audio) > PIECE:
+            audio = "".join(audio.split())  # else a piece might end within a byte
             cuts = range(0, len(audio), PIECE)
             return [{**event, "audio": audio[at : at + PIECE]} for at in cuts]
     return [event]
