@@ -346,7 +346,7 @@ def _usage(stats: Mapping[str, float]) -> Json:
     drawn = int(stats.get("reply_tokens", 0))
     return {
         "input_tokens": read,
-        "input_tokens_details": {"cached_tokens": read - new},
+        "input_tokens_details": {"cached_tokens": read - new, "cache_write_tokens": 0},
         "output_tokens": drawn,
         "output_tokens_details": {"reasoning_tokens": int(stats.get("thought_tokens", 0))},
         "total_tokens": read + drawn,
