@@ -12,6 +12,7 @@ from mlx_gemma4.runtime.subprocess_worker import SubprocessWorker
 from mlx_gemma4.serve.engine import EngineOptions
 from mlx_gemma4.serve.guard import Doors
 from mlx_gemma4.serve.realtime.connection import PIECE
+from mlx_gemma4.serve.realtime.protocol import RealtimeProtocol
 from mlx_gemma4.testing.scripted_worker import ScriptedWorker
 from tests.realtime.calling import DEMO, Call, answer, call, pcm, receipt, silence
 from tests.serve.serving import ASSETS, served, until
@@ -243,3 +244,24 @@ def test_a_picture_that_cannot_be_read_is_refused_by_its_place(server: httpx2.Cl
         for url in ("data:image/png;base64,AAAA", "file:///etc/passwd", "http://10.0.0.1/a.png"):
             refused = one.item(TYPED, {"type": "input_image", "image_url": url})
             assert refused["error"]["param"] == "item.content[1].image_url"
+
+
+def test_a_defect_is_an_error_and_the_session_goes_on(
+    server: httpx2.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise AttributeError("a defect")
+
+    with call(server) as one:
+        one.update(output_modalities=["text"], audio=BY_HAND)
+        with monkeypatch.context() as broken:
+            broken.setattr(RealtimeProtocol, "receive", fail)
+            one.send("response.create", event_id="mine")
+            error = one.until("error")["error"]
+        assert (error["type"], error["code"]) == ("server_error", "internal_error")
+        assert error["event_id"] == "mine"
+        one.item(TYPED)
+        with monkeypatch.context() as broken:
+            broken.setattr(RealtimeProtocol, "report", fail)
+            one.send("response.create")
+            assert one.until("response.done")["type"] == "error"
