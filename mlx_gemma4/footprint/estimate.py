@@ -96,8 +96,7 @@ class Need:
     """Bytes that a model holds with a conversation of so many tokens.
 
     Attributes:
-        places: windows of the sliding layers at the end of the system's turn and of the last
-            question, to which a conversation can go back however much follows.
+        places: what the two places take to which a conversation can go back (`PrefixCache`).
         reading: working memory while a chunk of the prompt is read.
         answering: working memory while a token of the reply is made.
         pictures: what is held of the conversation's pictures, outside MLX.
@@ -157,8 +156,7 @@ def need(
         conversations: of this length; one at a time is read or answered.
     """
     text, chunk = model.text, CHUNKS[machine.backend]
-    number = model.float_bytes(machine)
-    kept = text.sliding_window + SLACK
+    number, kept = model.float_bytes(machine), text.sliding_window + SLACK
     sliding = max(_stepped(min(context - answer, kept + chunk)), _stepped(min(context, kept + 1)))
     row = 2 * text.num_key_value_heads * text.head_dim * number  # key and value
     sliding *= row
