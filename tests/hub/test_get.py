@@ -85,7 +85,7 @@ def test_what_it_takes_is_told_before_the_first_byte_of_weights(
 
 @pytest.mark.parametrize(
     ("memory", "recipe", "context"),
-    [("16GB", "4bit", 237_312), ("18", "4bit", 262_144), ("32GB", "6bit", 262_144)],
+    [("16GB", "4bit", 187_648), ("18", "4bit", 262_144), ("32GB", "6bit", 262_144)],
 )
 def test_another_machine_is_told_what_it_would_get_without_the_hub(
     hub: Hub,
