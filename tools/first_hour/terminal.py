@@ -81,7 +81,7 @@ class LoggedTerminal:
         self.type(command)
         self.press("Enter")
 
-    def until(self, *wanted: str, seconds: float = 60, absent: str = "") -> str:
+    def until(self, *wanted: str, seconds: float = 240, absent: str = "") -> str:
         """Wait until all of these are on the screen, whatever lines they are broken into.
 
         Raises:
