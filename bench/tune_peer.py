@@ -1,7 +1,7 @@
 """Training an adapter here and with mlx-vlm's own trainer: speed, memory, answers afterwards.
 
     python -m tools.tune_example example                                   # needs espeak-ng
-    python bench/tune_peer.py example [--openblas] [--epochs 1] [--held 240]
+    python bench/tune_peer.py example [--openblas] [--part costs|answers] [--held 240]
 
 Both sides get the same ids, pixels and frames, the same first adapter, the same conversations in
 the same order, and Adam with the same rate; every step is done by one side and then by the other.
@@ -30,8 +30,14 @@ from mlx_gemma4.tune.sources import Line, lines_of
 
 PLACES = ("picture first", "picture last", "picture between words", "picture in a later turn")
 RANK, SCALE, RATE, LIMIT = 8, 2.0, 5e-4, 24
-SIDES = (("ours", {}), ("peer", {"batch": 1}), ("peer, batches", {"batch": 4}))
-TOGETHER = 448
+SIDES: dict[str, dict[str, int]] = {
+    "ours, one at a time": {"together": 1},
+    "peer, one at a time": {"batch": 1},
+    "ours, side by side": {"together": 448},  # about 4 conversations
+    "peer, batches of 4": {"batch": 4},
+}
+TRAINED = ("ours, side by side", "peer, one at a time")
+"""The sides that are trained to the end; each is faster so."""
 WAYS = (("peer, generate", "whole"), ("peer, server", "server"))
 
 
@@ -91,6 +97,7 @@ def main() -> None:
     parser.add_argument("--model", type=Path, default=BENCH.parent / "assets" / "tiny")
     parser.add_argument("--epochs", type=float, default=1.0)
     parser.add_argument("--held", type=int, default=240, help="lines to ask")
+    parser.add_argument("--part", choices=["costs", "answers"], help="one of the two alone")
     chosen = parser.parse_args()
     around = begin(chosen)
     model = load_folder(chosen.model)
@@ -107,23 +114,25 @@ def main() -> None:
     plan = [[n for _, n in picks] for picks in batches(settings, [len(i.ids) for i in learned], [])]
     record: dict[str, Any] = {"surroundings": around}
     own = {"file": str(folder / "learned.npz")}
-    parts = (  # the first two are for the costs alone
-        ("layers computed again", True, plan[: chosen.rounds], SIDES),
-        ("nothing computed again", False, plan[: chosen.rounds], SIDES),
-        ("nothing computed again, to the end", False, plan, SIDES[:2]),
-    )
-    for label, checkpoints, steps, chosen_sides in parts:
+    parts = [
+        (label, checkpoints, plan[: chosen.rounds], [*SIDES])
+        for label, checkpoints in (
+            ("layers computed again", True),
+            ("no layer computed again", False),
+        )
+        if chosen.part != "answers"
+    ]
+    if chosen.part != "costs":
+        parts.append(("to the end", False, plan, [*TRAINED]))
+    for label, checkpoints, steps, names in parts:
         with ExitStack() as stack:
             more = {"steps": len(steps), "checkpoints": checkpoints, **own}
-            sides = {
-                name: started(stack, name, special or {"together": TOGETHER}, chosen, **more)
-                for name, special in chosen_sides
-            }
+            sides = {name: started(stack, name, SIDES[name], chosen, **more) for name in names}
             record[label] = trained(sides, steps, settings, label)
             print_costs(label, record[label])
             if steps is plan:
                 record["right"] = answers(sides, tests, folder / "asked.npz", tokenizer)
-    print_answers(tests, record["right"])
+                print_answers(tests, record["right"])
     if chosen.json:
         chosen.json.write_text(json.dumps(record, indent=1) + "\n")
 
@@ -143,22 +152,23 @@ def trained(
 
 
 def print_costs(label: str, replies: dict[str, list[dict[str, Any]]]) -> None:
-    """A table of what a step takes; the first one is left out."""
-    print(
-        f"\n| {label} | CPU s a step | ratio | s a step | ratio | MB above what is held | ratio |"
-    )
+    """A table of what a step takes, but the first; a ratio is ours to the row after it."""
+    names = [*replies]
+    print(f"\n| {label} | CPU s a step | ratio | s a step | ratio | MB more at the most | ratio |")
     print("|---|--:|--:|--:|--:|--:|--:|")
-    ours = replies["ours"][1:]
-    for name, all_of in replies.items():
-        of, cells = all_of[1:], []
+    for name, other in zip(names[::2], names[1::2], strict=True):
+        rows: list[list[str]] = [[], []]
         for key in ("cpu_seconds", "seconds", "above"):
-            values, own = ([_value(one, key) for one in side] for side in (of, ours))
-            middle = max(values) if key == "above" else median(values)
-            ratio = median(a / b for a, b in zip(own, values, strict=True))
-            if key == "above":
-                middle, ratio = middle / 1e6, max(own) / max(values)
-            cells += [f"{middle:.3f}" if key != "above" else f"{middle:.1f}", f"{ratio:.2f}"]
-        print(f"| {name} | {' | '.join(cells)} |")
+            ours, theirs = ([_value(one, key) for one in replies[n][1:]] for n in (name, other))
+            pair = (max(ours) / 1e6, max(theirs) / 1e6)
+            ratio = pair[0] / pair[1]
+            if key != "above":
+                pair = (median(ours), median(theirs))
+                ratio = median(a / b for a, b in zip(ours, theirs, strict=True))
+            for row, value, shown in zip(rows, pair, (f"{ratio:.2f}", ""), strict=True):
+                row += [f"{value:.3f}", shown]
+        for title, row in zip((name, other), rows, strict=True):
+            print(f"| {title} | {' | '.join(row)} |")
 
 
 def _value(reply: dict[str, Any], key: str) -> float:
@@ -169,7 +179,8 @@ def answers(
     sides: dict[str, Worker], tests: list[Item], file: Path, tokenizer: Any
 ) -> dict[str, list[bool]]:
     """Which items each side answers right."""
-    ways = [("ours", "ours", "whole"), *((title, "peer", way) for title, way in WAYS)]
+    ours, peer = TRAINED
+    ways = [("ours", ours, "whole"), *((title, peer, way) for title, way in WAYS)]
     right: dict[str, list[bool]] = {title: [] for title, _, _ in ways}
     for number, item in enumerate(tests):
         for title, side, way in ways:
@@ -191,8 +202,9 @@ def print_answers(tests: list[Item], right: dict[str, list[bool]]) -> None:
     for place in ("all", *PLACES):
         counted = [n for n, item in enumerate(tests) if place in ("all", item.question)]
         mine = [right["ours"][n] for n in counted]
-        cells = [str(share([hits[n] for n in counted])) for hits in right.values()]
-        cells += [str(paired(mine, [right[name][n] for n in counted])) for name in peers]
+        cells = [f"{share([hits[n] for n in counted])}" for hits in right.values()]
+        gaps = [paired(mine, [right[name][n] for n in counted]).estimate for name in peers]
+        cells += [f"{gap:+.3f}" for gap in gaps]
         print(f"| {place} | {len(counted)} | {' | '.join(cells)} |")
 
 

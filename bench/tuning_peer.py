@@ -35,6 +35,7 @@ class Side(side_peer.Side):
         if names != set(first):
             raise ValueError(f"other matrices have adapters: {sorted(names ^ set(first))[:3]}")
         self.model.load_weights(list(first.items()), strict=False)
+        mx.eval(self.model.parameters())  # what is not computed yet belongs to its thread
         self.file, self.batch = file, batch
         self.todo: Queue[tuple[list[int], float]] = Queue()
         self.done: Queue[Any] = Queue()
@@ -53,7 +54,9 @@ class Side(side_peer.Side):
             adapter_file=str(self.out / "adapters.safetensors"),
             pad_to_multiple=1,
         )
-        threading.Thread(target=self._run, args=(arguments,), daemon=True).start()
+        self.left = steps
+        self.thread = threading.Thread(target=self._run, args=(arguments,), daemon=True)
+        self.thread.start()
         return {"numbers": sum(value.size for value in first.values())}
 
     def train(self, numbers: list[int], rate: float) -> float:
@@ -62,6 +65,9 @@ class Side(side_peer.Side):
         result = self.done.get()
         if isinstance(result, BaseException):
             raise result
+        self.left -= 1
+        if not self.left:
+            self.thread.join()  # it saves what it has trained
         return float(result["train_loss"])
 
     def _run(self, arguments: VLMTrainingArgs) -> None:
