@@ -80,10 +80,10 @@ def choices(machine: Machine | None) -> list[ModelChoice]:
     sources = {model.source for model in made}
     packages = [one for one in catalog.packages().values() if one.kind == "model"]
     listed = [_made(model, machine) for model in made]
+    listed += [_packaged(one, machine) for one in packages if one.repo not in sources]
     for name in installed_adapters.names():
         if base := (facts := installed_adapters.facts_of(name)).get("base"):
             listed.append(_adapted(f"{base}:{name}", base, facts.get("lines", "some"), machine))
-    listed += [_packaged(one, machine) for one in packages if one.repo not in sources]
     return sorted(listed, key=lambda one: not one.here)
 
 
