@@ -150,8 +150,9 @@ class LineReader:
         kind = part.get("type") if isinstance(part, dict) else None
         if kind == "text":
             return TextPart(_text(part, where))
-        given = part.get("path") if kind in ("image", "audio", "video") else None
-        if not isinstance(given, str) or "\0" in given:
+        given = part.get("path") if isinstance(part, dict) else None
+        media = ("image", "audio", "video")
+        if kind not in media or not isinstance(given, str) or "\0" in given:
             raise unusable(
                 where,
                 f"A part is {part!r:.80}.",
