@@ -24,7 +24,7 @@ from .schedule import TuneSettings
 from .sources import Line
 
 FILE = "replay.jsonl"
-LEAST, MOST = 24, 192
+LEAST, MOST = 24, 256
 """Conversations that are drawn, by how many lines the data has."""
 LONGEST = 128
 """Tokens of an answer; one that has not ended by then is not learned from."""

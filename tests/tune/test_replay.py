@@ -58,7 +58,7 @@ def test_what_the_data_asks_itself_is_not_asked(own: Path, model: Gemma4) -> Non
     assert "What is the total?" not in written([line(own, "what is the TOTAL")])
 
 
-@pytest.mark.parametrize(("lines", "count"), [(1, 24), (140, 60), (5000, 192)])
+@pytest.mark.parametrize(("lines", "count"), [(1, 24), (140, 60), (5000, 256)])
 def test_as_much_is_drawn_as_is_mixed_in(own: Path, model: Gemma4, lines: int, count: int) -> None:
     assert len(replay.questions(model, [line(own, "x")] * lines, SETTINGS)) == count
 
