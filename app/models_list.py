@@ -80,10 +80,10 @@ def choices(machine: Machine | None) -> list[ModelChoice]:
     sources = {model.source for model in made}
     packages = [one for one in catalog.packages().values() if one.kind == "model"]
     listed = [_made(model, machine) for model in made]
-    for name in installed_adapters.names():
-        if base := installed_adapters.base_of(name):
-            listed.append(_adapted(f"{base}:{name}", base, machine))
     listed += [_packaged(one, machine) for one in packages if one.repo not in sources]
+    for name in installed_adapters.names():
+        if base := (facts := installed_adapters.facts_of(name)).get("base"):
+            listed.append(_adapted(f"{base}:{name}", base, facts.get("lines", "some"), machine))
     return sorted(listed, key=lambda one: not one.here)
 
 
@@ -144,13 +144,13 @@ def _packaged(package: Package, machine: Machine | None) -> ModelChoice:
     return _known(choice, machine, lambda: summary.of(package.name))
 
 
-def _adapted(name: str, base: str, machine: Machine | None) -> ModelChoice:
+def _adapted(name: str, base: str, lines: object, machine: Machine | None) -> ModelChoice:
     """Describe a model with an installed adapter (`gemma4 tune --install`)."""
     try:
         folder = catalog.resolve(base)
     except Gemma4Error as error:
         return ModelChoice(name, name, f"An adapter of {base}. {error.cause}", False)
-    choice = ModelChoice(name, name, f"{base} with an adapter that was trained", True)
+    choice = ModelChoice(name, name, f"{base} with an adapter from {lines} conversations", True)
     return _known(choice, machine, lambda: summary.of_folder(folder))
 
 

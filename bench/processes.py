@@ -68,16 +68,16 @@ def progress(line: str) -> None:
 
 
 class Worker:
-    """A side in a process of its own. `name` is "ours" or "peer"."""
+    """A side in a process of its own. `name` is "ours" or "peer"; `kind` is as in worker.py."""
 
-    def __init__(self, name: str, peer_python: Path) -> None:
+    def __init__(self, name: str, peer_python: Path, *kind: str) -> None:
         self.name = name
         python = sys.executable if name == "ours" else str(peer_python)
         environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
         if name == "ours":
             environment["PYTHONPATH"] = str(BENCH.parent)
         self.process = subprocess.Popen(
-            [python, str(BENCH / "worker.py"), name],
+            [python, str(BENCH / "worker.py"), name, *kind],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -1,9 +1,10 @@
 """One side of a benchmark in its own process: reads a JSON line, does it, writes a JSON line.
 
-    python bench/worker.py ours|peer
+    python bench/worker.py ours|peer [tuning]
 
 Commands are the methods of `Side` in side_ours.py or side_peer.py, which have the same names,
-arguments and results. This file adds what is measured alike on both: time, memory, versions.
+arguments and results; or of those in tuning_ours.py and tuning_peer.py, which train, too. This file
+adds what is measured alike on both: time, memory, versions.
 """
 
 import importlib
@@ -40,7 +41,7 @@ def versions(package: str) -> dict[str, str]:
 
 def main() -> None:
     """Serve commands until the input ends."""
-    name = sys.argv[1]
+    name, module = sys.argv[1], "_".join([*(sys.argv[2:] or ["side"]), sys.argv[1]])
     answers, sys.stdout = sys.stdout, sys.stderr  # what a library prints must not get between
     side = None
     for line in sys.stdin:
@@ -52,9 +53,9 @@ def main() -> None:
         if command == "versions":
             result = versions({"ours": "mlx-gemma4", "peer": "mlx-vlm"}[name])
         elif command == "import":
-            importlib.import_module(f"side_{name}")
+            importlib.import_module(module)
         elif command == "load":
-            side = importlib.import_module(f"side_{name}").Side(**arguments)
+            side = importlib.import_module(module).Side(**arguments)
         else:
             result = getattr(side, command)(**arguments)
         reply = {

@@ -24,7 +24,7 @@ from ..hub import catalog, disk, hub, installed
 from ..hub.progress import Progress
 from ..hub.sources import Folder, Source, Stream
 from ..json_reader import read_object
-from .convert import BEGUN, convert, partial, verify
+from .convert import BEGUN, convert, partial, refuse_old, verify
 
 _FIGURES = 40_000_000  # about what a tokenizer and settings take, where nobody was asked
 
@@ -81,6 +81,11 @@ class GetPlan:
     def free(self) -> int:
         """Bytes that are free on the disk where it goes."""
         return disk.free(self.folder)
+
+    @property
+    def outdated(self) -> bool:
+        """Whether a former try brought a part of a version that the Hub has no more."""
+        return _outdated(self.folder, self.repository)
 
 
 def plan(
@@ -147,6 +152,7 @@ def plan(
     here = hub_cache.installed(repo, revision)
     download, largest = _size(package, known, repository, here is not None)
     held = min(download, installed.held(partial(target) if chosen else target))
+    held *= not _outdated(target, repository)
     kept = kept if chosen else download or kept
     most = max(0, (kept + largest if chosen else download) - held)
     return GetPlan(
@@ -173,6 +179,17 @@ def _drafter(
     )  # fmt: skip
 
 
+def need_room(wanted: GetPlan) -> None:
+    """Check, before anything comes, that it can be written.
+
+    Raises:
+        Gemma4Error: the disk is too small, or the folder is there or cannot be written.
+    """
+    if wanted.recipe:
+        refuse_old(wanted.folder)
+    disk.need_space(wanted.folder, wanted.most)
+
+
 def fetch(
     wanted: GetPlan,
     report: Callable[[GetProgress], None],
@@ -188,7 +205,7 @@ def fetch(
     """
     if not wanted.recipe:
         return _as_it_is(wanted, report, cancelled)
-    disk.need_space(wanted.folder, wanted.most)
+    need_room(wanted)
     last = Progress(wanted.held, wanted.download, 0.0)
 
     def downloading(progress: Progress) -> None:
@@ -255,6 +272,11 @@ def _size(
     return size, size
 
 
+def _outdated(folder: Path, repository: hub.Repository | None) -> bool:
+    begun = installed.state(partial(folder)).get("commit")
+    return repository is not None and begun not in (None, repository.commit)
+
+
 def _fits(known: Outline, machine: Machine) -> tuple[int, int]:
     """Bytes of a quantized model in memory, and the longest conversation that fits with it."""
     known.check(machine)
@@ -263,9 +285,7 @@ def _fits(known: Outline, machine: Machine) -> tuple[int, int]:
 
 
 def _source(
-    wanted: GetPlan,
-    report: Callable[[Progress], None],
-    cancelled: Callable[[], bool] | None,
+    wanted: GetPlan, report: Callable[[Progress], None], cancelled: Callable[[], bool] | None
 ) -> Source:
     package = catalog.known(wanted.name)
     repo = package.repo if package and package.repo else wanted.name
@@ -274,9 +294,8 @@ def _source(
         return Folder(here, repo, here.name)
     assert wanted.repository is not None, "what is fetched was looked up"
     work = partial(wanted.folder)
-    begun = installed.state(work).get("commit")
-    if work.exists() and begun not in (None, wanted.repository.commit):
-        shutil.rmtree(work)  # the Hub has what was begun no more
+    if wanted.outdated:
+        shutil.rmtree(work)
     work.mkdir(parents=True, exist_ok=True)
     state = {"name": wanted.name, "revision": wanted.revision, "commit": wanted.repository.commit}
     disk.write(work / installed.STATE, json.dumps(state).encode())
@@ -297,9 +316,7 @@ def _forget_other(wanted: GetPlan, source: Source) -> None:
 
 
 def _as_it_is(
-    wanted: GetPlan,
-    report: Callable[[GetProgress], None],
-    cancelled: Callable[[], bool] | None,
+    wanted: GetPlan, report: Callable[[GetProgress], None], cancelled: Callable[[], bool] | None
 ) -> Path | None:
     def downloading(progress: Progress) -> None:
         report(GetProgress("download", progress))

@@ -6,6 +6,7 @@ An installed adapter is a folder in `folder()`, called by its name; any other is
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 from ..checkpoint.files import ADAPTER_SETTINGS
 from ..errors import Gemma4Error
@@ -27,11 +28,10 @@ def names() -> list[str]:
     return [place.name for place in places if (place / ADAPTER_SETTINGS).is_file()]
 
 
-def base_of(name: str) -> str | None:
-    """Return the name of the model that an installed adapter was trained on, if that is known."""
+def facts_of(name: str) -> dict[str, Any]:
+    """Return how an installed adapter was trained: "base", "settings", "lines"; {} if unknown."""
     facts = (read_object(folder() / name / ADAPTER_SETTINGS) or {}).get("mlx_gemma4")
-    base = facts.get("base") if isinstance(facts, dict) else None
-    return base if isinstance(base, str) else None
+    return facts if isinstance(facts, dict) else {}
 
 
 def split(name: str | Path) -> tuple[str, str | None]:

@@ -126,7 +126,13 @@ class LineReader:
                 raise unusable(where, f"No call has the id {call_id!r}.", "Keep the call.")
             text = "".join(_text(part, where) for part in content)
             return (ToolResult(names[call_id], text, call_id),)
-        parts: list[Part] = [self._part(line.folder, part, where) for part in content]
+        parts: list[Part] = [self._part(line, part, where) for part in content]
+        if role == "model" and not all(isinstance(part, TextPart) for part in parts):
+            raise unusable(
+                where,
+                "An answer holds a medium.",
+                "Write text: the model answers with nothing else.",
+            )
         calls = message.get("tool_calls") or []
         if not isinstance(calls, list):
             raise unusable(where, '"tool_calls" is no list.', "Write a list of calls.")
@@ -140,18 +146,20 @@ class LineReader:
             raise unusable(where, f"{what}.", "Write its content, or leave the line out.")
         return tuple(wanted)
 
-    def _part(self, folder: Path, part: Any, where: str) -> Part:
+    def _part(self, line: Line, part: Any, where: str) -> Part:
         kind = part.get("type") if isinstance(part, dict) else None
         if kind == "text":
             return TextPart(_text(part, where))
-        if kind not in ("image", "audio", "video") or not isinstance(part.get("path"), str):
+        given = part.get("path") if isinstance(part, dict) else None
+        media = ("image", "audio", "video")
+        if kind not in media or not isinstance(given, str) or "\0" in given:
             raise unusable(
                 where,
                 f"A part is {part!r:.80}.",
                 'Write {"type": "text", "text": ...} or {"type": "image", "path": ...}; audio and '
                 "video as image.",
             )
-        path = folder / Path(part["path"]).expanduser()
+        path = line.file(given)
         medium = "sound" if kind == "audio" else "pictures"
         config = self._config
         if (config.audio_config if kind == "audio" else config.vision_config) is None:
@@ -166,7 +174,7 @@ class LineReader:
             remedy = error.remedy
             if error.code == "sound_too_long":
                 remedy = "Cut it, and write a line for each piece."
-            raise unusable(where, f"{part['path']:.80}: {error.cause:.300}", remedy) from error
+            raise unusable(where, f"{given:.80}: {error.cause:.300}", remedy) from error
 
     def _medium(self, kind: str, path: Path) -> Part:
         if kind == "image":
@@ -203,6 +211,6 @@ def _call(call: Any, where: str) -> ToolCall:
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise unusable(
             where,
-            f"A tool call has no name or no JSON arguments ({error!r}).",
+            f"A tool call has no name or no JSON arguments ({error}).",
             'Write {"id": ..., "function": {"name": ..., "arguments": {...}}}.',
         ) from error

@@ -9,8 +9,8 @@ import json
 import random
 import re
 import tomllib
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import chain, zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from .schedule import TuneSettings
 from .sources import Line
 
 FILE = "replay.jsonl"
-LEAST, MOST = 24, 128
+LEAST, MOST = 24, 256
 """Conversations that are drawn, by how many lines the data has."""
 LONGEST = 128
 """Tokens of an answer; one that has not ended by then is not learned from."""
@@ -49,7 +49,7 @@ def questions(model: Gemma4, lines: Sequence[Line], settings: TuneSettings) -> l
             rng.shuffle(own)
             media[kind] = [*own[:MOST], *map(str, sorted(shipped.glob(f"*.{suffix}")))]
     asked = _texts(lines)
-    made: list[list[list[Part]]] = [[[_text(one)] for one in prompts["text"]]]
+    made: dict[str, list[list[Part]]] = {"": [[_text(one)] for one in prompts["text"]]}
     for kind, paths in media.items():
         pairs = [
             _question({"type": kind, "path": path}, prompt)
@@ -57,16 +57,24 @@ def questions(model: Gemma4, lines: Sequence[Line], settings: TuneSettings) -> l
             for prompt in (*prompts[kind], *([""] if kind == "audio" else []))
             if _plain(prompt) not in asked
         ]
-        made.append(rng.sample(pairs, min(MOST, len(pairs))))
+        made[kind] = rng.sample(pairs, min(MOST, len(pairs)))
     if media["audio"] and media["image"]:
         spoken = [str(path) for path in sorted(_SPOKEN.iterdir()) if _plain(path.stem) not in asked]
         aloud = [{"type": "audio", "path": path} for path in spoken]
         pictures = [{"type": "image", "path": path} for path in media["image"]]
         count = MOST if aloud else 0
-        made.append([[rng.choice(pictures), rng.choice(aloud)] for _ in range(count)])
+        made["audio image"] = [[rng.choice(pictures), rng.choice(aloud)] for _ in range(count)]
     wanted = round(len(lines) * settings.replay_share / (1 - settings.replay_share))
-    turns = chain.from_iterable(zip_longest(*made))
-    return [one for one in turns if one is not None][: min(MOST, max(LEAST, wanted))]
+    # half of them by turns, half as the data is: what is near to it is forgotten first
+    kinds = ({str(part.get("type")) for _, part in _parts([line])} for line in lines)
+    near = Counter(" ".join(sorted(media.keys() & found)) for found in kinds)
+    often = {kind: 1 / len(made) + near[kind] / len(lines) for kind in made}
+    turns = sorted(
+        ((number + 1) / often[kind], kind, number)
+        for kind, questions in made.items()
+        for number in range(len(questions))
+    )
+    return [made[kind][number] for _, kind, number in turns[: min(MOST, max(LEAST, wanted))]]
 
 
 def draw(
@@ -146,9 +154,7 @@ def _parts(lines: Sequence[Line]) -> Iterator[tuple[Line, Mapping[str, Any]]]:
 
 def _paths(lines: Sequence[Line], kind: str) -> list[str]:
     found = (
-        line.folder / Path(str(part.get("path"))).expanduser()
-        for line, part in _parts(lines)
-        if part.get("type") == kind
+        line.file(str(part.get("path"))) for line, part in _parts(lines) if part.get("type") == kind
     )
     return list(dict.fromkeys(str(path.resolve()) for path in found if path.is_file()))
 

@@ -39,6 +39,10 @@ class Line:
     folder: Path
     content: Mapping[str, Any]
 
+    def file(self, path: str) -> Path:
+        """Where a medium is."""
+        return self.folder / (Path(path).expanduser() if path.startswith("~/") else path)
+
 
 def unusable(place: str, cause: str, remedy: str) -> Gemma4Error:
     """An error of one line."""

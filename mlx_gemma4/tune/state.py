@@ -8,6 +8,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from hashlib import sha256
+from itertools import chain
 from pathlib import Path
 from typing import Any, cast
 
@@ -47,9 +48,18 @@ class Run:
 
 
 def digest(*sets: list[Line]) -> str:
-    """A name for the content of lines, in their order; of their media it has the paths only."""
-    content = [[dict(line.content) for line in lines] for lines in sets]
+    """A name for the content of checked lines, in their order, and the sizes of their media."""
+    content = [[[dict(line.content), _sizes(line)] for line in lines] for lines in sets]
     return sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _sizes(line: Line) -> list[int]:
+    parts = chain.from_iterable(
+        content
+        for message in line.content["messages"]
+        if isinstance(content := message.get("content"), list)
+    )
+    return [line.file(part["path"]).stat().st_size for part in parts if "path" in part]
 
 
 def save(folder: Path, state: State, run: Run) -> None:

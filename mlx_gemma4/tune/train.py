@@ -29,7 +29,7 @@ from .state import State
 
 CLIP = 1.0
 """The longest that a step's gradient may be."""
-HELD_OUT_LINES = 64
+HELD_OUT_LINES = 32
 """Lines of the held-out data that are looked at while training."""
 MEASURED = 5
 """Steps after which they are: the first, the last, and some between."""

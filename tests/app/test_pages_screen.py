@@ -1,4 +1,5 @@
 import asyncio
+import json
 from pathlib import Path
 
 import pytest
@@ -81,7 +82,7 @@ async def test_the_theme_changes_and_is_kept(tmp_path: Path) -> None:
     async with staged(tmp_path) as stage:
         stage.app.do("theme")
         await stage.pilot.pause()
-        assert stage.app.theme == "textual-light"
+        await stage.until(lambda: stage.app.theme == "textual-light")
         assert 'theme = "light"' in stage.app.workspace.path.read_text()
 
 
@@ -166,6 +167,24 @@ async def test_models_are_listed_with_how_they_fit_and_loaded(
         await stage.until(lambda: stage.app.workspace.conversation.state == "ready")
         await stage.until(lambda: stage.text.startswith(" tiny-4bit"))
         assert 'model = "tiny-4bit"' in stage.app.workspace.path.read_text()
+
+
+@live
+async def test_a_model_with_an_installed_adapter_is_listed_and_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mlx_gemma4.hub.disk.own_data", lambda name: tmp_path / "data" / name)
+    place, facts = tmp_path / "data" / "adapters" / "mine", {"base": "tiny", "lines": 1600}
+    place.mkdir(parents=True)
+    (place / "adapter_config.json").write_text(json.dumps({"mlx_gemma4": facts}))
+    async with staged(tmp_path) as stage:
+        await stage.press("f2")
+        await stage.until(lambda: "✓ tiny:mine" in stage.text)
+        while "tiny with an adapter from 1600 conversations" not in flat(stage):
+            await stage.press("down")
+        await stage.press("enter")
+        await stage.until(lambda: stage.text.startswith(" tiny:mine"))
+        assert 'model = "tiny:mine"' in stage.app.workspace.path.read_text()
 
 
 @live

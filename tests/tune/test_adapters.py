@@ -109,7 +109,7 @@ def test_a_model_is_loaded_with_an_adapter_by_folder_and_by_name(
 ) -> None:
     installed_adapters.install(lora_folder, "mine")
     assert installed_adapters.names() == ["mine"]
-    assert installed_adapters.base_of("mine") == "a model"
+    assert installed_adapters.facts_of("mine")["base"] == "a model"
     plain = logits(mlx_gemma4.load(folder))
     first = logits(mlx_gemma4.load(folder, lora_folder))
     for named in (mlx_gemma4.load(folder, "mine"), mlx_gemma4.load(f"{folder}:mine")):

@@ -16,7 +16,8 @@ from PIL import Image
 import mlx_gemma4
 from mlx_gemma4.checkpoint import adapters
 from mlx_gemma4.cli import main
-from mlx_gemma4.tune import job, plot
+from mlx_gemma4.tune import job, plot, state
+from mlx_gemma4.tune.sources import lines_of
 
 STEPS, KILLED = 5, 4
 KILL = """
@@ -92,6 +93,16 @@ def test_a_run_that_is_killed_and_resumed_ends_with_the_same_bits(
     assert (out / adapters.WEIGHTS).read_bytes() == (whole / adapters.WEIGHTS).read_bytes()
     steps = [json.loads(line)["number"] for line in (out / job.LOG).read_text().splitlines()]
     assert steps == list(range(1, STEPS + 1))
+
+
+@pytest.mark.parametrize("changed", ["lines.jsonl", "noise.png"])
+def test_a_run_is_not_resumed_with_other_lines_or_pictures(data: Path, changed: str) -> None:
+    before, content = state.digest(lines_of(data, "")), (data.parent / changed).read_bytes()
+    assert state.digest(lines_of(data, "")) == before
+    (data.parent / changed).write_bytes(content.replace(b"number 3", b"number 4") + b"\n")
+    after = state.digest(lines_of(data, ""))
+    (data.parent / changed).write_bytes(content)
+    assert after != before
 
 
 def test_a_run_leaves_a_plot_of_its_losses(whole: Path, tmp_path: Path) -> None:

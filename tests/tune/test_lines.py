@@ -167,6 +167,12 @@ def test_a_folder_of_sounds_with_transcripts_is_read(
         ({"messages": [ASK, ANSWER], "tools": [{"name": "f"}]}, "tools"),
         (parts({"type": "picture"}), "A part is"),
         (parts({"type": "image", "path": "gone.png"}), "gone.png"),
+        (parts({"type": "image", "path": "a\0b"}), "A part is"),
+        (parts({"type": "image", "path": "~nobody/b.png"}), "~nobody/b.png"),
+        (
+            {"messages": [ASK, ANSWER | {"content": [{"type": "image", "path": "red.png"}]}]},
+            "An answer holds a medium",
+        ),
         (parts({"type": "image", "path": "cut.png"}), "cut.png"),
         (parts({"type": "audio", "path": "long.wav"}), "40.0 s"),
         (parts({"type": "audio", "path": "nan.wav"}), "not numbers"),

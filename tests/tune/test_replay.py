@@ -1,6 +1,7 @@
 """What `--replay auto` asks, and what it keeps of the answers."""
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -57,9 +58,17 @@ def test_what_the_data_asks_itself_is_not_asked(own: Path, model: Gemma4) -> Non
     assert "What is the total?" not in written([line(own, "what is the TOTAL")])
 
 
-@pytest.mark.parametrize(("lines", "count"), [(1, 24), (140, 60), (5000, 128)])
+@pytest.mark.parametrize(("lines", "count"), [(1, 24), (140, 60), (5000, 256)])
 def test_as_much_is_drawn_as_is_mixed_in(own: Path, model: Gemma4, lines: int, count: int) -> None:
     assert len(replay.questions(model, [line(own, "x")] * lines, SETTINGS)) == count
+
+
+def test_what_is_like_the_data_is_asked_most(own: Path, model: Gemma4) -> None:
+    aloud = line(own, "x")
+    aloud.content["messages"][0]["content"][1] = {"type": "audio", "path": "own.wav"}
+    for one, most in ((line(own, "x"), ("image", "text")), (aloud, ("image", "audio"))):
+        asked = replay.questions(model, [one] * 80, SETTINGS)
+        assert Counter(map(kinds, asked))[most] > len(asked) / 2
 
 
 def test_a_model_without_sound_is_asked_about_none(own: Path, model: Gemma4) -> None:
