@@ -9,6 +9,9 @@ import json
 import shutil
 from pathlib import Path
 
+import mlx.core as mx
+from mlx.utils import tree_flatten
+
 from mlx_gemma4.checkpoint.load import load_folder, save_folder
 from mlx_gemma4.checkpoint.quantize import RECIPES, quantize
 from tools.tiny.vocabulary import CONTROLS
@@ -28,13 +31,22 @@ def main() -> None:
     """Read the options and write both folders."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("trained", type=Path, help="folder that tools.train_tiny wrote, one a seed")
+    parser.add_argument("--before", type=Path, help="folder of an earlier point of the run")
+    parser.add_argument(
+        "--share", type=float, default=0.2, help="of the earlier point in the mean of both"
+    )
     parser.add_argument("--out", type=Path, default=ROOT / "assets")
     options = parser.parse_args()
-    import mlx.core as mx
-
     for name, recipe in (("tiny", None), ("tiny-4bit", "4bit-small")):
         folder = options.out / name
         model = load_folder(options.trained, dtype=mx.bfloat16)
+        if options.before:
+            earlier = dict(tree_flatten(load_folder(options.before, dtype=mx.float32).parameters()))
+            mean = [
+                (name, _mean(weight, earlier[name], options.share))
+                for name, weight in tree_flatten(model.parameters())
+            ]
+            model.load_weights(mean)
         if recipe:
             quantize(model, RECIPES[recipe])
         save_folder(model, folder)
@@ -42,6 +54,11 @@ def main() -> None:
         (folder / "generation_config.json").write_text(json.dumps(GENERATION, indent=1) + "\n")
         (folder / "processor_config.json").write_text(json.dumps(PROCESSOR, indent=1) + "\n")
         print(folder, sum(f.stat().st_size for f in folder.iterdir()), "bytes")
+
+
+def _mean(last: mx.array, first: mx.array, share: float) -> mx.array:
+    """The mean of two points of a run: its noise is less than that of either."""
+    return (share * first + (1 - share) * last.astype(first.dtype)).astype(last.dtype)
 
 
 if __name__ == "__main__":
