@@ -158,9 +158,6 @@ class TerminalApp(App[None]):
     def on_show_problem(self, message: messages.ShowProblem) -> None:
         self.chat.problem(message.problem)
 
-    def on_conversation_opened(self) -> None:
-        self.chat.show_conversation()
-
     def on_settings_changed(self) -> None:
         self.theme = THEMES[self.workspace.settings.theme]
 
@@ -212,7 +209,7 @@ class TerminalApp(App[None]):
 
     def _unread(self, failed: Failed) -> None:
         with contextlib.suppress(RuntimeError):
-            self.chat.post_message(messages.ReaderFailed(Problem.of(failed, "model")))
+            self.post_message(messages.ShowProblem(Problem.of(failed, "model")))
 
     def _open(self, page: type[PageScreen]) -> None:
         """Open a page over the chat, or close it if it is open."""

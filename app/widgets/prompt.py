@@ -13,6 +13,7 @@ from textual.message import Message
 from textual.widgets import TextArea
 
 from ..devices.files import pasted
+from ..messages import RunCommand
 from . import GLUE, clean
 
 _CHIP = re.compile(r"\[Image #\d+\]|\[Audio \d+:\d+\]")
@@ -59,9 +60,6 @@ class PromptInput(TextArea):
             super().__init__()
             self.text = text
 
-    class TalkPressed(Message):
-        """Space was pressed and there is no text."""
-
     class ChipsDeleted(Message):
         """The chips of these attachments were deleted."""
 
@@ -69,25 +67,12 @@ class PromptInput(TextArea):
             super().__init__()
             self.attachments = attachments
 
-    class Files(Message):
-        """Paths of files were pasted."""
+    class Attached(Message):
+        """Paths of files were pasted, or a text that is too long to be edited here."""
 
-        def __init__(self, paths: list[Path]) -> None:
+        def __init__(self, pasted: list[Path] | str) -> None:
             super().__init__()
-            self.paths = paths
-
-    class LongText(Message):
-        """A text was pasted that is too long to be edited here."""
-
-        def __init__(self, text: str) -> None:
-            super().__init__()
-            self.text = text
-
-    class Newest(Message):
-        """End was pressed where it has nothing to do in the prompt."""
-
-    class Pasted(Message):
-        """Something without text was pasted: perhaps a picture."""
+            self.pasted = pasted
 
     class Choosing(Message):
         """A key for the list of suggestions; `key` is up, down, tab or enter."""
@@ -112,7 +97,7 @@ class PromptInput(TextArea):
         if event.key == "space" and not self.text:
             event.stop()
             event.prevent_default()
-            self.post_message(self.TalkPressed())
+            self._do("talk")
             return
         await super()._on_key(event)
 
@@ -120,11 +105,11 @@ class PromptInput(TextArea):
         event.stop()
         event.prevent_default()
         if not event.text.strip():
-            self.post_message(self.Pasted())
+            self._do("paste")  # perhaps it is a picture
         elif paths := pasted(event.text):
-            self.post_message(self.Files(paths))
+            self.post_message(self.Attached(paths))
         elif len(event.text) > LONG:
-            self.post_message(self.LongText(event.text))
+            self.post_message(self.Attached(event.text))
         else:
             self.insert(clean(event.text))
 
@@ -149,7 +134,7 @@ class PromptInput(TextArea):
         before = self.cursor_location
         self.action_cursor_line_end()
         if self.cursor_location == before:
-            self.post_message(self.Newest())
+            self._do("newest")
 
     def action_complete(self) -> None:
         if self.choosing:
@@ -234,6 +219,9 @@ class PromptInput(TextArea):
             del self.chips[number]
         if gone:
             self.post_message(self.ChipsDeleted(gone))
+
+    def _do(self, command: str) -> None:
+        self.app.post_message(RunCommand(command))
 
     def write(self, text: str) -> None:
         self.load_text(text)
