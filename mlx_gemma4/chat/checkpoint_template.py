@@ -1,7 +1,7 @@
 """A checkpoint's own chat template: jinja2 source -> a conversation as text, in a sandbox.
 
-Same task as `chat.chat_text`, for checkpoints that bring their template. The variables are
-those that transformers passes (`utils/chat_template_utils.py`): messages, tools, bos_token,
+Same task as `builtin_template.chat_text`, for checkpoints that bring their template. The variables
+are those that transformers passes (`utils/chat_template_utils.py`): messages, tools, bos_token,
 add_generation_prompt, enable_thinking. `template_sandbox.py` runs it.
 """
 
