@@ -71,6 +71,16 @@ async def test_an_export_that_works_withdraws_the_card_of_one_that_did_not(tmp_p
         await stage.until(lambda: not codes(stage))
 
 
+@live
+async def test_a_model_that_is_not_known_has_a_card_with_a_way_to_one_that_is(
+    tmp_path: Path,
+) -> None:
+    async with staged(tmp_path) as stage:
+        stage.app.do("model", "no-such-model")
+        await stage.until(lambda: codes(stage) == ["model_unknown"])
+        assert "choose a model" in stage.text
+
+
 Change = Callable[[Stage], object]
 
 
