@@ -70,6 +70,6 @@ class ControlLine:
                 return None
             data = self._reader.read(length)
             message = json.loads(data) if len(data) == length else None
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return None
         return message if isinstance(message, list) and message else None

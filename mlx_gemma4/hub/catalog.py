@@ -254,7 +254,7 @@ def _json(path: Path) -> dict[str, Any]:
     """Read an object; an empty one where there is none."""
     try:
         value = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}
 
