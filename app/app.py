@@ -178,6 +178,9 @@ class TerminalApp(App[None]):
     async def on_unmount(self) -> None:
         self.chat.close()
         self.workspace.close()
+
+    def end_worker(self) -> None:
+        """End the worker. It may take seconds to: by then the terminal has its screen back."""
         self.workspace.client.close()
         if self._reader is not None:
             self._reader.join(CLOSING)

@@ -25,9 +25,7 @@ BLOCKS = "GEMMA4_PICTURES"
 
 
 def main(
-    model: str | None = None,
-    hosts: Hosts | None = None,
-    make_server: MakeServer | None = None,
+    model: str | None = None, hosts: Hosts | None = None, make_server: MakeServer | None = None
 ) -> int:
     """Run the program until the user ends it.
 
@@ -59,7 +57,10 @@ def main(
 
     worker = SubprocessWorker(log, hosts)
     app = TerminalApp(Workspace(worker, store, folder, model=model, make_server=make_server))
-    app.run()
+    try:
+        app.run()
+    finally:
+        app.end_worker()
     return app.return_code or 0
 
 

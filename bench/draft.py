@@ -8,6 +8,7 @@ import argparse
 import random
 import sys
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 
 import mlx.core as mx
@@ -17,7 +18,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from mlx_gemma4.evaluate import draft_items
 from mlx_gemma4.evaluate.drafter import attach, reply, speeds
 from mlx_gemma4.evaluate.models import OurModel
-from mlx_gemma4.evaluate.tiny.tasks import EXAMINATION, Tasks
+from mlx_gemma4.evaluate.tiny.tasks import EXAMINATION, Exchange, Tasks
+from mlx_gemma4.events import Done
 from mlx_gemma4.session.session import Session
 
 
@@ -30,6 +32,8 @@ def main() -> None:
     model = OurModel("tiny")
     attach(model)
     forwards(model, options.items)
+    for documents in (1, 3):
+        second_readings(model, options.items // 4, documents)
     for kind in draft_items.TINY:
         timed(model, kind, options.timed)
     several_replies(model, "five receipts in one conversation", options.timed)
@@ -43,14 +47,39 @@ def made(kind: str, number: int) -> tuple[object, bool]:
 
 
 def forwards(model: OurModel, items: int) -> None:
-    """Tokens a forward with four proposals each time, and by lookup on a second reading."""
-    for kind, draft in (("all lines", 4), ("read again", "lookup")):
-        tokens = passes = 0
-        for number in range(items if draft == 4 else items // 4):
-            stats, _ = reply(model, *made(kind, number), draft)
-            tokens += stats["reply_tokens"]
-            passes += stats["target_forwards"]
-        print(f"{kind}, draft={draft}: {tokens / passes:.2f} tokens a forward", flush=True)
+    """Tokens a forward with four proposals each time."""
+    tokens = passes = 0
+    for number in range(items):
+        stats, _ = reply(model, *made("all lines", number), 4)
+        tokens += stats["reply_tokens"]
+        passes += stats["target_forwards"]
+    print(f"all lines, draft=4: {tokens / passes:.2f} tokens a forward", flush=True)
+
+
+def second_readings(model: OurModel, items: int, documents: int) -> None:
+    """Tokens a forward by lookup where so many pictures were read before, one after another."""
+    tokens = passes = 0
+    for number in range(items // documents):
+        session = Session(model.model, tokenizer=model.tokenizer, draft="lookup")
+        tasks = Tasks(zlib.crc32(f"again{documents}{number}".encode()), EXAMINATION)
+        shown = [tasks.asked("lines")[0] for _ in range(documents)]
+        for place, exchange in enumerate([*shown, *shown]):
+            stats = read(session, exchange)
+            tokens += stats["reply_tokens"] if place >= documents else 0
+            passes += stats["target_forwards"] if place >= documents else 0
+    print(
+        f"{documents} read again, draft=lookup: {tokens / passes:.2f} tokens a forward", flush=True
+    )
+
+
+def read(session: Session, exchange: Exchange) -> Mapping[str, float]:
+    """Read all lines of a picture in a conversation: the stats of the reply."""
+    assert exchange.drawing is not None
+    session.add_image(exchange.drawing.image, 70)
+    session.add_text(exchange.question)
+    *_, done = session.reply(160, temperature=0.0)
+    assert isinstance(done, Done)
+    return done.stats
 
 
 def timed(model: OurModel, kind: str, items: int) -> None:
@@ -72,13 +101,10 @@ def several_replies(model: OurModel, name: str, items: int) -> None:
             session = Session(model.model, tokenizer=model.tokenizer, draft=mode)
             tasks = Tasks(zlib.crc32(f"{name}{number}".encode()), EXAMINATION)
             for _ in range(5):
-                exchange = tasks.asked("lines")[0]
-                session.add_image(exchange.drawing.image, 70)
-                session.add_text(exchange.question)
-                *_, done = session.reply(160, temperature=0.0)
-                drawn = done.stats["reply_tokens"] - 1
+                stats = read(session, tasks.asked("lines")[0])
+                drawn = stats["reply_tokens"] - 1
                 if number and drawn:
-                    seconds[mode] += drawn / done.stats["tokens_per_second"]
+                    seconds[mode] += drawn / stats["tokens_per_second"]
                     tokens += drawn
     ratio = seconds["off"] / seconds["auto"]
     print(f"{name}, draft=auto: {ratio:.2f} times over {tokens / 2:.0f} tokens", flush=True)

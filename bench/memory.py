@@ -3,7 +3,7 @@
     python bench/memory.py [--shape 12b] [--context 262144] [--kv-bits 8] [--no-peer]
     python bench/memory.py --predict 8192 131072 [--read 1]
     python bench/memory.py --shape group --dtype float32 --predict 8192 --proposals 4
-    python bench/memory.py --folder assets/tiny --drafter assets/tiny-drafter --predict 2000 \
+    python bench/memory.py --folder assets/tiny --drafter assets/tiny-drafter --predict 2048 \
         --dtype float32 --proposals 4
 
 The first fills every full layer with random rows up to the context and makes one token, ours and
@@ -89,7 +89,9 @@ def predict(folder: Path, options: argparse.Namespace) -> None:
             loaded = side.ask("attach", folder=str(drafter), dtype=options.dtype)
         compare("weights after loading", estimate.weights(model, here), loaded["active"])
         for rows in options.predict:
-            side.ask("fill", rows=rows, kv_bits=options.kv_bits)
+            # a proposal is checked in the forward for which buffers grow
+            read = rows - 1 if options.proposals else rows
+            side.ask("fill", rows=read, kv_bits=options.kv_bits)
             if options.proposals:
                 done = side.ask("draft", proposals=options.proposals, rounds=3)
             else:

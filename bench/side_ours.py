@@ -19,6 +19,7 @@ from mlx_gemma4.events import Token
 from mlx_gemma4.generation.drafting import Drafting
 from mlx_gemma4.generation.prefill_decode import CHUNK, decode, finish, prefill
 from mlx_gemma4.generation.sampler import Sampler
+from mlx_gemma4.limits import STEP
 from mlx_gemma4.model.cache import GlobalCache, Rows
 from mlx_gemma4.session.session import Session
 
@@ -77,13 +78,17 @@ class Side:
         return list(decode(self.model, logits, cache, Sampler(0.0), config.eos_token_ids, limit))
 
     def fill(self, rows: int, kv_bits: int | None) -> int:
-        """Hold so many random rows, as if a prompt had been read in chunks; bytes of the cache."""
+        """Hold so many random rows, as if a prompt had been read in chunks; bytes of the cache.
+
+        The last chunk is shorter, so that sliding layers have room when full ones move: only then
+        is as much held as `estimate.need` counts.
+        """
         self.cache = cache = self.model.make_cache(kv_bits)
         for layer, held in zip(self.model.language_model.model.layers, cache.layers, strict=True):
             attention, full = layer.self_attn, isinstance(held, GlobalCache)
             shape = (1, attention.kv_heads, held.width if full else attention.head_dim)
             # a sliding layer need not have had what it let go; a full one grows as large by steps
-            first = 0 if full else max(0, rows // CHUNK - 4) * CHUNK
+            first = 0 if full else max(0, rows + STEP // 2 - 4 * CHUNK)
             held.rows, step = Rows(first), 16 * CHUNK if full else CHUNK
             for start in range(first, rows, step):
                 size = (*shape[:2], min(step, rows - start), shape[2])

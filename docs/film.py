@@ -59,6 +59,7 @@ async def moments() -> list[str]:
                 await pilot.press("enter")
                 turns = app.workspace.conversation.history.turns
                 await until(lambda n=question, t=turns: n in t and t[n].over)  # type: ignore[misc]
+        app.end_worker()
     return found
 
 

@@ -41,15 +41,7 @@ from .entries import (
     TurnsRemoved,
     to_json,
 )
-from .journal_file import (
-    EVENTS,
-    Line,
-    dumped,
-    merged,
-    parsed,
-    read_lines,
-    unwritable,
-)
+from .journal_file import EVENTS, Line, dumped, merged, parsed, read_lines, unwritable
 
 RECORDING = "recording.raw"
 _STORED = re.compile(r"[0-9a-f]{32}(\..*)?")

@@ -6,14 +6,7 @@ from mlx_gemma4.errors import Gemma4Error, counted
 
 from ..state import Problem, Source
 from .attachments import Ready
-from .entries import (
-    Attachment,
-    AttachmentAdded,
-    AttachmentRemoved,
-    Entry,
-    TurnEnded,
-    TurnsRemoved,
-)
+from .entries import Attachment, AttachmentAdded, AttachmentRemoved, Entry, TurnEnded, TurnsRemoved
 from .history import History
 from .journal import RECORDING, Journal
 from .journal_file import EVENTS

@@ -23,6 +23,7 @@ from .journaled import JournaledHistory
 from .pending import PendingCommand, PendingCommands
 
 CRASHED = ("worker_crashed", "host_lost")
+UNWRITTEN = ("disk_full", "disk_too_small", "folder_unwritable")
 REPORTED = (*CRASHED, "model_not_loaded")  # what it comes of was reported
 
 
@@ -133,7 +134,7 @@ class ReportHandler:
                 if self.rereading is not None and self._answering is None:
                     self.rereading = (done, total) if done < total else None
                 self.usage = replace(self.usage, read=done, to_read=total)
-            case told.Failed("disk_full" | "disk_too_small") if report.command is None:
+            case told.Failed(code) if report.command is None and code in UNWRITTEN:
                 self._not_parked(event)
             case told.Failed() if report.command is None:
                 return self._broken(event)

@@ -44,7 +44,7 @@ def capture(what: ScreenArea) -> tuple[Image.Image, ScreenArea] | None:
     raise Gemma4Error(
         "screenshot_failed",
         "No picture of the screen was taken",
-        f"{'; '.join(reasons) or 'neither a screen nor a program that takes pictures is there'}.",
+        f"{'; '.join(reasons) or 'Neither a screen nor a program that takes pictures is there'}.",
         "Install grim and slurp (Wayland) or slop (X11), or run it in a desktop session; "
         "pictures from files and the clipboard work.",
     )
@@ -96,13 +96,17 @@ def _pillow(what: ScreenArea) -> tuple[Image.Image, ScreenArea] | None:
         if chosen.returncode:
             return None  # Escape
         left, top, width, height = map(int, chosen.stdout.split())
-        box, what = (left, top, left + width, top + height), "region"
+        box = left, top, left + width, top + height
     try:
         # with a name Pillow asks the X server alone, and none of the programs tried above
-        image = ImageGrab.grab(box, xdisplay=os.environ["DISPLAY"])
-        return image, what if box else "screen"
+        image = ImageGrab.grab(xdisplay=os.environ["DISPLAY"])
     except OSError as error:
         raise _Unable(str(error)) from error
+    if box is None:
+        return image, "screen"
+    left, top, right, bottom = box  # a window may be partly outside
+    seen = max(0, left), max(0, top), min(image.width, right), min(image.height, bottom)
+    return image.crop(seen), "region"
 
 
 def _run(command: list[str]) -> "subprocess.CompletedProcess[bytes]":

@@ -61,11 +61,7 @@ def findings() -> list[DoctorFinding]:
 def _run(command: list[str]) -> str:
     try:
         done = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE,
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PATIENCE
         )
         if not done.stdout:  # where it found a problem, its exit status is 1
             done.check_returncode()

@@ -11,12 +11,7 @@ from mlx_gemma4.hub import catalog
 
 from .. import commands, messages, offers
 from ..conversation.store import title_of
-from ..devices.recording import (
-    LevelChanged,
-    MicrophoneLost,
-    MicrophoneOpened,
-    SilenceChanged,
-)
+from ..devices.recording import LevelChanged, MicrophoneLost, MicrophoneOpened, SilenceChanged
 from ..devices.screen_watcher import ScreenChanged, WatchFailed
 from ..messages import RunCommand
 from ..state import Problem

@@ -132,7 +132,9 @@ class ChatView(Screen[None]):
         self.post_message(DeviceEvent(event))
 
     def _speech_started(self) -> None:
-        if self.voice.active:  # it may have been closed since
+        if self.voice.hears_itself:  # it speaks since that was heard
+            self.voice.cut()
+        elif self.voice.active:  # it may have been closed since
             self.draw(self.workspace.conversation.start_recording())
 
     def _speech_ended(self) -> None:

@@ -86,8 +86,8 @@ class VoiceInput:
             lambda: devices.gate(hands_free, settings.stop_after),
             observer,
             self._workspace.conversation.id,
+            muted=self.hears_itself,
         )
-        self.mute()
 
     def end(self) -> None:
         """Close the microphone; the worker is sent nothing more."""
@@ -115,12 +115,16 @@ class VoiceInput:
 
     def mute(self) -> None:
         """Hear nothing while an answer is read aloud, hands-free."""
-        conversation = self._workspace.conversation
         if self._live is not None:
-            aloud = conversation.state == "answering" and conversation.speaks
-            aloud = aloud or conversation.state == "speaking"
-            hears_itself = not self._workspace.settings.headphones
-            self._live.muted = self.hands_free and aloud and hears_itself
+            self._live.muted = self.hears_itself
+
+    @property
+    def hears_itself(self) -> bool:
+        """Whether what is heard now is the program's own voice."""
+        conversation = self._workspace.conversation
+        aloud = conversation.state == "answering" and conversation.speaks
+        aloud = aloud or conversation.state == "speaking"
+        return self.hands_free and aloud and not self._workspace.settings.headphones
 
     def silent(self, silent: bool) -> Problem | None:
         """What is wrong where the microphone delivers only zeros."""

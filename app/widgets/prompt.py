@@ -104,14 +104,16 @@ class PromptInput(TextArea):
     async def _on_paste(self, event: events.Paste) -> None:
         event.stop()
         event.prevent_default()
-        if not event.text.strip():
+        # a terminal pastes what Enter types: lines end with a carriage return
+        text = event.text.replace("\r\n", "\n").replace("\r", "\n")
+        if not text.strip():
             self._do("paste")  # perhaps it is a picture
-        elif paths := pasted(event.text):
+        elif paths := pasted(text):
             self.post_message(self.Attached(paths))
-        elif len(event.text) > LONG:
-            self.post_message(self.Attached(event.text))
+        elif len(text) > LONG:
+            self.post_message(self.Attached(text))
         else:
-            self.insert(clean(event.text))
+            self.insert(clean(text))
 
     def action_send(self) -> None:
         # Enter is looked at before letters that are typed faster than they are drawn

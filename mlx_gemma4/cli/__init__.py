@@ -90,8 +90,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             )
         status: int = options.run(options) or 0
         streams.finish()
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         tell("")
+        hosting.leave(error, 130, arguments)
         return 130
     except BrokenPipeError:
         streams.drop_output()
@@ -100,7 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if "--debug" in arguments:
             traceback.print_exc()
         _print_error(error)
-        hosting.leave(error, 2)
+        hosting.leave(error, 2, arguments)
         return 2
     return status
 

@@ -6,11 +6,10 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import Gemma4Error
 from ..hub import catalog
 from . import hosting
 from . import options as shared
-from .options import Option, command, not_understood
+from .options import Option, command, not_understood, out_of_range
 from .streams import ProgressLine, put, tell
 
 if TYPE_CHECKING:
@@ -18,14 +17,8 @@ if TYPE_CHECKING:
 
 OPTIONS = (
     shared.MODEL,
-    Option(
-        "--contexts",
-        "tokens before a question (512, 2048 and 8192; the tiny model: 512)",
-        "N",
-        int,
-        many=True,
-    ),
-    Option("--rounds", "how often everything is measured (3)", "N", int, default=3),
+    Option("--contexts", "tokens before a question (512, 2048, 8192)", "N", int, many=True),
+    Option("--rounds", "how often; with --draft, prompts of each kind (3)", "N", int, default=3),
     Option("--kv-bits", "rows of the full layers in 8 or 4 bits", "N", int, (8, 4)),
     Option("--json", "the file of the result (one in out/bench)", "FILE"),
     Option("--compare", "measure nothing; set two results beside each other", "FILE", many=True),
@@ -70,6 +63,11 @@ def _run(options: argparse.Namespace) -> None:
             raise not_understood(
                 "--draft measures what pays on one computer.", "Leave --hosts out."
             )
+        if options.contexts or options.kv_bits or options.json:
+            cause = "--draft takes no --contexts, --kv-bits or --json."
+            raise not_understood(cause, "Leave them out.")
+        if options.rounds < 1:
+            raise out_of_range("rounds", options.rounds, "1 or more")
         measure_drafts(shared.model_of(options), options.drafter, options.rounds, options.force)
         return
     if options.model is None:
@@ -108,12 +106,8 @@ def _compare(files: list[Path]) -> None:
     from .speed_result import compared, differing, load
 
     if len(files) != 2:
-        raise Gemma4Error(
-            "usage",
-            "Two results are compared",
-            f"--compare has {len(files)}.",
-            "Name two files.",
-        )
+        cause = f"Two results are compared, and --compare has {len(files)}."
+        raise not_understood(cause, "Name two files.")
     one, other = map(load, files)
     lines = compared(one, other)
     put(f"A: {files[0]}\nB: {files[1]}\n\nWhat differs besides the figures\n")

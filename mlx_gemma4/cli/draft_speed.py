@@ -60,21 +60,16 @@ def measure_gain(
             of = times.setdefault(kind, {}).setdefault(mode, [])
             of.append((seconds / tokens, (tokens + 1) / max(1, forwards)))
     progress("", len(items), len(items))
-    means = {
-        kind: {mode: [fmean(column) for column in zip(*of[mode], strict=True)] for mode in modes}
-        for kind, of in times.items()
-    }
-    gains = {
-        mode: {kind: of["off"][0] / of[mode][0] for kind, of in means.items()} for mode in modes
-    }
-    rows = [
-        [
-            kind,
-            f"{1 / of['off'][0]:.1f}",
-            *(f"{gains[mode][kind]:.2f} ({of[mode][1]:.2f})" for mode in modes[1:]),
-        ]
-        for kind, of in means.items()
-    ]
+    gains: dict[str | int, dict[str, float]] = {mode: {} for mode in modes[1:]}
+    rows = []
+    for kind, answers in times.items():
+        means = {how: [*map(fmean, zip(*some, strict=True))] for how, some in answers.items()}
+        seconds, _ = means["off"]
+        cells = [kind, f"{1 / seconds:.1f}"]
+        for how, by_kind in gains.items():
+            by_kind[kind] = seconds / means[how][0]
+            cells.append(f"{by_kind[kind]:.2f} ({means[how][1]:.2f})")
+        rows.append(cells)
     heads = ["kind of work", "tok/s without", *(f"{mode} (a forward)" for mode in modes[1:])]
     gain = MeasuredGain(platform.node(), folder, gains.get("auto", {}), gains["lookup"])
     return gain, Table("", heads, rows)

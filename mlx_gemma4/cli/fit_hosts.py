@@ -79,10 +79,7 @@ def _computers(options: argparse.Namespace, gigabytes: Callable[[str], int]) -> 
 
 
 def _lines(
-    outline: "Outline",
-    computers: list[Computer],
-    contexts: list[int],
-    options: argparse.Namespace,
+    outline: "Outline", computers: list[Computer], contexts: list[int], options: argparse.Namespace
 ) -> list[str]:
     models = {"as it is": outline.model}
     if outline.config.quantization is None:

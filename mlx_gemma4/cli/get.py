@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..checkpoint import recipes
 from ..errors import Gemma4Error
-from ..hub import catalog, disk, installed
+from ..hub import catalog, installed
 from ..hub.progress import minutes_for
 from .fit import gigabytes
 from .options import DEBUG, Option, command, named
@@ -103,7 +103,7 @@ def _run(options: argparse.Namespace, open_program: Opener) -> None:
         if not options.json:
             put(_next_step(wanted, options))
         return
-    disk.need_space(wanted.folder, wanted.most)
+    get.need_room(wanted)
     if not options.yes and not agreed("Download it?", True):
         tell("Nothing was downloaded.")
         return
@@ -222,7 +222,7 @@ def _offer_drafter(name: str, asked: bool) -> None:
 
         try:
             wanted = get.plan(drafter.name, device.this())
-            disk.need_space(wanted.folder, wanted.most)
+            get.need_room(wanted)
             _fetched(wanted, False)
             if agreed("Measure now whether it does? That takes some minutes.", True):
                 measure_drafts(name)

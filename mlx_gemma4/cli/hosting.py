@@ -4,13 +4,12 @@ import argparse
 import contextlib
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..cluster import ring_output
 from ..cluster.hosts import LOST, Hosts, Sending, read_cut
-from ..errors import Gemma4Error
 from .options import Option, command, not_understood
 from .streams import ProgressLine
 
@@ -36,8 +35,6 @@ WORKER = (
     Option("--folder", "a model folder: layers that are the leader's are read there", "FOLDER"),
     Option("--keep-layers", "keep the layers that are sent"),
 )
-
-
 _PROGRAM = "program_"
 
 
@@ -103,9 +100,10 @@ def sending() -> Callable[[str, int, int], None]:
     return show
 
 
-def leave(error: Exception, status: int) -> None:
-    """End the process at once if a computer was lost: MLX may wait for it, also at the exit."""
-    if isinstance(error, Gemma4Error) and error.code == LOST:
+def leave(error: BaseException, status: int, arguments: Sequence[str]) -> None:
+    """End the process at once where MLX may wait for a computer: it is lost, or Ctrl-C came."""
+    spread = any(one.split("=")[0] == HOSTS.flag for one in arguments)
+    if getattr(error, "code", "") == LOST or (spread and isinstance(error, KeyboardInterrupt)):
         with contextlib.suppress(OSError):
             sys.stdout.flush()
         sys.stderr.flush()

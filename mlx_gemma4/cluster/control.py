@@ -26,7 +26,7 @@ class ControlLine:
 
     Args:
         reader: what the other side writes.
-        writer: what it reads; unbuffered.
+        writer: what it reads; not buffered, so that closing it waits for nobody.
     """
 
     def __init__(self, reader: IO[bytes], writer: IO[bytes]) -> None:
@@ -35,9 +35,7 @@ class ControlLine:
 
     def announce(self) -> None:
         """Write what `find` looks for."""
-        with self._lock:
-            self._writer.write(BANNER)
-            self._writer.flush()
+        self._write(BANNER)
 
     def find(self) -> bool:
         """Skip what comes before the first frame; return whether the other side was found."""
@@ -56,20 +54,31 @@ class ControlLine:
             OSError: the other side is gone.
         """
         data = json.dumps(message).encode()
+        self._write(struct.pack(">I", len(data)) + data)
+
+    def _write(self, data: bytes) -> None:
         with self._lock:
-            if self._writer.closed:
-                raise BrokenPipeError("the control line was closed here")
-            self._writer.write(struct.pack(">I", len(data)) + data)
-            self._writer.flush()
+            try:
+                while data:  # a signal may cut what is written
+                    data = data[self._writer.write(data) :]
+            except ValueError as error:
+                raise BrokenPipeError("the control line was closed here") from error
 
     def receive(self) -> Message | None:
         """Wait for a message; None where the other side is gone, or sends what is none."""
         try:
-            head = self._reader.read(4)
+            head = self._read(4)
             if len(head) < 4 or (length := struct.unpack(">I", head)[0]) > LONGEST:
                 return None
-            data = self._reader.read(length)
+            data = self._read(length)
             message = json.loads(data) if len(data) == length else None
         except (OSError, ValueError, RecursionError):
             return None
         return message if isinstance(message, list) and message else None
+
+    def _read(self, count: int) -> bytes:
+        """So many bytes, or fewer where the other side is gone."""
+        data = b""
+        while len(data) < count and (piece := self._reader.read(count - len(data))):
+            data += piece
+        return data

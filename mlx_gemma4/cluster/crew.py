@@ -44,7 +44,7 @@ class WorkerProcess:
         self.facts: Facts
         self.layers = range(0)
         self._printed: IO[bytes] = tempfile.TemporaryFile()
-        self._remote, self._overdue = hosts.command, False
+        self._remote, self._greeted, self._overdue = hosts.command, False, False
         arguments = ["--keep-layers"] if hosts.keep else []
         if hosts.folder is not None:
             arguments += ["--folder", hosts.folder]
@@ -52,9 +52,9 @@ class WorkerProcess:
         self._process = ssh.start(host, command, self._printed)
         assert self._process.stdin is not None and self._process.stdout is not None
         self.line = ControlLine(self._process.stdout, self._process.stdin)
-        self._late = threading.Timer(STARTING, self._end_overdue)
-        self._late.daemon = True
-        self._late.start()
+        late = threading.Timer(STARTING, self._end_overdue)
+        late.daemon = True
+        late.start()
 
     @property
     def pid(self) -> int:
@@ -68,7 +68,7 @@ class WorkerProcess:
             Gemma4Error: it did not start, or is of another version.
         """
         hello = self.line.receive() if self.line.find() else None
-        self._late.cancel()
+        self._greeted = True
         if hello is None and self._overdue:
             raise self.ended(ssh.silent(self.host, STARTING))
         if hello is None:
@@ -117,8 +117,9 @@ class WorkerProcess:
         return error
 
     def _end_overdue(self) -> None:
-        self._overdue = True
-        self._process.kill()
+        if not self._greeted:
+            self._overdue = True
+            self._process.kill()
 
     def kill(self) -> None:
         """End the process by force."""
@@ -126,7 +127,6 @@ class WorkerProcess:
 
     def close(self) -> None:
         """End the process: by closing its control line, then by force."""
-        self._late.cancel()
         with contextlib.suppress(OSError):
             assert self._process.stdin is not None
             self._process.stdin.close()

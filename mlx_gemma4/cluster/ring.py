@@ -219,12 +219,11 @@ def _init(rank: int, ports: Sequence[int]) -> mx.distributed.Group:
     """MLX's ring over ports of this computer.
 
     While MLX waits for somebody to connect, no thread of this process can run: a process does it,
-    which also ends where this one was interrupted and does not know of it.
+    which Ctrl-C leaves alone, and which ends with this one.
     """
     code = (
         "import os, socket, sys, time\n"
-        "tries = 3000\n"
-        "while os.getppid() == int(sys.argv[3]) and (tries := tries - 1):\n"
+        "while os.getppid() == int(sys.argv[3]):\n"
         "    try: socket.create_connection((sys.argv[1], int(sys.argv[2]))); break\n"
         "    except OSError: time.sleep(0.01)"
     )
@@ -234,7 +233,9 @@ def _init(rank: int, ports: Sequence[int]) -> mx.distributed.Group:
         hosts.flush()
         os.environ |= {"MLX_HOSTFILE": hosts.name, "MLX_RANK": str(rank)}
         nothing = subprocess.DEVNULL
-        caller = subprocess.Popen(arguments, stdin=nothing, stdout=nothing, stderr=nothing)
+        caller = subprocess.Popen(
+            arguments, stdin=nothing, stdout=nothing, stderr=nothing, start_new_session=True
+        )
         try:
             return mx.distributed.init(strict=True, backend="ring")
         finally:

@@ -32,7 +32,7 @@ def command(host: str, remote: str | None, arguments: Sequence[str] = ()) -> lis
     """
     worker = shlex.join(["worker", *arguments])
     if remote is not None:
-        script = f"exec {remote} {worker}"
+        script = f'{_named(remote)}; exec "$@" {worker}'
     else:
         tries = " ".join(f'"{place}"' for place in PLACES)
         script = (
@@ -58,14 +58,13 @@ def server(host: str, remote: str | None, arguments: Sequence[str]) -> list[str]
     if remote is None and host == LOCAL:
         code = "import sys; from mlx_gemma4.cli import main; sys.exit(main())"
         remote = shlex.join([sys.executable, "-P", "-c", code])
-    found = remote or "$found"
     tries = " ".join(f'"{place}"' for place in PLACES)
     search = (
         f'for found in {tries} ""; do command -v "$found" >/dev/null 2>&1 && break; done; '
-        f'[ -n "$found" ] || exit {_NOT_FOUND}; '
+        f'[ -n "$found" ] || exit {_NOT_FOUND}; set -- "$found"'
     )
     script = (
-        f"{'' if remote else search}exec 3<&0; {found} {words} </dev/null & served=$!; "
+        f'{_named(remote) if remote else search}; exec 3<&0; "$@" {words} </dev/null & served=$!; '
         "(cat <&3 >/dev/null 2>&1; kill $served 2>/dev/null) >/dev/null 2>&1 & wait $served"
     )
     if host == LOCAL:
@@ -80,7 +79,7 @@ def tunnel(host: str, port: int, remote_port: int) -> list[str]:
 
 
 def start(host: str, command: Sequence[str], printed: IO[bytes]) -> subprocess.Popen[bytes]:
-    """Start the command of a worker or a server, between pipes.
+    """Start the command of a worker or a server, between pipes that are not buffered.
 
     Args:
         host: where that will be.
@@ -95,6 +94,7 @@ def start(host: str, command: Sequence[str], printed: IO[bytes]) -> subprocess.P
     try:
         return subprocess.Popen(
             command,
+            bufsize=0,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=printed,
@@ -135,6 +135,8 @@ def failure(host: str, status: int | None, printed: str, remote: str | None = No
         how = "is no worker" if status is None else f"has ended with status {status}"
         cause = lines[-1] if lines else f"What was started there {how}"
     remedy = "Run `gemma4 doctor`." if host == LOCAL else f"Try `ssh {host}`, and gemma4 there."
+    if re.search(r"\b(Import|ModuleNotFound|Syntax)Error: ", cause):
+        remedy = "Install mlx-gemma4 there again, with Python 3.11 or later."
     return _error(host, "host_unreachable", f"{cause}.", remedy)
 
 
@@ -142,6 +144,12 @@ def silent(host: str, seconds: float) -> Gemma4Error:
     """The error of a host that was started, and did not report."""
     remedy = "Check that it is awake, and what its login shell does."
     return _error(host, "host_unreachable", f"It did not answer in {seconds:g} s.", remedy)
+
+
+def _named(remote: str) -> str:
+    """Set a shell's arguments to a command; a path with blanks that is a program is one word."""
+    whole = shlex.quote(remote)
+    return f"if [ -x {whole} ]; then set -- {whole}; else set -- {remote}; fi"
 
 
 def _ssh() -> list[str]:
@@ -173,6 +181,12 @@ _MEANINGS = (
         "host_asks_password",
         "It accepts no key that ssh has, and would ask for a password.",
         "Set up a key: ssh-copy-id {host}.",
+    ),
+    (
+        "Address family",
+        "host_unreachable",
+        "Its address is an IPv6 one, and the computers reach each other over IPv4.",
+        "Name its IPv4 address, or set that as HostName in ~/.ssh/config.",
     ),
     (
         "Could not resolve hostname|[Nn]ame or service not known",

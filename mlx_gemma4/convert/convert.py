@@ -103,7 +103,7 @@ def refuse_old(folder: Path) -> None:
     """Raise Gemma4Error if a folder is there which a conversion did not just finish."""
     work = partial(folder)
     if folder.exists() and ((work / "model").exists() or not (work / BEGUN).exists()):
-        raise impossible(f"{folder} is there already.", "Choose another folder (-o), or remove it.")
+        raise impossible(f"{folder} is there already.", "Choose another folder, or remove it.")
 
 
 def partial(folder: Path) -> Path:

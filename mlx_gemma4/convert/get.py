@@ -24,7 +24,7 @@ from ..hub import catalog, disk, hub, installed
 from ..hub.progress import Progress
 from ..hub.sources import Folder, Source, Stream
 from ..json_reader import read_object
-from .convert import BEGUN, convert, partial, verify
+from .convert import BEGUN, convert, partial, refuse_old, verify
 
 _FIGURES = 40_000_000  # about what a tokenizer and settings take, where nobody was asked
 
@@ -173,6 +173,17 @@ def _drafter(
     )  # fmt: skip
 
 
+def need_room(wanted: GetPlan) -> None:
+    """Check, before anything comes, that it can be written.
+
+    Raises:
+        Gemma4Error: the disk is too small, or the folder is there or cannot be written.
+    """
+    if wanted.recipe:
+        refuse_old(wanted.folder)
+    disk.need_space(wanted.folder, wanted.most)
+
+
 def fetch(
     wanted: GetPlan,
     report: Callable[[GetProgress], None],
@@ -188,7 +199,7 @@ def fetch(
     """
     if not wanted.recipe:
         return _as_it_is(wanted, report, cancelled)
-    disk.need_space(wanted.folder, wanted.most)
+    need_room(wanted)
     last = Progress(wanted.held, wanted.download, 0.0)
 
     def downloading(progress: Progress) -> None:
@@ -263,9 +274,7 @@ def _fits(known: Outline, machine: Machine) -> tuple[int, int]:
 
 
 def _source(
-    wanted: GetPlan,
-    report: Callable[[Progress], None],
-    cancelled: Callable[[], bool] | None,
+    wanted: GetPlan, report: Callable[[Progress], None], cancelled: Callable[[], bool] | None
 ) -> Source:
     package = catalog.known(wanted.name)
     repo = package.repo if package and package.repo else wanted.name
@@ -297,9 +306,7 @@ def _forget_other(wanted: GetPlan, source: Source) -> None:
 
 
 def _as_it_is(
-    wanted: GetPlan,
-    report: Callable[[GetProgress], None],
-    cancelled: Callable[[], bool] | None,
+    wanted: GetPlan, report: Callable[[GetProgress], None], cancelled: Callable[[], bool] | None
 ) -> Path | None:
     def downloading(progress: Progress) -> None:
         report(GetProgress("download", progress))

@@ -182,12 +182,7 @@ def need(
 
 
 def _working(
-    model: Model,
-    machine: Machine,
-    length: int,
-    context: int,
-    kv_bits: int | None,
-    drawn: int = 1,
+    model: Model, machine: Machine, length: int, context: int, kv_bits: int | None, drawn: int = 1
 ) -> int:
     """Bytes of a step's intermediates, without what it does to the cache; ids `drawn` at its end.
 

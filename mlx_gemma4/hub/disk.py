@@ -15,6 +15,7 @@ import platformdirs
 
 from ..errors import Gemma4Error
 
+_REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EFBIG, errno.EIO)
 SPARE = 256 * 1024**2
 """Bytes that a disk keeps free."""
 
@@ -31,16 +32,20 @@ def own_cache(name: str) -> Path:
 
 def free(folder: Path) -> int:
     """Bytes that are free for a folder that may not be there yet."""
-    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
-    return shutil.disk_usage(there).free
+    return shutil.disk_usage(_there(folder)).free
 
 
 def need_space(folder: Path, size: int) -> None:
     """Check that a disk has room for `size` bytes in a folder that may not be there yet.
 
     Raises:
-        Gemma4Error: it has not.
+        Gemma4Error: it has not, or nothing can be written there.
     """
+    there = _there(folder)
+    if not there.is_dir():
+        raise _unwritable(f"{there} is a file.")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise _unwritable(f"{there}: this account may not write there, or the disk is read-only.")
     room = free(folder)
     if size + SPARE > room:
         raise Gemma4Error(
@@ -50,6 +55,20 @@ def need_space(folder: Path, size: int) -> None:
             f"and {_words(SPARE)} have to stay free.",
             "Make room, or choose another disk (--to or -o for a folder, HF_HOME for the cache).",
         )
+
+
+def _there(folder: Path) -> Path:
+    """A folder, or the nearest above it that is there."""
+    return next(place for place in (folder, *folder.absolute().parents) if place.exists())
+
+
+def _unwritable(cause: str) -> Gemma4Error:
+    return Gemma4Error(
+        "folder_unwritable",
+        "The folder cannot be written",
+        cause,
+        "Free it for writing, or choose another (--to or -o for a folder, HF_HOME for the cache).",
+    )
 
 
 def _words(size: int) -> str:
@@ -85,10 +104,14 @@ def claim(file: IO[Any], path: Path) -> None:
 
 @contextmanager
 def explained() -> Iterator[None]:
-    """Turn the error of a disk that becomes full while it is written into one that reports so."""
+    """Turn what a disk refuses while it is written into an error with a remedy."""
     try:
         yield
     except OSError as error:
+        if error.errno in _REFUSED:
+            told = f"{error.filename or 'While it was written'}: {error.strerror}"
+            limit = " FAT32 holds up to 4 GB a file." * (error.errno == errno.EFBIG)
+            raise _unwritable(f"{told}.{limit} What is done is kept.") from error
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise Gemma4Error(

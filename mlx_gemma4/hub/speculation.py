@@ -6,6 +6,7 @@ Knows no MLX.
 
 import json
 import platform
+import statistics
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -49,10 +50,7 @@ class MeasuredGain:
 
 def mean(gains: Mapping[str, float]) -> float:
     """The geometric mean; 0 of none."""
-    product = 1.0
-    for gain in gains.values():
-        product *= gain
-    return float(product ** (1 / len(gains))) if gains else 0.0
+    return statistics.geometric_mean(gains.values()) if gains else 0.0
 
 
 def file() -> Path:

@@ -35,12 +35,7 @@ def held(path: Path) -> int:
 
 
 def receive(
-    url: str,
-    path: Path,
-    size: int,
-    oid: str,
-    count: Callable[[int], None],
-    stop: threading.Event,
+    url: str, path: Path, size: int, oid: str, count: Callable[[int], None], stop: threading.Event
 ) -> None:
     """Download a file; what a former try left is used. Ends early, without it, when `stop` is set.
 

@@ -30,10 +30,7 @@ BUDGETS = (70, 140, 280, 560, 1120)
 """Token budgets the model was trained with (`_SUPPORTED_SOFT_TOKENS` in transformers)."""
 
 # MPO is a camera's photo with its preview inside: its second frame is nothing the user misses.
-_FRAMED_FORMATS = {
-    **dict.fromkeys(("GIF", "WEBP", "PNG", "AVIF"), "frames"),
-    "TIFF": "pages",
-}
+_FRAMED_FORMATS = {**dict.fromkeys(("GIF", "WEBP", "PNG", "AVIF"), "frames"), "TIFF": "pages"}
 # Rasters only, whatever a file is called: Pillow would run Ghostscript for an EPS.
 _FORMATS = (
     *("PNG", "JPEG", "WEBP", "GIF", "TIFF", "AVIF", "BMP", "DIB"),

@@ -38,11 +38,7 @@ def to_wav(file: Path, made: Path, fail: Unreadable) -> None:
 def _run(command: list[str], made: Path, fail: Unreadable) -> None:
     try:
         done = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=_SECONDS,
-            check=False,
+            command, stdin=subprocess.DEVNULL, capture_output=True, timeout=_SECONDS, check=False
         )
     except subprocess.TimeoutExpired as error:
         raise fail(

@@ -107,8 +107,6 @@ class Live:
         make_gate: makes the gate, there too.
         observer: is called.
         conversation: which hears.
-
-    Attributes:
         muted: nothing is heard while this is true: the program itself speaks.
     """
 
@@ -119,8 +117,9 @@ class Live:
         make_gate: Callable[[], Gate],
         observer: LiveObserver,
         conversation: str = MAIN,
+        muted: bool = False,
     ) -> None:
-        self.muted = False
+        self.muted = muted
         self._client = client
         self._open_source, self._make_gate = open_source, make_gate
         self._observer = observer

@@ -217,6 +217,7 @@ async def staged(
     async with contextlib.AsyncExitStack() as stack:
         for caller in ("textual.app", "textual.pilot"):
             stack.enter_context(mock.patch(f"{caller}.wait_for_idle", rest))
+        stack.callback(app.end_worker)
         pilot = await stack.enter_async_context(app.run_test(size=size, notifications=True))
         stage = Stage(app, pilot, fake, world)
         await stage.until(

@@ -91,7 +91,7 @@ class Terminal:
         lines = map(json.loads, self.journals[-1].read_text().splitlines())
         return [line for line in lines if line.get("is") == kind]
 
-    def until(self, condition: Callable[[str], object], seconds: float = 30) -> str:
+    def until(self, condition: Callable[[str], object], seconds: float = 60) -> str:
         """Wait until the screen fulfils a condition; give what is on it then."""
         end = time.monotonic() + seconds
         while not condition(text := self.text):

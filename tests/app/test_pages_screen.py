@@ -81,7 +81,7 @@ async def test_the_theme_changes_and_is_kept(tmp_path: Path) -> None:
     async with staged(tmp_path) as stage:
         stage.app.do("theme")
         await stage.pilot.pause()
-        assert stage.app.theme == "textual-light"
+        await stage.until(lambda: stage.app.theme == "textual-light")
         assert 'theme = "light"' in stage.app.workspace.path.read_text()
 
 

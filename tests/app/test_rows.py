@@ -3,7 +3,9 @@
 import json
 import os
 import sys
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,9 +13,11 @@ from app import plain
 from app.conversation.store import ConversationStore, title_of
 from app.devices import voices
 from app.devices.voices import SystemVoice
+from app.screens import voice_input
 from app.widgets.card import ErrorCard
 from app.workspace import Workspace
 from mlx_gemma4.errors import Gemma4Error
+from mlx_gemma4.runtime.live import Live
 from mlx_gemma4.testing.scripted_worker import ScriptedWorker
 from tests.app.host import FakeGate, World, live, staged
 from tests.app.programs import Program
@@ -154,6 +158,31 @@ def test_hands_free_hears_while_it_speaks_with_headphones_alone(
                 assert conversation.recording is None and conversation.state == "speaking"
 
     run()
+
+
+@live
+async def test_a_voice_is_not_cut_by_what_is_heard_of_it_as_hands_free_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = FakeGate(10**9)
+    world = World(gate=gate, voice=["sleep", "30"])
+
+    class SlowToReturn(Live):
+        def __init__(self, *arguments: Any, **named: Any) -> None:
+            super().__init__(*arguments, **named)
+            while gate._left == 10**9 and not gate.shuts:
+                time.sleep(0.01)
+
+    monkeypatch.setattr(voice_input, "Live", SlowToReturn)
+    async with staged(tmp_path, ["Hello."], settings="speak = true\n", world=world) as stage:
+        await stage.ask("say hello")
+        conversation = stage.app.workspace.conversation
+        await stage.until(lambda: conversation.state == "speaking")
+        await stage.press("f7")
+        stage.app.chat._speech_started()  # of what was on its way when it became mute
+        read = world.microphone.left
+        await stage.until(lambda: world.microphone.left <= read - 3)
+        assert conversation.recording is None and conversation.state == "speaking"
 
 
 SAY = """cat <<'END'

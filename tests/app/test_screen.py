@@ -201,6 +201,9 @@ def test_slop_chooses_a_part_of_a_real_screen(display: str, program: Program) ->
     part, whole = screen.capture("region"), screen.capture("screen")
     assert part is not None and whole is not None
     assert (part.image.size, part.note) == ((300, 200), "") and whole.image.size == (800, 600)
+    program("slop", 'echo "-20 500 300 200"')  # a window that is partly outside the screen
+    part = screen.capture("window")
+    assert part is not None and part.image.size == (280, 100)
     program("slop", "exit 1")  # Escape
     assert screen.capture("window") is None
 

@@ -38,7 +38,7 @@ async def test_space_records_and_space_sends(tmp_path: Path) -> None:
 async def test_space_in_the_middle_of_words_is_a_space(tmp_path: Path) -> None:
     async with staged(tmp_path) as stage:
         await stage.press("a", "space", "b")
-        assert stage.app.chat.prompt.text == "a b"
+        await stage.until(lambda: stage.app.chat.prompt.text == "a b")
         assert not stage.app.chat.voice.active
 
 
@@ -200,7 +200,7 @@ async def test_a_watched_screen_that_is_switched_off_shows_nothing_any_more(
         await stage.until(lambda: history.waiting)
         (picture,) = history.waiting.values()
         await stage.press("f9")
-        assert not history.waiting
+        await stage.until(lambda: not history.waiting)
         assert not (stage.app.workspace.journal.folder / picture.file).exists()
         await stage.ask("what do you see?")
         assert history.turns[1].attachments == ()

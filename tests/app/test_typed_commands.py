@@ -92,7 +92,7 @@ async def test_the_conversation_is_scrolled_from_the_prompt(tmp_path: Path) -> N
         await stage.write("a draft")
         stage.app.chat.prompt.move_cursor((0, 1))
         await stage.press("end")  # within the line: only the cursor goes
-        assert stage.app.chat.prompt.cursor_location == (0, 7)
+        await stage.until(lambda: stage.app.chat.prompt.cursor_location == (0, 7))
         assert transcript.scroll_y < end
         await stage.press("end")
         await stage.until(lambda: transcript.scroll_y == transcript.max_scroll_y)

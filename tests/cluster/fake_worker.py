@@ -8,7 +8,7 @@ from mlx_gemma4.cluster import facts
 from mlx_gemma4.cluster.control import ControlLine
 
 kind = sys.argv[1]
-line = ControlLine(sys.stdin.buffer, sys.stdout.buffer)
+line = ControlLine(sys.stdin.buffer, open(1, "wb", buffering=0))  # noqa: SIM115, PTH123
 if kind == "end":
     sys.stderr.write("Something else.\nThe dog has eaten it.\n")
     sys.exit(3)

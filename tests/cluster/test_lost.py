@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import mlx_gemma4
-from mlx_gemma4.cluster.hosts import Hosts
+from mlx_gemma4.cluster import ssh
+from mlx_gemma4.cluster.control import ControlLine
+from mlx_gemma4.cluster.hosts import LOCAL, Hosts
 from mlx_gemma4.cluster.leader import LeadingModel
 from mlx_gemma4.errors import Gemma4Error
 from mlx_gemma4.events import Token
@@ -179,3 +183,72 @@ def test_nothing_is_left_where_ctrl_c_comes_while_the_ring_is_made() -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=ENDED)
     assert "KeyboardInterrupt" in done.stderr
     assert not runs(int(done.stdout))
+
+
+IN_A_TERMINAL = """
+import os, signal, socket
+from mlx_gemma4.cluster import ring
+signal.signal(signal.SIGINT, lambda *_: None)  # Python sees it when MLX has returned
+start = ring.subprocess.Popen
+def started(*arguments, **options):
+    process = start(*arguments, **options)
+    os.killpg(0, signal.SIGINT)
+    return process
+ring.subprocess.Popen = started
+with socket.create_server(("127.0.0.1", 0)) as server:
+    left = socket.create_connection(server.getsockname())
+    right, _ = server.accept()
+print(ring.connect(0, 2, left, right).size, flush=True)
+os._exit(0)
+"""
+
+
+def test_ctrl_c_in_a_terminal_does_not_end_what_mlx_waits_for() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", IN_A_TERMINAL],
+        capture_output=True, text=True, timeout=ENDED, start_new_session=True,
+    )  # fmt: skip
+    assert done.stdout == "2\n", done.stderr
+
+
+def test_closing_the_control_line_does_not_wait_for_a_worker_that_does_not_read() -> None:
+    with Path(os.devnull).open("wb") as nothing, ThreadPoolExecutor(2) as pool:
+        process = ssh.start(LOCAL, ["sleep", "600"], nothing)
+        assert process.stdin is not None and process.stdout is not None
+        line = ControlLine(process.stdout, process.stdin)
+        try:
+            sending = pool.submit(line.send, "x" * (1 << 20))
+            while select.select([], [process.stdin], [], 0)[1]:
+                time.sleep(0.01)
+            pool.submit(process.stdin.close).result(ENDED)
+        finally:
+            process.kill()
+            process.wait()
+        with pytest.raises(OSError):
+            sending.result(ENDED)
+
+
+def test_ctrl_c_ends_a_leader_whose_worker_is_frozen() -> None:
+    question = ["ask", "Count.", "--model", "tiny", "--max-tokens", "9000", "--temperature", "2"]
+    leader = subprocess.Popen(
+        [sys.executable, "-c", "import sys; from mlx_gemma4.cli import main; sys.exit(main())",
+         *question, "--hosts", LOCAL],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        assert leader.stdout is not None and leader.stdout.read(1)
+        every = Path(f"/proc/{leader.pid}/task").glob("*/children")
+        children = {int(pid) for path in every for pid in path.read_text().split()}
+        (worker,) = [
+            pid
+            for pid in children
+            if b"cluster.worker" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        ]
+        os.kill(worker, signal.SIGSTOP)
+        leader.send_signal(signal.SIGINT)
+        assert leader.wait(ENDED) == 130
+        os.kill(worker, signal.SIGCONT)
+        assert not runs(worker)
+    finally:
+        leader.kill()
+        leader.communicate()

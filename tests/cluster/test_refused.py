@@ -10,6 +10,7 @@ import os
 import shlex
 import socket
 import struct
+import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -103,6 +104,8 @@ def frame(message: list[Any]) -> bytes:
         (255, "Host key verification failed.", "host_key_unknown", "host key"),
         (255, "ssh: Could not resolve hostname mac2: Name or service not known",
          "host_unreachable", "Nothing in the network"),
+        (255, "ssh: Could not resolve hostname ::1: Address family for hostname not supported",
+         "host_unreachable", "IPv4"),
         (255, "ssh: connect to host mac2 port 22: Connection refused", "host_unreachable",
          "does not accept ssh"),
         (255, "ssh: connect to host mac2 port 22: Operation timed out", "host_unreachable",
@@ -124,6 +127,26 @@ def test_each_failure_of_ssh_is_one_clear_line(
     assert cause in error.cause
     assert "\n" not in str(error)
     assert "mac2" in str(error)
+
+
+@pytest.mark.parametrize(
+    "broken", ["ModuleNotFoundError: No module named 'numpy'", "SyntaxError: x"]
+)
+def test_a_broken_installation_there_is_to_be_installed_again(broken: str) -> None:
+    error = ssh.failure("mac2", 1, f"Traceback (most recent call last):\n{broken}\n")
+    assert error.cause == f"{broken}."
+    assert error.remedy == "Install mlx-gemma4 there again, with Python 3.11 or later."
+
+
+@pytest.mark.parametrize("words", ["{}", "env A=1 '{}'"])
+def test_a_program_whose_path_has_blanks_is_started(words: str, tmp_path: Path) -> None:
+    program = tmp_path / "a b" / "gemma4"
+    program.parent.mkdir()
+    program.write_text('#!/bin/sh\nfor one in "$@"; do echo "<$one>"; done\n')
+    program.chmod(0o700)
+    command = ssh.command("local", words.format(program), ["--folder", "x y"])
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.stdout.split("\n")[:-1] == ["<worker>", "<--folder>", "<x y>"]
 
 
 @pytest.mark.parametrize(

@@ -265,6 +265,18 @@ def test_a_folder_of_ones_own_is_found_by_the_name_too(published: Hub, tmp_path:
     assert catalog.resolve("gemma-4-12B-it-8bit").parent == installed.folder()
 
 
+def test_a_folder_that_is_taken_is_found_before_anything_comes(
+    published: Hub, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (mine := tmp_path / "mine").mkdir()
+    (mine / "letter.txt").write_text("Dear all")
+    for taken, said in ((mine, "is there already"), (mine / "letter.txt/in", "is a file")):
+        assert run("--yes", "--to", str(taken)) == 2
+        assert said in capsys.readouterr().err
+    assert None not in published.asked("cdn") and not list(tmp_path.glob("*.partial"))
+    assert (mine / "letter.txt").read_text() == "Dear all"
+
+
 def test_nobody_is_asked_where_there_is_no_terminal(
     published: Hub, capsys: pytest.CaptureFixture[str]
 ) -> None:

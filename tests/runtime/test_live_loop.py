@@ -248,6 +248,13 @@ def test_nothing_is_heard_while_it_is_muted() -> None:
     assert client.accepted == []
 
 
+def test_one_that_is_muted_from_the_start_hears_not_even_the_first_frames() -> None:
+    client, source = Recorder(), Script(sound(0.9, 0.9, 0), None)
+    live = Live(client, lambda: source, LoudGate, Observer(), muted=True)
+    live._thread.join(PATIENCE)
+    assert client.accepted == []
+
+
 def test_a_source_of_zeros_is_reported_once_and_again_when_it_sounds() -> None:
     observer = Observer()
     source = Script(silent=1.0)

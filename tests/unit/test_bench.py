@@ -298,6 +298,10 @@ def test_the_command_names_a_file_by_the_model_and_the_time(
         (["--compare", "a.json", "b.json"], "cannot be read"),
         (["--model", "no/such/model"], "Error:"),
         (["--kv-bits", "3"], "not understood"),
+        (["--draft", "--kv-bits", "8"], "--draft takes no --contexts"),
+        (["--draft", "--contexts", "64"], "--draft takes no --contexts"),
+        (["--draft", "--rounds", "0"], "--rounds is out of range"),
+        (["--draft", "--drafter", "no/such/drafter"], "Error:"),
     ],
 )
 def test_what_cannot_be_done_is_told_with_status_2(

@@ -1,5 +1,7 @@
 """The sizes in what is reported of a disk are those that were compared."""
 
+import errno
+import os
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -35,3 +37,36 @@ def test_what_fits_beside_the_spare_bytes_is_no_error(
     disk.need_space(tmp_path, 5)
     with pytest.raises(Gemma4Error):
         disk.need_space(tmp_path, 6)
+
+
+def test_where_nothing_can_be_written_is_found_before_anything_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(Gemma4Error, match="file is a file") as raised:
+        disk.need_space(tmp_path / "file" / "below", 1)
+    assert raised.value.code == "folder_unwritable"
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(Gemma4Error, match="this account may not write there"):
+        disk.need_space(tmp_path / "new", 1)
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "words"),
+    [
+        (errno.ENOSPC, "disk_full", "there was room at the start"),
+        (errno.EROFS, "folder_unwritable", "a.safetensors: Read-only file system."),
+        (errno.EFBIG, "folder_unwritable", "FAT32 holds up to 4 GB a file"),
+    ],
+)
+def test_what_a_disk_refuses_is_one_error_with_its_cause(
+    number: int, code: str, words: str
+) -> None:
+    with pytest.raises(Gemma4Error, match=words) as raised, disk.explained():
+        raise OSError(number, os.strerror(number), "a.safetensors")
+    assert raised.value.code == code
+
+
+def test_what_is_no_matter_of_the_disk_stays_as_it_is() -> None:
+    with pytest.raises(FileNotFoundError), disk.explained():
+        raise FileNotFoundError(errno.ENOENT, "gone")

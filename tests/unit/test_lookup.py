@@ -47,3 +47,35 @@ def test_ids_that_were_taken_back_are_forgotten() -> None:
 def test_how_many_ids_were_the_same_is_known() -> None:
     assert held([*range(20), 99, *range(1, 13)]).after([], 1) == ([13], 12)
     assert held([*range(20), 99, 5, 6, 7]).after([], 1) == ([8], 3)
+
+
+def test_a_repetition_goes_on_behind_what_differs() -> None:
+    text: list[Held] = [*range(40, 90)]
+    for other, follows in (
+        ([7], [61, 62, 63]),  # another id in the place of 60
+        ([64], [65, 66, 67]),  # four were left out
+        ([7, 62], [63, 64, 65]),
+    ):
+        lookup = held([*text, 1, 2, *range(40, 60)])
+        assert lookup.after([], 1)[0] == [60]
+        lookup.add(other[:-1])
+        assert lookup.after(other[-1:], 3) == (follows, 0)
+        lookup.add(other[-1:])
+        assert lookup.after([], 3) == (follows, 0)
+
+
+def test_a_repetition_that_differs_for_long_is_followed_no_more() -> None:
+    lookup = held([*range(40, 90), 1, 2, *range(40, 60)])
+    lookup.after([], 1)
+    lookup.add(range(500, 530))
+    assert lookup.after([], 3) == ([], 0)
+    lookup.after([], 1)
+    lookup.hold([*range(40, 90), 1, 2, *range(40, 60), 7])  # another reply
+    assert lookup.after([], 3) == ([], 0)
+
+
+def test_behind_a_few_equal_ids_nothing_is_taken_for_a_repetition() -> None:
+    lookup = held([*range(40, 90), 1, 2, *range(50, 60)])
+    assert lookup.after([], 1)[0] == [60]
+    lookup.add([7])
+    assert lookup.after([], 3) == ([], 0)

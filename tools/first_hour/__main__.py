@@ -7,7 +7,8 @@ last a voice, through a PulseAudio null sink that is the microphone, asks about 
 window of a real X server. Nothing is typed but what the README has. log.txt has every key with its
 time, screens/ what was shown; status 1 where something did not come.
 
-Needs tmux, Xvfb, xterm, pulseaudio and what the tests' null sink needs; Linux alone.
+Needs tmux, Xvfb, xterm, pulseaudio, xdotool where slop is there, and what the tests' null sink
+needs; Linux alone.
 """
 
 import os
@@ -37,6 +38,11 @@ ANSWER = "19.56"
 PASSED = ("PATH", "LANG", "USER", "TERM")
 """Variables of ours that a newcomer has, too; besides them those of package indexes."""
 WINDOW = 100, 30
+DRAG = (
+    "mousemove 0 0 sleep .2 mousedown 1 sleep .2 mousemove 100 100 sleep .2 "
+    "mousemove 287 479 sleep .2 mouseup 1 sleep .5"
+)
+"""What xdotool does; the pauses make it a drag, and no click, which chooses a window."""
 INSTALL = (
     "python3 -m venv ~/.gemma4 && . ~/.gemma4/bin/activate",
     "pip install .",
@@ -158,7 +164,8 @@ class Playing:
         terminal.stage("A spoken question about the screen")
         terminal.press("C-n")
         terminal.press("C-s")
-        terminal.until("screen · 288×480")
+        self._choose()
+        terminal.until("· 288×480")
         terminal.press("F4")
         terminal.until("● rec")
         self._speak()
@@ -194,7 +201,8 @@ class Playing:
         terminal.until("To open it: gemma4")
         terminal.stage("A spoken question about the screen")
         terminal.run("gemma4 listen --screen")
-        terminal.until("screen · 288×480", "Listening to", seconds=120)
+        self._choose()
+        terminal.until("· 288×480", "Listening to", seconds=120)
         self._speak()
         terminal.until(ANSWER, "after the end of speech")
         terminal.press("C-c")
@@ -220,6 +228,20 @@ class Playing:
 
         self._terminal.wait("the download is resumed", ranges)
         self._terminal.note(f"the Hub was asked for {ranges()[0]}")
+
+    def _choose(self) -> None:
+        """Draw a rectangle around the screen, where slop asks for a part of it."""
+        if shutil.which("slop") is None:
+            return
+        terminal, display = self._terminal, {**os.environ, "DISPLAY": self._around["DISPLAY"]}
+        terminal.wait("slop asks for a part of the screen", lambda: terminal.runs("slop"), 120)
+
+        def drawn() -> bool:
+            if terminal.runs("slop"):  # not yet, or it did not look yet
+                subprocess.run(["xdotool", *DRAG.split()], env=display, check=True, timeout=20)
+            return not terminal.runs("slop")
+
+        terminal.wait("it is drawn with the mouse", drawn)
 
     def _speak(self) -> None:
         """Ask aloud. The microphone hears a quiet room from the beginning on."""

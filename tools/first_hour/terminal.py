@@ -8,6 +8,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 _SERVERS = itertools.count()
@@ -104,12 +105,21 @@ class LoggedTerminal:
         self._wait(holds, seconds, f"{what}: it does not come to that")
         self.note(f"now    {what}")
 
+    def runs(self, name: str) -> bool:
+        """Whether a program of this name runs in the window."""
+        with suppress(OSError):  # one that ended meanwhile
+            return any(Path(f"/proc/{pid}/comm").read_text().strip() == name for pid in self._below)
+        return False
+
     def pull_the_plug(self) -> None:
         """Kill everything that runs in the window, as a power cut would."""
-        shell = int(self._tmux("display-message", "-p", "#{pane_pid}"))
-        for pid in reversed(below(shell)):
+        for pid in reversed(self._below):
             os.kill(pid, signal.SIGKILL)
         self.note("KILL   every process in the window")
+
+    @property
+    def _below(self) -> list[int]:
+        return below(int(self._tmux("display-message", "-p", "#{pane_pid}")))
 
     @property
     def text(self) -> str:

@@ -197,11 +197,7 @@ class ScheduledTalk:
             held = len(self.session._conversation.cache)
             before = self.session
             self.session = Session.restore(
-                self.model,
-                folder,
-                self.mode,
-                tokenizer=self.tokenizer,
-                when_full=self.when_full,
+                self.model, folder, self.mode, tokenizer=self.tokenizer, when_full=self.when_full
             )
         self.watch()
         expect(self.session.context[0] == (held if cache else 0), "the rows are restored")
