@@ -17,6 +17,7 @@ os.environ["GEMMA4_PICTURES"] = "blocks"
 
 from app.app import TerminalApp  # noqa: E402
 from app.conversation.store import ConversationStore  # noqa: E402
+from app.widgets.card import ErrorCard  # noqa: E402
 from app.workspace import Workspace  # noqa: E402
 from mlx_gemma4.runtime.subprocess_worker import SubprocessWorker  # noqa: E402
 
@@ -59,6 +60,8 @@ async def moments() -> list[str]:
                 await pilot.press("enter")
                 turns = app.workspace.conversation.history.turns
                 await until(lambda n=question, t=turns: n in t and t[n].over)  # type: ignore[misc]
+            found.pop()  # the last one shows the offer of the 12B, too, whenever that comes
+            await until(lambda: app.chat.query(ErrorCard))
         app.end_worker()
     return found
 

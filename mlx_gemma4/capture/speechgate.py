@@ -88,7 +88,7 @@ class SpeechGate:
             if was_open and not self.open:
                 self._held.clear()
                 passed.append(None)
-            elif not (was_quiet and self._changing) if self.open else not self._waits:
+            elif not (was_open and was_quiet and self._changing) if self.open else not self._waits:
                 passed.append(np.concatenate([*self._held]))
                 self._held.clear()
         return passed

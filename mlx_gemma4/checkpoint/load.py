@@ -268,9 +268,7 @@ def _without_lost_media(config: Config, weights: Mapping[str, mx.array], folder:
 
 
 def quantize_like(
-    model: Gemma4 | Drafter,
-    weights: Mapping[str, mx.array],
-    rename: Callable[[str], str] = str,
+    model: Gemma4 | Drafter, weights: Mapping[str, mx.array], rename: Callable[[str], str] = str
 ) -> None:
     """Give each module that has scales in the checkpoint the quantization its config says.
 

@@ -113,7 +113,9 @@ def _fit(options: argparse.Namespace) -> None:
         put(f"\n{name}, known from {found.source}; {_what(options)}\n")
         for line in _table(found, place, options):
             put(line.rstrip())
-    parts = "weights, rows (KV), 20 screenshots and working memory at their peak"
+    parts = (
+        "weights, rows (KV), places to go back to, 20 screenshots and working memory at the peak"
+    )
     if options.tune:
         parts = "weights, adapter, its gradients and Adam's averages, and a step at its peak"
     put(

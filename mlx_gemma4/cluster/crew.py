@@ -24,7 +24,7 @@ from ..errors import Gemma4Error
 from . import facts, links, mac, ssh
 from .control import PROTOCOL, ControlLine, Message
 from .hosts import LOCAL, LOST, Facts, Hosts
-from .ring import Ring, connect
+from .ring import KNOWN, Ring, connect
 
 STARTING = 40.0
 """Seconds that a worker has to report what it is: a Mac that is asked the first time is slow."""
@@ -258,7 +258,10 @@ class Crew:
             try:
                 left, right = links.join(listener, 0, places, nonce, self.check)
             except Gemma4Error:
-                self.check()  # a worker may have reported why
+                deadline = time.monotonic() + KNOWN
+                while self.lost is None and time.monotonic() < deadline:
+                    time.sleep(_LOOK / 10)
+                self.check()  # a worker has ended, or has reported why
                 raise
         self._ring = connect(0, len(places), left, right)
         for worker in self.workers:

@@ -311,7 +311,8 @@ def _end(line: ControlLine, error: BaseException) -> None:
     if not isinstance(error, Gemma4Error):
         cause = f"{type(error).__name__}: {error}."
         error = Gemma4Error("internal_error", "A worker has failed", cause, "Report it.")
-    elif error.code == LOST:  # the leader knows better who is lost, if somebody has ended
+    elif error.code == LOST or error.code.startswith("ring_"):
+        # the leader knows better who is lost, if somebody has ended
         time.sleep(ring.KNOWN)
     with contextlib.suppress(OSError):
         line.send("failed", error.code, error.title, error.cause, error.remedy)

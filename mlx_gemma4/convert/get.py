@@ -82,6 +82,11 @@ class GetPlan:
         """Bytes that are free on the disk where it goes."""
         return disk.free(self.folder)
 
+    @property
+    def outdated(self) -> bool:
+        """Whether a former try brought a part of a version that the Hub has no more."""
+        return _outdated(self.folder, self.repository)
+
 
 def plan(
     name: str,
@@ -147,6 +152,7 @@ def plan(
     here = hub_cache.installed(repo, revision)
     download, largest = _size(package, known, repository, here is not None)
     held = min(download, installed.held(partial(target) if chosen else target))
+    held *= not _outdated(target, repository)
     kept = kept if chosen else download or kept
     most = max(0, (kept + largest if chosen else download) - held)
     return GetPlan(
@@ -266,6 +272,11 @@ def _size(
     return size, size
 
 
+def _outdated(folder: Path, repository: hub.Repository | None) -> bool:
+    begun = installed.state(partial(folder)).get("commit")
+    return repository is not None and begun not in (None, repository.commit)
+
+
 def _fits(known: Outline, machine: Machine) -> tuple[int, int]:
     """Bytes of a quantized model in memory, and the longest conversation that fits with it."""
     known.check(machine)
@@ -283,9 +294,8 @@ def _source(
         return Folder(here, repo, here.name)
     assert wanted.repository is not None, "what is fetched was looked up"
     work = partial(wanted.folder)
-    begun = installed.state(work).get("commit")
-    if work.exists() and begun not in (None, wanted.repository.commit):
-        shutil.rmtree(work)  # the Hub has what was begun no more
+    if wanted.outdated:
+        shutil.rmtree(work)
     work.mkdir(parents=True, exist_ok=True)
     state = {"name": wanted.name, "revision": wanted.revision, "commit": wanted.repository.commit}
     disk.write(work / installed.STATE, json.dumps(state).encode())

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 DRAWS = 2000
 """Times that items are drawn again: enough for two digits of an interval."""
@@ -61,9 +61,10 @@ def mean(values: ArrayLike) -> Estimate:
 
 def ratio(tops: ArrayLike, bottoms: ArrayLike) -> Estimate:
     """A sum over a sum, such as edits over characters; items are drawn again in pairs."""
-    top, bottom = _floats(tops), _floats(bottoms)
-    value, n = float(top.sum() / bottom.sum()), len(top)
-    if n < 2 or np.ptp(top / np.where(bottom, bottom, 1)) == 0:
+    pairs = np.array([tops, bottoms], np.float64)
+    top, bottom = pairs[:, pairs.any(axis=0)]  # without items that have neither: 0 / 0 if drawn
+    value, n = float(top.sum() / bottom.sum()), len(pairs[0])
+    if len(top) < 2 or np.ptp(top / np.where(bottom, bottom, 1)) == 0:
         return Estimate(value, value, value, n)
     from scipy import stats
 
@@ -80,7 +81,7 @@ def ratio(tops: ArrayLike, bottoms: ArrayLike) -> Estimate:
 
 def paired(ours: ArrayLike, theirs: ArrayLike) -> Difference:
     """Compare two models item by item: (n,) figures each, of the same items in the same order."""
-    gaps = _floats(ours) - _floats(theirs)
+    gaps = np.asarray(ours, np.float64) - np.asarray(theirs, np.float64)
     if len(gaps) < 2 or not gaps.any():
         return Difference(mean(gaps), 1.0)
     from scipy import stats
@@ -93,7 +94,3 @@ def paired(ours: ArrayLike, theirs: ArrayLike) -> Difference:
         rng=np.random.default_rng(0),
     )
     return Difference(mean(gaps), float(test.pvalue))
-
-
-def _floats(values: ArrayLike) -> NDArray[np.float64]:
-    return np.asarray(values, np.float64)

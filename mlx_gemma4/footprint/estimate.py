@@ -3,6 +3,7 @@
 What is held while a model runs:
   weights    exact: every tensor as it is stored (by its shape and recipe, or the files' headers)
   rows       exact: the buffers of `cache.py`, with their room, for a context of so many tokens
+  places     at most: what marks hold of sliding layers, to which a conversation can go back
   working    what a step holds besides, counted in the code and checked against MLX's own peak
              (`bench/memory.py`): on the CPU it is measured, on Metal and CUDA it is computed
   pictures   exact for `PICTURE_TOKENS` of them: their patches as uint8 levels, each picture once
@@ -95,6 +96,7 @@ class Need:
     """Bytes that a model holds with a conversation of so many tokens.
 
     Attributes:
+        places: what the two places take to which a conversation can go back (`PrefixCache`).
         reading: working memory while a chunk of the prompt is read.
         answering: working memory while a token of the reply is made.
         pictures: what is held of the conversation's pictures, outside MLX.
@@ -102,6 +104,7 @@ class Need:
 
     weights: int
     rows: int
+    places: int
     reading: int
     answering: int
     pictures: int
@@ -109,7 +112,8 @@ class Need:
     @property
     def total(self) -> int:
         """The most of all."""
-        return self.weights + self.rows + max(self.reading, self.answering) + self.pictures
+        held = self.weights + self.rows + self.places + self.pictures
+        return held + max(self.reading, self.answering)
 
 
 def mac(gigabytes: int) -> Machine:
@@ -152,10 +156,12 @@ def need(
         conversations: of this length; one at a time is read or answered.
     """
     text, chunk = model.text, CHUNKS[machine.backend]
-    number = model.float_bytes(machine)
-    kept = text.sliding_window + SLACK
+    number, kept = model.float_bytes(machine), text.sliding_window + SLACK
     sliding = max(_stepped(min(context - answer, kept + chunk)), _stepped(min(context, kept + 1)))
-    sliding *= sliding_row(model, machine)
+    row = 2 * text.num_key_value_heads * text.head_dim * number  # key and value
+    sliding *= row
+    # the marks' buffer may be one, of which they hold all that is between them, a chunk at most
+    places = row * min(context, text.sliding_window + max(text.sliding_window, chunk))
     width = _width(model)
     row = width * number
     if kv_bits is not None:
@@ -175,6 +181,7 @@ def need(
     return Need(
         weights(model, machine),
         conversations * (layers[SLIDING] * sliding + layers[FULL] * full),
+        conversations * layers[SLIDING] * places,
         moved + copied + embedded + _working(model, machine, min(chunk, context), context, kv_bits),
         moved + copied + _working(model, machine, fed, context, kv_bits, fed),
         conversations * min(context, PICTURE_TOKENS) * PICTURE_BYTES if model.sees else 0,
@@ -234,12 +241,6 @@ def largest_context(
         return taken.total <= machine.budget
 
     return longest(fits, STEP, model.text.max_position_embeddings)
-
-
-def sliding_row(model: Model, machine: Machine) -> int:
-    """Bytes of a token's key and value in one sliding layer."""
-    text = model.text
-    return 2 * text.num_key_value_heads * text.head_dim * model.float_bytes(machine)
 
 
 def longest(fits: Callable[[int], bool], step: int, limit: int) -> int:

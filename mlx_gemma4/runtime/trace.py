@@ -45,12 +45,7 @@ class Trace:
             self.span("decode", MODEL, tokens[0], tokens[-1], dict(event.stats))
 
     def span(
-        self,
-        name: str,
-        track: str,
-        start: float,
-        stop: float,
-        known: dict[str, Any] | None = None,
+        self, name: str, track: str, start: float, stop: float, known: dict[str, Any] | None = None
     ) -> None:
         """Add something that lasted; times are those of `time.perf_counter`, in seconds."""
         self._put(name, track, start, {"ph": "X", "dur": (stop - start) * 1e6}, known)
@@ -72,12 +67,7 @@ class Trace:
         path.write_text(json.dumps({"traceEvents": names + events}) + "\n", encoding="utf-8")
 
     def _put(
-        self,
-        name: str,
-        track: str,
-        at: float,
-        kind: dict[str, Any],
-        known: dict[str, Any] | None,
+        self, name: str, track: str, at: float, kind: dict[str, Any], known: dict[str, Any] | None
     ) -> None:
         place = {"pid": 1, "tid": _TRACKS.index(track), "ts": at * 1e6}
         self._events.append({"name": name, **kind, **place, "args": known or {}})

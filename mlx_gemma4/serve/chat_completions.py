@@ -138,9 +138,10 @@ def _call(call: Any, param: str) -> ToolCall:
 
 def _part(part: Any, param: str) -> RequestPart:
     kind = part.get("type") if isinstance(part, dict) else None
-    if kind in ("text", "refusal"):
-        return AddText(fields.get(part, kind, str, f"{param}.") or "")
-    if kind == "image_url":
+    if kind in ("text", "refusal", "input_text", "output_text"):
+        name = "refusal" if kind == "refusal" else "text"
+        return AddText(fields.get(part, name, str, f"{param}.") or "")
+    if kind in ("image_url", "input_image"):
         url = part.get("image_url")
         inner = url if isinstance(url, dict) else {"url": url}
         return fields.image(inner.get("url"), inner.get("detail"), f"{param}.image_url.url")

@@ -1,5 +1,6 @@
 """Typed look-ups in what a client sent; each error names the field (`param`)."""
 
+import base64
 import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -26,6 +27,19 @@ ROLES: Mapping[str, Role] = {
 """What OpenAI's roles of messages are here."""
 DETAIL = {"low": 70, "high": 1120, "original": 1120}
 """Tokens of a picture by `detail`; any other is the model's own number."""
+
+
+_URL_LETTERS = str.maketrans("-_", "+/")
+
+
+def decoded(text: str) -> bytes:
+    """The bytes of base64, also cut into lines, with the letters for addresses, or not padded.
+
+    Raises:
+        ValueError: it is none.
+    """
+    letters = "".join(text.split()).translate(_URL_LETTERS).rstrip("=")
+    return base64.b64decode(letters + "=" * (-len(letters) % 4), validate=True)
 
 
 def parsed(content: bytes) -> dict[str, Any]:
@@ -198,6 +212,7 @@ def content(
     """A content: nothing, a text, or a list of what `part` reads; None of it is left out."""
     if given is None or isinstance(given, str):
         return (AddText(given),) if given else ()
+    given = [given] if isinstance(given, dict) else given
     if not isinstance(given, list):
         raise wrong(param, f"must be a text or a list of {of}")
     parts = (

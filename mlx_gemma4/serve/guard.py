@@ -18,6 +18,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from .addresses import route_of
 from .errors import ApiError
 
 BODY_BYTES = 64 << 20
@@ -69,6 +70,7 @@ class Guard:
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
+        scope = {**scope, "path": route_of(scope["path"])}
         headers = Headers(scope=scope)
         if scope["type"] == "http":
             send = self._counted(send)
@@ -115,6 +117,10 @@ class Guard:
             hmac.compare_digest(key.encode(), self._doors.key.encode()) for key in _keys(headers)
         ):
             return ApiError(401, "The API key is missing or wrong.", "invalid_api_key")
+        encoding = headers.get("content-encoding", "identity")
+        if encoding.lower() not in ("", "identity"):
+            message = f"A body in {encoding[:20]} is not read; send it without compression."
+            return ApiError(415, message, "unsupported_media_type")
         return None
 
     def _known_host(self, host: str) -> bool:

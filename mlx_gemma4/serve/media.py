@@ -4,8 +4,6 @@ Reading is done in threads: a large picture keeps nobody else waiting.
 """
 
 import asyncio
-import base64
-import binascii
 import hashlib
 import threading
 from collections import OrderedDict
@@ -22,6 +20,7 @@ from ..runtime.commands import AddText, AddToolResult, PastPart, PastTurn
 from ..runtime.reports import Loaded
 from .errors import ApiError
 from .fetch import fetch
+from .fields import decoded
 from .request import Media, RequestTurn
 
 CACHE_BYTES = 256 << 20
@@ -130,7 +129,7 @@ def _bytes(parts: Parts) -> int:
 
 def _content(medium: Media, fetches: bool) -> bytes:
     """The bytes of a medium that was sent, or of a picture that has to be fetched."""
-    source = medium.source
+    source = medium.source.strip()
     if medium.kind == "image":
         if fetches and source.lower().startswith(("http://", "https://")):
             return fetch(source, medium.param)
@@ -148,9 +147,9 @@ def _content(medium: Media, fetches: bool) -> bytes:
         if not head.lower().endswith(";base64"):
             return unquote_to_bytes(source)
         source = unquote(source)
-    try:  # it may be cut into lines
-        return base64.b64decode("".join(source.split()), validate=True)
-    except (binascii.Error, ValueError) as error:
+    try:
+        return decoded(source)
+    except ValueError as error:
         raise ApiError(
             400, f"The data is not base64 ({error}).", "invalid_request", medium.param
         ) from error

@@ -147,10 +147,12 @@ def _part(part: Any, param: str) -> RequestPart:
     if kind in ("input_text", "output_text", "text", "refusal"):
         name = "refusal" if kind == "refusal" else "text"
         return AddText(fields.get(part, name, str, f"{param}.") or "")
-    if kind == "input_image":
+    if kind in ("input_image", "image_url"):
         if part.get("file_id"):
             raise fields.unsupported(f"{param}.file_id")
-        return fields.image(part.get("image_url"), part.get("detail"), f"{param}.image_url")
+        url = part.get("image_url")
+        url = url.get("url") if isinstance(url, dict) else url
+        return fields.image(url, part.get("detail"), f"{param}.image_url")
     if kind == "input_audio":
         inner = fields.get(part, "input_audio", dict, f"{param}.") or part
         return fields.sound(inner.get("data"), f"{param}.input_audio.data")
@@ -344,7 +346,7 @@ def _usage(stats: Mapping[str, float]) -> Json:
     drawn = int(stats.get("reply_tokens", 0))
     return {
         "input_tokens": read,
-        "input_tokens_details": {"cached_tokens": read - new},
+        "input_tokens_details": {"cached_tokens": read - new, "cache_write_tokens": 0},
         "output_tokens": drawn,
         "output_tokens_details": {"reasoning_tokens": int(stats.get("thought_tokens", 0))},
         "total_tokens": read + drawn,

@@ -53,13 +53,15 @@ def known(error: Exception) -> ApiError:
     return result
 
 
-async def failed(_: HttpRequest, error: Exception) -> Response:
+async def failed(http: HttpRequest, error: Exception) -> Response:
     """The answer to an error."""
     if isinstance(error, ClientLeftError):
         return Response(status_code=499)
     if isinstance(error, HTTPException):  # no such route, not with this method, or no form
         code = "not_found" if error.status_code in (404, 405) else "invalid_request"
-        error = ApiError(error.status_code, f"{error.detail.rstrip('.')}.", code)
+        what = f"{http.method} {http.url.path[:200]}: " if code == "not_found" else ""
+        where = " GET /openapi.json describes the routes." if code == "not_found" else ""
+        error = ApiError(error.status_code, f"{what}{error.detail.rstrip('.')}.{where}", code)
     found = known(error)
     return JSONResponse(found.body, found.status, found.headers)
 

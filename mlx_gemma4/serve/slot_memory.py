@@ -1,7 +1,6 @@
 """How long conversations may be such that all slots' rows fit into the memory."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 from ..cluster import facts, fit, survey
 from ..cluster.cut import at
@@ -9,14 +8,9 @@ from ..cluster.fit import Computer
 from ..cluster.hosts import Hosts
 from ..errors import Gemma4Error
 from ..footprint import device, summary
-from ..footprint.estimate import LEAST_CONTEXT, Machine, Model, largest_context, sliding_row
+from ..footprint.estimate import LEAST_CONTEXT, Machine, Model, largest_context
 from ..footprint.summary import Outline
 from ..hub import catalog, installed_adapters
-from ..model.config import SLIDING
-
-PLACES = 2
-"""To which a conversation can go back however much follows: the end of the system's turn, and the
-last question's. A place holds a window of each sliding layer."""
 
 
 def context_here(
@@ -55,7 +49,7 @@ def fitting_over(
 
     def largest(conversations: int) -> int:
         parts = zip(fit.parts(model, cut), computers, strict=True)
-        return min(_largest(part, one.machine, conversations) for part, one in parts)
+        return min(largest_context(part, one.machine, None, conversations) for part, one in parts)
 
     longest = model.text.max_position_embeddings
     return _fitting(largest, longest, slots, wanted, f"the computers have {budgets} GB")
@@ -76,7 +70,7 @@ def fitting_context(model: Model, machine: Machine, slots: int, wanted: int | No
     """
 
     def largest(conversations: int) -> int:
-        return _largest(model, machine, conversations)
+        return largest_context(model, machine, None, conversations)
 
     place = f"{machine.name} has {machine.budget / 1e9:.2f} GB ({machine.rule})"
     return _fitting(largest, model.text.max_position_embeddings, slots, wanted, place)
@@ -102,12 +96,3 @@ def _fitting(
         f"{slots} of {asked:,} tokens each do not fit beside the weights; {place}.",
         f"Use {', or '.join(remedies)}; --force serves all the same.",
     )
-
-
-def _largest(model: Model, machine: Machine, slots: int) -> int:
-    """The longest conversation of which so many fit, with the places that each goes back to."""
-    text = model.text
-    layers = text.layer_types.count(SLIDING)
-    place = sliding_row(model, machine) * text.sliding_window * layers
-    left = replace(machine, budget=machine.budget - slots * PLACES * place)
-    return largest_context(model, left, conversations=slots)

@@ -17,6 +17,7 @@ import pytest
 import mlx_gemma4
 from mlx_gemma4.cluster import ssh
 from mlx_gemma4.cluster.control import ControlLine
+from mlx_gemma4.cluster.crew import Crew, WorkerProcess
 from mlx_gemma4.cluster.hosts import LOCAL, Hosts
 from mlx_gemma4.cluster.leader import LeadingModel
 from mlx_gemma4.errors import Gemma4Error
@@ -113,6 +114,31 @@ def test_a_worker_that_fails_reports_why(folders: dict[str, str]) -> None:
 def test_a_link_that_breaks_while_both_live_is_an_error(folders: dict[str, str]) -> None:
     result = lead(MODULE, "lose", "link", 0, ["local"], folders["tiny fp32"])
     assert (result["code"], result["kept"], result["running"]) == ("host_lost", True, [])
+
+
+def lose_while_connecting(number: int, folder: str) -> list[str]:
+    """In a leader: a worker is killed when all have been told to connect; the error."""
+    tell = Crew.tell_one
+
+    def told(crew: Crew, worker: WorkerProcess, *message: object) -> None:
+        tell(crew, worker, *message)
+        if message[0] == "ring" and worker is crew.workers[-1]:
+            os.kill(crew.workers[number].pid, signal.SIGKILL)
+
+    Crew.tell_one = told  # type: ignore[method-assign]
+    try:
+        mlx_gemma4.load(folder, hosts=Hosts(("local", "local"), patience=120))
+    except Gemma4Error as error:
+        return [error.code, error.title]
+    return []
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_worker_that_is_lost_while_the_ring_is_connected_is_named(
+    number: int, folders: dict[str, str]
+) -> None:
+    result = lead(MODULE, "lose_while_connecting", number, folders["tiny fp32"])
+    assert result == ["host_lost", f"local ({number + 1}) is lost"]
 
 
 LEADER = """

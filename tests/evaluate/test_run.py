@@ -312,6 +312,13 @@ def test_a_figure_without_spread_has_no_interval() -> None:
     assert statistics.ratio([1, 2], [10, 20]).low == pytest.approx(0.1)
 
 
+def test_items_of_no_weight_change_no_interval() -> None:
+    found = statistics.ratio([3, 0, 1, 0], [4, 0, 5, 0])
+    few = statistics.ratio([3, 1], [4, 5])
+    assert (found.value, found.low, found.high) == (few.value, few.low, few.high)
+    assert few.low < few.value < few.high
+
+
 def test_the_same_data_give_the_same_interval() -> None:
     values = np.random.default_rng(1).random(50)
     assert statistics.mean(values) == statistics.mean(values)

@@ -85,7 +85,7 @@ def test_what_it_takes_is_told_before_the_first_byte_of_weights(
 
 @pytest.mark.parametrize(
     ("memory", "recipe", "context"),
-    [("16GB", "4bit", 237_312), ("18", "4bit", 262_144), ("32GB", "6bit", 262_144)],
+    [("16GB", "4bit", 187_648), ("18", "4bit", 262_144), ("32GB", "6bit", 262_144)],
 )
 def test_another_machine_is_told_what_it_would_get_without_the_hub(
     hub: Hub,
@@ -166,10 +166,15 @@ def test_a_file_that_changed_between_two_tries_comes_again(published: Hub) -> No
     verify(catalog.resolve(NAME))
 
 
-def test_a_commit_that_the_hub_has_no_more_is_begun_again(published: Hub) -> None:
+def test_a_commit_that_the_hub_has_no_more_is_begun_again(
+    published: Hub, capsys: pytest.CaptureFixture[str]
+) -> None:
     cut_in_the_middle(published)
     published.commit, published.forgets = "f" * 40, True
+    capsys.readouterr()
     assert run("--yes") == 0
+    told = capsys.readouterr().err
+    assert "the Hub has another version of what came so far" in told and "former try" not in told
     assert verify(catalog.resolve(NAME))["commit"] == "f" * 40
 
 

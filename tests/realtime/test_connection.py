@@ -1,4 +1,5 @@
 import base64
+import json
 from dataclasses import replace
 
 import httpx2
@@ -10,6 +11,8 @@ from mlx_gemma4.runtime.commands import SessionSettings
 from mlx_gemma4.runtime.subprocess_worker import SubprocessWorker
 from mlx_gemma4.serve.engine import EngineOptions
 from mlx_gemma4.serve.guard import Doors
+from mlx_gemma4.serve.realtime.connection import PIECE
+from mlx_gemma4.serve.realtime.protocol import RealtimeProtocol
 from mlx_gemma4.testing.scripted_worker import ScriptedWorker
 from tests.realtime.calling import DEMO, Call, answer, call, pcm, receipt, silence
 from tests.serve.serving import ASSETS, served, until
@@ -65,6 +68,18 @@ def test_sound_that_is_committed_by_hand_is_answered_when_that_is_asked_for(
         one.send("input_audio_buffer.commit")
         one.until("conversation.item.done")
         assert "response.created" not in one.types()
+        one.send("response.create")
+        assert answer(one.until("response.done")) == "40715"
+
+
+def test_events_are_taken_as_bytes_too_and_sound_in_lines(server: httpx2.Client) -> None:
+    with call(server) as one:
+        one.update(output_modalities=["text"], temperature=0, audio=BY_HAND)
+        lines = base64.encodebytes(pcm(DEMO / "digits.wav")).decode()
+        assert len(lines) > 2 * PIECE
+        append = {"type": "input_audio_buffer.append", "audio": lines}
+        one.socket.send(json.dumps(append).encode())
+        one.send("input_audio_buffer.commit")
         one.send("response.create")
         assert answer(one.until("response.done")) == "40715"
 
@@ -229,3 +244,24 @@ def test_a_picture_that_cannot_be_read_is_refused_by_its_place(server: httpx2.Cl
         for url in ("data:image/png;base64,AAAA", "file:///etc/passwd", "http://10.0.0.1/a.png"):
             refused = one.item(TYPED, {"type": "input_image", "image_url": url})
             assert refused["error"]["param"] == "item.content[1].image_url"
+
+
+def test_a_defect_is_an_error_and_the_session_goes_on(
+    server: httpx2.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise AttributeError("a defect")
+
+    with call(server) as one:
+        one.update(output_modalities=["text"], audio=BY_HAND)
+        with monkeypatch.context() as broken:
+            broken.setattr(RealtimeProtocol, "receive", fail)
+            one.send("response.create", event_id="mine")
+            error = one.until("error")["error"]
+        assert (error["type"], error["code"]) == ("server_error", "internal_error")
+        assert error["event_id"] == "mine"
+        one.item(TYPED)
+        with monkeypatch.context() as broken:
+            broken.setattr(RealtimeProtocol, "report", fail)
+            one.send("response.create")
+            assert one.until("response.done")["type"] == "error"

@@ -162,6 +162,47 @@ def test_other_instructions_of_a_response_hold_for_it_alone() -> None:
     assert last(talk, Open).settings.system == "Be brief."
 
 
+def test_a_spoken_answer_is_part_of_what_is_opened_after_it() -> None:
+    talk = Talk(speaks=True)
+    talk.say("one")
+    talk.send("response.create", response={"instructions": "Be long."})
+    call = ToolCall("call_a", "weather", {})
+    talk.report(Reply, [Token("Yes.", 1), call, done()])
+    talk.names()  # its voice is still to come, and its call comes after that
+    response = talk.protocol.response
+    assert response is not None and list(response.unspoken) == ["Yes."]
+    talk.protocol.sound(response, bytes(4800), True)
+    assert types(talk.take())[-1] == "response.done"
+    question, answer = last(talk, Open).turns
+    assert [part.text for part in question.parts] == ["one"]
+    assert [getattr(part, "text", part) for part in answer.parts] == ["Yes.", call]
+
+
+def test_a_spoken_answer_that_is_interrupted_is_part_of_what_is_opened_after_it() -> None:
+    talk = Talk(speaks=True)
+    talk.say("one")
+    talk.send("response.create", response={"instructions": "Be long."})
+    talk.report(Reply, [Token("Yes.", 1), done()])
+    assert types(talk.append(tone(1)))[-1] == "response.done"
+    opened = last(talk, Open)
+    assert [turn.role for turn in opened.turns] == ["user", "model"]
+    assert talk.names()[-2:] == ["Open", "Hear"]
+
+
+def test_a_late_result_of_an_earlier_call_waits_for_the_answer_in_progress() -> None:
+    talk = by_hand()
+    call = {"type": "function_call", "call_id": "mine", "name": "weather", "arguments": "{}"}
+    talk.send("conversation.item.create", item=call)
+    talk.say("never mind")
+    talk.send("response.create")
+    talk.names()
+    item = {"type": "function_call_output", "call_id": "mine", "output": "sun"}
+    talk.send("conversation.item.create", item=item)
+    assert talk.names() == []
+    talk.send("response.cancel")
+    assert talk.names() == ["Stop"]
+
+
 def test_a_transcript_is_drawn_after_the_answer_where_the_session_asks_for_one() -> None:
     talk = by_hand()
     talk.update(audio={"input": {"transcription": {"model": "any"}}})

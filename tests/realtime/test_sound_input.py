@@ -79,7 +79,12 @@ def test_a_longer_padding_keeps_more_of_what_came_before() -> None:
     assert start(0) - start(400) == 400
 
 
-@pytest.mark.parametrize("audio", [None, 7, "no base64!", "QQ"])
+@pytest.mark.parametrize("audio", [None, 7, "no base64!", "Q", "QQ==QQ=="])
 def test_what_is_no_base64_is_refused(audio: object) -> None:
     with pytest.raises(Gemma4Error, match="not base64"):
         pcm_of(audio)
+
+
+@pytest.mark.parametrize("audio", ["-_A=", "-_A", "+/\r\nA= ", "+/A"])
+def test_base64_is_taken_as_languages_write_it(audio: str) -> None:
+    assert pcm_of(audio) == b"\xfb\xf0"

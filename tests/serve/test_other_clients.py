@@ -1,5 +1,7 @@
 """Requests as other programs write them: other orders, shapes and values for the same thing."""
 
+import base64
+import textwrap
 from collections.abc import Iterator
 from typing import Any
 
@@ -50,6 +52,11 @@ def texts(asked: Open) -> list[tuple[str, list[str]]]:
         (CHATS, {"messages": [{"role": "system", "content": "hi"}]}),
         (CHATS, {"messages": [{"role": "user", "content": ["hi"]}]}),
         (CHATS, {"messages": [{"content": [{"text": "hi", "type": "text"}], "role": "user"}]}),
+        (CHATS, {"messages": [{"role": "user", "content": {"type": "input_text", "text": "hi"}}]}),
+        (CHATS[3:], {"messages": [USER]}),
+        (f"/v1{CHATS}", {"messages": [USER]}),
+        (f"/{CHATS}/", {"messages": [USER]}),
+        (f"//{TALKS}//", {"messages": [USER]}),
         (ANSWERS, {"input": "hi"}),
         (ANSWERS, {"input": [{"type": None, "role": "user", "content": "hi"}]}),
         (ANSWERS, {"input": [{"role": "developer", "content": "hi"}]}),
@@ -61,6 +68,45 @@ def test_one_question_in_each_of_its_shapes_is_the_same(
     client: httpx2.Client, route: str, body: dict[str, Any]
 ) -> None:
     assert texts(opened(client, route, body)) == [("user", ["hi"])]
+
+
+PNG = RECEIPT.read_bytes() + b"\x00" * (4 - RECEIPT.stat().st_size % 3)  # not whole threes
+BASE64 = base64.b64encode(PNG).decode()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [BASE64, BASE64.rstrip("="), base64.urlsafe_b64encode(PNG).decode(), f"\n {BASE64}\r\n",
+     "\r\n".join(textwrap.wrap(BASE64, 77)), BASE64.replace("+", "%2B").replace("=", "%3D")],
+)  # fmt: skip
+@pytest.mark.parametrize("kind", ["image_url", "input_image"])
+def test_base64_is_read_as_each_language_writes_it(
+    client: httpx2.Client, kind: str, text: str
+) -> None:
+    part = {"type": kind, "image_url": f" data:image/png;base64,{text}"}
+    for route, name in ((CHATS, "messages"), (ANSWERS, "input")):
+        (turn,) = opened(client, route, {name: [{"role": "user", "content": [part]}]}).turns
+        (found,) = turn.parts
+        assert isinstance(found, ImagePart) and found.picture.original == (288, 480)
+
+
+def test_a_compressed_body_is_refused_before_it_is_read(client: httpx2.Client) -> None:
+    answer = client.post(CHATS, content=b"\x1f\x8b", headers={"content-encoding": "gzip"})
+    assert answer.status_code == 415 and "gzip" in answer.json()["error"]["message"]
+
+
+def test_a_route_that_is_not_there_is_named(client: httpx2.Client) -> None:
+    answer = client.post("/v1/completions", json={})
+    assert answer.status_code == 404
+    assert "POST /v1/completions" in answer.json()["error"]["message"]
+
+
+def test_one_request_asks_for_another_protocol_and_is_answered_in_this(
+    client: httpx2.Client,
+) -> None:
+    upgrade = {"connection": "Upgrade, HTTP2-Settings", "upgrade": "h2c", "http2-settings": "AAMA"}
+    answer = client.post(CHATS, json={"messages": [USER]}, headers=upgrade)
+    assert answer.json()["choices"][0]["message"]["content"] == "Yes."
 
 
 CHAT_NULLS = (

@@ -112,6 +112,24 @@ def test_the_rows_of_a_conversation_are_told_to_the_byte(
             assert held.nbytes == said
 
 
+@pytest.mark.parametrize(("system", "question"), [(100, 400), (300, 900), (700, 2000)])
+def test_two_places_of_a_conversation_take_what_is_told(
+    tiny: Model, system: int, question: int
+) -> None:
+    held = tiny_model().make_cache()
+    places = []
+    for stop in (system, question):
+        fill(held, stop - held.offset)
+        places.append(held.mark())
+    for _ in range(8):
+        fill(held, 512)
+    own = {id(array) for array in held.arrays}
+    kept = {id(a): a.nbytes for place in places for rows in place.buffers for a in rows.arrays}
+    said = estimate.need(tiny, HERE, held.offset).places
+    taken = sum(size for one, size in kept.items() if one not in own)
+    assert 0 < taken <= said
+
+
 @pytest.mark.parametrize("kv_bits", [None, 8])
 @pytest.mark.parametrize("count", [1, 64])
 def test_a_step_takes_no_more_than_is_told_and_not_much_less(

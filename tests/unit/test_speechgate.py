@@ -47,6 +47,12 @@ def test_a_click_does_not_open_it() -> None:
     assert passed(gate, signal((0.0, 0.5), (0.9, click), (0.0, 0.5), (0.9, click))) == (0, 0)
 
 
+def test_what_opens_it_is_let_through_before_its_end_however_short_it_is() -> None:
+    just = -(-OPENS_AFTER * RATE // WINDOW) * WINDOW / RATE  # the frame's other window is quiet
+    *let, end = SpeechGate(level).add(signal((0.9, just), (0.0, 2.0)))
+    assert [piece is None for piece in let] == [False] and end is None
+
+
 def test_a_pause_within_a_sentence_does_not_close_it_and_a_longer_one_does() -> None:
     gate = SpeechGate(level)
     pause = CLOSES_AFTER - 2 * WINDOW / RATE

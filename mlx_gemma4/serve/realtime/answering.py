@@ -92,6 +92,8 @@ class RealtimeAnswering:
         self._sent: dict[int, Command] = {}  # what is not finished
         self._wanted: Wanted | None = None
         self._cancelling = ""  # why the response in progress is cancelled
+        self._drawing = False  # a reply, whose voice may go on when it is drawn
+        self._ended: Done | None = None  # the end of the last one
         self._untranscribed: deque[str] = deque()
         self._transcribing = ""  # the id of an item
 
@@ -127,6 +129,9 @@ class RealtimeAnswering:
                 "A response is in progress.",
                 "Wait for response.done, or send response.cancel.",
             )
+        if self._drawing:  # of a response that has failed: its reply is about to end
+            self._wanted = Wanted(options)
+            return
         if (options.get("conversation") or "auto") != "auto" or options.get("input") is not None:
             raise refused(
                 "invalid_value",
@@ -164,6 +169,7 @@ class RealtimeAnswering:
             return
         self.commands += self._feed.change(replace(self.settings(), system=system), tools)
         self.commands += self._feed.reply(reply, extra)
+        self._drawing = True
 
     def cancel(self, reason: str) -> None:
         """Cancel the response in progress.
@@ -172,9 +178,9 @@ class RealtimeAnswering:
             reason: "turn_detected" or "client_cancelled".
         """
         assert self.response is not None
-        if not self._feed.answering:  # only its voice goes on
+        if not self._drawing:  # only its voice goes on
             self.events += self.response.cancel(reason, None, self._usage(self.response.done))
-            self._feed_items()
+            self._after_response(self.response)
         elif not self._cancelling:
             self._cancelling = reason
             self.commands.append(Stop(conversation=self._conversation))
@@ -193,7 +199,7 @@ class RealtimeAnswering:
 
     def transcribe(self) -> None:
         """Have the next transcript drawn, if there is time for it."""
-        if self._feed.answering or self._transcribing or self._feed.draft:
+        if self._drawing or self._transcribing or self._feed.draft:
             return
         while self._untranscribed:
             item = self._feed.find(self._untranscribed.popleft())
@@ -211,9 +217,10 @@ class RealtimeAnswering:
     def failed(self, error: Gemma4Error) -> None:
         """The response in progress cannot be completed: its voice has failed."""
         if self.response is not None and self.active:
-            if self._feed.answering:
+            if self._drawing:
                 self.commands.append(Stop(conversation=self._conversation))
             self.events += self.response.fail(error)
+            self._after_response(self.response)
 
     def report(self, report: Report) -> None:
         """Take a report of the conversation."""
@@ -242,13 +249,13 @@ class RealtimeAnswering:
         elif isinstance(event, Failed):
             if not response.over:
                 self.events += response.fail(event.error())
-            self._cancelling = ""
-            if event.code not in _LOST:
-                self.commands += self._feed.answered(response.items, None)
+            self._cancelling, self._drawing, self._ended = "", False, None
             self._after_response(response)
 
     def _end(self, response: ResponseInProgress, done: Done) -> None:
         reason, self._cancelling = self._cancelling, ""
+        # what a failed response has not shown was drawn all the same
+        self._drawing, self._ended = False, None if response.over else done
         usage = self._usage(done)
         if done.reason == "cancelled" and not response.over:
             reason = reason or "client_cancelled"
@@ -257,12 +264,13 @@ class RealtimeAnswering:
             self.events += response.finish(done, usage)
             if reason:  # it had ended before; its voice has not
                 self.events += [] if response.over else response.cancel(reason, done, usage)
-        self.commands += self._feed.answered(response.items, done)
         self._after_response(response)
 
     def _after_response(self, response: ResponseInProgress) -> None:
-        if not response.over or self._feed.answering:
+        if not response.over or self._drawing:
             return
+        if self._feed.answering:  # its items are whole now, and not before
+            self.commands += self._feed.answered(response.items, self._ended)
         self._feed_items()
         self.settle()
         self._next()

@@ -19,6 +19,7 @@ from .. import errors
 from ..engine import Engine, ServedConversation, Ticket
 from ..leaving import ClientLeftError, while_there
 from ..request import Media
+from ..routes import known
 from . import voice
 from .answering import HearingChoice
 from .protocol import RealtimeProtocol
@@ -107,14 +108,14 @@ class RealtimeConnection:
         others = [asyncio.create_task(work()) for work in (self._send, self._speak)]
         try:
             while (message := await self._socket.receive())["type"] != "websocket.disconnect":
-                await self._take(message.get("text") or "")
+                await self._take(message.get("text") or message.get("bytes") or "")
         finally:
             if self._quiet is not None:
                 self._quiet.cancel()
             for task in [*others, *self._pumps.values()]:
                 task.cancel()
 
-    async def _take(self, message: str) -> None:
+    async def _take(self, message: str | bytes) -> None:
         try:
             event = json.loads(message)
         except (ValueError, RecursionError):
@@ -138,12 +139,15 @@ class RealtimeConnection:
                     media, self._engine.need_model()
                 )
             self._protocol.receive(event)
-        except (errors.ApiError, Gemma4Error) as error:
-            known = errors.of(error)
-            named = event.get("event_id") if isinstance(event, dict) else None
-            refusal = refused(known.code, known.message, "", known.param or "")
-            self._protocol.refuse(error_event(refusal, named))
+        except Exception as error:  # a defect, too, leaves the session
+            self._refuse(error, event.get("event_id") if isinstance(event, dict) else None)
         self._pictures.clear()
+
+    def _refuse(self, error: Exception, client_event: object = None) -> None:
+        found = known(error)
+        refusal = refused(found.code, found.message, "", found.param or "")
+        named = None if client_event is None else str(client_event)
+        self._protocol.refuse(error_event(refusal, named))
 
     def _picture(self, url: str, param: str) -> AddImage:
         return AddImage(self._pictures[url])
@@ -193,7 +197,10 @@ class RealtimeConnection:
         self._flush()
 
     def _report(self, number: int, event: Any) -> None:
-        self._protocol.report(Report(number, event, self._name))
+        try:
+            self._protocol.report(Report(number, event, self._name))
+        except Exception as error:  # in a task that nobody waits for
+            self._refuse(error)
 
     async def _send(self) -> None:
         with suppress(WebSocketDisconnect, RuntimeError):  # the client has left
@@ -227,6 +234,7 @@ def _pieces(event: object) -> list[object]:
     if isinstance(event, dict) and event.get("type") == "input_audio_buffer.append":
         audio = event.get("audio")
         if isinstance(audio, str) and len(audio) > PIECE:
+            audio = "".join(audio.split())  # else a piece might end within a byte
             cuts = range(0, len(audio), PIECE)
             return [{**event, "audio": audio[at : at + PIECE]} for at in cuts]
     return [event]
@@ -250,7 +258,7 @@ async def _deny(socket: WebSocket, error: Exception) -> None:
     """Refuse a client before the upgrade, with a status."""
     if isinstance(error, TimeoutError):
         error = errors.ApiError(429, "All slots are in use.", "server_busy")
-    known = errors.of(error)
+    refusal = errors.of(error)
     if socket.application_state is WebSocketState.CONNECTING:
-        answer = JSONResponse(known.body, known.status, known.headers)
+        answer = JSONResponse(refusal.body, refusal.status, refusal.headers)
         await socket.send_denial_response(answer)

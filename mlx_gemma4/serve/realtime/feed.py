@@ -57,7 +57,7 @@ class ConversationFeed:
         self._live = live
         self._tools: tuple[Mapping[str, Any], ...] = ()
         self._drawn: dict[tuple[str, ...], tuple[int, ...]] = {}  # items of a reply -> its ids
-        self._place = 0  # where the next item of the reply goes
+        self._first = self._place = 0  # of the reply's items, and where the next one goes
         self._extra = ""  # instructions for one reply
         self._sent = 0  # frames of the draft that the worker has
         self._stale = True  # the worker's conversation is another, or is not open
@@ -165,7 +165,8 @@ class ConversationFeed:
             commands.append(AddText(extra, conversation=self._conversation))
         commands.append(replace(reply, conversation=self._conversation))
         self.draft = draft
-        self.answering, self._place = True, len(self.items)
+        self.answering, self._first = True, len(self.items)
+        self._place = self._first
         return [*commands, *self._hear()]
 
     def draw(self, item: RealtimeItem) -> None:
@@ -207,6 +208,8 @@ class ConversationFeed:
         return all(result.call_id in calls for result in results)
 
     def _last_reply(self) -> list[RealtimeItem]:
+        if self.answering:
+            return self.items[self._first : self._place]
         end = len(self.items)
         while end and self.items[end - 1].role != "model":
             end -= 1

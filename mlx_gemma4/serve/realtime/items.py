@@ -151,6 +151,7 @@ def created(item: object, item_id: str, read_picture: ReadPicture) -> RealtimeIt
             content = item.get("content")
             if isinstance(content, str):
                 content = [{"type": "text", "text": content}]
+            content = [content] if isinstance(content, dict) else content
             parts, shown_content = _content(content, role, read_picture)
             shown |= {"type": "message", "role": role, "content": shown_content}
             return RealtimeItem(item_id, ROLES[role], parts, shown)

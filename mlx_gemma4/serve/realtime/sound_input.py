@@ -3,8 +3,6 @@
 Pure but for the detector. Everything is counted in samples that came, never by a clock.
 """
 
-import base64
-import binascii
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -18,6 +16,7 @@ from ...capture.speechgate import SpeechGate
 from ...media.audio import FRAME
 from ...media.audio import RATE as MODEL_RATE
 from ...runtime.live import EverythingGate, Gate
+from ..fields import decoded
 from .refusals import refused
 from .session_object import EAGERNESS, PADDING_MS, RATE
 
@@ -155,8 +154,8 @@ def pcm_of(audio: object, param: str = "audio") -> bytes:
     """The bytes of base64. Raises Gemma4Error, for a client, if it is something else."""
     try:
         if isinstance(audio, str):
-            return base64.b64decode(audio, validate=True)
-    except (binascii.Error, ValueError):
+            return decoded(audio)
+    except ValueError:
         pass
     raise refused("invalid_value", "The sound is not base64.", "Send 16-bit PCM of 24 kHz.", param)
 
