@@ -33,4 +33,4 @@ class Gemma4Error(Exception):
 
 def counted(number: int, what: str) -> str:
     """Write how many there are of something, for a message: 1 token, 2,048 tokens."""
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
+    return " ".join((format(number, ","), what if number == 1 else what + "s"))

@@ -129,7 +129,7 @@ async def test_what_was_watched_in_one_conversation_is_neither_kept_there_nor_an
         await media.files([chart(tmp_path)])
         (own,) = workspace.conversation.history.waiting.values()
         await stage.press("f9")
-        assert list(workspace.conversation.history.waiting.values()) == [own]
+        assert list(workspace.conversation.history.waiting) == [own.id]
         stage.app.do("resume", old.name)
         await stage.until(lambda: workspace.journal.folder == old)
         assert not workspace.conversation.history.waiting
