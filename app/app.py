@@ -11,12 +11,9 @@ from textual.app import App, SystemCommand
 from textual.binding import Binding
 from textual.screen import Screen
 
-from mlx_gemma4.runtime.client import Client
 from mlx_gemma4.runtime.reports import Failed, Report
 
 from . import commands, messages, offers
-from .conversation.store import ConversationStore
-from .devices.system import Devices
 from .keys import NO_KEY, everywhere
 from .report_reader import ReportReader
 from .screens.chat import ChatScreen
@@ -29,7 +26,6 @@ from .screens.quitting import QuitScreen
 from .screens.sessions import SessionsScreen
 from .screens.settings import SettingsScreen
 from .screens.voices import VoicesScreen
-from .server import MakeServer
 from .state import Download, Problem
 from .widgets.footer import Footer
 from .workspace import Workspace
@@ -52,15 +48,10 @@ SCREENS: dict[str, type[PageScreen]] = {
 
 
 class TerminalApp(App[None]):
-    """The program over a worker.
+    """The program.
 
     Args:
-        client: of the worker that answers; it is closed at the end.
-        store: where the conversations are.
-        folder: of the settings and the log.
-        devices: the outside world.
-        model: to open instead of the one in the settings.
-        make_server: makes the server of `/serve`.
+        workspace: what its screens share; it is closed at the end, and the worker with it.
     """
 
     TITLE = "gemma4"
@@ -68,18 +59,10 @@ class TerminalApp(App[None]):
     ENABLE_COMMAND_PALETTE = False  # its key is in the table, as all others
     BINDINGS = [*everywhere(), Binding("ctrl+c", "ask_quit", show=False, system=True)]
 
-    def __init__(
-        self,
-        client: Client,
-        store: ConversationStore,
-        folder: Path,
-        devices: Devices | None = None,
-        model: str | None = None,
-        make_server: MakeServer | None = None,
-    ) -> None:
+    def __init__(self, workspace: Workspace) -> None:
         super().__init__()
         self.use_command_palette = True
-        self.workspace = Workspace(client, store, folder, devices, model, make_server)
+        self.workspace = workspace
         self.theme = THEMES[self.workspace.settings.theme]
         self._asked = 0.0  # when Ctrl+C was pressed last
         self._reader: ReportReader | None = None
@@ -158,9 +141,6 @@ class TerminalApp(App[None]):
     def on_show_problem(self, message: messages.ShowProblem) -> None:
         self.chat.problem(message.problem)
 
-    def on_conversation_opened(self) -> None:
-        self.chat.show_conversation()
-
     def on_settings_changed(self) -> None:
         self.theme = THEMES[self.workspace.settings.theme]
 
@@ -215,7 +195,7 @@ class TerminalApp(App[None]):
 
     def _unread(self, failed: Failed) -> None:
         with contextlib.suppress(RuntimeError):
-            self.chat.post_message(messages.ReaderFailed(Problem.of(failed, "model")))
+            self.post_message(messages.ShowProblem(Problem.of(failed, "model")))
 
     def _open(self, page: type[PageScreen]) -> None:
         """Open a page over the chat, or close it if it is open."""

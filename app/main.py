@@ -16,7 +16,7 @@ from . import settings
 from .conversation import private_files
 from .conversation.store import ConversationStore
 from .server import MakeServer
-from .workspace import LOG
+from .workspace import LOG, Workspace
 
 LONGEST = 4 * 2**20
 """Bytes of a log that is continued; a longer one is put aside."""
@@ -56,7 +56,7 @@ def main(
     from .app import TerminalApp
 
     worker = SubprocessWorker(log, hosts)
-    app = TerminalApp(worker, store, folder, model=model, make_server=make_server)
+    app = TerminalApp(Workspace(worker, store, folder, model=model, make_server=make_server))
     try:
         app.run()
     finally:

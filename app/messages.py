@@ -17,14 +17,6 @@ class Reports(Message):
         self.reports = reports
 
 
-class ReaderFailed(Message):
-    """Nobody reads the worker's reports any more."""
-
-    def __init__(self, problem: Problem) -> None:
-        super().__init__()
-        self.problem = problem
-
-
 class DeviceEvent(Message):
     """What the microphone or the watched screen reports."""
 
@@ -62,15 +54,11 @@ class StartJob(Message):
 
 
 class ShowProblem(Message):
-    """Something went wrong on a page: the chat shows it."""
+    """Something went wrong elsewhere: the chat shows it."""
 
     def __init__(self, problem: Problem) -> None:
         super().__init__()
         self.problem = problem
-
-
-class ConversationOpened(Message):
-    """Another conversation is held now."""
 
 
 class SettingsChanged(Message):

@@ -1,11 +1,14 @@
 """What the program does now, as data: the state, the usage, the recording, what went wrong."""
 
+import logging
 from dataclasses import dataclass
 from typing import Literal
 
 from mlx_gemma4.errors import Gemma4Error
 from mlx_gemma4.hub.progress import Progress
 from mlx_gemma4.runtime.reports import Failed
+
+_log = logging.getLogger(__name__)
 
 State = Literal[
     "empty", "loading", "ready", "reading", "listening", "thinking", "answering", "speaking"
@@ -14,7 +17,18 @@ State = Literal[
 Kind = Literal["image", "sound", "video", "text"]
 """Of an attachment."""
 Source = Literal[
-    "", "model", "answer", "disk", "microphone", "screen", "file", "voice", "job", "parking"
+    "",
+    "model",
+    "answer",
+    "disk",
+    "microphone",
+    "screen",
+    "file",
+    "voice",
+    "job",
+    "parking",
+    "export",
+    "server",
 ]
 """What a problem is about."""
 ScreenArea = Literal["region", "window", "screen"]
@@ -152,6 +166,11 @@ class Problem:
     model: str = ""
     good: bool = False
 
+    @property
+    def words(self) -> str:
+        """All of it, in a line."""
+        return f"{self.title}. {self.cause} {self.remedy}"
+
     @classmethod
     def of(cls, error: Exception | Failed, source: Source = "") -> "Problem":
         """Make one of an error, or of a report of one."""
@@ -162,4 +181,5 @@ class Problem:
         code = "disk_failed" if isinstance(error, OSError) else "internal_error"
         text = str(error) or type(error).__name__
         remedy = "The log (F12) may have more."
+        _log.warning("A problem is shown", exc_info=error)
         return cls(code, "That did not work", f"{text}.", remedy, source=source)

@@ -102,7 +102,7 @@ class Workspace:
         """
         before, alone = "", True
         for file in self.folder.glob("running*.json"):
-            with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
                 noted = json.loads(file.read_text("utf-8"))
                 if _is_alive(int(noted["pid"])):
                     alone = False
@@ -136,7 +136,7 @@ class Workspace:
         try:
             known = json.loads(self._job_file.read_text("utf-8"))
             return str(known["model"]), str(known["recipe"])
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return None
 
     def bring(self, model: str, recipe: str, tell: Callable[[Download | None], object]) -> None:

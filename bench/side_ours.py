@@ -1,4 +1,4 @@
-"""mlx-gemma4, as `Session` drives it: `generate.prefill` in chunks, then `generate.decode`."""
+"""mlx-gemma4, as `Session` drives it: `prefill_decode.prefill` in chunks, then `decode`."""
 
 import time
 from pathlib import Path

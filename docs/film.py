@@ -18,6 +18,7 @@ os.environ["GEMMA4_PICTURES"] = "blocks"
 from app.app import TerminalApp  # noqa: E402
 from app.conversation.store import ConversationStore  # noqa: E402
 from app.widgets.card import ErrorCard  # noqa: E402
+from app.workspace import Workspace  # noqa: E402
 from mlx_gemma4.runtime.subprocess_worker import SubprocessWorker  # noqa: E402
 
 FOLDER = Path(__file__).parent
@@ -33,7 +34,8 @@ async def moments() -> list[str]:
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         worker = SubprocessWorker(folder / "log")
-        app = TerminalApp(worker, ConversationStore(folder / "conversations"), folder / "config")
+        store = ConversationStore(folder / "conversations")
+        app = TerminalApp(Workspace(worker, store, folder / "config"))
         async with app.run_test(size=SIZE) as pilot:
 
             async def until(holds: Callable[[], object]) -> None:

@@ -29,3 +29,8 @@ class Gemma4Error(Exception):
         self.cause = cause
         self.remedy = remedy
         self.facts = dict(facts or {})
+
+
+def counted(number: int, what: str) -> str:
+    """Write how many there are of something, for a message: 1 token, 2,048 tokens."""
+    return " ".join((format(number, ","), what if number == 1 else what + "s"))

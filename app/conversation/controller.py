@@ -33,6 +33,7 @@ from .worker_turns import adding, past_turns, question_parts
 class ConversationController(ReportHandler):
     """One conversation, held now. Methods return the ids of the turns that they changed."""
 
+    watched = 0  # the attachment that shows the screen while it is watched; 0 for none
     _edited = False  # a question was taken back, and nothing was sent since
     _stale = False  # the worker has something of the next question that was taken back since
 
@@ -84,6 +85,11 @@ class ConversationController(ReportHandler):
         if number in self.history.waiting:
             self._journaled.detach(number)
             self._take_back()
+
+    def unwatch(self) -> None:
+        """Take back what shows the screen: it is not watched any more."""
+        self.withdraw(self.watched)
+        self.watched = 0
 
     def detail(self) -> note.Attachment | None:
         """Give the last picture that waits the next budget of tokens; None if there is none."""
@@ -229,8 +235,13 @@ class ConversationController(ReportHandler):
             self._speech.stop()
 
     def close(self) -> None:
-        """Stop, be silent, and close the journal. A recording waits when it is opened again."""
+        """Stop, be silent, and close the journal. A recording waits when it is opened again.
+
+        What a watched screen shows does not.
+        """
         self.stop()
+        if self.watched in self.history.waiting:
+            self._journaled.detach(self.watched)
         self._send(do.Close(conversation=self.id), lambda _: set())
         self._journaled.journal.close()
 

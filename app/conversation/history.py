@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from mlx_gemma4.errors import counted
+
 from ..state import Kind
 from .entries import (
     Attachment,
@@ -72,8 +74,7 @@ class ShownTurn:
         """The dim line under an answer: tokens, speed, and how long the first one took."""
         parts = []
         if "reply_tokens" in self.stats:
-            count = round(self.stats["reply_tokens"])
-            parts.append(f"{count} token{'' if count == 1 else 's'}")
+            parts.append(counted(round(self.stats["reply_tokens"]), "token"))
         if "tokens_per_second" in self.stats:
             parts.append(f"{self.stats['tokens_per_second']:.1f} tok/s")
         if "seconds_to_first_token" in self.stats:

@@ -2,7 +2,7 @@
 
 from collections import deque
 
-from mlx_gemma4.errors import Gemma4Error
+from mlx_gemma4.errors import Gemma4Error, counted
 
 from ..state import Problem, Source
 from .attachments import Ready
@@ -94,11 +94,11 @@ class JournaledHistory:
 
 
 def _damaged(journal: Journal) -> Problem:
-    lines = f"{journal.damaged} line{'s' if journal.damaged > 1 else ''}"
+    lines = counted(journal.damaged, "line")
     return Problem(
         "conversation_damaged",
         "A part of the conversation cannot be read",
-        f"{journal.folder / EVENTS} has {lines} without a meaning, which are left out.",
+        f"{journal.folder / EVENTS} has {lines} without a meaning: left out.",
         "What is shown is all that can be read; the file is left as it is.",
         source="disk",
     )

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mlx_gemma4.errors import Gemma4Error
+from mlx_gemma4.errors import Gemma4Error, counted
 from mlx_gemma4.hub import conversations
 
 from . import private_files
@@ -195,7 +195,7 @@ def _saved(folder: Path) -> SavedConversation | None:
         return SavedConversation(folder.name, title or UNTITLED, updated, updated, cause)
     entries, unknown = parsed(lines)
     damaged += unknown
-    damage = f"{damaged} line{'s' if damaged > 1 else ''} cannot be read" if damaged else ""
+    damage = f"{counted(damaged, 'line')} cannot be read" if damaged else ""
     created = _created(content, updated)
     return SavedConversation(folder.name, title or _title(entries), created, updated, damage)
 

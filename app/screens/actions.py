@@ -82,20 +82,13 @@ class ChatActions:
             self._chat.notify("The answer is in the clipboard.")
 
     def serve(self) -> None:
-        self._chat.busy(self._serve())
+        self._chat.busy(self._serve(), "server")
 
     def export(self, path: str = "") -> None:
-        self._chat.busy(self._export(path))
+        self._chat.busy(self._export(path), "export")
 
     def trace(self) -> None:
-        path = self._workspace.folder / time.strftime("trace-%Y%m%d-%H%M%S.json")
-        try:
-            self._workspace.trace.save(path)
-            path.chmod(0o600)
-        except OSError as error:
-            self._chat.problem(Problem.of(error))
-        else:
-            self._chat.notify(f"{path} is written; open it at ui.perfetto.dev.")
+        self._chat.busy(self._trace(), "export")
 
     def page_up(self) -> None:
         self._chat.transcript.scroll_page_up(animate=False)
@@ -235,6 +228,12 @@ class ChatActions:
             return "Other programs cannot use the model any more."
         address = await asyncio.to_thread(workspace.serve)
         return f"Other programs can use the model at {address}; /serve ends it."
+
+    async def _trace(self) -> str:
+        path = self._workspace.folder / time.strftime("trace-%Y%m%d-%H%M%S.json")
+        self._workspace.trace.save(path)
+        path.chmod(0o600)
+        return f"{path} is written; open it at ui.perfetto.dev."
 
     async def _export(self, where: str) -> str:
         workspace = self._workspace

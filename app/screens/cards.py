@@ -17,7 +17,9 @@ _LABELS = {
     "get": "get it",
 }
 _OF_MODELS = (
-    "model_missing", "model_not_loaded", "memory_too_small", "folder_unreadable",
+    "model_missing", "model_not_loaded", "model_unknown", "memory_too_small", "folder_unreadable",
+    "template_failed", "template_foreign", "template_unreadable", "drafter_mismatch",
+    "adapter_unknown", "adapter_unusable", "hub_unreachable", "hub_refused", "download_damaged",
     "config_unusable", "weights_unusable", "not_a_model", "quantization_unknown",
     "tokenizer_missing", "tokenizer_unreadable", "tokenizer_foreign", "medium_unsupported",
     "download_failed", "hub_offline",
@@ -26,6 +28,7 @@ _OF_DEVICES = (
     "microphone_missing", "microphone_silent", "microphone_refused", "microphone_not_asked",
     "microphone_unavailable", "microphone_stopped", "portaudio_failed", "voice_failed",
     "voice_unusable", "kv_bits_unsupported", "parking_failed", "setting_out_of_range",
+    "port_taken",
 )  # fmt: skip
 _BY_CODE: dict[str, tuple[str, ...]] = {
     "worker_crashed": ("restart",),

@@ -48,7 +48,7 @@ class ChatScreen(ChatView):
         if self.workspace.settings.serve:
             self.do("serve")
         self.draw()
-        self.run_worker(self._look_at_machine())
+        self.busy(self._look_at_machine())
         if before := self.workspace.note_running():
             title = title_of(self.workspace.store.folder / before)
             await self.show_problem(offers.crashed(before, title))
@@ -78,9 +78,6 @@ class ChatScreen(ChatView):
         if before in ("thinking", "answering") and self.workspace.conversation.state == "ready":
             self._tour_on()
 
-    def on_reader_failed(self, message: messages.ReaderFailed) -> None:
-        self.problem(message.problem)
-
     async def on_device_event(self, message: messages.DeviceEvent) -> None:
         match message.event:
             case MicrophoneOpened() as opened:
@@ -103,9 +100,7 @@ class ChatScreen(ChatView):
                     self.problem(problem)
                 self.draw()
             case ScreenChanged(shot, at):
-                await self.media.seen(shot, at)
-                self.works("screen")
-                self.draw()
+                await self.work(self.media.seen(shot, at), "screen")
             case WatchFailed(why):
                 self.media.watch(False)
                 self.problem(why)
@@ -123,13 +118,10 @@ class ChatScreen(ChatView):
     # ---- what the prompt reports
 
     def on_prompt_input_sent(self, message: PromptInput.Sent) -> None:
-        text = message.text
-        if text.startswith("//"):
-            self.send(text[1:])
-        elif text.startswith("/"):
-            self._typed(text)
+        if re.match("/(?!/)", message.text):
+            self._typed(message.text)
         else:
-            self.send(text)
+            self.send(message.text.removeprefix("/"))  # two slashes send one
 
     def _typed(self, text: str) -> None:
         """Do a command that was typed, or show why that is impossible."""
@@ -144,20 +136,10 @@ class ChatScreen(ChatView):
         self.prompt.write("")
         self.app.post_message(RunCommand(name, argument))
 
-    def on_prompt_input_talk_pressed(self) -> None:
-        self.do("talk")
-
-    def on_prompt_input_files(self, message: PromptInput.Files) -> None:
-        self.busy(self.media.files(message.paths), "file")
-
-    def on_prompt_input_long_text(self, message: PromptInput.LongText) -> None:
-        self.busy(self.media.text(message.text), "file")
-
-    def on_prompt_input_pasted(self) -> None:
-        self.do("paste")
-
-    def on_prompt_input_newest(self) -> None:
-        self.do("newest")
+    def on_prompt_input_attached(self, message: PromptInput.Attached) -> None:
+        pasted = message.pasted
+        work = self.media.text(pasted) if isinstance(pasted, str) else self.media.files(pasted)
+        self.busy(work, "file")
 
     async def on_prompt_input_chips_deleted(self, message: PromptInput.ChipsDeleted) -> None:
         for number in message.attachments:
@@ -207,7 +189,6 @@ class ChatScreen(ChatView):
 
     async def _look_at_machine(self) -> None:
         self.workspace.machine = await asyncio.to_thread(self.workspace.devices.machine)
-        self.draw_lines()
 
     def _speak(self) -> None:
         try:

@@ -13,7 +13,6 @@ from textual.css.query import NoMatches
 from textual.screen import Screen
 from textual.widgets import Static
 
-from mlx_gemma4.errors import Gemma4Error
 from mlx_gemma4.hub import catalog
 from mlx_gemma4.runtime.trace import Trace
 
@@ -113,8 +112,9 @@ class ChatView(Screen[None]):
         self.draw_lines()
 
     def send_queued(self) -> None:
-        """Ask what was written while an answer was given."""
-        if self.queued and not self.answering:
+        """Ask what was written while an answer was given, unless somebody is about to speak."""
+        free = self.workspace.conversation.state in ("ready", "reading", "speaking")
+        if self.queued and free and (self.voice.hands_free or not self.voice.active):
             self.send(self.queued.pop(0))
 
     def take(self, way: Way) -> None:
@@ -150,6 +150,11 @@ class ChatView(Screen[None]):
     def show_conversation(self) -> None:
         """Show the conversation that is held now."""
         self._other = True
+        self.prompt.clear_sent()
+        self.prompt.insert("\n".join(self.queued))  # it was not written for this one
+        self.queued.clear()
+        if self.media.watching:
+            self.media.watch(True)  # it has not been seen here
         self.prompt.focus()
         self.draw()
 
@@ -188,7 +193,6 @@ class ChatView(Screen[None]):
         """Show another conversation from its end."""
         self._other = False
         self._drawn_draft = None
-        self.prompt.clear_sent()
         await self.transcript.open(
             self.workspace.conversation.history, self.workspace.journal.folder
         )
@@ -213,7 +217,7 @@ class ChatView(Screen[None]):
             own = {
                 one.id: one.chip
                 for one in waiting
-                if one.id != self.media.watched
+                if one.id != conversation.watched
                 and (one.name != RECORDED or conversation.recording is None)
             }
             self.prompt.wait(own)
@@ -239,21 +243,22 @@ class ChatView(Screen[None]):
     def busy(
         self, work: Coroutine[Any, Any, str | None], source: Source = "", nothing: str = ""
     ) -> None:
-        """Do something that takes a while, and show what came of it.
+        """Do something that takes a while; see `work`."""
+        self.run_worker(self.work(work, source, nothing))
+
+    async def work(
+        self, work: Coroutine[Any, Any, str | None], source: Source = "", nothing: str = ""
+    ) -> None:
+        """Do something, and show what came of it.
 
         Args:
             work: returns a remark, or None where nothing was found.
             source: what an error of it is about.
             nothing: what to say where nothing was found.
         """
-        self.run_worker(self._work(work, source, nothing))
-
-    async def _work(
-        self, work: Coroutine[Any, Any, str | None], source: Source, nothing: str
-    ) -> None:
         try:
             remark = await work
-        except (Gemma4Error, OSError) as error:
+        except Exception as error:  # it never ends the program
             await self.show_problem(Problem.of(error, source))
         else:
             if source:

@@ -1,15 +1,14 @@
 """What this computer has and lacks, as `gemma4 doctor` says it."""
 
-import asyncio
-
 from textual.app import ComposeResult
 from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.widgets import Static
 
-from mlx_gemma4.errors import Gemma4Error
+from mlx_gemma4.errors import counted
 
 from ..devices.machine import DoctorFinding
+from ..state import Problem
 from ..widgets import MUTED
 from .page import PageScreen
 
@@ -33,21 +32,15 @@ class DoctorScreen(PageScreen):
 
     async def _ask(self) -> None:
         place = self.query_one(VerticalScroll)
-        try:
-            findings = await asyncio.to_thread(self.workspace.devices.findings)
-        except Gemma4Error as error:
-            findings = [DoctorFinding("problem", "doctor", error.cause, error.remedy)]
+        findings = await self.in_thread(self.workspace.devices.findings)
+        if isinstance(findings, Problem):
+            findings = [DoctorFinding("problem", "doctor", findings.cause, findings.remedy)]
         await place.remove_children()
         await place.mount(*(Static(line(finding), classes="finding") for finding in findings))
         problems = sum(finding.level == "problem" for finding in findings)
         warnings = sum(finding.level == "warning" for finding in findings)
         self.subtitle(f"{counted(problems, 'problem')}, {counted(warnings, 'warning')}")
         place.focus()
-
-
-def counted(number: int, what: str) -> str:
-    """Say how many there are."""
-    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def line(finding: DoctorFinding) -> Content:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
 from textual.content import Content
-from textual.widgets import OptionList
+from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
 from ..workspace import Workspace
@@ -36,6 +36,10 @@ class Listing(PageScreen, Generic[One]):
         options.add_options(Option(line(one)) for one in listed)
         if listed:
             options.highlighted = min(place, len(listed) - 1)
+
+    def remark(self, words: str) -> None:
+        """Write something below the list."""
+        self.query_one("#progress", Static).update(words)
 
     @property
     def chosen(self) -> One | None:

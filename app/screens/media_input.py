@@ -34,7 +34,6 @@ class MediaInput:
     Attributes:
         say: shows a sentence at once.
         came: called when one of several files is attached.
-        watched: the id of the attachment that the watcher made last; 0 for none.
     """
 
     def __init__(
@@ -44,7 +43,6 @@ class MediaInput:
         self._watcher: ScreenWatcher | None = None
         self.say: Callable[[str], object] = lambda _: None
         self.came: Callable[[], object] = lambda: None
-        self.watched = 0
         self._journal: Journal | None = None  # whose screen was watched,
         self._first = 0.0  # and when its first picture was seen
 
@@ -109,9 +107,8 @@ class MediaInput:
                 self._workspace.settings.watch_seconds,
                 lambda: devices.capture("screen"),
             )
-        elif self.watched:
-            self._workspace.conversation.withdraw(self.watched)
-            self.watched = 0
+        else:
+            self._workspace.conversation.unwatch()
 
     async def seen(self, shot: Shot, at: float) -> None:
         """Attach what the watcher saw, in the place of what it saw before or, as a video, after it.
@@ -131,16 +128,16 @@ class MediaInput:
         if journal is not self._workspace.journal:
             return
         if journal is not self._journal:
-            self._journal, self._first, self.watched = journal, at, 0
-        before = conversation.history.waiting.get(self.watched)
+            self._journal, self._first = journal, at
+        before = conversation.history.waiting.get(conversation.watched)
         if self._workspace.settings.watch_as == "video":
             frames = before.frames if before is not None else ()
             frames = (*frames, (at - self._first, ready.file))[-FRAMES:]
             ready = Ready("video", ready.file, ready.name, ready.size, frames=frames)
         if before is None:
-            self.watched = conversation.attach(ready).id
+            conversation.watched = conversation.attach(ready).id
         else:
-            self.watched = conversation.exchange(before.id, ready).id
+            conversation.watched = conversation.exchange(before.id, ready).id
 
     async def _attach(self, shown: Path | Shot | str) -> str:
         journal = self._workspace.journal

@@ -1,6 +1,5 @@
 """F2: models: the list on the left, what is known of one on the right, and how they come here."""
 
-import asyncio
 from collections.abc import Sequence
 
 from textual.app import ComposeResult
@@ -9,11 +8,10 @@ from textual.containers import Horizontal, VerticalScroll
 from textual.content import Content
 from textual.widgets import OptionList, Static
 
-from mlx_gemma4.errors import Gemma4Error
-
 from .. import models_list
-from ..messages import StartJob
+from ..messages import RunCommand, StartJob
 from ..models_list import ModelChoice
+from ..state import Problem
 from ..widgets import MUTED
 from ..widgets.status_bar import short
 from ..workspace import Workspace
@@ -50,11 +48,15 @@ class ModelsScreen(Listing[ModelChoice]):
         self.subtitle("looking ...")
         machine = self.workspace.machine
         if machine is None:
-            machine = await asyncio.to_thread(self.workspace.devices.machine)
+            looked = await self.in_thread(self.workspace.devices.machine)
+            machine = None if isinstance(looked, Problem) else looked
             self.workspace.machine = machine
-        found = await asyncio.to_thread(models_list.choices, machine)
+        found = await self.in_thread(lambda: models_list.choices(machine))
         if not self.query("#about"):
             return  # it was closed meanwhile
+        if isinstance(found, Problem):
+            self.subtitle(found.words)
+            return
         self._show(found)
         self.subtitle(
             f"{machine.budget / 1e9:.1f} GB for a model ({machine.rule})" if machine else ""
@@ -82,62 +84,56 @@ class ModelsScreen(Listing[ModelChoice]):
             return
         if chosen.most == 0 and self._asked != f"load {chosen.name}":
             self._asked = f"load {chosen.name}"
-            self._say("It does not fit into the memory. Press Enter again to try it all the same.")
+            self.remark("It does not fit into the memory. Press Enter again to try it anyway.")
             return
-        try:
-            self.workspace.load(chosen.name)
-        except OSError as error:
-            self.problem(error)
         self.dismiss()
+        self.app.post_message(RunCommand("model", chosen.name))
 
     def action_get(self) -> None:
         chosen = self.chosen
         if chosen is None or chosen.here:
             return
         if self.workspace.job is not None:
-            self._say(f"{self.workspace.job.at.words}\nOne model comes at a time.")
+            self.remark(f"{self.workspace.job.at.words}\nOne model comes at a time.")
         elif self._asked == f"get {chosen.name}":
             self.app.post_message(StartJob(chosen.name, chosen.recipe))
-            self._say("Starting ...")
+            self.remark("Starting ...")
         elif chosen.most == 0:
-            self._say(f"It does not fit into the memory, {gigabytes(chosen.budget)} here.")
+            self.remark(f"It does not fit into the memory, {gigabytes(chosen.budget)} here.")
         elif chosen.weights:
             self._ask(chosen)
         else:
-            self._say("Asking the Hub for its size ...")
+            self.remark("Asking the Hub for its size ...")
             self.run_worker(self._look_up(chosen), exclusive=True)
 
     async def _look_up(self, chosen: ModelChoice) -> None:
-        try:
-            known = await asyncio.to_thread(models_list.looked_up, chosen, self.workspace.machine)
-        except Gemma4Error as error:
-            self._say(f"{error.title}. {error.cause} {error.remedy}")
+        machine = self.workspace.machine
+        known = await self.in_thread(lambda: models_list.looked_up(chosen, machine))
+        if isinstance(known, Problem):
+            self.remark(known.words)
             return
         self._show([known if one.name == known.name else one for one in self.listed])
         self._ask(known)
 
     def _ask(self, chosen: ModelChoice) -> None:
         self._asked = f"get {chosen.name}"
-        self._say(question(chosen, models_list.free(chosen)))
+        self.remark(question(chosen, models_list.free(chosen)))
 
     def action_stop(self) -> None:
         if self.workspace.job is not None:
             self.workspace.job.stop()
-            self._say("Stopping. What has come stays, and is resumed the next time.")
+            self.remark("Stopping. What has come stays, and is resumed the next time.")
 
     def job_changed(self) -> None:
         super().job_changed()
         job = self.workspace.job
         if job is not None:
-            self._say(job.at.words)
+            self.remark(job.at.words)
         elif self._job:
-            self._say("")
+            self.remark("")
             self._asked = ""
             self.run_worker(self._read())
         self._job = job is not None
-
-    def _say(self, words: str) -> None:
-        self.query_one("#progress", Static).update(words)
 
 
 def is_loaded(one: ModelChoice, now: str) -> bool:

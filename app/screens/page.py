@@ -1,5 +1,9 @@
 """What all pages over the chat have: a title, a line about their keys, and Escape to go back."""
 
+import asyncio
+from collections.abc import Callable
+from typing import TypeVar
+
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Container, Horizontal
@@ -11,6 +15,8 @@ from ..messages import ShowProblem
 from ..state import Problem
 from ..widgets import MUTED
 from ..workspace import Workspace
+
+Found = TypeVar("Found")
 
 
 class PageScreen(Screen[None]):
@@ -57,6 +63,13 @@ class PageScreen(Screen[None]):
             return  # it is still being made
         job = self.workspace.job
         self.query_one(".job", Static).update(job.at.brief if job is not None else "")
+
+    async def in_thread(self, work: Callable[[], Found]) -> Found | Problem:
+        """Do what takes a while; whatever goes wrong is returned, and ends no program."""
+        try:
+            return await asyncio.to_thread(work)
+        except Exception as error:
+            return Problem.of(error)
 
     def problem(self, error: Exception) -> None:
         self.app.post_message(ShowProblem(Problem.of(error)))

@@ -1,6 +1,5 @@
 """Ctrl+R: earlier conversations, to go on with, rename or delete."""
 
-import asyncio
 import time
 from collections.abc import Callable
 
@@ -9,10 +8,9 @@ from textual.binding import Binding
 from textual.content import Content
 from textual.widgets import Input, OptionList
 
-from mlx_gemma4.errors import Gemma4Error
-
 from ..conversation.store import SavedConversation
-from ..messages import ConversationOpened
+from ..messages import RunCommand
+from ..state import Problem
 from ..widgets import MUTED, clean
 from .listing import Listing
 
@@ -45,28 +43,21 @@ class SessionsScreen(Listing[SavedConversation]):
     async def _read(self) -> None:
         now = self.workspace.journal.folder.name
         store = self.workspace.store
-        saved = await asyncio.to_thread(lambda: store.find(self._words))
+        saved = await self.in_thread(lambda: store.find(self._words))
         if not self.query("#search"):
             return  # it was closed meanwhile
+        if isinstance(saved, Problem):
+            self.subtitle(saved.words)
+            return
         self.fill(saved, lambda one: line(one, one.id == now))
         found = f'with "{self._words}": {len(saved)}' if self._words else ""
         self.subtitle(found if saved or self._words else "There is none yet.")
 
-    async def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
+    def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
         chosen = self.listed[event.option_index]
-        if chosen.id == self.workspace.journal.folder.name:
-            self.dismiss()
-            return
-        self.subtitle("Opening ...")
-        try:
-            journal, conversation = await asyncio.to_thread(self.workspace.open, chosen.id)
-        except Gemma4Error as error:
-            self.problem(error)
-        else:
-            self.workspace.change_to(journal, conversation)
-            self.workspace.conversation.begin()
-            self.app.post_message(ConversationOpened())
         self.dismiss()
+        if chosen.id != self.workspace.journal.folder.name:
+            self.app.post_message(RunCommand("resume", chosen.id))
 
     def action_rename(self) -> None:
         if (chosen := self.chosen) is not None:
@@ -117,7 +108,7 @@ class SessionsScreen(Listing[SavedConversation]):
         """Do something on the disk; whether it was done."""
         try:
             work()
-        except Gemma4Error as error:
+        except Exception as error:
             self.problem(error)
             return False
         return True

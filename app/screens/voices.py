@@ -1,17 +1,16 @@
 """/voices: the voices of this computer, to be heard and chosen."""
 
-import asyncio
-
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.content import Content
 from textual.widgets import OptionList, Static
 
-from mlx_gemma4.errors import Gemma4Error
+from mlx_gemma4.errors import Gemma4Error, counted
 
 from ..devices import voices
 from ..devices.speech import SpeechOutput
 from ..devices.voices import SystemVoice
+from ..state import Problem
 from ..widgets import MUTED
 from ..workspace import Workspace
 from .listing import Listing
@@ -36,18 +35,17 @@ class VoicesScreen(Listing[SystemVoice]):
 
     async def on_mount(self) -> None:
         self.subtitle("looking ...")
-        try:
-            found = await asyncio.to_thread(self.workspace.devices.voices)
-        except Gemma4Error as error:
-            self._tell(f"{error.title}. {error.cause} {error.remedy}")
+        found = await self.in_thread(self.workspace.devices.voices)
+        if isinstance(found, Problem):
+            self.remark(found.words)
             found = []
         now = self.workspace.settings.voice
         listed = [OWN, *found]
         self.fill(listed, lambda one: line(one, one.name == now))
         better = sum(one.better for one in found)
-        self.subtitle(f"{len(found)} voices, {better} of them premium or enhanced")
+        self.subtitle(f"{counted(len(found), 'voice')}, {better} of them premium or enhanced")
         if not self.query_one("#progress", Static).content:
-            self._tell(voices.how_to_get())
+            self.remark(voices.how_to_get())
         self.query_one(OptionList).focus()
 
     def on_option_list_option_selected(self) -> None:
@@ -67,7 +65,7 @@ class VoicesScreen(Listing[SystemVoice]):
         try:
             speaks = self.workspace.devices.voice(chosen.name, self.workspace.settings.rate)
         except Gemma4Error as error:
-            self._tell(f"{error.title}. {error.cause} {error.remedy}")
+            self.remark(f"{error.title}. {error.cause} {error.remedy}")
             return
         self._speech = SpeechOutput(speaks, self._spoken)
         self._speech.add(voices.SAMPLE)
@@ -81,15 +79,12 @@ class VoicesScreen(Listing[SystemVoice]):
         speech = self._speech
         if speech is not None and speech.problem is not None:
             said = f"{speech.problem.title}. {speech.problem.cause}"
-            self.app.call_later(self._tell, said)
+            self.app.call_later(self.remark, said)
 
     def _silence(self) -> None:
         if self._speech is not None:
             self._speech.close()
             self._speech = None
-
-    def _tell(self, words: str) -> None:
-        self.query_one("#progress", Static).update(words)
 
 
 def line(one: SystemVoice, chosen: bool) -> Content:

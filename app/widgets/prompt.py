@@ -13,6 +13,7 @@ from textual.message import Message
 from textual.widgets import TextArea
 
 from ..devices.files import pasted
+from ..messages import RunCommand
 from . import GLUE, clean
 
 _CHIP = re.compile(r"\[Image #\d+\]|\[Audio \d+:\d+\]")
@@ -59,9 +60,6 @@ class PromptInput(TextArea):
             super().__init__()
             self.text = text
 
-    class TalkPressed(Message):
-        """Space was pressed and there is no text."""
-
     class ChipsDeleted(Message):
         """The chips of these attachments were deleted."""
 
@@ -69,25 +67,12 @@ class PromptInput(TextArea):
             super().__init__()
             self.attachments = attachments
 
-    class Files(Message):
-        """Paths of files were pasted."""
+    class Attached(Message):
+        """Paths of files were pasted, or a text that is too long to be edited here."""
 
-        def __init__(self, paths: list[Path]) -> None:
+        def __init__(self, pasted: list[Path] | str) -> None:
             super().__init__()
-            self.paths = paths
-
-    class LongText(Message):
-        """A text was pasted that is too long to be edited here."""
-
-        def __init__(self, text: str) -> None:
-            super().__init__()
-            self.text = text
-
-    class Newest(Message):
-        """End was pressed where it has nothing to do in the prompt."""
-
-    class Pasted(Message):
-        """Something without text was pasted: perhaps a picture."""
+            self.pasted = pasted
 
     class Choosing(Message):
         """A key for the list of suggestions; `key` is up, down, tab or enter."""
@@ -112,7 +97,7 @@ class PromptInput(TextArea):
         if event.key == "space" and not self.text:
             event.stop()
             event.prevent_default()
-            self.post_message(self.TalkPressed())
+            self._do("talk")
             return
         await super()._on_key(event)
 
@@ -122,11 +107,11 @@ class PromptInput(TextArea):
         # a terminal pastes what Enter types: lines end with a carriage return
         text = event.text.replace("\r\n", "\n").replace("\r", "\n")
         if not text.strip():
-            self.post_message(self.Pasted())
+            self._do("paste")  # perhaps it is a picture
         elif paths := pasted(text):
-            self.post_message(self.Files(paths))
+            self.post_message(self.Attached(paths))
         elif len(text) > LONG:
-            self.post_message(self.LongText(text))
+            self.post_message(self.Attached(text))
         else:
             self.insert(clean(text))
 
@@ -151,7 +136,7 @@ class PromptInput(TextArea):
         before = self.cursor_location
         self.action_cursor_line_end()
         if self.cursor_location == before:
-            self.post_message(self.Newest())
+            self._do("newest")
 
     def action_complete(self) -> None:
         if self.choosing:
@@ -236,6 +221,9 @@ class PromptInput(TextArea):
             del self.chips[number]
         if gone:
             self.post_message(self.ChipsDeleted(gone))
+
+    def _do(self, command: str) -> None:
+        self.app.post_message(RunCommand(command))
 
     def write(self, text: str) -> None:
         self.load_text(text)

@@ -11,6 +11,7 @@ from textual.content import Content
 from textual.strip import Strip
 from textual.widgets import Markdown, Static
 
+from mlx_gemma4.errors import counted
 from mlx_gemma4.media.images import BUDGETS
 from mlx_gemma4.media.video import FRAME_TOKENS
 
@@ -175,7 +176,7 @@ def _caption(one: Attachment) -> str:
         count = len(one.frames)
         times = " to ".join(dict.fromkeys(clock(one.frames[at][0]) for at in (0, -1)))
         tokens = count * tokens_of(one.size, FRAME_TOKENS)
-        pictures = f"{count} picture{'s' if count > 1 else ''}"
+        pictures = counted(count, "picture")
         return f"{one.name} as video · {pictures}, {times} → {tokens} image tokens"
     if one.size is None or (one.budget is None and one.tokens is None):
         return one.name
@@ -190,8 +191,8 @@ def _thought(turn: ShownTurn) -> str:
     if not turn.thought:
         return ""
     words = turn.thought.split()
-    end = " ".join(words[-12:])
-    return f"thought, {len(words)} words" + (f": … {end}" if turn.state == "answering" else "")
+    end = f": … {' '.join(words[-12:])}" if turn.state == "answering" else ""
+    return f"thought, {counted(len(words), 'word')}{end}"
 
 
 def _empty(name: str) -> Static:

@@ -1,7 +1,7 @@
 """A checkpoint's own chat template: jinja2 source -> a conversation as text, in a sandbox.
 
-Same task as `chat.chat_text`, for checkpoints that bring their template. The variables are
-those that transformers passes (`utils/chat_template_utils.py`): messages, tools, bos_token,
+Same task as `builtin_template.chat_text`, for checkpoints that bring their template. The variables
+are those that transformers passes (`utils/chat_template_utils.py`): messages, tools, bos_token,
 add_generation_prompt, enable_thinking. `template_sandbox.py` runs it.
 """
 
@@ -124,9 +124,20 @@ def findings(source: str) -> Findings:
     faults = []
     if not answered.startswith(opened):
         faults.append("A reply in the history starts otherwise than it was opened.")
-    call = ToolCall("probe", "probe_tool", {"city": "probe value"})
-    called = Turn("model", (TextPart("probe text"), call))
-    result = Turn("tool", (ToolResult("probe_tool", {"sky": "probe result"}),))
+    asked = (ImagePart(_ANY), TextPart("probe question"), SoundPart(_ANY))
+    calls = [ToolCall(f"probe{n}", "probe_tool", {"city": f"probe city {n}"}) for n in (1, 2)]
+    called = Turn("model", (TextPart("probe text"), *calls))
+    results = [ToolResult("probe_tool", {"sky": f"probe sky {n}"}) for n in (1, 2)]
+    result = Turn("tool", tuple(results))
+    try:
+        told = template_text(
+            source, [Turn("system", (TextPart("probe rule"),)), Turn("user", asked)]
+        )
+    except Gemma4Error:
+        told = ""
+    places = [told.find(one) for one in ("probe rule", "<|image|>", "probe question", "<|audio|>")]
+    if -1 in places or sorted(places) != places:
+        faults.append("It loses a system text, or pictures and sounds beside words.")
     try:
         declared = template_text(source, [question], [_PROBE_TOOL])
         history = [question, called, result]
@@ -136,11 +147,11 @@ def findings(source: str) -> Findings:
         return Findings((*faults, "It fails on a conversation with tools."), empty)
     if lost := [name for name in _PROBED if f"probe {name}" not in declared]:
         faults.append(f"It loses parameters named {', '.join(lost)}.")
-    if "call:probe_tool" not in going_on or "probe value" not in going_on:
+    if going_on.count("call:probe_tool") < 2 or going_on.count("probe city") < 2:
         faults.append("It loses calls.")
-    if "probe result" not in going_on:
+    if going_on.count("probe sky") < 2:
         faults.append("It loses what a tool returned.")
-    after = going_on.rpartition("probe result")[2]
+    after = going_on.rpartition("probe sky")[2]
     if after.endswith("<turn|>\n") or ("<turn|>" in after and "<|turn>model" not in after):
         faults.append("After a text, a call and its result the model's turn is closed.")
     elif not over.startswith(going_on):
@@ -148,6 +159,7 @@ def findings(source: str) -> Findings:
     return Findings(tuple(faults), empty)
 
 
+_ANY: Any = None  # of media a template learns nothing but that they are there
 # names of parameters that a template may take for the words of a schema
 _PROBED = ("city", "description", "type", "properties", "required", "nullable")
 _PROBE_TOOL: Schema = {

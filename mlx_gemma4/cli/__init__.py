@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from .. import __version__
-from ..errors import Gemma4Error
+from ..errors import Gemma4Error, counted
 from ..hub import catalog
 from . import (
     bench,
@@ -210,7 +210,7 @@ def _ask(options: argparse.Namespace) -> None:
     )
     done = print_json(events) if options.json else print_text(events)
     if done.reason == "length":
-        tell(f"The answer was stopped at {options.max_tokens} tokens (--max-tokens).")
+        tell(f"The answer was stopped at {counted(options.max_tokens, 'token')} (--max-tokens).")
     elif done.reason == "context":
         tell("The answer was stopped: the model's context is full.")
     if options.stats:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
+from ..errors import counted
 from . import hosting
 from . import options as shared
 from .options import Option, command, named, not_understood, out_of_range
@@ -198,5 +199,5 @@ def _doctor(options: argparse.Namespace) -> int:
             remedy = f" -> {finding.remedy}" if finding.remedy else ""
             put(f"{finding.level:8} {finding.name:12} {finding.said}{remedy}")
         levels = [finding.level for finding in found]
-        tell(f"{levels.count('problem')} problems, {levels.count('warning')} warnings.")
+        tell(", ".join(counted(levels.count(one), one) for one in ("problem", "warning")) + ".")
     return int(any(finding.level == "problem" for finding in found))

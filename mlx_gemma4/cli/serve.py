@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import Gemma4Error
+from ..errors import Gemma4Error, counted
 from ..hub import catalog, disk
 from . import hosting
 from . import options as shared
@@ -125,7 +125,8 @@ def _serve(options: argparse.Namespace) -> None:
     if not (options.also or options.force):
         context = context_here(model, options.slots, options.context, hosts)
         if context != options.context:
-            tell(f"{options.slots} conversations of {context:,} tokens each fit in memory.")
+            room = counted(options.slots, "conversation")
+            tell(f"Memory has room for {room} of {context:,} tokens.")
             options.context = context
     settings = EngineOptions(
         model=model,

@@ -96,7 +96,7 @@ def load(file: Path) -> Result:
             f"{file}: {error.strerror}.",
             "Check the file's name.",
         ) from error
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise Gemma4Error(
             "results_unusable",
             "The result is not usable",

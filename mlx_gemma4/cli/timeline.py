@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from ..errors import Gemma4Error
+from ..errors import Gemma4Error, counted
 from ..events import Done, Event, Token
 from ..media.audio import Samples
 from ..runtime.client import Client
@@ -104,7 +104,7 @@ class Timeline(LiveObserver):
         if isinstance(event, Hearing) and event.frames:
             late = event.backlog >= SHORTEST * FRAME_SECONDS
             behind = f", {event.backlog:.2f} s behind" if late else ""
-            took = f"{event.frames} frames in {1000 * event.took:.0f} ms"
+            took = f"{counted(event.frames, 'frame')} in {1000 * event.took:.0f} ms"
             self.line(f"heard {event.heard:.2f} s: {took}{behind}", report.time)
             chunk = {"frames": event.frames, "seconds": event.took, "backlog": event.backlog}
             self.figures["chunks"].append(chunk)

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..errors import counted
 from ..hub import catalog, installed_adapters
 from . import options as shared
 from .options import Option, command, named, not_understood, out_of_range
@@ -157,7 +158,7 @@ def _conversations() -> list[Any]:
 
     lines, others = journal.lines(conversations.folder())
     if others:
-        tell(f"{others} conversations are left out: they have no finished answer to learn.")
+        tell(f"Left out, with no finished answer to learn: {counted(others, 'conversation')}.")
     return lines
 
 

@@ -72,7 +72,7 @@ class ControlLine:
                 return None
             data = self._read(length)
             message = json.loads(data) if len(data) == length else None
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return None
         return message if isinstance(message, list) and message else None
 

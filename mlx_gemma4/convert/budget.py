@@ -18,6 +18,7 @@ from ..errors import Gemma4Error
 from ..hub import disk
 from ..hub.progress import Progress, Speed
 from ..hub.sources import Source
+from ..json_reader import read_object
 from ..model.config import load_config
 from .plan import make_plan
 from .sensitivity import losses
@@ -117,7 +118,5 @@ def spend(
 
 
 def _kept(source: Source, path: Path) -> dict[str, list[float]] | None:
-    if not path.is_file():
-        return None
-    written = json.loads(path.read_text())
-    return dict(written["losses"]) if written["source"] == source.identity else None
+    written = read_object(path) or {}
+    return written.get("losses") if written.get("source") == source.identity else None

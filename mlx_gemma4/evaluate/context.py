@@ -172,7 +172,7 @@ def _recall(rows: Sequence[Row]) -> list[Part]:
     heads = ["needle", "length", "tokens", "n", "recalled", "chance"]
     lines: list[list[str]] = []
     drawn: dict[str, list[Point]] = {}
-    several = len(scores.subjects(rows)) > 1
+    several = len(scores.by_subject(rows)) > 1
     for subject, asked in scores.by_subject(rows).items():
         for (needle,), of in scores.groups(asked, "needle").items():
             name = f"{_NAMES[needle]}, {subject}" if several else _NAMES[needle]
@@ -224,7 +224,7 @@ def _memory(rows: Sequence[Row]) -> list[Part]:
     ]
     heads = ["tokens", "rows", "predicted", "peak", "predicted", "off by", "resident",
              "prefill tok/s", "decode tok/s"]  # fmt: skip
-    several = len(scores.subjects(rows)) > 1
+    several = len(scores.by_subject(rows)) > 1
     drawn: dict[str, list[Point]] = {}
     read: dict[str, list[Point]] = {}
     written: dict[str, list[Point]] = {}

@@ -1,6 +1,6 @@
 """What a model expects of the right answer, as log-probabilities, and how two models differ.
 
-The conversation is written as `Session` writes it (`prompt.render`), and the right answer follows
+The conversation is written as `Session` writes it (`render.render`), and the right answer follows
 as its ids would be drawn. So every model sees the same ids before each row.
 """
 

@@ -1,7 +1,6 @@
 """A model of ours as the subject of a question: loaded when it is first asked, greedy."""
 
 import gc
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,8 @@ from ..errors import Gemma4Error
 from ..events import Heard, Token
 from ..generation.drafting import Draft
 from ..hub import catalog
+from ..json_reader import read_object
+from ..model.config import load_config
 from ..model.gemma4 import Gemma4
 from ..session.session import Session
 from . import surroundings
@@ -140,8 +141,7 @@ def quantized_already(model: OurModel) -> Gemma4Error:
 
 def _recipe(folder: Path) -> str:
     """How the weights are stored: the recipe of their conversion, or their bits."""
-    record = folder / catalog.RECORD
-    if record.is_file():
-        return str(json.loads(record.read_text("utf-8")).get("recipe", "as it is"))
-    quantized = json.loads((folder / "config.json").read_text("utf-8")).get("quantization")
+    if (record := read_object(folder / catalog.RECORD)) is not None:
+        return str(record.get("recipe", "as it is"))
+    quantized = load_config(folder).quantization
     return f"{quantized['bits']}bit" if quantized else "as it is"

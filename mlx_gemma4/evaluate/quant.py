@@ -148,7 +148,7 @@ def report(rows: Sequence[Row]) -> list[Part]:
         _table("Character error rate", written, scores.character_error_rate, ".4f"),
         _table("Word error rate", written, scores.word_error_rate, ".4f"),
     ]
-    if len(scores.subjects(rows)) > 1:
+    if len(scores.by_subject(rows)) > 1:
         parts.append(_compared(rows, written))
     return parts
 
@@ -178,10 +178,10 @@ def _chance(rows: Sequence[Row]) -> Estimate:
 
 def _table(title: str, rows: Sequence[Row], figure: Figure, form: str) -> Table:
     asked = media(rows)
-    counts = {m: max(len(_of(rows, s, m)) for s in scores.subjects(rows)) for m in asked}
+    counts = {m: max(len(_of(rows, s, m)) for s in scores.by_subject(rows)) for m in asked}
     heads = ["", "MB", *(f"{medium} (n = {counts[medium]})" for medium in asked)]
     lines = []
-    for subject in scores.subjects(rows):
+    for subject in scores.by_subject(rows):
         cells = []
         for medium in asked:
             of = _of(rows, subject, medium)
@@ -194,7 +194,7 @@ def _distances(rows: Sequence[Row]) -> list[Plot]:
     """Divergence over size, of those that have one: the first row itself is at 0."""
     drawn: dict[str, list[Point]] = {}
     for medium in media(rows):
-        for subject in scores.subjects(rows):
+        for subject in scores.by_subject(rows):
             of = _of(rows, subject, medium)
             if of and (found := divergence(of)).low > 0:
                 point = scores.point(_megabytes(rows, subject), found)
@@ -205,7 +205,7 @@ def _distances(rows: Sequence[Row]) -> list[Plot]:
 
 
 def _compared(rows: Sequence[Row], written: Sequence[Row]) -> Table:
-    first, *others = scores.subjects(rows)
+    first, *others = scores.by_subject(rows)
     lines = []
     for other in others:
         surprise = scores.difference(

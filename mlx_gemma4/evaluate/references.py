@@ -47,9 +47,8 @@ class References:
                 asked = item.make()
             except Gemma4Error:
                 continue  # it is reported when it is measured, and the others go on
-            self._save(
-                item, asked, answered(reference.model, reference.tokenizer, asked, ROWS).logs
-            )
+            found = answered(reference.model, reference.tokenizer, asked, ROWS)
+            self._save(item, asked, found.logs)
 
     def asked(self, item: Item) -> Asked:
         """What is asked, with the very sounds that the reference heard."""

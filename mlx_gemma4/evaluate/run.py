@@ -69,7 +69,7 @@ def read(file: Path) -> list[Row]:
             results.truncate(whole)
     try:
         return [Row(**json.loads(line)) for line in content[:whole].decode("utf-8").splitlines()]
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise Gemma4Error(
             "results_unusable",
             "The results are not usable",

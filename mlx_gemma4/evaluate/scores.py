@@ -88,15 +88,11 @@ def groups(rows: Sequence[Row], *facts: str) -> dict[tuple[Any, ...], list[Row]]
 
 
 def by_subject(rows: Sequence[Row]) -> dict[str, list[Row]]:
-    """The rows of each who was asked, in order."""
+    """The rows of each who was asked, by name, in the order in which they were."""
     found: dict[str, list[Row]] = {}
     for row in rows:
         found.setdefault(row.subject, []).append(row)
     return found
-
-
-def subjects(rows: Sequence[Row]) -> list[str]:
-    return list(dict.fromkeys(row.subject for row in rows))
 
 
 def differences(

@@ -13,11 +13,10 @@ from typing import Any
 from . import scores
 from .models import ours
 from .parts import Part, Plot, Point, Table, Words
-from .question import Choice, Item, Row, Subject
+from .question import Choice, Facts, Item, Row, Subject
 from .questions import NAMES
 from .sounds import sets, transcripts
 from .sounds.items import Maker
-from .sounds.transcripts import compare, compare_two
 from .statistics import ratio, share
 
 _USUAL = ("clean", "noise", "room", "speed", "voices", "two", "position", "silence")
@@ -57,8 +56,7 @@ class Speech:
         given = ours(subject).heard(asked) if relayed else subject.answer(asked)
         if not asked.wanted:
             return transcripts.invented(given)
-        compare = transcripts.compare_two if item.facts["set"] == "two" else transcripts.compare
-        return compare(asked.wanted, given, item.facts["language"])
+        return _compared(item.facts, asked.wanted, given)
 
     def report(self, rows: Sequence[Row]) -> Sequence[Part]:
         return report(rows)
@@ -131,7 +129,7 @@ def report(rows: Sequence[Row]) -> list[Part]:
 
 def _overview(rows: Sequence[Row]) -> Table:
     """A line for each set, a column for each subject, on what all of them heard."""
-    subjects = scores.subjects(rows)
+    subjects = list(scores.by_subject(rows))
     lines = []
     for (name,), group in scores.groups(rows, "set").items():
         by = scores.by_subject(group)
@@ -173,13 +171,16 @@ def _chance(rows: Sequence[Row]) -> str:
     """The WER of transcripts beside what was said in other items; none for one item."""
     if len(rows) < 2:
         return ""
-    mixed = [replace(row, measured=_again(row)) for row in scores.shuffled(rows)]
+    shuffled = ((row, row.measured) for row in scores.shuffled(rows))
+    mixed = [
+        replace(row, measured=_compared(row.facts, m["wanted"], m["given"])) for row, m in shuffled
+    ]
     return f"{scores.word_error_rate(mixed).value:.0%}"
 
 
-def _again(row: Row) -> Mapping[str, Any]:
-    count = compare_two if row.facts["set"] == "two" else compare
-    return count(row.measured["wanted"], row.measured["given"], row.facts["language"])
+def _compared(facts: Facts, wanted: str, given: str) -> Mapping[str, Any]:
+    compare = transcripts.compare_two if facts["set"] == "two" else transcripts.compare
+    return compare(wanted, given, facts["language"])
 
 
 def _curves(name: str, rows: Sequence[Row], facts: Sequence[str]) -> Plot:

@@ -131,7 +131,7 @@ def weights(model: Model, machine: Machine) -> int:
     """Bytes of the weights in memory, without a second copy of the output head."""
     total = 0 if model.drafter is None else weights(model.drafter, machine)
     for name, tensor in model.tensors.items():
-        if "lm_head." in name or "rotary_emb." in name:  # never loaded (`weights.sanitize`)
+        if "lm_head." in name or "rotary_emb." in name:  # never loaded (`load.sanitize`)
             continue
         size = ITEMSIZE[tensor.dtype]
         held = machine.float_bytes if tensor.dtype in _FLOATS else None

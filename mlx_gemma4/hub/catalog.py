@@ -38,7 +38,7 @@ class Package:
         path: a folder, as an absolute path; None for a package of the Hub.
         repo: `owner/name` on the Hub; None for a folder.
         revision: the Hub's branch, tag or commit; None for a folder.
-        architecture: a name of `published.ARCHITECTURES`; None where nothing is known.
+        architecture: a name of `architectures.ARCHITECTURES`; None where nothing is known.
         recipe: a name of `recipes.RECIPES`; None where it is not for converting.
         bytes: of its weights; None where nobody has verified them.
         audio_seconds: the longest sound, in seconds.
@@ -254,7 +254,7 @@ def _json(path: Path) -> dict[str, Any]:
     """Read an object; an empty one where there is none."""
     try:
         value = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}
 

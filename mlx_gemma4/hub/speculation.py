@@ -119,6 +119,6 @@ def choose(
 def _all() -> dict[str, Any]:
     try:
         written = json.loads(file().read_text("utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return written if isinstance(written, dict) else {}

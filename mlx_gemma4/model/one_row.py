@@ -1,6 +1,6 @@
 """The one-row layout: when it applies, and its order of the dims in a full layer's heads.
 
-`attention.OneRowAttention` computes with it, `checkpoint.permute` moves the dims. Knows no MLX.
+`text.OneRowAttention` computes with it, `checkpoint.permute` moves the dims. Knows no MLX.
 """
 
 from collections.abc import Mapping

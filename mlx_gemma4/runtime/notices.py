@@ -1,5 +1,6 @@
 """Sentences for what happens without being asked for. Knows nothing of MLX."""
 
+from ..errors import counted
 from ..events import ContextLow, Dropped, Moved
 from .reports import FellBehind, Noted, Rereading
 
@@ -14,14 +15,14 @@ def sentence(event: object) -> str:
         case Moved(what, where):
             return f"The {what} was moved: {where}."
         case Dropped(turns):
-            return f"The oldest {turns} turns were dropped: the context was full."
+            return f"The context was full. Dropped: the oldest {counted(turns, 'turn')}."
         case ContextLow(left):
-            return f"The context is nearly full: {left:,} tokens are left."
+            return f"The context is nearly full, with room for {counted(left, 'token')}."
         case FellBehind(speed):
             return (
                 f"This machine hears {speed:.2f} s of sound in a second: the rest is heard when "
                 "nobody speaks any more."
             )
         case Rereading(tokens):
-            return f"The conversation is read again: {tokens:,} tokens."
+            return f"The conversation is read again: {counted(tokens, 'token')}."
     return ""

@@ -117,7 +117,7 @@ def _call(call: Any) -> ToolCall:
         if isinstance(arguments, str):
             arguments = json.loads(arguments or "{}")
         return ToolCall(str(call["id"]), str(function["name"]), dict(arguments))
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise _malformed(
             f"a tool call has no id, name or JSON arguments ({error!r})", "Repeat it as it came."
         ) from error

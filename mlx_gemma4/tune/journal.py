@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..errors import Gemma4Error
+from ..errors import Gemma4Error, counted
 from ..hub.conversations import EVENTS, entries
 from .sources import Line
 
@@ -39,7 +39,7 @@ def lines(place: Path) -> tuple[list[Line], int]:
         raise Gemma4Error(
             "data_unusable",
             "There are no conversations to learn from",
-            f"{place} has {others} conversations, none of them with a finished answer.",
+            f"{place} has {counted(others, 'conversation')}, none of them with a finished answer.",
             "Talk to the model in the program (`gemma4`), or name a file of data.",
         )
     return found, others

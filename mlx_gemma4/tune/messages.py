@@ -208,7 +208,7 @@ def _call(call: Any, where: str) -> ToolCall:
         if isinstance(arguments, str):
             arguments = json.loads(arguments or "{}")
         return ToolCall(str(call.get("id", "")), str(function["name"]), dict(arguments))
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise unusable(
             where,
             f"A tool call has no name or no JSON arguments ({error}).",

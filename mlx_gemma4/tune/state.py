@@ -103,7 +103,7 @@ def load(folder: Path, run: Run) -> State:
         loaded = cast(_Loaded, mx.load(str(path), return_metadata=True))
         tensors, metadata = loaded
         before, step = json.loads(metadata["run"]), int(tensors.pop("step"))
-    except (RuntimeError, ValueError, KeyError) as error:
+    except (RuntimeError, ValueError, KeyError, TypeError) as error:
         raise Gemma4Error(
             "state_unreadable",
             "The run cannot be resumed",

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import mlx.core as mx
 
+from ..errors import counted
 from .data import Data
 from .sources import Line
 from .train import TrainingStep
@@ -26,10 +27,10 @@ def repeated(sets: Mapping[str, Sequence[Line]]) -> list[str]:
     result = []
     for name, texts in contents.items():
         if twice := len(texts) - len(set(texts)):
-            result.append(f"{name.replace('_', '-')}: {twice:,} lines repeat others.")
+            result.append(f"{name.replace('_', '-')}: {counted(twice, 'repeated line')}.")
     learned = {text for name, texts in contents.items() if name != "held_out" for text in texts}
     if known := sum(text in learned for text in contents.get("held_out", ())):
-        result.append(f"held-out: {known:,} lines are learned from, too, and measure nothing.")
+        result.append(f"held-out: {counted(known, 'line')} learned from, too.")
     return result
 
 
@@ -54,10 +55,10 @@ def _held(name: str, data: Data) -> str:
     figures = data.figures
     lengths = sorted(one.tokens for one in figures)
     return (
-        f"{name}: {len(figures):,} conversations, {sum(lengths):,} tokens "
+        f"{name}: {counted(len(figures), 'conversation')}, {counted(sum(lengths), 'token')} "
         f"({lengths[0]:,} to {lengths[-1]:,}, half of them up to {lengths[len(lengths) // 2]:,}), "
         f"{sum(one.answer_tokens for one in figures):,} of them answers; "
-        f"{sum(one.pictures for one in figures):,} pictures, "
+        f"{counted(sum(one.pictures for one in figures), 'picture')}, "
         f"{sum(one.seconds for one in figures):,.0f} s of sound"
     )
 

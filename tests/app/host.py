@@ -22,6 +22,7 @@ from app.devices.machine import DoctorFinding
 from app.devices.screen import Shot
 from app.devices.system import Devices
 from app.devices.voices import SystemVoice
+from app.workspace import Workspace
 from mlx_gemma4.errors import Gemma4Error
 from mlx_gemma4.events import Done
 from mlx_gemma4.footprint.estimate import Machine
@@ -209,7 +210,8 @@ async def staged(
             path.write_text(settings)
     world = world or World()
     fake = StillWorker(answers, **engine)
-    app = TerminalApp(fake, ConversationStore(folder / "conversations"), place, world.devices())
+    store = ConversationStore(folder / "conversations")
+    app = TerminalApp(Workspace(fake, store, place, world.devices()))
     # at each key Textual waits a second for a program that never rests, as while it records
     rest = functools.partial(wait_for_idle, max_sleep=0.1)
     async with contextlib.AsyncExitStack() as stack:

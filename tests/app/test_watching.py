@@ -15,7 +15,7 @@ from app.devices.screen_watcher import ScreenChanged, ScreenWatcher
 from mlx_gemma4.media.images import open_image
 from mlx_gemma4.media.video import timed
 from mlx_gemma4.runtime import commands as do
-from tests.app.host import Stage, World, live, staged
+from tests.app.host import Stage, World, chart, live, staged
 
 COLOURS = ("red", "white", "blue", "green", "black", "grey", "navy", "teal", "olive", "maroon")
 VIDEO = 'watch_as = "video"\n'
@@ -113,6 +113,41 @@ async def test_the_times_go_on_after_a_pause_and_begin_anew_in_another_conversat
         await stage.press("ctrl+n")
         video = await watched(stage, (3, 200.0), (4, 207.0))
         assert [seconds for seconds, _ in video.frames] == [0.0, 7.0]
+
+
+@live
+async def test_what_was_watched_in_one_conversation_is_neither_kept_there_nor_anothers_file(
+    tmp_path: Path,
+) -> None:
+    async with staged(tmp_path) as stage:
+        workspace, media = stage.app.workspace, stage.app.chat.media
+        await stage.ask("hello")
+        await stage.press("f9")
+        seen_before = await watched(stage, (0, 1.0))
+        old = workspace.journal.folder
+        await stage.press("ctrl+n")
+        await media.files([chart(tmp_path)])
+        (own,) = workspace.conversation.history.waiting.values()
+        await stage.press("f9")
+        assert list(workspace.conversation.history.waiting) == [own.id]
+        stage.app.do("resume", old.name)
+        await stage.until(lambda: workspace.journal.folder == old)
+        assert not workspace.conversation.history.waiting
+        assert not (old / seen_before.file).exists()
+
+
+@live
+async def test_a_watched_screen_is_shown_in_a_new_conversation_though_it_did_not_change(
+    tmp_path: Path,
+) -> None:
+    world = World(screen=seen(0))
+    async with staged(tmp_path, settings="watch_seconds = 1.0\n", world=world) as stage:
+        await stage.press("f9")
+        await stage.until(lambda: stage.app.workspace.conversation.history.waiting)
+        before = stage.app.workspace.journal
+        await stage.press("ctrl+n")
+        await stage.until(lambda: stage.app.workspace.journal is not before)
+        await stage.until(lambda: stage.app.workspace.conversation.history.waiting)
 
 
 @live

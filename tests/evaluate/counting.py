@@ -6,7 +6,7 @@ from typing import Any
 from mlx_gemma4.errors import Gemma4Error
 from mlx_gemma4.evaluate.parts import Part, Table
 from mlx_gemma4.evaluate.question import Asked, Choice, Item, Row, Subject
-from mlx_gemma4.evaluate.scores import accuracy, score, subjects
+from mlx_gemma4.evaluate.scores import accuracy, by_subject, score
 
 
 class Parrot:
@@ -74,7 +74,7 @@ class Counting:
     def report(self, rows: Sequence[Row]) -> Sequence[Part]:
         """A table of accuracies."""
         lines = []
-        for name in subjects(rows):
+        for name in by_subject(rows):
             found = accuracy([row for row in rows if row.subject == name])
             lines.append([name, f"{found}", str(found.n)])
         return [Table("Exact", ["subject", "accuracy", "n"], lines)]

@@ -34,6 +34,19 @@ def test_links_lead_to_files_that_are_there(page) -> None:  # noqa: ANN001
         assert link.startswith("https://") or (page.parent / link).exists(), link
 
 
+def test_every_room_and_folder_has_a_line_in_its_map() -> None:
+    rooms = (ROOT / "docs/architecture.md").read_text("utf-8").partition("## How")[0]
+    parts = [*(ROOT / "mlx_gemma4").glob("[a-z]*.py"), *(ROOT / "mlx_gemma4").glob("*/__init__.py")]
+    for path in parts:
+        name = path.parent.name if path.name == "__init__.py" else path.name
+        assert re.search(rf"[`/]{name}[`/]", rooms), name
+    folders = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+    for name in {path.parent.name for path in ROOT.glob("[a-z]*/*.py")} - {"out"}:
+        assert f"| `{name}/` |" in folders, name
+    for name in re.findall(r"`(tests/\w+)`", folders):
+        assert (ROOT / name).is_dir(), name
+
+
 @pytest.mark.parametrize("name", ["first", "first-film"])
 def test_the_readmes_pictures_name_the_model_and_load_nothing(name: str) -> None:
     picture = (ROOT / "docs" / f"{name}.svg").read_text("utf-8")

@@ -53,3 +53,36 @@ def _module(parts: list[str]) -> Path | None:
     path = ROOT.joinpath(*parts)
     found = (path.with_suffix(".py"), path / "__init__.py")
     return next((file for file in found if file.is_file()), None)
+
+
+MEMBER = re.compile(r"`(?:[\w.]+\.)?([A-Za-z]\w+)\.(\w+)(?:\(\))?`")
+ELSEWHERE = re.compile(
+    r"^(mx|np|nn|mlx|time|sys|os|torch|pydoc_data|jinja2|ast|asyncio|Request|WebSocket|NAME)\."
+    r"|^(session|item)\.\w+$|\.(py|md|jsonl?|csv|toml|txt|safetensors|npz|png|wav)$"
+)
+
+
+def _members() -> dict[str, set[str]]:
+    """The words of a module or folder, by its name; a class has those of its folder."""
+    found: dict[str, set[str]] = {}
+    for path in PYTHON:
+        text = path.read_text("utf-8")
+        words = set(re.findall(r"\w+", text))
+        for owner in (path.stem, path.parent.name):
+            found.setdefault(owner, set()).update(words)
+        for name in re.findall(r"^class (\w+)", text, re.M):
+            found[name] = found[path.parent.name]
+    return found
+
+
+MEMBERS = _members()
+
+
+@pytest.mark.parametrize("page", PYTHON, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_member_that_a_docstring_names_is_where_it_says(page: Path) -> None:
+    text = page.read_text("utf-8")
+    told = notes(page)
+    for owner, name in MEMBER.findall(told):
+        whole = f"{owner}.{name}"
+        used = text.count(whole) > told.count(whole)  # of a variable or a parameter
+        assert used or ELSEWHERE.search(whole) or name in MEMBERS.get(owner, ()), whole

@@ -105,7 +105,7 @@ def test_pictures_are_found_and_a_lost_one_ends_the_line(tmp_path: Path) -> None
     assert conversation[0] == ("user", [{"type": "image", "path": name}, *text("which colour")])
     assert conversation[2] == ("user", text("sure?"))
     kept.drop(name)
-    with pytest.raises(Gemma4Error, match="1 conversations, none of them"):
+    with pytest.raises(Gemma4Error, match="1 conversation, none of them"):
         journal.lines(tmp_path)
 
 
@@ -133,8 +133,8 @@ def test_tune_learns_from_the_programs_own_folder(
     written(place, "b", *question(1, "one")).close()
     assert main(command) == 0
     told = capsys.readouterr().err
-    assert "data: 1 conversations" in told
-    assert "1 conversations are left out" in told
+    assert "data: 1 conversation, " in told
+    assert "no finished answer to learn: 1 conversation." in told
 
 
 def test_a_run_without_data_is_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -42,6 +42,13 @@ def test_what_googles_template_loses_is_found() -> None:
         (("[]", "['type']"), "It loses parameters named type."),
         (("not ns_tr_out.flag", "true"), "After a text, a call and its result"),
         (("'<|tool_call>call:'", "'<|tool_call>'"), "It loses calls."),
+        (("in message['tool_calls']", "in message['tool_calls'][:1]"), "It loses calls."),
+        (
+            ("in message['tool_responses']", "in message['tool_responses'][:1]"),
+            "It loses what a tool returned.",
+        ),
+        (("'<|image|>'", "''"), "It loses a system text, or pictures"),
+        (("message['content'] is string", "true"), "It loses a system text, or pictures"),
         (("for tool in tools", "for tool in []"), "It loses parameters named city"),
     ],
 )

@@ -29,7 +29,7 @@ NAMES = {
     "audio_token": "<|audio|>",
     "eoa_token": "<audio|>",
 }
-# Turns as `prompt.chat.chat_text` writes them: pictures, words, sounds.
+# Turns as `builtin_template.chat_text` writes them: pictures, words, sounds.
 TEMPLATE = """\
 {{ bos_token }}\
 {% for message in messages %}\

@@ -75,7 +75,7 @@ def _lines(manifest: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
             continue
         try:
             entry = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise _wrong(manifest.parent, f"{place} is not JSON: {error}.", _FORM) from error
         if not isinstance(entry, dict):
             raise _wrong(manifest.parent, f"{place} is not an object.", _FORM)
