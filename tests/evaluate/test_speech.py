@@ -92,9 +92,7 @@ def test_who_answers_at_random_scores_what_chance_does(tmp_path: Path, tiny: boo
         assert float(line[-1].rstrip("%")) > 60
 
 
-def test_sounds_after_text_are_lost_to_the_tiny_model_and_the_relay_keeps_them(
-    tmp_path: Path,
-) -> None:
+def test_the_relay_hears_sounds_after_text_as_if_nothing_came_before(tmp_path: Path) -> None:
     choice = Choice(limit=4, sets=("position",), tiny=True, work=tmp_path)
     model = OurModel("tiny")
     chosen = [i for i in QUESTION.items(choice, model) if i.facts["before"] in (0, 125)]
@@ -104,7 +102,7 @@ def test_sounds_after_text_are_lost_to_the_tiny_model_and_the_relay_keeps_them(
         right[where].append(QUESTION.measure(model, item)["exact"])
         words = asked(item).before
         assert abs(len(model.tokenizer.encode(words)) - int(str(where[1]))) <= 2
-    assert sum(right["direct", 0]) >= 3 and sum(right["direct", 125]) <= 2
+    assert sum(right["direct", 0]) >= 3
     assert right["relay", 0] == right["relay", 125] == right["direct", 0]
 
 

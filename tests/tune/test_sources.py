@@ -75,7 +75,8 @@ def test_repeated_lines_and_held_out_ones_that_are_learned_are_reported() -> Non
     one, other = (Line("", Path(), {"messages": [{"content": text}]}) for text in "ab")
     assert repeated({"data": [one, other], "held_out": []}) == []
     told = repeated({"data": [one, one, other], "held_out": [other]})
-    assert [text.split(" lines")[0] for text in told] == ["data: 1", "held-out: 1"]
+    told = repeated({"data": [one, one, other], "held_out": [other]})
+    assert told == ["data: 1 repeated line.", "held-out: 1 line learned from, too."]
 
 
 def test_a_run_without_end_is_refused_before_its_steps_are_listed() -> None:
