@@ -103,9 +103,10 @@ async def _commands(stage: Stage) -> None:
 
 
 async def _palette(stage: Stage) -> None:
+    behind = ("ready", "^p")  # the main screen, which is not drawn later
+    await stage.until(lambda: all(word in stage.text for word in behind))
     await stage.press("ctrl+p")
-    # with the main screen behind it
-    wanted = ("Conversations", "Hands-free", "ready", "^p")
+    wanted = ("Conversations", "Hands-free", *behind)
     await stage.until(lambda: all(word in stage.text for word in wanted))
     for line in stage.app.screen.query("CommandInput"):
         line.cursor_blink = False  # type: ignore[attr-defined]
