@@ -65,6 +65,14 @@ def read_object(path: Path) -> dict[str, Any] | None:
     return content
 
 
+def known_object(path: Path) -> dict[str, Any]:
+    """Read a file as `read_object` does; an empty object where that is impossible."""
+    try:
+        return read_object(path) or {}
+    except Gemma4Error:
+        return {}
+
+
 class Section:
     """Typed look-ups in one JSON object; `place` names it in errors."""
 

@@ -6,7 +6,6 @@ touches the network: a package of the Hub is found only where it has been downlo
 
 import difflib
 import functools
-import json
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ import platformdirs
 
 from ..checkpoint.architectures import ARCHITECTURES
 from ..errors import Gemma4Error
+from ..json_reader import known_object
 from . import installed, installed_adapters
 from .installed import RECORD as RECORD
 
@@ -206,12 +206,12 @@ def package_of(folder: Path) -> Package | None:
     Where that is not known, it is the first package of the same architecture; its limits hold too.
     """
     folder = folder.resolve()
-    repo, architecture = "", _architecture(_json(folder / "config.json"))
+    repo, architecture = "", _architecture(known_object(folder / "config.json"))
     if folder.parent.name == "snapshots":  # in the Hub's cache: models--owner--name
         from . import cache as hub_cache
 
         repo = hub_cache.repo_of(folder.parent.parent)
-    source = str(_json(folder / RECORD).get("source"))
+    source = str(known_object(folder / RECORD).get("source"))
     known = packages().values()
     named = [p for p in known if {repo, source} & {p.name, p.repo} or folder == _resolved(p.path)]
     alike = [p for p in known if architecture and p.architecture == architecture]
@@ -248,15 +248,6 @@ def shipped(name: str) -> Path:
     # a wheel carries it inside the package; in a clone it is beside the package
     inside = _HERE / name
     return inside if inside.exists() else _HERE.parent / name
-
-
-def _json(path: Path) -> dict[str, Any]:
-    """Read an object; an empty one where there is none."""
-    try:
-        value = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return value if isinstance(value, dict) else {}
 
 
 def _architecture(config: dict[str, Any]) -> str | None:

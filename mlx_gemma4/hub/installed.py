@@ -12,7 +12,7 @@ from pathlib import Path
 from ..checkpoint.files import is_whole
 from ..checkpoint.recipes import RECIPES
 from ..errors import Gemma4Error
-from ..json_reader import read_object
+from ..json_reader import known_object
 from . import disk
 
 RECORD = "conversion.json"
@@ -143,10 +143,7 @@ def partials() -> list[Path]:
 
 def state(work: Path) -> dict[str, str]:
     """Read which model a partial folder is for, by name, revision and commit; empty if unknown."""
-    try:
-        return read_object(work / STATE) or {}
-    except Gemma4Error:
-        return {}
+    return known_object(work / STATE)
 
 
 def held(work: Path) -> int:
@@ -165,10 +162,7 @@ def _link_name(where: Path) -> str:
 
 def _described(name: str, place: Path, where: Path) -> InstalledModel:
     """Read what a folder was made of."""
-    try:
-        record = read_object(where / RECORD) or {}
-    except Gemma4Error:
-        record = {}
+    record = known_object(where / RECORD)
     source = str(record.get("source") or "")
     if not record and where.parent.name == "snapshots":
         from . import cache as hub_cache

@@ -10,9 +10,9 @@ import statistics
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from ..errors import Gemma4Error
+from ..json_reader import known_object
 from . import catalog, disk
 
 PAYS, COSTS = 1.05, 0.95
@@ -61,7 +61,7 @@ def file() -> Path:
 def measured(model: Path) -> MeasuredGain | None:
     """What was measured of a model on this machine; None where nothing was, or it is unreadable."""
     try:
-        found = MeasuredGain(**_all()[str(model.resolve())])
+        found = MeasuredGain(**known_object(file())[str(model.resolve())])
     except (KeyError, TypeError):
         return None
     return found if found.machine == platform.node() else None
@@ -73,7 +73,7 @@ def keep(model: Path, gain: MeasuredGain) -> None:
     Raises:
         Gemma4Error: the disk is full, or the folder cannot be written.
     """
-    written = _all() | {str(model.resolve()): asdict(gain)}
+    written = known_object(file()) | {str(model.resolve()): asdict(gain)}
     with disk.explained():
         file().parent.mkdir(parents=True, exist_ok=True)
         disk.write(file(), (json.dumps(written, indent=1) + "\n").encode())
@@ -114,11 +114,3 @@ def choose(
     if alone and gain.drafter_pays and Path(gain.drafter).is_dir():
         return Path(gain.drafter), "auto"
     return None, "lookup" if gain.lookup_is_free else "off"
-
-
-def _all() -> dict[str, Any]:
-    try:
-        written = json.loads(file().read_text("utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return written if isinstance(written, dict) else {}
