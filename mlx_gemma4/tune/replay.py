@@ -65,16 +65,7 @@ def questions(model: Gemma4, lines: Sequence[Line], settings: TuneSettings) -> l
         count = MOST if aloud else 0
         made["audio image"] = [[rng.choice(pictures), rng.choice(aloud)] for _ in range(count)]
     wanted = round(len(lines) * settings.replay_share / (1 - settings.replay_share))
-    # half of them by turns, half as the data is: what is near to it is forgotten first
-    kinds = ({str(part.get("type")) for _, part in _parts([line])} for line in lines)
-    near = Counter(" ".join(sorted(media.keys() & found)) for found in kinds)
-    often = {kind: 1 / len(made) + near[kind] / len(lines) for kind in made}
-    turns = sorted(
-        ((number + 1) / often[kind], kind, number)
-        for kind, questions in made.items()
-        for number in range(len(questions))
-    )
-    return [made[kind][number] for _, kind, number in turns[: min(MOST, max(LEAST, wanted))]]
+    return _in_turns(made, lines)[: min(MOST, max(LEAST, wanted))]
 
 
 def draw(
@@ -130,6 +121,22 @@ def _answer(model: Gemma4, question: Sequence[Part], image_tokens: int | None) -
     return text.strip() if usable else ""
 
 
+def _in_turns(made: Mapping[str, list[list[Part]]], lines: Sequence[Line]) -> list[list[Part]]:
+    """Questions by their media, half by turns and half as the data is.
+
+    What is near to the data is forgotten first.
+    """
+    kinds = ({str(part.get("type")) for _, part in _parts([line])} for line in lines)
+    near = Counter(" ".join(sorted({"audio", "image"} & found)) for found in kinds)
+    often = {kind: 1 / len(made) + near[kind] / len(lines) for kind in made}
+    turns = sorted(
+        ((number + 1) / often[kind], kind, number)
+        for kind, questions in made.items()
+        for number in range(len(questions))
+    )
+    return [made[kind][number] for _, kind, number in turns]
+
+
 def _question(medium: Part, prompt: str) -> list[Part]:
     """A picture comes before its question, a sound after it, as the model expects."""
     parts = [medium, _text(prompt)] if prompt else [medium]
@@ -141,15 +148,9 @@ def _text(prompt: str) -> Part:
 
 
 def _parts(lines: Sequence[Line]) -> Iterator[tuple[Line, Mapping[str, Any]]]:
-    """The parts of all users' messages that have a form known here."""
+    """The parts of all users' messages."""
     for line in lines:
-        messages = line.content.get("messages")
-        for message in messages if isinstance(messages, list) else ():
-            content = message.get("content") if isinstance(message, dict) else None
-            if not isinstance(content, str | list) or message.get("role") != "user":
-                continue
-            parts = [_text(content)] if isinstance(content, str) else content
-            yield from ((line, part) for part in parts if isinstance(part, dict))
+        yield from ((line, part) for role, part in line.parts() if role == "user")
 
 
 def _paths(lines: Sequence[Line], kind: str) -> list[str]:

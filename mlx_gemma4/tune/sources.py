@@ -10,7 +10,7 @@ Each becomes messages of one form, with the place for an error to name; `data.py
 import csv
 import io
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -42,6 +42,16 @@ class Line:
     def file(self, path: str) -> Path:
         """Where a medium is."""
         return self.folder / (Path(path).expanduser() if path.startswith("~/") else path)
+
+    def parts(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        """Who says it, and each part of a message that has a form known here; a text is one."""
+        messages = self.content.get("messages")
+        for message in messages if isinstance(messages, list) else ():
+            content = message.get("content") if isinstance(message, dict) else None
+            parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
+            for part in parts if isinstance(parts, list) else ():
+                if isinstance(part, dict):
+                    yield str(message.get("role")), part
 
 
 def unusable(place: str, cause: str, remedy: str) -> Gemma4Error:

@@ -8,7 +8,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from hashlib import sha256
-from itertools import chain
 from pathlib import Path
 from typing import Any, cast
 
@@ -54,12 +53,7 @@ def digest(*sets: list[Line]) -> str:
 
 
 def _sizes(line: Line) -> list[int]:
-    parts = chain.from_iterable(
-        content
-        for message in line.content["messages"]
-        if isinstance(content := message.get("content"), list)
-    )
-    return [line.file(part["path"]).stat().st_size for part in parts if "path" in part]
+    return [line.file(part["path"]).stat().st_size for _, part in line.parts() if "path" in part]
 
 
 def save(folder: Path, state: State, run: Run) -> None:
