@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..events import Done, Scores, Thought, Token, ToolCall
-from ..runtime.commands import AddText, AddToolResult
+from ..runtime.commands import AddToolResult
 from . import fields, logprobs
 from .call_stream import CallBroken, CallDelta, CallEnded, CallStarted, CallStream
 from .request import Media, ReplyRequest, RequestPart, RequestTurn, Role, Schema
@@ -138,9 +138,8 @@ def _call(call: Any, param: str) -> ToolCall:
 
 def _part(part: Any, param: str) -> RequestPart:
     kind = part.get("type") if isinstance(part, dict) else None
-    if kind in ("text", "refusal", "input_text", "output_text"):
-        name = "refusal" if kind == "refusal" else "text"
-        return AddText(fields.get(part, name, str, f"{param}.") or "")
+    if kind in fields.TEXTS:
+        return fields.text(part, param)
     if kind in ("image_url", "input_image"):
         url = part.get("image_url")
         inner = url if isinstance(url, dict) else {"url": url}

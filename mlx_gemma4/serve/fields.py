@@ -29,6 +29,8 @@ DETAIL = {"low": 70, "high": 1120, "original": 1120}
 """Tokens of a picture by `detail`; any other is the model's own number."""
 
 
+TEXTS = ("text", "refusal", "input_text", "output_text")
+"""Types of a part that is a text, in Chat Completions or Responses; either reads all."""
 _URL_LETTERS = str.maketrans("-_", "+/")
 
 
@@ -204,6 +206,12 @@ def role(message: Any, known: Mapping[str, Role], param: str) -> str:
     if not isinstance(name, str) or name not in known:
         raise wrong(f"{param}.role", f"must be one of {', '.join(known)}")
     return name
+
+
+def text(part: Mapping[str, Any], param: str) -> AddText:
+    """A part of `TEXTS`."""
+    name = "refusal" if part["type"] == "refusal" else "text"
+    return AddText(get(part, name, str, f"{param}.") or "")
 
 
 def content(

@@ -144,9 +144,8 @@ def _thought(item: Mapping[str, Any], param: str) -> tuple[RequestPart, ...]:
 
 def _part(part: Any, param: str) -> RequestPart:
     kind = part.get("type") if isinstance(part, dict) else None
-    if kind in ("input_text", "output_text", "text", "refusal"):
-        name = "refusal" if kind == "refusal" else "text"
-        return AddText(fields.get(part, name, str, f"{param}.") or "")
+    if kind in fields.TEXTS:
+        return fields.text(part, param)
     if kind in ("input_image", "image_url"):
         if part.get("file_id"):
             raise fields.unsupported(f"{param}.file_id")
