@@ -12,7 +12,7 @@ from mlx_gemma4.footprint.estimate import Machine
 PATIENCE = 60.0
 """Seconds that an answer may take; starting MLX on a cold disk takes several."""
 
-GEMMA4 = (sys.executable, "-P", "-c", "from mlx_gemma4.cli import main; raise SystemExit(main())")
+GEMMA4 = (sys.executable, "-P", "-m", "mlx_gemma4")
 """The command line, in this Python; its arguments follow."""
 
 _MACHINE = (

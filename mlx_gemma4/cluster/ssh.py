@@ -56,8 +56,7 @@ def server(host: str, remote: str | None, arguments: Sequence[str]) -> list[str]
     """
     words = shlex.join(["serve", *arguments])
     if remote is None and host == LOCAL:
-        code = "import sys; from mlx_gemma4.cli import main; sys.exit(main())"
-        remote = shlex.join([sys.executable, "-P", "-c", code])
+        remote = shlex.join([sys.executable, "-P", "-m", "mlx_gemma4"])
     tries = " ".join(f'"{place}"' for place in PLACES)
     search = (
         f'for found in {tries} ""; do command -v "$found" >/dev/null 2>&1 && break; done; '
