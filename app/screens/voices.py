@@ -65,7 +65,7 @@ class VoicesScreen(Listing[SystemVoice]):
         try:
             speaks = self.workspace.devices.voice(chosen.name, self.workspace.settings.rate)
         except Gemma4Error as error:
-            self.remark(f"{error.title}. {error.cause} {error.remedy}")
+            self.remark(Problem.of(error).words)
             return
         self._speech = SpeechOutput(speaks, self._spoken)
         self._speech.add(voices.SAMPLE)

@@ -131,7 +131,8 @@ def described(wanted: "GetPlan", place: "Machine") -> list[str]:
         second += f" and {size(wanted.most)} are needed on the way"
     if wanted.held:
         second += f"; {size(wanted.held)} are there from a former try"
-    second += "; the Hub has another version of what came so far" * wanted.outdated
+    if wanted.outdated:
+        second += "; the Hub has another version of what came so far"
     if wanted.download:
         second += f"; about {minutes_for(wanted.download - wanted.held)} min at 100 Mbit/s"
     return [f"{first}.", f"{second}."]

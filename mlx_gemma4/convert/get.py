@@ -152,7 +152,8 @@ def plan(
     here = hub_cache.installed(repo, revision)
     download, largest = _size(package, known, repository, here is not None)
     held = min(download, installed.held(partial(target) if chosen else target))
-    held *= not _outdated(target, repository)
+    if _outdated(target, repository):
+        held = 0
     kept = kept if chosen else download or kept
     most = max(0, (kept + largest if chosen else download) - held)
     return GetPlan(

@@ -158,10 +158,10 @@ def need(
     text, chunk = model.text, CHUNKS[machine.backend]
     number, kept = model.float_bytes(machine), text.sliding_window + SLACK
     sliding = max(_stepped(min(context - answer, kept + chunk)), _stepped(min(context, kept + 1)))
-    row = 2 * text.num_key_value_heads * text.head_dim * number  # key and value
-    sliding *= row
+    sliding_row = 2 * text.num_key_value_heads * text.head_dim * number  # key and value
+    sliding *= sliding_row
     # the marks' buffer may be one, of which they hold all that is between them, a chunk at most
-    places = row * min(context, text.sliding_window + max(text.sliding_window, chunk))
+    places = sliding_row * min(context, text.sliding_window + max(text.sliding_window, chunk))
     width = _width(model)
     row = width * number
     if kv_bits is not None:

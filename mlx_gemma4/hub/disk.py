@@ -110,7 +110,7 @@ def explained() -> Iterator[None]:
     except OSError as error:
         if error.errno in _REFUSED:
             told = f"{error.filename or 'While it was written'}: {error.strerror}"
-            limit = " FAT32 holds up to 4 GB a file." * (error.errno == errno.EFBIG)
+            limit = " FAT32 holds up to 4 GB a file." if error.errno == errno.EFBIG else ""
             raise _unwritable(f"{told}.{limit} What is done is kept.") from error
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
