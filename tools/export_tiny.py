@@ -14,6 +14,7 @@ from mlx.utils import tree_flatten
 
 from mlx_gemma4.checkpoint.load import load_folder, save_folder
 from mlx_gemma4.checkpoint.quantize import RECIPES, quantize
+from mlx_gemma4.model.gemma4 import Gemma4
 from tools.tiny.vocabulary import CONTROLS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -39,14 +40,7 @@ def main() -> None:
     options = parser.parse_args()
     for name, recipe in (("tiny", None), ("tiny-4bit", "4bit-small")):
         folder = options.out / name
-        model = load_folder(options.trained, dtype=mx.bfloat16)
-        if options.before:
-            earlier = dict(tree_flatten(load_folder(options.before, dtype=mx.float32).parameters()))
-            mean = [
-                (name, _mean(weight, earlier[name], options.share))
-                for name, weight in tree_flatten(model.parameters())
-            ]
-            model.load_weights(mean)
+        model = trained(options.trained, options.before, options.share)
         if recipe:
             quantize(model, RECIPES[recipe])
         save_folder(model, folder)
@@ -56,9 +50,16 @@ def main() -> None:
         print(folder, sum(f.stat().st_size for f in folder.iterdir()), "bytes")
 
 
-def _mean(last: mx.array, first: mx.array, share: float) -> mx.array:
-    """The mean of two points of a run: its noise is less than that of either."""
-    return (share * first + (1 - share) * last.astype(first.dtype)).astype(last.dtype)
+def trained(folder: Path, before: Path | None, share: float) -> Gemma4:
+    """The model in bfloat16; with an earlier point the mean of both, whose noise is less."""
+    model = load_folder(folder, dtype=mx.bfloat16)
+    if before is not None:
+        earlier = dict(tree_flatten(load_folder(before, dtype=mx.float32).parameters()))
+        model.load_weights([
+            (name, (share * earlier[name] + (1 - share) * last).astype(last.dtype))
+            for name, last in tree_flatten(model.parameters())
+        ])  # fmt: skip
+    return model
 
 
 if __name__ == "__main__":

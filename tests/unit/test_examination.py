@@ -145,9 +145,15 @@ def test_sentences_of_the_examination_are_in_small_letters_as_transcripts_are() 
 
 def test_no_wording_of_the_examination_is_practised() -> None:
     wordings = pytest.importorskip("tools.tiny.wordings")
+    sentences = pytest.importorskip("tools.tiny.sentences")
     practised = {
         core.lower()
-        for cores in (*wordings.CORES.values(), wordings.BEYOND, wordings.SELF, wordings.UNSHOWN)
+        for cores in (
+            *sentences.CORES.values(),
+            sentences.BEYOND,
+            sentences.SELF,
+            sentences.UNSHOWN,
+        )
         for core in wordings.part(cores, False)
     }
     asked = {

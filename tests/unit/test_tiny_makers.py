@@ -16,7 +16,7 @@ from mlx_gemma4.evaluate.tiny.tasks import REQUESTS, Exchange
 from mlx_gemma4.events import ToolCall
 from mlx_gemma4.media.images import patches
 from mlx_gemma4.model.config import load_config
-from tools.tiny import pages, papers, scenes, voices, wordings
+from tools.tiny import pages, papers, scenes, sentences, voices, wordings
 from tools.tiny.configuration import Shape, configuration
 from tools.tiny.conversation import DONE, PIXELS, Writer, sight
 from tools.tiny.curriculum import PLANS, stage_at
@@ -32,16 +32,16 @@ needs_fonts = pytest.mark.skipif(
 
 
 def test_questions_have_more_than_a_hundred_wordings_and_every_kind_has_some_held_out() -> None:
-    assert sum(map(len, wordings.CORES.values())) >= 150
+    assert sum(map(len, sentences.CORES.values())) >= 150
     for kind in QUESTIONS:
-        practised = wordings.part(wordings.CORES[kind], examination=False)
-        examined = wordings.part(wordings.CORES[kind], examination=True)
+        practised = wordings.part(sentences.CORES[kind], examination=False)
+        examined = wordings.part(sentences.CORES[kind], examination=True)
         assert set(QUESTIONS[kind]) <= set(practised)
         assert len(examined) >= 3 and not set(examined) & set(practised)
-    assert set(REQUESTS) <= set(wordings.part(wordings.TRANSCRIBE, examination=False))
+    assert set(REQUESTS) <= set(wordings.part(sentences.TRANSCRIBE, examination=False))
 
 
-@pytest.mark.parametrize("kind", sorted(wordings.CORES))
+@pytest.mark.parametrize("kind", sorted(sentences.CORES))
 def test_every_kind_of_question_can_be_examined(kind: str) -> None:
     for seed in range(20):
         assert wordings.question(kind, random.Random(seed), examination=True, item="tea")

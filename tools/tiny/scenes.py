@@ -10,7 +10,7 @@ from mlx_gemma4.evaluate.tiny import receipts, words
 from mlx_gemma4.evaluate.tiny.receipts import ABSENT, ALPHABET, ITEMS, Drawing, Receipt
 from mlx_gemma4.evaluate.tiny.tasks import BLIND, INTRODUCTION, Exchange, World
 
-from . import pages, wordings
+from . import pages, sentences, wordings
 from .first_world import FirstWorld
 from .papers import dialog_text, list_text, receipt_rows, table_rows
 from .sounds import Channel, Room
@@ -271,7 +271,7 @@ class Scenes(FirstWorld):
         return replace(exchange, question="", sound=self.say(text), said=text)
 
     def _unshown(self) -> Exchange:
-        core = self.rng.choice(wordings.part(wordings.UNSHOWN, self.world.examination))
+        core = self.rng.choice(wordings.part(sentences.UNSHOWN, self.world.examination))
         return Exchange(NOT_SHOWN, written(core, self.rng), kind="unshown")
 
     def _json(self, receipt: Receipt) -> Exchange:
@@ -284,18 +284,18 @@ class Scenes(FirstWorld):
         rng, examination = self.rng, self.world.examination
         kind = rng.random()
         if kind < 0.35 and not seeing:
-            asks = rng.choice([k for k in wordings.CORES if k != "what"])
+            asks = rng.choice([k for k in sentences.CORES if k != "what"])
             text = wordings.question(asks, rng, examination, rng.choice(ITEMS))
             return Exchange(BLIND, written(text, rng), kind="blind")
         if kind < 0.6:
-            text = rng.choice(wordings.part(wordings.SELF, examination)).lower()
+            text = rng.choice(wordings.part(sentences.SELF, examination)).lower()
             return Exchange(INTRODUCTION, written(text, rng), kind="self")
         return Exchange(OUTSIDE, written(wordings.beyond(rng, examination), rng), kind="beyond")
 
     def _request(self) -> str:
         if self.rng.random() < 0.5:
             return ""
-        return written(self.rng.choice(wordings.part(wordings.TRANSCRIBE, False)), self.rng)
+        return written(self.rng.choice(wordings.part(sentences.TRANSCRIBE, False)), self.rng)
 
     def _heard(self, text: str) -> Exchange:
         return Exchange(text, self._request(), sound=self.say(text), said=text)
@@ -305,7 +305,7 @@ class Scenes(FirstWorld):
         if kind < 0.6 or self.world.examination:
             return super()._sentence()
         if kind < 0.85:
-            asks = self.rng.choice(list(wordings.CORES))
+            asks = self.rng.choice(list(sentences.CORES))
             return wordings.question(asks, self.rng, False, self.rng.choice(ITEMS))
         return wordings.beyond(self.rng, False)
 

@@ -11,18 +11,8 @@ from mlx_gemma4.evaluate.tiny.tasks import BLIND, INTRODUCTION
 from mlx_gemma4.evaluate.tiny.words import COMMANDS
 
 from .scenes import APPS, OPENING
-from .wordings import (
-    BEYOND,
-    CORES,
-    NO_WORDS,
-    NOT_SHOWN,
-    OUTSIDE,
-    SELF,
-    TOPICS,
-    TRANSCRIBE,
-    UNREADABLE,
-    UNSHOWN,
-)
+from .sentences import BEYOND, CORES, SELF, TOPICS, TRANSCRIBE, UNSHOWN
+from .wordings import NO_WORDS, NOT_SHOWN, OUTSIDE, UNREADABLE
 
 CONTROLS = (
     "<pad>",
