@@ -172,6 +172,16 @@ class Stage:
         self.app.chat.prompt.insert(text)
         await self.pilot.pause()
 
+    async def send(self, text: str) -> None:
+        """Type words, and press Enter."""
+        await self.write(text)
+        await self.press("enter")
+
+    async def begin(self, text: str) -> None:
+        """Ask, and wait until it is answered, but not for the end."""
+        await self.send(text)
+        await self.until(lambda: self.app.workspace.conversation.state == "answering")
+
     async def ask(self, text: str) -> None:
         """Ask, and wait for the whole answer."""
         await self.write(text)

@@ -30,9 +30,7 @@ async def test_a_question_that_is_sent_while_an_answer_comes_waits_for_its_end(
     async with staged(
         tmp_path, ["one two three four five six", "Second."], tokens_per_second=2
     ) as stage:
-        await stage.write("first?")
-        await stage.press("enter")
-        await stage.until(lambda: stage.app.workspace.conversation.state == "answering")
+        await stage.begin("first?")
         await stage.write("second?")
         await stage.press("enter")
         await stage.until(lambda: "1 queued" in stage.text)

@@ -160,10 +160,8 @@ async def test_a_worker_that_crashed_in_an_answer_is_one_card_until_it_runs_agai
 ) -> None:
     answers = [f"one two {COUNTED}", "one two three four five six"]
     async with staged(tmp_path, answers, tokens_per_second=10) as stage:
-        await stage.write("count")
-        await stage.press("enter")
         conversation = stage.app.workspace.conversation
-        await stage.until(lambda: conversation.state == "answering")
+        await stage.begin("count")
         stage.engine.crash()
         await stage.until(lambda: "start it again" in stage.text)
         assert len(stage.app.chat.query(ErrorCard)) == 1

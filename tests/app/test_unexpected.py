@@ -98,11 +98,8 @@ def test_what_was_queued_is_not_asked_in_another_conversation(
     async def played() -> None:
         async with staged(tmp_path, [f"one {COUNTED}"], tokens_per_second=20) as stage:
             workspace, chat = stage.app.workspace, stage.app.chat
-            await stage.write("first?")
-            await stage.press("enter")
-            await stage.until(lambda: workspace.conversation.state == "answering")
-            await stage.write("second?")
-            await stage.press("enter")
+            await stage.begin("first?")
+            await stage.send("second?")
             await stage.until(lambda: chat.queued)
             before = workspace.journal
             workspace.store.open = lambda name: workspace.store.new()  # type: ignore[method-assign]
@@ -122,11 +119,8 @@ async def test_what_was_queued_is_asked_when_a_worker_that_crashed_runs_again(
     answers = [f"one {COUNTED}", "Second."]
     async with staged(tmp_path, answers, tokens_per_second=20) as stage:
         conversation = stage.app.workspace.conversation
-        await stage.write("first?")
-        await stage.press("enter")
-        await stage.until(lambda: conversation.state == "answering")
-        await stage.write("second?")
-        await stage.press("enter")
+        await stage.begin("first?")
+        await stage.send("second?")
         stage.engine.crash()
         await stage.until(lambda: conversation.state == "empty")
         assert stage.app.chat.queued == ["second?"]
@@ -140,11 +134,8 @@ async def test_what_was_queued_waits_while_somebody_is_about_to_speak(tmp_path: 
     world = World()
     async with staged(tmp_path, answers, world=world, tokens_per_second=20) as stage:
         conversation = stage.app.workspace.conversation
-        await stage.write("first?")
-        await stage.press("enter")
-        await stage.until(lambda: conversation.state == "answering")
-        await stage.write("second?")
-        await stage.press("enter")
+        await stage.begin("first?")
+        await stage.send("second?")
         await stage.press("f4")
         await stage.until(lambda: conversation.state == "listening")
         assert stage.app.chat.queued == ["second?"] and not world.microphone.closed
