@@ -55,10 +55,9 @@ def trained(folder: Path, before: Path | None, share: float) -> Gemma4:
     model = load_folder(folder, dtype=mx.bfloat16)
     if before is not None:
         earlier = dict(tree_flatten(load_folder(before, dtype=mx.float32).parameters()))
-        model.load_weights([
-            (name, (share * earlier[name] + (1 - share) * last).astype(last.dtype))
-            for name, last in tree_flatten(model.parameters())
-        ])  # fmt: skip
+        for name, last in tree_flatten(load_folder(folder, dtype=mx.float32).parameters()):
+            earlier[name] = share * earlier[name] + (1 - share) * last
+        model.load_weights([(name, mean.astype(mx.bfloat16)) for name, mean in earlier.items()])
     return model
 
 
