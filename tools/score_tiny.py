@@ -18,6 +18,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from tools import openblas
 from tools.examination import first_world, listening, products, reading, talking
 from tools.examination.ask import Result, item, load, result
 from tools.examination.item import Row
@@ -25,7 +26,6 @@ from tools.examination.table import reached, table
 
 ROOT = Path(__file__).resolve().parent.parent
 START, END = "<!-- made by tools.score_tiny -->", "<!-- end -->"
-OPENBLAS = Path("/usr/lib/x86_64-linux-gnu/openblas-pthread/libblas.so.3")
 PART = 32  # items a job
 
 Job = tuple[tuple[str, ...], Path, str, int, int, int]
@@ -92,7 +92,7 @@ def main() -> None:
         "--wrong", type=Path, help="write the wrong answers to this file, as JSON lines"
     )
     options = parser.parse_args()
-    _use_openblas()
+    openblas.start_again("tools.score_tiny", MLX_DISABLE_COMPILE="1")
     began = time.monotonic()
     rows = {
         name: row
@@ -154,18 +154,6 @@ def _write_wrong(path: Path, results: dict[tuple[str, str], list[Result]]) -> No
                         "given": one.given,
                     }
                     print(json.dumps(record), file=file)
-
-
-def _use_openblas() -> None:
-    """Start again with Debian's OpenBLAS if it is there: forty times the reference BLAS's speed."""
-    if OPENBLAS.exists() and str(OPENBLAS) not in os.environ.get("LD_PRELOAD", ""):
-        fast = {
-            "LD_PRELOAD": str(OPENBLAS),
-            "OPENBLAS_NUM_THREADS": "1",
-            "MLX_DISABLE_COMPILE": "1",
-        }
-        command = [sys.executable, "-m", "tools.score_tiny", *sys.argv[1:]]
-        os.execve(sys.executable, command, {**os.environ, **fast})
 
 
 if __name__ == "__main__":

@@ -18,8 +18,7 @@ from mlx_gemma4.cli.tuned import table
 from mlx_gemma4.evaluate.statistics import paired, share
 from mlx_gemma4.tune.comparison import right
 from mlx_gemma4.tune.job import held_data
-from mlx_gemma4.tune.summary import OPENBLAS
-from tools import tune_example
+from tools import openblas, tune_example
 
 MODELS = ("tiny", "tiny-4bit")
 FILES = ("held", "old-total", "old-shop", "old-mixed")
@@ -29,7 +28,7 @@ def train(example: Path, model: str, folder: Path) -> float:
     """Train as docs/tune.md does; the CPU seconds that it took."""
     shutil.rmtree(folder, ignore_errors=True)
     own = ("--replay", "auto", "--eval", str(example / "held.jsonl"), "-o", str(folder))
-    program = (sys.executable, "-c", "from mlx_gemma4.cli import main; raise SystemExit(main())")
+    program = (sys.executable, "-m", "mlx_gemma4")
     before = os.times()
     command = (*program, "tune", str(example / "new.jsonl"), "--model", model, *own)
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
@@ -55,10 +54,7 @@ def main() -> None:
     parser.add_argument("example", type=Path)
     parser.add_argument("--limit", type=int, default=tune_example.HELD, help="lines of each file")
     options = parser.parse_args()
-    if OPENBLAS.is_file() and str(OPENBLAS) not in os.environ.get("LD_PRELOAD", ""):
-        fast = {"LD_PRELOAD": str(OPENBLAS), "OPENBLAS_NUM_THREADS": "1"}
-        command = [sys.executable, "-m", "tools.tune_measure", *sys.argv[1:]]
-        os.execve(sys.executable, command, os.environ | fast)
+    openblas.start_again("tools.tune_measure")
     if not (options.example / "old-mixed.jsonl").is_file():
         tune_example.main(options.example)
     afters = []
