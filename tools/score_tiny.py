@@ -60,7 +60,7 @@ def _jobs(options: argparse.Namespace, rows: dict[str, Row]) -> list[Job]:
     first = {row.name for row in first_world.rows()}
     jobs = []
     for name, row in rows.items():
-        count = max(1, round(options.items * row.count * (2 if name in first else 1)))
+        count = max(1, round(options.items * row.count))
         for done in range(0, count, PART):
             # the other precisions are compared with full on a part of the first world
             others = name in first and done < options.items * 3 // 4
@@ -77,9 +77,7 @@ def main() -> None:
     parser.add_argument(
         "--precision", nargs="+", default=["full", "8bit", "4bit"], choices=["full", "8bit", "4bit"]
     )
-    parser.add_argument(
-        "--items", type=int, default=256, help="items a row; twice as many for the first world"
-    )
+    parser.add_argument("--items", type=int, default=256, help="items a row")
     parser.add_argument(
         "--rows", nargs="+", default=[], help="only rows whose names hold one of these"
     )

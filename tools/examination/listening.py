@@ -97,7 +97,7 @@ def rows() -> list[Row]:
             "... at a tenth of the loudness", _said(lambda _, s: s * 0.1), None, "words", 0.5, said
         ),
         Row("digits and commands, voices never heard", unheard, 0.85, "words"),
-        Row("short sentences of common words", sentence, None, "words"),
+        Row("short sentences of common words", sentence, None, "words", 0.5),
         Row("no words: silence, noise, music, humming", nobody, 0.9),
     ]
     if hearing.ASTERISK.exists():

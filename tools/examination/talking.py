@@ -142,7 +142,7 @@ def rows() -> list[Row]:
         Row("spoken follow-up", follow_up, 0.97),
         Row("either of two pictures", two_pictures, 0.85),
         Row("which of two is more", more, 0.85, judge=names),
-        Row("sound after a receipt or 250 tokens", later_sound, errors="words"),
+        Row("sound after a receipt or 250 tokens", later_sound, errors="words", count=0.5),
         Row("who it is", greeting, 0.9, judge=folded),
         Row("a receipt that is not there", blind, 0.9),
         Row("outside its world: inventions", outside, 0.05, judge=lambda _, g: talk.declines(g),

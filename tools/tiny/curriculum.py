@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 
 from mlx_gemma4.evaluate.tiny.tasks import World
 
+from .prints import Prints
 from .scenes import Width
 from .sounds import PLAIN, Channel
 from .voices import ESPEAK, FLITE
@@ -56,17 +57,18 @@ SCRATCH = (
 )
 """From random weights."""
 _FIRST_VOICES = ("en-us", "en-us+f3", "en-us+m3", "en-gb-x-rp", "en-gb-scotland", "en-gb-x-rp+f2")
+_PRINTS = Prints(font=0.3, room=0.25, turn=0.15, order=0.2, date=0.2)
 WIDEN = (
     Stage(
         0.0,
         {
-            "receipt": 0.3, "mixed": 0.16, "later": 0.03, "strip": 0.06, "two": 0.02,
-            "unreadable": 0.01, "digits": 0.08, "commands": 0.17, "nobody": 0.03, "tool": 0.06,
-            "chat": 0.06, "afterwards": 0.02,
+            "receipt": 0.34, "mixed": 0.13, "later": 0.04, "strip": 0.05, "two": 0.03,
+            "unreadable": 0.01, "dialog": 0.07, "digits": 0.06, "commands": 0.14, "nobody": 0.03,
+            "tool": 0.03, "chat": 0.05, "afterwards": 0.02,
         },
-        _WORLD,
-        Width(0.55, 0.0, 1.0, Channel((0.8, 1.3), 0.45, echo=0.0, narrow=0.05),
-              (*_FIRST_VOICES * 4, *ESPEAK, *FLITE)),
+        replace(_WORLD, colour=0.3, absent=0.3),
+        Width(0.55, 0.0, 1.0, Channel((0.8, 1.3), 0.5, echo=0.0, narrow=0.05),
+              (*_FIRST_VOICES * 3, *ESPEAK, *FLITE), prints=_PRINTS),
     ),
 )  # fmt: skip
 """From the weights of the first world, where there is little time."""

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFilter, ImageFont
 from mlx_gemma4.evaluate.tiny.receipts import Drawing
 from mlx_gemma4.media.images import resized_size
 
-FOLDERS = (Path("fonts"), Path("/usr/share/fonts/truetype"))
+FOLDERS = (Path("fonts").absolute(), Path("/usr/share/fonts/truetype"))
 FONTS = (
     "dejavu/DejaVuSansMono.ttf", "dejavu/DejaVuSansMono-Bold.ttf",
     "liberation2/LiberationMono-Regular.ttf", "liberation2/LiberationMono-Bold.ttf",
@@ -22,6 +22,7 @@ FONTS = (
 )  # fmt: skip
 UNSEEN = ("noto/NotoSansMono-Bold.ttf", "dejavu/DejaVuSans-Bold.ttf")
 SIZES = ((288, 480), (288, 480), (336, 480), (288, 384), (384, 384), (480, 336), (480, 288))
+SCREENS = ((384, 240), (384, 288), (432, 288), (480, 336))
 Colour = tuple[int, int, int]
 Rows = tuple[tuple[str, str], ...]
 
@@ -282,15 +283,20 @@ def _homography(source: list[tuple[float, float]], target: list[tuple[float, flo
     )
 
 
-@cache
-def _font(name: str, size: int) -> ImageFont.FreeTypeFont:
+def font_file(name: str) -> Path:
+    """Where a font of `FONTS` is installed."""
     for folder in FOLDERS:
         if (folder / name).exists():
-            return ImageFont.truetype(str(folder / name), size)
+            return folder / name
     raise FileNotFoundError(
         f"There is no font {name}: install fonts-dejavu-core, "
         "fonts-liberation2, fonts-freefont-ttf, fonts-hack and fonts-noto-mono."
     )
+
+
+@cache
+def _font(name: str, size: int) -> ImageFont.FreeTypeFont:
+    return ImageFont.truetype(str(font_file(name)), size)
 
 
 @cache

@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 
 from mlx_gemma4.evaluate.tiny import receipts, words
-from mlx_gemma4.evaluate.tiny.receipts import ABSENT, ALPHABET, ITEMS, Drawing, Receipt
+from mlx_gemma4.evaluate.tiny.receipts import ABSENT, ALPHABET, ITEMS, Drawing, Receipt, Style
 from mlx_gemma4.evaluate.tiny.tasks import BLIND, INTRODUCTION, Exchange, World
 
-from . import pages, sentences, wordings
+from . import pages, prints, sentences, wordings
 from .first_world import FirstWorld
 from .papers import dialog_text, list_text, receipt_rows, table_rows
+from .prints import Prints
 from .sounds import Channel, Room
 from .voices import ESPEAK, FLITE, delivery, speak
 from .wordings import NO_WORDS, NOT_SHOWN, OUTSIDE, UNREADABLE, written
@@ -64,6 +65,7 @@ class Width:
     channel: Channel = field(default_factory=Channel)
     voices: tuple[str, ...] = (*ESPEAK, *FLITE * 2)
     fonts: tuple[str, ...] = pages.FONTS
+    prints: Prints = field(default_factory=Prints)
     only: str = ""  # the one disturbance of an examination
 
 
@@ -117,9 +119,12 @@ class Scenes(FirstWorld):
         """A receipt as a picture, and the tokens it may take."""
         rng = self.rng
         if rng.random() < self.width.old and not self.width.only:
-            first = super()._shown(receipt.lines, Exchange(""))
+            as_printed = self.width.prints
+            other = rng.random() < as_printed.order
+            lines = prints.lines(receipt, rng) if other else receipt.lines
+            first = super()._shown(lines, Exchange(""))
             assert first.drawing is not None
-            return first.drawing, first.budget
+            return prints.printed(first.drawing, as_printed, rng), first.budget
         how = self._look()
         rows = receipt_rows(receipt, rng)
         drawing = pages.draw_rows(rows, how, rng)
@@ -196,7 +201,7 @@ class Scenes(FirstWorld):
         """A dialog: what it says, which buttons it has."""
         rng = self.rng
         message, buttons = dialog_text(rng, self.world.examination)
-        how = self._look()
+        how = replace(self._look(), size=rng.choice(pages.SCREENS))
         drawing = pages.dialog(rng, message, buttons, how)
         said = " ".join(message)
         what, which = (written(rng.choice(forms), rng) for forms in (
@@ -236,6 +241,12 @@ class Scenes(FirstWorld):
 
     # parts
 
+    def _style(self, rows: int) -> Style:
+        style = super()._style(rows)
+        if self.rng.random() < self.width.prints.font:
+            style = replace(style, font=str(pages.font_file(self.rng.choice(self.width.fonts))))
+        return style
+
     def _look(self) -> pages.Look:
         return pages.look(self.rng, self.width.wide, self.width.only, self.width.fonts)
 
@@ -244,6 +255,8 @@ class Scenes(FirstWorld):
         if self.rng.random() < 0.1:
             letters = "".join(self.rng.choice(ALPHABET) for _ in range(2))
             receipt = replace(receipt, shop=letters)
+        if self.rng.random() < self.width.prints.date:
+            receipt = prints.dated(receipt, self.rng)
         return receipt
 
     def _with_picture(self, receipt: Receipt, exchanges: list[Exchange]) -> list[Exchange]:
