@@ -40,11 +40,12 @@ demo: .venv/ready
 	@echo '# three turns: typed, spoken, typed'
 	@$(BIN)/python -m tools.demo_turns
 
-# Two processes, a file of tests in one of them. BLAS would take all cores in each.
+# Two processes, a file of tests in one of them, in their order: the few long tests of tests/cluster
+# would come last else, in one process. BLAS would take all cores in each.
 WORKERS ?= 2
 test: export OPENBLAS_NUM_THREADS = 1
 test: .venv/ready-dev
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 # 10,000 random schedules instead of the usual few: hours on two cores. Others: SEED=10000
 SEED ?= 0
