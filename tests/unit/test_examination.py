@@ -6,13 +6,16 @@ import shutil
 import numpy as np
 import pytest
 
+from mlx_gemma4.chat.tokenizer import Tokenizer
 from mlx_gemma4.evaluate.tiny import words
-from tools.examination import pages, reading, talk, talking
+from mlx_gemma4.hub import catalog
+from tools.examination import ask, pages, reading, talk, talking
 from tools.examination.ask import Result, item
-from tools.examination.item import Item, Row, folded, listed, names
+from tools.examination.item import Item, Row, exactly, folded, listed, names
 from tools.examination.table import reached, table
 from tools.examination.talking import same_json
 
+TINY = catalog.shipped("assets/tiny")
 FONTS = pages.FOLDER / pages.USUAL[0]
 needs_fonts = pytest.mark.skipif(not FONTS.exists(), reason="fonts-dejavu-core is not installed")
 needs_voice = pytest.mark.skipif(not shutil.which("espeak-ng"), reason="espeak-ng is not installed")
@@ -168,3 +171,17 @@ def test_no_wording_of_the_examination_is_practised() -> None:
         for wording in group
     }
     assert practised and not asked & practised
+
+
+@needs_fonts
+@pytest.mark.parametrize("name", ["white on black", "either of two", "who it is"])
+def test_one_forward_finds_right_what_decoding_does(name: str) -> None:
+    row = next(row for row in (*reading.rows(), *talking.rows()) if name in row.name)
+    model, tokenizer = ask.load("full", TINY), Tokenizer.from_folder(TINY)
+    for number in range(2):
+        one = item(row, number, 7)
+        wanted = one.exchanges[-1].answer
+        decoded = ask.answer(model, one, len(tokenizer.encode(wanted)) + 16)
+        assert ask.result(model, tokenizer, row, one).right == (row.judge or exactly)(
+            wanted, decoded
+        )
