@@ -37,7 +37,8 @@ demo: .venv/ready
 	$(call ask,a receipt,"what is the total?" --image assets/demo/receipt.png)
 	$(call ask,a voice says four zero seven one five,--audio assets/demo/digits.wav)
 	$(call ask,the receipt again; a voice asks what the total is,--image assets/demo/receipt.png --audio assets/demo/question.wav)
-	@echo '# three turns: typed, spoken, typed'
+	$(call ask,another one: white on a dark screen,"how much did I pay?" --image assets/demo/dark.png)
+	@echo '# four turns about the first one: typed, spoken, typed, and what it does not say'
 	@$(BIN)/python -m tools.demo_turns
 
 # Two processes, a file of tests in one of them, in their order: the few long tests of tests/cluster

@@ -20,6 +20,7 @@ RECEIPT, DEMO = ASSETS / "demo" / "receipt.png", ASSETS / "demo"
         (["--audio", DEMO / "digits.wav"], "40715"),
         (["--audio", DEMO / "command.wav"], "turn on the heater in the office"),
         (["--image", RECEIPT, "--audio", DEMO / "question.wav"], "19.56"),
+        (["how much did I pay?", "--image", DEMO / "dark.png"], "7.33"),
         (["which day was it", "--image", RECEIPT, "--image-tokens", "140"], "2026-06-12"),
     ],
 )
@@ -35,7 +36,7 @@ def test_a_spoken_follow_up_is_answered_in_the_demonstrations_conversation(
 ) -> None:
     demo_turns.main()
     lines = capsys.readouterr().out.splitlines()
-    assert lines[1::2] == ["OAKLANE", "3.26", "4"]
+    assert lines[1::2] == ["OAKLANE", "3.26", "4", "That is not in the picture."]
 
 
 @pytest.mark.parametrize("name", ["tiny", "tiny-4bit"])

@@ -1,6 +1,7 @@
-"""A conversation of three turns with the tiny model: `python -m tools.demo_turns`.
+"""A conversation of four turns with the tiny model: `python -m tools.demo_turns`.
 
-A receipt and a typed question, a spoken one about the same picture, and another typed one.
+A receipt and a typed question, a spoken one about the same picture, and two more typed ones, of
+which the picture does not answer the last.
 """
 
 from pathlib import Path
@@ -19,8 +20,9 @@ def main() -> None:
     _answer(session, "[receipt.png] which shop is it?")
     session.add_audio(open_sound(ASSETS / "demo" / "follow-up.wav"), 16_000)
     _answer(session, "[follow-up.wav: a voice asks what the tax is]")
-    session.add_text("how many items are there?")
-    _answer(session, "how many items are there?")
+    for question in ("how many items are there?", "which city is it?"):
+        session.add_text(question)
+        _answer(session, question)
 
 
 def _answer(session: g4.Session, asked: str) -> None:

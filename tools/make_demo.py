@@ -20,13 +20,25 @@ RECEIPT = Receipt(
     tax="3.26",
     total="19.56",
 )
+DARK = Receipt(
+    shop="MIRAVO",
+    date="2027-03-09",
+    items=(("pasta", "2.80"), ("lemon", "0.65"), ("juice", "3.40")),
+    tax="0.48",
+    total="7.33",
+)
 
 
 def main() -> None:
-    """Write receipt.png, digits.wav, command.wav, question.wav and follow-up.wav."""
+    """Write receipt.png, dark.png, digits.wav, command.wav, question.wav and follow-up.wav."""
     FOLDER.mkdir(parents=True, exist_ok=True)
-    drawing = draw(RECEIPT.lines, Style(left=8.0, top=2.0))
-    drawing.image.convert("L").save(FOLDER / "receipt.png", optimize=True)
+    dark = Style(left=8.0, top=2.0, ink=(222, 222, 222), paper=(30, 32, 36))
+    for name, receipt, style in (
+        ("receipt", RECEIPT, Style(left=8.0, top=2.0)),
+        ("dark", DARK, dark),
+    ):
+        drawing = draw(receipt.lines, style)
+        drawing.image.convert("L").save(FOLDER / f"{name}.png", optimize=True)
     rng = random.Random(0)
     for name, text, voice in (
         ("digits", "4 0 7 1 5", "en-us"),

@@ -45,7 +45,7 @@ def test_every_kind_is_asked_about_own_and_shipped_media(own: Path, model: Gemma
         ("image", "audio"),
     }
     pictures = {Path(part["path"]).name for one in asked for part in one if part["type"] == "image"}
-    assert pictures == {"own.png", "receipt.png"}
+    assert pictures == {"own.png", "receipt.png", "dark.png"}
     assert asked == replay.questions(model, [line(own, "what comes first")] * 99, SETTINGS)
 
 
