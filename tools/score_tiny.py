@@ -63,11 +63,12 @@ def _jobs(options: argparse.Namespace, rows: dict[str, Row]) -> list[Job]:
         count = max(1, round(options.items * row.count))
         for done in range(0, count, PART):
             # the other precisions are compared with full on a part of the first world
-            others = name in first and done < options.items * 3 // 4
+            others = name in first and done < options.items // 2
             chosen = tuple(options.precision) if others else (options.precision[0],)
             size = min(PART, count - done)
             jobs.append((chosen, options.model, name, done, size, options.seed))
-    return jobs
+    waiting = {row.name for row in products.rows()}  # for a screen or a sound: not last, alone
+    return sorted(jobs, key=lambda job: job[2] not in waiting)
 
 
 def main() -> None:

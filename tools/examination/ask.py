@@ -17,7 +17,7 @@ from mlx_gemma4.evaluate.tiny.tasks import Exchange
 from mlx_gemma4.media.audio import RATE, clips, frames, to_mono16k
 from mlx_gemma4.media.images import patches
 
-from .item import Item, Row, exactly, folded, listed
+from .item import Item, Row, exactly, folded, listed, names
 
 SPARE = 16  # tokens that an answer may be longer than the right one: enough to see that it is wrong
 
@@ -52,6 +52,8 @@ def _open(row: Row, wanted: str, start: str) -> bool:
     """Whether an answer that starts so may still be right, or its errors are to be counted."""
     if row.errors:
         return True
+    if row.judge is names:  # nothing that follows the other word can be right
+        return not any(other in start.lower() for other in {"first", "second"} - {*wanted.split()})
     if row.judge in (folded, listed):
         plain, begun = ("".join(filter(str.isalnum, t.replace(" and", "").lower()))
                         for t in (wanted, start))  # fmt: skip

@@ -64,9 +64,9 @@ def listed(wanted: str, given: str) -> bool:
 
 
 def names(wanted: str, given: str) -> bool:
-    """One of two words: the wanted one and not the other."""
-    others = {"first": "second", "second": "first"}
-    return wanted in given.lower() and others[wanted] not in given.lower()
+    """One of two words: the wanted one, the last of what is wanted, and not the other."""
+    word, others = wanted.split()[-1], {"first": "second", "second": "first"}
+    return word in given.lower() and others[word] not in given.lower()
 
 
 def shown(

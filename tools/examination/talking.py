@@ -63,7 +63,7 @@ def two_pictures(rng: random.Random) -> Item:
 def more(rng: random.Random) -> Item:
     """Which of two receipts is more."""
     one_, other = receipt(rng), receipt(rng)
-    wanted = "first" if float(one_.total) > float(other.total) else "second"
+    wanted = "the first" if float(one_.total) > float(other.total) else "the second"
     return one(
         shown(printed(rng, one_), "what is the total?", one_.total),
         shown(printed(rng, other), "what is the total?", other.total),
