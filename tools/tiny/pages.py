@@ -187,8 +187,13 @@ def in_window(rng: random.Random, drawing: Drawing) -> Drawing:
     bar = rng.randint(18, 30)
     box = (left - 2, above - bar, left + inner.width + 1, above + inner.height + 1)
     pen.rectangle(box, fill=colours(rng)[rng.randrange(2)])
-    image.paste(inner, (left, above))
-    return Drawing(image, tuple((c, x + left, y + above) for c, x, y in drawing.characters))
+    return pasted(image, drawing, left, above)
+
+
+def pasted(page: Image.Image, drawing: Drawing, left: int, top: int) -> Drawing:
+    """A drawing at a place of a larger page, in pixels."""
+    page.paste(drawing.image, (left, top))
+    return Drawing(page, tuple((c, x + left, y + top) for c, x, y in drawing.characters))
 
 
 def nothing(rng: random.Random, how: Look) -> Drawing:
@@ -284,7 +289,7 @@ def _homography(source: list[tuple[float, float]], target: list[tuple[float, flo
 
 
 def font_file(name: str) -> Path:
-    """Where a font of `FONTS` is installed."""
+    """Where a font of `FONTS` is installed, absolute, as `receipts.draw` takes it."""
     for folder in FOLDERS:
         if (folder / name).exists():
             return folder / name

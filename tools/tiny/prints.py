@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from PIL import Image
 
-from mlx_gemma4.evaluate.tiny.receipts import COLUMNS, Drawing, Receipt
+from mlx_gemma4.evaluate.tiny.receipts import Drawing, Receipt, columns
 
 from . import pages
 from .papers import receipt_rows
@@ -40,8 +40,7 @@ def dated(receipt: Receipt, rng: random.Random) -> Receipt:
 def lines(receipt: Receipt, rng: random.Random) -> tuple[str, ...]:
     """The lines of a receipt, in another order more often than not."""
     return tuple(
-        left + " " * max(1, COLUMNS - len(left) - len(right)) + right if right else left
-        for left, right in receipt_rows(receipt, rng)
+        columns(left, right) if right else left for left, right in receipt_rows(receipt, rng)
     )
 
 
@@ -62,5 +61,4 @@ def _framed(drawing: Drawing, wide: float, rng: random.Random) -> Drawing:
     image = drawing.image
     size = image.width + left + right, image.height + top + foot
     page = Image.new("RGB", size, image.getpixel((0, 0)))
-    page.paste(image, (left, top))
-    return Drawing(page, tuple((c, x + left, y + top) for c, x, y in drawing.characters))
+    return pages.pasted(page, drawing, left, top)

@@ -44,9 +44,9 @@ class Receipt:
     @property
     def lines(self) -> tuple[str, ...]:
         """The printed lines, at most ten of at most seventeen characters."""
-        rows = [self.shop, self.date, *(_columns(name, price) for name, price in self.items)]
-        rows += [_columns("items", str(len(self.items))), _columns("tax", self.tax)]
-        return (*rows, _columns("total", self.total))
+        rows = [self.shop, self.date, *(columns(name, price) for name, price in self.items)]
+        rows += [columns("items", str(len(self.items))), columns("tax", self.tax)]
+        return (*rows, columns("total", self.total))
 
     def answer(self, kind: str, item: str = "") -> str:
         """The right answer to a question of this kind."""
@@ -103,6 +103,11 @@ def as_text(lines: tuple[str, ...]) -> str:
     return "\n".join(" ".join(line.split()) for line in lines)
 
 
+def columns(left: str, right: str) -> str:
+    """A printed line with a text at its left and one at its right."""
+    return left + " " * max(1, COLUMNS - len(left) - len(right)) + right
+
+
 def draw(lines: tuple[str, ...], style: Style) -> Drawing:
     """Print lines on a canvas, one character a cell, as a till prints them."""
     image = Image.new("RGB", style.size, style.paper)
@@ -118,10 +123,6 @@ def draw(lines: tuple[str, ...], style: Style) -> Drawing:
             pen.text((centre, middle), character, fill=style.ink, font=font, anchor="mm")
             placed.append((character, centre, middle))
     return Drawing(image, tuple(placed))
-
-
-def _columns(left: str, right: str) -> str:
-    return left + " " * max(1, COLUMNS - len(left) - len(right)) + right
 
 
 def _money(cents: int) -> str:
