@@ -8,11 +8,9 @@ import random
 import zlib
 from dataclasses import replace
 
-from ..chat.messages import ImagePart, Part, SoundPart, TextPart, Turn
+from ..chat.messages import TextPart, Turn
 from ..chat.render import render
 from ..chat.tokenizer import Tokenizer
-from ..media.audio import frames
-from ..media.images import patches
 from ..model.config import Config
 from .haystack import Haystack
 from .tiny import receipts
@@ -41,7 +39,7 @@ def build(
         needle, question, wanted, after = _receipt(tasks, asks)
     else:
         exchange = with_espeak(tasks.digits)[0]
-        needle, question, wanted = _turns(exchange), rng.choice(REQUESTS), exchange.answer
+        needle, question, wanted = exchange.turns(), rng.choice(REQUESTS), exchange.answer
         after = _said("hello", INTRODUCTION)
     asking = Turn("user", (TextPart(question),))
 
@@ -65,7 +63,7 @@ def _receipt(tasks: Tasks, asks: str) -> tuple[list[Turn], str, str, list[Turn]]
     question = receipts.QUESTIONS["tax"][0]
     drawing = receipts.draw(receipt.lines, receipts.Style(left=_LEFT))
     return (
-        _turns(Exchange(tax, question, drawing)),
+        Exchange(tax, question, drawing).turns(),
         receipts.QUESTIONS[asks][0],
         wanted,
         _said(question, tax),
@@ -80,14 +78,3 @@ def _before(kind: str, rng: random.Random) -> list[Turn]:
 
 def _said(question: str, answer: str) -> list[Turn]:
     return [Turn("user", (TextPart(question),)), Turn("model", (TextPart(answer),))]
-
-
-def _turns(exchange: Exchange) -> list[Turn]:
-    parts: list[Part] = []
-    if exchange.drawing is not None:
-        parts.append(ImagePart(patches(exchange.drawing.image, exchange.budget)))
-    if exchange.question:
-        parts.append(TextPart(exchange.question))
-    if exchange.sound is not None:
-        parts.append(SoundPart(frames(exchange.sound)))
-    return [Turn("user", tuple(parts)), Turn("model", (TextPart(exchange.answer),))]

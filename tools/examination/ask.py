@@ -5,19 +5,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import mlx.core as mx
 import numpy as np
 
 import mlx_gemma4 as g4
-from mlx_gemma4.chat.messages import ImagePart, Part, SoundPart, TextPart, Turn
+from mlx_gemma4.chat.messages import Turn
 from mlx_gemma4.chat.render import render
 from mlx_gemma4.chat.tokenizer import Tokenizer
 from mlx_gemma4.chat.tools import call
-from mlx_gemma4.evaluate.tiny.tasks import Exchange
-from mlx_gemma4.media.audio import RATE, clips, frames, to_mono16k
-from mlx_gemma4.media.images import patches
 
-from .item import Item, Row, exactly, folded, listed, names
+from .item import Item, Row, exactly, folded, listed, names, other
 
 SPARE = 16  # tokens that an answer may be longer than the right one: enough to see that it is wrong
 
@@ -53,7 +49,7 @@ def _open(row: Row, wanted: str, start: str) -> bool:
     if row.errors:
         return True
     if row.judge is names:  # nothing that follows the other word can be right
-        return not any(other in start.lower() for other in {"first", "second"} - {*wanted.split()})
+        return other(wanted) not in start.lower()
     if row.judge in (folded, listed):
         plain, begun = ("".join(filter(str.isalnum, t.replace(" and", "").lower()))
                         for t in (wanted, start))  # fmt: skip
@@ -108,38 +104,25 @@ def likeliest(model: Any, tokenizer: Tokenizer, asked: Item) -> str | None:
     turns: list[Turn] = []
     spans = []
     for exchange in asked.exchanges:
-        turns.append(_user(exchange))
-        prompt = render(turns, tokenizer, model.config, tools=asked.tools)
+        user, model_turn = exchange.turns()
+        prompt = render([*turns, user], tokenizer, model.config, tools=asked.tools)
         end = "<|tool_response>" if asked.tools else "<turn|>"
         ids = [*tokenizer.encode(exchange.answer, special=True), tokenizer.token_id(end)]
         spans.append((len(prompt.token_ids), ids))
-        turns.append(Turn("model", (TextPart(exchange.answer),)))
-    fed = np.array([*prompt.token_ids, *ids[:-1]])
-    if any(list(fed[start:][: len(ids)]) != ids for start, ids in spans[:-1]):
+        turns += [user, model_turn]
+    fed = [*prompt.token_ids, *ids[:-1]]
+    if any(fed[start:][: len(ids)] != ids for start, ids in spans[:-1]):
         return None
-    inputs = model.embed(fed, prompt.images, audio=prompt.audio)
-    hidden = model.hidden(inputs, model.make_cache())
-    rows = np.concatenate([np.arange(len(ids)) + start - 1 for start, ids in spans])
-    drawn = np.array(model.logits(hidden[:, mx.array(rows)])[0].argmax(-1))
-    *before, last = np.split(drawn, np.cumsum([len(ids) for _, ids in spans])[:-1])
-    if any(list(found) != ids for found, (_, ids) in zip(before, spans, strict=False)):
+    inputs = model.embed(np.array(fed), prompt.images, audio=prompt.audio)
+    logits = model.logits(model.hidden(inputs, model.make_cache()))
+    drawn = logits[0].argmax(-1).tolist()
+    *before, last = [drawn[start - 1 :][: len(ids)] for start, ids in spans]
+    if before != [ids for _, ids in spans[:-1]]:
         return None
-    same = list(last == ids)
-    if all(same):
+    if last == ids:
         return asked.exchanges[-1].answer
-    return tokenizer.decode([*ids[: (first := same.index(False))], int(last[first])])
-
-
-def _user(exchange: Exchange) -> Turn:
-    parts: list[Part] = []
-    if exchange.drawing is not None:
-        parts.append(ImagePart(patches(exchange.drawing.image, exchange.budget)))
-    if exchange.question:
-        parts.append(TextPart(exchange.question))
-    if exchange.sound is not None:
-        cut = clips(to_mono16k(exchange.sound, RATE), long="split")
-        parts += [SoundPart(frames(clip)) for clip in cut]
-    return Turn("user", tuple(parts))
+    first = next(n for n, (found, id_) in enumerate(zip(last, ids, strict=True)) if found != id_)
+    return tokenizer.decode([*ids[:first], last[first]])
 
 
 def _edits(errors: str, wanted: str, given: str) -> tuple[int, int]:

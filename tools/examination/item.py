@@ -65,8 +65,12 @@ def listed(wanted: str, given: str) -> bool:
 
 def names(wanted: str, given: str) -> bool:
     """One of two words: the wanted one, the last of what is wanted, and not the other."""
-    word, others = wanted.split()[-1], {"first": "second", "second": "first"}
-    return word in given.lower() and others[word] not in given.lower()
+    return wanted.split()[-1] in given.lower() and other(wanted) not in given.lower()
+
+
+def other(wanted: str) -> str:
+    """The word that is not wanted."""
+    return {"first": "second", "second": "first"}[wanted.split()[-1]]
 
 
 def shown(

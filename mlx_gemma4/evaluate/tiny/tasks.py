@@ -8,6 +8,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ...chat.messages import ImagePart, Part, SoundPart, TextPart, Turn
+from ...media.audio import RATE, clips, frames, to_mono16k
+from ...media.images import patches
 from . import receipts, words
 from .receipts import Drawing, Style
 from .speech import VOICES, random_delivery, speaker
@@ -35,6 +38,18 @@ class Exchange:
     said: str = ""
     kind: str = ""
     label: str | None = None  # what is printed just before the answer; None: nowhere
+
+    def turns(self) -> list[Turn]:
+        """The user's turn, as `Session` makes it, and the model's."""
+        parts: list[Part] = []
+        if self.drawing is not None:
+            parts.append(ImagePart(patches(self.drawing.image, self.budget)))
+        if self.question:
+            parts.append(TextPart(self.question))
+        if self.sound is not None:
+            cut = clips(to_mono16k(self.sound, RATE), long="split")
+            parts += [SoundPart(frames(clip)) for clip in cut]
+        return [Turn("user", tuple(parts)), Turn("model", (TextPart(self.answer),))]
 
 
 @dataclass(frozen=True)
