@@ -180,7 +180,7 @@ KINDS = {
     "tokenizer": Kind(tokenizers, Tokenizer.from_folder, 100),
     "template": Kind(templates, use_template, 80),
     "saved session": Kind(saved, use_saved, 80),
-    "saved turns": Kind(saved_turns, use_turns, 60),
+    "saved turns": Kind(saved_turns, use_turns, 30),
     "journal": Kind(journal, use_journal, 80),
 }
 

@@ -58,7 +58,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     lines = []
     for number in range(5):
-        asked = [{"type": "image", "path": "noise.png"}, {"type": "text", "text": f"what {number}"}]
+        asked: list[dict[str, str]] = [{"type": "text", "text": f"what {number}"}]
+        if number % 2:
+            asked.insert(0, {"type": "image", "path": "noise.png"})
         answer = {"role": "assistant", "content": f"number {number}"}
         lines.append(json.dumps({"messages": [{"role": "user", "content": asked}, answer]}))
     (place / "lines.jsonl").write_text("\n".join(lines))
