@@ -150,6 +150,7 @@ class ChatView(Screen[None]):
     def show_conversation(self) -> None:
         """Show the conversation that is held now."""
         self._other = True
+        self.prompt.remember()
         self.prompt.clear_sent()
         self.prompt.insert("\n".join(self.queued))  # it was not written for this one
         self.queued.clear()

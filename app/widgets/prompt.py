@@ -124,10 +124,14 @@ class PromptInput(TextArea):
             self.post_message(self.Choosing("enter"))
             return
         text = self.words
-        if text and self.sent[-1:] != [text]:
+        self.remember()
+        self.post_message(self.Sent(text))
+
+    def remember(self) -> None:
+        """Have Up bring back what is written."""
+        if (text := self.words) and self.sent[-1:] != [text]:
             self.sent.append(text)
         self._place = len(self.sent)
-        self.post_message(self.Sent(text))
 
     def action_new_line(self) -> None:
         self.insert("\n")

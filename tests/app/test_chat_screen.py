@@ -40,6 +40,16 @@ async def test_new_lines_stay_in_the_question(tmp_path: Path) -> None:
 
 
 @live
+async def test_what_was_not_sent_comes_back_in_another_conversation(tmp_path: Path) -> None:
+    async with staged(tmp_path) as stage:
+        await stage.write("not sent yet")
+        await stage.press("ctrl+n")
+        await stage.until(lambda: not stage.app.chat.prompt.text)
+        await stage.press("up")
+        assert stage.app.chat.prompt.text == "not sent yet"
+
+
+@live
 async def test_escape_during_an_answer_keeps_the_part_that_was_said(tmp_path: Path) -> None:
     async with staged(
         tmp_path, [f"one two three four five {COUNTED}"], tokens_per_second=8
