@@ -6,7 +6,6 @@ other. The answers and every figure are what the program showed, on the machine 
 """
 
 import asyncio
-import html
 import os
 import re
 import tempfile
@@ -23,7 +22,6 @@ from mlx_gemma4.runtime.subprocess_worker import SubprocessWorker  # noqa: E402
 
 FOLDER = Path(__file__).parent
 SIZE = (100, 32)
-CELL = 12.2  # units of width of a character in Textual's pictures
 SHOWN = 3.0  # seconds of each moment
 TITLE = "gemma4, with the tiny demonstration model"
 
@@ -92,31 +90,8 @@ def _inner(picture: str) -> str:
 
 
 def _own_fonts(picture: str) -> str:
-    """Without fonts from outside, and so with the gauge's signs each in a cell of its own.
-
-    A browser takes them from another font, in which they are wider, and would push the words of
-    the same run over each other.
-    """
-    without = re.sub(r"@font-face\s*\{.*?\}", "", picture, flags=re.S)
-    return re.sub(
-        r'<text class="([^"]+)" x="([^"]+)" (y="[^"]+") textLength="[^"]+" '
-        r'(clip-path="[^"]+")>([^<]*[▰▱][^<]*)</text>',
-        _apart,
-        without,
-    )
-
-
-def _apart(run: re.Match[str]) -> str:
-    kind, x, y, clip, text = run.groups()
-    parts, at = [], float(x)
-    for piece in re.findall(r"[▰▱]|[^▰▱]+", html.unescape(text)):
-        width = CELL * len(piece)
-        parts.append(
-            f'<text class="{kind}" x="{at:.1f}" {y} textLength="{width:.1f}" '
-            f'lengthAdjust="spacingAndGlyphs" {clip}>{html.escape(piece)}</text>'
-        )
-        at += width
-    return "".join(parts)
+    """Without fonts from outside: what shows it has one of its own."""
+    return re.sub(r"@font-face\s*\{.*?\}", "", picture, flags=re.S)
 
 
 def main() -> None:

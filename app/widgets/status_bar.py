@@ -91,7 +91,7 @@ def _context(status: Status, bar: bool) -> Content:
     if not status.context:
         return Content()
     filled = min(BAR, -(-status.used * BAR // status.context))
-    drawn = "▰" * filled + "▱" * (BAR - filled) + " " if bar else ""
+    drawn = "█" * filled + "░" * (BAR - filled) + " " if bar else ""
     colour = "$text-warning" if status.used > 7 / 8 * status.context else MUTED
     return Content.assemble((f"ctx {drawn}{short(status.used)}/{short(status.context)}", colour))
 
