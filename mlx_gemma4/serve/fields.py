@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -31,6 +32,7 @@ DETAIL = {"low": 70, "high": 1120, "original": 1120}
 
 TEXTS = ("text", "refusal", "input_text", "output_text")
 """Types of a part that is a text, in Chat Completions or Responses; either reads all."""
+_HALF = re.compile(rb"\\u[dD][89a-fA-F]|\xed[\xa0-\xbf]")  # in JSON, a surrogate
 _URL_LETTERS = str.maketrans("-_", "+/")
 
 
@@ -44,6 +46,19 @@ def decoded(text: str) -> bytes:
     return base64.b64decode(letters + "=" * (-len(letters) % 4), validate=True)
 
 
+def loaded(content: bytes) -> Any:
+    """JSON, where half of a letter that takes two, as a cut emoji leaves, is U+FFFD.
+
+    Raises:
+        ValueError, RecursionError: it is none, or nested too deeply.
+    """
+    value = json.loads(content)
+    if _HALF.search(content):
+        written = json.dumps(value, ensure_ascii=False).encode("utf-16", "surrogatepass")
+        value = json.loads(written.decode("utf-16", "replace"))
+    return value
+
+
 def parsed(content: bytes) -> dict[str, Any]:
     """The JSON object that a body is.
 
@@ -51,7 +66,7 @@ def parsed(content: bytes) -> dict[str, Any]:
         ApiError: it is none, or nested too deeply.
     """
     try:
-        body = json.loads(content)
+        body = loaded(content)
     except (ValueError, RecursionError) as error:
         raise ApiError(400, f"The body is not JSON ({str(error)[:200]}).", "invalid_json") from None
     if not isinstance(body, dict):

@@ -10,7 +10,6 @@ import json
 import socket
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
 from urllib.parse import urlsplit
 
 import h11
@@ -20,6 +19,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from .addresses import route_of
 from .errors import ApiError
+from .messages import error_body
 
 BODY_BYTES = 64 << 20
 """The most bytes of a body."""
@@ -81,13 +81,13 @@ class Guard:
         if error is not None and scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008})  # 403 before the upgrade
             return
-        if error is not None:
-            await answer(send, error.status, error.body)
-            return
         if scope["type"] == "websocket":
             await self._app(scope, receive, send)
             return
         cors = _cors(origin, headers) if allowed and origin else []
+        if error is not None:
+            await answer(_with_headers(send, cors), error, scope)
+            return
         if preflight:
             await send({"type": "http.response.start", "status": 204, "headers": cors})
             await send({"type": "http.response.body", "body": b""})
@@ -139,7 +139,7 @@ class Guard:
         read, over = 0, False
         length = headers.get("content-length", "0")
         if length.isdigit() and int(length) > BODY_BYTES:
-            await answer(send, 413, _too_large().body, closes=True)
+            await answer(send, _too_large(), scope, closes=True)
             return
 
         async def counted() -> Message:
@@ -159,12 +159,13 @@ class Guard:
         await self._app(scope, counted, send)
 
 
-async def answer(send: Send, status: int, body: dict[str, Any], closes: bool = False) -> None:
-    """Send a JSON answer, and close the connection behind it where a body is still to come."""
-    content = json.dumps(body).encode()
+async def answer(send: Send, error: ApiError, scope: Scope, closes: bool = False) -> None:
+    """Send an error, and close the connection behind it where a body is still to come."""
+    theirs = scope["path"].startswith("/v1/messages")
+    content = json.dumps(error_body(error) if theirs else error.body).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(content))]
     headers += [(b"connection", b"close")] if closes else []
-    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.start", "status": error.status, "headers": headers})
     await send({"type": "http.response.body", "body": content})
 
 

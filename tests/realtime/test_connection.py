@@ -246,6 +246,16 @@ def test_a_picture_that_cannot_be_read_is_refused_by_its_place(server: httpx2.Cl
             assert refused["error"]["param"] == "item.content[1].image_url"
 
 
+def test_half_of_a_letter_and_a_part_alone_are_taken(server: httpx2.Client) -> None:
+    with call(server) as one:
+        half = {"type": "input_text", "text": "hi \ud83d"}
+        assert one.item(half)["item"]["content"][0]["text"] == "hi \ufffd"
+        alone = {"type": "message", "role": "user"}
+        alone["content"] = {"type": "input_image", "image_url": "data:image/png;base64,AAAA"}  # type: ignore[assignment]
+        one.send("conversation.item.create", item=alone)
+        assert one.until("error")["error"]["param"] == "item.content[0].image_url"
+
+
 def test_a_defect_is_an_error_and_the_session_goes_on(
     server: httpx2.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:

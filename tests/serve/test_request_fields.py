@@ -156,6 +156,14 @@ def test_a_message_with_what_cannot_be_read_is_refused(
     assert answer.json()["error"]["param"] == param
 
 
+def test_half_of_a_letter_is_replaced_wherever_it_stands(client: httpx2.Client) -> None:
+    body = '{"input": "hi", "instructions": "be kind \\ud83d", "metadata": {"a": "\\ud83d\\ude00"}}'
+    answer = client.post(ANSWERS, content=body)
+    assert answer.status_code == 200
+    assert answer.json()["instructions"] == "be kind \ufffd"
+    assert answer.json()["metadata"] == {"a": "\U0001f600"}
+
+
 def test_citations_are_refused(client: httpx2.Client) -> None:
     source = {"type": "text", "media_type": "text/plain", "data": "x"}
     block = {"type": "document", "source": source, "citations": {"enabled": True}}

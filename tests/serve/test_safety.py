@@ -82,6 +82,9 @@ def test_a_page_that_is_allowed_is_let_in_with_the_headers_that_a_browser_wants(
     answer = post(locked, origin=headers["origin"], authorization=f"Bearer {KEY}")
     assert answer.status_code == 200
     assert answer.headers["access-control-allow-origin"] == headers["origin"]
+    refused = post(locked, origin=headers["origin"])
+    assert refused.status_code == 401
+    assert refused.headers["access-control-allow-origin"] == headers["origin"]
 
 
 @pytest.mark.parametrize(
@@ -95,6 +98,8 @@ def test_without_the_key_nothing_is_answered(
     given = {name: value.encode() for name, value in headers.items()}
     answer = locked.get("/v1/models", headers=given)
     assert code(answer) == (401, "invalid_api_key")
+    theirs = locked.post("/v1/messages", headers=given).json()
+    assert (theirs["type"], theirs["error"]["type"]) == ("error", "authentication_error")
     assert locked.get("/health").status_code == 200
 
 

@@ -17,6 +17,7 @@ from ...runtime.commands import AddImage, Command
 from ...runtime.reports import Failed, Finished, Report
 from .. import errors
 from ..engine import Engine, ServedConversation, Ticket
+from ..fields import loaded
 from ..leaving import ClientLeftError, while_there
 from ..request import Media
 from ..routes import known
@@ -117,7 +118,7 @@ class RealtimeConnection:
 
     async def _take(self, message: str | bytes) -> None:
         try:
-            event = json.loads(message)
+            event = loaded(message.encode() if isinstance(message, str) else message)
         except (ValueError, RecursionError):
             event = None
         for piece in _pieces(event):
@@ -243,10 +244,10 @@ def _pieces(event: object) -> list[object]:
 def _urls(event: object) -> list[tuple[int, str]]:
     """The pictures of an event, with their places in its content."""
     match event:
-        case {"type": "conversation.item.create", "item": {"content": list(content)}}:
+        case {"type": "conversation.item.create", "item": {"content": list() | dict() as content}}:
             return [
                 (number, part["image_url"])
-                for number, part in enumerate(content)
+                for number, part in enumerate(content if isinstance(content, list) else [content])
                 if isinstance(part, dict)
                 and part.get("type") == "input_image"
                 and isinstance(part.get("image_url"), str)
