@@ -37,13 +37,14 @@ def parse(body: Mapping[str, Any]) -> ReplyRequest:
         raise fields.wrong("messages", "must be a list with at least one message")
     declared = fields.get(body, "tools", list) or []
     tools = fields.tools([_tool(tool, f"tools[{n}]") for n, tool in enumerate(declared)])
+    tools, chosen = fields.allowed(body.get("tool_choice"), tools)
     stream = fields.get(body, "stream", bool) or False
     options = fields.get(body, "stream_options", dict) or {}
     parallel = fields.get(body, "parallel_tool_calls", bool)
     return ReplyRequest(
         turns=fields.merged([_turn(m, f"messages[{n}]") for n, m in enumerate(messages)]),
         tools=tools,
-        tool_choice=_choice(body.get("tool_choice"), tools),
+        tool_choice=_choice(chosen, tools),
         parallel=parallel is not False,
         sampling=fields.sampling(body, LIMITS, likeliest=_likeliest(body)),
         grammar=_grammar(fields.get(body, "response_format", dict)),

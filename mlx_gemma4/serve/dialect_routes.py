@@ -93,7 +93,7 @@ class DialectRoutes:
     @anthropic
     async def count_tokens(self, http: HttpRequest) -> Response:
         """POST /v1/messages/count_tokens."""
-        request = await asyncio.to_thread(messages.parse, await body_of(http))
+        request = await asyncio.to_thread(messages.parse, await body_of(http), answered=False)
         counted = await while_there(http.receive, self._counter.count(request))
         return JSONResponse({"input_tokens": counted})
 

@@ -245,11 +245,11 @@ def content(
     return tuple(one for one in parts if one is not None)
 
 
-def merged(turns: Sequence[RequestTurn]) -> tuple[RequestTurn, ...]:
+def merged(turns: Sequence[RequestTurn], answered: bool = True) -> tuple[RequestTurn, ...]:
     """Turns of one role that follow each other become one; later instructions, the user's.
 
     Raises:
-        ApiError: there is nothing to answer.
+        ApiError: there is nothing to answer, where they are to be answered.
     """
     result: list[RequestTurn] = []
     for turn in turns:
@@ -260,7 +260,7 @@ def merged(turns: Sequence[RequestTurn]) -> tuple[RequestTurn, ...]:
         result.append(turn)
     if len(result) == 1 and result[0].role == "system":  # an instruction alone is what is asked
         result = [RequestTurn("user", result[0].parts)]
-    if not result or result[-1].role != "user":
+    if answered and (not result or result[-1].role != "user"):
         raise ApiError(
             400, "The last message must be the user's or a tool's.", "invalid_value", "messages"
         )
@@ -292,6 +292,26 @@ def choice(given: Any, declared: Sequence[Schema], param: str = "tool_choice") -
     if given not in [tool["function"]["name"] for tool in declared]:
         raise wrong(param, "must be auto, none, required, or a tool that is there")
     return str(given)
+
+
+def allowed(given: Any, declared: tuple[Schema, ...]) -> tuple[tuple[Schema, ...], Any]:
+    """The tools that a `tool_choice` of type allowed_tools leaves, and its mode; else as given.
+
+    Raises:
+        ApiError: it names what is no tool of the request, or has another mode.
+    """
+    if not isinstance(given, dict) or given.get("type") != "allowed_tools":
+        return declared, given
+    inner = get(given, "allowed_tools", dict, "tool_choice.") or given  # so in chat completions
+    listed = [one for one in inner.get("tools") or () if isinstance(one, dict)]
+    functions = (get(one, "function", dict, "tool_choice.tools.") or one for one in listed)
+    names = {function.get("name") for function in functions}
+    kept = tuple(one for one in declared if one["function"]["name"] in names)
+    if not kept or len(kept) < len(names):
+        raise wrong("tool_choice.tools", "must name tools of the request")
+    if inner.get("mode") not in ("auto", "required"):
+        raise wrong("tool_choice.mode", "must be auto or required")
+    return kept, inner["mode"]
 
 
 def tool(name: Any, description: Any, parameters: Any, strict: Any, param: str) -> Schema:

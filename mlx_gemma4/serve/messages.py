@@ -29,8 +29,8 @@ CHANGING = "x-anthropic-billing-header"
 """How a block of the system's starts that is another one in each request, and asks for nothing."""
 
 
-def parse(body: Mapping[str, Any]) -> ReplyRequest:
-    """Read a request.
+def parse(body: Mapping[str, Any], answered: bool = True) -> ReplyRequest:
+    """Read a request, which is to be answered, or only counted.
 
     Raises:
         ApiError: a field is malformed, or asks for what cannot be done.
@@ -51,7 +51,7 @@ def parse(body: Mapping[str, Any]) -> ReplyRequest:
     if thinking not in ("enabled", "adaptive", "disabled"):
         raise fields.wrong("thinking.type", "must be enabled, adaptive or disabled")
     return ReplyRequest(
-        turns=fields.merged(turns),
+        turns=fields.merged(turns, answered),
         tools=tools,
         tool_choice=fields.choice(wanted, tools),
         parallel=not fields.get(choice, "disable_parallel_tool_use", bool, "tool_choice."),

@@ -50,6 +50,7 @@ def parse(body: Mapping[str, Any]) -> ReplyRequest:
         turns.insert(0, RequestTurn("system", (AddText(instructions),)))
     declared = enumerate(fields.get(body, "tools", list) or [])
     tools = fields.tools([made for n, one in declared if (made := _tool(one, f"tools[{n}]"))])
+    tools, chosen = fields.allowed(body.get("tool_choice"), tools)
     reasoning = fields.get(body, "reasoning", dict) or {}
     effort = fields.get(reasoning, "effort", str, "reasoning.")
     included = fields.get(body, "include", list) or []
@@ -61,7 +62,7 @@ def parse(body: Mapping[str, Any]) -> ReplyRequest:
     return ReplyRequest(
         turns=fields.merged(turns),
         tools=tools,
-        tool_choice=_choice(body.get("tool_choice"), tools),
+        tool_choice=_choice(chosen, tools),
         parallel=fields.get(body, "parallel_tool_calls", bool) is not False,
         sampling=fields.sampling(
             body, ("max_output_tokens",), likeliest=most or 0 if scored else None

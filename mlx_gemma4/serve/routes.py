@@ -165,8 +165,10 @@ class Routes:
         return Response(engine.metrics.text(gauges), media_type="text/plain; version=0.0.4")
 
     async def models(self, http: HttpRequest) -> Response:
-        """The one model."""
-        return JSONResponse({"object": "list", "data": [self._model()]})
+        """The one model, as a page of OpenAI's and of Anthropic's."""
+        name = self._engine.name
+        page = {"has_more": False, "first_id": name, "last_id": name}
+        return JSONResponse({"object": "list", "data": [self._model()], **page})
 
     async def model(self, http: HttpRequest) -> Response:
         """A model by its name."""
@@ -181,6 +183,9 @@ class Routes:
             "id": self._engine.name,
             "object": "model",
             "created": 0,
+            "type": "model",  # this one and the next two are Anthropic's
+            "display_name": self._engine.name,
+            "created_at": "1970-01-01T00:00:00Z",
             "owned_by": "mlx-gemma4",
             **more,
         }

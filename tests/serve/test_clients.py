@@ -1,6 +1,7 @@
 """Published clients against the server with the tiny model."""
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any, Literal
 
@@ -252,6 +253,26 @@ def test_anthropic_counts_tokens_as_they_are_read(claude: anthropic.Anthropic) -
     counted = claude.messages.count_tokens(**question).input_tokens
     usage = claude.messages.create(max_tokens=1, **question).usage
     assert counted == usage.input_tokens + usage.cache_read_input_tokens
+
+
+def test_anthropic_counts_what_was_answered_too_and_reads_the_models(
+    claude: anthropic.Anthropic,
+) -> None:
+    messages: list[Any] = asked(text(ASK))
+    before = claude.messages.count_tokens(model="m", messages=messages).input_tokens
+    messages.append({"role": "assistant", "content": "19.56"})
+    assert claude.messages.count_tokens(model="m", messages=messages).input_tokens > before
+    (model,) = claude.models.list()
+    assert model == claude.models.retrieve(model.id)
+    assert (model.type, model.display_name) == ("model", model.id)
+
+
+def test_a_prompt_that_is_too_long_is_told_in_the_words_that_agents_look_for(
+    claude: anthropic.Anthropic,
+) -> None:
+    with pytest.raises(anthropic.BadRequestError, match=r"prompt is too long") as raised:
+        claude.messages.create(model="m", max_tokens=9, messages=asked(text("total " * 9000)))
+    assert re.search(r"maximum context length is \d+ tokens", str(raised.value))
 
 
 def test_anthropic_keeps_to_a_schema(claude: anthropic.Anthropic) -> None:

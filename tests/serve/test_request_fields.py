@@ -133,6 +133,28 @@ def test_a_strict_tool_is_strict_in_every_dialect(
         assert opened.tools[0]["function"]["strict"] is True
 
 
+@pytest.mark.parametrize("route", [CHATS, ANSWERS])
+def test_of_the_tools_those_that_are_allowed_are_declared(
+    client: httpx2.Client, worker: ScriptedWorker, route: str
+) -> None:
+    def tool(name: str) -> dict[str, Any]:
+        inner = {"name": name}
+        return {"type": "function", **({"function": inner} if route == CHATS else inner)}
+
+    def ask(mode: str, *names: str) -> httpx2.Response:
+        inner = {"mode": mode, "tools": [tool(name) for name in names]}
+        choice = {"allowed_tools": inner} if route == CHATS else inner
+        body = {"tools": [tool("f"), tool("g")], "tool_choice": {"type": "allowed_tools", **choice}}
+        return client.post(route, json=LEAST[route] | body)
+
+    assert ask("auto", "g").status_code == 200
+    opened = [command for command in worker.accepted if isinstance(command, Open)][-1]
+    assert [one["function"]["name"] for one in opened.tools] == ["g"]
+    for refused in (ask("auto", "g", "h"), ask("auto"), ask("any", "g")):
+        assert refused.status_code == 400
+        assert refused.json()["error"]["param"].startswith("tool_choice.")
+
+
 def test_a_response_leaves_out_the_oldest_turns_where_that_is_wanted(
     client: httpx2.Client, worker: ScriptedWorker
 ) -> None:
