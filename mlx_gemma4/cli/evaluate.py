@@ -83,9 +83,16 @@ def _run(options: argparse.Namespace) -> None:
         import matplotlib  # noqa: F401
         import scipy  # noqa: F401
 
+        if options.limit is not None and options.limit < 1:
+            raise out_of_range("limit", options.limit, "1 or more")
         if chosen == TUNED:
             tuned.run(options)
             return
+        if options.adapter or options.data:
+            raise not_understood(
+                "--adapter and --data are for the question tuned.",
+                "Name an adapter with its model: --model MODEL:ADAPTER.",
+            )
         from ..evaluate import report
         from ..evaluate.question import Choice
         from ..evaluate.questions import named
@@ -99,8 +106,6 @@ def _run(options: argparse.Namespace) -> None:
             f"The Python package {error.name} is not installed.",
             "pip install 'mlx-gemma4[evaluate]'",
         ) from error
-    if options.limit is not None and options.limit < 1:
-        raise out_of_range("limit", options.limit, "1 or more")
     if options.hosts is not None and question.name in RECIPES_OF:
         cause = (
             f"The question {question.name} quantizes a whole model in the memory of one computer."

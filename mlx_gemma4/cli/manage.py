@@ -7,7 +7,7 @@ from typing import Any
 from ..errors import Gemma4Error
 from ..hub import catalog, installed
 from ..hub.installed import InstalledModel
-from .options import DEBUG, Option, command, named
+from .options import DEBUG, Option, command, named, not_understood
 from .streams import agreed, put, size, tell
 
 LIST = (Option("--json", "print one JSON list"), DEBUG)
@@ -68,6 +68,11 @@ def _remove(options: argparse.Namespace) -> None:
     names = {wanted, package.name if package else wanted, (package and package.repo) or wanted}
     exact = [m for m in present() if m.name == wanted]
     found = exact or [m for m in present() if m.source in names]
+    if len(found) > 1:
+        raise not_understood(
+            f"{len(found)} models were made of {wanted}.",
+            f"Name one of them: {', '.join(m.name for m in found)}.",
+        )
     begun = [name for name in installed.unfinished() if name in names and not exact]
     if not found and not begun:
         listed = ", ".join([m.name for m in present()] + list(installed.unfinished())) or "none"
@@ -83,6 +88,8 @@ def _remove(options: argparse.Namespace) -> None:
             freed = model.nbytes
             installed.remove(model)
             put(f"{model.name} is removed: {size(freed)} are free again.")
+            if model.folder.exists():
+                tell(f"What is not the model's stays in {model.folder}.")
     for name in begun:
         came = size(installed.unfinished()[name])
         if options.yes or agreed(f"Remove {came} that came of {name} so far?", False):

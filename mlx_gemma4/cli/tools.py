@@ -59,7 +59,7 @@ def read_schema(file: str | None) -> Mapping[str, Any] | None:
 
 def _json(file: str, what: str, wanted: str) -> Any:
     try:
-        return json.loads(Path(file).expanduser().read_text(encoding="utf-8"))
+        return json.loads(Path(file).expanduser().read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise _unusable(file, what, f"{error.strerror}.", "Check the path.") from error
     except (ValueError, RecursionError) as error:

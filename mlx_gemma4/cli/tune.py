@@ -84,13 +84,14 @@ def _tune(options: argparse.Namespace) -> None:
     from ..runtime.loading import load_noted
     from ..tune import state
     from ..tune.job import Lines, TuningJob, refuse_old
+    from ..tune.replay import FILE as REPLAY
     from ..tune.summary import repeated, slow_blas
 
     folder = Path(options.o or f"adapter-{Path(options.data or 'journal').resolve().stem}")
     if options.resume:
         state.need(folder)
     elif not options.dry_run:
-        refuse_old(folder)
+        refuse_old(folder, *([REPLAY] if options.replay == AUTO else []))
     if options.install:
         installed_adapters.check_name(options.install)
     name = shared.model_of(options)

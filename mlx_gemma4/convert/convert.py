@@ -93,7 +93,7 @@ def convert(
                     return None
                 if file is last[file.shard]:
                     rewriter.afterwards(source.release, file.shard)
-        _finish(plan, source, recipe, made, rewriter.hashes)
+        _finish(plan, source, recipe, made, rewriter.hashes, adapter)
         made.replace(folder)
         shutil.rmtree(work)
     return folder
@@ -158,7 +158,12 @@ def _is_begun(work: Path, begun: str) -> bool:
 
 
 def _finish(
-    plan: Plan, source: Source, recipe: Recipe, folder: Path, hashes: Mapping[str, str]
+    plan: Plan,
+    source: Source,
+    recipe: Recipe,
+    folder: Path,
+    hashes: Mapping[str, str],
+    adapter: Adapter | None,
 ) -> None:
     """Write what belongs beside the weights, and the record of all.
 
@@ -180,6 +185,7 @@ def _finish(
         "source": source.name,
         "commit": source.commit,
         "recipe": asdict(recipe),
+        **({} if adapter is None else {"adapter": adapter.digest}),
         "files": {name: _measured(folder / name, hashes.get(name)) for name in names},
     }
     disk.write(folder / RECORD, _json(record))

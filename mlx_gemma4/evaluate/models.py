@@ -9,12 +9,13 @@ import mlx.core as mx
 
 from .. import Hosts, load
 from ..chat.tokenizer import Tokenizer
+from ..checkpoint import adapted, adapters
 from ..checkpoint.quantize import quantize
 from ..checkpoint.recipes import named
 from ..errors import Gemma4Error
 from ..events import Heard, Token
 from ..generation.drafting import Draft
-from ..hub import catalog
+from ..hub import catalog, installed_adapters
 from ..json_reader import read_object
 from ..model.config import load_config
 from ..model.gemma4 import Gemma4
@@ -28,7 +29,7 @@ class OurModel:
     """A model, asked through `Session` as anybody would.
 
     Args:
-        name: a folder, a name of Package.toml, or `owner/name` on the Hub.
+        name: a folder, a name of Package.toml, `owner/name` on the Hub, or MODEL:ADAPTER.
         force: load it even if it does not fit into the memory.
         recipe: quantize its weights in memory, by a recipe of `recipes.RECIPES`; None leaves them
             as they are.
@@ -44,11 +45,13 @@ class OurModel:
     def __init__(
         self, name: str, force: bool = False, recipe: str | None = None, hosts: Hosts | None = None
     ) -> None:
-        self.folder = catalog.resolve(name)
+        self.folder, adapter = catalog.resolve(name), installed_adapters.split(name)[1]
+        self._adapter = adapters.read(installed_adapters.find(adapter)) if adapter else None
         self.name = name
         self.package = catalog.package_of(self.folder)
         self.recipe = recipe or _recipe(self.folder)
         self.revision = surroundings.revision(self.folder)
+        self.revision += f"+{self._adapter.digest}" if self._adapter else ""
         self.versions: Mapping[str, str] = surroundings.versions()
         self.force = force
         self.progress: Callable[[str, int, int], object] = lambda host, done, total: None
@@ -77,6 +80,8 @@ class OurModel:
                 quantize(model, self._quantized)
                 if mx.default_device() == mx.cpu:
                     spread(model)
+            if self._adapter is not None:
+                adapted.attach(model, self._adapter)
             self._model = model
         return self._model
 

@@ -50,7 +50,7 @@ def run(
                     continue
                 progress(f"{question.name}, {subject.name}, {item.id}", len(found), len(items))
                 row = _measure(question, subject, item, machine)
-                print(json.dumps(asdict(row), ensure_ascii=False), file=results, flush=True)
+                print(json.dumps(asdict(row)), file=results, flush=True)
                 found[key] = row
             progress("", len(items), len(items))
             rows += [found[key] for key in keys]
@@ -68,7 +68,7 @@ def read(file: Path) -> list[Row]:
         with file.open("r+b") as results:
             results.truncate(whole)
     try:
-        return [Row(**json.loads(line)) for line in content[:whole].decode("utf-8").splitlines()]
+        return [Row(**json.loads(line)) for line in content[:whole].splitlines()]
     except (ValueError, TypeError, RecursionError) as error:
         raise Gemma4Error(
             "results_unusable",

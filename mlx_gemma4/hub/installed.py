@@ -6,6 +6,7 @@ What was made is in `folder()`, or elsewhere with a link there, so that one look
 import json
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -108,8 +109,11 @@ def remove(model: InstalledModel) -> None:
     if model.place.is_symlink():
         if where.parent.name == "snapshots":
             shutil.rmtree(where.parents[1])
-        elif (where / RECORD).is_file():
-            shutil.rmtree(where)
+        elif files := known_object(where / RECORD).get("files"):
+            for name in (*files, RECORD):  # what else lies there is not the program's
+                (where / Path(name).name).unlink(missing_ok=True)
+            with suppress(OSError):
+                where.rmdir()
         else:
             raise Gemma4Error(
                 "folder_foreign",
@@ -164,6 +168,8 @@ def _described(name: str, place: Path, where: Path) -> InstalledModel:
     """Read what a folder was made of."""
     record = known_object(where / RECORD)
     source = str(record.get("source") or "")
+    if "adapter" in record:  # another model than the one that its source names
+        source += " with an adapter"
     if not record and where.parent.name == "snapshots":
         from . import cache as hub_cache
 

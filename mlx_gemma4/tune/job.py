@@ -30,6 +30,8 @@ from .train import Trainer, TrainingStep
 Form = Literal["own", "peft"]
 """What reads an adapter: this program, mlx-vlm and mlx-lm, or PEFT for transformers."""
 LOG = "log.jsonl"
+WRITTEN = (adapters.ADAPTER_SETTINGS, adapters.WEIGHTS, LOG, plot.FILE)
+"""What a run leaves in its folder, where nothing of these may lie before."""
 SAVE_EVERY = 10
 """Steps between two states on the disk."""
 
@@ -170,8 +172,8 @@ def held_data(model: Gemma4, path: Path, limit: int | None = None) -> Data:
     return data
 
 
-def refuse_old(folder: Path) -> None:
-    """Raise Gemma4Error where a folder has an adapter or an unfinished run, or cannot be one."""
+def refuse_old(folder: Path, *more: str) -> None:
+    """Raise Gemma4Error where a folder has what a run would write over, or cannot be one."""
     there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
         raise Gemma4Error(
@@ -182,7 +184,7 @@ def refuse_old(folder: Path) -> None:
         )
     for name, remedy in (
         (state.FILE, "Continue it with --resume, or choose another folder (-o)."),
-        (adapters.ADAPTER_SETTINGS, "Choose another folder (-o), or remove it."),
+        *((name, "Choose another folder (-o), or remove it.") for name in (*WRITTEN, *more)),
     ):
         if (folder / name).exists():
             raise Gemma4Error(

@@ -52,6 +52,11 @@ def test_a_line_holds_whom_it_is_of_and_on_what(tmp_path: Path) -> None:
     assert "cores" in found["machine"] and found["seconds"] >= 0
 
 
+def test_a_result_may_hold_any_letter(tmp_path: Path) -> None:
+    rows = ask(tmp_path, Parrot("a\u2028b\x85c\ud800"))
+    assert told(read(tmp_path / RESULTS)) == told(rows)
+
+
 def test_what_has_a_result_is_not_asked_again(tmp_path: Path) -> None:
     first = ask(tmp_path, Parrot())
     again = Parrot()

@@ -17,6 +17,7 @@ from mlx_gemma4.checkpoint import adapted, adapters
 from mlx_gemma4.checkpoint.adapters import Adapter, Kind
 from mlx_gemma4.checkpoint.load import load_folder
 from mlx_gemma4.cli import main
+from mlx_gemma4.evaluate.models import OurModel
 from mlx_gemma4.hub import installed_adapters
 from mlx_gemma4.model.gemma4 import Gemma4
 from mlx_gemma4.runtime import commands
@@ -115,6 +116,13 @@ def test_a_model_is_loaded_with_an_adapter_by_folder_and_by_name(
     for named in (mlx_gemma4.load(folder, "mine"), mlx_gemma4.load(f"{folder}:mine")):
         assert np.array_equal(logits(named), first)
     assert not np.array_equal(first, plain)
+
+
+def test_a_question_is_asked_of_the_model_with_its_adapter(folder: Path, lora_folder: Path) -> None:
+    plain, changed = OurModel(str(folder)), OurModel(f"{folder}:{lora_folder}")
+    assert changed.revision.startswith(plain.revision + "+")
+    assert np.array_equal(logits(changed.model), logits(mlx_gemma4.load(folder, lora_folder)))
+    assert not np.array_equal(logits(changed.model), logits(plain.model))
 
 
 def test_parked_rows_of_another_adapter_are_not_used(folder: Path, lora_folder: Path) -> None:

@@ -153,6 +153,16 @@ def test_a_file_in_the_folders_place_is_reported_before_anything_is_drawn(
     assert (tmp_path / "a").read_text() == "kept"
 
 
+@pytest.mark.parametrize("name", ["log.jsonl", "replay.jsonl", "loss.png"])
+def test_what_lies_in_the_folder_is_not_written_over(
+    data: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    (tmp_path / name).write_bytes(data.read_bytes())
+    assert main(arguments(data, folder, tmp_path, "--replay", "auto")) == 2
+    assert f"has {name} already" in capsys.readouterr().err
+    assert (tmp_path / name).read_bytes() == data.read_bytes()
+
+
 def test_a_disk_that_fills_up_is_reported(
     data: Path,
     folder: Path,

@@ -11,7 +11,7 @@ from mlx_gemma4 import Gemma4Error
 from mlx_gemma4.checkpoint import adapters
 from mlx_gemma4.checkpoint.load import load_folder
 from mlx_gemma4.cli import main
-from mlx_gemma4.hub import catalog
+from mlx_gemma4.hub import catalog, installed
 from mlx_gemma4.tune import lora
 
 IDS = list(range(20, 50))
@@ -45,6 +45,24 @@ def test_merging_while_converting_computes_what_the_adapter_does(
     assert np.abs(beside - plain).max() > 0.5
     # bfloat16 has 8 bits: that rounding is far below what the adapter changes
     assert np.abs(merged - beside).max() < 0.2 * np.abs(beside - plain).max()
+    (listed,) = [model for model in installed.made() if model.folder == out.resolve()]
+    assert listed.source == "tiny with an adapter"  # and so it is not what tiny's name means
+    assert installed.find("tiny", "main", "bf16") != out.resolve()
+
+
+def test_a_removed_model_leaves_what_is_not_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "home"))
+    for name, recipe in (("one", "4bit"), ("two", "8bit")):
+        assert main(["convert", "tiny", "--recipe", recipe, "-o", str(tmp_path / name)]) == 0
+    (tmp_path / "two" / "notes.txt").write_text("mine")
+    assert main(["models", "remove", "tiny", "--yes"]) == 2
+    assert "Name one of them: " in capsys.readouterr().err
+    assert (tmp_path / "one" / "config.json").exists()
+    assert main(["models", "remove", "two", "--yes"]) == 0
+    assert [path.name for path in (tmp_path / "two").iterdir()] == ["notes.txt"]
+    assert [model.name for model in installed.made()] == ["one"]
 
 
 def test_merging_at_8_bits_into_a_quantized_model_loses_little(
