@@ -172,22 +172,22 @@ class PromptInput(TextArea):
             self.action_cursor_down()
 
     def action_delete_left(self) -> None:
-        row, column = self.cursor_location
-        before = self.document[row][:column]
-        chip = next((chip for chip in self.chips.values() if before.endswith(chip)), None)
-        if chip is not None and self.selection.is_empty:
-            self.delete((row, column - len(chip)), (row, column))
-        else:
+        if not self._delete_chip(before=True):
             super().action_delete_left()
 
     def action_delete_right(self) -> None:
-        row, column = self.cursor_location
-        behind = self.document[row][column:]
-        chip = next((chip for chip in self.chips.values() if behind.startswith(chip)), None)
-        if chip is not None and self.selection.is_empty:
-            self.delete((row, column), (row, column + len(chip)))
-        else:
+        if not self._delete_chip(before=False):
             super().action_delete_right()
+
+    def _delete_chip(self, before: bool) -> bool:
+        """Delete the chip that ends or begins at the cursor; whether there was one."""
+        row, column = self.cursor_location
+        for chip in self.chips.values() if self.selection.is_empty else ():
+            start = column - len(chip) if before else column
+            if start >= 0 and self.document[row].startswith(chip, start):
+                self.delete((row, start), (row, start + len(chip)))
+                return True
+        return False
 
     @property
     def words(self) -> str:

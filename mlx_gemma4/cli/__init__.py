@@ -167,7 +167,7 @@ def _parser() -> argparse.ArgumentParser:
     ask.set_defaults(run=_ask)
     live.add(commands)
     listen.add(commands)
-    get.add(commands, _open)
+    get.add(commands, _program)
     manage.add(commands)
     serve.add(commands)
     models.add(commands)
@@ -178,10 +178,6 @@ def _parser() -> argparse.ArgumentParser:
     selftest.add(commands)
     hosting.add(commands)
     return parser
-
-
-def _open(model: str) -> None:
-    _program(model)
 
 
 def _ask(options: argparse.Namespace) -> None:

@@ -79,20 +79,20 @@ def _run(options: argparse.Namespace) -> None:
         raise not_understood(
             "It does not name a question.", f"Name one of {', '.join(ASKED)}: gemma4 eval ocr."
         )
+    if options.limit is not None and options.limit < 1:
+        raise out_of_range("limit", options.limit, "1 or more")
+    if chosen != TUNED and (options.adapter or options.data):
+        raise not_understood(
+            "--adapter and --data are for the question tuned.",
+            "Name an adapter with its model: --model MODEL:ADAPTER.",
+        )
     try:
         import matplotlib  # noqa: F401
         import scipy  # noqa: F401
 
-        if options.limit is not None and options.limit < 1:
-            raise out_of_range("limit", options.limit, "1 or more")
         if chosen == TUNED:
             tuned.run(options)
             return
-        if options.adapter or options.data:
-            raise not_understood(
-                "--adapter and --data are for the question tuned.",
-                "Name an adapter with its model: --model MODEL:ADAPTER.",
-            )
         from ..evaluate import report
         from ..evaluate.question import Choice
         from ..evaluate.questions import named

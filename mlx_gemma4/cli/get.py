@@ -37,7 +37,7 @@ OPTIONS = (
     DEBUG,
 )
 
-Opener = Callable[[str], None]
+Opener = Callable[[str], object]
 
 
 def add(commands: "argparse._SubParsersAction[Any]", open_program: Opener) -> None:

@@ -69,10 +69,8 @@ def _remove(options: argparse.Namespace) -> None:
     exact = [m for m in present() if m.name == wanted]
     found = exact or [m for m in present() if m.source in names]
     if len(found) > 1:
-        raise not_understood(
-            f"{len(found)} models were made of {wanted}.",
-            f"Name one of them: {', '.join(m.name for m in found)}.",
-        )
+        one = f"Name one of them: {', '.join(m.name for m in found)}."
+        raise not_understood(f"{len(found)} models were made of {wanted}.", one)
     begun = [name for name in installed.unfinished() if name in names and not exact]
     if not found and not begun:
         listed = ", ".join([m.name for m in present()] + list(installed.unfinished())) or "none"

@@ -57,11 +57,11 @@ def convert(
             or is running.
     """
     plan = make_plan(source, recipe)
-    started = {"source": source.identity, "recipe": asdict(recipe), "by": __version__}
+    how: dict[str, Any] = {"recipe": asdict(recipe)}
     if adapter is not None:
         check_fits(adapter, load_config(source.settings))
-        started["adapter"] = adapter.digest
-    begun = json.dumps(started)
+        how["adapter"] = adapter.digest
+    begun = json.dumps({"source": source.identity, **how, "by": __version__})
     work = partial(folder)
     made = work / "model"
     refuse_old(folder)
@@ -93,7 +93,7 @@ def convert(
                     return None
                 if file is last[file.shard]:
                     rewriter.afterwards(source.release, file.shard)
-        _finish(plan, source, recipe, made, rewriter.hashes, adapter)
+        _finish(plan, source, how, made, rewriter.hashes)
         made.replace(folder)
         shutil.rmtree(work)
     return folder
@@ -115,7 +115,8 @@ def verify(folder: Path) -> dict[str, Any]:
     """Check every file of a converted folder against the size and hash in its record.
 
     Returns:
-        The record: program, source, commit, recipe, and by file its bytes and sha256.
+        The record: program, source, commit, recipe, the digest of an adapter that was merged in,
+        and by file its bytes and sha256.
 
     Raises:
         Gemma4Error: there is no record, or files are missing, damaged, or were put there later.
@@ -158,16 +159,12 @@ def _is_begun(work: Path, begun: str) -> bool:
 
 
 def _finish(
-    plan: Plan,
-    source: Source,
-    recipe: Recipe,
-    folder: Path,
-    hashes: Mapping[str, str],
-    adapter: Adapter | None,
+    plan: Plan, source: Source, how: Mapping[str, Any], folder: Path, hashes: Mapping[str, str]
 ) -> None:
     """Write what belongs beside the weights, and the record of all.
 
     Args:
+        how: the recipe, and the digest of an adapter that was merged in.
         hashes: SHA-256 of the files that are known already, by name.
     """
     for name in hub_cache.SETTINGS:
@@ -184,8 +181,7 @@ def _finish(
         "program": f"mlx-gemma4 {__version__}",
         "source": source.name,
         "commit": source.commit,
-        "recipe": asdict(recipe),
-        **({} if adapter is None else {"adapter": adapter.digest}),
+        **how,
         "files": {name: _measured(folder / name, hashes.get(name)) for name in names},
     }
     disk.write(folder / RECORD, _json(record))

@@ -2,14 +2,15 @@
 
 import gc
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
 
-from .. import Hosts, load
+from .. import Hosts, exchange_adapter, load
 from ..chat.tokenizer import Tokenizer
-from ..checkpoint import adapted, adapters
+from ..checkpoint import adapters
 from ..checkpoint.quantize import quantize
 from ..checkpoint.recipes import named
 from ..errors import Gemma4Error
@@ -45,20 +46,18 @@ class OurModel:
     def __init__(
         self, name: str, force: bool = False, recipe: str | None = None, hosts: Hosts | None = None
     ) -> None:
-        self.folder, adapter = catalog.resolve(name), installed_adapters.split(name)[1]
-        self._adapter = adapters.read(installed_adapters.find(adapter)) if adapter else None
+        self.folder = catalog.resolve(name)
         self.name = name
         self.package = catalog.package_of(self.folder)
         self.recipe = recipe or _recipe(self.folder)
         self.revision = surroundings.revision(self.folder)
-        self.revision += f"+{self._adapter.digest}" if self._adapter else ""
+        if adapter := installed_adapters.split(name)[1]:
+            self.revision += f"+{adapters.read(installed_adapters.find(adapter)).digest}"
         self.versions: Mapping[str, str] = surroundings.versions()
         self.force = force
         self.progress: Callable[[str, int, int], object] = lambda host, done, total: None
         self._hosts = hosts
         self._quantized = None if recipe is None else named(recipe)
-        self._model: Gemma4 | None = None
-        self._tokenizer: Tokenizer | None = None
 
     @property
     def is_tiny(self) -> bool:
@@ -72,28 +71,25 @@ class OurModel:
         seen, heard = config.vision_config is not None, config.audio_config is not None
         return frozenset({"text", *(["image"] * seen), *(["sound"] * heard)})
 
-    @property
+    @cached_property
     def model(self) -> Gemma4:
-        if self._model is None:
-            model = load(self.folder, force=self.force, hosts=self._hosts, progress=self.progress)
-            if self._quantized is not None:
-                quantize(model, self._quantized)
-                if mx.default_device() == mx.cpu:
-                    spread(model)
-            if self._adapter is not None:
-                adapted.attach(model, self._adapter)
-            self._model = model
-        return self._model
+        # what a recipe quantizes gets its adapter afterwards: that is not quantized
+        named = self.name if self._quantized is None else self.folder
+        model = load(named, force=self.force, hosts=self._hosts, progress=self.progress)
+        if self._quantized is not None:
+            quantize(model, self._quantized)
+            if mx.default_device() == mx.cpu:
+                spread(model)
+            exchange_adapter(model, self.name)
+        return model
 
     @property
     def is_loaded(self) -> bool:
-        return self._model is not None
+        return "model" in vars(self)
 
-    @property
+    @cached_property
     def tokenizer(self) -> Tokenizer:
-        if self._tokenizer is None:
-            self._tokenizer = Tokenizer.from_folder(self.folder)
-        return self._tokenizer
+        return Tokenizer.from_folder(self.folder)
 
     def session(self, asked: Asked, draft: Draft = "off") -> Session:
         chosen: dict[str, Any] = {"image_tokens": asked.image_tokens, "hearing": asked.hearing}
@@ -123,7 +119,7 @@ class OurModel:
 
     def close(self) -> None:
         """Free the model, and what MLX keeps of its memory."""
-        self._model = None
+        vars(self).pop("model", None)
         gc.collect()  # modules refer to each other
         mx.clear_cache()
 

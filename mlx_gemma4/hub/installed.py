@@ -6,7 +6,6 @@ What was made is in `folder()`, or elsewhere with a link there, so that one look
 import json
 import shutil
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -32,7 +31,8 @@ class InstalledModel:
         name: which loads exactly this one.
         place: in `folder()`, or its repository's folder in the Hub's cache.
         folder: with its files.
-        source: the repository or folder that it was made of; its own repository as it is.
+        source: the repository or folder that it was made of, "with an adapter" where one was
+            merged in; its own repository as it is.
         recipe: of `recipes.RECIPES`; empty for another one, or as the Hub has it.
     """
 
@@ -112,7 +112,7 @@ def remove(model: InstalledModel) -> None:
         elif files := known_object(where / RECORD).get("files"):
             for name in (*files, RECORD):  # what else lies there is not the program's
                 (where / Path(name).name).unlink(missing_ok=True)
-            with suppress(OSError):
+            if not any(where.iterdir()):
                 where.rmdir()
         else:
             raise Gemma4Error(

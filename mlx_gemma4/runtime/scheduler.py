@@ -24,14 +24,6 @@ class Priority(IntEnum):
     """What nobody waits for yet."""
 
 
-def _always() -> bool:
-    return True
-
-
-def _never() -> bool:
-    return False
-
-
 @dataclass(eq=False)
 class ScheduledJob:
     """Work for a conversation.
@@ -47,8 +39,8 @@ class ScheduledJob:
     work: Work
     priority: Priority
     ended: Callable[[Exception | None], None]
-    ready: Callable[[], bool] = _always
-    yields: Callable[[], bool] = _never
+    ready: Callable[[], bool] = lambda: True
+    yields: Callable[[], bool] = lambda: False
 
 
 @dataclass(eq=False)

@@ -1,9 +1,8 @@
 """The routes of Responses, Messages and transcriptions."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,6 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from ..chat.messages import INSTRUCTION, SoundPart
-from ..errors import Gemma4Error
 from ..events import Heard, Token
 from ..hub.catalog import package_of
 from ..media.audio import FRAME, RATE
@@ -24,26 +22,10 @@ from .engine import Engine
 from .errors import ApiError
 from .leaving import unless_gone, while_there
 from .request import ReplyRequest, Sampling
-from .routes import Chunks, EventStream, body_of, chunks, known, sse
+from .routes import Chunks, EventStream, body_of, chunks, sse
 
 PING = sse({"type": "ping"}, "ping")
 SPARE = 16  # tokens that a transcript may have besides one for each two frames
-
-Answering = Callable[["DialectRoutes", HttpRequest], Awaitable[Response]]
-
-
-def anthropic(route: Answering) -> Answering:
-    """A route whose errors are written as Anthropic writes them."""
-
-    @wraps(route)
-    async def answered(self: "DialectRoutes", http: HttpRequest) -> Response:
-        try:
-            return await route(self, http)
-        except (ApiError, Gemma4Error) as error:
-            found = known(error)
-            return JSONResponse(messages.error_body(found), found.status, found.headers)
-
-    return answered
 
 
 class DialectRoutes:
@@ -77,7 +59,6 @@ class DialectRoutes:
 
         return await EventStream(self._typed(request, reply), failure).begin(http)
 
-    @anthropic
     async def messages(self, http: HttpRequest) -> Response:
         """POST /v1/messages."""
         self._engine.need_model()
@@ -90,7 +71,6 @@ class DialectRoutes:
         stream = EventStream(made, lambda e: sse(messages.error_body(e), "error"), PING)
         return await stream.begin(http)
 
-    @anthropic
     async def count_tokens(self, http: HttpRequest) -> Response:
         """POST /v1/messages/count_tokens."""
         request = await asyncio.to_thread(messages.parse, await body_of(http), answered=False)

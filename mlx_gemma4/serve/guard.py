@@ -19,7 +19,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from .addresses import route_of
 from .errors import ApiError
-from .messages import error_body
+from .messages import error_at
 
 BODY_BYTES = 64 << 20
 """The most bytes of a body."""
@@ -78,11 +78,11 @@ class Guard:
         allowed = origin in self._doors.origins
         preflight = scope.get("method") == "OPTIONS" and allowed and origin
         error = self._refusal(scope, headers, bool(preflight))
-        if error is not None and scope["type"] == "websocket":
-            await send({"type": "websocket.close", "code": 1008})  # 403 before the upgrade
-            return
         if scope["type"] == "websocket":
-            await self._app(scope, receive, send)
+            if error is None:
+                await self._app(scope, receive, send)
+            else:
+                await send({"type": "websocket.close", "code": 1008})  # 403 before the upgrade
             return
         cors = _cors(origin, headers) if allowed and origin else []
         if error is not None:
@@ -161,8 +161,7 @@ class Guard:
 
 async def answer(send: Send, error: ApiError, scope: Scope, closes: bool = False) -> None:
     """Send an error, and close the connection behind it where a body is still to come."""
-    theirs = scope["path"].startswith("/v1/messages")
-    content = json.dumps(error_body(error) if theirs else error.body).encode()
+    content = json.dumps(error_at(scope["path"], error)).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(content))]
     headers += [(b"connection", b"close")] if closes else []
     await send({"type": "http.response.start", "status": error.status, "headers": headers})

@@ -163,6 +163,11 @@ def _address(source: Any, param: str) -> Any:
     return f"data:{media_type};base64,{fields.get(source, 'data', str, f'{param}.') or ''}"
 
 
+def error_at(path: str, error: ApiError) -> Json:
+    """An error as the API that a path is of writes it."""
+    return error_body(error) if path.startswith("/v1/messages") else error.body
+
+
 def error_body(error: ApiError) -> Json:
     """An error as Anthropic writes it, with what OpenAI's has beside it."""
     other = "api_error" if error.status >= 500 else "invalid_request_error"

@@ -17,6 +17,7 @@ from . import chat_completions, errors, fields
 from .engine import Engine
 from .errors import ApiError
 from .leaving import ClientLeftError, cancelled, unless_gone, while_there
+from .messages import error_at
 from .request import ReplyRequest
 
 log = logging.getLogger(__name__)
@@ -63,7 +64,7 @@ async def failed(http: HttpRequest, error: Exception) -> Response:
         where = " GET /openapi.json describes the routes." if code == "not_found" else ""
         error = ApiError(error.status_code, f"{what}{error.detail.rstrip('.')}.{where}", code)
     found = known(error)
-    return JSONResponse(found.body, found.status, found.headers)
+    return JSONResponse(error_at(http.scope["path"], found), found.status, found.headers)
 
 
 def sse(chunk: dict[str, Any] | str, name: str | None = None) -> str:

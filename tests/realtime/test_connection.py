@@ -250,9 +250,9 @@ def test_half_of_a_letter_and_a_part_alone_are_taken(server: httpx2.Client) -> N
     with call(server) as one:
         half = {"type": "input_text", "text": "hi \ud83d"}
         assert one.item(half)["item"]["content"][0]["text"] == "hi \ufffd"
-        alone = {"type": "message", "role": "user"}
-        alone["content"] = {"type": "input_image", "image_url": "data:image/png;base64,AAAA"}  # type: ignore[assignment]
-        one.send("conversation.item.create", item=alone)
+        alone = {"type": "input_image", "image_url": "data:image/png;base64,AAAA"}
+        item = {"type": "message", "role": "user", "content": alone}
+        one.send("conversation.item.create", item=item)
         assert one.until("error")["error"]["param"] == "item.content[0].image_url"
 
 

@@ -100,6 +100,8 @@ def test_without_the_key_nothing_is_answered(
     assert code(answer) == (401, "invalid_api_key")
     theirs = locked.post("/v1/messages", headers=given).json()
     assert (theirs["type"], theirs["error"]["type"]) == ("error", "authentication_error")
+    other = locked.get("/v1/messages", headers={"authorization": f"Bearer {KEY}"})
+    assert (other.status_code, other.json()["type"]) == (405, "error")
     assert locked.get("/health").status_code == 200
 
 
