@@ -77,7 +77,11 @@ def of(error: Exception) -> ApiError:
     if isinstance(error, ApiError):
         return error
     if isinstance(error, Gemma4Error):
-        message = f"{error.title}. {error.cause} {error.remedy}"
+        message, facts = f"{error.title}. {error.cause} {error.remedy}", error.facts
+        if error.code == "context_full" and "context" in facts:
+            # the words of Anthropic and OpenAI, by which agents know that they are to shorten it
+            message = f"The prompt is too long: {facts['tokens']} tokens, and this model's maximum "
+            message += f"context length is {facts['context']} tokens. {error.remedy}"
         code = "context_length_exceeded" if error.code == "context_full" else error.code
         param = "messages" if error.code in OF_MESSAGES else None
         return ApiError(STATUS.get(error.code, 400), message, code, param)

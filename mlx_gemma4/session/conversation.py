@@ -367,10 +367,10 @@ class Conversation:
             raise Gemma4Error(
                 "context_full",
                 "The conversation is too long",
-                # programs look for these words of OpenAI and Anthropic, to shorten it by themselves
-                f"The prompt is too long: it has {len(prompt)} tokens, and this model's maximum "
-                f"context length is {self.rows} tokens, the reply included.",
+                f"It has {len(prompt):,} tokens, and the context of this model holds "
+                f"{self.rows:,}, the reply included.",
                 "Shorten it, use fewer pictures or fewer tokens a picture, or start a new one.",
+                {"tokens": len(prompt), "context": self.rows},
             )
         return room
 
