@@ -9,7 +9,10 @@ from pathlib import Path
 
 from textual.app import App, SystemCommand
 from textual.binding import Binding
+from textual.css.query import NoMatches
 from textual.screen import Screen
+from textual.widget import MountError
+from textual.worker import WorkerFailed
 
 from mlx_gemma4.runtime.reports import Failed, Report
 
@@ -82,6 +85,12 @@ class TerminalApp(App[None]):
                 signal.SIGTERM, self.exit, None, 128 + signal.SIGTERM
             )
 
+    def _handle_exception(self, error: Exception) -> None:
+        """End the program because of an error, unless it ends already and its widgets are gone."""
+        cause = error.error if isinstance(error, WorkerFailed) else error
+        if not (self._exit and isinstance(cause, NoMatches | MountError)):
+            super()._handle_exception(error)
+
     def use_keys(self) -> None:
         """Use the keys of the table and the settings."""
         keys = self.workspace.keys
@@ -118,12 +127,11 @@ class TerminalApp(App[None]):
         self.do(name)
 
     def action_ask_quit(self) -> None:
-        now = time.monotonic()
-        if now - self._asked < AGAIN:
+        before, self._asked = self._asked, time.monotonic()
+        if self._asked - before < AGAIN:
             self._quit()
-            return
-        self._asked = now
-        self.notify("Press Ctrl+C again to quit.", timeout=AGAIN)
+        else:
+            self.notify("Press Ctrl+C again to quit.", timeout=AGAIN)
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         """What the palette lists: the table."""
@@ -186,12 +194,10 @@ class TerminalApp(App[None]):
             self._reader.join(CLOSING)
 
     def _take(self, reports: list[Report]) -> None:
-        if (server := self.workspace.server) is not None:
-            reports = server.take(reports)
-        if not reports:
-            return
-        with contextlib.suppress(RuntimeError):  # the program has ended: nobody looks any more
-            self.chat.post_message(messages.Reports(reports))
+        server = self.workspace.server
+        if shown := reports if server is None else server.take(reports):
+            with contextlib.suppress(RuntimeError):  # the program has ended: nobody looks any more
+                self.chat.post_message(messages.Reports(shown))
 
     def _unread(self, failed: Failed) -> None:
         with contextlib.suppress(RuntimeError):
@@ -199,9 +205,9 @@ class TerminalApp(App[None]):
 
     def _open(self, page: type[PageScreen]) -> None:
         """Open a page over the chat, or close it if it is open."""
-        is_open = isinstance(self.screen, page)
+        shown = self.screen
         self._back_to_chat()
-        if not is_open:
+        if not isinstance(shown, page):
             self.push_screen(page(self.workspace))
 
     def _back_to_chat(self) -> None:

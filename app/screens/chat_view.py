@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Horizontal
-from textual.css.query import NoMatches
 from textual.screen import Screen
 from textual.widgets import Static
 
@@ -184,9 +183,6 @@ class ChatView(Screen[None]):
                     await self._open()
                 await self._draw_changes(changed)
                 self.draw_lines()
-        except NoMatches:
-            if self.app.is_running:  # else the widgets are gone, for the program ends
-                raise
         finally:
             self._drawing = False
 

@@ -320,3 +320,15 @@ async def test_rows_that_cannot_be_parked_are_one_card_until_they_can(tmp_path: 
         assert "f3 settings" in stage.text
         reported(Idle())
         await stage.until(lambda: not stage.app.chat.query(ErrorCard))
+
+
+@live
+async def test_what_cannot_be_drawn_once_the_program_ends_changes_nothing(tmp_path: Path) -> None:
+    async with staged(tmp_path) as stage:
+
+        async def late() -> None:
+            stage.app.exit(None, 143)
+            await transcript.Transcript().note("on no screen any more")
+
+        stage.app.run_worker(late())
+    assert stage.app.return_code == 143
