@@ -297,10 +297,7 @@ class Workspace:
 
     def _new_speech(self) -> SpeechOutput:
         command = self.devices.voice(self.settings.voice, self.settings.rate)
-        return SpeechOutput(command, self._speech_changed)
-
-    def _speech_changed(self) -> None:
-        self.speech_changed()
+        return SpeechOutput(command, lambda: self.speech_changed())
 
     def _drop_speech(self) -> None:
         if self._speech is not None:

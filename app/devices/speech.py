@@ -30,7 +30,7 @@ class SpeechOutput:
         problem: what kept it from speaking last; None where it spoke.
     """
 
-    def __init__(self, speak: Sequence[str], changed: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, speak: Sequence[str], changed: Callable[[], object] = lambda: None) -> None:
         self.problem: Gemma4Error | None = None
         self._command = list(speak)
         self._changed = changed

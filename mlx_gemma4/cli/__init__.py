@@ -114,11 +114,9 @@ def _program(model: str | None = None, plain: bool = False, hosts: "Hosts | None
     """
     if model is not None:
         catalog.resolve(model)
-    part = "plain" if plain else "main"
-    name = shared.terminal_program()
     more = () if plain else (_shared_server,)
-    status: int = importlib.import_module(f"{name}.{part}").main(model, hosts, *more)
-    return status
+    part = importlib.import_module(f"{shared.terminal_program()}.{'plain' if plain else 'main'}")
+    return int(part.main(model, hosts, *more))
 
 
 def _shared_server(*given: Any) -> Any:

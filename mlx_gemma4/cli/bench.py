@@ -20,7 +20,7 @@ OPTIONS = (
     Option("--contexts", "tokens before a question (512, 2048, 8192)", "N", int, many=True),
     Option("--rounds", "how often; with --draft, prompts of each kind (3)", "N", int, default=3),
     Option("--kv-bits", "rows of the full layers in 8 or 4 bits", "N", int, (8, 4)),
-    Option("--json", "the file of the result (one in out/bench)", "FILE"),
+    Option("--json", "the file of the result (one in out/bench)", "FILE", shared.new_file),
     Option("--compare", "measure nothing; set two results beside each other", "FILE", many=True),
     Option(
         "--draft",

@@ -40,7 +40,9 @@ OPTIONS = (
     Option("--journal", "drafter: what you asked in the program, instead of a folder"),
     shared.DRAFTER,
     Option("--recipes", "quant, memory: recipes to compare", "RECIPE", many=True),
-    Option("--out", "a folder for results and report (out/eval/QUESTION)", "FOLDER"),
+    Option(
+        "--out", "a folder for results and report (out/eval/QUESTION)", "FOLDER", shared.new_folder
+    ),
     shared.ADAPTER,
     Option(
         "--data",

@@ -35,7 +35,7 @@ OPTIONS = (
     QUESTION,
     Option("--realtime", "play it as fast as it was spoken, not as fast as it is heard"),
     Option("--gate", "pass on speech only, and answer after the first pause, as listen does"),
-    Option("--trace", "write a Chrome trace, for ui.perfetto.dev", "FILE"),
+    Option("--trace", "write a Chrome trace, for ui.perfetto.dev", "FILE", shared.new_file),
     HEARING,
     HEARD,
     *shared.ANSWER,

@@ -16,7 +16,7 @@ from ..convert import pin
 from ..errors import Gemma4Error
 from ..hub import catalog, installed, installed_adapters
 from ..hub.progress import Progress
-from .options import DEBUG, Option, command, named, not_understood
+from .options import DEBUG, Option, command, named, new_folder, not_understood
 from .streams import ProgressLine, put, tell
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ..hub.sources import Source
 
 CONVERT = (
-    Option("-o", "the folder to write (here, named after source and recipe)", "FOLDER"),
+    Option("-o", "the folder to write (here, after source and recipe)", "FOLDER", new_folder),
     Option(
         "--recipe",
         f"how many bits for what: {', '.join(recipes.RECIPES)} (the package's, or "

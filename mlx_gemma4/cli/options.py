@@ -4,10 +4,11 @@ import argparse
 import importlib.util
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from ..errors import Gemma4Error
-from ..hub import catalog
+from ..hub import catalog, disk
 from .streams import tell
 
 
@@ -75,6 +76,20 @@ def named(value: str) -> str:
     """Take a name or path as it is, unless it is empty."""
     if not value.strip():
         raise argparse.ArgumentTypeError("its value is empty")
+    return value
+
+
+def new_folder(value: str) -> str:
+    """Take a folder that is to be written, unless it cannot be: after the work is too late."""
+    disk.need_writable(Path(named(value)))
+    return value
+
+
+def new_file(value: str) -> str:
+    """As `new_folder`, for a file."""
+    new_folder(str(Path(named(value)).parent))
+    if Path(value).is_dir():
+        raise argparse.ArgumentTypeError(f"{value} is a folder")
     return value
 
 

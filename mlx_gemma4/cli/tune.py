@@ -24,7 +24,7 @@ AUTO = "auto"
 
 OPTIONS = (
     shared.MODEL,
-    Option("-o", "the folder to write (adapter-NAME, after the data)", "FOLDER"),
+    Option("-o", "the folder to write (adapter-NAME, after the data)", "FOLDER", shared.new_folder),
     Option("--rank", "rank of the adapter's matrices", "N", int, default=8),
     Option("--scale", "what the adapter's change is multiplied by", "X", float, default=2.0),
     Option(

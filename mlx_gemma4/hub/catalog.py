@@ -118,7 +118,7 @@ def known(name: str) -> Package | None:
     if package := packages().get(name):
         return package
     wanted = name.lower()
-    alike = (p for p in packages().values() if wanted in _spellings(p.name))
+    alike = (p for p in packages().values() if f"/{p.name}".lower().endswith(f"/{wanted}"))
     return next(alike, None)
 
 
@@ -213,7 +213,8 @@ def package_of(folder: Path) -> Package | None:
         repo = hub_cache.repo_of(folder.parent.parent)
     source = str(known_object(folder / RECORD).get("source"))
     known = packages().values()
-    named = [p for p in known if {repo, source} & {p.name, p.repo} or folder == _resolved(p.path)]
+    here = [p for p in known if p.path and p.path.resolve() == folder]
+    named = [p for p in known if {repo, source} & {p.name, p.repo} or p in here]
     alike = [p for p in known if architecture and p.architecture == architecture]
     return next(iter(named + alike), None)
 
@@ -260,14 +261,6 @@ def _architecture(config: dict[str, Any]) -> str | None:
 
     alike = (name for name, known in ARCHITECTURES.items() if size(known) == size(config))
     return next(alike, None)
-
-
-def _resolved(path: Path | None) -> Path | None:
-    return path and path.resolve()
-
-
-def _spellings(name: str) -> set[str]:
-    return {name.lower(), name.lower().split("/")[-1]}
 
 
 def _on_this_machine(repo: str, revision: str, package: Package | None) -> Path:

@@ -41,11 +41,7 @@ def need_space(folder: Path, size: int) -> None:
     Raises:
         Gemma4Error: it has not, or nothing can be written there.
     """
-    there = _there(folder)
-    if not there.is_dir():
-        raise _unwritable(f"{there} is a file.")
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise _unwritable(f"{there}: this account may not write there, or the disk is read-only.")
+    need_writable(folder)
     room = free(folder)
     if size + SPARE > room:
         raise Gemma4Error(
@@ -55,6 +51,19 @@ def need_space(folder: Path, size: int) -> None:
             f"and {_words(SPARE)} have to stay free.",
             "Make room, or choose another disk (--to or -o for a folder, HF_HOME for the cache).",
         )
+
+
+def need_writable(folder: Path) -> None:
+    """Check that files can be written in a folder that may not be there yet.
+
+    Raises:
+        Gemma4Error: they cannot.
+    """
+    there = _there(folder)
+    if not there.is_dir():
+        raise _unwritable(f"{there} is a file.")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise _unwritable(f"{there}: this account may not write there, or the disk is read-only.")
 
 
 def _there(folder: Path) -> Path:

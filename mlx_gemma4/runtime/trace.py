@@ -57,13 +57,14 @@ class Trace:
         self._put(name, track, at, {"ph": "i", "s": "t"}, known)
 
     def save(self, path: Path) -> None:
-        """Write the file; its times are counted from the first event."""
+        """Write the file, and make its folder; times are counted from the first event."""
         first = min((event["ts"] for event in self._events), default=0)
         events = [{**event, "ts": event["ts"] - first} for event in self._events]
         names = [
             {"name": "thread_name", "ph": "M", "pid": 1, "tid": number, "args": {"name": track}}
             for number, track in enumerate(_TRACKS)
         ]
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps({"traceEvents": names + events}) + "\n", encoding="utf-8")
 
     def _put(

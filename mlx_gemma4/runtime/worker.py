@@ -89,7 +89,7 @@ class Worker(Client):
         self._spoken: set[str] = set()  # conversations that heard something since their last reply
         self._speech: dict[str, UnreadSpeech] = {}  # the latest of each conversation
         self._loading = False  # the job that was added last is a `Load`
-        self._scheduler = Scheduler(self._idle_failed)
+        self._scheduler = Scheduler(lambda of, e: self._report(Report(None, _failed(e), of)))
         self._slots: Slots
         _owner.lend(self._run)
         atexit.register(self.close)  # before Python stops daemon threads in the middle of MLX
@@ -114,7 +114,9 @@ class Worker(Client):
         try:
             from .slots import Slots
 
-            self._slots = Slots(self._scheduler.urgent, self._report_event)
+            self._slots = Slots(
+                self._scheduler.urgent, lambda event: self._report(Report(None, event))
+            )
             self._work()
             self._scheduler.close()
             self._slots.close()
@@ -122,9 +124,6 @@ class Worker(Client):
             self._report(Report(None, _failed(error)))
         _owner.release()
         self._end()
-
-    def _report_event(self, event: WorkerEvent) -> None:
-        self._report(Report(None, event))
 
     def _work(self) -> None:
         rested = False  # whether `Idle` was reported since the last step
@@ -261,9 +260,6 @@ class Worker(Client):
             if event is not None:
                 self._report(Report(None, event, conversation))
             yield
-
-    def _idle_failed(self, conversation: str | None, error: Exception) -> None:
-        self._report(Report(None, _failed(error), conversation))
 
     def _cancelled(self, conversation: str) -> Callable[[], bool]:
         return lambda: self._stops[conversation] > 0 or self._closing

@@ -7,7 +7,6 @@ training.safetensors                        until then: what --resume needs
 """
 
 import json
-import os
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
@@ -174,14 +173,7 @@ def held_data(model: Gemma4, path: Path, limit: int | None = None) -> Data:
 
 def refuse_old(folder: Path, *more: str) -> None:
     """Raise Gemma4Error where a folder has what a run would write over, or cannot be one."""
-    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
-    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-        raise Gemma4Error(
-            "folder_in_use",
-            "The folder cannot be written",
-            f"{there} is {'not writable' if there.is_dir() else 'a file'}.",
-            "Choose another folder (-o).",
-        )
+    disk.need_writable(folder)
     for name, remedy in (
         (state.FILE, "Continue it with --resume, or choose another folder (-o)."),
         *((name, "Choose another folder (-o), or remove it.") for name in (*WRITTEN, *more)),

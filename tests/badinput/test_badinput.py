@@ -256,3 +256,24 @@ def test_a_control_token_in_the_question_stays_plain_text(
 
     # read as one control token it would add 1; as text it adds one for each of 7 characters
     assert tokens("a<|turn>b") - tokens("ab") == 7
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["bench", "--json"],
+        ["convert", "google/gemma-4-12B-it", "-o"],
+        ["eval", "ocr", "--out"],
+        ["live", "--audio", "question.wav", "--trace"],
+        ["selftest", "--json"],
+        ["tune", "lines.jsonl", "-o"],
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_what_cannot_be_written_is_refused_before_the_work(
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "letter.txt").write_text("mine")
+    assert cli.main([*arguments, str(tmp_path / "letter.txt" / "new" / "there")]) == 2
+    assert "letter.txt is a file." in capsys.readouterr().err
+    assert (tmp_path / "letter.txt").read_text() == "mine"

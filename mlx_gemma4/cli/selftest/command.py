@@ -20,7 +20,7 @@ OPTIONS = (
     shared.MODEL,
     Option("--devices", "try the microphone and the screen, too; the system may ask you"),
     Option("--only", "run these rows alone, by their names in the table", "ROW", many=True),
-    Option("--json", f"the file of the report ({FILE})", "FILE", default=FILE),
+    Option("--json", f"the file of the report ({FILE})", "FILE", shared.new_file, default=FILE),
     Option(
         "--record",
         "compute no table, but a model's reference numbers with transformers, and keep them here",

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ...errors import Gemma4Error
 from ...evaluate import surroundings
+from ...hub import disk
 from .processes import FinishedCheck
 
 FORM = 1
@@ -42,21 +42,10 @@ def report(rows: Sequence[FinishedCheck], model: Mapping[str, str]) -> dict[str,
 
 
 def write(content: Mapping[str, Any], file: Path) -> None:
-    """Write it.
-
-    Raises:
-        Gemma4Error: the file cannot be written.
-    """
-    try:
+    """Write it, or raise Gemma4Error where the disk takes no more."""
+    with disk.explained():
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise Gemma4Error(
-            "report_unwritable",
-            "The report cannot be written",
-            f"{file}: {error.strerror}.",
-            "Choose another file: --json FILE.",
-        ) from error
 
 
 def _number(value: float) -> float | str:

@@ -97,7 +97,8 @@ class Tasks:
 
     def digits(self) -> list[Exchange]:
         """Spoken digits, written down; sometimes a second string in a later turn."""
-        return [self._heard(self._digits()) for _ in range(self.rng.choice((1, 1, 2)))]
+        many, given = self.rng.choice((1, 1, 2)), (self.world.examination, self.world.digits)
+        return [self._heard(words.digits(self.rng, *given)) for _ in range(many)]
 
     def commands(self) -> list[Exchange]:
         """Spoken commands and questions, written down."""
@@ -107,9 +108,6 @@ class Tasks:
         """Speak text as somebody in this world would: float32 samples at 16 kHz."""
         spoken = " ".join(text) if text.isdigit() else text
         return speaker().say(spoken, random_delivery(self.rng, self.world.voices), self.rng)
-
-    def _digits(self) -> str:
-        return words.digits(self.rng, self.world.examination, self.world.digits)
 
     def _sentence(self) -> str:
         if self.rng.random() < self.world.jumble:
