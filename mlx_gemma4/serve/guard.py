@@ -82,7 +82,7 @@ class Guard:
             if error is None:
                 await self._app(scope, receive, send)
             else:
-                await send({"type": "websocket.close", "code": 1008})  # 403 before the upgrade
+                await answer(_before_upgrade(send), error, scope)
             return
         cors = _cors(origin, headers) if allowed and origin else []
         if error is not None:
@@ -166,6 +166,15 @@ async def answer(send: Send, error: ApiError, scope: Scope, closes: bool = False
     headers += [(b"connection", b"close")] if closes else []
     await send({"type": "http.response.start", "status": error.status, "headers": headers})
     await send({"type": "http.response.body", "body": content})
+
+
+def _before_upgrade(send: Send) -> Send:
+    """Answer a WebSocket's request as one of HTTP, as the ASGI extension of this name has it."""
+
+    async def sending(message: Message) -> None:
+        await send({**message, "type": f"websocket.{message['type']}"})
+
+    return sending
 
 
 def _too_large() -> ApiError:

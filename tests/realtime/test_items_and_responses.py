@@ -17,6 +17,7 @@ from tests.realtime.talking import (
     Talk,
     by_hand,
     done,
+    find,
     last,
     quiet,
     tone,
@@ -263,6 +264,22 @@ def test_how_a_reply_ended_is_the_status(
         assert talk.send("response.cancel") == []
     response = talk.report(Reply, [*YES, done(reason)])[-1]["response"]
     assert (response["status"], response["status_details"]) == (status, details)
+
+
+def test_an_item_of_a_response_that_is_cancelled_is_changed_when_that_has_ended() -> None:
+    talk = by_hand()
+    talk.say("one")
+    talk.send("response.create")
+    number = max(talk.commands)
+    talk.protocol.report(Report(number, YES[0], "talk"))
+    added = find(talk.take(), "response.output_item.added")
+    where = {"item_id": added["item"]["id"]}
+    (error,) = talk.send("conversation.item.delete", **where)
+    assert error["error"]["code"] == "item_in_progress"
+    talk.send("response.cancel")
+    assert talk.send("conversation.item.delete", **where) == []
+    kinds = types(talk.report(Reply, [done("cancelled")]))
+    assert kinds[-2:] == ["response.done", "conversation.item.deleted"]
 
 
 def test_two_answers_at_once_and_a_cancel_of_none_have_the_codes_that_clients_know() -> None:

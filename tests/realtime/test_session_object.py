@@ -44,6 +44,7 @@ def test_a_list_is_replaced_and_no_client_changes_the_id() -> None:
     tool = {"type": "function", "name": "f", "parameters": {"type": "object"}}
     with_tool = update({"tools": [tool], "id": "other"})
     assert with_tool["tools"] == [tool] and with_tool["id"] == "sess_1"
+    assert update({"conversation_id": "other", "expires_at": 9}) == SESSION
     assert update({"tools": []}, with_tool)["tools"] == []
 
 
@@ -61,6 +62,8 @@ def test_a_list_is_replaced_and_no_client_changes_the_id() -> None:
         ({"max_output_tokens": 0}, "session.max_output_tokens"),
         ({"temperature": "hot"}, "session.temperature"),
         ({"instructions": 5}, "session.instructions"),
+        ({"truncation": "weird"}, "session.truncation"),
+        ({"truncation": {"type": "weird"}}, "session.truncation.type"),
         ({"prompt": {"id": "p"}}, "session.prompt"),
         ({"include": ["item.input_audio_transcription.logprobs"]}, "session.include"),
         ({"parallel_tool_calls": False}, "session.parallel_tool_calls"),
@@ -80,6 +83,14 @@ def test_a_list_is_replaced_and_no_client_changes_the_id() -> None:
         (
             sound(turn_detection={"silence_duration_ms": "long"}),
             "session.audio.input.turn_detection.silence_duration_ms",
+        ),
+        (
+            sound(turn_detection={"create_response": "no"}),
+            "session.audio.input.turn_detection.create_response",
+        ),
+        (
+            sound(turn_detection={"type": "semantic_vad", "interrupt_response": 0}),
+            "session.audio.input.turn_detection.interrupt_response",
         ),
         (
             sound(turn_detection={"type": "semantic_vad", "eagerness": "very"}),

@@ -116,15 +116,21 @@ def test_the_key_opens_in_each_way_that_clients_bring_it(
 
 
 @pytest.mark.parametrize(
-    "headers", [{"Origin": "https://evil.example"}, {"Authorization": "Bearer x"}, {}]
+    ("headers", "status", "code"),
+    [
+        ({"Origin": "https://evil.example"}, 403, "forbidden"),
+        ({"Authorization": "Bearer x"}, 401, "invalid_api_key"),
+        ({}, 401, "invalid_api_key"),
+    ],
 )
-def test_a_websocket_is_refused_before_the_upgrade(
-    locked: httpx2.Client, headers: dict[str, str]
+def test_a_websocket_is_refused_before_the_upgrade_and_told_why(
+    locked: httpx2.Client, headers: dict[str, str], status: int, code: str
 ) -> None:
     address = f"ws://127.0.0.1:{locked.base_url.port}/v1/realtime"
     with pytest.raises(InvalidStatus) as refused:
         connect(address, additional_headers=headers).close()
-    assert refused.value.response.status_code == 403
+    assert refused.value.response.status_code == status
+    assert json.loads(refused.value.response.body)["error"]["code"] == code
 
 
 def raw(client: httpx2.Client, content: bytes) -> socket.socket:

@@ -102,6 +102,11 @@ class RealtimeAnswering:
         """Whether a response is in progress."""
         return self.response is not None and not self.response.over
 
+    @property
+    def cancelling(self) -> bool:
+        """Whether the response in progress is about to end, for it was cancelled."""
+        return bool(self._cancelling)
+
     def settle(self) -> None:
         """Hold the conversation as the session has it."""
         self.commands += self._feed.change(

@@ -32,6 +32,7 @@ from .sound_input import (
 
 MOST_ITEMS = 2_000
 """Items of a conversation."""
+_CHANGES = ("conversation.item.delete", "conversation.item.truncate")
 SHORTEST_MS, LONGEST_MS = 100, 600_000
 """The shortest utterance that can be committed by hand, and the longest."""
 
@@ -80,6 +81,7 @@ class RealtimeProtocol:
         self._sound = SoundInput(session["audio"]["input"]["turn_detection"], make_gate)
         self._draft = ""  # the id of the item that is spoken
         self._event = 0
+        self._later: list[Event] = []  # changes of items that wait for a cancelled response's end
         self._send({"type": "session.created", "session": session})
         self._handlers: dict[str, Callable[[Event], None]] = {
             "session.update": self._update,
@@ -128,7 +130,10 @@ class RealtimeProtocol:
                     "type",
                 )
             assert isinstance(event, dict)
-            handler(event)
+            if kind in _CHANGES and self._answers.cancelling:
+                self._later.append(event)
+            else:
+                handler(event)
         except Gemma4Error as error:
             named = str(client_event) if client_event is not None else None
             self._send(error_event(error, named))
@@ -159,6 +164,10 @@ class RealtimeProtocol:
     def report(self, report: Report) -> None:
         """Take a report of the worker's about this conversation."""
         self._answers.report(report)
+        if self._later and not self._answers.cancelling:
+            later, self._later = self._later, []
+            for event in later:
+                self.receive(event)
 
     def sound(self, response: ResponseInProgress, pcm: bytes, whole: bool) -> None:
         """Sound of a sentence that was `unspoken`, as `ResponseInProgress.sound` takes it."""

@@ -39,6 +39,8 @@ _SEMANTIC_VAD: Object = {
 EAGERNESS = {"low": 800, "medium": 500, "high": 300, "auto": 500}
 """Milliseconds of quiet after which a turn is over: `semantic_vad` is mapped to the gate."""
 
+_OWN = ("id", "object", "type", "conversation_id", "expires_at")
+"""Fields that the server alone sets; clients send a whole session back."""
 _NULLABLE = ("turn_detection", "transcription", "noise_reduction", "idle_timeout_ms", "tracing")
 """Fields that are switched off by null; of all others it asks for nothing."""
 
@@ -124,7 +126,7 @@ def updated(session: Object, changes: object, speaks: bool) -> Object:
     if given.get("type", "realtime") != "realtime":
         raise _unsupported("session.type", given["type"], '"realtime"')
     result = copy.deepcopy(session)
-    own = {name: value for name, value in given.items() if name not in ("id", "object", "type")}
+    own = {name: value for name, value in given.items() if name not in _OWN}
     _merge(result, own)
     _check(result, speaks)
     if "turn_detection" in given.get("audio", {}).get("input", {}):
@@ -230,6 +232,10 @@ def _check(session: Object, speaks: bool) -> None:
     temperature_of(session.get("temperature"), "session.temperature")
     tools = tools_of(session["tools"], "session.tools")
     must_call(session["tool_choice"], tools, "session.tool_choice")
+    if session["truncation"] not in ("auto", "disabled"):
+        ratio = _object(session["truncation"], "session.truncation")
+        if ratio.get("type") != "retention_ratio":
+            raise _unsupported("session.truncation.type", ratio.get("type"), '"retention_ratio"')
     if not isinstance(session["instructions"], str):
         raise _unsupported("session.instructions", session["instructions"], "text")
     both = _object(session["audio"], "session.audio")
@@ -279,6 +285,9 @@ def _turn_detection(before: Object, wanted: object) -> Object | None:
         raise _unsupported(f"{param}.type", kind, '"server_vad", "semantic_vad" or null')
     start = before if before.get("type") == kind else defaults
     merged = {**start, **wanted, "type": kind}
+    for name in ("create_response", "interrupt_response"):
+        if not isinstance(merged[name], bool):
+            raise _unsupported(f"{param}.{name}", merged[name], "true or false")
     if merged.get("idle_timeout_ms") is not None:
         raise _unsupported(f"{param}.idle_timeout_ms", merged["idle_timeout_ms"], "null")
     if kind == "semantic_vad" and str(merged["eagerness"]) not in EAGERNESS:
