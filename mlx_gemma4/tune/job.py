@@ -71,6 +71,7 @@ class TuningJob:
         longest: int | None = None,
     ) -> None:
         config = model.config
+        lora.need_layers(model, settings.last_layers)
         self.model, self.settings, self.lines = model, settings, lines
         self._name, self._image_tokens = name, image_tokens
         longest = min(longest or 2**31, config.text_config.max_position_embeddings)

@@ -50,14 +50,7 @@ def add(
     Raises:
         Gemma4Error: there are fewer layers.
     """
-    count = len(model.language_model.model.layers)
-    if last_layers is not None and not 1 <= last_layers <= count:
-        raise Gemma4Error(
-            "setting_out_of_range",
-            "So many layers cannot be trained",
-            f"--last-layers is {last_layers}, and the model has {count}.",
-            f"Set 1 to {count}.",
-        )
+    count = need_layers(model, last_layers)
     if mx.default_device() == mx.cpu:
         use_training_projections(model)
     first = count - (last_layers or count)
@@ -72,6 +65,19 @@ def add(
     model.update_modules(tree_unflatten(layers))
     mx.eval(model.trainable_parameters())
     return sorted(path for path, _ in chosen)
+
+
+def need_layers(model: Gemma4, last_layers: int | None) -> int:
+    """How many layers a model has, or Gemma4Error where fewer than are to be trained."""
+    count = len(model.language_model.model.layers)
+    if last_layers is not None and not 1 <= last_layers <= count:
+        raise Gemma4Error(
+            "setting_out_of_range",
+            "So many layers cannot be trained",
+            f"--last-layers is {last_layers}, and the model has {count}.",
+            f"Set 1 to {count}.",
+        )
+    return count
 
 
 def trained(model: Gemma4) -> dict[str, mx.array]:

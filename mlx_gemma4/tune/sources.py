@@ -20,7 +20,7 @@ from ..errors import Gemma4Error
 ANSWERS = "answers.csv"
 QUESTION = "What is in this picture?"
 """What is asked about a picture whose row has no question."""
-SOUNDS = (".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a")
+SOUNDS = (".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a", ".aiff", ".aif")
 SEPARATORS = ",;\t"
 _COLUMNS = {"file", "answer", "question"}
 

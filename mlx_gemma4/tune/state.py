@@ -102,7 +102,7 @@ def load(folder: Path, run: Run) -> State:
             "state_unreadable",
             "The run cannot be resumed",
             f"{path} is damaged ({error}).",
-            "Start again without --resume.",
+            "Start again in another folder (-o).",
         ) from error
     now = json.loads(run.written()["run"])
     if changed := _changed(before, now):

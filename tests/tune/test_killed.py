@@ -140,6 +140,16 @@ def test_nothing_is_resumed_where_nothing_was_saved(
     assert "nothing to resume" in capsys.readouterr().err
 
 
+def test_a_damaged_state_is_an_error_with_a_way_out(
+    data: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / state.FILE).write_bytes(b"cut off")
+    assert main(arguments(data, folder, tmp_path, "--resume")) == 2
+    told = capsys.readouterr().err
+    assert "is damaged" in told and "another folder (-o)" in told
+    assert (tmp_path / state.FILE).read_bytes() == b"cut off"
+
+
 @pytest.mark.parametrize("below", ["", "deeper"])
 def test_a_file_in_the_folders_place_is_reported_before_anything_is_drawn(
     data: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], below: str

@@ -205,7 +205,9 @@ def test_a_folder_that_is_in_use_is_left_alone(
 def test_a_setting_that_no_run_can_have_is_refused(
     data: Path, folder: Path, tmp_path: Path, failing: Failing, option: tuple[str, str]
 ) -> None:
-    assert option[0] in failing(*arguments(data, folder, tmp_path / "adapter", *option))
+    own = arguments(data, folder, tmp_path / "adapter", *option)
+    for refused in (own, [*own, "--dry-run"]):
+        assert option[0] in failing(*refused)
     assert not (tmp_path / "adapter").exists()
 
 

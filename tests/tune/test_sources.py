@@ -57,11 +57,13 @@ def test_sounds_find_their_transcripts_whatever_the_letters_of_their_suffixes(
         ("a.v1.txt", "\ufeffone\r\n"),
         ("b.wav", ""),
         ("._b.wav", ""),
+        ("c.AIFF", ""),
+        ("c.txt", "three"),
     ):
         (tmp_path / name).write_bytes(text.encode())
     (tmp_path / "b.TXT").write_text("two")
     spoken = [line.content["messages"][1]["content"] for line in lines_of(tmp_path, "")]
-    assert spoken == ["one", "two"]
+    assert spoken == ["one", "two", "three"]
 
 
 def test_a_transcript_without_a_sound_is_not_left_out_in_silence(tmp_path: Path) -> None:
