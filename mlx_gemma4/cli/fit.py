@@ -99,6 +99,8 @@ def _fit(options: argparse.Namespace) -> None:
         put(markdown())
         return
     if options.hosts is not None:
+        if options.tune:
+            raise not_understood("Training uses one computer.", "Leave out --hosts or --tune.")
         from .fit_hosts import report
 
         report(options, options.models or [USUAL], CONTEXTS, gigabytes)

@@ -5,6 +5,7 @@ Questions, figures and progress go to stderr; the folder, or with --json all of 
 
 import argparse
 import json
+import shlex
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
@@ -95,7 +96,9 @@ def _run(options: argparse.Namespace, open_program: Opener) -> None:
         guess=only_shown,
     )
     if options.json:
-        put(json.dumps({"plan": _as_json(wanted)}))
+        shown = ("name", "recipe", "download", "held", "kept", "most", "memory", "context")
+        figures = {figure: getattr(wanted, figure) for figure in shown}
+        put(json.dumps({"plan": {**figures, "folder": str(wanted.folder)}}))
     else:
         for line in described(wanted, place):
             (put if only_shown else tell)(line)
@@ -235,10 +238,6 @@ def _offer_drafter(name: str, asked: bool) -> None:
 def _next_step(wanted: "GetPlan", options: argparse.Namespace) -> str:
     if options.memory is not None:
         return "Nothing was downloaded; --yes gets this form here."
-    return f"Nothing was downloaded. To do it: gemma4 get {wanted.name}"
-
-
-def _as_json(wanted: "GetPlan") -> dict[str, Any]:
-    """A plan as plain data."""
-    names = ("name", "recipe", "download", "held", "kept", "most", "memory", "context")
-    return {name: getattr(wanted, name) for name in names} | {"folder": str(wanted.folder)}
+    given = {f"--{name}": getattr(options, name) for name in ("recipe", "to", "revision")}
+    own = [word for pair in given.items() if pair[1] for word in pair]
+    return f"Nothing was downloaded. To do it: {shlex.join(['gemma4', 'get', wanted.name, *own])}"

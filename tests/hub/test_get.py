@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -81,6 +82,15 @@ def test_what_it_takes_is_told_before_the_first_byte_of_weights(
     assert plan["recipe"] == "8bit" and plan["context"] == 8192
     assert None not in published.asked("cdn")  # headers alone
     assert not Path(plan["folder"]).parent.exists()
+
+
+def test_a_dry_run_repeats_what_was_asked_for(
+    published: Hub, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    to = str(tmp_path / "two words")
+    assert run("--dry-run", "--recipe", "4bit", "--to", to) == 0
+    command = capsys.readouterr().out.strip().rpartition("To do it: ")[2]
+    assert shlex.split(command) == ["gemma4", "get", NAME, "--recipe", "4bit", "--to", to]
 
 
 @pytest.mark.parametrize(
