@@ -14,10 +14,13 @@ from tools.examination.ask import Result, item
 from tools.examination.item import Item, Row, exactly, folded, listed, names
 from tools.examination.table import reached, table
 from tools.examination.talking import same_json
+from tools.tiny.pages import PACKAGES
 
 TINY = catalog.shipped("assets/tiny")
-FONTS = pages.FOLDER / pages.USUAL[0]
-needs_fonts = pytest.mark.skipif(not FONTS.exists(), reason="fonts-dejavu-core is not installed")
+needs_fonts = pytest.mark.skipif(
+    not all((pages.FOLDER / name).exists() for name in (*pages.USUAL, *pages.OTHERS)),
+    reason=f"not installed: one of {PACKAGES}",
+)
 needs_voice = pytest.mark.skipif(not shutil.which("espeak-ng"), reason="espeak-ng is not installed")
 
 

@@ -26,8 +26,8 @@ from tools.tiny.vocabulary import CONTROLS, build
 TINY = Path(__file__).resolve().parents[2] / "assets" / "tiny"
 ROWS = (("OAKLANE", ""), ("tea", "4.20"), ("total", "12.60"))
 needs_fonts = pytest.mark.skipif(
-    not any((folder / pages.FONTS[0]).exists() for folder in pages.FOLDERS),
-    reason="fonts-dejavu-core and its companions are not installed",
+    not all(any((folder / name).exists() for folder in pages.FOLDERS) for name in pages.FONTS),
+    reason=f"not installed: one of {pages.PACKAGES}",
 )
 
 

@@ -20,6 +20,8 @@ FONTS = (
     "freefont/FreeMonoBold.ttf", "hack/Hack-Regular.ttf", "noto/NotoMono-Regular.ttf",
     "dejavu/DejaVuSans.ttf", "liberation2/LiberationSans-Regular.ttf", "freefont/FreeSans.ttf",
 )  # fmt: skip
+PACKAGES = "fonts-dejavu, fonts-liberation2, fonts-freefont-ttf, fonts-hack, fonts-noto-mono"
+"""Of Debian, with these fonts."""
 UNSEEN = ("noto/NotoSansMono-Bold.ttf", "dejavu/DejaVuSans-Bold.ttf")
 SIZES = ((288, 480), (288, 480), (336, 480), (288, 384), (384, 384), (480, 336), (480, 288))
 SCREENS = ((384, 240), (384, 288), (432, 288), (480, 336))
@@ -293,10 +295,7 @@ def font_file(name: str) -> Path:
     for folder in FOLDERS:
         if (folder / name).exists():
             return folder / name
-    raise FileNotFoundError(
-        f"There is no font {name}: install fonts-dejavu-core, "
-        "fonts-liberation2, fonts-freefont-ttf, fonts-hack and fonts-noto-mono."
-    )
+    raise FileNotFoundError(f"There is no font {name}; these packages have it: {PACKAGES}.")
 
 
 @cache
