@@ -64,10 +64,15 @@ class LineFigures:
 
 @dataclass
 class Data:
-    """Checked lines; `examples(n)` has those of the n-th, read again where they are not held."""
+    """Checked lines; `examples(n)` has those of the n-th, read again where they are not held.
 
-    lines: Sequence[Line]
+    Attributes:
+        left_out: why lines are not among them.
+    """
+
+    lines: list[Line]
     writer: "Writer"
+    left_out: list[str] = field(default_factory=list)
     figures: list[LineFigures] = field(default_factory=list)
     _held: dict[int, list[Example]] = field(default_factory=dict)
     _bytes: int = 0
@@ -156,14 +161,19 @@ def check(lines: Sequence[Line], writer: Writer) -> Iterator[tuple[int, Data]]:
     Raises:
         Gemma4Error: lines cannot be used: the first of them in full, the places of the others.
     """
-    data = Data(lines, writer)
+    data = Data([], writer)
     bad: list[tuple[Line, Gemma4Error]] = []
-    for number, line in enumerate(lines):
+    for number, line in enumerate(lines, 1):
+        data.lines.append(line)
         try:
-            data.figures.append(_figures(data.examples(number)))
+            data.figures.append(_figures(data.examples(len(data) - 1)))
         except Gemma4Error as error:
-            bad.append((line, error))
-        yield number + 1, data
+            data.lines.pop()
+            if line.may_lack and (len(data) or number < len(lines)):
+                data.left_out.append(error.cause)
+            else:
+                bad.append((line, error))
+        yield number, data
     if bad:
         first, others = bad[0][1], [line.place for line, _ in bad[1:]]
         more = f" Nor can {len(others)} more: {'; '.join(others[:9])}." if others else ""

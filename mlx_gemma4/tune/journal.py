@@ -32,7 +32,7 @@ def lines(place: Path) -> tuple[list[Line], int]:
     for path in sorted(place.glob(f"*/{EVENTS}")):
         if messages := _messages(_turns(entries(path)), path.parent):
             title = f"conversation {path.parent.name}"
-            found.append(Line(title, path.parent, {"messages": messages}))
+            found.append(Line(title, path.parent, {"messages": messages}, may_lack=True))
         else:
             others += 1
     if not found:

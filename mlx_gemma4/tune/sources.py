@@ -33,11 +33,13 @@ class Line:
         place: for errors, as "receipts.jsonl, line 3".
         folder: where its relative paths start.
         content: its "messages" and "tools".
+        may_lack: whether it is left out where it cannot be used; else that is an error.
     """
 
     place: str
     folder: Path
     content: Mapping[str, Any]
+    may_lack: bool = False
 
     def file(self, path: str) -> Path:
         """Where a medium is."""

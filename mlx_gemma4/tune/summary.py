@@ -53,13 +53,14 @@ def progress(step: TrainingStep, conversations: int, seconds: float) -> str:
 
 def _held(name: str, data: Data) -> str:
     figures = data.figures
+    out = f"; left out: {' '.join(data.left_out)}" * bool(data.left_out)
     lengths = sorted(one.tokens for one in figures)
     return (
         f"{name}: {counted(len(figures), 'conversation')}, {counted(sum(lengths), 'token')} "
         f"({lengths[0]:,} to {lengths[-1]:,}, half of them up to {lengths[len(lengths) // 2]:,}), "
         f"{sum(one.answer_tokens for one in figures):,} of them answers; "
         f"{counted(sum(one.pictures for one in figures), 'picture')}, "
-        f"{sum(one.seconds for one in figures):,.0f} s of sound"
+        f"{sum(one.seconds for one in figures):,.0f} s of sound{out}"
     )
 
 

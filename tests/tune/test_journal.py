@@ -137,6 +137,20 @@ def test_tune_learns_from_the_programs_own_folder(
     assert "no finished answer to learn: 1 conversation." in told
 
 
+def test_a_conversation_that_cannot_be_learned_is_left_out_and_named(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = conversations.folder()
+    command = ["tune", "--journal", "--model", str(folder), "--dry-run", "--longest", "40"]
+    written(place, "a", *question(1, "one " * 40), *answer(2, "yes")).close()
+    assert main(command) == 2
+    assert "conversation a: It has" in capsys.readouterr().err
+    written(place, "b", *question(1, "one"), *answer(2, "yes")).close()
+    assert main(command) == 0
+    told = capsys.readouterr().err
+    assert "data: 1 conversation, " in told and "left out: conversation a: It has" in told
+
+
 def test_a_run_without_data_is_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["tune", "--model", str(folder)]) == 2
     assert "nothing to learn" in capsys.readouterr().err
