@@ -120,6 +120,9 @@ def _convert(options: argparse.Namespace) -> None:
 
 def _merge(source: Path, adapter: "Adapter", target: Path, options: argparse.Namespace) -> None:
     """Merge an adapter into a quantized model."""
+    if {options.recipe, options.group_size, options.mode, options.budget} != {None}:
+        cause = f"{source} is quantized already; only --bits is chosen, for the changed matrices."
+        raise not_understood(cause, "Leave out --recipe, --group-size, --mode and --budget.")
     from ..tune.merge import merge_quantized
 
     lost = merge_quantized(source, adapter, target, options.bits or 8, options.force)
@@ -149,9 +152,8 @@ def _recipe(options: argparse.Namespace) -> tuple[recipes.Recipe | None, str]:
         )
     recipe = recipes.uniform(options.bits, options.group_size, options.mode or "affine")
     assert (storage := recipe.matrices) is not None
-    if storage.mode != "affine":
-        return recipe, storage.mode
-    return recipe, f"{storage.bits}bit-g{storage.group_size}"
+    grid = f"{storage.bits}bit-g{storage.group_size}"
+    return recipe, grid if storage.mode == "affine" else storage.mode
 
 
 def _bytes(text: str) -> int:
@@ -169,10 +171,9 @@ def _within(source: "Source", size: int, target: Path) -> recipes.Recipe:
 
     with _shown("Measured") as show:
         recipe = budget.within(source, size, partial(target) / "losses.json", show)
-    assert recipe is not None, "nothing cancels it"
+    assert recipe is not None and recipe.matrices is not None, "nothing cancels it"
     bits = Counter(storage.bits for storage in recipe.own.values())
     others = ", ".join(f"{count} get {n}" for n, count in sorted(bits.items()))
-    assert recipe.matrices is not None
     tell(f"Most matrices get {recipe.matrices.bits} bits{others and '; ' + others}.")
     return recipe
 

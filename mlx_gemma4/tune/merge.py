@@ -14,6 +14,7 @@ from typing import Any
 import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
+from mlx.utils import tree_unflatten
 
 from ..checkpoint.adapted import dense_weight
 from ..checkpoint.adapters import Adapter, check_fits
@@ -56,15 +57,15 @@ def merge_quantized(
         if not isinstance(linear, nn.QuantizedLinear):
             linear["weight"] = wanted.astype(linear["weight"].dtype)
             continue
-        group = linear.group_size
+        group = max(32, linear.group_size)  # nvfp4's 16 are none of the affine grid
         outputs, inputs = wanted.shape
         again = nn.Linear(inputs, outputs, bias=False)
         again.weight = wanted
         stored = again.to_quantized(group, bits)
         error = dense_weight(stored) - wanted
         lost.append(_length(error) / _length(wanted - before))
-        linear.update({name: stored[name] for name in ("weight", "scales", "biases")})
-        mx.eval(linear.parameters())
+        model.update_modules(tree_unflatten([(path, stored)]))
+        mx.eval(stored.parameters())
         settings[path] = {"group_size": group, "bits": bits, "mode": "affine"}
     share = median(lost) if lost else 0.0
     if share > LIMIT and not force:

@@ -65,14 +65,18 @@ def test_a_removed_model_leaves_what_is_not_its_own(
     assert [model.name for model in installed.made()] == ["one"]
 
 
+@pytest.mark.parametrize("mode", ["affine", "mxfp4", "nvfp4"])
 def test_merging_at_8_bits_into_a_quantized_model_loses_little(
-    adapter: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    adapter: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], mode: str
 ) -> None:
-    out = tmp_path / "merged"
-    command = ["convert", "tiny-4bit", "--adapter", str(adapter), "-o", str(out)]
+    before, out = tmp_path / "before", tmp_path / "merged"
+    assert main(["convert", "tiny", "--mode", mode, "-o", str(before)]) == 0
+    command = ["convert", str(before), "--adapter", str(adapter), "-o", str(out)]
+    assert main([*command, "--recipe", "8bit"]) == 2
+    assert "is quantized already" in capsys.readouterr().err
     assert main(command) == 0
     assert "of the change is lost" in capsys.readouterr().err
-    plain, beside, merged = logits("tiny-4bit"), logits("tiny-4bit", adapter), logits(out)
+    plain, beside, merged = logits(before), logits(before, adapter), logits(out)
     assert np.linalg.norm(merged - beside) < 0.3 * np.linalg.norm(beside - plain)
 
 
