@@ -197,5 +197,5 @@ INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --edi
 	@echo "Installing transformers and PEFT into .venv-peft (once) ..." >&2
 	@$(PYTHON) -m venv .venv-peft
 	@.venv-peft/bin/python -m pip install --quiet --disable-pip-version-check \
-		torch "transformers==5.24.0" "peft==0.21.2" pillow torchvision
+		torch "transformers==5.24.0" "peft==0.21.2" pillow torchvision platformdirs
 	@touch $@
