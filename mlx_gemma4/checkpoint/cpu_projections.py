@@ -5,10 +5,8 @@ right-hand matrix lies by rows and not transposed, and then faster than its quan
 some rows on (`bench/peer.py`).
 """
 
-from __future__ import annotations
-
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -18,6 +16,7 @@ from ..model.cpu_backend import FEW_ROWS
 
 MANY_ROWS = 16  # from here on, dequantizing first is the faster way
 SLAB = 2**16  # numbers of a matrix that are dequantized at once
+TRAINED_SLAB = 2**22  # so that what comes and goes meanwhile is little beside a large matrix
 SMALL = 2**18  # numbers of a matrix that is reordered at load: for larger ones that takes too long
 
 
@@ -41,8 +40,7 @@ class LargeLinear(nn.Linear):
     def __call__(self, x: mx.array) -> mx.array:
         """(..., L, inputs) -> (..., L, outputs)."""
         if x.shape[-2] >= FEW_ROWS:
-            x = super().__call__(x)
-            mx.eval(x)
+            mx.eval(x := super().__call__(x))
             return x
         x = (self["weight"] @ x.swapaxes(-1, -2)).swapaxes(-1, -2)
         return x + self["bias"] if "bias" in self else x
@@ -53,17 +51,10 @@ class ManyRowsLinear(nn.QuantizedLinear):
 
     def __call__(self, x: mx.array) -> mx.array:
         """(..., L, inputs) -> (..., L, outputs)."""
-        weight, scales, biases = self["weight"], self["scales"], self.get("biases")
-        scheme = (self.group_size, self.bits, self.mode)
         if x.shape[-2] < MANY_ROWS:
-            x = mx.quantized_matmul(x, weight, scales, biases, True, *scheme)
-            return x + self["bias"] if "bias" in self else x
+            return super().__call__(x)
         parts = []
-        rows = max(1, SLAB // x.shape[-1])
-        for start in range(0, len(weight), rows):
-            slab = slice(start, start + rows)
-            offsets = None if biases is None else biases[slab]
-            numbers = mx.dequantize(weight[slab], scales[slab], offsets, *scheme, dtype=x.dtype)
+        for numbers in _slabs(self, SLAB, x.dtype):
             parts.append(x @ mx.contiguous(numbers.T))
             mx.eval(parts[-1])
         x = mx.concatenate(parts, axis=-1)
@@ -77,10 +68,17 @@ class TrainingLinear(nn.QuantizedLinear):
 
     def __call__(self, x: mx.array) -> mx.array:
         """(..., L, inputs) -> (..., L, outputs)."""
-        scheme = (self.group_size, self.bits, self.mode)
-        weight = mx.dequantize(self["weight"], self["scales"], self.get("biases"), *scheme)
-        x = x @ weight.astype(x.dtype).T
+        x = mx.concatenate([x @ w.T for w in _slabs(self, TRAINED_SLAB, x.dtype)], axis=-1)
         return x + self["bias"] if "bias" in self else x
+
+
+def _slabs(module: nn.QuantizedLinear, size: int, dtype: mx.Dtype) -> Iterator[mx.array]:
+    """A projection's matrix, dequantized lazily, about `size` numbers at a time."""
+    stored = [module.get(name) for name in ("weight", "scales", "biases")]
+    rows = max(1, size * module.bits // 32 // module["weight"].shape[-1])
+    for start in range(0, len(module["weight"]), rows):
+        parts = [part if part is None else part[start : start + rows] for part in stored]
+        yield mx.dequantize(*parts, module.group_size, module.bits, module.mode, dtype=dtype)  # type: ignore[arg-type]
 
 
 def use_training_projections(model: nn.Module) -> None:
