@@ -27,10 +27,7 @@ def second_stream() -> mx.ThreadLocalStream:
 
 
 def by_column(weight: mx.array) -> mx.array:
-    """The same matrix stored so that its transpose, which projections multiply by, lies by rows.
-
-    A large matrix stays as it is.
-    """
+    """The same matrix; if it is small, its transpose, which projections use, lies by rows."""
     return mx.contiguous(weight.T).T if weight.size <= SMALL else weight
 
 
@@ -52,7 +49,8 @@ class ManyRowsLinear(nn.QuantizedLinear):
     def __call__(self, x: mx.array) -> mx.array:
         """(..., L, inputs) -> (..., L, outputs)."""
         if x.shape[-2] < MANY_ROWS:
-            return super().__call__(x)
+            few: mx.array = super().__call__(x)  # type: ignore[no-untyped-call]
+            return few
         parts = []
         for numbers in _slabs(self, SLAB, x.dtype):
             parts.append(x @ mx.contiguous(numbers.T))
@@ -74,11 +72,13 @@ class TrainingLinear(nn.QuantizedLinear):
 
 def _slabs(module: nn.QuantizedLinear, size: int, dtype: mx.Dtype) -> Iterator[mx.array]:
     """A projection's matrix, dequantized lazily, about `size` numbers at a time."""
-    stored = [module.get(name) for name in ("weight", "scales", "biases")]
-    rows = max(1, size * module.bits // 32 // module["weight"].shape[-1])
-    for start in range(0, len(module["weight"]), rows):
-        parts = [part if part is None else part[start : start + rows] for part in stored]
-        yield mx.dequantize(*parts, module.group_size, module.bits, module.mode, dtype=dtype)  # type: ignore[arg-type]
+    weight, scales, biases = module["weight"], module["scales"], module.get("biases")
+    scheme = (module.group_size, module.bits, module.mode)
+    rows = max(1, size * module.bits // 32 // weight.shape[-1])
+    for start in range(0, len(weight), rows):
+        at = slice(start, start + rows)
+        own = biases if biases is None else biases[at]
+        yield mx.dequantize(weight[at], scales[at], own, *scheme, dtype=dtype)
 
 
 def use_training_projections(model: nn.Module) -> None:
