@@ -128,10 +128,11 @@ REPLIES ?= 200
 schemas: .venv/ready-dev
 	@$(BIN)/python bench/constrained.py --replies $(REPLIES)
 
-# an adapter of ours with text, a picture and sound in two other programs: their logits are ours
+# an adapter of ours with text, a picture and sound in three other programs: their logits are ours
 adapter-readers: .venv/ready .venv-peer/ready .venv-peft/ready
 	@set -e; for kind in lora dora; do echo "$$kind:"; \
 		$(BIN)/python -m tools.adapter_readers ours out/readers/$$kind --kind $$kind; \
+		$(BIN)/python -m tools.adapter_readers mlx-lm out/readers/$$kind; \
 		PYTHONPATH=. .venv-peer/bin/python tools/adapter_readers.py mlx-vlm out/readers/$$kind; \
 		PYTHONPATH=. .venv-peft/bin/python tools/adapter_readers.py peft out/readers/$$kind; done
 

@@ -1,15 +1,16 @@
 """One adapter, read by other programs: their logits beside ours on picture, sound and text.
 
     python -m tools.adapter_readers ours    OUT [--model tiny] [--kind lora|dora] [--embedders]
+    python -m tools.adapter_readers mlx-lm  OUT    (text alone)
     python tools/adapter_readers.py mlx-vlm OUT    (with the Python of an environment with mlx-vlm)
     python tools/adapter_readers.py peft    OUT    (with torch, transformers and peft)
 
 `ours` writes a random adapter in both forms, and case.npz: ids, media and the logits. The others
 read that and print the largest difference and the share of rows whose likeliest token is the same.
-Each also writes an adapter of its own, `theirs-NAME`, and the names and shapes of its tensors as
-NAME.json. mlx-vlm is asked twice: as it answers, with the tokens' kinds, from which it makes the
-mask of a picture, and as it trains, without them, beside our logits with a mask that is causal.
-`make adapter-readers` runs all three for LoRA and DoRA; status 1 where logits are farther apart
+mlx-vlm and PEFT also write an adapter of their own, `theirs-NAME`, and the names and shapes of its
+tensors as NAME.json. mlx-vlm is asked twice: as it answers, with the tokens' kinds, from which it
+makes the mask of a picture, and as it trains, without them, beside our logits with a causal mask.
+`make adapter-readers` runs all four for LoRA and DoRA; status 1 where logits are farther apart
 than LIMIT, or another token is the likeliest.
 """
 
@@ -24,7 +25,7 @@ from typing import Any
 import numpy as np
 
 RANK, SCALE = 4, 2.0
-LIMIT = {"mlx-vlm": 1e-4, "PEFT": 1e-3}
+LIMIT = {"mlx-lm": 1e-4, "mlx-vlm": 1e-4, "PEFT": 1e-3}
 
 
 def ours(out: Path, options: argparse.Namespace) -> None:
@@ -96,6 +97,27 @@ def compare(name: str, theirs: np.ndarray, wanted: np.ndarray, base: np.ndarray)
         flush=True,
     )
     return bool(far <= LIMIT[name.partition(",")[0]] and same == 1)
+
+
+def in_mlx_lm(out: Path) -> bool:
+    """Read the adapter in mlx-lm, which has text alone; whether its logits are ours."""
+    import mlx.core as mx
+    from mlx.utils import tree_map
+    from mlx_lm.tuner.utils import load_adapters
+    from mlx_lm.utils import load_model
+
+    case = np.load(out / "case.npz")
+    folder = Path(str(case["folder"]))
+    text = json.loads((folder / "config.json").read_text())["text_config"]
+    # what it expects in a configuration, and the tiny model's lacks
+    size, none = {"vocab_size": text["vocab_size"]}, {"hidden_size_per_layer_input": 0}
+    text |= none | {"vocab_size_per_layer_input": text["vocab_size"]}
+    model, _ = load_model(folder, model_config={**size, "text_config": text})
+    model = load_adapters(model, str(out / "own"))
+    wide = lambda x: x.astype(mx.float32) if mx.issubdtype(x.dtype, mx.floating) else x  # noqa: E731
+    model.update(tree_map(wide, model.parameters()))
+    found = np.array(model(mx.array(case["text.ids"])[None])[0])
+    return compare("mlx-lm, text", found, case["text.logits"], case["text.base"])
 
 
 def in_mlx_vlm(out: Path) -> bool:
@@ -197,7 +219,7 @@ def store(out: Path, name: str, shapes: dict[str, list[int]]) -> None:
 def main() -> int:
     """Run one part; status 1 where another program computes something else."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("part", choices=("ours", "mlx-vlm", "peft"))
+    parser.add_argument("part", choices=("ours", "mlx-lm", "mlx-vlm", "peft"))
     parser.add_argument("out", type=Path)
     parser.add_argument("--model", default="tiny")
     parser.add_argument("--kind", default="lora", choices=("lora", "dora"))
@@ -207,7 +229,8 @@ def main() -> int:
     if options.part == "ours":
         ours(options.out, options)
         return 0
-    return 0 if {"mlx-vlm": in_mlx_vlm, "peft": in_peft}[options.part](options.out) else 1
+    readers = {"mlx-lm": in_mlx_lm, "mlx-vlm": in_mlx_vlm, "peft": in_peft}
+    return 0 if readers[options.part](options.out) else 1
 
 
 if __name__ == "__main__":
