@@ -134,6 +134,8 @@ class TuningJob:
             trainer.restore(began)
         with disk.explained():
             folder.mkdir(parents=True, exist_ok=True)
+            if began is None:  # so that a run can be resumed from its first line in the log on
+                state.save(folder, trainer.state(0), run)
             _cut_log(folder / LOG, began.step if began else 0)
             for step in trainer.run(began.step if began else 0):
                 _log(folder / LOG, step)

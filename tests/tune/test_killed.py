@@ -79,13 +79,14 @@ def whole(data: Path, folder: Path, tmp_path_factory: pytest.TempPathFactory) ->
     return out
 
 
+@pytest.mark.parametrize("step", [1, KILLED])
 def test_a_run_that_is_killed_and_resumed_ends_with_the_same_bits(
-    whole: Path, data: Path, folder: Path, tmp_path: Path
+    whole: Path, data: Path, folder: Path, tmp_path: Path, step: int
 ) -> None:
     out = tmp_path / "adapter"
     command = arguments(data, folder, out, "--replay", str(data))
     process = subprocess.run(
-        [sys.executable, "-c", KILL, str(KILLED), *command],
+        [sys.executable, "-c", KILL, str(step), *command],
         capture_output=True,
         env=os.environ | {"MLX_DISABLE_COMPILE": "1"},
     )

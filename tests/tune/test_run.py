@@ -79,7 +79,12 @@ def test_the_adapter_is_read_again_and_changes_the_answers(whole: Path, folder: 
 
 def killed(command: list[str], seconds: float) -> int:
     process = subprocess.Popen(
-        [sys.executable, "-c", "from mlx_gemma4.cli import main; main()", *command],
+        [
+            sys.executable,
+            "-c",
+            "from mlx_gemma4.cli import main; raise SystemExit(main())",
+            *command,
+        ],
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         env=os.environ | {"MLX_DISABLE_COMPILE": "1"},
