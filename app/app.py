@@ -88,7 +88,8 @@ class TerminalApp(App[None]):
     def _handle_exception(self, error: Exception) -> None:
         """End the program because of an error, unless it ends already and its widgets are gone."""
         cause = error.error if isinstance(error, WorkerFailed) else error
-        if not (self._exit and isinstance(cause, NoMatches | MountError)):
+        ends = self._exit or not self.is_running
+        if not (ends and isinstance(cause, NoMatches | MountError)):
             super()._handle_exception(error)
 
     def use_keys(self) -> None:
