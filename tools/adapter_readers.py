@@ -99,10 +99,19 @@ def compare(name: str, theirs: np.ndarray, wanted: np.ndarray, base: np.ndarray)
     return bool(far <= LIMIT[name.partition(",")[0]] and same == 1)
 
 
+def widened(model: Any) -> Any:
+    """A model of mlx-lm or mlx-vlm, in float32."""
+    import mlx.core as mx
+    from mlx.utils import tree_map
+
+    wide = lambda x: x.astype(mx.float32) if mx.issubdtype(x.dtype, mx.floating) else x  # noqa: E731
+    model.update(tree_map(wide, model.parameters()))
+    return model
+
+
 def in_mlx_lm(out: Path) -> bool:
     """Read the adapter in mlx-lm, which has text alone; whether its logits are ours."""
     import mlx.core as mx
-    from mlx.utils import tree_map
     from mlx_lm.tuner.utils import load_adapters
     from mlx_lm.utils import load_model
 
@@ -113,9 +122,7 @@ def in_mlx_lm(out: Path) -> bool:
     size, none = {"vocab_size": text["vocab_size"]}, {"hidden_size_per_layer_input": 0}
     text |= none | {"vocab_size_per_layer_input": text["vocab_size"]}
     model, _ = load_model(folder, model_config={**size, "text_config": text})
-    model = load_adapters(model, str(out / "own"))
-    wide = lambda x: x.astype(mx.float32) if mx.issubdtype(x.dtype, mx.floating) else x  # noqa: E731
-    model.update(tree_map(wide, model.parameters()))
+    model = widened(load_adapters(model, str(out / "own")))
     found = np.array(model(mx.array(case["text.ids"])[None])[0])
     return compare("mlx-lm, text", found, case["text.logits"], case["text.base"])
 
@@ -123,16 +130,13 @@ def in_mlx_lm(out: Path) -> bool:
 def in_mlx_vlm(out: Path) -> bool:
     """Read the adapter in mlx-vlm; whether its logits are ours."""
     import mlx.core as mx
-    from mlx.utils import tree_flatten, tree_map
+    from mlx.utils import tree_flatten
     from mlx_vlm.trainer.peft import get_peft_model
     from mlx_vlm.trainer.peft.utils import apply_lora_layers, save_adapter
     from mlx_vlm.utils import load_model
 
     def loaded() -> Any:
-        model = load_model(Path(str(case["folder"])))
-        wide = lambda x: x.astype(mx.float32) if mx.issubdtype(x.dtype, mx.floating) else x  # noqa: E731
-        model.update(tree_map(wide, model.parameters()))
-        return model
+        return widened(load_model(Path(str(case["folder"]))))
 
     case = np.load(out / "case.npz")
     model = apply_lora_layers(loaded(), out / "own")

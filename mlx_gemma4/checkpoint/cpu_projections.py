@@ -62,7 +62,7 @@ class ManyRowsLinear(nn.QuantizedLinear):
 
 
 class TrainingLinear(nn.QuantizedLinear):
-    """A quantized projection for gradients: dequantized as a whole, and nothing evaluated."""
+    """A quantized projection for gradients: dequantized in large slabs, and nothing evaluated."""
 
     def __call__(self, x: mx.array) -> mx.array:
         """(..., L, inputs) -> (..., L, outputs)."""

@@ -169,11 +169,11 @@ def check(lines: Sequence[Line], writer: Writer) -> Iterator[tuple[int, Data]]:
             data.figures.append(_figures(data.examples(len(data) - 1)))
         except Gemma4Error as error:
             data.lines.pop()
-            if line.may_lack and (len(data) or number < len(lines)):
-                data.left_out.append(error.cause)
-            else:
-                bad.append((line, error))
+            bad.append((line, error))
         yield number, data
+    if data.lines:
+        data.left_out = [error.cause for line, error in bad if line.may_lack]
+        bad = [(line, error) for line, error in bad if not line.may_lack]
     if bad:
         first, others = bad[0][1], [line.place for line, _ in bad[1:]]
         more = f" Nor can {len(others)} more: {'; '.join(others[:9])}." if others else ""

@@ -121,7 +121,7 @@ def test_runs_that_are_killed_and_resumed_end_with_the_same_bits(
             ends += 1
 
 
-@pytest.mark.parametrize("stop", [1, 10, 21])
+@pytest.mark.parametrize("stop", [1, 9, 10, 21])
 def test_a_run_that_stops_after_any_step_can_be_resumed(
     whole: Path,
     data: Path,
