@@ -312,4 +312,5 @@ def _is_alive(pid: int) -> bool:
         os.kill(pid, 0)
     except (OSError, OverflowError) as error:
         return isinstance(error, PermissionError)
-    return pid != os.getpid()
+    stat = Path(f"/proc/{pid}/stat")  # of Linux; Z: it has ended, but its parent has not looked yet
+    return pid != os.getpid() and not (stat.exists() and ") Z " in stat.read_text())

@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -95,6 +96,20 @@ def test_another_program_that_runs_is_no_crash(tmp_path: Path) -> None:
     assert workspace.note_running() == workspace.journal.folder.name
     assert not other.exists()
     assert not trash.exists()
+    workspace.close()
+    workspace.client.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a Mac's launchd takes note at once")
+def test_a_program_that_was_killed_but_that_its_parent_keeps_is_a_crash(tmp_path: Path) -> None:
+    workspace = Workspace(ScriptedWorker(), ConversationStore(tmp_path / "all"), tmp_path)
+    workspace.conversation.send("hello")
+    with subprocess.Popen(["sleep", "60"]) as killed:
+        noted = {"pid": killed.pid, "conversation": workspace.journal.folder.name}
+        (tmp_path / "running-1.json").write_text(json.dumps(noted))
+        killed.kill()
+        os.waitid(os.P_PID, killed.pid, os.WEXITED | os.WNOWAIT)
+        assert workspace.note_running() == workspace.journal.folder.name
     workspace.close()
     workspace.client.close()
 
