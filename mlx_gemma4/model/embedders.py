@@ -46,9 +46,7 @@ class VisionEmbedder(nn.Module):
         self.pos_norm = nn.LayerNorm(config.mm_embed_dim)
 
     def __call__(self, patches: mx.array, positions: mx.array) -> mx.array:
-        """(n, 6912) uint8 levels or floats in [0, 1], (n, 2) as (x, y) -> (n, mm_embed_dim)."""
-        if patches.dtype == mx.uint8:
-            patches = patches.astype(mx.float32) / 255
+        """(n, 6912) floats in [0, 1], (n, 2) as (x, y) -> (n, mm_embed_dim)."""
         x = patches.astype(self.patch_ln1.weight.dtype)
         x = self.patch_ln2(self.patch_dense(self.patch_ln1(x)))
         x = x + self.pos_embedding[positions[:, 0], 0] + self.pos_embedding[positions[:, 1], 1]

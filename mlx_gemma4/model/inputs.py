@@ -76,10 +76,8 @@ def checked_ids(token_ids: ArrayLike) -> np.ndarray:
 
 
 def checked_numbers(values: ArrayLike, width: int, name: str) -> np.ndarray:
-    """(n, width) finite float32, or uint8 as it is, n of 1 or more; `name` is for the error."""
-    array = np.asarray(values)
-    if array.dtype != np.uint8:
-        array = array.astype(np.float32, copy=False)
+    """(n, width) finite float32, n of 1 or more; `name` is for the error."""
+    array = np.asarray(values).astype(np.float32, copy=False)
     if array.ndim != 2 or array.shape[1] != width or not len(array):
         raise unusable(
             f"The {name} have shape {array.shape}.", f"Pass shape (n, {width}) with n of 1 or more."
