@@ -61,7 +61,7 @@ def find(adapter: str | Path) -> Path:
 
 
 def check_name(name: str) -> None:
-    """Raise Gemma4Error where an adapter cannot be called so, or one is."""
+    """Raise Gemma4Error where an adapter cannot be called so, one is, or none can be written."""
     if _NAME.fullmatch(name) is None:
         raise _not_installed(
             f"{name!r} cannot be the name of a folder.",
@@ -71,6 +71,7 @@ def check_name(name: str) -> None:
         raise _not_installed(
             f"{folder() / name} is there already.", "Choose another name, or remove it."
         )
+    disk.need_writable(folder())
 
 
 def install(adapter: Path, name: str) -> Path:

@@ -262,6 +262,13 @@ def test_a_name_that_cannot_be_installed_is_refused(lora_folder: Path, home: Pat
             installed_adapters.install(lora_folder, name)
 
 
+def test_a_place_that_cannot_be_written_is_refused_with_the_name(home: Path) -> None:
+    installed_adapters.folder().write_text("a file where the folder belongs")
+    with pytest.raises(Gemma4Error, match="is a file") as raised:
+        installed_adapters.check_name("mine")
+    assert raised.value.code == "folder_unwritable"
+
+
 OTHERS = {  # a path in the module tree -> how other programs name it
     "mlx-lm, text alone": lambda path: path.removeprefix("language_model."),
     "PEFT": lambda path: path.replace(
