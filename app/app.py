@@ -30,12 +30,10 @@ from .screens.sessions import SessionsScreen
 from .screens.settings import SettingsScreen
 from .screens.voices import VoicesScreen
 from .state import Download, Problem
-from .widgets.footer import Footer
 from .workspace import Workspace
 
 AGAIN = 2.0
 """Seconds within which a second Ctrl+C ends the program."""
-THEMES = {"dark": "textual-dark", "light": "textual-light"}
 CLOSING = 5.0
 """Seconds that the worker's last reports are waited for."""
 
@@ -66,12 +64,13 @@ class TerminalApp(App[None]):
         super().__init__()
         self.use_command_palette = True
         self.workspace = workspace
-        self.theme = THEMES[self.workspace.settings.theme]
+        self.theme = f"textual-{workspace.settings.theme}"
         self._asked = 0.0  # when Ctrl+C was pressed last
         self._reader: ReportReader | None = None
 
     def on_mount(self) -> None:
-        self.use_keys()
+        keys = self.workspace.keys
+        self.set_keymap({name: ",".join(own) or NO_KEY for name, own in keys.items()})
         self.chat = ChatScreen(self.workspace)
         self.push_screen(self.chat)
         if (left := self.workspace.interrupted) is not None:
@@ -92,11 +91,6 @@ class TerminalApp(App[None]):
         if not (ends and isinstance(cause, NoMatches | MountError)):
             super()._handle_exception(error)
 
-    def use_keys(self) -> None:
-        """Use the keys of the table and the settings."""
-        keys = self.workspace.keys
-        self.set_keymap({name: ",".join(own) or NO_KEY for name, own in keys.items()})
-
     def do(self, name: str, argument: str = "") -> None:
         """Do a command of the table."""
         if name in SCREENS and not argument:
@@ -111,7 +105,7 @@ class TerminalApp(App[None]):
                 self.workspace.change(theme=other)
             except OSError as error:
                 self.chat.problem(Problem.of(error, "disk"))
-            self.on_settings_changed()
+            self.theme = f"textual-{other}"
         else:
             self._back_to_chat()
             self.chat.do(name, argument)
@@ -141,17 +135,11 @@ class TerminalApp(App[None]):
             if command.group != commands.PROMPT and commands.available(command, situation):
                 yield SystemCommand(command.title, command.help, lambda c=command: self.do(c.id))
 
-    def on_footer_clicked(self, event: Footer.Clicked) -> None:
-        self.do(event.command)
-
     def on_run_command(self, message: messages.RunCommand) -> None:
         self.do(message.command, message.argument)
 
     def on_show_problem(self, message: messages.ShowProblem) -> None:
         self.chat.problem(message.problem)
-
-    def on_settings_changed(self) -> None:
-        self.theme = THEMES[self.workspace.settings.theme]
 
     def on_start_job(self, message: messages.StartJob) -> None:
         if self.workspace.job is not None:
@@ -160,7 +148,7 @@ class TerminalApp(App[None]):
 
         def tell(at: Download | None) -> None:
             with contextlib.suppress(RuntimeError):  # the program has ended
-                self.post_message(messages.JobChanged(ended=at is None))
+                self.call_later(self._job_changed, at is None)
 
         self.chat.works("job")
         try:
@@ -169,8 +157,8 @@ class TerminalApp(App[None]):
             self.chat.problem(Problem.of(error, "job"))
         self._show_job()
 
-    def on_job_changed(self, message: messages.JobChanged) -> None:
-        job = self.workspace.job_ended() if message.ended else None
+    def _job_changed(self, ended: bool) -> None:
+        job = self.workspace.job_ended() if ended else None
         self._show_job()
         if job is not None and job.folder:
             self.chat.problem(offers.ready(job.name))

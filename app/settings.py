@@ -15,7 +15,7 @@ import tomlkit
 from tomlkit.exceptions import TOMLKitError
 from tomlkit.toml_document import TOMLDocument
 
-from mlx_gemma4.hub import catalog
+from mlx_gemma4.hub import catalog, disk
 from mlx_gemma4.media.images import BUDGETS
 
 FILE = "settings.toml"
@@ -25,9 +25,9 @@ HEAD = (
 )
 
 
-def _set(default: Any, about: str, check: "Check | None" = None) -> Any:
-    """Declare a setting: what it is unless set, a sentence about it, and what it may be."""
-    return field(default=default, metadata={"about": about, "check": check})
+def _set(default: Any, label: str, about: str, check: "Check | None" = None) -> Any:
+    """Declare a setting: its default, its name on the screen, a sentence, and what it may be."""
+    return field(default=default, metadata={"label": label, "about": about, "check": check})
 
 
 @dataclass(frozen=True)
@@ -54,78 +54,109 @@ class Settings:
 
     model: str = _set(
         "",
+        "Model",
         "Folder or name of the model to load; empty: what `gemma4 get` brought, else the tiny one.",
     )
-    system: str = _set("", "An instruction before every conversation.")
-    image_tokens: int = _set(280, "Tokens of a picture from a file or the clipboard.", _BUDGET)
-    screen_tokens: int = _set(
-        1120, "The most tokens of a picture of the screen: small text needs 1120.", _BUDGET
+    system: str = _set("", "Instruction", "An instruction before every conversation.")
+    image_tokens: int = _set(
+        280, "Tokens of a picture", "Tokens of a picture from a file or the clipboard.", _BUDGET
     )
-    max_tokens: int = _set(1024, "The most tokens of an answer.", _between(1, 1_000_000))
+    screen_tokens: int = _set(
+        1120,
+        "Tokens of the screen",
+        "The most tokens of a picture of the screen: small text needs 1120.",
+        _BUDGET,
+    )
+    max_tokens: int = _set(
+        1024, "Longest answer", "The most tokens of an answer.", _between(1, 1_000_000)
+    )
     temperature: float | None = _set(
         None,
+        "Variety",
         "0 for the likeliest answer, 1 for more variety; left out: the model's own.",
         _between(0, 2),
     )
-    thinking: bool = _set(False, "Whether the model thinks before it answers.")
+    thinking: bool = _set(False, "Think first", "Whether the model thinks before it answers.")
     hearing: Literal["auto", "direct", "relay"] = _set(
         "auto",
+        "How it hears",
         "Sound is heard in the conversation (direct), or transcribed first (relay); auto takes "
         "what the model understands better.",
     )
-    heard: bool = _set(True, "Show what was understood of what you say.")
+    heard: bool = _set(True, "Show what it heard", "Show what was understood of what you say.")
     kv_bits: Literal[0, 8, 4] = _set(
-        0, "Bits of the conversation's memory; 0: not quantized; 8 and 4 take less."
+        0,
+        "Bits of its memory",
+        "Bits of the conversation's memory; 0: not quantized; 8 and 4 take less.",
     )
     draft: Literal["auto", "lookup", "off"] = _set(
         "auto",
+        "Propose ahead",
         "Propose tokens, so that answers come sooner: with the model's drafter where `gemma4 bench "
         "--draft` found that it pays (auto), from what was said before (lookup), or not (off).",
     )
     drafter: str = _set(
-        "", "Folder, or name in the catalogue, of a drafter; empty: the model's own, where it pays."
+        "",
+        "Drafter",
+        "Folder, or name in the catalogue, of a drafter; empty: the model's own, where it pays.",
     )
     when_full: Literal["stop", "drop"] = _set(
-        "drop", "When the context is full: stop, or drop the oldest turns."
+        "drop", "When it is full", "When the context is full: stop, or drop the oldest turns."
     )
     park_gigabytes: float = _set(
         4.0,
+        "Disk for resuming",
         "Gigabytes of disk on which conversations keep what the model has read, so that they are "
         "resumed at once; 0 keeps nothing, and it is read again.",
         _between(0, 10_000),
     )
-    microphone: str = _set("", "Part of the microphone's name; empty: the system's own choice.")
+    microphone: str = _set(
+        "", "Microphone", "Part of the microphone's name; empty: the system's own choice."
+    )
     stop_after: float = _set(
         1.5,
+        "Send after silence",
         "Seconds of silence after which a recording is sent; 0: never by itself.",
         _between(0, 30),
     )
-    speak: bool = _set(False, "Read answers aloud.")
+    speak: bool = _set(False, "Read aloud", "Read answers aloud.")
     voice: str = _set(
         "",
+        "Voice",
         "A voice's name (/voices lists them), or a command behind a | that reads a text on its "
         "standard input; empty: the system's own voice.",
     )
-    rate: int = _set(180, "How fast to speak, in words a minute.", _between(80, 450))
+    rate: int = _set(
+        180, "Words a minute", "How fast to speak, in words a minute.", _between(80, 450)
+    )
     headphones: bool = _set(
         False,
+        "Headphones",
         "You wear headphones: hands-free listens while an answer is read aloud, and speaking cuts "
         "it.",
     )
     watch_seconds: float = _set(
         5.0,
+        "Watch the screen",
         "The least seconds between two pictures of a screen that is watched.",
         _between(1, 3600),
     )
     watch_as: Literal["newest", "video"] = _set(
         "newest",
+        "What is watched",
         "What of a watched screen goes with a question: the newest picture, or, as a video with "
         "their times, up to 8 that came since the last question, of 70 tokens each.",
     )
-    serve: bool = _set(False, "Let other programs use the model from the beginning (/serve).")
-    serve_port: int = _set(8080, "The port for that; 0: any that is free.", _between(0, 65_535))
-    theme: Literal["dark", "light"] = _set("dark", "Colours.")
-    keys: Mapping[str, str] = field(default_factory=dict, metadata={"about": _KEYS, "check": None})
+    serve: bool = _set(
+        False, "Serve", "Let other programs use the model from the beginning (/serve)."
+    )
+    serve_port: int = _set(
+        8080, "Serve port", "The port for that; 0: any that is free.", _between(0, 65_535)
+    )
+    theme: Literal["dark", "light"] = _set("dark", "Colours", "Colours.")
+    keys: Mapping[str, str] = field(
+        default_factory=dict, metadata={"label": "Keys", "about": _KEYS, "check": None}
+    )
 
 
 DEFAULTS = Settings()
@@ -138,37 +169,9 @@ def folder() -> Path:
     return catalog.user_file().parent
 
 
-LABELS: Mapping[str, str] = {
-    "model": "Model",
-    "system": "Instruction",
-    "image_tokens": "Tokens of a picture",
-    "screen_tokens": "Tokens of the screen",
-    "max_tokens": "Longest answer",
-    "temperature": "Variety",
-    "thinking": "Think first",
-    "hearing": "How it hears",
-    "heard": "Show what it heard",
-    "kv_bits": "Bits of its memory",
-    "draft": "Propose ahead",
-    "when_full": "When it is full",
-    "park_gigabytes": "Disk for resuming",
-    "microphone": "Microphone",
-    "stop_after": "Send after silence",
-    "speak": "Read aloud",
-    "voice": "Voice",
-    "rate": "Words a minute",
-    "headphones": "Headphones",
-    "watch_seconds": "Watch the screen",
-    "watch_as": "What is watched",
-    "theme": "Colours",
-    "keys": "Keys",
-}
-"""What the settings screen calls them."""
-
-
 def label(name: str) -> str:
-    """Return what a setting is called: one without a name of its own is called by its key."""
-    return LABELS.get(name, name.replace("_", " ").capitalize())
+    """Return what the settings screen calls a setting."""
+    return str(FIELDS[name].metadata["label"])
 
 
 def about(name: str) -> str:
@@ -247,9 +250,7 @@ def save(path: Path, settings: Settings) -> None:
         if (value := getattr(settings, name)) != getattr(before, name):
             text = _put(text, name, value)
     path.parent.mkdir(parents=True, exist_ok=True)
-    new = path.with_name(f"{path.name}.new")
-    new.write_text(text, encoding="utf-8")
-    new.replace(path)
+    disk.write(path, text.encode())
 
 
 def fresh() -> str:

@@ -34,28 +34,6 @@ Source = Literal[
 ScreenArea = Literal["region", "window", "screen"]
 """What of the screen a picture shows."""
 
-WORDS: dict[State, str] = {
-    "empty": "no model",
-    "loading": "loading the model",
-    "ready": "ready",
-    "reading": "reading the conversation",
-    "listening": "listening",
-    "thinking": "thinking",
-    "answering": "answering",
-    "speaking": "speaking",
-}
-ESCAPE: dict[State, str] = {
-    "empty": "",
-    "loading": "",
-    "ready": "",
-    "reading": "puts it off",
-    "listening": "discards the recording",
-    "thinking": "stops",
-    "answering": "stops and keeps what was said",
-    "speaking": "stops the voice",
-}
-"""What Escape does in each state."""
-
 
 @dataclass(frozen=True)
 class Usage:

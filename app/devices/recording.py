@@ -1,41 +1,8 @@
-"""The microphone, the gate that tells speech from the rest, and what is shown of both."""
+"""The microphone, and the gate that tells speech from the rest."""
 
 import math
-from dataclasses import dataclass
 
 from mlx_gemma4.runtime.live import Gate, SoundSource
-from mlx_gemma4.runtime.reports import Failed
-
-
-@dataclass(frozen=True)
-class MicrophoneOpened:
-    """The microphone is open."""
-
-    device: str
-
-
-@dataclass(frozen=True)
-class LevelChanged:
-    """How loud it is, in dB of full scale."""
-
-    level: float
-
-
-@dataclass(frozen=True)
-class SilenceChanged:
-    """The microphone delivers only zeros now, or not any more."""
-
-    silent: bool
-
-
-@dataclass(frozen=True)
-class MicrophoneLost:
-    """The microphone could not be opened, or has gone; nothing more comes from it."""
-
-    failed: Failed
-
-
-VoiceEvent = MicrophoneOpened | LevelChanged | SilenceChanged | MicrophoneLost
 
 
 def microphone(device: str) -> SoundSource:

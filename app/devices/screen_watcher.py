@@ -32,13 +32,6 @@ class ScreenChanged:
     at: float
 
 
-@dataclass(frozen=True)
-class WatchFailed:
-    """The screen cannot be watched any more."""
-
-    problem: Problem
-
-
 class ChangeDetector:
     """Decides when a picture should be shown.
 
@@ -76,7 +69,7 @@ class ScreenWatcher:
     """Watches the whole screen from when it is made until `close`.
 
     Args:
-        report: called, from the thread, with what happens.
+        report: called, from the thread, with each change, or with why it cannot be watched.
         seconds: the least time between two pictures.
         take: takes a picture.
         clock: seconds.
@@ -87,7 +80,7 @@ class ScreenWatcher:
 
     def __init__(
         self,
-        report: Callable[[ScreenChanged | WatchFailed], object],
+        report: Callable[[ScreenChanged | Problem], object],
         seconds: float,
         take: Callable[[], Shot | None] = lambda: capture("screen"),
         clock: Callable[[], float] = time.monotonic,
@@ -101,7 +94,7 @@ class ScreenWatcher:
         self._closing.set()
 
     def _fail(self, failed: Failed) -> None:
-        self._report(WatchFailed(Problem.of(failed, "screen")))
+        self._report(Problem.of(failed, "screen"))
 
     def _run(self) -> None:
         detector = ChangeDetector(self._seconds)

@@ -110,7 +110,7 @@ class ChatActions:
     def talk(self) -> None:
         chat = self._chat
         if self._workspace.conversation.recording is not None:
-            chat.send(None)
+            chat.prompt.action_send()
         elif chat.voice.active:
             chat.voice.end()
             chat.draw()
@@ -156,8 +156,7 @@ class ChatActions:
         self._chat.draw()
 
     def paste(self) -> None:
-        nothing = "The clipboard holds neither a picture nor a file."
-        self._chat.busy(self._chat.media.clipboard(), "file", nothing)
+        self._chat.busy(self._chat.media.clipboard(), "file")
 
     def detail(self) -> None:
         self._workspace.conversation.detail()

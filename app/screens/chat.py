@@ -3,16 +3,19 @@
 import asyncio
 import re
 
+import numpy as np
+from numpy.typing import NDArray
 from textual import on
 from textual.widgets import TextArea
 
 from mlx_gemma4.errors import Gemma4Error
 from mlx_gemma4.hub import catalog
+from mlx_gemma4.runtime.live import LiveObserver
+from mlx_gemma4.runtime.reports import Failed
 
 from .. import commands, messages, offers
 from ..conversation.store import title_of
-from ..devices.recording import LevelChanged, MicrophoneLost, MicrophoneOpened, SilenceChanged
-from ..devices.screen_watcher import ScreenChanged, WatchFailed
+from ..devices import permissions
 from ..messages import RunCommand
 from ..state import Problem
 from ..tour import GREETING, WELCOME
@@ -36,10 +39,11 @@ class ChatScreen(ChatView):
     def __init__(self, workspace: Workspace) -> None:
         super().__init__(workspace)
         self._actions = ChatActions(self)
+        self.voice.observer = MicrophoneObserver(self)
 
     async def on_mount(self) -> None:
         self.media.say, self.media.came = self.notify, self.draw
-        self.workspace.speech_changed = lambda: self.post_message(messages.SpeechChanged())
+        self.workspace.speech_changed = lambda: self.call_later(self._speech_changed)
         for warning in self.workspace.warnings:
             await self.transcript.note(warning)
         if self.workspace.settings.speak:
@@ -78,35 +82,46 @@ class ChatScreen(ChatView):
         if before in ("thinking", "answering") and self.workspace.conversation.state == "ready":
             self._tour_on()
 
-    async def on_device_event(self, message: messages.DeviceEvent) -> None:
-        match message.event:
-            case MicrophoneOpened() as opened:
-                self.voice.opened(opened)
-                self.works("microphone")
-                self.draw_lines()
-            case LevelChanged() as changed:
-                self.voice.sounded(changed)
-                if self.voice.due:
-                    self.draw_lines()
-            case SilenceChanged(silent):
-                if (problem := self.voice.silent(silent)) is not None:
-                    self.problem(problem)
-                elif not silent:
-                    self.works("microphone")
-            case MicrophoneLost(failed) as lost:
-                if (problem := self.voice.lost(lost)) is None:
-                    self.notify(f"{failed.title}. It is being opened again.")
-                else:
-                    self.problem(problem)
-                self.draw()
-            case ScreenChanged(shot, at):
-                await self.work(self.media.seen(shot, at), "screen")
-            case WatchFailed(why):
-                self.media.watch(False)
-                self.problem(why)
-                self.draw()
+    def microphone_opened(self, device: str) -> None:
+        self.voice.device = device
+        self.works("microphone")
+        self.draw_lines()
 
-    def on_speech_changed(self) -> None:
+    def microphone_level(self, level: float) -> None:
+        self.voice.sounded(level)
+        if self.voice.due:
+            self.draw_lines()
+
+    def microphone_silent(self, silent: bool) -> None:
+        if not silent:
+            self.works("microphone")
+        elif self.voice.active:
+            self.problem(Problem.of(permissions.microphone(self.voice.device), "microphone"))
+
+    def microphone_lost(self, failed: Failed) -> None:
+        if self.voice.reopen():
+            self.notify(f"{failed.title}. It is being opened again.")
+        else:
+            self.problem(Problem.of(failed, "microphone"))
+        self.draw()
+
+    def _speech_started(self) -> None:
+        if self.voice.hears_itself:  # it speaks since that was heard
+            self.voice.cut()
+        elif self.voice.active:  # it may have been closed since
+            self.draw(self.workspace.conversation.start_recording())
+
+    def _speech_ended(self) -> None:
+        """Send what was recorded: somebody has spoken and is silent."""
+        if not self.voice.active or self.workspace.conversation.recording is None:
+            return
+        if self.voice.hands_free:
+            self.send("")
+        else:
+            self.voice.end()
+            self.prompt.action_send()  # it comes back as `PromptInput.Sent`
+
+    def _speech_changed(self) -> None:
         speech = self.workspace.speech
         if speech is not None and speech.problem is not None:
             self.problem(Problem.of(speech.problem, "voice"))
@@ -199,3 +214,35 @@ class ChatScreen(ChatView):
     def _tour_on(self) -> None:
         if self.tour.step is not None:
             self.do("sample")
+
+
+class MicrophoneObserver(LiveObserver):
+    """Passes on what a `Live` sees, from its thread.
+
+    Before the worker is sent what is spoken, an answer must be stopped, and after it, it must be
+    asked: those two wait for the interface.
+    """
+
+    def __init__(self, chat: ChatScreen) -> None:
+        self._chat = chat
+
+    def opened(self, name: str) -> None:
+        self._chat.call_later(self._chat.microphone_opened, name)
+
+    def level(self, decibels: float) -> None:
+        self._chat.call_later(self._chat.microphone_level, decibels)
+
+    def began(self) -> None:
+        self._chat.app.call_from_thread(self._chat._speech_started)
+
+    def heard(self, frames: NDArray[np.float32]) -> None:
+        self._chat.voice.record(frames)
+
+    def ended(self) -> None:
+        self._chat.app.call_from_thread(self._chat._speech_ended)
+
+    def silent(self, silent: bool) -> None:
+        self._chat.call_later(self._chat.microphone_silent, silent)
+
+    def lost(self, failed: Failed) -> None:
+        self._chat.call_later(self._chat.microphone_lost, failed)

@@ -3,7 +3,6 @@
 import asyncio
 import webbrowser
 from collections.abc import Coroutine
-from dataclasses import replace
 from typing import Any, ClassVar
 
 from textual.app import ComposeResult
@@ -17,10 +16,9 @@ from mlx_gemma4.runtime.trace import Trace
 
 from .. import offers
 from ..conversation.journaled import RECORDED
-from ..devices.recording import VoiceEvent
-from ..devices.screen_watcher import ScreenChanged, WatchFailed
+from ..devices.screen_watcher import ScreenChanged
 from ..keys import of_the_chat
-from ..messages import DeviceEvent, RunCommand
+from ..messages import RunCommand
 from ..state import Problem, Source
 from ..tour import Tour
 from ..widgets.card import Way
@@ -51,14 +49,8 @@ class ChatView(Screen[None]):
     def __init__(self, workspace: Workspace) -> None:
         super().__init__()
         self.workspace = workspace
-        self.voice = VoiceInput(
-            workspace,
-            self._post,
-            lambda work: self.app.call_from_thread(work),
-            self._speech_started,
-            self._speech_ended,
-        )
-        self.media = MediaInput(workspace, self._post)
+        self.voice = VoiceInput(workspace)
+        self.media = MediaInput(workspace, lambda seen: self.call_later(self.screen_seen, seen))
         self.tour = Tour()
         self.status_bar, self.transcript, self.talk_bar = StatusBar(), Transcript(), TalkBar()
         self.suggestions, self.prompt = Suggestions(), PromptInput(PLACEHOLDER)
@@ -83,13 +75,12 @@ class ChatView(Screen[None]):
         """Whether nothing is in the prompt."""
         return not self.prompt.text.strip()
 
-    def send(self, text: str | None) -> None:
-        """Ask: with these words, or None for what is written."""
-        if text is None:
-            self.prompt.action_send()  # it comes back as `PromptInput.Sent`
-            return
-        if text.strip() and self.answering and self.workspace.conversation.recording is None:
-            self._queue(text)
+    def send(self, text: str) -> None:
+        """Ask with these words; while an answer is being given they have to wait."""
+        if text.strip() and self.workspace.conversation.state in ("thinking", "answering"):
+            self.queued.append(text)
+            self.prompt.clear_sent()
+            self.draw_lines()
             return
         self.voice.cut()
         self.workspace.trace = Trace()
@@ -98,17 +89,6 @@ class ChatView(Screen[None]):
             self.prompt.clear_sent()
         self.transcript.follow()
         self.draw(changed)
-
-    @property
-    def answering(self) -> bool:
-        """Whether an answer is being given, so that the next question has to wait."""
-        return self.workspace.conversation.state in ("thinking", "answering")
-
-    def _queue(self, text: str) -> None:
-        """Keep a question until the answer is over."""
-        self.queued.append(text)
-        self.prompt.clear_sent()
-        self.draw_lines()
 
     def send_queued(self) -> None:
         """Ask what was written while an answer was given, unless somebody is about to speak."""
@@ -127,24 +107,14 @@ class ChatView(Screen[None]):
             name, _, argument = way.command.partition(" ")
             self.app.post_message(RunCommand(name, argument))
 
-    def _post(self, event: VoiceEvent | ScreenChanged | WatchFailed) -> None:
-        self.post_message(DeviceEvent(event))
-
-    def _speech_started(self) -> None:
-        if self.voice.hears_itself:  # it speaks since that was heard
-            self.voice.cut()
-        elif self.voice.active:  # it may have been closed since
-            self.draw(self.workspace.conversation.start_recording())
-
-    def _speech_ended(self) -> None:
-        """Send what was recorded: somebody has spoken and is silent."""
-        if not self.voice.active or self.workspace.conversation.recording is None:
-            return
-        if self.voice.hands_free:
-            self.send("")
+    async def screen_seen(self, seen: ScreenChanged | Problem) -> None:
+        """Take what the watcher of the screen reports."""
+        if isinstance(seen, ScreenChanged):
+            await self.work(self.media.seen(seen.shot, seen.at), "screen")
         else:
-            self.voice.end()
-            self.send(None)
+            self.media.watch(False)
+            self.problem(seen)
+            self.draw()
 
     def show_conversation(self) -> None:
         """Show the conversation that is held now."""
@@ -237,22 +207,12 @@ class ChatView(Screen[None]):
             if offer is not None:
                 await self.show_problem(offer)
 
-    def busy(
-        self, work: Coroutine[Any, Any, str | None], source: Source = "", nothing: str = ""
-    ) -> None:
+    def busy(self, work: Coroutine[Any, Any, str | None], source: Source = "") -> None:
         """Do something that takes a while; see `work`."""
-        self.run_worker(self.work(work, source, nothing))
+        self.run_worker(self.work(work, source))
 
-    async def work(
-        self, work: Coroutine[Any, Any, str | None], source: Source = "", nothing: str = ""
-    ) -> None:
-        """Do something, and show what came of it.
-
-        Args:
-            work: returns a remark, or None where nothing was found.
-            source: what an error of it is about.
-            nothing: what to say where nothing was found.
-        """
+    async def work(self, work: Coroutine[Any, Any, str | None], source: Source = "") -> None:
+        """Do something, and show its remark, or its error, which is about `source`."""
         try:
             remark = await work
         except Exception as error:  # it never ends the program
@@ -260,8 +220,8 @@ class ChatView(Screen[None]):
         else:
             if source:
                 await self.transcript.withdraw(source)
-            if words := nothing if remark is None else remark:
-                self.notify(words)
+            if remark:
+                self.notify(remark)
         self.draw()
 
     def draw_lines(self) -> None:
@@ -269,16 +229,9 @@ class ChatView(Screen[None]):
         if not self.is_mounted:
             return
         self.status_bar.status = facts.status(
-            self.workspace, self.media.watching, self.voice.hands_free
+            self.workspace, self.media.watching, self.voice.hands_free, len(self.queued)
         )
-        if self.queued:
-            waits = f"{self.status_bar.status.state} · {len(self.queued)} queued"
-            self.status_bar.status = replace(self.status_bar.status, state=waits)
-        talk = self.voice.status()
-        if self.voice.hands_free:
-            question = self.workspace.conversation.history.last("user")
-            talk = replace(talk, heard=question.heard if question else "")
-        self.talk_bar.talk = talk
+        self.talk_bar.talk = self.voice.status()
         self.footer.keys = facts.footer(self.workspace, self.empty)
 
     def offer(self, suggestions: list[Suggestion]) -> None:

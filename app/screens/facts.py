@@ -6,31 +6,33 @@ from pathlib import Path
 from mlx_gemma4.hub import catalog
 
 from .. import commands
-from ..state import ESCAPE, WORDS, State
-from ..widgets import MUTED
+from ..state import State
 from ..widgets.footer import Key
 from ..widgets.status_bar import Status
 from ..workspace import Workspace
 
-COLOURS: dict[State, str] = {
-    "empty": "$text-error",
-    "loading": "$text-warning",
-    "ready": "$text-success",
-    "reading": "$text-warning",
-    "listening": "$text-error",
-    "thinking": "$text-warning",
-    "answering": "$text-accent",
-    "speaking": "$text-accent",
+STATES: dict[State, tuple[str, str, str]] = {
+    "empty": ("no model", "$text-error", ""),
+    "loading": ("loading the model", "$text-warning", ""),
+    "ready": ("ready", "$text-success", ""),
+    "reading": ("reading the conversation", "$text-warning", "puts it off"),
+    "listening": ("listening", "$text-error", "discards the recording"),
+    "thinking": ("thinking", "$text-warning", "stops"),
+    "answering": ("answering", "$text-accent", "stops and keeps what was said"),
+    "speaking": ("speaking", "$text-accent", "stops the voice"),
 }
+"""Each state in words, its colour, and what Escape does in it."""
 LONG = 1024
 """Tokens of a prompt from which on it is told how much of it has been read."""
 
 
-def status(workspace: Workspace, watching: bool, hands_free: bool = False) -> Status:
-    """What the line on top says."""
+def status(
+    workspace: Workspace, watching: bool, hands_free: bool = False, queued: int = 0
+) -> Status:
+    """What the line on top says; `queued` questions wait for an answer to end."""
     conversation = workspace.conversation
     usage, state = conversation.usage, conversation.state
-    words = WORDS[state]
+    words, colour, escape = STATES[state]
     if state == "loading" and conversation.sending is not None:
         words = conversation.sending.brief
     if state == "thinking" and usage.to_read >= LONG:
@@ -40,13 +42,15 @@ def status(workspace: Workspace, watching: bool, hands_free: bool = False) -> St
         words = f"reading {total:,} tokens again, {100 * done // total} %"
     if hands_free and state == "ready":
         words = "hands-free, waiting for speech"
+    if queued:
+        words += f" · {queued} queued"
     name = conversation.model_name
     return Status(
         model=Path(name).name,
         detail="demonstration" if name == catalog.DEMONSTRATION else "",
         state=words,
-        escape=ESCAPE[state],
-        colour=COLOURS.get(state, MUTED),
+        escape=escape,
+        colour=colour,
         used=usage.used,
         context=usage.context,
         memory=usage.active_bytes,

@@ -14,8 +14,8 @@ from ..conversation import attachments
 from ..conversation.attachments import Ready
 from ..conversation.journal import Journal
 from ..devices.screen import Shot
-from ..devices.screen_watcher import ScreenChanged, ScreenWatcher, WatchFailed
-from ..state import ScreenArea
+from ..devices.screen_watcher import ScreenChanged, ScreenWatcher
+from ..state import Problem, ScreenArea
 from ..workspace import Workspace
 
 MOST = PICTURE_TOKENS // BUDGETS[-1]
@@ -29,7 +29,7 @@ class MediaInput:
 
     Args:
         workspace: what all screens share.
-        post: called, from a thread, with the watcher's events.
+        post: called, from a thread, with what the watcher reports.
 
     Attributes:
         say: shows a sentence at once.
@@ -37,7 +37,7 @@ class MediaInput:
     """
 
     def __init__(
-        self, workspace: Workspace, post: Callable[[ScreenChanged | WatchFailed], object]
+        self, workspace: Workspace, post: Callable[[ScreenChanged | Problem], object]
     ) -> None:
         self._workspace, self._post = workspace, post
         self._watcher: ScreenWatcher | None = None
@@ -55,15 +55,15 @@ class MediaInput:
         shot = await asyncio.to_thread(self._workspace.devices.capture, area)
         return "" if shot is None else await self._attach(shot)
 
-    async def clipboard(self) -> str | None:
-        """Attach what the clipboard holds; None where that is neither a picture nor files.
+    async def clipboard(self) -> str:
+        """Attach what the clipboard holds; return a remark.
 
         Raises:
             Gemma4Error: it cannot be read.
         """
         held = await asyncio.to_thread(self._workspace.devices.clipboard)
         if held is None:
-            return None
+            return "The clipboard holds neither a picture nor a file."
         return await self._attach(held) if isinstance(held, Shot) else await self.files(held)
 
     async def files(self, paths: list[Path]) -> str:
@@ -93,7 +93,7 @@ class MediaInput:
         return self._watcher is not None
 
     def watch(self, on: bool) -> None:
-        """Watch the screen or not; `ScreenChanged` comes whenever it has changed.
+        """Watch the screen or not.
 
         Off means gone: a picture of it that waits is not sent.
         """

@@ -11,7 +11,6 @@ from textual.widgets import Input, Select, Static, Switch
 from mlx_gemma4.errors import Gemma4Error
 
 from .. import settings
-from ..messages import SettingsChanged
 from ..widgets import MUTED
 from ..workspace import OF_WORKER
 from .page import PageScreen
@@ -84,7 +83,7 @@ class SettingsScreen(PageScreen):
                 self.workspace.change(**{name: value})
         except (OSError, Gemma4Error) as error:
             self.problem(error)
-        self.app.post_message(SettingsChanged())
+        self.app.theme = f"textual-{self.workspace.settings.theme}"
         later = "; it holds from the next conversation on" if name in OF_WORKER else ""
         self.subtitle(
             f"{settings.label(name)} is {'empty' if value in ('', None) else value}{later}."

@@ -13,18 +13,9 @@ from numpy.typing import NDArray
 
 from mlx_gemma4.errors import Gemma4Error
 from mlx_gemma4.runtime.live import Live, LiveObserver
-from mlx_gemma4.runtime.reports import Failed
 
 from .. import commands
-from ..devices import permissions
-from ..devices.recording import (
-    LevelChanged,
-    MicrophoneLost,
-    MicrophoneOpened,
-    SilenceChanged,
-    VoiceEvent,
-)
-from ..state import Problem, RecordingState
+from ..state import RecordingState
 from ..widgets.talkbar import TalkStatus
 from ..workspace import Workspace
 
@@ -35,35 +26,24 @@ EVERY = 1 / 15
 _log = logging.getLogger(__name__)
 
 
-InInterface = Callable[[Callable[[], None]], object]
-"""Does something in the interface's thread, and waits for it."""
-
-
 class VoiceInput:
     """Starts, sends and ends recordings.
 
     Args:
         workspace: what all screens share.
-        post: called, from a thread, with what shows.
-        wait_for: does something in the interface's thread: before the worker is sent what is
-            spoken, an answer must be stopped, and after it, it must be asked.
-        started: somebody speaks.
-        ended: somebody has spoken and is silent.
+
+    Attributes:
+        observer: is called, from a thread, with what happens to the microphone.
+        device: the microphone that is open; empty while it is being opened.
     """
 
-    def __init__(
-        self,
-        workspace: Workspace,
-        post: Callable[[VoiceEvent], object],
-        wait_for: InInterface,
-        started: Callable[[], None],
-        ended: Callable[[], None],
-    ) -> None:
-        self._workspace, self._post, self._wait_for = workspace, post, wait_for
-        self._started, self._ended = started, ended
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+        self.observer = LiveObserver()
         self._live: Live | None = None
         self.hands_free = False
-        self._device = ""
+        self.device = ""
+        self._record: Callable[[NDArray[np.float32]], None] = workspace.conversation.record
         self._levels: deque[float] = deque(maxlen=LEVELS)
         self._drawn = 0.0
 
@@ -73,25 +53,24 @@ class VoiceInput:
         return self._live is not None
 
     def start(self, hands_free: bool) -> None:
-        """Open the microphone; `MicrophoneOpened`, and then `LevelChanged` come."""
+        """Open the microphone."""
         self.end()
         settings, devices = self._workspace.settings, self._workspace.devices
         self._levels.clear()
         self.hands_free = hands_free
-        observer = _Observer(self._post, self._wait_for, self._started, self._ended)
-        observer.record = self._workspace.conversation.record
+        self._record = self._workspace.conversation.record
         self._live = Live(
             self._workspace.client,
             lambda: devices.microphone(settings.microphone),
             lambda: devices.gate(hands_free, settings.stop_after),
-            observer,
+            self.observer,
             self._workspace.conversation.id,
             muted=self.hears_itself,
         )
 
     def end(self) -> None:
         """Close the microphone; the worker is sent nothing more."""
-        self._device, self.hands_free = "", False
+        self.device, self.hands_free = "", False
         if self._live is not None:
             self._live.close()
             self._live = None
@@ -103,13 +82,17 @@ class VoiceInput:
         elif self._live is not None:
             self._live.cut()
 
-    def opened(self, event: MicrophoneOpened) -> None:
-        self._device = event.device
+    def record(self, frames: NDArray[np.float32]) -> None:
+        """Keep what the worker is sent; from the thread that listens."""
+        try:
+            self._record(frames)
+        except Gemma4Error as error:  # the worker hears it all the same
+            _log.warning("The recording is not kept: %s", error)
 
-    def sounded(self, event: LevelChanged) -> None:
+    def sounded(self, level: float) -> None:
         """Take a level, and listen no more while the program itself speaks."""
         if self._live is not None:
-            self._levels.append(event.level)
+            self._levels.append(level)
             self.mute()
             self._workspace.conversation.watch_recording()
 
@@ -126,24 +109,18 @@ class VoiceInput:
         aloud = aloud or conversation.state == "speaking"
         return self.hands_free and aloud and not self._workspace.settings.headphones
 
-    def silent(self, silent: bool) -> Problem | None:
-        """What is wrong where the microphone delivers only zeros."""
-        if not silent or self._live is None:
-            return None
-        return Problem.of(permissions.microphone(self._device), "microphone")
+    def reopen(self) -> bool:
+        """Open a microphone that is lost again, once, if it went while it was used.
 
-    def lost(self, event: MicrophoneLost) -> Problem | None:
-        """Open the microphone again, once, if it went while it was used; else return the problem.
-
-        Without a microphone nothing is recorded: what came waits to be sent.
+        Without one nothing is recorded: what came waits to be sent.
         """
-        was, hands_free = self._device, self.hands_free
+        was, hands_free = self.device, self.hands_free
         self.end()
         if was:
             self.start(hands_free)
-            return None
-        self._workspace.conversation.keep_recording()
-        return Problem.of(event.failed, "microphone")
+        else:
+            self._workspace.conversation.keep_recording()
+        return bool(was)
 
     @property
     def due(self) -> bool:
@@ -156,21 +133,21 @@ class VoiceInput:
 
     def status(self) -> TalkStatus:
         """What the talk bar shows now."""
-        recording = self._workspace.conversation.recording
+        conversation = self._workspace.conversation
+        recording = conversation.recording
         if self._live is None and recording is None:
             return TalkStatus()
         hints = {"listening": "F7 ends", "opening": "esc cancels", "rec": self._hint()}
-        label = "rec" if recording is not None and self._device else ""
-        label = label or ("opening" if not self._device else "listening")
-        shown = recording or RecordingState()
+        label = "rec" if recording is not None and self.device else ""
+        label = label or ("opening" if not self.device else "listening")
+        question = conversation.history.last("user") if self.hands_free else None
         return TalkStatus(
             label,
             tuple(self._levels),
-            shown.seconds,
-            shown.clip,
-            device=self._device,
-            behind=shown.behind,
-            hint=hints[label],
+            recording or RecordingState(),
+            self.device,
+            hints[label],
+            question.heard if question else "",
         )
 
     def _hint(self) -> str:
@@ -178,42 +155,3 @@ class VoiceInput:
             return "silence sends"
         keys = self._workspace.keys["talk"]
         return f"space or {commands.shown(keys[0])} sends" if keys else "space sends"
-
-
-class _Observer(LiveObserver):
-    """Passes on what a `Live` sees; called from its thread."""
-
-    def __init__(
-        self,
-        post: Callable[[VoiceEvent], object],
-        wait_for: InInterface,
-        started: Callable[[], None],
-        ended: Callable[[], None],
-    ) -> None:
-        self._post, self._wait_for = post, wait_for
-        self._started, self._ended = started, ended
-        self.record: Callable[[NDArray[np.float32]], None] = lambda _: None
-
-    def opened(self, name: str) -> None:
-        self._post(MicrophoneOpened(name))
-
-    def level(self, decibels: float) -> None:
-        self._post(LevelChanged(decibels))
-
-    def began(self) -> None:
-        self._wait_for(self._started)
-
-    def heard(self, frames: NDArray[np.float32]) -> None:
-        try:
-            self.record(frames)
-        except Gemma4Error as error:  # the worker hears it all the same
-            _log.warning("The recording is not kept: %s", error)
-
-    def ended(self) -> None:
-        self._wait_for(self._ended)
-
-    def silent(self, silent: bool) -> None:
-        self._post(SilenceChanged(silent))
-
-    def lost(self, failed: Failed) -> None:
-        self._post(MicrophoneLost(failed))

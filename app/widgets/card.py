@@ -56,12 +56,12 @@ class ErrorCard(Vertical):
 
     newest = reactive(True, recompose=True)
 
+    @dataclass
     class Taken(Message):
         """Somebody chose a way out."""
 
-        def __init__(self, way: Way, card: "ErrorCard") -> None:
-            super().__init__()
-            self.way, self.card = way, card
+        way: Way
+        card: "ErrorCard"
 
     def __init__(self, problem: Problem, ways: Sequence[Way] = ()) -> None:
         super().__init__(classes="card good" if problem.good else "card")

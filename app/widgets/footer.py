@@ -4,9 +4,10 @@ from dataclasses import dataclass
 
 from textual import events
 from textual.content import Content
-from textual.message import Message
 from textual.reactive import reactive
 from textual.widget import Widget
+
+from ..messages import RunCommand
 
 
 @dataclass(frozen=True)
@@ -26,13 +27,6 @@ class Key:
 class Footer(Widget):
     """Draws keys; each can be clicked. The last one stands on the right, whatever happens."""
 
-    class Clicked(Message):
-        """A key was clicked."""
-
-        def __init__(self, command: str) -> None:
-            super().__init__()
-            self.command = command
-
     keys: reactive[tuple[Key, ...]] = reactive(())
 
     def render(self) -> Content:
@@ -50,7 +44,7 @@ class Footer(Widget):
         column = event.x - self.styles.padding.left
         for start, key in self._places():
             if start <= column < start + key.width:
-                self.post_message(self.Clicked(key.command))
+                self.post_message(RunCommand(key.command))
 
     def _places(self) -> list[tuple[int, Key]]:
         """Where each key that fits begins."""

@@ -4,6 +4,7 @@ A chip like `[Image #1]` is deleted as one, and what it stands for goes with it.
 """
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 from textual import events
@@ -53,33 +54,29 @@ class PromptInput(TextArea):
         Binding("delete", "delete_right", show=False),
     ]
 
+    @dataclass
     class Sent(Message):
         """The user wants it sent; the text is without chips, and may be empty."""
 
-        def __init__(self, text: str) -> None:
-            super().__init__()
-            self.text = text
+        text: str
 
+    @dataclass
     class ChipsDeleted(Message):
         """The chips of these attachments were deleted."""
 
-        def __init__(self, attachments: list[int]) -> None:
-            super().__init__()
-            self.attachments = attachments
+        attachments: list[int]
 
+    @dataclass
     class Attached(Message):
         """Paths of files were pasted, or a text that is too long to be edited here."""
 
-        def __init__(self, pasted: list[Path] | str) -> None:
-            super().__init__()
-            self.pasted = pasted
+        pasted: list[Path] | str
 
+    @dataclass
     class Choosing(Message):
         """A key for the list of suggestions; `key` is up, down, tab or enter."""
 
-        def __init__(self, key: str) -> None:
-            super().__init__()
-            self.key = key
+        key: str
 
     def __init__(self, placeholder: str) -> None:
         super().__init__(

@@ -11,6 +11,7 @@ from textual.widget import Widget
 from mlx_gemma4.media.audio import LIMIT_SECONDS
 
 from ..conversation.entries import clock
+from ..state import RecordingState
 from . import MUTED
 
 QUIETEST = -60.0
@@ -29,20 +30,16 @@ class TalkStatus:
     Attributes:
         label: what is done: "rec", "listening" or "opening"; empty hides the bar.
         levels: the last ones, in dB of full scale.
-        seconds: of the clip that is being recorded.
-        clip: its number in this turn, from 1.
+        recording: what is being recorded.
         device: the microphone's name.
-        behind: seconds of sound that came and were not read.
         hint: what ends it, as "space sends".
         heard: what was understood; empty for nothing yet.
     """
 
     label: str = ""
     levels: tuple[float, ...] = ()
-    seconds: float = 0.0
-    clip: int = 1
+    recording: RecordingState = RecordingState()
     device: str = ""
-    behind: float = 0.0
     hint: str = ""
     heard: str = ""
 
@@ -88,16 +85,14 @@ def _choices(talk: TalkStatus) -> Iterator[Content]:
     """What may stand on the right, from all to little."""
     level = talk.levels[-1] if talk.levels else -math.inf
     loud = " -∞ dB" if level == -math.inf else f"{level:4.0f} dB"
-    late = talk.seconds >= WARNING
-    time = (
-        f"{clock(talk.seconds)} / {clock(LIMIT_SECONDS)}",
-        "$text-warning bold" if late else "bold",
-    )
+    recording = talk.recording
+    colour = "$text-warning bold" if recording.seconds >= WARNING else "bold"
+    time = (f"{clock(recording.seconds)} / {clock(LIMIT_SECONDS)}", colour)
     figures = Content.assemble((loud, MUTED), "  ", time)
-    if talk.clip > 1:
-        figures = Content.assemble(figures, (f"  clip {talk.clip}", MUTED))
-    if talk.behind >= LATE:
-        figures = Content.assemble(figures, (f"  {talk.behind:.1f} s behind", "$text-warning"))
+    if recording.clip > 1:
+        figures = Content.assemble(figures, (f"  clip {recording.clip}", MUTED))
+    if recording.behind >= LATE:
+        figures = Content.assemble(figures, (f"  {recording.behind:.1f} s behind", "$text-warning"))
     hint = (f" · {talk.hint}" if talk.hint else "", MUTED)
     yield Content.assemble(figures, "   ", (talk.device, MUTED), hint)
     device = talk.device if len(talk.device) <= 16 else talk.device[:15] + "…"
