@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import signal
+import threading
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,10 +16,11 @@ from textual.widget import MountError
 from textual.worker import WorkerFailed
 
 from mlx_gemma4.runtime.reports import Failed, Report
+from mlx_gemma4.runtime.threads import start_thread
 
 from . import commands, messages, offers
 from .keys import NO_KEY, everywhere
-from .report_reader import ReportReader
+from .report_reader import read_reports
 from .screens.chat import ChatScreen
 from .screens.doctor import DoctorScreen
 from .screens.help import HelpScreen
@@ -66,7 +68,7 @@ class TerminalApp(App[None]):
         self.workspace = workspace
         self.theme = f"textual-{workspace.settings.theme}"
         self._asked = 0.0  # when Ctrl+C was pressed last
-        self._reader: ReportReader | None = None
+        self._reader: threading.Thread | None = None
 
     def on_mount(self) -> None:
         keys = self.workspace.keys
@@ -75,7 +77,9 @@ class TerminalApp(App[None]):
         self.push_screen(self.chat)
         if (left := self.workspace.interrupted) is not None:
             self.post_message(messages.StartJob(*left))
-        self._reader = ReportReader(self.workspace.client, self._take, self._unread)
+        self._reader = start_thread(
+            lambda: read_reports(self.workspace.client, self._take), "report reader", self._unread
+        )
         # Else the terminal stays as it is now. SIGHUP has its default, also where nohup ignored it:
         # there is no terminal left, and Textual's thread that reads it would go on for ever.
         with contextlib.suppress(ValueError, NotImplementedError, RuntimeError):

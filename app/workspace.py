@@ -14,6 +14,7 @@ from typing import Any
 from mlx_gemma4.errors import Gemma4Error
 from mlx_gemma4.footprint.estimate import Machine
 from mlx_gemma4.hub import catalog, disk
+from mlx_gemma4.json_reader import known_object
 from mlx_gemma4.model.config import load_config
 from mlx_gemma4.runtime.client import Client
 from mlx_gemma4.runtime.trace import Trace
@@ -55,6 +56,7 @@ class Workspace:
         warnings: sentences about settings that cannot be used.
         keys: of every command.
         machine: what a model may take here; None while that is not known.
+        speech: reads aloud; None where nothing was to be read yet.
         speech_changed: called, from a thread, when reading aloud begins or ends.
         trace: what happened since the last question.
         job: the model that is on its way; None for none.
@@ -85,7 +87,7 @@ class Workspace:
         self.speech_changed: Callable[[], object] = lambda: None
         self.trace = Trace()
         self.job: GetJob | None = None
-        self._speech: SpeechOutput | None = None
+        self.speech: SpeechOutput | None = None
         self.journal = store.new()
         self.conversation = self._hold(self.journal)
 
@@ -102,12 +104,11 @@ class Workspace:
         """
         before, alone = "", True
         for file in self.folder.glob("running*.json"):
-            with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
-                noted = json.loads(file.read_text("utf-8"))
-                if _is_alive(int(noted["pid"])):
-                    alone = False
-                    continue
-                before = str(noted["conversation"])
+            noted = known_object(file)
+            if type(pid := noted.get("pid")) is int and _is_alive(pid):
+                alone = False
+                continue
+            before = str(noted.get("conversation", before))
             with contextlib.suppress(OSError):
                 file.unlink()
         if alone:
@@ -133,11 +134,10 @@ class Workspace:
     @property
     def interrupted(self) -> tuple[str, str] | None:
         """The model that was on its way when the program ended, and its recipe; None for none."""
-        try:
-            known = json.loads(self._job_file.read_text("utf-8"))
-            return str(known["model"]), str(known["recipe"])
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        known = known_object(self._job_file)
+        if not {"model", "recipe"} <= known.keys():
             return None
+        return str(known["model"]), str(known["recipe"])
 
     def bring(self, model: str, recipe: str, tell: Callable[[Download | None], object]) -> None:
         """Have a model come, which the next start goes on with if this one ends before.
@@ -208,15 +208,11 @@ class Workspace:
         Raises:
             Gemma4Error: this computer has no voice.
         """
-        if on and self._speech is None:
-            self._speech = self._new_speech()
-            self.conversation.use(self._speech)
+        if on and self.speech is None:
+            command = self.devices.voice(self.settings.voice, self.settings.rate)
+            self.speech = SpeechOutput(command, lambda: self.speech_changed())
+            self.conversation.speech = self.speech
         self.conversation.read_aloud(on)
-
-    @property
-    def speech(self) -> SpeechOutput | None:
-        """Reads aloud; None where nothing was to be read yet."""
-        return self._speech
 
     def new(self) -> None:
         """Close this conversation and start another one."""
@@ -287,7 +283,7 @@ class Workspace:
 
     def _hold(self, journal: Journal) -> ConversationController:
         return ConversationController(
-            self.client, journal, self._with_model(), self._speech, now=self.devices.now
+            self.client, journal, self._with_model(), self.speech, now=self.devices.now
         )
 
     def _with_model(self) -> Settings:
@@ -295,15 +291,10 @@ class Workspace:
         model = self._model or self.settings.model or catalog.default()
         return dataclasses.replace(self.settings, model=model)
 
-    def _new_speech(self) -> SpeechOutput:
-        command = self.devices.voice(self.settings.voice, self.settings.rate)
-        return SpeechOutput(command, lambda: self.speech_changed())
-
     def _drop_speech(self) -> None:
-        if self._speech is not None:
-            self._speech.close()
-            self._speech = None
-            self.conversation.use(None)
+        if self.speech is not None:
+            self.speech.close()
+            self.speech = self.conversation.speech = None
 
 
 def _is_alive(pid: int) -> bool:

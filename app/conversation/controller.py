@@ -20,12 +20,10 @@ from mlx_gemma4.runtime import reports as told
 
 from ..commands import Situation
 from ..devices.screen import next_budget
-from ..devices.speech import SpeechOutput
 from ..settings import Settings
 from ..state import Problem, RecordingState
 from . import entries as note
 from .attachments import Ready
-from .pending import PendingCommand, Then
 from .reports import ReportHandler
 from .worker_turns import adding, past_turns, question_parts
 
@@ -70,8 +68,7 @@ class ConversationController(ReportHandler):
     def exchange(self, number: int, ready: Ready) -> note.Attachment:
         """Attach what was stored in the place of an attachment that waits."""
         made = self._journaled.attach(ready)
-        if number in self.history.waiting:
-            self._journaled.detach(number)
+        self._journaled.detach(number)
         self._take_back()
         return made
 
@@ -121,13 +118,10 @@ class ConversationController(ReportHandler):
         """
         self._journaled.journal.record(frames)
 
-    def keep_recording(self) -> set[int]:
+    def keep_recording(self) -> None:
         """Nothing more is recorded: what came waits to be sent."""
-        if self.recording is None:
-            return set()
-        changed = self._keep_recording()
-        self._take_back()
-        return changed
+        if self._keep_recording():
+            self._take_back()
 
     def discard(self) -> set[int]:
         """Delete the recording; what else waits goes on waiting."""
@@ -164,8 +158,8 @@ class ConversationController(ReportHandler):
 
     def stop(self) -> set[int]:
         """Stop the answer and the voice; what was said stays, marked as interrupted."""
-        if self._speech is not None:
-            self._speech.stop()
+        if self.speech is not None:
+            self.speech.stop()
         if self._answering is None:
             return set()
         turn = self._answering
@@ -224,15 +218,11 @@ class ConversationController(ReportHandler):
         self._edited = True
         return question.text
 
-    def use(self, speech: SpeechOutput | None) -> None:
-        """Read answers aloud by another voice from now on."""
-        self._speech = speech
-
     def read_aloud(self, on: bool) -> None:
         """Read answers aloud from the next words on, or be silent."""
         self.speaks = on
-        if not on and self._speech is not None:
-            self._speech.stop()
+        if not on and self.speech is not None:
+            self.speech.stop()
 
     def close(self) -> None:
         """Stop, be silent, and close the journal. A recording waits when it is opened again.
@@ -254,9 +244,8 @@ class ConversationController(ReportHandler):
         """Have the worker hold the conversation as the journal has it."""
         self.rereading, self._stale = None, False
         turns, _ = past_turns(self.history, self._folder, self.id)
-        self._send(
-            do.Open(turns, worker_settings(self.settings, self._parked), conversation=self.id)
-        )
+        settings = worker_settings(self.settings, self._folder.parent.parent / "prefixes")
+        self._send(do.Open(turns, settings, conversation=self.id))
         self._add_unanswered()
         if waiting:
             self._add_waiting()
@@ -290,7 +279,7 @@ class ConversationController(ReportHandler):
             title, cause = f"{attachment.name} cannot be read", f"{error}."
             then(told.Failed("file_unreadable", title, cause, "Attach it again."))
             return
-        self._pending.send(command, PendingCommand(then, attachment=attachment.id))
+        self._send(command, then, attachment=attachment.id)
 
     def _add_waiting(self) -> None:
         for attachment in list(self.history.waiting.values()):
@@ -328,16 +317,9 @@ class ConversationController(ReportHandler):
             )
         return self.recording is None
 
-    def _send(self, command: do.Command, then: Then | None = None, turn: int = 0) -> set[int]:
-        return self._pending.send(command, PendingCommand(then or self._checked, turn))
-
     @property
     def _folder(self) -> Path:
         return self._journaled.journal.folder
-
-    @property
-    def _parked(self) -> Path:
-        return self._folder.parent.parent / "prefixes"
 
 
 def worker_settings(settings: Settings, parked: Path) -> do.SessionSettings:

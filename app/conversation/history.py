@@ -166,10 +166,15 @@ class History:
         return next((turn for turn in reversed(self.turns.values()) if turn.role == role), None)
 
     @property
+    def attachments(self) -> list[Attachment]:
+        """All that were sent or wait."""
+        sent = [one for turn in self.turns.values() for one in turn.attachments]
+        return [*sent, *self.waiting.values()]
+
+    @property
     def files(self) -> set[str]:
         """The names of all files that are shown or wait."""
-        sent = [one for turn in self.turns.values() for one in turn.attachments]
-        return set().union(*(one.files for one in (*sent, *self.waiting.values())))
+        return set().union(*(one.files for one in self.attachments))
 
     def _attach(self, attachment: Attachment) -> set[int]:
         self._last_attachment = max(self._last_attachment, attachment.id)

@@ -4,13 +4,15 @@
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 
 from mlx_gemma4 import events as said
+from mlx_gemma4.errors import Gemma4Error
 from mlx_gemma4.media.audio import LIMIT_SECONDS
 from mlx_gemma4.runtime import reports as told
 from mlx_gemma4.runtime.client import Client
+from mlx_gemma4.runtime.commands import Command
 from mlx_gemma4.runtime.notices import sentence
 
 from ..devices.speech import SpeechOutput
@@ -20,11 +22,22 @@ from . import entries as note
 from .figures import ReplyFigures
 from .journal import Journal
 from .journaled import JournaledHistory
-from .pending import PendingCommand, PendingCommands
 
 CRASHED = ("worker_crashed", "host_lost")
 UNWRITTEN = ("disk_full", "disk_too_small", "folder_unwritable")
 REPORTED = (*CRASHED, "model_not_loaded")  # what it comes of was reported
+
+Then = Callable[[told.Failed | None], set[int]]
+"""What to do when a command is finished, or failed; returns the ids of the turns that changed."""
+
+
+@dataclass(frozen=True)
+class PendingCommand:
+    """What a command is about that the worker has not finished: a turn, an attachment, or 0."""
+
+    then: Then
+    turn: int
+    attachment: int
 
 
 class ReportHandler:
@@ -72,9 +85,10 @@ class ReportHandler:
         self.model = model
         self.sending: told.Sending | None = None
         self.rereading: tuple[int, int] | None = None
-        self._speech = speech
+        self.speech = speech
         self._now = now
-        self._pending = PendingCommands(client)
+        self._client = client
+        self._pending: dict[int | None, PendingCommand] = {}  # by the worker's number
         self._loading = False
         self._answering: int | None = None  # the turn of the answer that is being given
         self._spoken = 0  # the turn that is being spoken
@@ -90,7 +104,7 @@ class ReportHandler:
         if self._answering is not None:
             thinks = self.history.turns[self._answering].state == "thinking"
             return "thinking" if thinks else "answering"
-        if self._speech is not None and self._speech.speaking:
+        if self.speech is not None and self.speech.speaking:
             return "speaking"
         if self.model is None:
             return "loading" if self._loading else "empty"
@@ -110,7 +124,7 @@ class ReportHandler:
         return changed
 
     def _fold(self, report: told.Report) -> set[int]:
-        event, pending = report.event, self._pending.of(report)
+        event, pending = report.event, self._pending.get(report.command)
         match event:
             case told.Hearing(heard, behind) if self.recording is not None:
                 self.recording = replace(self.recording, heard=heard, behind=behind)
@@ -148,7 +162,8 @@ class ReportHandler:
         """Take in a report of a command that was sent here."""
         match event := report.event:
             case told.Failed() | told.Finished():
-                return self._pending.finish(report)
+                del self._pending[report.command]
+                return pending.then(event if isinstance(event, told.Failed) else None)
             case told.Loaded():
                 self.model, self._loading = event, False
                 self.works.add("model")
@@ -170,8 +185,8 @@ class ReportHandler:
         match event:
             case said.Token(text):
                 self._figures.add(turn, at)
-                if self.speaks and self._speech is not None and turn == self._answering:
-                    self._speech.add(text)
+                if self.speaks and self.speech is not None and turn == self._answering:
+                    self.speech.add(text)
                 return write(note.TextAdded(turn, "text", text))
             case said.Thought(text):
                 self._figures.add(turn, at)
@@ -188,6 +203,17 @@ class ReportHandler:
                 self.usage = replace(self.usage, speed=stats.get("tokens_per_second", 0.0))
                 outcome: note.Outcome = "interrupted" if reason == "cancelled" else "done"
                 return self._end(note.TurnEnded(turn, outcome, reason, stats, ids=tuple(ids)))
+
+    def _send(
+        self, command: Command, then: Then | None = None, turn: int = 0, attachment: int = 0
+    ) -> set[int]:
+        """Send a command; where the worker does not accept it, it has failed."""
+        pending = PendingCommand(then or self._checked, turn, attachment)
+        try:
+            self._pending[self._client.send(command)] = pending
+        except Gemma4Error as error:
+            return pending.then(told.Failed.of(error))
+        return set()
 
     def _answered(self, turn: int, failed: told.Failed | None) -> set[int]:
         if failed is None or turn not in self.history.turns:
@@ -245,7 +271,6 @@ class ReportHandler:
             self.recording = replace(self.recording, clip=int(clips) + 1, seconds=seconds)
 
     def _keep_recording(self) -> set[int]:
-        """Nothing more is recorded: what came waits to be sent."""
         if self.recording is None:
             return set()
         self._journaled.end_recording()
@@ -255,8 +280,7 @@ class ReportHandler:
 
     def _measured(self, number: int, event: told.ImageAdded) -> set[int]:
         """Note what the model gets of a picture."""
-        sent = [one for turn in self.history.turns.values() for one in turn.attachments]
-        for one in (*self.history.waiting.values(), *sent):
+        for one in self.history.attachments:
             measured = replace(one, size=event.original, tokens=event.tokens)
             if one.id == number and one != measured:
                 return self._journaled.write(note.AttachmentAdded(measured))
@@ -266,8 +290,8 @@ class ReportHandler:
         """End a turn. One that the user stopped gets its numbers again when the worker stops."""
         if self._answering == ended.turn:
             self._answering = None
-            if self._speech is not None and self.speaks and ended.outcome == "done":
-                self._speech.finish()
+            if self.speech is not None and self.speaks and ended.outcome == "done":
+                self.speech.finish()
         return self._journaled.write(ended)
 
     def _remark(self, words: str, turn: int) -> set[int]:
@@ -277,22 +301,16 @@ class ReportHandler:
         return self._spoken or max(self.history.turns, default=0)
 
 
-def merged(reports: Iterable[told.Report]) -> Iterator[told.Report]:
+def merged(reports: Iterable[told.Report]) -> list[told.Report]:
     """Put pieces of one answer that came together into one: a line of the journal each."""
-    held: told.Report | None = None
+    found: list[told.Report] = []
     for report in reports:
-        event = report.event
-        if (
-            held is not None
-            and isinstance(held.event, said.Token)
-            and isinstance(event, said.Token)
-            and report.command == held.command
-        ):
-            joined = said.Token(held.event.text + event.text, event.id)
-            held = replace(held, event=joined)
-            continue
-        if held is not None:
-            yield held
-        held = report
-    if held is not None:
-        yield held
+        event, before = report.event, found[-1] if found else None
+        if before is None or before.command != report.command:
+            found.append(report)
+        elif isinstance(before.event, said.Token) and isinstance(event, said.Token):
+            joined = said.Token(before.event.text + event.text, event.id)
+            found[-1] = replace(before, event=joined)
+        else:
+            found.append(report)
+    return found
