@@ -96,7 +96,6 @@ class TerminalApp(App[None]):
             super()._handle_exception(error)
 
     def do(self, name: str, argument: str = "") -> None:
-        """Do a command of the table."""
         if name in SCREENS and not argument:
             self._open(SCREENS[name])
         elif name == "palette":
@@ -133,7 +132,6 @@ class TerminalApp(App[None]):
             self.notify("Press Ctrl+C again to quit.", timeout=AGAIN)
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
-        """What the palette lists: the table."""
         situation = self.workspace.conversation.situation(self.chat.empty)
         for command in commands.COMMANDS:
             if command.group != commands.PROMPT and commands.available(command, situation):

@@ -278,15 +278,3 @@ def groups() -> Iterable[tuple[str, list[Command]]]:
     """Give the commands under their headings."""
     for group in GROUPS:
         yield group, [command for command in COMMANDS if command.group == group]
-
-
-def table() -> str:
-    """Write docs/keys.md's tables: one a group."""
-    lines = []
-    for group, commands in groups():
-        lines += [f"## {group}", "", "| key | id | what it does | when |", "|---|---|---|---|"]
-        for command in commands:
-            keys = ", ".join(f"`{shown(key)}`" for key in command.keys) or "-"
-            lines.append(f"| {keys} | `{command.id}` | {command.help} | {command.when} |")
-        lines.append("")
-    return "\n".join(lines)

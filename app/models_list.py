@@ -102,7 +102,6 @@ def looked_up(choice: ModelChoice, machine: Machine | None) -> ModelChoice:
 
 
 def _made(model: InstalledModel, machine: Machine | None) -> ModelChoice:
-    """Describe a model that was made or brought here."""
     package = catalog.package_of(model.folder)
     how = f" as {model.recipe}" if model.recipe else ""
     about = f"{package.title if package else model.source}{how}"

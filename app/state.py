@@ -69,14 +69,12 @@ class RecordingState:
         clip: which clip of this turn it is, from 1.
         heard: seconds of the whole that the model has read.
         behind: seconds that came and were not read.
-        slow: the machine reads slower than is spoken.
     """
 
     seconds: float = 0.0
     clip: int = 1
     heard: float = 0.0
     behind: float = 0.0
-    slow: bool = False
 
 
 @dataclass(frozen=True)

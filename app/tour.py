@@ -10,47 +10,31 @@ WELCOME = (
 )
 GREETING = "Welcome. Two questions to start with: about this receipt, and the same by voice."
 """Where another model than the tiny one answers."""
-STEPS = (
-    ("receipt.png", "what is the total?", "Press Enter to ask about this receipt."),
+STEPS: tuple[tuple[tuple[str, ...], str, str], ...] = (
+    (("receipt.png",), "what is the total?", "Press Enter to ask about this receipt."),
     (
-        "question.wav",
+        ("receipt.png", "question.wav"),
         "",
         "Now the same by voice: a recorded question is attached. Press Enter to send it.",
     ),
+    ((), "", "That is all it takes. Space talks, Ctrl+S shows your screen, F1 has all keys."),
 )
-AFTER = "That is all it takes. Space talks, Ctrl+S shows your screen, F1 has all keys."
-
-
-def demo(name: str) -> Path:
-    """Say where a file of the demonstration is."""
-    return catalog.shipped("assets/demo") / name
+"""What is attached, written into the prompt, and told."""
 
 
 class Tour:
-    """Where the newcomer is."""
+    """Where the newcomer is; after the last step it may be taken once more."""
 
     def __init__(self) -> None:
-        self.step: int | None = None
-
-    def begin(self) -> None:
-        """Begin, or go on."""
-        self.step = 0 if self.step is None else min(self.step + 1, len(STEPS))
-        if self.step == len(STEPS):
-            self.step = None
+        self._step = len(STEPS) - 1
 
     @property
-    def files(self) -> list[Path]:
-        """What is to be attached now: a spoken question stands with the receipt again."""
-        if self.step is None:
-            return []
-        return [demo(STEPS[0][0])] if self.step == 0 else [demo(STEPS[0][0]), demo(STEPS[1][0])]
+    def goes_on(self) -> bool:
+        """Whether there are steps left of one that was begun."""
+        return self._step < len(STEPS) - 1
 
-    @property
-    def words(self) -> str:
-        """What is to be written into the prompt."""
-        return "" if self.step is None else STEPS[self.step][1]
-
-    @property
-    def remark(self) -> str:
-        """What is told."""
-        return AFTER if self.step is None else STEPS[self.step][2]
+    def next(self) -> tuple[list[Path], str, str]:
+        """Go to the next step; return its files, words and remark."""
+        self._step = (self._step + 1) % len(STEPS)
+        names, words, remark = STEPS[self._step]
+        return [catalog.shipped("assets/demo") / name for name in names], words, remark

@@ -88,8 +88,12 @@ class Workspace:
         self.trace = Trace()
         self.job: GetJob | None = None
         self.speech: SpeechOutput | None = None
-        self.journal = store.new()
-        self.conversation = self._hold(self.journal)
+        self.conversation = self._hold(store.new())
+
+    @property
+    def journal(self) -> Journal:
+        """Of the conversation that is held now."""
+        return self.conversation.journal
 
     @property
     def log(self) -> Path:
@@ -216,27 +220,25 @@ class Workspace:
 
     def new(self) -> None:
         """Close this conversation and start another one."""
-        self.change_to(self.store.new(), None)
-        self.conversation.begin()
+        self.change_to(self._hold(self.store.new()))
 
-    def open(self, name: str) -> tuple[Journal, ConversationController]:
+    def open(self, name: str) -> ConversationController:
         """Read another conversation. Waits for the disk: not in the interface.
 
         Raises:
             Gemma4Error: as `ConversationStore.open`.
         """
-        journal = self.store.open(name)
-        return journal, self._hold(journal)
+        return self._hold(self.store.open(name))
 
-    def change_to(self, journal: Journal, conversation: ConversationController | None) -> None:
-        """Go on with another conversation; `begin` is the next."""
+    def change_to(self, conversation: ConversationController) -> None:
+        """Go on with another conversation."""
         model = None if self._load_again else self.conversation.model
         self._load_again = False
         self.conversation.close()
-        self.journal = journal
-        self.conversation = conversation or self._hold(journal)
+        self.conversation = conversation
         self.conversation.model = model
         self._write_running()
+        self.conversation.begin()
 
     def load(self, model: str) -> None:
         """Load another model; it reads the conversation again.

@@ -80,7 +80,7 @@ async def soak(turns: int, folder: Path) -> list[dict[str, float]]:
         assert said[2 * number] == ANSWERS[(number - 1) % len(ANSWERS)], f"answer {number}"
         assert said[2 * number - 1] == f"question {number}"
     async with staged(folder) as stage:
-        _, again = stage.app.workspace.open(name)
+        again = stage.app.workspace.open(name)
         kept = {number: turn.text for number, turn in again.history.turns.items()}
         again.close()
     assert kept == said, "the journal has something else than was shown"

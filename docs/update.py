@@ -69,7 +69,19 @@ def keys_updated(page: str) -> str:
     """Return the page with the tables of keys as they should be."""
     before, rest = page.split(KEYS_BEGIN)
     _, after = rest.split(KEYS_END)
-    return before + KEYS_BEGIN + "\n" + commands.table() + KEYS_END + after
+    return before + KEYS_BEGIN + "\n" + keys_table() + KEYS_END + after
+
+
+def keys_table() -> str:
+    """Return the tables of keys: one a group."""
+    lines = []
+    for group, entries in commands.groups():
+        lines += [f"## {group}", "", "| key | id | what it does | when |", "|---|---|---|---|"]
+        for command in entries:
+            keys = ", ".join(f"`{commands.shown(key)}`" for key in command.keys) or "-"
+            lines.append(f"| {keys} | `{command.id}` | {command.help} | {command.when} |")
+        lines.append("")
+    return "\n".join(lines)
 
 
 ROOT = Path(__file__).parents[1]

@@ -116,7 +116,7 @@ class ConversationController(ReportHandler):
         Raises:
             Gemma4Error: they cannot be written.
         """
-        self._journaled.journal.record(frames)
+        self.journal.record(frames)
 
     def keep_recording(self) -> None:
         """Nothing more is recorded: what came waits to be sent."""
@@ -128,7 +128,7 @@ class ConversationController(ReportHandler):
         if self.recording is None:
             return set()
         turn, self._spoken, self.recording = self._spoken, 0, None
-        self._journaled.journal.drop_recording()
+        self.journal.drop_recording()
         changed = self._journaled.write(note.TurnsRemoved(turn))
         self._take_back()
         return changed
@@ -233,7 +233,7 @@ class ConversationController(ReportHandler):
         if self.watched in self.history.waiting:
             self._journaled.detach(self.watched)
         self._send(do.Close(conversation=self.id), lambda _: set())
-        self._journaled.journal.close()
+        self.journal.close()
 
     def situation(self, empty: bool) -> Situation:
         """What decides which commands can be used; `empty`: nothing is in the prompt."""
@@ -251,7 +251,6 @@ class ConversationController(ReportHandler):
             self._add_waiting()
 
     def _ask(self, question: int) -> set[int]:
-        """Ask for an answer."""
         turn = self._answering = self.history.next_turn()
         if self.history.model != self.model_name:
             self._journaled.write(note.ModelChosen(self.model_name))
@@ -271,7 +270,6 @@ class ConversationController(ReportHandler):
         return changed | self._send(reply, partial(self._answered, turn), turn)
 
     def _add(self, attachment: note.Attachment) -> None:
-        """Have the worker read an attachment."""
         then = partial(self._added, attachment.id)
         try:
             command = adding(attachment, self._folder, self.id)
@@ -319,7 +317,7 @@ class ConversationController(ReportHandler):
 
     @property
     def _folder(self) -> Path:
-        return self._journaled.journal.folder
+        return self.journal.folder
 
 
 def worker_settings(settings: Settings, parked: Path) -> do.SessionSettings:

@@ -5,7 +5,7 @@ The same entries make the conversation while it is held and when it is read back
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from ..state import Kind
 
@@ -167,26 +167,16 @@ _TAGS: Mapping[str, type[Any]] = {  # those of the first version of the program
     "removed": TurnsRemoved,
     "using": ModelChosen,
 }
-_ALLOWED = {
-    "role": get_args(Role),
-    "piece": get_args(Piece),
-    "outcome": get_args(Outcome),
-    "kind": get_args(Kind),
-}
-_TYPES: Mapping[str, type | tuple[type, ...]] = {
-    "turn": int,
-    "text": str,
-    "relayed": bool,
-    "at": (int, float),
-    "reason": str,
-    "model": str,
-    "id": int,
-    "number": int,
-    "file": str,
-    "name": str,
-    "seconds": (int, float),
-}
 _NAMES = {kind: tag for tag, kind in _TAGS.items()}
+_PLAIN = {int: int, float: int | float, str: str, bool: bool}
+_ALLOWED = {
+    kind: {
+        name: (get_args(hint) if get_origin(hint) is Literal else (), _PLAIN.get(hint, object))
+        for name, hint in get_type_hints(kind).items()
+    }
+    for kind in (*_NAMES, Attachment)
+}
+"""Of each kind, what its plain facts may be: one of few values, or of a type."""
 
 
 def clock(seconds: float) -> str:
@@ -213,9 +203,7 @@ def from_json(value: Mapping[str, Any]) -> Entry:
     kind = _TAGS[value["is"]]
     if kind is AttachmentAdded:
         return AttachmentAdded(_attachment(facts["attachment"]))
-    _check(facts)
-    if kind is AttachmentRemoved and not isinstance(facts["attachment"], int):
-        raise TypeError("an attachment is removed by its number")
+    _check(kind, facts)
     if kind is TurnEnded:
         if facts.get("error") is not None:
             code, title, cause, remedy = ["", *map(str, facts["error"])][-4:]
@@ -229,7 +217,7 @@ def from_json(value: Mapping[str, Any]) -> Entry:
 
 def _attachment(value: Mapping[str, Any]) -> Attachment:
     known = dict(value)
-    _check(known)
+    _check(Attachment, known)
     for name in ("budget", "tokens"):
         if known.get(name) is not None:
             known[name] = int(known[name])
@@ -240,11 +228,10 @@ def _attachment(value: Mapping[str, Any]) -> Attachment:
     return Attachment(**known)
 
 
-def _check(facts: Mapping[str, Any]) -> None:
-    """Raise where a value is none that is ever written."""
-    for name, allowed in _ALLOWED.items():
-        if name in facts and facts[name] not in allowed:
+def _check(kind: type[Any], facts: Mapping[str, Any]) -> None:
+    """Raise where a plain value is none that is ever written."""
+    for name, (values, plain) in _ALLOWED[kind].items():
+        if name in facts and values and facts[name] not in values:
             raise ValueError(f"{name} is {facts[name]!r}")
-    for name, kind in _TYPES.items():
-        if name in facts and not isinstance(facts[name], kind):
+        if name in facts and not isinstance(facts[name], plain):
             raise TypeError(f"{name} is {facts[name]!r}")

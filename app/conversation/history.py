@@ -10,20 +10,8 @@ from typing import Literal
 from mlx_gemma4.errors import counted
 
 from ..state import Kind
-from .entries import (
-    Attachment,
-    AttachmentAdded,
-    AttachmentRemoved,
-    Entry,
-    ModelChosen,
-    NoteAdded,
-    QuestionSent,
-    Role,
-    TextAdded,
-    TurnEnded,
-    TurnsRemoved,
-    TurnStarted,
-)
+from . import entries as note
+from .entries import Attachment, Entry, Role
 
 TurnState = Literal["recording", "thinking", "answering", "done", "interrupted", "failed"]
 """A user's is recording, then done; a model's thinks until its first piece comes."""
@@ -117,39 +105,39 @@ class History:
             there changes nothing.
         """
         match entry:
-            case TurnStarted(number, role, at):
+            case note.TurnStarted(number, role, at):
                 self._last_turn = max(self._last_turn, number)
                 state: TurnState = "recording" if role == "user" else "thinking"
                 self.turns[number] = ShownTurn(number, role, state, at)
                 return {number}
-            case AttachmentAdded(attachment):
+            case note.AttachmentAdded(attachment):
                 return self._attach(attachment)
-            case AttachmentRemoved(attachment):
+            case note.AttachmentRemoved(attachment):
                 self.waiting.pop(attachment, None)
                 return set()
-            case QuestionSent(number, text) if number in self.turns:
+            case note.QuestionSent(number, text) if number in self.turns:
                 sent = tuple(self.waiting.values())
                 self.waiting.clear()
                 self._sent |= {one.id: number for one in sent}
                 return self._change(number, text=text, attachments=sent, state="done")
-            case TextAdded(number, piece, text, relayed) if number in self.turns:
+            case note.TextAdded(number, piece, text, relayed) if number in self.turns:
                 turn = self.turns[number]
                 state = "answering" if turn.state == "thinking" else turn.state
                 changed = {piece: getattr(turn, piece) + text}
                 relayed = relayed or turn.relayed
                 self.turns[number] = replace(turn, state=state, relayed=relayed, **changed)
                 return {number}
-            case NoteAdded(number, text) if number in self.turns:
+            case note.NoteAdded(number, text) if number in self.turns:
                 return self._change(number, remarks=(*self.turns[number].remarks, text))
-            case TurnEnded(number, outcome, reason, stats, error, ids) if number in self.turns:
+            case note.TurnEnded(number, outcome, reason, stats, error, ids) if number in self.turns:
                 facts = {"state": outcome, "reason": reason, "stats": stats, "error": error}
                 return self._change(number, **facts, ids=ids)
-            case TurnsRemoved(number):
+            case note.TurnsRemoved(number):
                 gone = {one for one in self.turns if one >= number}
                 for one in gone:
                     del self.turns[one]
                 return gone
-            case ModelChosen(model):
+            case note.ModelChosen(model):
                 self.model = model
         return set()
 

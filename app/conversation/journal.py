@@ -31,21 +31,13 @@ from mlx_gemma4.errors import Gemma4Error
 from mlx_gemma4.media.audio import LIMIT_SECONDS, RATE
 from mlx_gemma4.runtime.threads import start_thread
 
+from . import entries as note
 from . import journal_file, private_files
-from .entries import (
-    AttachmentAdded,
-    Entry,
-    QuestionSent,
-    TextAdded,
-    TurnEnded,
-    TurnsRemoved,
-    to_json,
-)
 from .journal_file import EVENTS, Line, dumped, merged, parsed, read_lines, unwritable
 
 RECORDING = "recording.raw"
 _STORED = re.compile(r"[0-9a-f]{32}(\..*)?")
-_BORDERS = (QuestionSent, AttachmentAdded, TurnEnded, TurnsRemoved)
+_BORDERS = (note.QuestionSent, note.AttachmentAdded, note.TurnEnded, note.TurnsRemoved)
 
 
 class Journal:
@@ -66,7 +58,7 @@ class Journal:
         self.folder = folder
         self.damaged = 0
         self._file: int | None = None
-        self._entries: list[Entry] = []
+        self._entries: list[note.Entry] = []
         self._pieces = False  # whether lines could be merged
         self._recorded = 0  # samples
         self._media: list[Path] = []  # written, and the disk was not waited for
@@ -78,11 +70,11 @@ class Journal:
                 self._open()
                 self._read()
 
-    def entries(self) -> Iterator[Entry]:
+    def entries(self) -> Iterator[note.Entry]:
         """What was written before it was opened."""
         return iter(self._entries)
 
-    def append(self, entry: Entry) -> None:
+    def append(self, entry: note.Entry) -> None:
         """Write an entry down.
 
         Raises:
@@ -90,8 +82,8 @@ class Journal:
         """
         with unwritable(self.folder):
             self._open()
-            self._write(dumped(to_json(entry)))
-        self._pieces = self._pieces or isinstance(entry, TextAdded)
+            self._write(dumped(note.to_json(entry)))
+        self._pieces = self._pieces or isinstance(entry, note.TextAdded)
         if isinstance(entry, _BORDERS):
             self._sync_soon()
 

@@ -53,6 +53,7 @@ class ReportHandler:
 
     Attributes:
         id: the worker's name of it.
+        journal: where it is written.
         history: the turns, and the attachments that wait.
         usage: what it takes up.
         recording: what is being recorded; None for nothing.
@@ -75,6 +76,7 @@ class ReportHandler:
         now: Callable[[], float] = time.time,
     ) -> None:
         self.id = journal.folder.name
+        self.journal = journal
         self._journaled = JournaledHistory(journal)
         self.history = self._journaled.history
         self.problems, self.works = self._journaled.problems, self._journaled.works
@@ -130,7 +132,6 @@ class ReportHandler:
                 self.recording = replace(self.recording, heard=heard, behind=behind)
                 self.watch_recording()
             case told.FellBehind() if self.recording is not None:
-                self.recording = replace(self.recording, slow=True)
                 return self._remark(sentence(event), self._spoken)
             case told.Figures() if report.conversation == self.id:
                 self.usage = replace(self.usage, **vars(event))
@@ -267,7 +268,7 @@ class ReportHandler:
     def watch_recording(self) -> None:
         """Look at how long the recording is by now."""
         if self.recording is not None:
-            clips, seconds = divmod(self._journaled.journal.recorded_seconds, LIMIT_SECONDS)
+            clips, seconds = divmod(self.journal.recorded_seconds, LIMIT_SECONDS)
             self.recording = replace(self.recording, clip=int(clips) + 1, seconds=seconds)
 
     def _keep_recording(self) -> set[int]:
@@ -279,7 +280,6 @@ class ReportHandler:
         return changed
 
     def _measured(self, number: int, event: told.ImageAdded) -> set[int]:
-        """Note what the model gets of a picture."""
         for one in self.history.attachments:
             measured = replace(one, size=event.original, tokens=event.tokens)
             if one.id == number and one != measured:

@@ -1,6 +1,5 @@
 """A conversation's turns and attachments as commands to a worker."""
 
-from collections.abc import Iterable
 from pathlib import Path
 
 from mlx_gemma4.runtime.commands import AddImage, AddSound, AddText, AddVideo, PastTurn
@@ -75,14 +74,12 @@ def past_turns(
         if turn.role == "user" and turn.over:
             questions.append(turn)
         elif turn.role == "model" and turn.over and turn.text and questions:
-            parts = _joined(questions, folder, conversation)
+            parts = [
+                part for one in questions for part in question_parts(one, folder, conversation)
+            ]
             past.append(PastTurn("user", tuple(parts)))
             said = AddText(turn.text, conversation=conversation)
             stopped = turn.state != "done"
             past.append(PastTurn("model", (said,), turn.ids, interrupted=stopped))
             questions = []
     return tuple(past), questions
-
-
-def _joined(questions: Iterable[ShownTurn], folder: Path, conversation: str) -> list[Adding]:
-    return [part for turn in questions for part in question_parts(turn, folder, conversation)]

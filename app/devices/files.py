@@ -72,7 +72,6 @@ def _readings(text: str) -> Iterable[list[str]]:
 
 
 def _path(word: str) -> Path | None:
-    """Give the file that a word names, if it is there."""
     if word.startswith("file://"):
         word = unquote(urlsplit(word).path)
     if len(word) > 1 and word[0] == word[-1] and word[0] in "'\"":

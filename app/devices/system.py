@@ -1,5 +1,6 @@
 """What the program has around it, each as a function, so that tests can give it others."""
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,9 +11,30 @@ from mlx_gemma4.runtime.live import Gate, SoundSource
 
 from ..state import ScreenArea
 from . import machine as this_machine
-from . import recording, screen
+from . import screen
 from . import voices as speaking
 from .screen import Shot
+
+
+def microphone(device: str) -> SoundSource:
+    """Open the microphone, by a part of its name."""
+    from mlx_gemma4.capture.microphone import Microphone
+
+    return Microphone(device or None)
+
+
+def gate(hands_free: bool, stop_after: float) -> Gate:
+    """Make the gate.
+
+    Args:
+        hands_free: only what is spoken passes; else everything does, for a key was pressed.
+        stop_after: seconds of silence after speech that end a recording; 0: it never ends so.
+    """
+    from mlx_gemma4.capture.speechgate import SpeechGate
+
+    if hands_free:
+        return SpeechGate()
+    return SpeechGate(closes_after=stop_after or math.inf, waits=False)
 
 
 @dataclass(frozen=True)
@@ -32,8 +54,8 @@ class Devices:
         now: seconds since 1970.
     """
 
-    microphone: Callable[[str], SoundSource] = recording.microphone
-    gate: Callable[[bool, float], Gate] = recording.gate
+    microphone: Callable[[str], SoundSource] = microphone
+    gate: Callable[[bool, float], Gate] = gate
     capture: Callable[[ScreenArea], Shot | None] = screen.capture
     clipboard: Callable[[], Shot | list[Path] | None] = screen.clipboard
     voice: Callable[[str, int], list[str]] = speaking.command

@@ -109,7 +109,6 @@ def _of_espeak(listed: str) -> list[SystemVoice]:
 
 
 def _own(line: str) -> list[str]:
-    """Cut a command of the user's own into words."""
     try:
         words = shlex.split(line)
     except ValueError as error:

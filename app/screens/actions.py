@@ -18,11 +18,7 @@ from .chat_view import ChatView
 
 
 class ChatActions:
-    """Acts on a chat.
-
-    Args:
-        chat: the screen.
-    """
+    """Acts on a chat."""
 
     def __init__(self, chat: ChatView) -> None:
         self._chat = chat
@@ -187,14 +183,14 @@ class ChatActions:
 
     async def next_sample(self) -> str:
         chat = self._chat
-        chat.tour.begin()
-        await chat.media.files(chat.tour.files)
+        files, words, remark = chat.tour.next()
+        await chat.media.files(files)
         chat.draw()
         await chat.drawn()
-        if chat.tour.words and not chat.prompt.words:
-            chat.prompt.insert(chat.tour.words)
-        await chat.transcript.note(chat.tour.remark)
-        if chat.tour.step is None:
+        if words and not chat.prompt.words:
+            chat.prompt.insert(words)
+        await chat.transcript.note(remark)
+        if not chat.tour.goes_on:
             await chat.offer_model()
         return ""
 
@@ -207,9 +203,7 @@ class ChatActions:
         self._chat.busy(self._chat.media.screen(area), "screen")
 
     async def _resume(self, name: str) -> str:
-        journal, conversation = await asyncio.to_thread(self._workspace.open, name)
-        self._workspace.change_to(journal, conversation)
-        self._workspace.conversation.begin()
+        self._workspace.change_to(await asyncio.to_thread(self._workspace.open, name))
         self._close_cards("program_crashed")
         self._chat.show_conversation()
         return ""

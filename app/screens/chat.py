@@ -30,11 +30,7 @@ _COMMAND = re.compile(r"/(\S*)\s*(.*)", re.DOTALL)
 
 
 class ChatScreen(ChatView):
-    """The main screen.
-
-    Args:
-        workspace: what all screens share.
-    """
+    """The main screen."""
 
     def __init__(self, workspace: Workspace) -> None:
         super().__init__(workspace)
@@ -79,8 +75,9 @@ class ChatScreen(ChatView):
         self.draw(self.workspace.conversation.fold(message.reports))
         self.voice.mute()
         self.send_queued()
-        if before in ("thinking", "answering") and self.workspace.conversation.state == "ready":
-            self._tour_on()
+        ready = self.workspace.conversation.state == "ready"
+        if before in ("thinking", "answering") and ready and self.tour.goes_on:
+            self.do("sample")
 
     def microphone_opened(self, device: str) -> None:
         self.voice.device = device
@@ -139,7 +136,6 @@ class ChatScreen(ChatView):
             self.send(message.text.removeprefix("/"))  # two slashes send one
 
     def _typed(self, text: str) -> None:
-        """Do a command that was typed, or show why that is impossible."""
         found = _COMMAND.fullmatch(text)
         assert found is not None
         name, argument = found[1], found[2].strip()
@@ -210,10 +206,6 @@ class ChatScreen(ChatView):
             self.workspace.read_aloud(True)
         except Gemma4Error as error:
             self.problem(Problem.of(error, "voice"))
-
-    def _tour_on(self) -> None:
-        if self.tour.step is not None:
-            self.do("sample")
 
 
 class MicrophoneObserver(LiveObserver):

@@ -72,7 +72,6 @@ class ChatView(Screen[None]):
 
     @property
     def empty(self) -> bool:
-        """Whether nothing is in the prompt."""
         return not self.prompt.text.strip()
 
     def send(self, text: str) -> None:
@@ -117,7 +116,6 @@ class ChatView(Screen[None]):
             self.draw()
 
     def show_conversation(self) -> None:
-        """Show the conversation that is held now."""
         self._other = True
         self.prompt.remember()
         self.prompt.clear_sent()
@@ -225,7 +223,6 @@ class ChatView(Screen[None]):
         self.draw()
 
     def draw_lines(self) -> None:
-        """Draw the lines above and below the conversation."""
         if not self.is_mounted:
             return
         self.status_bar.status = facts.status(

@@ -51,11 +51,8 @@ def status(
         state=words,
         escape=escape,
         colour=colour,
-        used=usage.used,
-        context=usage.context,
-        memory=usage.active_bytes,
+        usage=usage,
         budget=workspace.machine.budget if workspace.machine else 0,
-        speed=usage.speed,
         watching=watching,
         job=workspace.job.at.brief if workspace.job is not None else "",
     )

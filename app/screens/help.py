@@ -20,18 +20,13 @@ class HelpScreen(PageScreen):
             for heading, entries in commands.groups():
                 yield Static(heading, classes="group")
                 for command in entries:
+                    keys = ", ".join(map(commands.shown, self.workspace.keys[command.id]))
+                    when = "" if command.when == commands.When.ALWAYS else f"  ({command.when})"
                     with Horizontal(classes="command"):
-                        yield Static(self._keys(command), classes="key", markup=False)
-                        yield Static(self._help(command))
+                        yield Static(keys or f"/{command.id}", classes="key", markup=False)
+                        yield Static(Content.assemble(command.help, (when, MUTED)))
             yield Static(
                 "Each command can be typed, too: / and its name in the prompt. Keys are changed in "
                 "the settings, under [keys].",
                 classes="remark",
             )
-
-    def _keys(self, command: commands.Command) -> str:
-        return ", ".join(map(commands.shown, self.workspace.keys[command.id])) or f"/{command.id}"
-
-    def _help(self, command: commands.Command) -> Content:
-        when = "" if command.when is commands.When.ALWAYS else f"  ({command.when})"
-        return Content.assemble(command.help, (when, MUTED))

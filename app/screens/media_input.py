@@ -89,7 +89,6 @@ class MediaInput:
 
     @property
     def watching(self) -> bool:
-        """Whether the screen is being watched."""
         return self._watcher is not None
 
     def watch(self, on: bool) -> None:

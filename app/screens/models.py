@@ -14,8 +14,7 @@ from ..models_list import ModelChoice
 from ..state import Problem
 from ..widgets import MUTED
 from ..widgets.status_bar import short
-from ..workspace import Workspace
-from .listing import Listing
+from .page import Listing
 
 BAR = 20
 """Cells of the bar of memory."""
@@ -27,6 +26,8 @@ class ModelsScreen(Listing[ModelChoice]):
     HEADING = "Models"
     KEYS = (("enter", "Load or get"), ("c", "Stop the download"))
     BINDINGS = [Binding("d", "get", show=False), Binding("c", "stop", show=False)]
+    _asked = ""  # what a second Enter would do
+    _job = False  # whether a model was on its way when that was shown last
 
     def content(self) -> ComposeResult:
         with Horizontal(id="panes"):
@@ -34,11 +35,6 @@ class ModelsScreen(Listing[ModelChoice]):
             with VerticalScroll(id="details", can_focus=False):
                 yield Static(id="about")
                 yield Static(id="progress", markup=False)
-
-    def __init__(self, workspace: Workspace) -> None:
-        super().__init__(workspace)
-        self._asked = ""  # what a second Enter would do
-        self._job = False
 
     async def on_mount(self) -> None:
         self.query_one(OptionList).focus()

@@ -1,15 +1,16 @@
 """What all pages over the chat have: a title, a line about their keys, and Escape to go back."""
 
 import asyncio
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Sequence
+from typing import Generic, TypeVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Container, Horizontal
 from textual.content import Content
 from textual.screen import Screen
-from textual.widgets import Static
+from textual.widgets import OptionList, Static
+from textual.widgets.option_list import Option
 
 from ..messages import ShowProblem
 from ..state import Problem
@@ -17,6 +18,7 @@ from ..widgets import MUTED
 from ..workspace import Workspace
 
 Found = TypeVar("Found")
+One = TypeVar("One")
 
 
 class PageScreen(Screen[None]):
@@ -76,3 +78,34 @@ class PageScreen(Screen[None]):
 
     def action_back(self) -> None:
         self.dismiss()
+
+
+class Listing(PageScreen, Generic[One]):
+    """A page whose content has one `OptionList`.
+
+    It is filled anew when something has changed, and the place in it stays.
+
+    Attributes:
+        listed: what the list shows, in order.
+    """
+
+    listed: Sequence[One] = ()
+
+    def fill(self, listed: Sequence[One], line: Callable[[One], Content]) -> None:
+        options = self.query_one(OptionList)
+        place = options.highlighted or 0
+        self.listed = listed
+        options.clear_options()
+        options.add_options(Option(line(one)) for one in listed)
+        if listed:
+            options.highlighted = min(place, len(listed) - 1)
+
+    def remark(self, words: str) -> None:
+        """Write something below the list."""
+        self.query_one("#progress", Static).update(words)
+
+    @property
+    def chosen(self) -> One | None:
+        """The one that is highlighted; None where there is none."""
+        place = self.query_one(OptionList).highlighted
+        return self.listed[place] if place is not None and place < len(self.listed) else None

@@ -12,7 +12,7 @@ from ..conversation.store import SavedConversation
 from ..messages import RunCommand
 from ..state import Problem
 from ..widgets import MUTED, clean
-from .listing import Listing
+from .page import Listing
 
 
 class SessionsScreen(Listing[SavedConversation]):

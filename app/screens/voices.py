@@ -12,8 +12,7 @@ from ..devices.speech import SpeechOutput
 from ..devices.voices import SystemVoice
 from ..state import Problem
 from ..widgets import MUTED
-from ..workspace import Workspace
-from .listing import Listing
+from .page import Listing
 
 OWN = SystemVoice("", "the system's own")
 
@@ -25,9 +24,7 @@ class VoicesScreen(Listing[SystemVoice]):
     KEYS = (("enter", "Take"), ("s", "Play a sample"))
     BINDINGS = [Binding("s", "sample", show=False)]
 
-    def __init__(self, workspace: Workspace) -> None:
-        super().__init__(workspace)
-        self._speech: SpeechOutput | None = None
+    _speech: SpeechOutput | None = None
 
     def content(self) -> ComposeResult:
         yield OptionList(id="list", compact=True)
@@ -57,7 +54,6 @@ class VoicesScreen(Listing[SystemVoice]):
             self.dismiss()
 
     def action_sample(self) -> None:
-        """Speak a sentence by the voice that is highlighted."""
         chosen = self.chosen
         if chosen is None:
             return

@@ -20,7 +20,6 @@ class Key:
 
     @property
     def width(self) -> int:
-        """Cells that it takes."""
         return len(self.key) + 1 + len(self.label)
 
 

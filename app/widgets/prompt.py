@@ -194,7 +194,6 @@ class PromptInput(TextArea):
         return text.strip()
 
     def clear_sent(self) -> None:
-        """Empty it: what was in it is sent."""
         self.chips = {}
         self.write("")
 

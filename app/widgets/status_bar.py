@@ -7,6 +7,7 @@ from textual.content import Content
 from textual.reactive import reactive
 from textual.widget import Widget
 
+from ..state import Usage
 from . import MUTED
 
 BAR = 8
@@ -24,11 +25,8 @@ class Status:
         state: what is done now, as "ready".
         escape: what Escape would do now; empty for nothing.
         colour: of the state's dot, as a variable of the theme.
-        used: tokens of the conversation.
-        context: the most there can be; 0 where it is not known.
-        memory: bytes that MLX holds; 0 where it is not known.
+        usage: what the conversation takes up.
         budget: bytes that a model may take; 0 where it is not known.
-        speed: tokens a second of the last answer; 0 where there was none.
         watching: whether the screen is being watched.
         job: the model that is on its way, as "↓ 41 %"; empty for none.
     """
@@ -38,11 +36,8 @@ class Status:
     state: str = "starting"
     escape: str = ""
     colour: str = MUTED
-    used: int = 0
-    context: int = 0
-    memory: int = 0
+    usage: Usage = Usage()
     budget: int = 0
-    speed: float = 0.0
     watching: bool = False
     job: str = ""
 
@@ -88,28 +83,29 @@ def _left(status: Status, escape: str) -> Content:
 
 
 def _context(status: Status, bar: bool) -> Content:
-    if not status.context:
+    used, context = status.usage.used, status.usage.context
+    if not context:
         return Content()
-    filled = min(BAR, -(-status.used * BAR // status.context))
+    filled = min(BAR, -(-used * BAR // context))
     drawn = "█" * filled + "░" * (BAR - filled) + " " if bar else ""
-    colour = "$text-warning" if status.used > 7 / 8 * status.context else MUTED
-    return Content.assemble((f"ctx {drawn}{short(status.used)}/{short(status.context)}", colour))
+    colour = "$text-warning" if used > 7 / 8 * context else MUTED
+    return Content.assemble((f"ctx {drawn}{short(used)}/{short(context)}", colour))
 
 
 def _memory(status: Status) -> list[Content]:
-    if not status.memory:
+    if not status.usage.active_bytes:
         return []
     budget = f"/{status.budget / 1e9:.0f}" if status.budget else ""
-    held = status.memory / 1e9
-    over = status.budget and status.memory > 0.95 * status.budget
+    held = status.usage.active_bytes / 1e9
+    over = status.budget and status.usage.active_bytes > 0.95 * status.budget
     colour = "$text-warning" if over else MUTED
     return [Content.assemble((f"mem {held:.{1 if held >= 0.1 else 2}f}{budget} GB", colour))]
 
 
 def _speed(status: Status) -> list[Content]:
-    if not status.speed:
+    if not status.usage.speed:
         return []
-    return [Content.assemble((f"{status.speed:.1f} tok/s", MUTED))]
+    return [Content.assemble((f"{status.usage.speed:.1f} tok/s", MUTED))]
 
 
 def short(number: int) -> str:

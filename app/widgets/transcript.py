@@ -47,7 +47,6 @@ class Transcript(VerticalScroll, can_focus=True):
                 self.scroll_to(y=0, animate=False, immediate=True, release_anchor=False)
 
     def follow(self) -> None:
-        """Go to the end and follow it."""
         self.anchor(self._longer)
 
     async def open(self, history: History, media: Path) -> None:
@@ -83,7 +82,6 @@ class Transcript(VerticalScroll, can_focus=True):
                 await question.show(turn.attachments, turn.text, turn.heard, turn.remarks)
 
     async def draft(self, history: History, media: Path, hint: str) -> None:
-        """Show what waits to be asked."""
         waiting = tuple(history.waiting.values())
         if not waiting:
             if self._draft is not None:

@@ -62,13 +62,14 @@ class QuestionView(Vertical):
         self.text, self.heard = clean(text), clean(heard)
         self.attachments = {one.id: one for one in attachments}
         self.query_one(".words", Static).update(self._line())
-        _fill(self.query_one(".heard", Static), self._heard())
+        said = Content.assemble(("Heard: ", MUTED), (self.heard, "italic")) if self.heard else ""
+        _fill(self.query_one(".heard", Static), said)
         _fill(self.query_one(".remarks", Static), "\n".join(remarks))
-        self.set_class(len([one for one in attachments if _is_picture(one)]) >= MANY, "many")
         for gone in self._previews.keys() - self.attachments.keys():
             await self._previews.pop(gone).remove()
         pictures = [one for one in attachments if _is_picture(one)]
         small = len(pictures) >= MANY
+        self.set_class(small, "many")
         last = next((one for one in reversed(pictures) if one.kind == "image"), None)
         for one in pictures:
             words = _caption(one) + (f" · {self._hint}" if one is last and self._hint else "")
@@ -92,11 +93,6 @@ class QuestionView(Vertical):
                 )
             ]
         return Content.assemble(*parts)
-
-    def _heard(self) -> Content | str:
-        if not self.heard:
-            return ""
-        return Content.assemble(("Heard: ", MUTED), (self.heard, "italic"))
 
 
 class _Glued(Static):
@@ -162,7 +158,6 @@ class AnswerView(Vertical):
 
     @property
     def settled(self) -> bool:
-        """Whether all of it is drawn."""
         return self.drawn == self.text and (self._drawing is None or self._drawing.done())
 
 

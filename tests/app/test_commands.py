@@ -15,8 +15,8 @@ from app.commands import (
     keymap,
     short,
     shown,
-    table,
 )
+from docs.update import keys_table
 
 
 def test_every_key_of_the_defaults_does_one_thing() -> None:
@@ -91,4 +91,4 @@ def test_a_slash_and_a_beginning_find_a_command_and_a_whole_name_only_it() -> No
 
 def test_the_page_of_keys_is_made_from_the_table() -> None:
     page = (Path(__file__).parents[2] / "docs/keys.md").read_text(encoding="utf-8")
-    assert table() in page
+    assert keys_table() in page
