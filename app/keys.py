@@ -6,9 +6,7 @@ from . import commands
 
 NO_KEY = "f63"
 """Stands for a command without a key: no keyboard has it."""
-PAGES = ("resume", "model", "settings", "voices", "doctor", "log", "help")
-"""Commands that open a page."""
-EVERYWHERE = (*PAGES, "palette", "quit")
+EVERYWHERE = ("resume", "model", "settings", "voices", "doctor", "log", "help", "palette", "quit")
 """Commands that any screen has."""
 OF_THE_PROMPT = ("send", "newline", "commands", "files", "talk_space", "newest")
 """Commands whose keys are the prompt's own."""

@@ -127,7 +127,6 @@ class PlainProgram:
                 self._ask(conversation.send(line.removeprefix("/") if line[:2] == "//" else line))
 
     def _ask(self, changed: set[int]) -> None:
-        """Print the answer while it comes."""
         if not changed:
             self._tell("There is nothing to answer.")
             return

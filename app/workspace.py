@@ -55,6 +55,8 @@ class Workspace:
         first: the program was never started here before.
         warnings: sentences about settings that cannot be used.
         keys: of every command.
+        path: of settings.toml.
+        log: what is no part of the screen goes there.
         machine: what a model may take here; None while that is not known.
         speech: reads aloud; None where nothing was to be read yet.
         speech_changed: called, from a thread, when reading aloud begins or ends.
@@ -78,7 +80,10 @@ class Workspace:
         self.server: OpenServer | None = None
         self.client, self.store, self.folder = client, store, folder
         self.devices = devices or Devices()
-        self.path = folder / settings.FILE
+        self.path, self.log = folder / settings.FILE, folder / LOG
+        # the conversation of this process, and the model that is on its way: for the next start
+        self._running_file = folder / f"running-{os.getpid()}.json"
+        self._job_file = folder / "download.json"
         self.first = not self.path.exists() and not store.list()
         self.settings, self.warnings = settings.load(self.path)
         self.keys, clashes = commands.keymap(self.settings.keys)
@@ -94,11 +99,6 @@ class Workspace:
     def journal(self) -> Journal:
         """Of the conversation that is held now."""
         return self.conversation.journal
-
-    @property
-    def log(self) -> Path:
-        """The file that everything goes to which is no part of the screen."""
-        return self.folder / LOG
 
     def note_running(self) -> str:
         """Note which conversation is open, until `close`; clean up where no other program runs.
@@ -124,16 +124,6 @@ class Workspace:
         with contextlib.suppress(OSError):
             noted = {"pid": os.getpid(), "conversation": self.journal.folder.name}
             disk.write(self._running_file, json.dumps(noted).encode())
-
-    @property
-    def _running_file(self) -> Path:
-        """Names this process, and its conversation; another program has a file of its own."""
-        return self.folder / f"running-{os.getpid()}.json"
-
-    @property
-    def _job_file(self) -> Path:
-        """Names the model that is on its way, for the next start."""
-        return self.folder / "download.json"
 
     @property
     def interrupted(self) -> tuple[str, str] | None:

@@ -220,32 +220,33 @@ class Journal:
             assert self._file is not None
             os.ftruncate(self._file, whole)
         try:
-            lines, version, self.damaged = read_lines(content[:whole], path)
+            head, lines, self.damaged = read_lines(content[:whole], path)
         except Gemma4Error:
             self.close()
             raise
         self._entries, unknown = parsed(lines)
         self.damaged += unknown
-        if version < journal_file.VERSION:
-            self._replace(lines, version)
+        if head.get("version", journal_file.VERSION) < journal_file.VERSION:
+            self._replace(head, lines)
             # format 1 had a second copy here, of what the worker knew
             shutil.rmtree(self.folder / "memory", ignore_errors=True)
 
     def _compact(self) -> None:
         """Write the pieces of each answer as one line."""
         content = (self.folder / EVENTS).read_bytes()
-        lines, _, damaged = read_lines(content, self.folder / EVENTS)
+        head, lines, damaged = read_lines(content, self.folder / EVENTS)
         if not damaged:  # what cannot be read stays as it is
-            self._replace(merged(lines), None)
+            self._replace(head, merged(lines))
 
-    def _replace(self, lines: list[Line], before: int | None) -> None:
+    def _replace(self, head: Line, lines: list[Line]) -> None:
         """Write the file again, and keep the one of an earlier version."""
         path = self.folder / EVENTS
-        head = {**journal_file.head(path.read_bytes()), "version": journal_file.VERSION}
-        if before is not None:
+        before = head.get("version", journal_file.VERSION)
+        if before != journal_file.VERSION:
             with contextlib.suppress(FileExistsError):
                 os.link(path, self.folder / f"events-version-{before}.jsonl")
         times = path.stat()
+        head = {**head, "version": journal_file.VERSION}
         private_files.write(path, b"".join(map(dumped, [head, *lines])))
         os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
         assert self._file is not None

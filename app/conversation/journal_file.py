@@ -29,7 +29,7 @@ MIGRATIONS: dict[int, Callable[[list[Line]], list[Line]]] = {1: _without_memory}
 """Version -> what makes the next version's lines of all its lines but the head."""
 
 
-def read_lines(content: bytes, path: Path) -> tuple[list[Line], int, int]:
+def read_lines(content: bytes, path: Path) -> tuple[Line, list[Line], int]:
     """Read whole lines.
 
     Args:
@@ -37,15 +37,15 @@ def read_lines(content: bytes, path: Path) -> tuple[list[Line], int, int]:
         path: of the file, for errors.
 
     Returns:
-        The lines but for the head, as this version has them; the version of the file; and how many
+        The head, empty where there is none; the other lines, as this version has them; and how many
         lines are no objects of JSON.
 
     Raises:
         Gemma4Error: a later version of the program wrote it, or its version is none.
     """
     found, damaged = _objects(content.splitlines())
-    first = found[0] if found else {}
-    version = first.get("version", VERSION)
+    head = found.pop(0) if found and "version" in found[0] else {}
+    version = head.get("version", VERSION)
     if type(version) is not int or version > VERSION or version < 1:
         raise Gemma4Error(
             "conversation_unreadable",
@@ -54,16 +54,9 @@ def read_lines(content: bytes, path: Path) -> tuple[list[Line], int, int]:
             "version of the program wrote it.",
             "Update the program: pip install --upgrade mlx-gemma4.",
         )
-    lines = found[1:] if "version" in first else found
     for number in range(version, VERSION):
-        lines = MIGRATIONS[number](lines)
-    return lines, version, damaged
-
-
-def head(content: bytes) -> Mapping[str, Any]:
-    """The first line, where it is a head; else nothing."""
-    found, _ = _objects(content.split(b"\n", 1)[:1])
-    return found[0] if found and "version" in found[0] else {}
+        found = MIGRATIONS[number](found)
+    return head, found, damaged
 
 
 def _objects(lines: list[bytes]) -> tuple[list[Line], int]:

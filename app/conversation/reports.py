@@ -181,7 +181,6 @@ class ReportHandler:
     def _said(
         self, event: "said.Token | said.Thought | said.Heard | said.Done", turn: int, at: float
     ) -> set[int]:
-        """Take in a piece of a reply."""
         write = self._journaled.write
         match event:
             case said.Token(text):

@@ -16,7 +16,7 @@ from mlx_gemma4.hub import conversations
 from . import private_files
 from .entries import Entry, QuestionSent, TextAdded
 from .journal import Journal
-from .journal_file import EVENTS, head, parsed, read_lines, unwritable
+from .journal_file import EVENTS, Line, parsed, read_lines, unwritable
 
 TITLE_LENGTH = 60
 UNTITLED = "Untitled"
@@ -50,8 +50,7 @@ class ConversationStore:
     """
 
     def __init__(self, folder: Path | None = None) -> None:
-        own = conversations.folder()
-        self.folder = folder or own
+        self.folder = folder or conversations.folder()
         # of this program alone: another one that ends leaves what this one may bring back
         self._trash = self.folder / _TRASH / str(os.getpid())
 
@@ -91,7 +90,7 @@ class ConversationStore:
     def _text(self, saved: SavedConversation) -> str:
         """All that was asked, heard and answered in a conversation; its title alone if damaged."""
         try:
-            lines, _, _ = read_lines((self.folder / saved.id / EVENTS).read_bytes(), Path(saved.id))
+            _, lines, _ = read_lines((self.folder / saved.id / EVENTS).read_bytes(), Path(saved.id))
         except (OSError, Gemma4Error):
             return saved.title.casefold()
         entries, _ = parsed(lines)
@@ -189,20 +188,20 @@ def _saved(folder: Path) -> SavedConversation | None:
         if (folder / _TITLE).is_file():
             title = (folder / _TITLE).read_text(encoding="utf-8", errors="replace").strip()
         content = events.read_bytes()
-        lines, _, damaged = read_lines(content[: content.rfind(b"\n") + 1], events)
+        head, lines, damaged = read_lines(content[: content.rfind(b"\n") + 1], events)
     except (OSError, Gemma4Error) as error:
         cause = error.cause if isinstance(error, Gemma4Error) else f"{error.strerror}."
         return SavedConversation(folder.name, title or UNTITLED, updated, updated, cause)
     entries, unknown = parsed(lines)
     damaged += unknown
     damage = f"{counted(damaged, 'line')} cannot be read" if damaged else ""
-    created = _created(content, updated)
+    created = _created(head, updated)
     return SavedConversation(folder.name, title or _title(entries), created, updated, damage)
 
 
-def _created(content: bytes, otherwise: float) -> float:
+def _created(head: Line, otherwise: float) -> float:
     try:
-        at = float(head(content)["at"])
+        at = float(head["at"])
     except (ValueError, TypeError, KeyError, OverflowError):
         return otherwise
     return at if math.isfinite(at) else otherwise

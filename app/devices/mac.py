@@ -50,14 +50,9 @@ def capture(what: ScreenArea) -> Image.Image | None:
         image = open_image(file)
     if permissions.screen_allowed() is False:
         raise permissions.screen("The picture shows no other program's window.")
-    if what == "screen" and is_black(image):
+    if what == "screen" and not np.any(np.asarray(image.convert("L")) > 2):  # or nearly black
         raise permissions.screen("The picture is black.")
     return image
-
-
-def is_black(image: Image.Image) -> bool:
-    """Whether every pixel is black, or nearly."""
-    return not np.any(np.asarray(image.convert("L")) > 2)
 
 
 def _failed(said: str) -> Gemma4Error:

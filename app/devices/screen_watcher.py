@@ -13,7 +13,7 @@ from mlx_gemma4.runtime.reports import Failed
 from mlx_gemma4.runtime.threads import start_thread
 
 from ..state import Problem
-from .screen import Shot, capture
+from .screen import Shot
 
 REDUCTION = 8
 """Pixels of a side of the squares that are compared."""
@@ -82,7 +82,7 @@ class ScreenWatcher:
         self,
         report: Callable[[ScreenChanged | Problem], object],
         seconds: float,
-        take: Callable[[], Shot | None] = lambda: capture("screen"),
+        take: Callable[[], Shot | None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._report, self._take, self._seconds, self._clock = report, take, seconds, clock

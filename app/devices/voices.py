@@ -47,7 +47,7 @@ def command(voice: str = "", rate: int = 180) -> list[str]:
         return _own(voice.strip()[1:])
     if sys.platform == "darwin" and shutil.which("say"):
         return ["say", *(["-v", voice] if voice else []), "-r", str(rate), "-f", "-"]
-    if program := _espeak():
+    if program := next((name for name in ("espeak-ng", "espeak") if shutil.which(name)), None):
         return [program, *(["-v", voice] if voice else []), "-s", str(rate), "--stdin"]
     raise Gemma4Error(
         "voice_missing",
@@ -126,7 +126,3 @@ def _unusable(cause: str) -> Gemma4Error:
         "Write | and a command that reads a text on its standard input, as: | piper -m voice.onnx. "
         "The empty setting is the system's own voice.",
     )
-
-
-def _espeak() -> str | None:
-    return next((name for name in ("espeak-ng", "espeak") if shutil.which(name)), None)

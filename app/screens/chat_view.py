@@ -107,7 +107,6 @@ class ChatView(Screen[None]):
             self.app.post_message(RunCommand(name, argument))
 
     async def screen_seen(self, seen: ScreenChanged | Problem) -> None:
-        """Take what the watcher of the screen reports."""
         if isinstance(seen, ScreenChanged):
             await self.work(self.media.seen(seen.shot, seen.at), "screen")
         else:

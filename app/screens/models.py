@@ -1,5 +1,6 @@
 """F2: models: the list on the left, what is known of one on the right, and how they come here."""
 
+import asyncio
 from collections.abc import Sequence
 
 from textual.app import ComposeResult
@@ -42,11 +43,9 @@ class ModelsScreen(Listing[ModelChoice]):
 
     async def _read(self) -> None:
         self.subtitle("looking ...")
-        machine = self.workspace.machine
-        if machine is None:
-            looked = await self.in_thread(self.workspace.devices.machine)
-            machine = None if isinstance(looked, Problem) else looked
-            self.workspace.machine = machine
+        look = self.workspace.devices.machine
+        machine = self.workspace.machine or await asyncio.to_thread(look)
+        self.workspace.machine = machine
         found = await self.in_thread(lambda: models_list.choices(machine))
         if not self.query("#about"):
             return  # it was closed meanwhile

@@ -52,7 +52,6 @@ class PageScreen(Screen[None]):
         yield from ()
 
     def subtitle(self, words: str) -> None:
-        """Write something behind the title."""
         line = Content.assemble((self.HEADING, "bold"), (f"   {words}" if words else "", MUTED))
         self.query_one(".heading", Static).update(line)
 

@@ -132,7 +132,6 @@ class VoiceInput:
         return True
 
     def status(self) -> TalkStatus:
-        """What the talk bar shows now."""
         conversation = self._workspace.conversation
         recording = conversation.recording
         if self._live is None and recording is None:

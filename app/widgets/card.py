@@ -63,7 +63,7 @@ class ErrorCard(Vertical):
         way: Way
         card: "ErrorCard"
 
-    def __init__(self, problem: Problem, ways: Sequence[Way] = ()) -> None:
+    def __init__(self, problem: Problem, ways: Sequence[Way]) -> None:
         super().__init__(classes="card good" if problem.good else "card")
         self.problem, self.ways = problem, (*ways, CLOSE)
 

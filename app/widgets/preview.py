@@ -5,7 +5,6 @@ Drawn by textual-image, in the terminal's own graphics where it has them, else i
 
 import asyncio
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 from PIL import Image as Pillow
@@ -38,7 +37,7 @@ def read(path: Path) -> Pillow.Image | None:
     return small
 
 
-def cells(image: tuple[int, int], screen: Size, small: bool = False) -> tuple[int, int]:
+def cells(image: tuple[int, int], screen: Size, small: bool) -> tuple[int, int]:
     """Say how many (columns, rows) a picture of these pixels (width, height) takes."""
     rows = SMALL_ROWS if small else max(3, min(ROWS, screen.height // 3))
     columns = COLUMN - 2 if small else max(8, min(COLUMNS, screen.width - 8))
@@ -65,7 +64,7 @@ class Preview(Vertical):
         small: it is one of many.
     """
 
-    def __init__(self, caption: str, small: bool = False) -> None:
+    def __init__(self, caption: str, small: bool) -> None:
         super().__init__(classes="preview")
         self._caption, self._small = caption, small
         self._image: Pillow.Image | None = None
@@ -77,9 +76,9 @@ class Preview(Vertical):
     def on_resize(self) -> None:
         self._fit()
 
-    async def load(self, path: Path, reader: Callable[[Path], Pillow.Image | None]) -> None:
+    async def load(self, path: Path) -> None:
         """Read the picture, elsewhere, and draw it."""
-        self._image = await asyncio.to_thread(reader, path)
+        self._image = await asyncio.to_thread(read, path)
         if self._image is not None and self.is_attached:
             self._drawn = picture(self._image)
             self._fit()

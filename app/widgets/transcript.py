@@ -73,7 +73,8 @@ class Transcript(VerticalScroll, can_focus=True):
         for number in sorted(changed):
             turn = history.turns.get(number)
             if turn is None:
-                await self._remove(number)
+                if number in self._turns:
+                    await self._turns.pop(number).remove()
             elif turn.role == "model":
                 await self._show_answer(turn, history, hint)
             elif turn.state != "recording":
@@ -156,10 +157,6 @@ class Transcript(VerticalScroll, can_focus=True):
             self._turns[number] = fresh
             await self.add(fresh)
         return self._turns[number]
-
-    async def _remove(self, number: int) -> None:
-        if (entry := self._turns.pop(number, None)) is not None:
-            await entry.remove()
 
     async def _tell_of_earlier(self) -> None:
         if not self.query(".earlier"):

@@ -19,7 +19,7 @@ from ..conversation.entries import Attachment, clock
 from ..conversation.history import ShownTurn
 from ..devices.screen import caption, tokens_of
 from . import GLUE, MUTED, clean
-from .preview import COLUMN, Preview, read
+from .preview import COLUMN, Preview
 
 SHARE = 4
 """Drawing what has come of an answer takes at most one part in so many of the time."""
@@ -79,7 +79,7 @@ class QuestionView(Vertical):
             else:
                 preview = self._previews[one.id] = Preview(clean(words), small)
                 await self.query_one(ItemGrid).mount(preview)
-                self.run_worker(preview.load(self._media / one.file, read), exit_on_error=False)
+                self.run_worker(preview.load(self._media / one.file), exit_on_error=False)
 
     def _line(self) -> Content:
         text = self.text if len(self.text) <= LONGEST else f"{self.text[:LONGEST]} …"
@@ -108,12 +108,12 @@ class AnswerView(Vertical):
     """What the model says, while it says it and afterwards.
 
     Args:
-        name: of who answers.
+        speaker: the name of who answers.
     """
 
-    def __init__(self, name: str = "Gemma") -> None:
+    def __init__(self, speaker: str) -> None:
         super().__init__(classes="turn answer")
-        self._speaker = name
+        self._speaker = speaker
         self.text = self.drawn = ""
         self._over = False
         self._drawing: asyncio.Task[None] | None = None
