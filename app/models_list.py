@@ -3,7 +3,6 @@
 Everything here reads files: not in the interface. Only `looked_up` asks the network.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -108,7 +107,7 @@ def _made(model: InstalledModel, machine: Machine | None) -> ModelChoice:
     choice = ModelChoice(
         _name(model), model.name, about, True, model.folder, package.license if package else ""
     )
-    return _known(choice, machine, lambda: summary.of_folder(model.folder))
+    return _known(choice, machine, model.folder)
 
 
 def _name(model: InstalledModel) -> str:
@@ -138,9 +137,7 @@ def _packaged(package: Package, machine: Machine | None) -> ModelChoice:
     )
     if folder is None and package.architecture is None:
         return choice
-    if folder is not None:
-        return _known(choice, machine, lambda: summary.of_folder(folder))
-    return _known(choice, machine, lambda: summary.of(package.name))
+    return _known(choice, machine, folder)
 
 
 def _adapted(name: str, base: str, lines: object, machine: Machine | None) -> ModelChoice:
@@ -150,14 +147,13 @@ def _adapted(name: str, base: str, lines: object, machine: Machine | None) -> Mo
     except Gemma4Error as error:
         return ModelChoice(name, name, f"An adapter of {base}. {error.cause}", False)
     choice = ModelChoice(name, name, f"{base} with an adapter from {lines} conversations", True)
-    return _known(choice, machine, lambda: summary.of_folder(folder))
+    return _known(choice, machine, folder)
 
 
-def _known(
-    choice: ModelChoice, machine: Machine | None, outline: Callable[[], Outline]
-) -> ModelChoice:
+def _known(choice: ModelChoice, machine: Machine | None, folder: Path | None) -> ModelChoice:
     try:
-        return _fitted(choice, outline(), machine)
+        outline = summary.of(choice.name) if folder is None else summary.of_folder(folder)
+        return _fitted(choice, outline, machine)
     except Gemma4Error as error:
         return replace(choice, about=f"{choice.about}. {error.cause}", recipe="")
 

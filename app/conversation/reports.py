@@ -53,7 +53,6 @@ class ReportHandler:
 
     Attributes:
         id: the worker's name of it.
-        journal: where it is written.
         history: the turns, and the attachments that wait.
         usage: what it takes up.
         recording: what is being recorded; None for nothing.

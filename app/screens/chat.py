@@ -149,7 +149,7 @@ class ChatScreen(ChatView):
 
     def on_prompt_input_attached(self, message: PromptInput.Attached) -> None:
         pasted = message.pasted
-        work = self.media.text(pasted) if isinstance(pasted, str) else self.media.files(pasted)
+        work = self.media.attach(pasted) if isinstance(pasted, str) else self.media.files(pasted)
         self.busy(work, "file")
 
     async def on_prompt_input_chips_deleted(self, message: PromptInput.ChipsDeleted) -> None:

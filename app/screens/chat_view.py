@@ -53,6 +53,8 @@ class ChatView(Screen[None]):
         self.media = MediaInput(workspace, lambda seen: self.call_later(self.screen_seen, seen))
         self.tour = Tour()
         self.status_bar, self.transcript, self.talk_bar = StatusBar(), Transcript(), TalkBar()
+        self.transcript.history = workspace.conversation.history
+        self.transcript.media = workspace.journal.folder
         self.suggestions, self.prompt = Suggestions(), PromptInput(PLACEHOLDER)
         self.footer = Footer()
         self._drawn_draft: object = None
@@ -147,28 +149,18 @@ class ChatView(Screen[None]):
                 self._wanted = False
                 changed, self._changed = self._changed, set()
                 if self._other:
-                    await self._open()
+                    self._other, self._drawn_draft = False, None
+                    held = self.workspace.conversation
+                    await self.transcript.open(held.history, held.journal.folder)
                 await self._draw_changes(changed)
                 self.draw_lines()
         finally:
             self._drawing = False
 
-    async def _open(self) -> None:
-        """Show another conversation from its end."""
-        self._other = False
-        self._drawn_draft = None
-        await self.transcript.open(
-            self.workspace.conversation.history, self.workspace.journal.folder
-        )
-
     async def _draw_changes(self, changed: set[int]) -> None:
-        conversation, media = self.workspace.conversation, self.workspace.journal.folder
-        await self.transcript.update(
-            conversation.history,
-            changed,
-            media,
-            facts.hint(self.workspace, "regenerate", "answers again"),
-        )
+        conversation = self.workspace.conversation
+        hint = facts.hint(self.workspace, "regenerate", "answers again")
+        await self.transcript.update(changed, hint)
         while conversation.works:
             await self.transcript.withdraw(conversation.works.pop())
         while conversation.problems:
@@ -177,7 +169,7 @@ class ChatView(Screen[None]):
         if waiting != self._drawn_draft:
             self._drawn_draft = waiting
             hint = facts.hint(self.workspace, "detail", "more detail")
-            await self.transcript.draft(conversation.history, media, hint)
+            await self.transcript.draft(waiting, hint)
             own = {
                 one.id: one.chip
                 for one in waiting

@@ -53,7 +53,7 @@ class MediaInput:
             Gemma4Error: it cannot be taken.
         """
         shot = await asyncio.to_thread(self._workspace.devices.capture, area)
-        return "" if shot is None else await self._attach(shot)
+        return "" if shot is None else await self.attach(shot)
 
     async def clipboard(self) -> str:
         """Attach what the clipboard holds; return a remark.
@@ -64,7 +64,7 @@ class MediaInput:
         held = await asyncio.to_thread(self._workspace.devices.clipboard)
         if held is None:
             return "The clipboard holds neither a picture nor a file."
-        return await self._attach(held) if isinstance(held, Shot) else await self.files(held)
+        return await self.attach(held) if isinstance(held, Shot) else await self.files(held)
 
     async def files(self, paths: list[Path]) -> str:
         """Attach files, as many as a question takes; return remarks.
@@ -80,12 +80,9 @@ class MediaInput:
         for number, path in enumerate(paths[:room]):
             if number and not number % 5:
                 self.say(f"Attaching: {number} of {min(len(paths), room)} files.")
-            remarks.append(await self._attach(path))
+            remarks.append(await self.attach(path))
             self.came()
         return " ".join(filter(None, remarks))
-
-    async def text(self, text: str) -> str:
-        return await self._attach(text)
 
     @property
     def watching(self) -> bool:
@@ -138,7 +135,7 @@ class MediaInput:
         else:
             conversation.watched = conversation.exchange(before.id, ready).id
 
-    async def _attach(self, shown: Path | Shot | str) -> str:
+    async def attach(self, shown: Path | Shot | str) -> str:
         journal = self._workspace.journal
         ready = await asyncio.to_thread(self._store, journal, shown)
         if journal is self._workspace.journal:  # no other conversation was opened meanwhile

@@ -12,6 +12,7 @@ from textual.widgets import Static
 
 from mlx_gemma4.hub import catalog
 
+from ..conversation.entries import Attachment
 from ..conversation.history import History, ShownTurn
 from ..state import Problem, Source
 from . import clean
@@ -26,10 +27,16 @@ ONE_CAUSE = ("microphone", "screen", "voice", "job")
 
 
 class Transcript(VerticalScroll, can_focus=True):
-    """All of it, with the newest at the end."""
+    """All of it, with the newest at the end.
+
+    Attributes:
+        history: of the conversation.
+        media: the folder with the files of the attachments.
+    """
 
     def __init__(self) -> None:
         super().__init__()
+        self.history, self.media = History(), Path()
         self._turns: dict[int, QuestionView | AnswerView] = {}
         self._draft: QuestionView | None = None
         self._longer = False
@@ -51,49 +58,41 @@ class Transcript(VerticalScroll, can_focus=True):
 
     async def open(self, history: History, media: Path) -> None:
         """Show the end of another conversation."""
+        self.history, self.media = history, media
         self._turns.clear()
         self._draft = None
         await self.remove_children()
-        await self.update(history, set(list(history.turns)[-KEPT:]), media)
+        await self.update(set(list(history.turns)[-KEPT:]))
         if len(history.turns) > KEPT:
             await self._tell_of_earlier()
         self.follow()
 
-    async def update(
-        self, history: History, changed: set[int], media: Path, hint: str = ""
-    ) -> None:
-        """Show the turns that changed.
-
-        Args:
-            history: of the conversation.
-            changed: the ids of turns.
-            media: the folder with the files of the attachments.
-            hint: what stands under the last answer when it is done.
-        """
+    async def update(self, changed: set[int], hint: str = "") -> None:
+        """Show the turns that changed; `hint` stands under the last answer when it is done."""
         for number in sorted(changed):
-            turn = history.turns.get(number)
+            turn = self.history.turns.get(number)
             if turn is None:
                 if number in self._turns:
                     await self._turns.pop(number).remove()
             elif turn.role == "model":
-                await self._show_answer(turn, history, hint)
+                await self._show_answer(turn, hint)
             elif turn.state != "recording":
-                question = await self._turn(number, QuestionView(media))
+                question = await self._turn(number, QuestionView(self.media))
                 assert isinstance(question, QuestionView)
                 await question.show(turn.attachments, turn.text, turn.heard, turn.remarks)
 
-    async def draft(self, history: History, media: Path, hint: str) -> None:
-        waiting = tuple(history.waiting.values())
+    async def draft(self, waiting: tuple[Attachment, ...], hint: str) -> None:
+        """Show what waits to be asked."""
         if not waiting:
             if self._draft is not None:
                 await self._draft.remove()
                 self._draft = None
             return
         if self._draft is None:
-            self._draft = QuestionView(media, hint)
+            self._draft = QuestionView(self.media, hint)
             self._draft.add_class("draft")
             await self.mount(self._draft)
-        await self._draft.show(waiting, "")
+        await self._draft.show(waiting)
 
     async def add(self, entry: Widget) -> None:
         """Add an entry at the end, before what waits to be asked, and let go of the oldest."""
@@ -141,11 +140,11 @@ class Transcript(VerticalScroll, can_focus=True):
         widget = self._turns.get(number)
         return widget if isinstance(widget, AnswerView) else None
 
-    async def _show_answer(self, turn: ShownTurn, history: History, hint: str) -> None:
-        tiny = history.model == catalog.DEMONSTRATION
+    async def _show_answer(self, turn: ShownTurn, hint: str) -> None:
+        tiny = self.history.model == catalog.DEMONSTRATION
         answer = await self._turn(turn.id, AnswerView("Tiny model" if tiny else "Gemma"))
         assert isinstance(answer, AnswerView)
-        last = turn is history.last("model")
+        last = turn is self.history.last("model")
         facts = " · ".join(filter(None, (turn.facts, hint if last and turn.over else "")))
         answer.show(turn, facts)
 
