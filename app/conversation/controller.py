@@ -65,12 +65,14 @@ class ConversationController(ReportHandler):
         self._add(made)
         return made
 
-    def exchange(self, number: int, ready: Ready) -> note.Attachment:
-        """Attach what was stored in the place of an attachment that waits."""
-        made = self._journaled.attach(ready)
-        self._journaled.detach(number)
-        self._take_back()
-        return made
+    def show_screen(self, ready: Ready) -> None:
+        """Attach what shows the watched screen, in the place of what showed it before."""
+        before, self.watched = self.watched, self._journaled.attach(ready).id
+        if before in self.history.waiting:
+            self._journaled.detach(before)
+            self._take_back()
+        else:
+            self._add(self.history.waiting[self.watched])
 
     def detach(self, number: int) -> None:
         """Take back an attachment that waits."""

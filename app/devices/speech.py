@@ -62,7 +62,9 @@ class SpeechOutput:
         with self._lock:
             self._queue.clear()
             self._sentences = Sentences()
-            self._kill()
+            if self._process is not None and self._process.returncode is None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(self._process.pid, signal.SIGKILL)
 
     def close(self) -> None:
         """Be silent, for good."""
@@ -75,11 +77,6 @@ class SpeechOutput:
     def _say(self, sentences: list[str]) -> None:
         self._queue += sentences
         self._lock.notify()
-
-    def _kill(self) -> None:
-        if self._process is not None and self._process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
 
     def _serve(self) -> None:
         while True:

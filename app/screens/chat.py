@@ -43,7 +43,10 @@ class ChatScreen(ChatView):
         for warning in self.workspace.warnings:
             await self.transcript.note(warning)
         if self.workspace.settings.speak:
-            self._speak()
+            try:
+                self.workspace.read_aloud(True)
+            except Gemma4Error as error:
+                self.problem(Problem.of(error, "voice"))
         self.workspace.conversation.begin()
         if self.workspace.settings.serve:
             self.do("serve")
@@ -200,12 +203,6 @@ class ChatScreen(ChatView):
 
     async def _look_at_machine(self) -> None:
         self.workspace.machine = await asyncio.to_thread(self.workspace.devices.machine)
-
-    def _speak(self) -> None:
-        try:
-            self.workspace.read_aloud(True)
-        except Gemma4Error as error:
-            self.problem(Problem.of(error, "voice"))
 
 
 class MicrophoneObserver(LiveObserver):

@@ -59,14 +59,12 @@ def status(
 
 
 def footer(workspace: Workspace, empty: bool) -> tuple[Key, ...]:
-    """What the last line says."""
-    shown = commands.footer(workspace.conversation.situation(empty), workspace.keys)
-    return tuple(Key(key, _word(key, command), command.id) for key, command in shown)
-
-
-def _word(key: str, command: commands.Command) -> str:
-    """What stands beside a key: its slash beside an F key, which many keyboards hide."""
-    return f"/{command.id}" if re.fullmatch(r"f\d+", key) else command.footer
+    """What the last line says; beside an F key, which many keyboards hide, stands its slash."""
+    keys = []
+    for key, command in commands.footer(workspace.conversation.situation(empty), workspace.keys):
+        word = f"/{command.id}" if re.fullmatch(r"f\d+", key) else command.footer
+        keys.append(Key(key, word, command.id))
+    return tuple(keys)
 
 
 def hint(workspace: Workspace, command: str, words: str) -> str:

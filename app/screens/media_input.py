@@ -130,10 +130,7 @@ class MediaInput:
             frames = before.frames if before is not None else ()
             frames = (*frames, (at - self._first, ready.file))[-FRAMES:]
             ready = Ready("video", ready.file, ready.name, ready.size, frames=frames)
-        if before is None:
-            conversation.watched = conversation.attach(ready).id
-        else:
-            conversation.watched = conversation.exchange(before.id, ready).id
+        conversation.show_screen(ready)
 
     async def attach(self, shown: Path | Shot | str) -> str:
         journal = self._workspace.journal

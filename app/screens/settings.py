@@ -2,6 +2,7 @@
 
 from typing import Any, get_args
 
+from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Horizontal, VerticalScroll
@@ -40,22 +41,17 @@ class SettingsScreen(PageScreen):
     def on_mount(self) -> None:
         self.subtitle(str(self.workspace.path))
 
-    def on_switch_changed(self, event: Switch.Changed) -> None:
-        self._take(event.switch, event.value)
+    @on(Switch.Changed)
+    @on(Select.Changed)
+    def _take_choice(self, event: Switch.Changed | Select.Changed) -> None:
+        self._take(event.control, event.value)
 
-    def on_select_changed(self, event: Select.Changed) -> None:
-        self._take(event.select, event.value)
-
-    def on_input_submitted(self, event: Input.Submitted) -> None:
-        self._take_text(event.input)
-
-    def on_input_blurred(self, event: Input.Blurred) -> None:
-        self._take_text(event.input)
-
-    def _take_text(self, line: Input) -> None:
-        name = (line.id or "").removeprefix("set-")
+    @on(Input.Submitted)
+    @on(Input.Blurred)
+    def _take_text(self, event: Input.Submitted | Input.Blurred) -> None:
+        name = (event.input.id or "").removeprefix("set-")
         kinds = get_args(settings.TYPES[name]) or (settings.TYPES[name],)
-        text = line.value.strip()
+        text = event.input.value.strip()
         value: Any = text
         try:
             if type(None) in kinds and not text:
@@ -64,7 +60,7 @@ class SettingsScreen(PageScreen):
                 value = (float if float in kinds else int)(text)
         except ValueError:
             pass  # `problem` says what it must be
-        self._take(line, value)
+        self._take(event.input, value)
 
     def _take(self, widget: Input | Select[Any] | Switch, value: Any) -> None:
         name = (widget.id or "").removeprefix("set-")

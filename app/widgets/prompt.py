@@ -148,7 +148,7 @@ class PromptInput(TextArea):
     def action_earlier(self) -> None:
         if self.choosing:
             self.post_message(self.Choosing("up"))
-        elif self.cursor_location[0] == 0 and self._place > 0:
+        elif self.cursor_at_first_line and self._place > 0:
             if self._place == len(self.sent):
                 self._draft = self.text
             self._place -= 1
@@ -159,9 +159,7 @@ class PromptInput(TextArea):
     def action_later(self) -> None:
         if self.choosing:
             self.post_message(self.Choosing("down"))
-        elif self.cursor_location[0] == self.document.line_count - 1 and (
-            self._place < len(self.sent)
-        ):
+        elif self.cursor_at_last_line and self._place < len(self.sent):
             self._place += 1
             end = self._place == len(self.sent)
             self.write(self._draft if end else self.sent[self._place])

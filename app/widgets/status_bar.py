@@ -59,7 +59,9 @@ class StatusBar(Widget):
 def _choices(status: Status) -> Iterator[tuple[Content, Content]]:
     """What may stand left and right, from all to little."""
     left = _left(status, status.escape)
-    memory, speed = _memory(status), _speed(status)
+    memory, speed = _memory(status), []
+    if status.usage.speed:
+        speed = [Content.assemble((f"{status.usage.speed:.1f} tok/s", MUTED))]
     yield left, GAP.join([_context(status, bar=True), *memory, *speed])
     context = _context(status, bar=False)
     for parts in ([context, *memory, *speed], [context, *memory], [context]):
@@ -100,12 +102,6 @@ def _memory(status: Status) -> list[Content]:
     over = status.budget and status.usage.active_bytes > 0.95 * status.budget
     colour = "$text-warning" if over else MUTED
     return [Content.assemble((f"mem {held:.{1 if held >= 0.1 else 2}f}{budget} GB", colour))]
-
-
-def _speed(status: Status) -> list[Content]:
-    if not status.usage.speed:
-        return []
-    return [Content.assemble((f"{status.usage.speed:.1f} tok/s", MUTED))]
 
 
 def short(number: int) -> str:

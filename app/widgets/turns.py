@@ -67,7 +67,7 @@ class QuestionView(Vertical):
         _fill(self.query_one(".remarks", Static), "\n".join(remarks))
         for gone in self._previews.keys() - self.attachments.keys():
             await self._previews.pop(gone).remove()
-        pictures = [one for one in attachments if _is_picture(one)]
+        pictures = [one for one in attachments if one.kind == "image" or one.frames]
         small = len(pictures) >= MANY
         self.set_class(small, "many")
         last = next((one for one in reversed(pictures) if one.kind == "image"), None)
@@ -159,10 +159,6 @@ class AnswerView(Vertical):
     @property
     def settled(self) -> bool:
         return self.drawn == self.text and (self._drawing is None or self._drawing.done())
-
-
-def _is_picture(one: Attachment) -> bool:
-    return one.kind == "image" or bool(one.frames)
 
 
 def _caption(one: Attachment) -> str:
