@@ -154,6 +154,11 @@ COMMANDS = (
 
 BY_ID: Mapping[str, Command] = {command.id: command for command in COMMANDS}
 
+OF_THE_PROMPT = ("send", "newline", "commands", "files", "talk_space", "newest")
+"""Commands whose keys are the prompt's own."""
+NEVER_TYPED = (*OF_THE_PROMPT, "escape", "page_up", "page_down", "line_up", "line_down")
+"""Commands that are about the prompt itself, or the same as another one."""
+
 UNSAFE = {
     "ctrl+i": "Tab",
     "ctrl+m": "Enter",
@@ -185,19 +190,18 @@ def available(command: Command, situation: Situation) -> bool:
             return situation.answered
 
 
-def refused(name: str, argument: str, situation: Situation, never_typed: Iterable[str]) -> str:
+def refused(name: str, argument: str, situation: Situation) -> str:
     """Say why a command that was typed cannot be done; empty where it can.
 
     Args:
         name: what follows the slash.
         argument: what follows the name.
         situation: what is going on.
-        never_typed: ids of commands that are keys of the prompt itself.
     """
     command = BY_ID.get(name)
-    if command is None or name in never_typed:
+    if command is None or name in NEVER_TYPED:
         near = difflib.get_close_matches(name.lower(), BY_ID, 1, 0.7)
-        meant = f" Did you mean /{near[0]}?" if near and near[0] not in never_typed else ""
+        meant = f" Did you mean /{near[0]}?" if near and near[0] not in NEVER_TYPED else ""
         return f"There is no command /{name}.{meant} Start with // to send a slash."
     if argument and not command.argument:
         return f"/{name} takes nothing behind it. Start with // to send a slash."

@@ -8,8 +8,6 @@ NO_KEY = "f63"
 """Stands for a command without a key: no keyboard has it."""
 EVERYWHERE = ("resume", "model", "settings", "voices", "doctor", "log", "help", "palette", "quit")
 """Commands that any screen has."""
-OF_THE_PROMPT = ("send", "newline", "commands", "files", "talk_space", "newest")
-"""Commands whose keys are the prompt's own."""
 
 
 def everywhere() -> list[Binding]:
@@ -19,7 +17,7 @@ def everywhere() -> list[Binding]:
 
 def of_the_chat() -> list[Binding]:
     """The keys of the chat alone."""
-    others = {*EVERYWHERE, *OF_THE_PROMPT}
+    others = {*EVERYWHERE, *commands.OF_THE_PROMPT}
     return [_binding(command) for command in commands.COMMANDS if command.id not in others]
 
 

@@ -33,7 +33,7 @@ Then = Callable[[told.Failed | None], set[int]]
 
 @dataclass(frozen=True)
 class PendingCommand:
-    """What a command is about that the worker has not finished: a turn, an attachment, or 0."""
+    """What an unfinished command is about: a turn, an attachment, or neither (0)."""
 
     then: Then
     turn: int

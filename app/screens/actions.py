@@ -18,7 +18,7 @@ from .chat_view import ChatView
 
 
 class ChatActions:
-    """Acts on a chat; what is a key of the prompt alone is not here."""
+    """Acts on a chat."""
 
     def __init__(self, chat: ChatView) -> None:
         self._chat = chat
@@ -30,6 +30,20 @@ class ChatActions:
         action(argument) if argument else action()
 
     # ---- the prompt and the answers
+
+    def send(self) -> None:
+        self._chat.prompt.action_send()
+
+    def newline(self) -> None:
+        self._chat.prompt.action_new_line()
+
+    def commands(self) -> None:
+        self._chat.prompt.write("/")
+        self._chat.prompt.focus()
+
+    def files(self) -> None:
+        self._chat.prompt.write("@")
+        self._chat.prompt.focus()
 
     def edit(self) -> None:
         conversation = self._workspace.conversation

@@ -21,7 +21,7 @@ from ..state import Problem
 from ..tour import GREETING, WELCOME
 from ..widgets.card import CLOSE, ErrorCard
 from ..widgets.prompt import PromptInput
-from ..widgets.suggestions import NEVER_TYPED, of_commands, of_files
+from ..widgets.suggestions import of_commands, of_files
 from ..workspace import Workspace
 from .actions import ChatActions
 from .chat_view import ChatView
@@ -143,7 +143,7 @@ class ChatScreen(ChatView):
         assert found is not None
         name, argument = found[1], found[2].strip()
         situation = self.workspace.conversation.situation(True)
-        wrong = commands.refused(name, argument, situation, NEVER_TYPED)
+        wrong = commands.refused(name, argument, situation)
         if wrong:
             self.notify(wrong, severity="error")
             return

@@ -10,13 +10,10 @@ from textual.widgets.option_list import Option
 
 from .. import commands
 from ..commands import Situation
-from ..keys import OF_THE_PROMPT
 from . import MUTED
 
 MOST = 8
 """Suggestions that are shown."""
-NEVER_TYPED = (*OF_THE_PROMPT, "escape", "page_up", "page_down", "line_up", "line_down")
-"""Commands that are about the prompt itself, or the same as another one."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +65,7 @@ class Suggestions(OptionList, can_focus=False):
 def of_commands(text: str, situation: Situation) -> list[Suggestion]:
     """Give the commands that a slash and a beginning may mean, and that can be used now."""
     found = [one for one in commands.find(text) if commands.available(one, situation)]
-    typed = [one for one in found if one.id not in NEVER_TYPED]
+    typed = [one for one in found if one.id not in commands.NEVER_TYPED]
     return [
         Suggestion(f"/{one.id} {one.argument}".rstrip(), one.help, command=one.id) for one in typed
     ]
