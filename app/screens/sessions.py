@@ -26,6 +26,7 @@ class SessionsScreen(Listing[SavedConversation]):
         Binding("d", "delete", show=False),
         Binding("u", "undo", show=False),
     ]
+    _words = ""  # that are searched for
 
     def content(self) -> ComposeResult:
         yield OptionList(id="list", compact=True)
@@ -34,7 +35,6 @@ class SessionsScreen(Listing[SavedConversation]):
 
     async def on_mount(self) -> None:
         self._deleted: list[str] = []
-        self._words = ""
         for line in self.query(Input):
             line.display = False
         await self._read()

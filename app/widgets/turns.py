@@ -86,12 +86,8 @@ class QuestionView(Vertical):
         parts: list[str | tuple[str, str]] = [("You", "bold"), (" ❯ ", MUTED), text]
         for number, one in enumerate(self.attachments.values()):
             parts += ["  " if number == 0 and self.text else " " if number else ""]
-            parts += [
-                (
-                    clean(one.chip).replace(" ", GLUE),
-                    f"{MUTED} bold" if one.kind == "image" else MUTED,
-                )
-            ]
+            style = f"{MUTED} bold" if one.kind == "image" else MUTED
+            parts.append((clean(one.chip).replace(" ", GLUE), style))
         return Content.assemble(*parts)
 
 
