@@ -2,24 +2,25 @@
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..errors import Gemma4Error
 from ..evaluate.questions import NAMES
 from ..hub import catalog
 from . import hosting, tuned
 from . import options as shared
-from .options import Option, command, not_understood, out_of_range, swallowed
+from .options import Option, Subcommand, not_understood, out_of_range, swallowed
 from .streams import ProgressLine, put, tell
 
 if TYPE_CHECKING:
     from ..evaluate.question import Question, Subject
 
 TUNED = "tuned"
-ASKED = [*NAMES, TUNED]
+ASKED = (*NAMES, TUNED)
 RECIPES_OF = ("quant", "memory")
 """The questions that quantize models in memory."""
 OPTIONS = (
+    Option("question", ", ".join(ASKED), "QUESTION", choices=ASKED),
     Option(
         "--model",
         "models' folders, or names of Package.toml; without it the tiny demonstration model",
@@ -52,27 +53,8 @@ OPTIONS = (
     ),
     Option("--seed", "other items of the same kinds", "N", int, default=20261124),
     *hosting.OPTIONS,
-    Option("--force", "load the model even if it does not fit into the memory"),
-    shared.DEBUG,
+    shared.FORCE,
 )
-
-
-def add(commands: "argparse._SubParsersAction[Any]") -> None:
-    """Declare the command."""
-    parser = command(
-        commands,
-        "eval",
-        "ask a question about models, with figures",
-        "Ask one question about models, and write figures with intervals, tables and plots. Each "
-        "result is on the disk at once: a run that was killed goes on where it was. "
-        + " ".join(f"{name}: {about}" for name, about in NAMES.items())
-        + " tuned: what has an adapter changed, on lines of your own?",
-        OPTIONS,
-        _run,
-    )
-    parser.add_argument(
-        "question", nargs="?", metavar="QUESTION", choices=ASKED, help=", ".join(ASKED)
-    )
 
 
 def _run(options: argparse.Namespace) -> None:
@@ -187,3 +169,15 @@ def _known_sets(question: "Question", sets: list[str]) -> None:
             f"The question {question.name} has none of that name.",
             "Sets: " + (", ".join(question.sets) or "none") + ".",
         )
+
+
+COMMAND = Subcommand(
+    "eval",
+    "ask a question about models, with figures",
+    "Ask one question about models, and write figures with intervals, tables and plots. Each "
+    "result is on the disk at once: a run that was killed goes on where it was. "
+    + " ".join(f"{name}: {about}" for name, about in NAMES.items())
+    + " tuned: what has an adapter changed, on lines of your own?",
+    OPTIONS,
+    _run,
+)

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import counted
 from . import hosting
-from . import options as shared
-from .options import Option, command, named, not_understood, out_of_range
+from .options import Option, Subcommand, not_understood, out_of_range
 from .streams import put, tell
 
 if TYPE_CHECKING:
@@ -22,7 +21,13 @@ CONTEXTS = (8192, 32768, 131072, 262144)
 LENGTHS = (256, 512, 1024, 2048, 4096)
 """Of conversations that are learned."""
 
-FIT = (
+_FIT_OPTIONS = (
+    Option(
+        "models",
+        f"a folder, a name of Package.toml, or owner/name on the Hub ({USUAL})",
+        "MODEL",
+        many=True,
+    ),
     Option("--context", "tokens of a conversation (a table over several)", "N", int),
     Option("--kv-bits", "rows of the full layers in 8 or 4 bits", "N", int, (8, 4)),
     Option("--drafter", "count a drafter too, by its folder or name", "NAME|FOLDER"),
@@ -33,45 +38,13 @@ FIT = (
     Option("--hosts", "spread over these hosts, or over Macs of so much memory", "HOST|SIZE,..."),
     *hosting.OPTIONS[1:],
     Option("--machines", "print what Macs of each size take of the 12B, as the README has it"),
-    shared.DEBUG,
 )
-DOCTOR = (
+_DOCTOR_OPTIONS = (
     hosting.HOSTS,
     hosting.REMOTE,
     Option("--json", "print one JSON list"),
     Option("--report", "print what an issue needs: no text, names of yours, media or paths"),
-    shared.DEBUG,
 )
-
-
-def add(commands: "argparse._SubParsersAction[Any]") -> None:
-    """Declare the commands."""
-    fit = command(
-        commands,
-        "fit",
-        "show which models fit into the memory",
-        "Show which models fit into the memory, in which recipes of `gemma4 convert`, and with how "
-        "long a conversation. Nothing is downloaded but, where needed, settings and headers.",
-        FIT,
-        _fit,
-    )
-    fit.add_argument(
-        "models",
-        nargs="*",
-        metavar="MODEL",
-        type=named,
-        help=f"a folder, a name of Package.toml, or owner/name on the Hub ({USUAL})",
-    )
-    command(
-        commands,
-        "doctor",
-        "check this computer",
-        "Show what this computer has and lacks for running the model, and how to fix it. The exit "
-        "status is 1 where there is a problem: something that a model cannot run without. What "
-        "only some uses need, as a microphone, is a warning.",
-        DOCTOR,
-        _doctor,
-    )
 
 
 def gigabytes(text: str) -> int:
@@ -203,3 +176,22 @@ def _doctor(options: argparse.Namespace) -> int:
         levels = [finding.level for finding in found]
         tell(", ".join(counted(levels.count(one), one) for one in ("problem", "warning")) + ".")
     return int(any(finding.level == "problem" for finding in found))
+
+
+FIT = Subcommand(
+    "fit",
+    "show which models fit into the memory",
+    "Show which models fit into the memory, in which recipes of `gemma4 convert`, and with how "
+    "long a conversation. Nothing is downloaded but, where needed, settings and headers.",
+    _FIT_OPTIONS,
+    _fit,
+)
+DOCTOR = Subcommand(
+    "doctor",
+    "check this computer",
+    "Show what this computer has and lacks for running the model, and how to fix it. The exit "
+    "status is 1 where there is a problem: something that a model cannot run without. What "
+    "only some uses need, as a microphone, is a warning.",
+    _DOCTOR_OPTIONS,
+    _doctor,
+)

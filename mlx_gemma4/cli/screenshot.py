@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 from typing import TYPE_CHECKING
 
 from ..errors import Gemma4Error
 from ..hub import catalog
-from .options import Option, terminal_program
+from .options import Option
+from .program import part
 from .streams import tell
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def pictures(options: argparse.Namespace, model: str) -> list[tuple[Image, int]]
 
     own = load_config(catalog.resolve(model)).image_tokens
     most = options.image_tokens or (own if own < USUAL else BUDGETS[-1])
-    screen = importlib.import_module(f"{terminal_program()}.devices.screen")
+    screen = part("devices.screen")
     if (shot := screen.capture("region")) is None:
         raise Gemma4Error(
             "screenshot_cancelled",

@@ -4,13 +4,13 @@ import argparse
 import logging
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..errors import Gemma4Error, counted
 from ..hub import catalog, disk
 from . import hosting
 from . import options as shared
-from .options import Option, command, flag, not_understood, out_of_range
+from .options import Option, Subcommand, flag, not_understood, out_of_range
 from .streams import put, tell
 
 if TYPE_CHECKING:
@@ -62,21 +62,8 @@ OPTIONS = (
         "NAME",
     ),
     Option("--log", "a file for what the server and its worker report", "FILE"),
-    Option("--force", "load the model even if it does not fit into the memory"),
-    shared.DEBUG,
+    shared.FORCE,
 )
-
-
-def add(commands: "argparse._SubParsersAction[Any]") -> None:
-    """Declare the command."""
-    command(
-        commands,
-        "serve",
-        "let other programs use the model",
-        "Serve the model to other programs, as OpenAI's API does. Ctrl-C ends.",
-        OPTIONS,
-        _serve,
-    )
 
 
 def _serve(options: argparse.Namespace) -> None:
@@ -206,3 +193,12 @@ def _settings(options: argparse.Namespace) -> "SessionSettings":
         park=disk.own_cache("served") if options.park else None,
         park_bytes=round((options.park or 0) * 1e9),
     )
+
+
+COMMAND = Subcommand(
+    "serve",
+    "let other programs use the model",
+    "Serve the model to other programs, as OpenAI's API does. Ctrl-C ends.",
+    OPTIONS,
+    _serve,
+)
