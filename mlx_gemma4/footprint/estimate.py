@@ -206,17 +206,10 @@ def _working(
     mlp = length * text.intermediate_size * number
     # the logits of the last rows, and the sampler's in float32
     head = drawn * text.vocab_size * (number + 4)
-    quantized = kv_bits is not None
-    scores = _scores(machine, quantized) * pairs * heads * number
-    return _states(machine, quantized) * states + max(scores, _MLP * mlp, _HEAD * head)
-
-
-def _states(machine: Machine, quantized: bool) -> int:
-    return 3 if machine.backend != "cpu" else 6 if quantized else 5
-
-
-def _scores(machine: Machine, quantized: bool) -> int:
-    return 1 if machine.backend == "cpu" and quantized else 2
+    quantized, on_cpu = kv_bits is not None, machine.backend == "cpu"
+    scores = (1 if on_cpu and quantized else 2) * pairs * heads * number
+    states *= 3 if not on_cpu else 6 if quantized else 5
+    return states + max(scores, _MLP * mlp, _HEAD * head)
 
 
 def _pairs(heads: int, length: int, context: int, window: int) -> int:

@@ -8,7 +8,7 @@ import difflib
 import functools
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -48,43 +48,28 @@ class Package:
     """
 
     name: str
+    catalogue: Path
     title: str
     license: str
-    catalogue: Path
-    kind: str
-    path: Path | None
-    repo: str | None
-    revision: str | None
-    architecture: str | None
-    recipe: str | None
-    bytes: int | None
-    audio_seconds: int
-    image_tokens: tuple[int, ...]
-    audio_safe_position: int | None
+    kind: str = "model"
+    path: Path | None = None
+    repo: str | None = None
+    revision: str | None = None
+    architecture: str | None = None
+    recipe: str | None = None
+    bytes: int | None = None
+    audio_seconds: int = 0
+    image_tokens: tuple[int, ...] = ()
+    audio_safe_position: int | None = None
     transcribe: str | None = None
     targets: tuple[str, ...] = ()
 
 
-# key -> (its type, is it required)
-_KEYS: dict[str, tuple[type, bool]] = {
-    "title": (str, True),
-    "license": (str, True),
-    "kind": (str, False),
-    "path": (str, False),
-    "repo": (str, False),
-    "revision": (str, False),
-    "architecture": (str, False),
-    "recipe": (str, False),
-    "bytes": (int, False),
-    "audio_seconds": (int, False),
-    "image_tokens": (list, False),
-    "audio_safe_position": (int, False),
-    "transcribe": (str, False),
-    "targets": (list, False),
-}
+_KEYS = frozenset(field.name for field in fields(Package)) - {"name", "catalogue"}
+_NUMBERS = ("bytes", "audio_seconds", "audio_safe_position")
+_LISTS = ("image_tokens", "targets")
 _KINDS = ("model", "drafter")
 _OF_A_MODEL = ("audio_seconds", "image_tokens")  # what a drafter has not
-_SPOKEN = {str: "a text", int: "a whole number", list: "a list"}
 
 
 @functools.cache
@@ -286,12 +271,13 @@ def _package(path: Path, name: str, entry: Any) -> Package:
     for key, value in entry.items():
         if key not in _KEYS:
             raise _wrong(path, f"[{name}] has a key that is not known: {key}.")
-        if type(value) is not _KEYS[key][0]:
-            raise _wrong(path, f"[{name}] {key} is {value!r}, not {_SPOKEN[_KEYS[key][0]]}.")
+        wanted, what = _type_of(key)
+        if type(value) is not wanted:
+            raise _wrong(path, f"[{name}] {key} is {value!r}, not {what}.")
     if (kind := entry.get("kind", "model")) not in _KINDS:
         raise _wrong(path, f"[{name}] kind is {kind!r}, neither {_KINDS[0]!r} nor {_KINDS[1]!r}.")
-    for key, (_, required) in _KEYS.items():
-        if key not in entry and (required or (kind == "model" and key in _OF_A_MODEL)):
+    for key in ("title", "license", *(_OF_A_MODEL if kind == "model" else ())):
+        if key not in entry:
             raise _wrong(path, f"[{name}] lacks {key}.")
     if ("path" in entry) == ("repo" in entry):
         raise _wrong(path, f"[{name}] needs either path or repo.")
@@ -307,25 +293,17 @@ def _package(path: Path, name: str, entry: Any) -> Package:
     targets = tuple(entry.get("targets", ()))
     if not all(isinstance(target, str) for target in targets) or (targets and kind == "model"):
         raise _wrong(path, f"[{name}] targets are not the names of a drafter's models.")
-    return Package(
-        name=name,
-        title=entry["title"],
-        license=entry["license"],
-        catalogue=path,
-        kind=kind,
-        # a folder is relative to the catalogue
-        path=path.parent / Path(entry["path"]).expanduser() if "path" in entry else None,
-        repo=entry.get("repo"),
-        revision=entry.get("revision"),
-        architecture=architecture,
-        recipe=entry.get("recipe"),
-        bytes=entry.get("bytes"),
-        audio_seconds=entry.get("audio_seconds", 0),
-        image_tokens=image_tokens,
-        audio_safe_position=entry.get("audio_safe_position"),
-        transcribe=entry.get("transcribe"),
-        targets=targets,
-    )
+    own = {**entry, "image_tokens": image_tokens, "targets": targets}
+    if "path" in entry:  # relative to the catalogue
+        own["path"] = path.parent / Path(entry["path"]).expanduser()
+    return Package(name, path, **own)
+
+
+def _type_of(key: str) -> tuple[type, str]:
+    """What a key's value is, and how that is called."""
+    if key in _NUMBERS:
+        return int, "a whole number"
+    return (list, "a list") if key in _LISTS else (str, "a text")
 
 
 def _wrong(path: Path, cause: str) -> Gemma4Error:

@@ -6,6 +6,7 @@ libsndfile reads wav, flac, ogg, opus, mp3, aiff, caf and au; what it does not k
 
 import io
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
@@ -202,25 +203,21 @@ class _Sound:
     def _window(self) -> BinaryIO:
         return io.BufferedReader(Window(self._file, self._piece))
 
-    def _open(self) -> "_Opened":
-        return _Opened(self._file, self._piece)
+    def _open(self) -> "AbstractContextManager[SoundFile | None]":
+        return _opened(self._file, self._piece)
 
 
-class _Opened:
-    """Opens a piece with libsndfile, for as long as it is used; None where that cannot read it."""
+@contextmanager
+def _opened(file: BinaryIO, piece: SoundPiece) -> "Iterator[SoundFile | None]":
+    """Open a piece with libsndfile, for as long as it is used; None where that cannot read it."""
+    import soundfile
 
-    def __init__(self, file: BinaryIO, piece: SoundPiece) -> None:
-        import soundfile
-
-        self._file: SoundFile | None = None
-        try:
-            self._file = soundfile.SoundFile(Window(file, piece))
-        except (soundfile.SoundFileError, TypeError, ValueError, OSError):
-            return  # TypeError: it would have to be told the format of a headerless file
-
-    def __enter__(self) -> "SoundFile | None":
-        return self._file
-
-    def __exit__(self, *_: object) -> None:
-        if self._file is not None:
-            self._file.close()
+    sound = None
+    # TypeError: it would have to be told the format of a headerless file
+    with suppress(soundfile.SoundFileError, TypeError, ValueError, OSError):
+        sound = soundfile.SoundFile(Window(file, piece))
+    try:
+        yield sound
+    finally:
+        if sound is not None:
+            sound.close()

@@ -79,11 +79,6 @@ def film_of(video: Source | Film) -> Iterable[tuple[float, Any]]:
     return frames_of(video)
 
 
-def open_video(source: Source, frames: int = FRAMES) -> list[tuple[float, Image.Image]]:
-    """Pick frames of a video, as `frames_of`, and return all of them, each in its full size."""
-    return list(frames_of(source, frames))
-
-
 def frames_of(source: Source, frames: int = FRAMES) -> Iterator[tuple[float, Image.Image]]:
     """Pick frames of a video evenly over its length, one at a time.
 

@@ -27,7 +27,7 @@ from ..session.rows import common
 from ..session.session import Session
 from ..session.transcriber import heard
 from . import commands
-from .loading import free_memory, load_as_asked
+from .loading import free_memory, load_noted
 from .past import MediaCache, turns_of
 from .reports import Failed, Figures, ImageAdded, Loaded, Noted, Reading, Rereading, WorkerEvent
 
@@ -108,7 +108,14 @@ class Slots:
         if kept is None or not exchange_adapter(kept, command.model):
             kept = None
             free_memory()
-            kept, notes = load_as_asked(command, lambda *sent: self._report(Sending(*sent)))
+            kept, notes = load_noted(
+                command.model,
+                command.force,
+                command.hosts,
+                lambda *sent: self._report(Sending(*sent)),
+                command.drafter,
+                command.draft,
+            )
         self._model = kept
         self._limit, self._drawn, self._beside = command.slots, None, beside
         for note in notes:
