@@ -15,8 +15,7 @@ from ..checkpoint import recipes
 from ..errors import Gemma4Error
 from ..hub import catalog, installed
 from ..hub.progress import minutes_for
-from .fit import gigabytes
-from .options import Option, Subcommand
+from .options import Option, Subcommand, gigabytes
 from .program import open_program
 from .streams import ProgressLine, agreed, put, size, tell
 

@@ -1,6 +1,7 @@
 """The options of the command line as data: --help and docs/cli.md are made from them."""
 
 import argparse
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,6 +101,18 @@ def new_file(value: str) -> str:
     if Path(value).is_dir():
         raise argparse.ArgumentTypeError(f"{value} is a folder")
     return value
+
+
+def gigabytes(text: str) -> int:
+    """Read a Mac's memory: 16GB, or 16.
+
+    Raises:
+        Gemma4Error: it is neither.
+    """
+    found = re.fullmatch(r"\s*(\d+)\s*(GB|GiB|G)?\s*", text, re.IGNORECASE)
+    if found is None or int(found[1]) == 0:
+        raise not_understood(f"--memory {text!r} is no size.", "Write it as --memory 16GB.")
+    return int(found[1])
 
 
 def draft(value: str) -> str | int:
