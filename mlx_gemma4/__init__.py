@@ -122,7 +122,7 @@ def load(
         if not download or error.code != "model_missing":
             raise
         folder = _downloaded(str(folder_or_name), force)
-    proposes = None if drafter is None else catalog.resolve_drafter(drafter)
+    proposes = None if drafter is None else catalog.resolve(drafter, "drafter")
     setting: str | int = "off"
     if draft is not None:
         proposes, setting = speculation.choose(folder, draft, proposes, hosts is None)

@@ -97,7 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         hosting.leave(error, 130, arguments)
         return 130
     except BrokenPipeError:
-        streams.drop_output()
+        streams.silence(1)  # or Python would complain at its exit
         return 141
     except Exception as error:
         if "--debug" in arguments:

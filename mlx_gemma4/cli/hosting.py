@@ -30,10 +30,6 @@ OPTIONS = (
     ),
     REMOTE,
 )
-WORKER_OPTIONS = (
-    Option("--folder", "a model folder: layers that are the leader's are read there", "FOLDER"),
-    Option("--keep-layers", "keep the layers that are sent"),
-)
 _PROGRAM = "program_"
 
 
@@ -112,6 +108,9 @@ WORKER = Subcommand(
     "hold layers for another computer",
     "Hold a part of a model's layers for another computer, which starts this over ssh. Nobody "
     "needs to type it.",
-    WORKER_OPTIONS,
+    (
+        Option("--folder", "a model folder: layers that are the leader's are read there", "FOLDER"),
+        Option("--keep-layers", "keep the layers that are sent"),
+    ),
     _worker,
 )

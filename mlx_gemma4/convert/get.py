@@ -116,7 +116,7 @@ def plan(
         if package.kind == "drafter":
             wanted = recipe or package.recipe or DEFAULT
             return _drafter(package, machine, wanted, folder, revision or str(package.revision))
-        catalog.need_model(package)
+        catalog.need(package)
     elif not catalog.is_repository(name):
         catalog.resolve(name)  # which explains what is wrong with the name
         raise _shipped(name)
@@ -124,9 +124,9 @@ def plan(
     revision = revision or (package and package.revision) or "main"
     known, repository = _known(package, name, repo, revision, guess)
     if known.config.quantization is not None:
-        model = known.model
-        memory, context = _fits(known, machine)
-        chosen = ""
+        known.check(machine)
+        model, chosen = known.model, ""
+        context = estimate.largest_context(model, machine)
     else:
         usual = (package and package.recipe) or DEFAULT
         if recipe is None:
@@ -139,7 +139,7 @@ def plan(
                 recommend.recipe(known, machine, usual)  # where none fits that is the reason
                 raise _recipe_too_large(known, recipe, machine)
         model = known.converted(RECIPES[chosen])
-        memory = estimate.weights(model, machine)
+    memory = estimate.weights(model, machine)
     beside = _FIGURES
     if repository is not None:
         beside = sum(file.size for file in repository.files if not file.is_weights)
@@ -276,13 +276,6 @@ def _size(
 def _outdated(folder: Path, repository: hub.Repository | None) -> bool:
     begun = installed.state(partial(folder)).get("commit")
     return repository is not None and begun not in (None, repository.commit)
-
-
-def _fits(known: Outline, machine: Machine) -> tuple[int, int]:
-    """Bytes of a quantized model in memory, and the longest conversation that fits with it."""
-    known.check(machine)
-    model = known.model
-    return estimate.weights(model, machine), estimate.largest_context(model, machine)
 
 
 def _source(

@@ -116,11 +116,6 @@ def default() -> str:
     return next((package.name for package in models), DEMONSTRATION)
 
 
-def resolve_drafter(name_or_folder: str | Path) -> Path:
-    """As `resolve`, of a drafter."""
-    return resolve(name_or_folder, "drafter")
-
-
 def resolve(name_or_folder: str | Path, kind: str = "model") -> Path:
     """Find the folder of a model.
 
@@ -166,7 +161,7 @@ def drafter_of(package: Package | None) -> Path | None:
     for other in packages().values():
         if package.name in other.targets:
             try:
-                return resolve_drafter(other.name)
+                return resolve(other.name, "drafter")
             except Gemma4Error:
                 continue
     return None
@@ -204,12 +199,7 @@ def package_of(folder: Path) -> Package | None:
     return next(iter(named + alike), None)
 
 
-def need_model(package: Package) -> None:
-    """Raise Gemma4Error if a package is none that can answer."""
-    need(package, "model")
-
-
-def need(package: Package, kind: str) -> None:
+def need(package: Package, kind: str = "model") -> None:
     """Raise Gemma4Error if a package is of another kind."""
     if package.kind == kind:
         return

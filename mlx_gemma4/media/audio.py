@@ -138,16 +138,12 @@ def clips(
         )
     parts = []
     while len(samples) > limit:
-        cut = _pause(samples[:limit])
+        whole = limit // FRAME
+        grid = samples[: whole * FRAME].reshape(whole, FRAME)
+        cut = pause(grid, whole // 2) * FRAME
         parts.append(samples[:cut])
         samples = samples[cut:]
     return [*parts, samples]
-
-
-def _pause(samples: Samples) -> int:
-    """Find the pause in the second half, as a whole number of frames."""
-    whole = len(samples) // FRAME
-    return pause(samples[: whole * FRAME].reshape(whole, FRAME), whole // 2) * FRAME
 
 
 def pause(frames: Samples, start: int) -> int:

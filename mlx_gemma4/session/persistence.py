@@ -15,7 +15,6 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -30,7 +29,6 @@ from ..media.images import Picture
 from .pending_turn import PendingTurn
 from .prefix_cache import PrefixCache
 from .prefix_store import PrefixStore, locked, write
-from .rows import Row
 from .turn_json import Array, pending_from_json, pending_to_json, turn_from_json, turn_to_json
 
 VERSION = 3
@@ -142,11 +140,6 @@ def load(folder: Path) -> SavedSession:
         )
     except Exception as error:  # a damaged file makes numpy and zipfile raise nearly anything
         raise _damaged(folder, error) from error
-
-
-def load_rows(folder: Path, cache: PrefixCache, rows: Sequence[Row]) -> bool:
-    """Make a cache hold what was saved of these rows; return whether there is anything of use."""
-    return PrefixStore(folder / ROWS).fill(cache, rows) is not None
 
 
 def _read_medium(folder: Path, name: str) -> Array | Picture:

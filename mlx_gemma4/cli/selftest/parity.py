@@ -93,7 +93,9 @@ def compared(
     most, same, decided = 0.0, 0, 0
     try:
         for case in reference.cases:
-            for logits in (_whole(model, case, media(case)), _chunked(model, case, media(case))):
+            given = media(case)
+            whole = np.array(model.forward(case.ids, **given)[0].astype(mx.float32))
+            for logits in (whole, _chunked(model, case, given)):
                 ours = np.take_along_axis(logits, case.top, axis=-1)
                 most = max(most, float(np.abs(ours - case.logits).max()))
                 sure = case.logits[:, 0] - case.logits[:, 1] > DECIDED[dtype]
@@ -176,10 +178,6 @@ def _random(dtype: mx.Dtype) -> Gemma4:
     with tempfile.TemporaryDirectory() as folder:
         random_checkpoint.write_checkpoint(Path(folder))
         return load_folder(folder, dtype)
-
-
-def _whole(model: Gemma4, case: ReferenceCase, media: CaseMedia) -> NDArray[np.float32]:
-    return np.array(model.forward(case.ids, **media)[0].astype(mx.float32))
 
 
 def _chunked(

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ... import load
-from ...chat.messages import SoundPart, Turn
+from ...chat.messages import SoundPart
 from ...chat.tokenizer import Tokenizer
 from ...checkpoint.load import save_folder
 from ...errors import Gemma4Error
@@ -237,8 +237,8 @@ class ScheduledTalk:
         as_fresh(self.model, talk.cache, talk.prompt())
         relay = talk.transcriber
         if state.relayed and len(state.live):
-            turns = [Turn("user", (relay._instruction, SoundPart(state.live)))]
-            as_fresh(self.model, relay.cache, relay._prompt(turns, True))
+            prompt = relay._prompt(SoundPart(state.live), open_reply=True)
+            as_fresh(self.model, relay.cache, prompt)
 
 
 def expect(holds: object, what: str) -> None:
