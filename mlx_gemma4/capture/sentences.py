@@ -55,7 +55,6 @@ class Sentences:
         return given
 
     def _end(self, line: str) -> list[str]:
-        """Give the rest of a line that is whole."""
         fresh, self._fresh = self._fresh, True
         if fresh and _FENCE.match(line):
             self._code = not self._code
@@ -66,7 +65,6 @@ class Sentences:
         return _speakable([*whole, rest])
 
     def _cut(self) -> list[str]:
-        """Give the whole sentences of the line that is being written."""
         whole, rest = _split(self._line)
         if not whole:
             return []
@@ -103,7 +101,6 @@ def _undecided(line: str, fresh: bool) -> bool:
 
 
 def _split(text: str) -> tuple[list[str], str]:
-    """Cut text into whole sentences and a rest."""
     whole, start = [], 0
     for end in _END.finditer(text):
         if _SHORT.search(text[start : end.end()]) and end.group() == ".":

@@ -31,9 +31,7 @@ def run(source: str, messages: list[dict[str, Any]], **variables: object) -> str
     """Render a template.
 
     Args:
-        source: in jinja2.
         messages: the conversation; a longer one may take more steps.
-        variables: what else it reads.
 
     Raises:
         Exception: whatever the template raises, and what exceeds a bound.
@@ -103,7 +101,6 @@ def _check(name: str, arguments: Iterable[Any], subject: Any = None) -> None:
 
 
 def _counted(items: Any) -> Iterator[Any]:
-    """Count the turns of a loop."""
     for item in items:
         _spend(1)
         yield item

@@ -114,8 +114,6 @@ def fill(
         model: of the tensors' config, whole or with some of its layers.
         weights: its tensors as they are stored.
         place: where they are from, for errors.
-        dtype: see `load_folder`.
-        check: see `load_folder`.
 
     Raises:
         Gemma4Error: the tensors are not the model's.
@@ -273,7 +271,6 @@ def quantize_like(
     """Give each module that has scales in the checkpoint the quantization its config says.
 
     Args:
-        model: a model.
         weights: by name in the module tree.
         rename: makes a path of the config one in the module tree.
     """

@@ -29,7 +29,6 @@ def permute(
 
     Args:
         weights: by name.
-        config: of these layers.
         back: into the published order.
         root: what the names of the decoder's tensors begin with.
     """

@@ -153,7 +153,6 @@ def _subjects(question: "Question", options: argparse.Namespace) -> "list[Subjec
 
 
 def _own(options: argparse.Namespace) -> Path | None:
-    """The folder of the user's own items."""
     if options.journal:
         from ..hub import conversations
 

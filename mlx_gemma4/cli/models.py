@@ -95,7 +95,6 @@ def _convert(options: argparse.Namespace) -> None:
 
 
 def _merge(source: Path, adapter: "Adapter", target: Path, options: argparse.Namespace) -> None:
-    """Merge an adapter into a quantized model."""
     if {options.recipe, options.group_size, options.mode, options.budget} != {None}:
         cause = f"{source} is quantized already; only --bits is chosen, for the changed matrices."
         raise not_understood(cause, "Leave out --recipe, --group-size, --mode and --budget.")
@@ -155,7 +154,6 @@ def _within(source: "Source", size: int, target: Path) -> recipes.Recipe:
 
 
 def _place(source: str, revision: str | None) -> Path | tuple[str, str]:
-    """A folder, or a repository and its revision."""
     if source.endswith(".gguf"):
         raise Gemma4Error(
             "gguf_unsupported",

@@ -80,7 +80,6 @@ def bench(
     Args:
         contexts: tokens before a question; none for those of CONTEXTS that the model has, and for
             the first alone where it is the demonstration model, of which nobody needs more.
-        rounds: how often.
         kv_bits: 8 or 4 to quantize the full layers' rows.
 
     Raises:
@@ -242,7 +241,6 @@ def never_end(model: Gemma4, tokenizer: Tokenizer) -> None:
 
 
 def _answer(session: Session, tokens: int) -> Mapping[str, float]:
-    """Draw so many tokens; the stats of the reply."""
     *_, done = session.reply(tokens, temperature=0.0)
     assert isinstance(done, Done), "a reply ends with Done"
     return done.stats
@@ -254,7 +252,6 @@ def _show(picture: Image.Image, question: str, session: Session, budget: int) ->
 
 
 def _contexts(wanted: Sequence[int], subject: OurModel) -> list[int]:
-    """The contexts to measure, the shortest first."""
     longest = subject.model.config.text_config.max_position_embeddings
     least, most = 2 * _TEMPLATE, longest - _SPARE
     for context in wanted:

@@ -165,7 +165,6 @@ def plan(
 def _drafter(
     package: catalog.Package, place: Machine, recipe: str, folder: Path | None, commit: str
 ) -> GetPlan:
-    """As `plan`, of a drafter of the catalogue."""
     repo = str(package.repo)
     here = hub_cache.installed(repo, commit)
     repository = None if here else _look_up(package.name, repo, commit)

@@ -38,7 +38,6 @@ class _Slab:
 
     @property
     def row(self) -> int:
-        """Bytes of a row."""
         return self.part.source.nbytes // self.part.source.shape[0]
 
     @property
@@ -54,7 +53,6 @@ class Rewriter:
     """Writes the files of a plan. Leaving the context waits until all is on the disk.
 
     Args:
-        grid: see `Recipe.grid`.
         told: called with the bytes of the source that were done; False stops.
         adapter: that is merged in.
 
@@ -182,7 +180,6 @@ class _Output:
         self._file, self._hash = self._path.open("wb"), hashlib.sha256()
 
     def write(self, data: bytes) -> None:
-        """Append bytes."""
         self._file.write(data)
         self._hash.update(data)
 

@@ -243,7 +243,6 @@ def longest(fits: Callable[[int], bool], step: int, limit: int) -> int:
 
 
 def _width(model: Model) -> int:
-    """Numbers in a full layer's cached row."""
     text = model.text
     return text.global_head_dim + (text.rotated_dims if model.one_row else text.global_head_dim)
 

@@ -38,9 +38,6 @@ def prefill(
     cache holds the chunks that were done.
 
     Args:
-        model: that reads.
-        inputs: what it reads.
-        cache: what was read before.
         chunk: tokens in a chunk, or what is asked for them before each.
 
     Yields:

@@ -75,7 +75,6 @@ def publish(repo: str, revision: str, commit: str, files: Mapping[str, str]) -> 
 
 
 def _store(repo: str) -> Path:
-    """A repository's folder in the cache."""
     return Path(constants.HF_HUB_CACHE).expanduser() / f"models--{repo.replace('/', '--')}"
 
 

@@ -72,7 +72,6 @@ class Stream:
         repository: from `hub.look_up`.
         folder: for the files while they are needed.
         report: told how far the download of the whole repository is.
-        cancelled: asked whether to stop such a download.
     """
 
     def __init__(

@@ -95,7 +95,6 @@ def _complete(
 
 
 def _passes(error: Exception) -> bool:
-    """Whether trying again may help."""
     return not isinstance(error, errors.HfHubHTTPError) or error.response.status_code in _PASSING
 
 

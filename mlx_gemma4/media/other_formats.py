@@ -101,7 +101,6 @@ def _decoded(av: Any, file: BinaryIO, fail: Unreadable) -> Iterator[tuple[Sample
 
 @contextmanager
 def _container(av: Any, file: BinaryIO, fail: Unreadable) -> Iterator[Any]:
-    """Open a file with FFmpeg that holds sound."""
     file.seek(0)
     try:
         container = av.open(file, options={"format_whitelist": DEMUXERS})

@@ -119,7 +119,6 @@ class _Sound:
             self._native = True
 
     def _mono(self, mixer: Mixer) -> Samples:
-        """Mix and resample a block at a time."""
         done: list[Samples] = [np.zeros(0, np.float32)]
         resampler, count = None, 0
         for block, rate in self._blocks():
@@ -173,7 +172,6 @@ class _Sound:
         self._compare(done / rate, broken)
 
     def _after(self, done: int) -> Iterator[Samples]:
-        """Read on after `done` samples, as far as it goes."""
         from soundfile import SoundFileError
 
         with self._open() as file:
@@ -187,7 +185,6 @@ class _Sound:
                 return
 
     def _compare(self, seconds: float, broken: str) -> None:
-        """Note what was announced and did not come."""
         if self._piece.missing:
             missing = f"{self._piece.missing:,} bytes are missing at its end."
             note = f"{self._name} is cut off: {missing}"

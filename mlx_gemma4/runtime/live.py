@@ -102,11 +102,8 @@ class Live:
     """Listens from when it is made until `close`, or until the source ends.
 
     Args:
-        client: what hears.
         open_source: opens the source, in the loop's thread.
         make_gate: makes the gate, there too.
-        observer: is called.
-        conversation: which hears.
         muted: nothing is heard while this is true: the program itself speaks.
     """
 

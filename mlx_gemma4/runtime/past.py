@@ -117,9 +117,6 @@ def turns_of(
     about that, for the model too: the conversation goes on without it.
 
     Args:
-        past: the turns.
-        media: where media are read from.
-        config: of the model.
         image_tokens: of pictures that have no number of their own.
 
     Returns:

@@ -20,10 +20,7 @@ class Loaded:
 
     Attributes:
         model: its folder.
-        seconds: how long it took.
         context: the most tokens of a conversation.
-        sees: whether it takes pictures.
-        hears: whether it takes sound.
         image_tokens: the most tokens of a picture, where nothing else is asked for.
     """
 

@@ -141,7 +141,6 @@ class Slots:
         """Carry out a command to a conversation.
 
         Args:
-            command: what to do.
             cancelled: asked between tokens and chunks whether to stop.
 
         Raises:

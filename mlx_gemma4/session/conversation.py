@@ -42,12 +42,9 @@ class Conversation:
     """Arguments are those of `Session`.
 
     Attributes:
-        turns: the conversation so far.
         pending: what was added since the last reply.
         notices: what was not yet reported.
-        cache: of all this.
         owner: whose parked rows the cache was filled with last.
-        transcriber: the side context.
     """
 
     def __init__(

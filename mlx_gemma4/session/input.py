@@ -23,8 +23,6 @@ class SessionInput:
     """The part of a `Session` that adds to what the next reply answers.
 
     Args:
-        model: whose inputs are checked.
-        conversation: what is added to.
         image_tokens: the most tokens a picture may take, where a call has no other limit.
     """
 
@@ -226,7 +224,6 @@ class SessionInput:
         return work
 
     def _interrupt(self) -> None:
-        """End the work that is being driven."""
         if self._running is None:
             return
         if getattr(self._running, "gi_running", False):

@@ -17,13 +17,7 @@ from .rows import PromptRows, with_rows
 
 
 class Rendering:
-    """Renders turns to rows.
-
-    Args:
-        tokenizer: whose chat template is used.
-        config: of the model.
-        thinking: ask the model to think before it answers.
-    """
+    """Renders turns to rows."""
 
     def __init__(self, tokenizer: Tokenizer, config: Config, thinking: bool) -> None:
         self._tokenizer = tokenizer
@@ -53,7 +47,6 @@ class Rendering:
         """As far as it is sure, whatever follows.
 
         Args:
-            turns: the conversation.
             pending: whether the last turn can still grow.
         """
         if (last := self._last.get(False)) and _same(last[0], turns):

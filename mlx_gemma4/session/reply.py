@@ -26,13 +26,7 @@ class DrawnReply:
     """Takes the ids of a reply as they are drawn.
 
     Args:
-        tokenizer: for their text.
-        config: for the ids that end a reply.
         opening: ids of the prompt after the header of the model's turn (an empty thought).
-        stop: texts that end the answer.
-
-    Attributes:
-        ids: what was drawn so far.
     """
 
     def __init__(

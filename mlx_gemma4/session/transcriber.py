@@ -35,14 +35,7 @@ class Transcriber:
     """Hears one clip after another, and transcribes each.
 
     Args:
-        model: hears.
-        tokenizer: the model's.
-        instruction: asks for the transcript.
         safe: the position before which sound should end; None if it does not matter.
-        draft: see `Session`.
-
-    Attributes:
-        cache: of what it hears.
     """
 
     def __init__(

@@ -68,7 +68,6 @@ def record(folder: Path) -> Reference:
 def _inputs(
     torch: Any, config: Config, ids: list[int], media: CaseMedia, dtype: Any
 ) -> dict[str, Any]:
-    """What transformers takes for a prompt."""
     kinds = np.zeros(len(ids), np.int64)
     kinds[np.array(ids) == config.image_token_id] = 1
     kinds[np.array(ids) == config.audio_token_id] = 3
