@@ -191,7 +191,8 @@ def _encode(text: str, turns: Sequence[Turn], tokenizer: Tokenizer) -> list[int]
     """Give the ids of escaped text between two control tokens."""
     ids: list[int] = []
     for index, piece in enumerate(_DRAWN.split(text)):
-        ids += turns[int(piece)].ids if index % 2 else tokenizer.encode(_unescape(piece))
+        plain = piece.replace("\ue000\ue002", "<").replace("\ue000\ue001", "\ue000")
+        ids += turns[int(piece)].ids if index % 2 else tokenizer.encode(plain)
     return ids
 
 
@@ -242,7 +243,3 @@ def _escape(item: Any) -> Any:
     if isinstance(item, Sequence):
         return [_escape(inner) for inner in item]
     return item
-
-
-def _unescape(text: str) -> str:
-    return text.replace("\ue000\ue002", "<").replace("\ue000\ue001", "\ue000")

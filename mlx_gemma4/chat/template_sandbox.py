@@ -121,10 +121,6 @@ def _filter(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
     return bounded
 
 
-def _tojson(value: object, indent: int | None = None) -> str:
-    return json.dumps(value, ensure_ascii=False, indent=indent)  # jinja's own escapes for HTML
-
-
 @lru_cache(maxsize=4)
 def _compiled(source: str) -> "Template":
     from jinja2 import TemplateError, nodes
@@ -169,7 +165,10 @@ def _compiled(source: str) -> "Template":
     )
     del environment.globals["lipsum"]
     environment.globals["raise_exception"] = raise_exception
-    environment.filters["tojson"] = _tojson
+    # jinja's own escapes for HTML
+    environment.filters["tojson"] = lambda value, indent=None: json.dumps(
+        value, ensure_ascii=False, indent=indent
+    )
     for name, function in environment.filters.items():
         environment.filters[name] = _filter(name, function)
     environment.filters["counted"], environment.filters["paid"] = _counted, _paid

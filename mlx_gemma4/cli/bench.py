@@ -60,7 +60,9 @@ def _run(options: argparse.Namespace) -> None:
     if hosts is not None:
         model.progress = hosting.sending()
     result = bench(model, options.contexts, options.rounds, options.kv_bits, ProgressLine().step)
-    file = Path(options.json or _file(result.model))
+    name = re.sub(r"[^\w.-]+", "-", result.model).strip("-.")
+    now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+    file = Path(options.json or Path("out", "bench", f"{name}-{now}.json"))
     save(result, file)
     for line in about(result):
         put(line)
@@ -105,12 +107,6 @@ def _print(table: "Table") -> None:
 
     for line in lines(table):
         put(line)
-
-
-def _file(model: str) -> Path:
-    name = re.sub(r"[^\w.-]+", "-", model).strip("-.")
-    now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-    return Path("out", "bench", f"{name}-{now}.json")
 
 
 COMMAND = Subcommand(

@@ -181,6 +181,8 @@ def _place(source: str, revision: str | None) -> Path | tuple[str, str]:
 
 def _source(place: Path | tuple[str, str], target: Path, low_disk: bool) -> "Source":
     """Get at the weights, which may mean to download them."""
+    from huggingface_hub import constants
+
     from ..convert.convert import partial
     from ..hub import cache as hub_cache
     from ..hub import hub
@@ -194,7 +196,7 @@ def _source(place: Path | tuple[str, str], target: Path, low_disk: bool) -> "Sou
             )
         return Folder(place)
     repo, revision = place
-    if hub_cache.is_offline() and (folder := hub_cache.installed(repo, revision)):
+    if constants.is_offline_mode() and (folder := hub_cache.installed(repo, revision)):
         return Folder(folder, repo, folder.name)
     repository = hub.look_up(repo, revision)
     tell(f"{repo} at {repository.commit[:12]}: {repository.size / 1e9:.2f} GB.")

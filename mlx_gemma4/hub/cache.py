@@ -23,11 +23,6 @@ SETTINGS = (
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
-def is_offline() -> bool:
-    """Whether the user wants nothing to be asked (HF_HUB_OFFLINE)."""
-    return constants.is_offline_mode()
-
-
 def installed(repo: str, revision: str = "main") -> Path | None:
     """Find a repository's folder in the Hub's cache; None unless it is whole."""
     store = _store(repo)

@@ -53,7 +53,7 @@ def sound_seconds(file: BinaryIO, fail: Unreadable) -> tuple[float | None, bool]
     Also whether that is exact: others than mp4 and Matroska are estimated by their bytes, and a
     video may announce that of its pictures.
     """
-    if mac.has_afconvert() or (av := _pyav()) is None:
+    if mac.has_afconvert() or (av := pyav()) is None:
         return None, False
     with _container(av, file, fail) as container:
         if not container.duration:
@@ -64,7 +64,7 @@ def sound_seconds(file: BinaryIO, fail: Unreadable) -> tuple[float | None, bool]
 
 def sound_blocks(file: BinaryIO, fail: Unreadable) -> Iterator[tuple[Samples, int]]:
     """Decode a sound: blocks (n, channels) with their samples a second."""
-    if not mac.has_afconvert() and (av := _pyav()) is not None:
+    if not mac.has_afconvert() and (av := pyav()) is not None:
         yield from _decoded(av, file, fail)
         return
     if mac.has_afconvert():
@@ -115,12 +115,8 @@ def _container(av: Any, file: BinaryIO, fail: Unreadable) -> Iterator[Any]:
         yield container
 
 
-def goes_on() -> bool:
-    """Whether a damaged file can be decoded beyond its damage here."""
-    return _pyav() is not None
-
-
-def _pyav() -> Any:
+def pyav() -> Any:
+    """The module PyAV, which reads on beyond a damage; None where it is not installed."""
     try:
         import av
     except ImportError:

@@ -108,7 +108,7 @@ class _Sound:
 
     def _beyond_the_damage(self) -> Samples | None:
         """Decode by FFmpeg, which goes on after a damaged part; None where it is not there."""
-        if not other_formats.goes_on():
+        if other_formats.pyav() is None:
             return None
         self._native = False
         try:

@@ -168,8 +168,8 @@ class Worker(Client):
             return
         if isinstance(command, ENDS_SPEECH) and not isinstance(command, EndSpeech):
             self._spoken.discard(conversation)
-        cancelled = self._cancelled(conversation)
-        self._add(number, conversation, priority, self._slots.work(command, cancelled))
+        work = self._slots.work(command, lambda: self._stops[conversation] > 0 or self._closing)
+        self._add(number, conversation, priority, work)
 
     def _add_stop(self, number: int, conversation: str) -> None:
         def work() -> Work:
@@ -260,9 +260,6 @@ class Worker(Client):
             if event is not None:
                 self._report(Report(None, event, conversation))
             yield
-
-    def _cancelled(self, conversation: str) -> Callable[[], bool]:
-        return lambda: self._stops[conversation] > 0 or self._closing
 
 
 def _failed(error: Exception) -> Failed:

@@ -58,12 +58,7 @@ def save(folder: Path, state: SavedSession, cache: PrefixCache | None) -> None:
     """
     strange = [path.name for path in _files(folder) if not _OURS.fullmatch(path.name)]
     if strange and not (folder / _INDEX).is_file():
-        raise Gemma4Error(
-            "save_failed",
-            "The conversation cannot be saved",
-            f"{folder} holds something else: {strange[0]}.",
-            "Use another folder.",
-        )
+        raise _unsaved(f"{folder} holds something else: {strange[0]}.", "Use another folder.")
     with disk.explained(), locked(folder):
         names: set[str] = set()
 
@@ -180,14 +175,13 @@ def _sync(folder: Path) -> None:
 
 def _files(folder: Path) -> list[Path]:
     if folder.exists() and not folder.is_dir():
-        raise Gemma4Error(
-            "save_failed",
-            "The conversation cannot be saved",
-            f"{folder} is a file.",
-            "Use a folder.",
-        )
+        raise _unsaved(f"{folder} is a file.", "Use a folder.")
     ours = (_INDEX, ROWS)
     return [path for path in folder.iterdir() if path.name not in ours] if folder.exists() else []
+
+
+def _unsaved(cause: str, remedy: str) -> Gemma4Error:
+    return Gemma4Error("save_failed", "The conversation cannot be saved", cause, remedy)
 
 
 def _damaged(path: Path, error: Exception) -> Gemma4Error:

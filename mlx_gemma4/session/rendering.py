@@ -55,7 +55,8 @@ class Rendering:
             return PromptRows(Prompt([], [], [], []), [], self._config)
         if not pending or turns[-1].role != "user":
             return self._remembered(False, turns, self._render(turns, open_reply=False))
-        if before := self._kept_before(turns):
+        of, before = self._before
+        if before is not None and _same(of, turns[:-1]):
             rows = _joined(before, self._unfinished(self._tail(turns[-1:])))
         else:
             whole = self._render(turns, open_reply=False)
@@ -81,10 +82,6 @@ class Rendering:
     def _remembered(self, kind: bool, turns: Sequence[Turn], rows: PromptRows) -> PromptRows:
         self._last[kind] = turns, rows
         return rows
-
-    def _kept_before(self, turns: Sequence[Turn]) -> PromptRows | None:
-        of, rows = self._before
-        return rows if _same(of, turns[:-1]) else None
 
     def _keep_before(self, whole: PromptRows, turns: Sequence[Turn]) -> None:
         """Keep what is before the last turn, if that turn alone is written as it is here."""
