@@ -8,8 +8,6 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from huggingface_hub import constants
-
 from ..checkpoint.files import INDEX as INDEX
 from ..checkpoint.files import is_whole as is_whole
 
@@ -34,7 +32,7 @@ def installed(repo: str, revision: str = "main") -> Path | None:
 
 def stores() -> list[Path]:
     """The folders of the repositories in the cache."""
-    return sorted(Path(constants.HF_HUB_CACHE).expanduser().glob("models--*--*"))
+    return sorted(_home().glob("models--*--*"))
 
 
 def repo_of(store: Path) -> str:
@@ -70,7 +68,13 @@ def publish(repo: str, revision: str, commit: str, files: Mapping[str, str]) -> 
 
 
 def _store(repo: str) -> Path:
-    return Path(constants.HF_HUB_CACHE).expanduser() / f"models--{repo.replace('/', '--')}"
+    return _home() / f"models--{repo.replace('/', '--')}"
+
+
+def _home() -> Path:
+    from huggingface_hub import constants  # which takes a moment
+
+    return Path(constants.HF_HUB_CACHE).expanduser()
 
 
 def _link(target: Path, link: Path) -> None:

@@ -17,6 +17,7 @@ import platformdirs
 from ..checkpoint.architectures import ARCHITECTURES
 from ..errors import Gemma4Error
 from ..json_reader import known_object
+from . import cache as hub_cache
 from . import installed, installed_adapters
 from .installed import RECORD as RECORD
 
@@ -188,8 +189,6 @@ def package_of(folder: Path) -> Package | None:
     folder = folder.resolve()
     repo, architecture = "", _architecture(known_object(folder / "config.json"))
     if folder.parent.name == "snapshots":  # in the Hub's cache: models--owner--name
-        from . import cache as hub_cache
-
         repo = hub_cache.repo_of(folder.parent.parent)
     source = str(known_object(folder / RECORD).get("source"))
     known = packages().values()

@@ -13,6 +13,7 @@ from ..checkpoint.files import is_whole
 from ..checkpoint.recipes import RECIPES
 from ..errors import Gemma4Error
 from ..json_reader import known_object
+from . import cache as hub_cache
 from . import disk
 
 RECORD = "conversion.json"
@@ -65,8 +66,6 @@ def made() -> Iterator[InstalledModel]:
 
 def downloaded() -> Iterator[InstalledModel]:
     """Find the whole models in the Hub's cache, in the order of their names."""
-    from . import cache as hub_cache
-
     for store in hub_cache.stores():
         repo = hub_cache.repo_of(store)
         if (where := hub_cache.installed(repo)) is not None:
@@ -81,8 +80,6 @@ def find(repo: str, revision: str, recipe: str | None) -> Path | None:
     best = next((model for model in of_it if model.recipe == recipe), None)
     if of_it:
         return (best or of_it[0]).folder
-    from . import cache as hub_cache
-
     return hub_cache.installed(repo, revision)
 
 
@@ -158,8 +155,6 @@ def held(work: Path) -> int:
 def _link_name(where: Path) -> str:
     """What a folder is called here: in the Hub's cache it is named after a commit."""
     if where.parent.name == "snapshots":
-        from . import cache as hub_cache
-
         return hub_cache.repo_of(where.parents[1]).split("/")[-1]
     return where.name
 
@@ -171,8 +166,6 @@ def _described(name: str, place: Path, where: Path) -> InstalledModel:
     if "adapter" in record:  # another model than the one that its source names
         source += " with an adapter"
     if not record and where.parent.name == "snapshots":
-        from . import cache as hub_cache
-
         source = hub_cache.repo_of(where.parents[1])
     own = json.dumps(record.get("recipe"))
     alike = (key for key, recipe in RECIPES.items() if json.dumps(asdict(recipe)) == own)
