@@ -203,15 +203,16 @@ def fetch(
     Raises:
         Gemma4Error: the disk is too small, the connection stays away, or a hash is wrong.
     """
-    if not wanted.recipe:
-        return _as_it_is(wanted, report, cancelled)
-    need_room(wanted)
     last = Progress(wanted.held, wanted.download, 0.0)
 
     def downloading(progress: Progress) -> None:
         nonlocal last
         last = progress
         report(GetProgress("download", progress))
+
+    if not wanted.recipe:
+        return _as_it_is(wanted, downloading, cancelled)
+    need_room(wanted)
 
     def quantizing(progress: Progress) -> None:
         report(GetProgress("quantize", last, progress.done / max(progress.total, 1)))
@@ -309,19 +310,16 @@ def _forget_other(wanted: GetPlan, source: Source) -> None:
 
 
 def _as_it_is(
-    wanted: GetPlan, report: Callable[[GetProgress], None], cancelled: Callable[[], bool] | None
+    wanted: GetPlan, report: Callable[[Progress], None], cancelled: Callable[[], bool] | None
 ) -> Path | None:
-    def downloading(progress: Progress) -> None:
-        report(GetProgress("download", progress))
-
     repository = wanted.repository
     assert repository is not None, "what is fetched was looked up"
     cache = hub_cache.blob(repository.name, "").parent
     if wanted.folder == cache:
-        folder = hub.download(repository, wanted.revision, downloading, cancelled)
+        folder = hub.download(repository, wanted.revision, report, cancelled)
     else:
         places = {wanted.folder / file.name: file for file in repository.files}
-        done = hub.fetch(repository, places, downloading, cancelled)
+        done = hub.fetch(repository, places, report, cancelled)
         folder = wanted.folder if done else None
     if folder is not None:
         installed.register(folder)

@@ -13,8 +13,9 @@ from ..limits import CHUNKS, FREED_TOKENS
 from ..model.cache import Cache
 from ..model.gemma4 import Gemma4
 from ..model.inputs import Inputs
+from .drafting import Drafting
 from .sampler import Sampler
-from .speculate import Place, Proposer, after, feed, verify
+from .speculate import Place, after, feed, verify
 
 Progress = Callable[[int, int], None]
 """Called with (tokens done, tokens in all) after each chunk."""
@@ -98,7 +99,7 @@ def decode(
     ends: Collection[int],
     limit: int,
     cancelled: Cancelled | None = None,
-    proposer: Proposer | None = None,
+    proposer: Drafting | None = None,
 ) -> Generator[int]:
     """Draw ids until one of `ends` (which is given too), `limit` ids, or a cancel.
 

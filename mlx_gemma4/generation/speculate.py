@@ -10,9 +10,8 @@ is this one, with other random numbers.)
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, cast
+from typing import cast
 
 import mlx.core as mx
 import numpy as np
@@ -37,18 +36,6 @@ class Place:
     following: mx.array
     hidden: mx.array
     known: int | None = None
-
-
-class Proposer(Protocol):
-    """Proposes what may follow the next id, and hears what came of it."""
-
-    def propose(self, place: Place, cache: Cache, most: int) -> mx.array | None:
-        """(n,) ids after the next one, at most `most` and lazily; None for no proposal."""
-        ...
-
-    def observe(self, ids: Sequence[int], drafted: int) -> None:
-        """Take what a forward gave: ids, all but the first of which were among `drafted`."""
-        ...
 
 
 def after(model: Gemma4, cache: Cache, sampler: Sampler, token: mx.array) -> Place:
