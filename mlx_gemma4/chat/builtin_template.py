@@ -23,11 +23,7 @@ def chat_text(
 ) -> str:
     """Write a conversation; a picture, clip or video is one `<|image|>`, `<|audio|>`, `<|video|>`.
 
-    Args:
-        turns: a system turn may come first.
-        tools: as `tools.declaration` takes them.
-        thinking: ask the model to think before it answers.
-        open_reply: end where the model's reply begins.
+    Args are those of `render`, and:
         empty_thought: begin every reply that does not think with an empty thought, also those of
             the history, so that they stay as they were when they were drawn.
     """

@@ -35,17 +35,10 @@ class Package:
 
     Attributes:
         catalogue: the file that lists it.
-        kind: "model" or "drafter".
         path: a folder, as an absolute path; None for a package of the Hub.
         repo: `owner/name` on the Hub; None for a folder.
         revision: the Hub's branch, tag or commit; None for a folder.
         architecture: a name of `architectures.ARCHITECTURES`; None where nothing is known.
-        recipe: a name of `recipes.RECIPES`; None where it is not for converting.
-        bytes: of its weights; None where nobody has verified them.
-        audio_seconds: the longest sound, in seconds.
-        audio_safe_position: in tokens; None where nothing is known.
-        transcribe: what asks it for a transcript; None for the model card's words.
-        targets: of a drafter, the names of the packages that it proposes for.
     """
 
     name: str

@@ -234,10 +234,10 @@ class Worker(Client):
             frames = speech.take(speech.waiting if hold else LONGEST)
             took, began = 0.0, time.perf_counter()
             if hold:
-                self._slots.hold(conversation, frames)
+                self._slots.session(conversation).hold(frames)
             else:
                 speech.reading = True
-                for _ in self._slots.hear(conversation, frames):
+                for _ in self._slots.session(conversation).listening(frames):
                     took += time.perf_counter() - began
                     yield
                     began = time.perf_counter()  # others may have worked in between

@@ -281,7 +281,7 @@ class Conversation:
         }
         full = "length" if limit == max_tokens else "context"
         reason = "stop" if reply.ended else "cancelled" if interrupted else full
-        yield Done(reason, stats, turn.ids if turn else (), reply.stopped_by)
+        yield Done(reason, stats, turn.ids if turn else (), reply.stops.found)
 
     def parked(self) -> int:
         """How many rows of this the store has, if that is more than the cache has."""

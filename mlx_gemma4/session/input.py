@@ -35,7 +35,7 @@ class SessionInput:
     @property
     def heard_seconds(self) -> float:
         """Seconds of sound that were added since the last reply."""
-        return self._conversation.pending.seconds
+        return self._conversation.pending.frames * audio.FRAME / audio.RATE
 
     def add_text(self, text: str) -> None:
         """Add words. Control tokens spelled in them stay plain text."""

@@ -28,7 +28,7 @@ from ..chat.messages import (
 )  # fmt: skip
 from ..errors import Gemma4Error
 from ..events import ToolCall
-from ..media.audio import FRAME, RATE, need_frames, pause
+from ..media.audio import FRAME, need_frames, pause
 from ..media.images import Picture
 
 Frames = NDArray[np.float32]
@@ -71,11 +71,6 @@ class PendingTurn:
     relayed: bool = False
     heard: str = ""
     frames: int = 0
-
-    @property
-    def seconds(self) -> float:
-        """How long the sound is that was added."""
-        return self.frames * FRAME / RATE
 
     @property
     def sounds(self) -> tuple[SoundPart, ...]:
