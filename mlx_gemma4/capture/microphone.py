@@ -13,14 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import Gemma4Error
-from ..media.audio import FRAME, RATE
+from ..media.audio import FRAME, RATE, Frames
 from . import portaudio
 from .terminal import terminal
 
 if TYPE_CHECKING:
     import soxr
 
-Frames = NDArray[np.float32]
 
 FIRST_BLOCK_SECONDS = 5.0
 """How long a device may take to start: Bluetooth needs 1 to 3 s, a permission dialog longer."""

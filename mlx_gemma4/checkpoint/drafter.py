@@ -1,7 +1,5 @@
 """A drafter's folder -> `Drafter`, in the order of the rows of the model that it drafts for."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import mlx.core as mx

@@ -7,8 +7,6 @@ Four spellings of the same tensors are read, and one is written:
   mlx-lm          as mlx-vlm, without vision and audio: loads text-only, with a warning
 """
 
-from __future__ import annotations
-
 import json
 import re
 import warnings

@@ -4,8 +4,6 @@ Moving dims is exact and can be undone: models load in this order and are saved 
 one.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 

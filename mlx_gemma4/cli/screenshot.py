@@ -1,7 +1,5 @@
 """`--screen`: a picture of the screen, taken as the terminal program takes one."""
 
-from __future__ import annotations
-
 import argparse
 from typing import TYPE_CHECKING
 
@@ -19,7 +17,7 @@ USUAL = 280
 """Image tokens of Gemma 4. A model that was made for fewer sees the screen with its own number."""
 
 
-def pictures(options: argparse.Namespace, model: str) -> list[tuple[Image, int]]:
+def pictures(options: argparse.Namespace, model: str) -> "list[tuple[Image, int]]":
     """Take the picture that the options ask for; with the image tokens that it may take.
 
     Raises:

@@ -14,7 +14,6 @@ from functools import partial
 
 import mlx.core as mx
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from ..chat.tokenizer import Tokenizer
@@ -22,7 +21,7 @@ from ..errors import Gemma4Error
 from ..evaluate import surroundings
 from ..evaluate.models import OurModel
 from ..events import Done
-from ..media.audio import FRAME, RATE
+from ..media.audio import FRAME, RATE, Frames
 from ..model.gemma4 import Gemma4
 from ..runtime.pace import FRAME_SECONDS, SHORTEST
 from ..session.session import Session
@@ -38,7 +37,6 @@ _WARM = 125  # rows of what is added to warm up: one of each kind
 _TEMPLATE = 16  # tokens that a turn takes besides its words
 _SPARE = DECODED + QUESTION + 2 * _TEMPLATE  # tokens of context that a round needs besides
 
-Frames = NDArray[np.float32]
 Progress = Callable[[str, int, int], None]
 """Called with what comes next, how many steps are done, and how many there are."""
 

@@ -9,8 +9,6 @@ What is held while a model runs:
   pictures   exact for `PICTURE_TOKENS` of them: their patches as uint8 levels, each picture once
 """
 
-from __future__ import annotations
-
 import bisect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -72,7 +70,7 @@ class Model:
 
     text: TextConfig
     tensors: Mapping[str, Tensor]
-    drafter: Model | None = None
+    drafter: "Model | None" = None
     proposals: int = PROPOSALS
 
     @property

@@ -1,7 +1,5 @@
 """Who proposes in a conversation: the model's drafter, lookup, or both, as a policy chooses."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace

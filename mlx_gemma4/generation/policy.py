@@ -7,8 +7,6 @@ more time than was gained before makes no proposals until a small share of the t
 has paid for it. Knows no MLX and no ids.
 """
 
-from __future__ import annotations
-
 import statistics
 from collections import deque
 from collections.abc import Sequence

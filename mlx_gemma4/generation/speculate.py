@@ -8,8 +8,6 @@ arXiv:2211.17192, accept by a ratio of probabilities; for the one id of a greedy
 is this one, with other random numbers.)
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import cast
 

@@ -14,6 +14,7 @@ from ..errors import Gemma4Error
 from . import sound_files
 from .samples import FRAME as FRAME
 from .samples import RATE as RATE
+from .samples import Frames as Frames
 from .samples import Samples as Samples
 from .samples import bounded, mono, need_rate
 from .sound_files import seconds_of as seconds_of

@@ -11,6 +11,8 @@ FRAME = 640
 """Samples in a frame: 40 ms; one frame is one token."""
 
 Samples = NDArray[np.float32]
+Frames = NDArray[np.float32]
+"""(n, 640): sound as the model takes it."""
 
 _LOUD = 0.01  # a sound of which more than this share is beyond full scale is too loud as a whole
 _NOTABLE = 1.25  # what a compressed file goes beyond full scale by, at most

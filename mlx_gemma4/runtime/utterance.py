@@ -3,11 +3,9 @@
 from collections import deque
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ..media.audio import Frames
 from .pace import SHORTEST, Pace
-
-Frames = NDArray[np.float32]
 
 
 class UnreadSpeech:

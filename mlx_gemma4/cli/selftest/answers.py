@@ -1,7 +1,5 @@
 """Checks that ask the chosen model what has one right answer, and how its answers are drawn."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager

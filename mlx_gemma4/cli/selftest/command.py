@@ -1,7 +1,5 @@
 """`gemma4 selftest`: the table, the report, and `--record`."""
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -80,7 +78,7 @@ def _run(options: argparse.Namespace) -> None:
         )
 
 
-def _described(subject: OurModel) -> dict[str, str]:
+def _described(subject: "OurModel") -> dict[str, str]:
     """A model without a user's own names: its place in the shipped catalogue, and digits."""
     shipped = catalog.read(catalog.shipped("Package.toml"))
     name = subject.package.name if subject.package else ""
@@ -92,7 +90,7 @@ def _described(subject: OurModel) -> dict[str, str]:
     }
 
 
-def _record(subject: OurModel) -> None:
+def _record(subject: "OurModel") -> None:
     from .record import record
     from .reference import recorded
 

@@ -1,7 +1,5 @@
 """Checks of the machine: what MLX computes on; microphone and screen where `--devices` asks."""
 
-from __future__ import annotations
-
 import math
 import time
 

@@ -4,8 +4,6 @@ A speed passes where a person would not wait: sound is read as fast as it is spo
 starts within a second of the end of speech and comes as fast as it is read.
 """
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Mapping
 

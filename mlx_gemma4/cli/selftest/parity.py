@@ -1,7 +1,5 @@
 """Checks of logits: against what transformers computed, and of rows in fewer bits."""
 
-from __future__ import annotations
-
 import functools
 import tempfile
 from collections.abc import Callable, Sequence

@@ -6,8 +6,6 @@ every language has the same ones. The numbers that transformers computed for it 
 `reference/random.npz`; pictures and sounds are made of names, too.
 """
 
-from __future__ import annotations
-
 import json
 import zlib
 from collections.abc import Mapping

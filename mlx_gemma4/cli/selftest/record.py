@@ -4,8 +4,6 @@ It needs torch and transformers, and memory for the unquantized weights: 24 GB i
 12B. Models below 1 GB are computed in float32.
 """
 
-from __future__ import annotations
-
 import shutil
 import tempfile
 from collections.abc import Iterator

@@ -6,8 +6,6 @@ Its media are not in it: they are made of names (`random_checkpoint.py`), or are
 demonstration.
 """
 
-from __future__ import annotations
-
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The rows of the self-test, in their order."""
 
-from __future__ import annotations
-
 from functools import partial
 
 import mlx.core as mx
