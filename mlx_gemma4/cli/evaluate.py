@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import Gemma4Error
 from ..evaluate.questions import NAMES
-from ..hub import catalog
+from ..hub import catalog, conversations
 from . import hosting, tuned
 from . import options as shared
 from .options import Option, Subcommand, not_understood, out_of_range, swallowed
@@ -95,14 +95,23 @@ def _run(options: argparse.Namespace) -> None:
             f"The question {question.name} quantizes a whole model in the memory of one computer."
         )
         raise not_understood(cause, "Leave --hosts out.")
-    _known_sets(question, options.sets)
+    if unknown := [name for name in options.sets if name not in question.sets]:
+        raise Gemma4Error(
+            "set_unknown",
+            f"There is no set {unknown[0]}",
+            f"The question {question.name} has none of that name.",
+            "Sets: " + (", ".join(question.sets) or "none") + ".",
+        )
     folder = Path(options.out or Path("out", "eval", question.name))
+    own = Path(options.folder) if options.folder else None
+    if options.journal:
+        own = conversations.folder()
     subjects = _subjects(question, options)
     choice = Choice(
         options.limit,
         options.seed,
         tuple(options.sets),
-        _own(options),
+        own,
         tuple(options.recipes),
         folder,
         all(getattr(subject, "is_tiny", True) for subject in subjects),  # rivals do not count
@@ -150,24 +159,6 @@ def _subjects(question: "Question", options: argparse.Namespace) -> "list[Subjec
         for model in ours:
             model.progress = show
     return [*ours, *rivals]
-
-
-def _own(options: argparse.Namespace) -> Path | None:
-    if options.journal:
-        from ..hub import conversations
-
-        return conversations.folder()
-    return Path(options.folder) if options.folder else None
-
-
-def _known_sets(question: "Question", sets: list[str]) -> None:
-    if unknown := [name for name in sets if name not in question.sets]:
-        raise Gemma4Error(
-            "set_unknown",
-            f"There is no set {unknown[0]}",
-            f"The question {question.name} has none of that name.",
-            "Sets: " + (", ".join(question.sets) or "none") + ".",
-        )
 
 
 COMMAND = Subcommand(

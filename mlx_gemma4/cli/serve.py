@@ -14,7 +14,6 @@ from .options import Option, Subcommand, flag, not_understood, out_of_range
 from .streams import put, tell
 
 if TYPE_CHECKING:
-    from ..runtime.commands import SessionSettings
     from ..serve.guard import Doors
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -72,6 +71,7 @@ def _serve(options: argparse.Namespace) -> None:
 
         put(made(Path(options.certificate or "gemma4.pem"), options.allow_host))
         return
+    from ..runtime.commands import SessionSettings
     from ..runtime.subprocess_worker import SubprocessWorker
     from ..serve import certificate
     from ..serve.app import config, make_app, run
@@ -115,12 +115,19 @@ def _serve(options: argparse.Namespace) -> None:
             room = counted(options.slots, "conversation")
             tell(f"Memory has room for {room} of {context:,} tokens.")
             options.context = context
+    session = SessionSettings(
+        image_tokens=options.image_tokens,
+        hearing="auto" if options.hearing == "off" else options.hearing,
+        context=options.context,
+        park=disk.own_cache("served") if options.park else None,
+        park_bytes=round((options.park or 0) * 1e9),
+    )
     settings = EngineOptions(
         model=model,
         slots=options.slots,
         force=options.force,
         fetches=options.fetch,
-        settings=_settings(options),
+        settings=session,
         drafter=options.drafter,
         draft=options.draft,
         live=options.hearing != "off",
@@ -181,18 +188,6 @@ def _serve_also(options: argparse.Namespace, doors: "Doors", host: str) -> None:
     finally:
         for process in processes:
             process.close()
-
-
-def _settings(options: argparse.Namespace) -> "SessionSettings":
-    from ..runtime.commands import SessionSettings
-
-    return SessionSettings(
-        image_tokens=options.image_tokens,
-        hearing="auto" if options.hearing == "off" else options.hearing,
-        context=options.context,
-        park=disk.own_cache("served") if options.park else None,
-        park_bytes=round((options.park or 0) * 1e9),
-    )
 
 
 COMMAND = Subcommand(

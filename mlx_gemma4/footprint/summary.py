@@ -5,6 +5,7 @@ From the files' headers where it is on this machine; from its architecture
 settings and headers are read.
 """
 
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -163,8 +164,6 @@ def of_folder(folder: Path, name: str | None = None) -> Outline:
 
 def of_repository(name: str, repository: "Repository") -> Outline:
     """Ask the Hub: config.json and the headers of the weights are read, and nothing else."""
-    import tempfile
-
     from ..hub import hub
 
     with tempfile.TemporaryDirectory() as folder:

@@ -31,15 +31,12 @@ class Vocabulary(Protocol):
     @property
     def vocab_size(self) -> int:
         """Number of tokens."""
-        ...
 
     def token_bytes(self, token_id: int) -> bytes:
         """The UTF-8 bytes of a token."""
-        ...
 
     def encode(self, text: str) -> list[int]:
         """The ids of a text."""
-        ...
 
 
 class Constraint:

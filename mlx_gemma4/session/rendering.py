@@ -59,8 +59,12 @@ class Rendering:
         if before is not None and _same(of, turns[:-1]):
             rows = _joined(before, self._unfinished(self._tail(turns[-1:])))
         else:
-            whole = self._render(turns, open_reply=False)
-            self._keep_before(whole, turns)
+            whole, tail = self._render(turns, open_reply=False), self._tail(turns[-1:])
+            start = len(whole) - len(tail)
+            before = PromptRows(whole.between(0, start), whole.rows[:start], self._config)
+            # kept if that turn alone is written as it is here
+            alike = whole.prompt.token_ids[start:] == tail.prompt.token_ids
+            self._before = turns[:-1], before if alike else None
             rows = self._unfinished(whole)
         return self._remembered(False, turns, rows)
 
@@ -82,14 +86,6 @@ class Rendering:
     def _remembered(self, kind: bool, turns: Sequence[Turn], rows: PromptRows) -> PromptRows:
         self._last[kind] = turns, rows
         return rows
-
-    def _keep_before(self, whole: PromptRows, turns: Sequence[Turn]) -> None:
-        """Keep what is before the last turn, if that turn alone is written as it is here."""
-        tail = self._tail(turns[-1:])
-        start = len(whole) - len(tail)
-        alike = whole.prompt.token_ids[start:] == tail.prompt.token_ids
-        before = PromptRows(whole.between(0, start), whole.rows[:start], self._config)
-        self._before = turns[:-1], before if alike else None
 
     def _tail(self, turn: Sequence[Turn]) -> PromptRows:
         """A user's turn as it is written alone, from its header on."""
