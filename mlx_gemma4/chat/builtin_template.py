@@ -11,6 +11,7 @@ from ..events import Thought, ToolCall
 from . import tools as tool_text
 from .messages import ImagePart, Part, SoundPart, TextPart, ToolResult, Turn, VideoPart
 
+PLACEHOLDERS = {ImagePart: "<|image|>", SoundPart: "<|audio|>", VideoPart: "<|video|>"}
 EMPTY_THOUGHT = "<|channel>thought\n<channel|>"
 
 
@@ -94,9 +95,4 @@ def _part_text(part: Part) -> str:
             return tool_text.call(part)
         case ToolResult():
             return tool_text.response(part)
-        case ImagePart():
-            return "<|image|>"
-        case SoundPart():
-            return "<|audio|>"
-        case VideoPart():
-            return "<|video|>"
+    return PLACEHOLDERS[type(part)]

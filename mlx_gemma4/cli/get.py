@@ -21,7 +21,6 @@ from .streams import ProgressLine, agreed, put, size, tell
 
 if TYPE_CHECKING:
     from ..convert.get import GetPlan, GetProgress
-    from ..footprint.estimate import Machine
 
 BAR = 24
 """Cells of the progress bar."""
@@ -76,7 +75,7 @@ def _run(options: argparse.Namespace) -> None:
         figures = {figure: getattr(wanted, figure) for figure in shown}
         put(json.dumps({"plan": {**figures, "folder": str(wanted.folder)}}))
     else:
-        for line in described(wanted, place):
+        for line in described(wanted):
             (put if only_shown else tell)(line)
     if only_shown:
         if not options.json:
@@ -95,9 +94,9 @@ def _run(options: argparse.Namespace) -> None:
     _offer_to_open(options, name if options.to is None else str(folder))
 
 
-def described(wanted: "GetPlan", place: "Machine") -> list[str]:
+def described(wanted: "GetPlan") -> list[str]:
     """What getting a model means, in two lines: the model in numbers, and where it goes."""
-    how = f"as {wanted.recipe}" if wanted.recipe else "as it is"
+    place, how = wanted.machine, f"as {wanted.recipe}" if wanted.recipe else "as it is"
     came = ", from the copy in the Hub's cache" if not wanted.download else ""
     first = (
         f"{wanted.name} {how} for {place.name}: {size(wanted.download)} to download{came}, "
