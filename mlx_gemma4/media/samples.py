@@ -36,7 +36,13 @@ class Mixer:
 
     def add(self, block: Samples) -> Samples:
         """Mix a block (n, channels) -> (n,). Raises Gemma4Error where it is not finite."""
-        need_finite(block)
+        if not np.isfinite(block).all():
+            raise Gemma4Error(
+                "sound_damaged",
+                "The sound is damaged",
+                "It holds values that are not numbers (NaN or infinity).",
+                "Record or export it again.",
+            )
         block = self._without_clicks(block)
         if self._channel is not None or block.shape[1] == 1:
             return block[:, self._channel or 0]
@@ -123,15 +129,4 @@ def need_rate(rate: float) -> None:
             "The sample rate is not usable",
             f"It is {rate} samples a second.",
             "Use the rate at which the sound was recorded, 1,000 to 768,000.",
-        )
-
-
-def need_finite(samples: Samples) -> None:
-    """Raise Gemma4Error where samples are NaN or infinite."""
-    if not np.isfinite(samples).all():
-        raise Gemma4Error(
-            "sound_damaged",
-            "The sound is damaged",
-            "It holds values that are not numbers (NaN or infinity).",
-            "Record or export it again.",
         )
