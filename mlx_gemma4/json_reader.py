@@ -12,10 +12,8 @@ from typing import Any
 from . import limits
 from .errors import Gemma4Error
 
-_DOWNLOAD = "Download or convert the model again."
 
-
-def unusable(cause: str, remedy: str = _DOWNLOAD) -> Gemma4Error:
+def unusable(cause: str, remedy: str = "Download or convert the model again.") -> Gemma4Error:
     """Make the error of a config that cannot be used."""
     return Gemma4Error("config_unusable", "The model's config cannot be used", cause, remedy)
 

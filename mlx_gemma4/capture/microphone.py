@@ -20,7 +20,6 @@ from .terminal import terminal
 if TYPE_CHECKING:
     import soxr
 
-
 FIRST_BLOCK_SECONDS = 5.0
 """How long a device may take to start: Bluetooth needs 1 to 3 s, a permission dialog longer."""
 STALL_SECONDS = 0.5
@@ -34,7 +33,6 @@ class Microphone:
         device: part of its name, as in `inputs`; None for the system's default.
 
     Attributes:
-        name: of the device.
         rate: at which it records; its sound is resampled to 16 kHz.
 
     Raises:

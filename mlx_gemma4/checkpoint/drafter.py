@@ -19,7 +19,6 @@ def load_drafter(folder: Path | str, target: Gemma4, dtype: mx.Dtype | None = No
     Args:
         folder: config.json with model.safetensors, as published or as `gemma4 convert` writes it.
         target: the model that it drafts for.
-        dtype: as in `load_folder`.
 
     Raises:
         Gemma4Error: the folder cannot be used, or its drafter belongs to another model.

@@ -45,7 +45,6 @@ if TYPE_CHECKING:
 
 LONG_PROMPT = 1024  # tokens from which on a terminal shows how much of the prompt is read
 
-
 OPTIONS = (
     Option(
         "question",

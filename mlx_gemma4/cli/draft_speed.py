@@ -33,7 +33,6 @@ def measure_gain(
     Args:
         drafter: the folder or name of a drafter; None for the model's own.
         rounds: prompts of each kind of work.
-        progress: called with what comes next, how much is done, and how much there is.
 
     Raises:
         Gemma4Error: the chosen drafter is not there, or the model cannot be loaded.

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 _SIZE = re.compile(r"(\d+)\s*(GB|GiB|G)", re.IGNORECASE)
 
-
 END = (
     "\nGB of 10^9 bytes on each computer, in their order; the cut is in layers.\n! does not "
     "fit. What `gemma4 fit` prints about exactness holds for each part."

@@ -36,8 +36,6 @@ class GetProgress:
     """How far it is.
 
     Attributes:
-        stage: what is done now.
-        download: how far the whole download is.
         share: of the weights that are quantized, from 0 to 1.
     """
 

@@ -24,7 +24,6 @@ Cancelled = Callable[[], bool]
 
 CHUNK = CHUNKS["metal" if mx.metal.is_available() else "cpu"]
 
-
 Result = TypeVar("Result")
 Steps = Generator[tuple[int, int], None, Result]
 """Work in steps: yields (tokens done, tokens in all) after each, and returns its result."""

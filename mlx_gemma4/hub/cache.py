@@ -51,9 +51,6 @@ def publish(repo: str, revision: str, commit: str, files: Mapping[str, str]) -> 
     Args:
         revision: the branch or tag that the commit is remembered for.
         files: the oid of each, by name.
-
-    Returns:
-        The folder.
     """
     store = _store(repo)
     folder = store / "snapshots" / commit

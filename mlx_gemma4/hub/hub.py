@@ -68,10 +68,6 @@ class Repository:
 def look_up(repo: str, revision: str = "main") -> Repository:
     """Ask the Hub what a model consists of; nothing is downloaded.
 
-    Args:
-        repo: `owner/name`.
-        revision: a branch, a tag or a commit.
-
     Raises:
         Gemma4Error: the Hub or the repository cannot be reached, or it holds no such model.
     """

@@ -31,7 +31,6 @@ class InstalledModel:
     Attributes:
         name: which loads exactly this one.
         place: in `folder()`, or its repository's folder in the Hub's cache.
-        folder: with its files.
         source: the repository or folder that it was made of, "with an adapter" where one was
             merged in; its own repository as it is.
         recipe: of `recipes.RECIPES`; empty for another one, or as the Hub has it.

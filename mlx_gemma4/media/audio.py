@@ -121,7 +121,6 @@ def clips(
 
     Args:
         samples: (n,) mono at 16 kHz.
-        limit_seconds: the longest clip.
         long: what to do with more: "refuse" raises, "split" cuts at the quietest place of the
             second half of each clip.
 

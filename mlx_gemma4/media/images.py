@@ -36,7 +36,6 @@ _FORMATS = (
     *("JPEG2000", "ICO", "ICNS", "PPM", "QOI", "PSD"),
 )
 
-
 _BAND = 256  # rows
 
 

@@ -15,11 +15,9 @@ class UnreadSpeech:
         number: the id of the command that brings them.
 
     Attributes:
-        waiting: how many frames there are.
         over: no more will come.
         reading: some are being read now.
         alone: the next chunk will have nothing but sound to read; the first has not.
-        pace: how many are read at once.
     """
 
     def __init__(self, number: int) -> None:

@@ -35,7 +35,6 @@ REACH = 125
 Well below the rows that a cache can always drop for free: what comes after the pause goes back.
 """
 
-
 _HELD: WeakValueDictionary[str, NDArray[Any]] = WeakValueDictionary()  # by digest
 
 

@@ -43,7 +43,6 @@ class PrefixCache:
         kv_bits: 8 or 4 to quantize the full layers' rows.
 
     Attributes:
-        drafting: proposes the ids of a reply.
         rows_per_second: how fast the last rows were fed; None until some were.
         chunk: is asked for the tokens in a chunk before each.
     """
