@@ -40,6 +40,11 @@ def repo_of(store: Path) -> str:
     return store.name.removeprefix("models--").replace("--", "/", 1)
 
 
+def repo_at(folder: Path) -> str:
+    """Name the repository of which a folder is a snapshot in the cache; empty for another one."""
+    return repo_of(folder.parents[1]) if folder.parent.name == "snapshots" else ""
+
+
 def blob(repo: str, oid: str) -> Path:
     """Where the cache keeps the content that the Hub names `oid`."""
     return _store(repo) / "blobs" / oid

@@ -180,9 +180,8 @@ def package_of(folder: Path) -> Package | None:
     Where that is not known, it is the first package of the same architecture; its limits hold too.
     """
     folder = folder.resolve()
-    repo, architecture = "", _architecture(known_object(folder / "config.json"))
-    if folder.parent.name == "snapshots":  # in the Hub's cache: models--owner--name
-        repo = hub_cache.repo_of(folder.parent.parent)
+    repo = hub_cache.repo_at(folder)
+    architecture = _architecture(known_object(folder / "config.json"))
     source = str(known_object(folder / RECORD).get("source"))
     known = packages().values()
     here = [p for p in known if p.path and p.path.resolve() == folder]

@@ -88,7 +88,8 @@ def register(made_folder: Path) -> None:
     if where.parent == home.resolve():
         return
     home.mkdir(parents=True, exist_ok=True)
-    link = home / _link_name(where)
+    repo = hub_cache.repo_at(where)  # whose folder is named after a commit
+    link = home / (repo.split("/")[-1] or where.name)
     if link.is_symlink():
         link.unlink()
     if not link.exists():
@@ -151,21 +152,14 @@ def held(work: Path) -> int:
     return sum(path.stat().st_size for path in work.rglob("*") if path.is_file())
 
 
-def _link_name(where: Path) -> str:
-    """What a folder is called here: in the Hub's cache it is named after a commit."""
-    if where.parent.name == "snapshots":
-        return hub_cache.repo_of(where.parents[1]).split("/")[-1]
-    return where.name
-
-
 def _described(name: str, place: Path, where: Path) -> InstalledModel:
     """Read what a folder was made of."""
     record = known_object(where / RECORD)
     source = str(record.get("source") or "")
     if "adapter" in record:  # another model than the one that its source names
         source += " with an adapter"
-    if not record and where.parent.name == "snapshots":
-        source = hub_cache.repo_of(where.parents[1])
+    if not record:
+        source = hub_cache.repo_at(where)
     own = json.dumps(record.get("recipe"))
     alike = (key for key, recipe in RECIPES.items() if json.dumps(asdict(recipe)) == own)
     return InstalledModel(name, place, where, source, next(alike, ""))
