@@ -1,63 +1,37 @@
 """Write the tables of the documentation again from the program: `python -m docs.update`."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from app import commands
 from mlx_gemma4 import cli
-from mlx_gemma4.cli import (
-    bench,
-    evaluate,
-    fit,
-    get,
-    listen,
-    live,
-    machines,
-    manage,
-    models,
-    serve,
-    tune,
-)
-from mlx_gemma4.cli.options import Option
-from mlx_gemma4.cli.selftest import command as selftest
+from mlx_gemma4.cli import machines
+from mlx_gemma4.cli.options import DEBUG, Subcommand
 from mlx_gemma4.serve import client_settings
 from tools import licences
 
 KEYS = Path(__file__).parent / "keys.md"
 KEYS_BEGIN, KEYS_END = "<!-- keys: made by docs/update.py -->\n", "<!-- end of keys -->\n"
 PAGE = Path(__file__).parent / "cli.md"
-COMMANDS = {
-    "ask": cli.OPTIONS,
-    "live": live.OPTIONS,
-    "listen": listen.OPTIONS,
-    "get": get.OPTIONS,
-    "models": manage.LIST,
-    "serve": serve.OPTIONS,
-    "convert": models.CONVERT,
-    "verify": models.VERIFY,
-    "fit": fit.FIT,
-    "doctor": fit.DOCTOR,
-    "bench": bench.OPTIONS,
-    "tune": tune.OPTIONS,
-    "eval": evaluate.OPTIONS,
-    "selftest": selftest.OPTIONS,
-}
+COMMANDS = [command for command in cli.COMMANDS if command.name != "worker"]  # nobody types it
 BEGIN, END = "<!-- options of {}: made by docs/update.py -->\n", "<!-- end of options -->\n"
 
 
 def updated(page: str) -> str:
     """Return the page with the tables of options as they should be."""
-    for command, options in COMMANDS.items():
-        before, rest = page.split(BEGIN.format(command))
+    for command in COMMANDS:
+        begin = BEGIN.format(command.name)
+        before, rest = page.split(begin)
         _, after = rest.split(END, 1)
-        page = before + BEGIN.format(command) + table(options) + END + after
+        page = before + begin + table(command) + END + after
     return page
 
 
-def table(options: Sequence[Option]) -> str:
+def table(command: Subcommand) -> str:
     """Return the table of a command's options."""
     rows = ["| option | what it does |", "|---|---|"]
-    for option in options:
+    for option in (*command.options, DEBUG):
+        if option.is_positional:
+            continue
         value = f" {option.metavar}{' ...' if option.many else ''}" if option.metavar else ""
         needed = " (needed)" if option.required else ""
         text = f"| `{option.flag}{value}` | {option.help}{needed} |"

@@ -121,11 +121,8 @@ def load(
     except Gemma4Error as error:
         if not download or error.code != "model_missing":
             raise
-        from .footprint.download import download_fitting
-
-        folder = download_fitting(str(folder_or_name), force)
-
-    proposes = None if drafter is None else catalog.resolve_drafter(drafter)
+        folder = _downloaded(str(folder_or_name), force)
+    proposes = None if drafter is None else catalog.resolve(drafter, "drafter")
     setting: str | int = "off"
     if draft is not None:
         proposes, setting = speculation.choose(folder, draft, proposes, hosts is None)
@@ -156,6 +153,20 @@ def load(
 
         model.attach(load_drafter(proposes, model, wanted))
     return model
+
+
+def _downloaded(name: str, force: bool) -> _Path:
+    """Get a model from the Hub into its cache, unless it would not fit; return its folder."""
+    from .footprint import device, summary
+    from .hub import catalog, hub
+
+    if not force:
+        summary.of(name).check(device.this())
+    package = catalog.known(name)
+    repo, revision = (package.repo, package.revision) if package else (name, "main")
+    folder = hub.download(hub.look_up(str(repo), str(revision)), str(revision))
+    assert folder is not None, "nothing here cancels it"
+    return folder
 
 
 def exchange_adapter(model: "Gemma4", name: str | _Path) -> bool:

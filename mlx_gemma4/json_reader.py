@@ -5,16 +5,15 @@ Every error is a `Gemma4Error` that names the file, and the key where there is o
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from . import limits
 from .errors import Gemma4Error
 
-_DOWNLOAD = "Download or convert the model again."
 
-
-def unusable(cause: str, remedy: str = _DOWNLOAD) -> Gemma4Error:
+def unusable(cause: str, remedy: str = "Download or convert the model again.") -> Gemma4Error:
     """Make the error of a config that cannot be used."""
     return Gemma4Error("config_unusable", "The model's config cannot be used", cause, remedy)
 
@@ -51,8 +50,9 @@ def read_object(path: Path) -> dict[str, Any] | None:
     Raises:
         Gemma4Error: it cannot be read, is not JSON in UTF-8, no object, or exceeds a limit.
     """
-    if not _is_there(path):
-        return None
+    with suppress(OSError):  # of the folder: reading it says why
+        if not path.exists():
+            return None
     try:
         content: Any = json.loads(read_bytes(path, limits.JSON_BYTES))
     except (ValueError, RecursionError) as error:
@@ -143,13 +143,6 @@ class Section:
     def wrong(self, key: str, value: object, why: str = "") -> Gemma4Error:
         """Make the error of a value that cannot be used."""
         return unusable(f"{key} in {self.place} is {short(value)}{why}.")
-
-
-def _is_there(path: Path) -> bool:
-    try:
-        return path.exists()
-    except OSError:  # of the folder: reading it says why
-        return True
 
 
 def is_deep(value: object) -> bool:

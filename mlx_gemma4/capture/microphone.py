@@ -13,14 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import Gemma4Error
-from ..media.audio import FRAME, RATE
+from ..media.audio import FRAME, RATE, Frames
 from . import portaudio
 from .terminal import terminal
 
 if TYPE_CHECKING:
     import soxr
-
-Frames = NDArray[np.float32]
 
 FIRST_BLOCK_SECONDS = 5.0
 """How long a device may take to start: Bluetooth needs 1 to 3 s, a permission dialog longer."""
@@ -35,7 +33,6 @@ class Microphone:
         device: part of its name, as in `inputs`; None for the system's default.
 
     Attributes:
-        name: of the device.
         rate: at which it records; its sound is resampled to 16 kHz.
 
     Raises:

@@ -8,14 +8,17 @@ import re
 _FENCE = re.compile(r"^\s{0,3}(```|~~~)")
 _TABLE = re.compile(r"^\s*\|.*\|\s*$")
 _RULE = re.compile(r"^\s*([-*_=]\s*){3,}$")
-_MATH = re.compile(r"\$\$.*?\$\$|\\\[.*?\\\]")
-_LEAD = re.compile(r"^\s*(?:#{1,6}\s+|>\s?|[-*+]\s+(?:\[[ xX]\]\s+)?|\d{1,3}[.)]\s+)+")
-_IMAGE = re.compile(r"!\[([^\]]*)\]\([^)]*\)")
-_LINK = re.compile(r"\[([^\]]+)\]\([^)]*\)")
-_URL = re.compile(r"<?(?:https?://|www\.)[^\s>)]*[^\s>).,;:!?]>?")
-_CODE = re.compile(r"`+([^`]*)`+")
+# what is taken out of a sentence: formulas, pictures, links, addresses, code, tags, list marks
+_MARKUP = (
+    (re.compile(r"\$\$.*?\$\$|\\\[.*?\\\]"), " "),
+    (re.compile(r"!\[([^\]]*)\]\([^)]*\)"), r"\1"),
+    (re.compile(r"\[([^\]]+)\]\([^)]*\)"), r"\1"),
+    (re.compile(r"<?(?:https?://|www\.)[^\s>)]*[^\s>).,;:!?]>?"), " "),
+    (re.compile(r"`+([^`]*)`+"), r"\1"),
+    (re.compile(r"</?[A-Za-z][^<>]*>"), " "),
+    (re.compile(r"^\s*(?:#{1,6}\s+|>\s?|[-*+]\s+(?:\[[ xX]\]\s+)?|\d{1,3}[.)]\s+)+"), ""),
+)
 _EMPHASIS = re.compile(r"(?<!\w)(\*\*\*|\*\*|\*|___|__|_|~~)(?=\S)(.+?)(?<=\S)\1(?!\w)")
-_TAG = re.compile(r"</?[A-Za-z][^<>]*>")
 
 # an end of a sentence, with what closes it, and a space after it; Chinese and Japanese have none
 _END = re.compile(r"[.!?…]+[\"'”’)\]]*(?=\s)|[。！？]+[」』”]*")
@@ -55,7 +58,6 @@ class Sentences:
         return given
 
     def _end(self, line: str) -> list[str]:
-        """Give the rest of a line that is whole."""
         fresh, self._fresh = self._fresh, True
         if fresh and _FENCE.match(line):
             self._code = not self._code
@@ -66,7 +68,6 @@ class Sentences:
         return _speakable([*whole, rest])
 
     def _cut(self) -> list[str]:
-        """Give the whole sentences of the line that is being written."""
         whole, rest = _split(self._line)
         if not whole:
             return []
@@ -76,13 +77,8 @@ class Sentences:
 
 def spoken(text: str) -> str:
     """Take the markup and the addresses out of a sentence; empty where nothing can be said."""
-    text = _MATH.sub(" ", text)
-    text = _IMAGE.sub(r"\1", text)
-    text = _LINK.sub(r"\1", text)
-    text = _URL.sub(" ", text)
-    text = _CODE.sub(r"\1", text)
-    text = _TAG.sub(" ", text)
-    text = _LEAD.sub("", text)
+    for pattern, plain in _MARKUP:
+        text = pattern.sub(plain, text)
     while (plain := _EMPHASIS.sub(r"\2", text)) != text:
         text = plain
     text = re.sub(r"[*`#|\\~]+|(?<!\w)_+|_+(?!\w)", " ", text)
@@ -103,7 +99,6 @@ def _undecided(line: str, fresh: bool) -> bool:
 
 
 def _split(text: str) -> tuple[list[str], str]:
-    """Cut text into whole sentences and a rest."""
     whole, start = [], 0
     for end in _END.finditer(text):
         if _SHORT.search(text[start : end.end()]) and end.group() == ".":

@@ -12,9 +12,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from ..media.audio import RATE
+from ..media.audio import RATE, Frames
 
-Frames = NDArray[np.float32]
 Probability = Callable[[NDArray[np.float32]], float]
 """How likely 512 samples of 16 kHz are speech."""
 

@@ -3,19 +3,15 @@
 import os
 from collections.abc import Mapping
 
-# TERM_PROGRAM -> what System Settings calls it
+# TERM_PROGRAM -> what System Settings calls it, where that is another name
 _PROGRAMS = {
     "Apple_Terminal": "Terminal",
-    "iTerm.app": "iTerm",
     "vscode": "Visual Studio Code",
     "ghostty": "Ghostty",
     "WezTerm": "WezTerm",
     "WarpTerminal": "Warp",
-    "Hyper": "Hyper",
-    "Tabby": "Tabby",
     "rio": "Rio",
     "zed": "Zed",
-    "kitty": "kitty",
 }
 # __CFBundleIdentifier, which macOS sets for what a program starts -> the same
 _BUNDLES = {

@@ -11,6 +11,7 @@ from ..events import Thought, ToolCall
 from . import tools as tool_text
 from .messages import ImagePart, Part, SoundPart, TextPart, ToolResult, Turn, VideoPart
 
+PLACEHOLDERS = {ImagePart: "<|image|>", SoundPart: "<|audio|>", VideoPart: "<|video|>"}
 EMPTY_THOUGHT = "<|channel>thought\n<channel|>"
 
 
@@ -23,11 +24,7 @@ def chat_text(
 ) -> str:
     """Write a conversation; a picture, clip or video is one `<|image|>`, `<|audio|>`, `<|video|>`.
 
-    Args:
-        turns: a system turn may come first.
-        tools: as `tools.declaration` takes them.
-        thinking: ask the model to think before it answers.
-        open_reply: end where the model's reply begins.
+    Args are those of `render`, and:
         empty_thought: begin every reply that does not think with an empty thought, also those of
             the history, so that they stay as they were when they were drawn.
     """
@@ -98,9 +95,4 @@ def _part_text(part: Part) -> str:
             return tool_text.call(part)
         case ToolResult():
             return tool_text.response(part)
-        case ImagePart():
-            return "<|image|>"
-        case SoundPart():
-            return "<|audio|>"
-        case VideoPart():
-            return "<|video|>"
+    return PLACEHOLDERS[type(part)]

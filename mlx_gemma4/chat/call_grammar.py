@@ -42,8 +42,6 @@ def calls(tools: Sequence[Schema], controls: Controls) -> str:
 
 
 class _Rules:
-    """Collects the rules of one grammar."""
-
     def __init__(self, controls: Controls) -> None:
         self.lines: list[str] = []
         self._controls = controls
@@ -51,11 +49,9 @@ class _Rules:
         self._refs: dict[str, str] = {}
 
     def control(self, name: str) -> str:
-        """A control token."""
         return f"<[{self._controls[name]}]>"
 
     def add(self, name: str, body: str) -> str:
-        """Add a rule; return its name."""
         self.lines.append(f"{name}: {body}")
         return name
 
@@ -70,7 +66,6 @@ class _Rules:
         return self.add(f"r{len(self.lines)}", body)
 
     def _schema(self, schema: Any) -> str:
-        """The rule of a value that keeps to a schema."""
         if not isinstance(schema, Mapping):
             return "any"
         if isinstance(reference := schema.get("$ref"), str):

@@ -116,7 +116,6 @@ def _checked(grammar: str) -> str:
 
 
 def _problem(grammar: str) -> str | None:
-    """Why a grammar cannot be used."""
     failed, messages = LLMatcher.validate_grammar_with_warnings(grammar)
     return " ".join(messages[0].split()).rstrip(".") if failed else None
 

@@ -69,7 +69,6 @@ class ReplyParser:
         return self._close(complete=False)
 
     def _take(self, text: str) -> list[Event]:
-        """Put whole text where it belongs."""
         if self.inside == _CALL:
             self._call[-1] += text
             return self._piece(text) if text else []

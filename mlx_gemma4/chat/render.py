@@ -18,7 +18,7 @@ from ..errors import Gemma4Error
 from ..events import Thought, ToolCall
 from ..media.video import label
 from ..model.config import Config
-from .builtin_template import chat_text, shown, thoughts
+from .builtin_template import PLACEHOLDERS, chat_text, shown, thoughts
 from .checkpoint_template import Findings, findings, template_text
 from .messages import ImagePart, Medium, Part, SoundPart, TextPart, ToolResult, Turn, VideoPart
 from .tokenizer import Tokenizer
@@ -162,8 +162,7 @@ def _check(turns: Sequence[Turn]) -> None:
 
 def _expand(text: str, media: Sequence[Medium]) -> str:
     """Put a placeholder for each patch and frame where the text has one for each medium."""
-    kinds = {ImagePart: "<|image|>", SoundPart: "<|audio|>", VideoPart: "<|video|>"}
-    if _PLACEHOLDER.findall(text) != [kinds[type(part)] for part in media]:
+    if _PLACEHOLDER.findall(text) != [PLACEHOLDERS[type(part)] for part in media]:
         raise Gemma4Error(
             "template_failed",
             "The checkpoint's chat template misplaces pictures or sound",
@@ -191,7 +190,8 @@ def _encode(text: str, turns: Sequence[Turn], tokenizer: Tokenizer) -> list[int]
     """Give the ids of escaped text between two control tokens."""
     ids: list[int] = []
     for index, piece in enumerate(_DRAWN.split(text)):
-        ids += turns[int(piece)].ids if index % 2 else tokenizer.encode(_unescape(piece))
+        plain = piece.replace("\ue000\ue002", "<").replace("\ue000\ue001", "\ue000")
+        ids += turns[int(piece)].ids if index % 2 else tokenizer.encode(plain)
     return ids
 
 
@@ -242,7 +242,3 @@ def _escape(item: Any) -> Any:
     if isinstance(item, Sequence):
         return [_escape(inner) for inner in item]
     return item
-
-
-def _unescape(text: str) -> str:
-    return text.replace("\ue000\ue002", "<").replace("\ue000\ue001", "\ue000")

@@ -31,9 +31,7 @@ def run(source: str, messages: list[dict[str, Any]], **variables: object) -> str
     """Render a template.
 
     Args:
-        source: in jinja2.
         messages: the conversation; a longer one may take more steps.
-        variables: what else it reads.
 
     Raises:
         Exception: whatever the template raises, and what exceeds a bound.
@@ -103,7 +101,6 @@ def _check(name: str, arguments: Iterable[Any], subject: Any = None) -> None:
 
 
 def _counted(items: Any) -> Iterator[Any]:
-    """Count the turns of a loop."""
     for item in items:
         _spend(1)
         yield item
@@ -122,10 +119,6 @@ def _filter(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         return _counted(result) if isinstance(result, Iterator) else _paid(result)
 
     return bounded
-
-
-def _tojson(value: object, indent: int | None = None) -> str:
-    return json.dumps(value, ensure_ascii=False, indent=indent)  # jinja's own escapes for HTML
 
 
 @lru_cache(maxsize=4)
@@ -172,7 +165,10 @@ def _compiled(source: str) -> "Template":
     )
     del environment.globals["lipsum"]
     environment.globals["raise_exception"] = raise_exception
-    environment.filters["tojson"] = _tojson
+    # jinja's own escapes for HTML
+    environment.filters["tojson"] = lambda value, indent=None: json.dumps(
+        value, ensure_ascii=False, indent=indent
+    )
     for name, function in environment.filters.items():
         environment.filters[name] = _filter(name, function)
     environment.filters["counted"], environment.filters["paid"] = _counted, _paid

@@ -121,7 +121,6 @@ class Tokenizer:
         """Give the ids of a text; no <bos> is added.
 
         Args:
-            text: any text.
             special: read control tokens' spellings as control tokens. Only for text that this
                 program wrote itself, never for a user's.
         """

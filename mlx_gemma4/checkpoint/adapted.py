@@ -3,8 +3,6 @@
 The layer computes what mlx-lm's LoRALinear and DoRALinear do, whose import takes two seconds.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import mlx.core as mx

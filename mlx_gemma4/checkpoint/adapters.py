@@ -7,8 +7,6 @@ adapter_config.json. PEFT's form, adapter_model.safetensors, is read and written
 one-row layout moves (`permute.py`) is moved when an adapter is attached, never on the disk.
 """
 
-from __future__ import annotations
-
 import json
 import math
 import re

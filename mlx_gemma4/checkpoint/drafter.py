@@ -1,7 +1,5 @@
 """A drafter's folder -> `Drafter`, in the order of the rows of the model that it drafts for."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import mlx.core as mx
@@ -21,7 +19,6 @@ def load_drafter(folder: Path | str, target: Gemma4, dtype: mx.Dtype | None = No
     Args:
         folder: config.json with model.safetensors, as published or as `gemma4 convert` writes it.
         target: the model that it drafts for.
-        dtype: as in `load_folder`.
 
     Raises:
         Gemma4Error: the folder cannot be used, or its drafter belongs to another model.

@@ -7,8 +7,6 @@ Four spellings of the same tensors are read, and one is written:
   mlx-lm          as mlx-vlm, without vision and audio: loads text-only, with a warning
 """
 
-from __future__ import annotations
-
 import json
 import re
 import warnings
@@ -114,8 +112,6 @@ def fill(
         model: of the tensors' config, whole or with some of its layers.
         weights: its tensors as they are stored.
         place: where they are from, for errors.
-        dtype: see `load_folder`.
-        check: see `load_folder`.
 
     Raises:
         Gemma4Error: the tensors are not the model's.
@@ -273,7 +269,6 @@ def quantize_like(
     """Give each module that has scales in the checkpoint the quantization its config says.
 
     Args:
-        model: a model.
         weights: by name in the module tree.
         rename: makes a path of the config one in the module tree.
     """
@@ -300,26 +295,22 @@ def quantize_like(
 def check_tensors(model: Gemma4 | Drafter, weights: Mapping[str, mx.array], place: str) -> None:
     """Every tensor used, none missing, every shape and type as the config says."""
     expected = model.tensors()
-    problems = []
-    if missing := sorted(set(expected) - set(weights)):
-        problems.append(f"{len(missing)} tensors are missing ({_some(missing)})")
-    if unknown := sorted(set(weights) - set(expected)):
-        problems.append(f"{len(unknown)} tensors are unknown ({_some(unknown)})")
     both = sorted(set(expected) & set(weights))
-    shapes = [
-        f"{name} is {weights[name].shape} and should be {expected[name].shape}"
-        for name in both
-        if weights[name].shape != expected[name].shape
-    ]
-    if shapes:
-        problems.append(f"{len(shapes)} have another shape ({_some(shapes)})")
-    types = [
-        f"{name} is {weights[name].dtype} and should be {_kind(expected[name].dtype)}"
-        for name in both
-        if _kind(weights[name].dtype) != _kind(expected[name].dtype)
-    ]
-    if types:
-        problems.append(f"{len(types)} have another type ({_some(types)})")
+    found = {
+        "tensors are missing": sorted(set(expected) - set(weights)),
+        "tensors are unknown": sorted(set(weights) - set(expected)),
+        "have another shape": [
+            f"{name} is {weights[name].shape} and should be {expected[name].shape}"
+            for name in both
+            if weights[name].shape != expected[name].shape
+        ],
+        "have another type": [
+            f"{name} is {weights[name].dtype} and should be {_kind(expected[name].dtype)}"
+            for name in both
+            if _kind(weights[name].dtype) != _kind(expected[name].dtype)
+        ],
+    }
+    problems = [f"{len(names)} {what} ({_some(names)})" for what, names in found.items() if names]
     if problems:
         raise weights_unusable(f"in {place}, {'; '.join(problems)}.")
 

@@ -4,8 +4,6 @@ Moving dims is exact and can be undone: models load in this order and are saved 
 one.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 
@@ -29,7 +27,6 @@ def permute(
 
     Args:
         weights: by name.
-        config: of these layers.
         back: into the published order.
         root: what the names of the decoder's tensors begin with.
     """

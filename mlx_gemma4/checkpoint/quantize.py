@@ -3,8 +3,6 @@
 The chosen settings go to `config.quantization` in mlx-lm's and mlx-vlm's form.
 """
 
-from __future__ import annotations
-
 from dataclasses import asdict, replace
 from typing import Any
 

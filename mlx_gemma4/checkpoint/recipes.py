@@ -18,17 +18,11 @@ from .safetensors import Tensor
 Mode = Literal["affine", "mxfp4", "mxfp8", "nvfp4"]
 
 # What MLX can store: bits and group sizes of each mode, the largest group first.
-_BITS: Mapping[Mode, tuple[int, ...]] = {
-    "affine": (2, 3, 4, 5, 6, 8),
-    "mxfp4": (4,),
-    "mxfp8": (8,),
-    "nvfp4": (4,),
-}
-_GROUPS: Mapping[Mode, tuple[int, ...]] = {
-    "affine": (128, 64, 32),
-    "mxfp4": (32,),
-    "mxfp8": (32,),
-    "nvfp4": (16,),
+_STORED: Mapping[Mode, tuple[tuple[int, ...], tuple[int, ...]]] = {
+    "affine": ((2, 3, 4, 5, 6, 8), (128, 64, 32)),
+    "mxfp4": ((4,), (32,)),
+    "mxfp8": ((8,), (32,)),
+    "nvfp4": ((4,), (16,)),
 }
 
 
@@ -99,26 +93,23 @@ def uniform(bits: int | None, group_size: int | None, mode: str = "affine") -> R
     Raises:
         Gemma4Error: MLX has no such storage.
     """
-    known = next((name for name in _BITS if name == mode), None)
+    known = next((name for name in _STORED if name == mode), None)
     if known is None:
         raise Gemma4Error(
             "quantization_unknown",
             f"There is no mode {mode}",
             "MLX has none.",
-            f"Choose {_either(_BITS)}.",
+            f"Choose {_either(_STORED)}.",
         )
-    affine = known == "affine"
-    storage = Storage(
-        group_size or (64 if affine else _GROUPS[known][0]),
-        bits or (4 if affine else _BITS[known][0]),
-        known,
-    )
-    if storage.bits not in _BITS[known] or storage.group_size not in _GROUPS[known]:
+    all_bits, groups = _STORED[known]
+    usual = (64, 4) if known == "affine" else (groups[0], all_bits[0])
+    storage = Storage(group_size or usual[0], bits or usual[1], known)
+    if storage.bits not in all_bits or storage.group_size not in groups:
         raise Gemma4Error(
             "quantization_unknown",
             "There is no such quantization",
             f"{storage.bits} bits in groups of {storage.group_size} is not in MLX's {mode} mode.",
-            f"It has {_either(_BITS[known])} bits and groups of {_either(_GROUPS[known])}.",
+            f"It has {_either(all_bits)} bits and groups of {_either(groups)}.",
         )
     return Recipe(storage)
 
@@ -162,7 +153,8 @@ def storage_of(
         storage = recipe.full_keys or storage
     if storage is None:
         return None
-    fit = [s for s in _GROUPS[storage.mode] if s <= storage.group_size and shape[1] % s == 0]
+    groups = _STORED[storage.mode][1]
+    fit = [s for s in groups if s <= storage.group_size and shape[1] % s == 0]
     whole = [size for size in fit if moves_whole_groups(config, path, size)]
     return replace(storage, group_size=(whole or fit)[0]) if fit else None
 

@@ -5,17 +5,15 @@ The answer goes to stdout, everything else to stderr. Nothing heavy is imported 
 """
 
 import argparse
-import importlib
 import re
 import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from .. import __version__
 from ..errors import Gemma4Error, counted
-from ..hub import catalog
 from . import (
     bench,
     evaluate,
@@ -34,21 +32,25 @@ from . import (
 )
 from . import options as shared
 from .answer import print_json, print_text, stats_line
-from .options import Option, named, not_understood, swallowed
-from .selftest import command as selftest
+from .options import Option, Subcommand, named, not_understood, swallowed
+from .program import open_program
+from .selftest.command import COMMAND as SELFTEST
 from .streams import tell
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from ..cluster.hosts import Hosts
     from ..model.gemma4 import Gemma4
     from ..session.session import Session
 
 LONG_PROMPT = 1024  # tokens from which on a terminal shows how much of the prompt is read
 
-
 OPTIONS = (
+    Option(
+        "question",
+        "what to ask; - or none reads it from stdin; a sound may ask instead",
+        "QUESTION",
+    ),
     shared.IMAGE,
     screenshot.OPTION,
     Option("--audio", "sounds to listen to, each of at most 30 seconds", "FILE", many=True),
@@ -61,8 +63,7 @@ OPTIONS = (
     shared.JSON,
     Option("--stats", "print counts and speeds on stderr"),
     *hosting.OPTIONS,
-    Option("--force", "load the model even if it does not fit into the memory"),
-    shared.DEBUG,
+    shared.FORCE,
 )
 
 
@@ -82,7 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             streams.finish()
             raise
         if options.run is None:
-            return _program(options.open, options.plain, hosting.of_program(options))
+            return open_program(options.open, options.plain, hosting.of_program(options))
         if options.open or options.plain or hosting.of_program(options):
             raise not_understood(
                 "--model, --plain and --hosts before a command are for the terminal program alone.",
@@ -95,7 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         hosting.leave(error, 130, arguments)
         return 130
     except BrokenPipeError:
-        streams.drop_output()
+        streams.silence(1)  # or Python would complain at its exit
         return 141
     except Exception as error:
         if "--debug" in arguments:
@@ -104,26 +105,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         hosting.leave(error, 2, arguments)
         return 2
     return status
-
-
-def _program(model: str | None = None, plain: bool = False, hosts: "Hosts | None" = None) -> int:
-    """Run the terminal program.
-
-    Raises:
-        Gemma4Error: there is no such model on this machine.
-    """
-    if model is not None:
-        catalog.resolve(model)
-    more = () if plain else (_shared_server,)
-    part = importlib.import_module(f"{shared.terminal_program()}.{'plain' if plain else 'main'}")
-    return int(part.main(model, hosts, *more))
-
-
-def _shared_server(*given: Any) -> Any:
-    """Make the server that the terminal program opens on its own worker."""
-    from ..serve.shared import SharedServer
-
-    return SharedServer(*given)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -152,29 +133,8 @@ def _parser() -> argparse.ArgumentParser:
     hosting.add_to_program(parser)
     parser.set_defaults(run=None)
     commands = parser.add_subparsers(metavar="COMMAND")
-    about = "Ask a question about text, pictures, sounds or a video. The answer goes to stdout."
-    ask = commands.add_parser("ask", help="ask a question", description=about, allow_abbrev=False)
-    ask.add_argument(
-        "question",
-        nargs="?",
-        metavar="QUESTION",
-        help="what to ask; - or none reads it from stdin; a sound may ask instead",
-    )
-    for option in OPTIONS:
-        option.add_to(ask)
-    ask.set_defaults(run=_ask)
-    live.add(commands)
-    listen.add(commands)
-    get.add(commands, _program)
-    manage.add(commands)
-    serve.add(commands)
-    models.add(commands)
-    fit.add(commands)
-    tune.add(commands)
-    evaluate.add(commands)
-    bench.add(commands)
-    selftest.add(commands)
-    hosting.add(commands)
+    for command in COMMANDS:
+        command.add_to(commands)
     return parser
 
 
@@ -302,3 +262,29 @@ def _print_error(error: Exception) -> None:
             "Run it again with --debug, and report what it shows.",
         )
     tell(f"Error: {error.title}\n  Cause: {error.cause}\n  Remedy: {error.remedy}")
+
+
+ASK = Subcommand(
+    "ask",
+    "ask a question",
+    "Ask a question about text, pictures, sounds or a video. The answer goes to stdout.",
+    OPTIONS,
+    _ask,
+)
+COMMANDS = (
+    ASK,
+    live.COMMAND,
+    listen.COMMAND,
+    get.COMMAND,
+    manage.COMMAND,
+    serve.COMMAND,
+    models.CONVERT,
+    models.VERIFY,
+    fit.FIT,
+    fit.DOCTOR,
+    tune.COMMAND,
+    evaluate.COMMAND,
+    bench.COMMAND,
+    SELFTEST,
+    hosting.WORKER,
+)

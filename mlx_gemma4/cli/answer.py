@@ -75,7 +75,6 @@ def print_json(events: "Iterable[Event]", more: Mapping[str, Any] | None = None)
     """Print a whole reply as one JSON object, with what else is to be in it.
 
     Args:
-        events: of the reply.
         more: read when all events have come.
     """
     from ..events import Done, Heard, Thought, Token, ToolCall

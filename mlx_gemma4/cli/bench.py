@@ -4,12 +4,12 @@ import argparse
 import datetime
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..hub import catalog
 from . import hosting
 from . import options as shared
-from .options import Option, command, not_understood, out_of_range
+from .options import Option, Subcommand, not_understood, out_of_range
 from .streams import ProgressLine, put, tell
 
 if TYPE_CHECKING:
@@ -29,24 +29,8 @@ OPTIONS = (
     ),
     shared.DRAFTER,
     *hosting.OPTIONS,
-    Option("--force", "load the model even if it does not fit into the memory"),
-    shared.DEBUG,
+    shared.FORCE,
 )
-
-
-def add(commands: "argparse._SubParsersAction[Any]") -> None:
-    """Declare the command."""
-    command(
-        commands,
-        "bench",
-        "measure how fast this machine is",
-        "Measure on this machine: reading and answering (tokens a second), and the time to an "
-        "answer's first token after text, a picture at each budget, sound, and sound that was "
-        "heard while it was spoken, each after contexts of several lengths. A table on stdout, and "
-        "a JSON result that can be compared with somebody else's.",
-        OPTIONS,
-        _run,
-    )
 
 
 def _run(options: argparse.Namespace) -> None:
@@ -76,7 +60,9 @@ def _run(options: argparse.Namespace) -> None:
     if hosts is not None:
         model.progress = hosting.sending()
     result = bench(model, options.contexts, options.rounds, options.kv_bits, ProgressLine().step)
-    file = Path(options.json or _file(result.model))
+    name = re.sub(r"[^\w.-]+", "-", result.model).strip("-.")
+    now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+    file = Path(options.json or Path("out", "bench", f"{name}-{now}.json"))
     save(result, file)
     for line in about(result):
         put(line)
@@ -123,7 +109,13 @@ def _print(table: "Table") -> None:
         put(line)
 
 
-def _file(model: str) -> Path:
-    name = re.sub(r"[^\w.-]+", "-", model).strip("-.")
-    now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-    return Path("out", "bench", f"{name}-{now}.json")
+COMMAND = Subcommand(
+    "bench",
+    "measure how fast this machine is",
+    "Measure on this machine: reading and answering (tokens a second), and the time to an "
+    "answer's first token after text, a picture at each budget, sound, and sound that was "
+    "heard while it was spoken, each after contexts of several lengths. A table on stdout, and "
+    "a JSON result that can be compared with somebody else's.",
+    OPTIONS,
+    _run,
+)

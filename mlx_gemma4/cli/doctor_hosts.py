@@ -86,7 +86,6 @@ def _reported(host: str, found: Facts) -> Iterator[Finding]:
 
 
 def _link(worker: WorkerProcess, link: survey.Link) -> Iterator[Finding]:
-    """What was measured, and what it means for the 12B."""
     token, chunk = link.seconds, _CHUNK / link.bytes_per_second
     share = token / (token + 1 / TOKENS_A_SECOND)
     said = (

@@ -31,10 +31,8 @@ def measure_gain(
     """Measure a model with its drafter, if there is one on this machine, and with lookup.
 
     Args:
-        subject: the model.
         drafter: the folder or name of a drafter; None for the model's own.
         rounds: prompts of each kind of work.
-        progress: called with what comes next, how much is done, and how much there is.
 
     Raises:
         Gemma4Error: the chosen drafter is not there, or the model cannot be loaded.

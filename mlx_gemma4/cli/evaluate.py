@@ -2,24 +2,25 @@
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..errors import Gemma4Error
 from ..evaluate.questions import NAMES
-from ..hub import catalog
+from ..hub import catalog, conversations
 from . import hosting, tuned
 from . import options as shared
-from .options import Option, command, not_understood, out_of_range, swallowed
+from .options import Option, Subcommand, not_understood, out_of_range, swallowed
 from .streams import ProgressLine, put, tell
 
 if TYPE_CHECKING:
     from ..evaluate.question import Question, Subject
 
 TUNED = "tuned"
-ASKED = [*NAMES, TUNED]
+ASKED = (*NAMES, TUNED)
 RECIPES_OF = ("quant", "memory")
 """The questions that quantize models in memory."""
 OPTIONS = (
+    Option("question", ", ".join(ASKED), "QUESTION", choices=ASKED),
     Option(
         "--model",
         "models' folders, or names of Package.toml; without it the tiny demonstration model",
@@ -52,27 +53,8 @@ OPTIONS = (
     ),
     Option("--seed", "other items of the same kinds", "N", int, default=20261124),
     *hosting.OPTIONS,
-    Option("--force", "load the model even if it does not fit into the memory"),
-    shared.DEBUG,
+    shared.FORCE,
 )
-
-
-def add(commands: "argparse._SubParsersAction[Any]") -> None:
-    """Declare the command."""
-    parser = command(
-        commands,
-        "eval",
-        "ask a question about models, with figures",
-        "Ask one question about models, and write figures with intervals, tables and plots. Each "
-        "result is on the disk at once: a run that was killed goes on where it was. "
-        + " ".join(f"{name}: {about}" for name, about in NAMES.items())
-        + " tuned: what has an adapter changed, on lines of your own?",
-        OPTIONS,
-        _run,
-    )
-    parser.add_argument(
-        "question", nargs="?", metavar="QUESTION", choices=ASKED, help=", ".join(ASKED)
-    )
 
 
 def _run(options: argparse.Namespace) -> None:
@@ -113,14 +95,23 @@ def _run(options: argparse.Namespace) -> None:
             f"The question {question.name} quantizes a whole model in the memory of one computer."
         )
         raise not_understood(cause, "Leave --hosts out.")
-    _known_sets(question, options.sets)
+    if unknown := [name for name in options.sets if name not in question.sets]:
+        raise Gemma4Error(
+            "set_unknown",
+            f"There is no set {unknown[0]}",
+            f"The question {question.name} has none of that name.",
+            "Sets: " + (", ".join(question.sets) or "none") + ".",
+        )
     folder = Path(options.out or Path("out", "eval", question.name))
+    own = Path(options.folder) if options.folder else None
+    if options.journal:
+        own = conversations.folder()
     subjects = _subjects(question, options)
     choice = Choice(
         options.limit,
         options.seed,
         tuple(options.sets),
-        _own(options),
+        own,
         tuple(options.recipes),
         folder,
         all(getattr(subject, "is_tiny", True) for subject in subjects),  # rivals do not count
@@ -170,20 +161,13 @@ def _subjects(question: "Question", options: argparse.Namespace) -> "list[Subjec
     return [*ours, *rivals]
 
 
-def _own(options: argparse.Namespace) -> Path | None:
-    """The folder of the user's own items."""
-    if options.journal:
-        from ..hub import conversations
-
-        return conversations.folder()
-    return Path(options.folder) if options.folder else None
-
-
-def _known_sets(question: "Question", sets: list[str]) -> None:
-    if unknown := [name for name in sets if name not in question.sets]:
-        raise Gemma4Error(
-            "set_unknown",
-            f"There is no set {unknown[0]}",
-            f"The question {question.name} has none of that name.",
-            "Sets: " + (", ".join(question.sets) or "none") + ".",
-        )
+COMMAND = Subcommand(
+    "eval",
+    "ask a question about models, with figures",
+    "Ask one question about models, and write figures with intervals, tables and plots. Each "
+    "result is on the disk at once: a run that was killed goes on where it was. "
+    + " ".join(f"{name}: {about}" for name, about in NAMES.items())
+    + " tuned: what has an adapter changed, on lines of your own?",
+    OPTIONS,
+    _run,
+)

@@ -2,19 +2,18 @@
 
 import argparse
 import json
-import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..errors import counted
 from . import hosting
-from . import options as shared
-from .options import Option, command, named, not_understood, out_of_range
+from .options import Option, Subcommand, gigabytes, not_understood, out_of_range
 from .streams import put, tell
 
 if TYPE_CHECKING:
-    from ..footprint.estimate import Machine
+    from ..footprint.estimate import Machine, Model
     from ..footprint.summary import Outline
 
 USUAL = "google/gemma-4-12B-it"
@@ -22,7 +21,16 @@ CONTEXTS = (8192, 32768, 131072, 262144)
 LENGTHS = (256, 512, 1024, 2048, 4096)
 """Of conversations that are learned."""
 
-FIT = (
+Cells = Callable[["Outline", "Model", list[int]], list[str]]
+"""A line of the table, after the name of its recipe."""
+
+_FIT_OPTIONS = (
+    Option(
+        "models",
+        f"a folder, a name of Package.toml, or owner/name on the Hub ({USUAL})",
+        "MODEL",
+        many=True,
+    ),
     Option("--context", "tokens of a conversation (a table over several)", "N", int),
     Option("--kv-bits", "rows of the full layers in 8 or 4 bits", "N", int, (8, 4)),
     Option("--drafter", "count a drafter too, by its folder or name", "NAME|FOLDER"),
@@ -33,60 +41,17 @@ FIT = (
     Option("--hosts", "spread over these hosts, or over Macs of so much memory", "HOST|SIZE,..."),
     *hosting.OPTIONS[1:],
     Option("--machines", "print what Macs of each size take of the 12B, as the README has it"),
-    shared.DEBUG,
 )
-DOCTOR = (
+_DOCTOR_OPTIONS = (
     hosting.HOSTS,
     hosting.REMOTE,
     Option("--json", "print one JSON list"),
     Option("--report", "print what an issue needs: no text, names of yours, media or paths"),
-    shared.DEBUG,
 )
 
 
-def add(commands: "argparse._SubParsersAction[Any]") -> None:
-    """Declare the commands."""
-    fit = command(
-        commands,
-        "fit",
-        "show which models fit into the memory",
-        "Show which models fit into the memory, in which recipes of `gemma4 convert`, and with how "
-        "long a conversation. Nothing is downloaded but, where needed, settings and headers.",
-        FIT,
-        _fit,
-    )
-    fit.add_argument(
-        "models",
-        nargs="*",
-        metavar="MODEL",
-        type=named,
-        help=f"a folder, a name of Package.toml, or owner/name on the Hub ({USUAL})",
-    )
-    command(
-        commands,
-        "doctor",
-        "check this computer",
-        "Show what this computer has and lacks for running the model, and how to fix it. The exit "
-        "status is 1 where there is a problem: something that a model cannot run without. What "
-        "only some uses need, as a microphone, is a warning.",
-        DOCTOR,
-        _doctor,
-    )
-
-
-def gigabytes(text: str) -> int:
-    """Read a Mac's memory: 16GB, or 16.
-
-    Raises:
-        Gemma4Error: it is neither.
-    """
-    found = re.fullmatch(r"\s*(\d+)\s*(GB|GiB|G)?\s*", text, re.IGNORECASE)
-    if found is None or int(found[1]) == 0:
-        raise not_understood(f"--memory {text!r} is no size.", "Write it as --memory 16GB.")
-    return int(found[1])
-
-
 def _fit(options: argparse.Namespace) -> None:
+    from ..checkpoint.recipes import RECIPES
     from ..footprint import device, estimate, summary
 
     for name in ("rank", "last_layers", "context"):
@@ -98,38 +63,56 @@ def _fit(options: argparse.Namespace) -> None:
 
         put(markdown())
         return
-    if options.hosts is not None:
-        if options.tune:
-            raise not_understood("Training uses one computer.", "Leave out --hosts or --tune.")
-        from .fit_hosts import report
+    cells: Cells
+    if options.hosts is None:
+        hosting.chosen(options)  # an error where the others were given without --hosts
+        place = device.this() if options.memory is None else estimate.mac(gigabytes(options.memory))
+        put(f"{place.name}: {place.budget / 1e9:.2f} GB for a model ({place.rule})")
+        second, cells, end = "weights", partial(_cells, place, options), _end(place, options.tune)
+    elif options.tune:
+        raise not_understood("Training uses one computer.", "Leave out --hosts or --tune.")
+    else:
+        from . import fit_hosts
 
-        report(options, options.models or [USUAL], CONTEXTS, gigabytes)
-        return
-    hosting.chosen(options)  # an error where the others were given without --hosts
-    place = device.this() if options.memory is None else estimate.mac(gigabytes(options.memory))
-    put(f"{place.name}: {place.budget / 1e9:.2f} GB for a model ({place.rule})")
+        computers = fit_hosts.computers(options)
+        second, cells, end = "cut", partial(fit_hosts.cells, computers, options), fit_hosts.END
+    usual = LENGTHS if options.tune else CONTEXTS
     for name in options.models or [USUAL]:
         found = summary.of(name)
         if options.drafter:
             found = replace(found, drafter=summary.of_drafter(options.drafter))
         put(f"\n{name}, known from {found.source}; {_what(options)}\n")
-        for line in _table(found, place, options):
+        longest = found.config.text_config.max_position_embeddings
+        contexts = [n for n in usual if n <= longest] or [longest]
+        if options.context is not None:
+            contexts = [min(options.context, longest)]
+        models = {"as it is": found.model}
+        if found.config.quantization is None:
+            models = {recipe: found.converted(RECIPES[recipe]) for recipe in RECIPES}
+        rows = [["", second, *(f"{n:,} tokens" for n in contexts), "most tokens"]]
+        rows += [[recipe, *cells(found, model, contexts)] for recipe, model in models.items()]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        for row in rows:
+            line = "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])])
             put(line.rstrip())
+    put(end)
+
+
+def _end(place: "Machine", tune: bool) -> str:
+    """What the figures of this computer are, and how exact."""
     parts = (
         "weights, rows (KV), places to go back to, 20 screenshots and working memory at the peak"
     )
-    if options.tune:
+    if tune:
         parts = "weights, adapter, its gradients and Adam's averages, and a step at its peak"
-    put(
-        f"\nGB of 10^9 bytes: {parts}.\n! does not fit. "
-        + ("" if options.tune else "Weights, rows and pictures are exact. ")
-        + "Working memory is computed"
-        + (
-            ", and was measured on a CPU like this one."
-            if place.backend == "cpu"
-            else "; it was measured on a CPU only, not on this kind of machine."
-        )
+    exact = "" if tune else "Weights, rows and pictures are exact. "
+    measured = (
+        ", and was measured on a CPU like this one."
+        if place.backend == "cpu"
+        else "; it was measured on a CPU only, not on this kind of machine."
     )
+    about = f"! does not fit. {exact}Working memory is computed{measured}"
+    return f"\nGB of 10^9 bytes: {parts}.\n{about}"
 
 
 def _what(options: argparse.Namespace) -> str:
@@ -140,41 +123,26 @@ def _what(options: argparse.Namespace) -> str:
     return f"rows of the full layers {kv}"
 
 
-def _table(found: "Outline", place: "Machine", options: argparse.Namespace) -> list[str]:
-    """The lines: a recipe each for a model that is not quantized, else the model as it is."""
-    from ..checkpoint.recipes import RECIPES
+def _cells(
+    place: "Machine", options: argparse.Namespace, _: "Outline", model: "Model", contexts: list[int]
+) -> list[str]:
+    """What a model weighs, what it takes with each context, and the longest that fits."""
     from ..footprint import estimate
 
     own: tuple[Any, ...] = (options.kv_bits,)
     need: Any = estimate.need
     most_of: Any = estimate.largest_context
-    usual: tuple[int, ...] = CONTEXTS
     if options.tune:
         from ..tune import memory
 
         own = (options.rank, options.last_layers)
-        need, most_of, usual = memory.need, memory.longest, LENGTHS
-    longest = found.config.text_config.max_position_embeddings
-    contexts = [n for n in usual if n <= longest] or [longest]
-    if options.context is not None:
-        contexts = [min(options.context, longest)]
-    models = {"as it is": found.model}
-    if found.config.quantization is None:
-        models = {name: found.converted(recipe) for name, recipe in RECIPES.items()}
-    heads = ["", "weights", *(f"{n:,} tokens" for n in contexts), "most tokens"]
-    rows = [heads]
-    for name, model in models.items():
-        cells = [name, f"{estimate.weights(model, place) / 1e9:.2f}"]
-        for n in contexts:
-            total = need(model, place, n, *own).total
-            cells.append(f"{total / 1e9:.2f}{' ' if total <= place.budget else '!'}")
-        most = most_of(model, place, *own)
-        rows.append([*cells, f"{most:,}" if most else "none"])
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        need, most_of = memory.need, memory.longest
+    totals = [need(model, place, n, *own).total for n in contexts]
+    most = most_of(model, place, *own)
     return [
-        row[0].ljust(widths[0])
-        + "".join(f"  {c.rjust(w)}" for c, w in zip(row[1:], widths[1:], strict=True))
-        for row in rows
+        f"{estimate.weights(model, place) / 1e9:.2f}",
+        *(f"{total / 1e9:.2f}{' ' if total <= place.budget else '!'}" for total in totals),
+        f"{most:,}" if most else "none",
     ]
 
 
@@ -203,3 +171,22 @@ def _doctor(options: argparse.Namespace) -> int:
         levels = [finding.level for finding in found]
         tell(", ".join(counted(levels.count(one), one) for one in ("problem", "warning")) + ".")
     return int(any(finding.level == "problem" for finding in found))
+
+
+FIT = Subcommand(
+    "fit",
+    "show which models fit into the memory",
+    "Show which models fit into the memory, in which recipes of `gemma4 convert`, and with how "
+    "long a conversation. Nothing is downloaded but, where needed, settings and headers.",
+    _FIT_OPTIONS,
+    _fit,
+)
+DOCTOR = Subcommand(
+    "doctor",
+    "check this computer",
+    "Show what this computer has and lacks for running the model, and how to fix it. The exit "
+    "status is 1 where there is a problem: something that a model cannot run without. What "
+    "only some uses need, as a microphone, is a warning.",
+    _DOCTOR_OPTIONS,
+    _doctor,
+)

@@ -2,17 +2,15 @@
 
 import argparse
 import re
-from collections.abc import Callable
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ..checkpoint.recipes import RECIPES
 from ..cluster import facts, fit
 from ..cluster.cut import Cut, at, least_of_leader
 from ..cluster.fit import Computer
 from ..cluster.hosts import MOST, Hosts, read_cut, unusable
-from ..footprint import estimate, summary
+from ..footprint import estimate
 from . import hosting
+from .options import gigabytes
 from .streams import put
 
 if TYPE_CHECKING:
@@ -21,43 +19,23 @@ if TYPE_CHECKING:
 
 _SIZE = re.compile(r"(\d+)\s*(GB|GiB|G)", re.IGNORECASE)
 
+END = (
+    "\nGB of 10^9 bytes on each computer, in their order; the cut is in layers.\n! does not "
+    "fit. What `gemma4 fit` prints about exactness holds for each part."
+)
 
-def report(
-    options: argparse.Namespace,
-    models: list[str],
-    contexts: tuple[int, ...],
-    gigabytes: Callable[[str], int],
-) -> None:
-    """Print a table for each model.
 
-    Args:
-        gigabytes: reads a Mac's memory.
-    """
-    computers = _computers(options, gigabytes)
-    for one in computers:
+def computers(options: argparse.Namespace) -> list[Computer]:
+    """This computer, or the Mac of --memory, then the hosts, or Macs of so much memory: printed."""
+    found = _computers(options)
+    for one in found:
         beside = f"; {one.taken}" if one.taken else ""
         budget = f"{one.machine.budget / 1e9:.2f} GB for a model ({one.machine.rule})"
         put(f"{one.name}: {budget}{beside}")
-    kv = "as computed" if options.kv_bits is None else f"in {options.kv_bits} bits"
-    for name in models:
-        outline = summary.of(name)
-        if options.drafter is not None:
-            outline = replace(outline, drafter=summary.of_drafter(options.drafter))
-        put(f"\n{name}, known from {outline.source}; rows of the full layers {kv}\n")
-        longest = outline.config.text_config.max_position_embeddings
-        wanted = [n for n in contexts if n <= longest] or [longest]
-        if options.context is not None:
-            wanted = [min(options.context, longest)]
-        for line in _lines(outline, computers, wanted, options):
-            put(line.rstrip())
-    put(
-        "\nGB of 10^9 bytes on each computer, in their order; the cut is in layers.\n! does not "
-        "fit. What `gemma4 fit` prints about exactness holds for each part."
-    )
+    return found
 
 
-def _computers(options: argparse.Namespace, gigabytes: Callable[[str], int]) -> list[Computer]:
-    """This computer, or the Mac of --memory; then the hosts, or Macs of so much memory."""
+def _computers(options: argparse.Namespace) -> list[Computer]:
     own, taken = (
         facts.machine() if options.memory is None else (estimate.mac(gigabytes(options.memory)), "")
     )
@@ -78,22 +56,18 @@ def _computers(options: argparse.Namespace, gigabytes: Callable[[str], int]) -> 
     return fit.computers_of(here, hosts.names, gather(hosts))
 
 
-def _lines(
-    outline: "Outline", computers: list[Computer], contexts: list[int], options: argparse.Namespace
+def cells(
+    computers: list[Computer],
+    options: argparse.Namespace,
+    outline: "Outline",
+    model: "Model",
+    contexts: list[int],
 ) -> list[str]:
-    models = {"as it is": outline.model}
-    if outline.config.quantization is None:
-        models = {name: outline.converted(recipe) for name, recipe in RECIPES.items()}
-    rows = [["", "cut", *(f"{n:,} tokens" for n in contexts), "most tokens"]]
-    for name, model in models.items():
-        cut = _cut(outline, model, computers, options)
-        most = fit.largest_context(model, cut, computers, options.kv_bits)
-        cells = [_cell(model, cut, computers, n, options.kv_bits) for n in contexts]
-        rows.append([name, str(cut), *cells, f"{most:,}" if most else "none"])
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows
-    ]
+    """Where a model is cut, what it takes with each context, and the longest that fits."""
+    cut = _cut(outline, model, computers, options)
+    most = fit.largest_context(model, cut, computers, options.kv_bits)
+    totals = [_cell(model, cut, computers, n, options.kv_bits) for n in contexts]
+    return [str(cut), *totals, f"{most:,}" if most else "none"]
 
 
 def _cut(

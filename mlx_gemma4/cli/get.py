@@ -7,27 +7,31 @@ import argparse
 import json
 import shlex
 import sys
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..checkpoint import recipes
 from ..errors import Gemma4Error
 from ..hub import catalog, installed
 from ..hub.progress import minutes_for
-from .fit import gigabytes
-from .options import DEBUG, Option, command, named
+from .options import Option, Subcommand, gigabytes
+from .program import open_program
 from .streams import ProgressLine, agreed, put, size, tell
 
 if TYPE_CHECKING:
     from ..convert.get import GetPlan, GetProgress
-    from ..footprint.estimate import Machine
 
 BAR = 24
 """Cells of the progress bar."""
 
 OPTIONS = (
+    Option(
+        "model",
+        f"a name of Package.toml, or owner/name on the Hub ({catalog.USUAL})",
+        "MODEL",
+        default=catalog.USUAL,
+    ),
     Option("--memory", "what a Mac with so much memory would get, as 16GB (this computer)", "SIZE"),
     Option("--recipe", f"instead of the recommended one: {', '.join(recipes.RECIPES)}", "NAME"),
     Option("--to", "the folder to write (in the data folder, or the Hub's cache)", "FOLDER"),
@@ -35,41 +39,12 @@ OPTIONS = (
     Option("--dry-run", "show what it would do, and download nothing"),
     Option("--yes", "do it without asking, and do not ask to open it"),
     Option("--json", "print one JSON object a line: the plan, the progress, the folder"),
-    DEBUG,
 )
 
-Opener = Callable[[str], object]
 
-
-def add(commands: "argparse._SubParsersAction[Any]", open_program: Opener) -> None:
-    """Declare the command.
-
-    Args:
-        open_program: opens the terminal program with a model.
-    """
-    parser = command(
-        commands,
-        "get",
-        "get Gemma 4 12B for this computer",
-        "Download a model of the Hugging Face Hub in the form that suits this computer: quantized "
-        "on the way, checked, and found by its name from then on. A download that was stopped "
-        "goes on where it was when the same command is run again.",
-        OPTIONS,
-        lambda options: _get(options, open_program),
-    )
-    parser.add_argument(
-        "model",
-        nargs="?",
-        metavar="MODEL",
-        type=named,
-        default=catalog.USUAL,
-        help=f"a name of Package.toml, or owner/name on the Hub ({catalog.USUAL})",
-    )
-
-
-def _get(options: argparse.Namespace, open_program: Opener) -> None:
+def _get(options: argparse.Namespace) -> None:
     try:
-        _run(options, open_program)
+        _run(options)
     except Gemma4Error as error:
         if options.json:
             own = {"code": error.code, "title": error.title, "cause": error.cause}
@@ -77,13 +52,13 @@ def _get(options: argparse.Namespace, open_program: Opener) -> None:
         raise
 
 
-def _run(options: argparse.Namespace, open_program: Opener) -> None:
+def _run(options: argparse.Namespace) -> None:
     from ..convert import get
     from ..footprint import device, estimate
 
     package = catalog.known(options.model)
     name = package.name if package else options.model
-    if options.memory is None and not options.dry_run and _is_here(options, name, open_program):
+    if options.memory is None and not options.dry_run and _is_here(options, name):
         return
     place = device.this() if options.memory is None else estimate.mac(gigabytes(options.memory))
     only_shown = options.dry_run or (options.memory is not None and not options.yes)
@@ -100,7 +75,7 @@ def _run(options: argparse.Namespace, open_program: Opener) -> None:
         figures = {figure: getattr(wanted, figure) for figure in shown}
         put(json.dumps({"plan": {**figures, "folder": str(wanted.folder)}}))
     else:
-        for line in described(wanted, place):
+        for line in described(wanted):
             (put if only_shown else tell)(line)
     if only_shown:
         if not options.json:
@@ -116,12 +91,12 @@ def _run(options: argparse.Namespace, open_program: Opener) -> None:
         return
     tell(f"{name} is ready.")
     put(str(folder))
-    _offer_to_open(options, name if options.to is None else str(folder), open_program)
+    _offer_to_open(options, name if options.to is None else str(folder))
 
 
-def described(wanted: "GetPlan", place: "Machine") -> list[str]:
+def described(wanted: "GetPlan") -> list[str]:
     """What getting a model means, in two lines: the model in numbers, and where it goes."""
-    how = f"as {wanted.recipe}" if wanted.recipe else "as it is"
+    place, how = wanted.machine, f"as {wanted.recipe}" if wanted.recipe else "as it is"
     came = ", from the copy in the Hub's cache" if not wanted.download else ""
     first = (
         f"{wanted.name} {how} for {place.name}: {size(wanted.download)} to download{came}, "
@@ -174,7 +149,7 @@ def _fetched(wanted: "GetPlan", as_json: bool) -> Path:
     return folder
 
 
-def _is_here(options: argparse.Namespace, name: str, open_program: Opener) -> bool:
+def _is_here(options: argparse.Namespace, name: str) -> bool:
     """Whether a model is on this machine already, in the form that is asked for; then tell so."""
     package = catalog.known(name)
     if package is not None and package.path is not None:
@@ -194,11 +169,11 @@ def _is_here(options: argparse.Namespace, name: str, open_program: Opener) -> bo
         return True
     tell(f"{name} is on this machine already.")
     put(str(folder))
-    _offer_to_open(options, name, open_program)
+    _offer_to_open(options, name)
     return True
 
 
-def _offer_to_open(options: argparse.Namespace, name: str, open_program: Opener) -> None:
+def _offer_to_open(options: argparse.Namespace, name: str) -> None:
     package = catalog.known(name)
     if package is not None and package.kind == "drafter":
         tell(f"To measure whether it pays here: gemma4 bench --draft --model {package.targets[0]}")
@@ -241,3 +216,14 @@ def _next_step(wanted: "GetPlan", options: argparse.Namespace) -> str:
     given = {f"--{name}": getattr(options, name) for name in ("recipe", "to", "revision")}
     own = [word for pair in given.items() if pair[1] for word in pair]
     return f"Nothing was downloaded. To do it: {shlex.join(['gemma4', 'get', wanted.name, *own])}"
+
+
+COMMAND = Subcommand(
+    "get",
+    "get Gemma 4 12B for this computer",
+    "Download a model of the Hugging Face Hub in the form that suits this computer: quantized "
+    "on the way, checked, and found by its name from then on. A download that was stopped "
+    "goes on where it was when the same command is run again.",
+    OPTIONS,
+    _get,
+)

@@ -6,11 +6,10 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from ..cluster import ring_output
 from ..cluster.hosts import LOST, Hosts, Sending, read_cut
-from .options import Option, command, not_understood
+from .options import Option, Subcommand, not_understood
 from .streams import ProgressLine
 
 HOSTS = Option(
@@ -31,24 +30,7 @@ OPTIONS = (
     ),
     REMOTE,
 )
-WORKER = (
-    Option("--folder", "a model folder: layers that are the leader's are read there", "FOLDER"),
-    Option("--keep-layers", "keep the layers that are sent"),
-)
 _PROGRAM = "program_"
-
-
-def add(commands: "argparse._SubParsersAction[Any]") -> None:
-    """Declare the command."""
-    command(
-        commands,
-        "worker",
-        "hold layers for another computer",
-        "Hold a part of a model's layers for another computer, which starts this over ssh. Nobody "
-        "needs to type it.",
-        WORKER,
-        _worker,
-    )
 
 
 def add_to_program(parser: argparse.ArgumentParser) -> None:
@@ -119,3 +101,16 @@ def _worker(options: argparse.Namespace) -> None:
             "There: gemma4 --hosts and the name of this one.",
         )
     serve(Path(options.folder) if options.folder else None, options.keep_layers)
+
+
+WORKER = Subcommand(
+    "worker",
+    "hold layers for another computer",
+    "Hold a part of a model's layers for another computer, which starts this over ssh. Nobody "
+    "needs to type it.",
+    (
+        Option("--folder", "a model folder: layers that are the leader's are read there", "FOLDER"),
+        Option("--keep-layers", "keep the layers that are sent"),
+    ),
+    _worker,
+)

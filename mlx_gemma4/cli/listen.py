@@ -4,13 +4,12 @@ The answers go to stdout, everything else to stderr.
 """
 
 import argparse
-from typing import Any
 
 from . import options as shared
 from . import screenshot
 from .answer import tell
 from .live import HEARD, HEARING, QUESTION, prepare, reply_of
-from .options import Option, command
+from .options import Option, Subcommand
 
 OPTIONS = (
     Option("--device", "a part of the microphone's name (the system's default)", "NAME"),
@@ -20,22 +19,7 @@ OPTIONS = (
     HEARING,
     HEARD,
     *shared.ANSWER,
-    shared.DEBUG,
 )
-
-
-def add(commands: "argparse._SubParsersAction[Any]") -> None:
-    """Declare the command."""
-    command(
-        commands,
-        "listen",
-        "talk to the model",
-        "Listen to the microphone, and answer whenever somebody has spoken. Speaking cancels an "
-        "answer; Ctrl-C ends. Pictures and text that are given here belong to what is spoken "
-        "first.",
-        OPTIONS,
-        _listen,
-    )
 
 
 def _listen(options: argparse.Namespace) -> None:
@@ -60,3 +44,14 @@ def _listen(options: argparse.Namespace) -> None:
         live.close()
     if talk.failed is not None:
         raise talk.failed.error()
+
+
+COMMAND = Subcommand(
+    "listen",
+    "talk to the model",
+    "Listen to the microphone, and answer whenever somebody has spoken. Speaking cancels an "
+    "answer; Ctrl-C ends. Pictures and text that are given here belong to what is spoken "
+    "first.",
+    OPTIONS,
+    _listen,
+)

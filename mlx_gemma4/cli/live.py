@@ -6,12 +6,12 @@ The answer goes to stdout, the timeline and everything else to stderr.
 import argparse
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from . import options as shared
 from . import screenshot
 from .answer import print_json, print_text, tell
-from .options import Option, command
+from .options import Option, Subcommand
 
 if TYPE_CHECKING:
     from ..runtime.client import Client
@@ -40,21 +40,7 @@ OPTIONS = (
     HEARD,
     *shared.ANSWER,
     shared.JSON,
-    shared.DEBUG,
 )
-
-
-def add(commands: "argparse._SubParsersAction[Any]") -> None:
-    """Declare the command."""
-    command(
-        commands,
-        "live",
-        "play a sound as if it were spoken, and show how it is heard",
-        "Play a sound file as if it were spoken, and answer it. The timeline goes to stderr: what "
-        "was heard when, the end of speech, and how long after it the answer started.",
-        OPTIONS,
-        _live,
-    )
 
 
 def _live(options: argparse.Namespace) -> None:
@@ -112,3 +98,13 @@ def reply_of(options: argparse.Namespace) -> "Reply":
     from ..runtime.commands import Reply
 
     return Reply(options.max_tokens, options.temperature, seed=options.seed, heard=options.heard)
+
+
+COMMAND = Subcommand(
+    "live",
+    "play a sound as if it were spoken, and show how it is heard",
+    "Play a sound file as if it were spoken, and answer it. The timeline goes to stderr: what "
+    "was heard when, the end of speech, and how long after it the answer started.",
+    OPTIONS,
+    _live,
+)

@@ -2,31 +2,12 @@
 
 import argparse
 import json
-from typing import Any
 
 from ..errors import Gemma4Error
 from ..hub import catalog, installed
 from ..hub.installed import InstalledModel
-from .options import DEBUG, Option, command, named, not_understood
+from .options import Option, Subcommand, not_understood
 from .streams import agreed, put, size, tell
-
-LIST = (Option("--json", "print one JSON list"), DEBUG)
-REMOVE = (Option("--yes", "remove it without asking"), DEBUG)
-
-
-def add(commands: "argparse._SubParsersAction[Any]") -> None:
-    """Declare the command."""
-    about = (
-        "List the models on this machine, and what they take on the disk; "
-        "`gemma4 models remove NAME` frees that."
-    )
-    brief = "list or remove the models on this machine"
-    models = command(commands, "models", brief, about, LIST, _list)
-    brief = "remove one, and what came of a download that is not complete"
-    about = "Remove a model from the disk. Asks first."
-    parsers = models.add_subparsers(metavar="remove")
-    remove = command(parsers, "remove", brief, about, REMOVE, _remove)
-    remove.add_argument("model", metavar="NAME", type=named, help="as `gemma4 models` lists it")
 
 
 def present() -> list[InstalledModel]:
@@ -93,3 +74,24 @@ def _remove(options: argparse.Namespace) -> None:
         if options.yes or agreed(f"Remove {came} that came of {name} so far?", False):
             installed.discard_unfinished(name)
             put(f"What came of {name} is removed: {came} are free again.")
+
+
+REMOVE = Subcommand(
+    "remove",
+    "remove one, and what came of a download that is not complete",
+    "Remove a model from the disk. Asks first.",
+    (
+        Option("model", "as `gemma4 models` lists it", "NAME", required=True),
+        Option("--yes", "remove it without asking"),
+    ),
+    _remove,
+)
+COMMAND = Subcommand(
+    "models",
+    "list or remove the models on this machine",
+    "List the models on this machine, and what they take on the disk; "
+    "`gemma4 models remove NAME` frees that.",
+    (Option("--json", "print one JSON list"),),
+    _list,
+    REMOVE,
+)

@@ -9,21 +9,27 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..checkpoint import recipes
 from ..convert import pin
 from ..errors import Gemma4Error
 from ..hub import catalog, installed, installed_adapters
 from ..hub.progress import Progress
-from .options import DEBUG, Option, command, named, new_folder, not_understood
+from .options import Option, Subcommand, new_folder, not_understood
 from .streams import ProgressLine, put, tell
 
 if TYPE_CHECKING:
     from ..checkpoint.adapters import Adapter
     from ..hub.sources import Source
 
-CONVERT = (
+CONVERT_OPTIONS = (
+    Option(
+        "source",
+        "a folder, a name of Package.toml, or owner/name of a repository on the Hub",
+        "SOURCE",
+        required=True,
+    ),
     Option("-o", "the folder to write (here, after source and recipe)", "FOLDER", new_folder),
     Option(
         "--recipe",
@@ -48,37 +54,7 @@ CONVERT = (
     Option("--revision", "branch, tag or commit of a repository on the Hub", "NAME"),
     Option("--pin", "write the commit that is found into the catalogue, for the package SOURCE"),
     Option("--low-disk", "keep only one file of a repository on the disk at a time"),
-    DEBUG,
 )
-VERIFY = (DEBUG,)
-
-
-def add(commands: "argparse._SubParsersAction[Any]") -> None:
-    """Declare the commands."""
-    convert = command(
-        commands,
-        "convert",
-        "make a model folder with fewer bits",
-        "Make a model folder with fewer bits of a published checkpoint. A run that was cut goes on "
-        "where it was when it is started again.",
-        CONVERT,
-        _convert,
-    )
-    convert.add_argument(
-        "source",
-        metavar="SOURCE",
-        type=named,
-        help="a folder, a name of Package.toml, or owner/name of a repository on the Hub",
-    )
-    verify = command(
-        commands,
-        "verify",
-        "check a converted folder",
-        "Check the size and hash of every file of a folder that `gemma4 convert` has made.",
-        VERIFY,
-        _verify,
-    )
-    verify.add_argument("folder", metavar="FOLDER", type=named)
 
 
 def _convert(options: argparse.Namespace) -> None:
@@ -119,7 +95,6 @@ def _convert(options: argparse.Namespace) -> None:
 
 
 def _merge(source: Path, adapter: "Adapter", target: Path, options: argparse.Namespace) -> None:
-    """Merge an adapter into a quantized model."""
     if {options.recipe, options.group_size, options.mode, options.budget} != {None}:
         cause = f"{source} is quantized already; only --bits is chosen, for the changed matrices."
         raise not_understood(cause, "Leave out --recipe, --group-size, --mode and --budget.")
@@ -179,7 +154,6 @@ def _within(source: "Source", size: int, target: Path) -> recipes.Recipe:
 
 
 def _place(source: str, revision: str | None) -> Path | tuple[str, str]:
-    """A folder, or a repository and its revision."""
     if source.endswith(".gguf"):
         raise Gemma4Error(
             "gguf_unsupported",
@@ -207,6 +181,8 @@ def _place(source: str, revision: str | None) -> Path | tuple[str, str]:
 
 def _source(place: Path | tuple[str, str], target: Path, low_disk: bool) -> "Source":
     """Get at the weights, which may mean to download them."""
+    from huggingface_hub import constants
+
     from ..convert.convert import partial
     from ..hub import cache as hub_cache
     from ..hub import hub
@@ -220,7 +196,7 @@ def _source(place: Path | tuple[str, str], target: Path, low_disk: bool) -> "Sou
             )
         return Folder(place)
     repo, revision = place
-    if hub_cache.is_offline() and (folder := hub_cache.installed(repo, revision)):
+    if constants.is_offline_mode() and (folder := hub_cache.installed(repo, revision)):
         return Folder(folder, repo, folder.name)
     repository = hub.look_up(repo, revision)
     tell(f"{repo} at {repository.commit[:12]}: {repository.size / 1e9:.2f} GB.")
@@ -255,3 +231,20 @@ def _shown(done: str) -> Iterator[Callable[[Progress], None]]:
     line = ProgressLine()
     yield lambda progress: line.show(f"{done} {progress.told}")
     line.clear()
+
+
+CONVERT = Subcommand(
+    "convert",
+    "make a model folder with fewer bits",
+    "Make a model folder with fewer bits of a published checkpoint. A run that was cut goes on "
+    "where it was when it is started again.",
+    CONVERT_OPTIONS,
+    _convert,
+)
+VERIFY = Subcommand(
+    "verify",
+    "check a converted folder",
+    "Check the size and hash of every file of a folder that `gemma4 convert` has made.",
+    (Option("folder", None, "FOLDER", required=True),),
+    _verify,
+)

@@ -1,8 +1,8 @@
 """The options of the command line as data: --help and docs/cli.md are made from them."""
 
 import argparse
-import importlib.util
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,19 +11,22 @@ from ..errors import Gemma4Error
 from ..hub import catalog, disk
 from .streams import tell
 
+_MAY_BE_EMPTY = ("TEXT", "QUESTION")
+
 
 @dataclass(frozen=True)
 class Option:
-    """One option of a command; an empty value is an error, but of TEXT.
+    """One option of a command, or a positional value; an empty one is an error, but for texts.
 
     Attributes:
+        flag: without hyphens where it is positional.
         metavar: the name of its value; empty where the option takes none.
         many: whether it takes several values and may be repeated.
         required: whether the command needs it.
     """
 
     flag: str
-    help: str
+    help: str | None
     metavar: str = ""
     type: Callable[[str], object] = str
     choices: tuple[object, ...] | None = None
@@ -37,18 +40,30 @@ class Option:
         if not self.metavar:
             parser.add_argument(self.flag, help=self.help, action="store_true", dest=dest)
             return
+        value: dict[str, Any] = {
+            "help": self.help,
+            "metavar": self.metavar,
+            "type": named if self.type is str and self.metavar not in _MAY_BE_EMPTY else self.type,
+            "choices": self.choices,
+            "default": [] if self.many else self.default,
+        }
+        if self.is_positional:
+            nargs = "*" if self.many else None if self.required else "?"
+            parser.add_argument(self.flag, **value, nargs=nargs)
+            return
         parser.add_argument(
             self.flag,
-            help=self.help,
-            metavar=self.metavar,
-            type=named if self.type is str and self.metavar != "TEXT" else self.type,
-            choices=self.choices,
-            default=[] if self.many else self.default,
+            **value,
             nargs="+" if self.many else None,
             action=_Several if self.many else "store",
             required=self.required,
             dest=dest,
         )
+
+    @property
+    def is_positional(self) -> bool:
+        """Whether it has a place instead of a flag."""
+        return not self.flag.startswith("-")
 
 
 class _Several(argparse.Action):
@@ -65,11 +80,6 @@ class _Several(argparse.Action):
         groups = getattr(namespace, "groups", [])
         namespace.groups = [*groups, (self.dest, given)]
         setattr(namespace, self.dest, [*getattr(namespace, self.dest), *given])
-
-
-def terminal_program() -> str:
-    """The package of the terminal program, which the library does not know: in a clone `app`."""
-    return "gemma4_app" if importlib.util.find_spec("gemma4_app") else "app"
 
 
 def named(value: str) -> str:
@@ -91,6 +101,18 @@ def new_file(value: str) -> str:
     if Path(value).is_dir():
         raise argparse.ArgumentTypeError(f"{value} is a folder")
     return value
+
+
+def gigabytes(text: str) -> int:
+    """Read a Mac's memory: 16GB, or 16.
+
+    Raises:
+        Gemma4Error: it is neither.
+    """
+    found = re.fullmatch(r"\s*(\d+)\s*(GB|GiB|G)?\s*", text, re.IGNORECASE)
+    if found is None or int(found[1]) == 0:
+        raise not_understood(f"--memory {text!r} is no size.", "Write it as --memory 16GB.")
+    return int(found[1])
 
 
 def draft(value: str) -> str | int:
@@ -118,24 +140,6 @@ def swallowed(options: argparse.Namespace, fits: Callable[[str], bool]) -> str |
             setattr(options, name, kept)
             return value
     return None
-
-
-def command(
-    commands: "argparse._SubParsersAction[Any]",
-    name: str,
-    brief: str,
-    about: str,
-    options: Sequence[Option],
-    run: Callable[[argparse.Namespace], int | None],
-) -> argparse.ArgumentParser:
-    """Declare a command with its options."""
-    parser: argparse.ArgumentParser = commands.add_parser(
-        name, help=brief, description=about, allow_abbrev=False
-    )
-    for option in options:
-        option.add_to(parser)
-    parser.set_defaults(run=run)
-    return parser
 
 
 def flag(name: str) -> str:
@@ -203,4 +207,36 @@ DRAFT = Option(
 ANSWER = (MODEL, ADAPTER, IMAGE_TOKENS, MAX_TOKENS, TEMPERATURE, SEED, SYSTEM, DRAFTER, DRAFT)
 """Who answers, and how."""
 JSON = Option("--json", "print one JSON object: answer, thought, tool calls, counts and speeds")
+FORCE = Option("--force", "load the model even if it does not fit into the memory")
 DEBUG = Option("--debug", "show where an error came from")
+
+
+@dataclass(frozen=True)
+class Subcommand:
+    """A command.
+
+    Attributes:
+        brief: what it does, in the list of commands.
+        about: the same above its options.
+        options: its own; each command has DEBUG too.
+        run: does it; returns the exit status, None for 0.
+        inner: a command behind it.
+    """
+
+    name: str
+    brief: str
+    about: str
+    options: tuple[Option, ...]
+    run: Callable[[argparse.Namespace], int | None]
+    inner: "Subcommand | None" = None
+
+    def add_to(self, commands: "argparse._SubParsersAction[Any]") -> None:
+        """Declare it."""
+        parser = commands.add_parser(
+            self.name, help=self.brief, description=self.about, allow_abbrev=False
+        )
+        for option in (*self.options, DEBUG):
+            option.add_to(parser)
+        parser.set_defaults(run=self.run)
+        if self.inner is not None:
+            self.inner.add_to(parser.add_subparsers(metavar=self.inner.name))

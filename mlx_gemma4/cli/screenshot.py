@@ -1,14 +1,12 @@
 """`--screen`: a picture of the screen, taken as the terminal program takes one."""
 
-from __future__ import annotations
-
 import argparse
-import importlib
 from typing import TYPE_CHECKING
 
 from ..errors import Gemma4Error
 from ..hub import catalog
-from .options import Option, terminal_program
+from .options import Option
+from .program import part
 from .streams import tell
 
 if TYPE_CHECKING:
@@ -19,7 +17,7 @@ USUAL = 280
 """Image tokens of Gemma 4. A model that was made for fewer sees the screen with its own number."""
 
 
-def pictures(options: argparse.Namespace, model: str) -> list[tuple[Image, int]]:
+def pictures(options: argparse.Namespace, model: str) -> "list[tuple[Image, int]]":
     """Take the picture that the options ask for; with the image tokens that it may take.
 
     Raises:
@@ -32,7 +30,7 @@ def pictures(options: argparse.Namespace, model: str) -> list[tuple[Image, int]]
 
     own = load_config(catalog.resolve(model)).image_tokens
     most = options.image_tokens or (own if own < USUAL else BUDGETS[-1])
-    screen = importlib.import_module(f"{terminal_program()}.devices.screen")
+    screen = part("devices.screen")
     if (shot := screen.capture("region")) is None:
         raise Gemma4Error(
             "screenshot_cancelled",

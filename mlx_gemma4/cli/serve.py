@@ -4,17 +4,16 @@ import argparse
 import logging
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..errors import Gemma4Error, counted
 from ..hub import catalog, disk
 from . import hosting
 from . import options as shared
-from .options import Option, command, flag, not_understood, out_of_range
+from .options import Option, Subcommand, flag, not_understood, out_of_range
 from .streams import put, tell
 
 if TYPE_CHECKING:
-    from ..runtime.commands import SessionSettings
     from ..serve.guard import Doors
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -62,21 +61,8 @@ OPTIONS = (
         "NAME",
     ),
     Option("--log", "a file for what the server and its worker report", "FILE"),
-    Option("--force", "load the model even if it does not fit into the memory"),
-    shared.DEBUG,
+    shared.FORCE,
 )
-
-
-def add(commands: "argparse._SubParsersAction[Any]") -> None:
-    """Declare the command."""
-    command(
-        commands,
-        "serve",
-        "let other programs use the model",
-        "Serve the model to other programs, as OpenAI's API does. Ctrl-C ends.",
-        OPTIONS,
-        _serve,
-    )
 
 
 def _serve(options: argparse.Namespace) -> None:
@@ -85,6 +71,7 @@ def _serve(options: argparse.Namespace) -> None:
 
         put(made(Path(options.certificate or "gemma4.pem"), options.allow_host))
         return
+    from ..runtime.commands import SessionSettings
     from ..runtime.subprocess_worker import SubprocessWorker
     from ..serve import certificate
     from ..serve.app import config, make_app, run
@@ -128,12 +115,19 @@ def _serve(options: argparse.Namespace) -> None:
             room = counted(options.slots, "conversation")
             tell(f"Memory has room for {room} of {context:,} tokens.")
             options.context = context
+    session = SessionSettings(
+        image_tokens=options.image_tokens,
+        hearing="auto" if options.hearing == "off" else options.hearing,
+        context=options.context,
+        park=disk.own_cache("served") if options.park else None,
+        park_bytes=round((options.park or 0) * 1e9),
+    )
     settings = EngineOptions(
         model=model,
         slots=options.slots,
         force=options.force,
         fetches=options.fetch,
-        settings=_settings(options),
+        settings=session,
         drafter=options.drafter,
         draft=options.draft,
         live=options.hearing != "off",
@@ -196,13 +190,10 @@ def _serve_also(options: argparse.Namespace, doors: "Doors", host: str) -> None:
             process.close()
 
 
-def _settings(options: argparse.Namespace) -> "SessionSettings":
-    from ..runtime.commands import SessionSettings
-
-    return SessionSettings(
-        image_tokens=options.image_tokens,
-        hearing="auto" if options.hearing == "off" else options.hearing,
-        context=options.context,
-        park=disk.own_cache("served") if options.park else None,
-        park_bytes=round((options.park or 0) * 1e9),
-    )
+COMMAND = Subcommand(
+    "serve",
+    "let other programs use the model",
+    "Serve the model to other programs, as OpenAI's API does. Ctrl-C ends.",
+    OPTIONS,
+    _serve,
+)

@@ -14,7 +14,6 @@ from functools import partial
 
 import mlx.core as mx
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from ..chat.tokenizer import Tokenizer
@@ -22,7 +21,7 @@ from ..errors import Gemma4Error
 from ..evaluate import surroundings
 from ..evaluate.models import OurModel
 from ..events import Done
-from ..media.audio import FRAME, RATE
+from ..media.audio import FRAME, RATE, Frames
 from ..model.gemma4 import Gemma4
 from ..runtime.pace import FRAME_SECONDS, SHORTEST
 from ..session.session import Session
@@ -38,7 +37,6 @@ _WARM = 125  # rows of what is added to warm up: one of each kind
 _TEMPLATE = 16  # tokens that a turn takes besides its words
 _SPARE = DECODED + QUESTION + 2 * _TEMPLATE  # tokens of context that a round needs besides
 
-Frames = NDArray[np.float32]
 Progress = Callable[[str, int, int], None]
 """Called with what comes next, how many steps are done, and how many there are."""
 
@@ -80,7 +78,6 @@ def bench(
     Args:
         contexts: tokens before a question; none for those of CONTEXTS that the model has, and for
             the first alone where it is the demonstration model, of which nobody needs more.
-        rounds: how often.
         kv_bits: 8 or 4 to quantize the full layers' rows.
 
     Raises:
@@ -242,7 +239,6 @@ def never_end(model: Gemma4, tokenizer: Tokenizer) -> None:
 
 
 def _answer(session: Session, tokens: int) -> Mapping[str, float]:
-    """Draw so many tokens; the stats of the reply."""
     *_, done = session.reply(tokens, temperature=0.0)
     assert isinstance(done, Done), "a reply ends with Done"
     return done.stats
@@ -254,7 +250,6 @@ def _show(picture: Image.Image, question: str, session: Session, budget: int) ->
 
 
 def _contexts(wanted: Sequence[int], subject: OurModel) -> list[int]:
-    """The contexts to measure, the shortest first."""
     longest = subject.model.config.text_config.max_position_embeddings
     least, most = 2 * _TEMPLATE, longest - _SPARE
     for context in wanted:

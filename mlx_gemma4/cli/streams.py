@@ -55,7 +55,7 @@ def tell(text: str, end: str = "\n") -> None:
     try:
         print(text, end=end, file=sys.stderr, flush=True)
     except OSError:
-        _silence(2)
+        silence(2)
 
 
 def agreed(question: str, likely: bool) -> bool:
@@ -103,11 +103,6 @@ def finish() -> None:
         )
 
 
-def drop_output() -> None:
-    """Send what Python still holds back to the null device, or it would complain at its exit."""
-    _silence(1)
-
-
 @contextmanager
 def _noticed() -> Iterator[None]:
     """Note that stdout takes no more, and use it no more."""
@@ -117,10 +112,11 @@ def _noticed() -> Iterator[None]:
         raise
     except OSError as error:
         _lost.append(error)
-        _silence(1)
+        silence(1)
 
 
-def _silence(descriptor: int) -> None:
+def silence(descriptor: int) -> None:
+    """Send a stream to the null device, also what Python still holds back of it."""
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, descriptor)
     os.close(null)

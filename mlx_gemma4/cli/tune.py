@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import counted
 from ..hub import catalog, installed_adapters
 from . import options as shared
-from .options import Option, command, named, not_understood, out_of_range
+from .options import Option, Subcommand, not_understood, out_of_range
 from .streams import ProgressLine, put, tell
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 AUTO = "auto"
 
 OPTIONS = (
+    Option("data", "what to learn", "DATA"),
     shared.MODEL,
     Option("-o", "the folder to write (adapter-NAME, after the data)", "FOLDER", shared.new_folder),
     Option("--rank", "rank of the adapter's matrices", "N", int, default=8),
@@ -58,24 +59,8 @@ OPTIONS = (
     Option("--install", "the name under which --adapter and MODEL:NAME find it", "NAME"),
     Option("--resume", "continue a run that was stopped"),
     Option("--dry-run", "check the data, and show what it holds; train nothing"),
-    Option("--force", "load the model even if it does not fit into the memory"),
-    shared.DEBUG,
+    shared.FORCE,
 )
-
-
-def add(commands: "argparse._SubParsersAction[Any]") -> None:
-    """Declare the command."""
-    parser = command(
-        commands,
-        "tune",
-        "train an adapter on your own conversations",
-        "Train an adapter (LoRA) on conversations of text, pictures and sound at once. DATA is a "
-        "file of JSON lines, a folder of pictures with answers.csv, or a folder of sounds with "
-        "their transcripts; docs/tune.md describes them.",
-        OPTIONS,
-        _tune,
-    )
-    parser.add_argument("data", nargs="?", metavar="DATA", type=named, help="what to learn")
 
 
 def _tune(options: argparse.Namespace) -> None:
@@ -227,3 +212,14 @@ def _check_numbers(options: argparse.Namespace) -> None:
         raise not_understood(
             "--steps and --epochs both set how long it trains.", "Leave one of them out."
         )
+
+
+COMMAND = Subcommand(
+    "tune",
+    "train an adapter on your own conversations",
+    "Train an adapter (LoRA) on conversations of text, pictures and sound at once. DATA is a "
+    "file of JSON lines, a folder of pictures with answers.csv, or a folder of sounds with "
+    "their transcripts; docs/tune.md describes them.",
+    OPTIONS,
+    _tune,
+)

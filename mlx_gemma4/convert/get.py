@@ -36,8 +36,6 @@ class GetProgress:
     """How far it is.
 
     Attributes:
-        stage: what is done now.
-        download: how far the whole download is.
         share: of the weights that are quantized, from 0 to 1.
     """
 
@@ -116,7 +114,7 @@ def plan(
         if package.kind == "drafter":
             wanted = recipe or package.recipe or DEFAULT
             return _drafter(package, machine, wanted, folder, revision or str(package.revision))
-        catalog.need_model(package)
+        catalog.need(package)
     elif not catalog.is_repository(name):
         catalog.resolve(name)  # which explains what is wrong with the name
         raise _shipped(name)
@@ -124,9 +122,9 @@ def plan(
     revision = revision or (package and package.revision) or "main"
     known, repository = _known(package, name, repo, revision, guess)
     if known.config.quantization is not None:
-        model = known.model
-        memory, context = _fits(known, machine)
-        chosen = ""
+        known.check(machine)
+        model, chosen = known.model, ""
+        context = estimate.largest_context(model, machine)
     else:
         usual = (package and package.recipe) or DEFAULT
         if recipe is None:
@@ -139,7 +137,7 @@ def plan(
                 recommend.recipe(known, machine, usual)  # where none fits that is the reason
                 raise _recipe_too_large(known, recipe, machine)
         model = known.converted(RECIPES[chosen])
-        memory = estimate.weights(model, machine)
+    memory = estimate.weights(model, machine)
     beside = _FIGURES
     if repository is not None:
         beside = sum(file.size for file in repository.files if not file.is_weights)
@@ -165,7 +163,6 @@ def plan(
 def _drafter(
     package: catalog.Package, place: Machine, recipe: str, folder: Path | None, commit: str
 ) -> GetPlan:
-    """As `plan`, of a drafter of the catalogue."""
     repo = str(package.repo)
     here = hub_cache.installed(repo, commit)
     repository = None if here else _look_up(package.name, repo, commit)
@@ -204,15 +201,16 @@ def fetch(
     Raises:
         Gemma4Error: the disk is too small, the connection stays away, or a hash is wrong.
     """
-    if not wanted.recipe:
-        return _as_it_is(wanted, report, cancelled)
-    need_room(wanted)
     last = Progress(wanted.held, wanted.download, 0.0)
 
     def downloading(progress: Progress) -> None:
         nonlocal last
         last = progress
         report(GetProgress("download", progress))
+
+    if not wanted.recipe:
+        return _as_it_is(wanted, downloading, cancelled)
+    need_room(wanted)
 
     def quantizing(progress: Progress) -> None:
         report(GetProgress("quantize", last, progress.done / max(progress.total, 1)))
@@ -278,13 +276,6 @@ def _outdated(folder: Path, repository: hub.Repository | None) -> bool:
     return repository is not None and begun not in (None, repository.commit)
 
 
-def _fits(known: Outline, machine: Machine) -> tuple[int, int]:
-    """Bytes of a quantized model in memory, and the longest conversation that fits with it."""
-    known.check(machine)
-    model = known.model
-    return estimate.weights(model, machine), estimate.largest_context(model, machine)
-
-
 def _source(
     wanted: GetPlan, report: Callable[[Progress], None], cancelled: Callable[[], bool] | None
 ) -> Source:
@@ -317,19 +308,16 @@ def _forget_other(wanted: GetPlan, source: Source) -> None:
 
 
 def _as_it_is(
-    wanted: GetPlan, report: Callable[[GetProgress], None], cancelled: Callable[[], bool] | None
+    wanted: GetPlan, report: Callable[[Progress], None], cancelled: Callable[[], bool] | None
 ) -> Path | None:
-    def downloading(progress: Progress) -> None:
-        report(GetProgress("download", progress))
-
     repository = wanted.repository
     assert repository is not None, "what is fetched was looked up"
     cache = hub_cache.blob(repository.name, "").parent
     if wanted.folder == cache:
-        folder = hub.download(repository, wanted.revision, downloading, cancelled)
+        folder = hub.download(repository, wanted.revision, report, cancelled)
     else:
         places = {wanted.folder / file.name: file for file in repository.files}
-        done = hub.fetch(repository, places, downloading, cancelled)
+        done = hub.fetch(repository, places, report, cancelled)
         folder = wanted.folder if done else None
     if folder is not None:
         installed.register(folder)

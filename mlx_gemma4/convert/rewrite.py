@@ -38,7 +38,6 @@ class _Slab:
 
     @property
     def row(self) -> int:
-        """Bytes of a row."""
         return self.part.source.nbytes // self.part.source.shape[0]
 
     @property
@@ -54,7 +53,6 @@ class Rewriter:
     """Writes the files of a plan. Leaving the context waits until all is on the disk.
 
     Args:
-        grid: see `Recipe.grid`.
         told: called with the bytes of the source that were done; False stops.
         adapter: that is merged in.
 
@@ -112,11 +110,8 @@ class Rewriter:
                     scales = []
                 if not self._told(slab.nbytes):
                     return False
-        self._submit(self._complete, out)
+        self._submit(out.complete, self.hashes)
         return True
-
-    def _complete(self, out: "_Output") -> None:
-        self.hashes[out.target.name] = out.complete()
 
     def _submit(self, work: Callable[..., object], *arguments: object) -> Future[object]:
         """Let the writing thread do something; an error of what it did before is raised here."""
@@ -182,14 +177,13 @@ class _Output:
         self._file, self._hash = self._path.open("wb"), hashlib.sha256()
 
     def write(self, data: bytes) -> None:
-        """Append bytes."""
         self._file.write(data)
         self._hash.update(data)
 
-    def complete(self) -> str:
-        """Give the file its name when its bytes are on the disk; return its SHA-256."""
+    def complete(self, hashes: dict[str, str]) -> None:
+        """Give the file its name when its bytes are on the disk, and note its SHA-256."""
         with self._file as file:
             file.flush()
             os.fsync(file.fileno())
         self._path.replace(self.target)
-        return self._hash.hexdigest()
+        hashes[self.target.name] = self._hash.hexdigest()

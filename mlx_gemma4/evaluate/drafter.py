@@ -34,7 +34,7 @@ def attach(model: OurModel, drafter: str | None = None) -> str:
     Raises:
         Gemma4Error: there is none on this machine.
     """
-    folder = catalog.resolve_drafter(drafter) if drafter else catalog.drafter_of(model.package)
+    folder = catalog.resolve(drafter, "drafter") if drafter else catalog.drafter_of(model.package)
     if folder is None:
         raise Gemma4Error(
             "drafter_missing",

@@ -64,9 +64,6 @@ def check_fits(
     the memory, whether or not they have read it yet.
 
     Args:
-        name: of the model.
-        config: of the model.
-        tensors: of the model.
         force: refuse nothing.
         drafter: the folder of what proposes for it.
 

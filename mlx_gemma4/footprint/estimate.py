@@ -9,8 +9,6 @@ What is held while a model runs:
   pictures   exact for `PICTURE_TOKENS` of them: their patches as uint8 levels, each picture once
 """
 
-from __future__ import annotations
-
 import bisect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -72,7 +70,7 @@ class Model:
 
     text: TextConfig
     tensors: Mapping[str, Tensor]
-    drafter: Model | None = None
+    drafter: "Model | None" = None
     proposals: int = PROPOSALS
 
     @property
@@ -206,17 +204,10 @@ def _working(
     mlp = length * text.intermediate_size * number
     # the logits of the last rows, and the sampler's in float32
     head = drawn * text.vocab_size * (number + 4)
-    quantized = kv_bits is not None
-    scores = _scores(machine, quantized) * pairs * heads * number
-    return _states(machine, quantized) * states + max(scores, _MLP * mlp, _HEAD * head)
-
-
-def _states(machine: Machine, quantized: bool) -> int:
-    return 3 if machine.backend != "cpu" else 6 if quantized else 5
-
-
-def _scores(machine: Machine, quantized: bool) -> int:
-    return 1 if machine.backend == "cpu" and quantized else 2
+    quantized, on_cpu = kv_bits is not None, machine.backend == "cpu"
+    scores = (1 if on_cpu and quantized else 2) * pairs * heads * number
+    states *= 3 if not on_cpu else 6 if quantized else 5
+    return states + max(scores, _MLP * mlp, _HEAD * head)
 
 
 def _pairs(heads: int, length: int, context: int, window: int) -> int:
@@ -250,7 +241,6 @@ def longest(fits: Callable[[int], bool], step: int, limit: int) -> int:
 
 
 def _width(model: Model) -> int:
-    """Numbers in a full layer's cached row."""
     text = model.text
     return text.global_head_dim + (text.rotated_dims if model.one_row else text.global_head_dim)
 

@@ -30,7 +30,6 @@ class Holder:
     Attributes:
         pid: of the program that a person started.
         program: its name, as "gemma4 serve".
-        model: the model's name.
         bytes: that the model takes, with the conversation.
     """
 

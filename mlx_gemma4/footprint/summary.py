@@ -5,13 +5,15 @@ From the files' headers where it is on this machine; from its architecture
 settings and headers are read.
 """
 
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..checkpoint.architectures import ARCHITECTURES
+from ..checkpoint.files import weight_files
 from ..checkpoint.recipes import RECIPES, Recipe, storage_of
-from ..checkpoint.safetensors import Tensor
+from ..checkpoint.safetensors import Tensor, read_header
 from ..checkpoint.shapes import Shapes, drafter_shapes, shapes
 from ..errors import Gemma4Error
 from ..hub import catalog
@@ -106,7 +108,7 @@ def of(name: str) -> Outline:
     """
     repo, revision = name, "main"
     if (package := catalog.known(name)) is not None:
-        catalog.need_model(package)
+        catalog.need(package)
         repo, revision = package.repo or "", package.revision or ""
     try:
         folder = catalog.resolve(name)
@@ -141,10 +143,8 @@ def of_drafter(name: str | Path, recipe: Recipe | None = None) -> Model:
     Raises:
         Gemma4Error: there is no such drafter, or nothing is known of it.
     """
-    from ..hub.sources import Folder
-
     try:
-        folder = catalog.resolve_drafter(name)
+        folder = catalog.resolve(name, "drafter")
     except Gemma4Error:
         package = catalog.known(str(name))
         if package is None or package.architecture is None:
@@ -153,24 +153,17 @@ def of_drafter(name: str | Path, recipe: Recipe | None = None) -> Model:
         text = config.text_config
         # all of a drafter is a decoder
         return Model(text, _stored(recipe, text, drafter_shapes(config), root="language_model."))
-    shards = Folder(folder).shards
-    tensors = {n: t for held in shards.values() for n, t in held.items()}
-    return Model(load_drafter_config(folder).text_config, tensors)
+    return Model(load_drafter_config(folder).text_config, _held(folder))
 
 
 def of_folder(folder: Path, name: str | None = None) -> Outline:
     """Read the settings and headers of a folder."""
-    from ..hub.sources import Folder
-
-    shards = Folder(folder).shards
-    tensors = {n: t for held in shards.values() for n, t in held.items()}
+    tensors = _held(folder)
     return Outline(name or str(folder), load_config(folder), tensors, "its files")
 
 
 def of_repository(name: str, repository: "Repository") -> Outline:
     """Ask the Hub: config.json and the headers of the weights are read, and nothing else."""
-    import tempfile
-
     from ..hub import hub
 
     with tempfile.TemporaryDirectory() as folder:
@@ -182,6 +175,12 @@ def of_repository(name: str, repository: "Repository") -> Outline:
         if file.is_weights:
             tensors |= hub.read_header(repository, file.name)
     return Outline(name, config, tensors, f"the Hub ({repository.commit[:12]})")
+
+
+def _held(folder: Path) -> dict[str, Tensor]:
+    """What the files of a folder hold, by their headers."""
+    paths = weight_files(folder).values()
+    return {name: tensor for path in paths for name, tensor in read_header(path).items()}
 
 
 def _stored(

@@ -31,25 +31,19 @@ class Vocabulary(Protocol):
     @property
     def vocab_size(self) -> int:
         """Number of tokens."""
-        ...
 
     def token_bytes(self, token_id: int) -> bytes:
         """The UTF-8 bytes of a token."""
-        ...
 
     def encode(self, text: str) -> list[int]:
         """The ids of a text."""
-        ...
 
 
 class Constraint:
     """Which ids may come next in one reply.
 
     Args:
-        matcher: of the grammar.
-        controls: the vocabulary's control tokens.
         thinking: whether the reply may open with a thought, which is free but for its end.
-        width: of the logits.
     """
 
     def __init__(
@@ -100,7 +94,6 @@ class GrammarTokenizer:
     """A vocabulary as llguidance needs it: built once, which takes seconds for 262,144 ids.
 
     Args:
-        vocabulary: a tokenizer.
         ends: ids that end a reply.
     """
 
@@ -122,8 +115,6 @@ class GrammarTokenizer:
 
         Args:
             grammar: from `chat.grammar.reply_grammar`.
-            thinking: whether a thought may come first.
-            width: of the logits.
         """
         self.prepare()
         assert self._built is not None

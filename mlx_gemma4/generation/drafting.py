@@ -1,7 +1,5 @@
 """Who proposes in a conversation: the model's drafter, lookup, or both, as a policy chooses."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -40,7 +38,7 @@ def check_draft(draft: Draft, model: Gemma4) -> None:
 
 
 class Drafting:
-    """Proposes for one KV cache (`speculate.Proposer`), and counts what came of it.
+    """Proposes for one KV cache what may follow the next id, and counts what came of it.
 
     Attributes:
         draft: the setting, 0 for "off".
@@ -81,7 +79,7 @@ class Drafting:
         }
 
     def propose(self, place: Place, cache: Cache, most: int) -> mx.array | None:
-        """As `speculate.Proposer`."""
+        """(n,) ids after the next one, at most `most` and lazily; None for no proposal."""
         self._chosen = None
         drafter: Drafter | None = self._model.drafter
         if isinstance(self.draft, int):
@@ -109,7 +107,7 @@ class Drafting:
         return drafter.draft(self._model, cache, place.following, place.hidden, count)
 
     def observe(self, ids: Sequence[int], drafted: int) -> None:
-        """As `speculate.Proposer`."""
+        """Take what a forward gave: ids, all but the first of which were among `drafted`."""
         accepted, now = len(ids) - 1, self._clock()
         self.rounds.append((drafted, accepted))
         if not isinstance(self.draft, int):

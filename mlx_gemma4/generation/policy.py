@@ -7,8 +7,6 @@ more time than was gained before makes no proposals until a small share of the t
 has paid for it. Knows no MLX and no ids.
 """
 
-from __future__ import annotations
-
 import statistics
 from collections import deque
 from collections.abc import Sequence
@@ -84,7 +82,6 @@ class TrackRecord:
 
         Args:
             plain: seconds of a forward without proposals.
-            most: the most proposals.
         """
         gains, tokens, chance = {0: GAIN}, 1.0, 1.0
         for count in range(1, most + 1):
@@ -174,7 +171,6 @@ class Policy:
         Args:
             name: who proposed; None for nobody.
             drafted: tokens that were proposed.
-            accepted: of these.
             seconds: what it took; None where that is not known.
         """
         for source in self.sources.values():

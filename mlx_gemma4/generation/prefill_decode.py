@@ -13,8 +13,9 @@ from ..limits import CHUNKS, FREED_TOKENS
 from ..model.cache import Cache
 from ..model.gemma4 import Gemma4
 from ..model.inputs import Inputs
+from .drafting import Drafting
 from .sampler import Sampler
-from .speculate import Place, Proposer, after, feed, verify
+from .speculate import Place, after, feed, verify
 
 Progress = Callable[[int, int], None]
 """Called with (tokens done, tokens in all) after each chunk."""
@@ -22,7 +23,6 @@ Cancelled = Callable[[], bool]
 """Asked between chunks and between tokens whether to stop."""
 
 CHUNK = CHUNKS["metal" if mx.metal.is_available() else "cpu"]
-
 
 Result = TypeVar("Result")
 Steps = Generator[tuple[int, int], None, Result]
@@ -38,9 +38,6 @@ def prefill(
     cache holds the chunks that were done.
 
     Args:
-        model: that reads.
-        inputs: what it reads.
-        cache: what was read before.
         chunk: tokens in a chunk, or what is asked for them before each.
 
     Yields:
@@ -101,7 +98,7 @@ def decode(
     ends: Collection[int],
     limit: int,
     cancelled: Cancelled | None = None,
-    proposer: Proposer | None = None,
+    proposer: Drafting | None = None,
 ) -> Generator[int]:
     """Draw ids until one of `ends` (which is given too), `limit` ids, or a cancel.
 

@@ -4,8 +4,6 @@ Randomness comes from explicit keys made from a seed, never from MLX's global st
 to a thread: the same seed and the same logits give the same ids anywhere.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Real

@@ -8,11 +8,8 @@ arXiv:2211.17192, accept by a ratio of probabilities; for the one id of a greedy
 is this one, with other random numbers.)
 """
 
-from __future__ import annotations
-
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, cast
+from typing import cast
 
 import mlx.core as mx
 import numpy as np
@@ -37,18 +34,6 @@ class Place:
     following: mx.array
     hidden: mx.array
     known: int | None = None
-
-
-class Proposer(Protocol):
-    """Proposes what may follow the next id, and hears what came of it."""
-
-    def propose(self, place: Place, cache: Cache, most: int) -> mx.array | None:
-        """(n,) ids after the next one, at most `most` and lazily; None for no proposal."""
-        ...
-
-    def observe(self, ids: Sequence[int], drafted: int) -> None:
-        """Take what a forward gave: ids, all but the first of which were among `drafted`."""
-        ...
 
 
 def after(model: Gemma4, cache: Cache, sampler: Sampler, token: mx.array) -> Place:

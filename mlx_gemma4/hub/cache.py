@@ -8,8 +8,6 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from huggingface_hub import constants
-
 from ..checkpoint.files import INDEX as INDEX
 from ..checkpoint.files import is_whole as is_whole
 
@@ -23,11 +21,6 @@ SETTINGS = (
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
-def is_offline() -> bool:
-    """Whether the user wants nothing to be asked (HF_HUB_OFFLINE)."""
-    return constants.is_offline_mode()
-
-
 def installed(repo: str, revision: str = "main") -> Path | None:
     """Find a repository's folder in the Hub's cache; None unless it is whole."""
     store = _store(repo)
@@ -39,12 +32,17 @@ def installed(repo: str, revision: str = "main") -> Path | None:
 
 def stores() -> list[Path]:
     """The folders of the repositories in the cache."""
-    return sorted(Path(constants.HF_HUB_CACHE).expanduser().glob("models--*--*"))
+    return sorted(_home().glob("models--*--*"))
 
 
 def repo_of(store: Path) -> str:
     """Name the repository, `owner/name`, whose folder in the cache this is."""
     return store.name.removeprefix("models--").replace("--", "/", 1)
+
+
+def repo_at(folder: Path) -> str:
+    """Name the repository of which a folder is a snapshot in the cache; empty for another one."""
+    return repo_of(folder.parents[1]) if folder.parent.name == "snapshots" else ""
 
 
 def blob(repo: str, oid: str) -> Path:
@@ -58,9 +56,6 @@ def publish(repo: str, revision: str, commit: str, files: Mapping[str, str]) -> 
     Args:
         revision: the branch or tag that the commit is remembered for.
         files: the oid of each, by name.
-
-    Returns:
-        The folder.
     """
     store = _store(repo)
     folder = store / "snapshots" / commit
@@ -75,8 +70,13 @@ def publish(repo: str, revision: str, commit: str, files: Mapping[str, str]) -> 
 
 
 def _store(repo: str) -> Path:
-    """A repository's folder in the cache."""
-    return Path(constants.HF_HUB_CACHE).expanduser() / f"models--{repo.replace('/', '--')}"
+    return _home() / f"models--{repo.replace('/', '--')}"
+
+
+def _home() -> Path:
+    from huggingface_hub import constants  # which takes a moment
+
+    return Path(constants.HF_HUB_CACHE).expanduser()
 
 
 def _link(target: Path, link: Path) -> None:

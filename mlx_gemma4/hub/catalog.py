@@ -8,7 +8,7 @@ import difflib
 import functools
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import platformdirs
 from ..checkpoint.architectures import ARCHITECTURES
 from ..errors import Gemma4Error
 from ..json_reader import known_object
+from . import cache as hub_cache
 from . import installed, installed_adapters
 from .installed import RECORD as RECORD
 
@@ -34,57 +35,35 @@ class Package:
 
     Attributes:
         catalogue: the file that lists it.
-        kind: "model" or "drafter".
         path: a folder, as an absolute path; None for a package of the Hub.
         repo: `owner/name` on the Hub; None for a folder.
         revision: the Hub's branch, tag or commit; None for a folder.
         architecture: a name of `architectures.ARCHITECTURES`; None where nothing is known.
-        recipe: a name of `recipes.RECIPES`; None where it is not for converting.
-        bytes: of its weights; None where nobody has verified them.
-        audio_seconds: the longest sound, in seconds.
-        audio_safe_position: in tokens; None where nothing is known.
-        transcribe: what asks it for a transcript; None for the model card's words.
-        targets: of a drafter, the names of the packages that it proposes for.
     """
 
     name: str
+    catalogue: Path
     title: str
     license: str
-    catalogue: Path
-    kind: str
-    path: Path | None
-    repo: str | None
-    revision: str | None
-    architecture: str | None
-    recipe: str | None
-    bytes: int | None
-    audio_seconds: int
-    image_tokens: tuple[int, ...]
-    audio_safe_position: int | None
+    kind: str = "model"
+    path: Path | None = None
+    repo: str | None = None
+    revision: str | None = None
+    architecture: str | None = None
+    recipe: str | None = None
+    bytes: int | None = None
+    audio_seconds: int = 0
+    image_tokens: tuple[int, ...] = ()
+    audio_safe_position: int | None = None
     transcribe: str | None = None
     targets: tuple[str, ...] = ()
 
 
-# key -> (its type, is it required)
-_KEYS: dict[str, tuple[type, bool]] = {
-    "title": (str, True),
-    "license": (str, True),
-    "kind": (str, False),
-    "path": (str, False),
-    "repo": (str, False),
-    "revision": (str, False),
-    "architecture": (str, False),
-    "recipe": (str, False),
-    "bytes": (int, False),
-    "audio_seconds": (int, False),
-    "image_tokens": (list, False),
-    "audio_safe_position": (int, False),
-    "transcribe": (str, False),
-    "targets": (list, False),
-}
+_KEYS = frozenset(field.name for field in fields(Package)) - {"name", "catalogue"}
+_NUMBERS = ("bytes", "audio_seconds", "audio_safe_position")
+_LISTS = ("image_tokens", "targets")
 _KINDS = ("model", "drafter")
 _OF_A_MODEL = ("audio_seconds", "image_tokens")  # what a drafter has not
-_SPOKEN = {str: "a text", int: "a whole number", list: "a list"}
 
 
 @functools.cache
@@ -129,11 +108,6 @@ def default() -> str:
     sources = {model.source for model in installed.made()}
     models = (p for p in packages().values() if p.kind == "model" and p.name in sources)
     return next((package.name for package in models), DEMONSTRATION)
-
-
-def resolve_drafter(name_or_folder: str | Path) -> Path:
-    """As `resolve`, of a drafter."""
-    return resolve(name_or_folder, "drafter")
 
 
 def resolve(name_or_folder: str | Path, kind: str = "model") -> Path:
@@ -181,7 +155,7 @@ def drafter_of(package: Package | None) -> Path | None:
     for other in packages().values():
         if package.name in other.targets:
             try:
-                return resolve_drafter(other.name)
+                return resolve(other.name, "drafter")
             except Gemma4Error:
                 continue
     return None
@@ -206,11 +180,8 @@ def package_of(folder: Path) -> Package | None:
     Where that is not known, it is the first package of the same architecture; its limits hold too.
     """
     folder = folder.resolve()
-    repo, architecture = "", _architecture(known_object(folder / "config.json"))
-    if folder.parent.name == "snapshots":  # in the Hub's cache: models--owner--name
-        from . import cache as hub_cache
-
-        repo = hub_cache.repo_of(folder.parent.parent)
+    repo = hub_cache.repo_at(folder)
+    architecture = _architecture(known_object(folder / "config.json"))
     source = str(known_object(folder / RECORD).get("source"))
     known = packages().values()
     here = [p for p in known if p.path and p.path.resolve() == folder]
@@ -219,12 +190,7 @@ def package_of(folder: Path) -> Package | None:
     return next(iter(named + alike), None)
 
 
-def need_model(package: Package) -> None:
-    """Raise Gemma4Error if a package is none that can answer."""
-    need(package, "model")
-
-
-def need(package: Package, kind: str) -> None:
+def need(package: Package, kind: str = "model") -> None:
     """Raise Gemma4Error if a package is of another kind."""
     if package.kind == kind:
         return
@@ -286,12 +252,13 @@ def _package(path: Path, name: str, entry: Any) -> Package:
     for key, value in entry.items():
         if key not in _KEYS:
             raise _wrong(path, f"[{name}] has a key that is not known: {key}.")
-        if type(value) is not _KEYS[key][0]:
-            raise _wrong(path, f"[{name}] {key} is {value!r}, not {_SPOKEN[_KEYS[key][0]]}.")
+        wanted, what = _type_of(key)
+        if type(value) is not wanted:
+            raise _wrong(path, f"[{name}] {key} is {value!r}, not {what}.")
     if (kind := entry.get("kind", "model")) not in _KINDS:
         raise _wrong(path, f"[{name}] kind is {kind!r}, neither {_KINDS[0]!r} nor {_KINDS[1]!r}.")
-    for key, (_, required) in _KEYS.items():
-        if key not in entry and (required or (kind == "model" and key in _OF_A_MODEL)):
+    for key in ("title", "license", *(_OF_A_MODEL if kind == "model" else ())):
+        if key not in entry:
             raise _wrong(path, f"[{name}] lacks {key}.")
     if ("path" in entry) == ("repo" in entry):
         raise _wrong(path, f"[{name}] needs either path or repo.")
@@ -307,25 +274,17 @@ def _package(path: Path, name: str, entry: Any) -> Package:
     targets = tuple(entry.get("targets", ()))
     if not all(isinstance(target, str) for target in targets) or (targets and kind == "model"):
         raise _wrong(path, f"[{name}] targets are not the names of a drafter's models.")
-    return Package(
-        name=name,
-        title=entry["title"],
-        license=entry["license"],
-        catalogue=path,
-        kind=kind,
-        # a folder is relative to the catalogue
-        path=path.parent / Path(entry["path"]).expanduser() if "path" in entry else None,
-        repo=entry.get("repo"),
-        revision=entry.get("revision"),
-        architecture=architecture,
-        recipe=entry.get("recipe"),
-        bytes=entry.get("bytes"),
-        audio_seconds=entry.get("audio_seconds", 0),
-        image_tokens=image_tokens,
-        audio_safe_position=entry.get("audio_safe_position"),
-        transcribe=entry.get("transcribe"),
-        targets=targets,
-    )
+    own = {**entry, "image_tokens": image_tokens, "targets": targets}
+    if "path" in entry:  # relative to the catalogue
+        own["path"] = path.parent / Path(entry["path"]).expanduser()
+    return Package(name, path, **own)
+
+
+def _type_of(key: str) -> tuple[type, str]:
+    """What a key's value is, and how that is called."""
+    if key in _NUMBERS:
+        return int, "a whole number"
+    return (list, "a list") if key in _LISTS else (str, "a text")
 
 
 def _wrong(path: Path, cause: str) -> Gemma4Error:

@@ -68,10 +68,6 @@ class Repository:
 def look_up(repo: str, revision: str = "main") -> Repository:
     """Ask the Hub what a model consists of; nothing is downloaded.
 
-    Args:
-        repo: `owner/name`.
-        revision: a branch, a tag or a commit.
-
     Raises:
         Gemma4Error: the Hub or the repository cannot be reached, or it holds no such model.
     """
@@ -79,18 +75,12 @@ def look_up(repo: str, revision: str = "main") -> Repository:
         found = HfApi().model_info(
             repo, revision=revision, files_metadata=True, timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT
         )
-    files = tuple(
-        file
-        for sibling in found.siblings or ()
-        if (
-            file := RemoteFile(
-                sibling.rfilename,
-                sibling.size or 0,
-                (sibling.lfs.sha256 if sibling.lfs else sibling.blob_id) or "",
-            )
-        ).is_weights
-        or file.name in (*hub_cache.SETTINGS, hub_cache.INDEX)
-    )
+    every = [
+        RemoteFile(one.rfilename, one.size or 0, (one.lfs.sha256 if one.lfs else one.blob_id) or "")
+        for one in found.siblings or ()
+    ]
+    settings = (*hub_cache.SETTINGS, hub_cache.INDEX)
+    files = tuple(file for file in every if file.is_weights or file.name in settings)
     if not any(f.name == "config.json" for f in files) or not any(f.is_weights for f in files):
         raise Gemma4Error(
             "repository_unusable",

@@ -13,6 +13,7 @@ from ..checkpoint.files import is_whole
 from ..checkpoint.recipes import RECIPES
 from ..errors import Gemma4Error
 from ..json_reader import known_object
+from . import cache as hub_cache
 from . import disk
 
 RECORD = "conversion.json"
@@ -30,7 +31,6 @@ class InstalledModel:
     Attributes:
         name: which loads exactly this one.
         place: in `folder()`, or its repository's folder in the Hub's cache.
-        folder: with its files.
         source: the repository or folder that it was made of, "with an adapter" where one was
             merged in; its own repository as it is.
         recipe: of `recipes.RECIPES`; empty for another one, or as the Hub has it.
@@ -65,8 +65,6 @@ def made() -> Iterator[InstalledModel]:
 
 def downloaded() -> Iterator[InstalledModel]:
     """Find the whole models in the Hub's cache, in the order of their names."""
-    from . import cache as hub_cache
-
     for store in hub_cache.stores():
         repo = hub_cache.repo_of(store)
         if (where := hub_cache.installed(repo)) is not None:
@@ -81,8 +79,6 @@ def find(repo: str, revision: str, recipe: str | None) -> Path | None:
     best = next((model for model in of_it if model.recipe == recipe), None)
     if of_it:
         return (best or of_it[0]).folder
-    from . import cache as hub_cache
-
     return hub_cache.installed(repo, revision)
 
 
@@ -92,7 +88,8 @@ def register(made_folder: Path) -> None:
     if where.parent == home.resolve():
         return
     home.mkdir(parents=True, exist_ok=True)
-    link = home / _link_name(where)
+    repo = hub_cache.repo_at(where)  # whose folder is named after a commit
+    link = home / (repo.split("/")[-1] or where.name)
     if link.is_symlink():
         link.unlink()
     if not link.exists():
@@ -155,25 +152,14 @@ def held(work: Path) -> int:
     return sum(path.stat().st_size for path in work.rglob("*") if path.is_file())
 
 
-def _link_name(where: Path) -> str:
-    """What a folder is called here: in the Hub's cache it is named after a commit."""
-    if where.parent.name == "snapshots":
-        from . import cache as hub_cache
-
-        return hub_cache.repo_of(where.parents[1]).split("/")[-1]
-    return where.name
-
-
 def _described(name: str, place: Path, where: Path) -> InstalledModel:
     """Read what a folder was made of."""
     record = known_object(where / RECORD)
     source = str(record.get("source") or "")
     if "adapter" in record:  # another model than the one that its source names
         source += " with an adapter"
-    if not record and where.parent.name == "snapshots":
-        from . import cache as hub_cache
-
-        source = hub_cache.repo_of(where.parents[1])
+    if not record:
+        source = hub_cache.repo_at(where)
     own = json.dumps(record.get("recipe"))
     alike = (key for key, recipe in RECIPES.items() if json.dumps(asdict(recipe)) == own)
     return InstalledModel(name, place, where, source, next(alike, ""))

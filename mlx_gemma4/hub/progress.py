@@ -39,7 +39,6 @@ class Speed:
     """Counts bytes from several threads and measures the rate.
 
     Args:
-        total: bytes in all.
         done: bytes that were there before.
     """
 

@@ -1,9 +1,17 @@
-"""Where a conversion reads from: a folder, or a repository whose files come one at a time."""
+"""Where a conversion reads from: a folder, or a repository whose files come one at a time.
+
+Both have the same members:
+  name        what the record of a conversion calls it
+  commit      of the repository on the Hub, 40 hex digits; None for another folder
+  shards      what each file of weights holds, by name, in the order of its bytes
+  settings    the folder with config.json, the tokenizer and what else is copied
+  identity    equal if and only if the files are the same
+  room        bytes that it takes on the disk while it is read
+"""
 
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol
 
 from ..checkpoint.files import weight_files
 from ..checkpoint.safetensors import Tensor, read_header
@@ -11,32 +19,6 @@ from . import hub
 from .progress import Progress
 
 Shards = Mapping[str, Mapping[str, Tensor]]
-
-
-class Source(Protocol):
-    """A model's files of weights, by name, and what lies beside them.
-
-    Attributes:
-        name: what the record of a conversion calls it.
-        commit: of the repository on the Hub, 40 hex digits; None for another folder.
-        shards: what each file of weights holds, in the order of its bytes.
-        settings: the folder with config.json, the tokenizer and what else is copied.
-        identity: equal if and only if the files are the same.
-        room: bytes that it takes on the disk while it is read.
-    """
-
-    name: str
-    commit: str | None
-    shards: Shards
-    settings: Path
-    identity: str
-    room: int
-
-    def open(self, shard: str) -> Path | None:
-        """Give a file of weights, which may mean to download it first; None if cancelled."""
-
-    def release(self, shard: str) -> None:
-        """Say that a file of weights is needed no more."""
 
 
 class Folder:
@@ -72,7 +54,6 @@ class Stream:
         repository: from `hub.look_up`.
         folder: for the files while they are needed.
         report: told how far the download of the whole repository is.
-        cancelled: asked whether to stop such a download.
     """
 
     def __init__(
@@ -96,7 +77,7 @@ class Stream:
         self.shards: Shards = {name: hub.read_header(repository, name) for name in names}
 
     def open(self, shard: str) -> Path | None:
-        """Download a file of weights, if it is not there yet."""
+        """Download a file of weights, if it is not there yet; None if that was cancelled."""
         path = self.settings / shard
         if shard in self._came and not path.exists():
             self._came.clear()  # all of them come once more
@@ -118,3 +99,6 @@ class Stream:
             before = small + sum(self._weights[name].size for name in self._came)
             done = before + progress.done
             self._report(Progress(done, self._repository.size, progress.rate))
+
+
+Source = Folder | Stream

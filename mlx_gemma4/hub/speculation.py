@@ -85,7 +85,6 @@ def choose(
     """Which drafter to load with a model, and the `draft` of its sessions.
 
     Args:
-        model: its folder.
         draft: "auto" where nobody chose otherwise.
         drafter: the folder that somebody chose; None for the catalogue's.
         alone: whether this computer has all of the model, as when it was measured what pays.

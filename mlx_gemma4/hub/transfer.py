@@ -89,14 +89,13 @@ def _complete(
                 raise httpx2.RemoteProtocolError(f"{url} ends after {content.size:,} bytes")
         except (httpx2.TransportError, errors.HfHubHTTPError) as error:
             failures = 1 if content.size > before else failures + 1
-            if failures > len(WAITS) or not _passes(error):
+            refused = (
+                isinstance(error, errors.HfHubHTTPError)
+                and error.response.status_code not in _PASSING
+            )
+            if failures > len(WAITS) or refused:
                 raise
             stop.wait(WAITS[failures - 1])
-
-
-def _passes(error: Exception) -> bool:
-    """Whether trying again may help."""
-    return not isinstance(error, errors.HfHubHTTPError) or error.response.status_code in _PASSING
 
 
 class _Content:

@@ -14,6 +14,7 @@ from ..errors import Gemma4Error
 from . import sound_files
 from .samples import FRAME as FRAME
 from .samples import RATE as RATE
+from .samples import Frames as Frames
 from .samples import Samples as Samples
 from .samples import bounded, mono, need_rate
 from .sound_files import seconds_of as seconds_of
@@ -120,7 +121,6 @@ def clips(
 
     Args:
         samples: (n,) mono at 16 kHz.
-        limit_seconds: the longest clip.
         long: what to do with more: "refuse" raises, "split" cuts at the quietest place of the
             second half of each clip.
 
@@ -138,16 +138,12 @@ def clips(
         )
     parts = []
     while len(samples) > limit:
-        cut = _pause(samples[:limit])
+        whole = limit // FRAME
+        grid = samples[: whole * FRAME].reshape(whole, FRAME)
+        cut = pause(grid, whole // 2) * FRAME
         parts.append(samples[:cut])
         samples = samples[cut:]
     return [*parts, samples]
-
-
-def _pause(samples: Samples) -> int:
-    """Find the pause in the second half, as a whole number of frames."""
-    whole = len(samples) // FRAME
-    return pause(samples[: whole * FRAME].reshape(whole, FRAME), whole // 2) * FRAME
 
 
 def pause(frames: Samples, start: int) -> int:

@@ -7,8 +7,7 @@ merged 3x3 are the same as 48-pixel patches); transparency, rotation and depth f
 
 import math
 import warnings
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
@@ -36,7 +35,6 @@ _FORMATS = (
     *("PNG", "JPEG", "WEBP", "GIF", "TIFF", "AVIF", "BMP", "DIB"),
     *("JPEG2000", "ICO", "ICNS", "PPM", "QOI", "PSD"),
 )
-
 
 _BAND = 256  # rows
 
@@ -146,12 +144,6 @@ def open_image(source: Source) -> Image.Image:
 
 
 def _open(source: Source) -> tuple[Image.Image, tuple[str, ...]]:
-    with _opened(source) as image:
-        return _rgb(image)
-
-
-@contextmanager
-def _opened(source: Source) -> Iterator[Image.Image]:
     """Open a picture by its content, not its name, and check its size before it is decoded."""
     fail = unreadable("picture", name_of(source))
     with opened(source, fail) as file:
@@ -160,7 +152,7 @@ def _opened(source: Source) -> Iterator[Image.Image]:
             is_heic = found is not None and found.name == "HEIC"
             with other_formats.heic(file, fail) if is_heic else _raster(file) as image:
                 _check_size(image, fail)
-                yield image
+                return _rgb(image)
         except Gemma4Error as error:  # with the name of the file
             raise fail(error.cause, error.remedy) from error
         except Image.DecompressionBombError as error:

@@ -1,41 +1,39 @@
 """What a Mac opens by its own programs: HEIC by `sips`, m4a, aac, caf and qta by `afconvert`.
 
-Both are part of macOS. Where they are not on the PATH, `available` is False.
+Both are part of macOS; None stands for one that is not on the PATH.
 """
 
 import shutil
 import subprocess
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from .sources import Unreadable
 
+Convert = Callable[[Path, Path, Unreadable], None]
+"""Makes the second file of the first; errors are made by the third."""
+
 _SECONDS = 60.0
 """The longest that a program may take."""
-_PICTURE = ("sips", "-s", "format", "jpeg")
-_SOUND = ("afconvert", "-f", "WAVE", "-d", "LEI16@16000", "-c", "1")
 
 
-def has_sips() -> bool:
-    """Whether pictures can be converted here."""
-    return shutil.which(_PICTURE[0]) is not None
+def sips() -> Convert | None:
+    """Makes a JPEG of a picture."""
+    command = ("sips", "-s", "format", "jpeg")
+    return partial(_run, command, ("--out",)) if shutil.which(command[0]) else None
 
 
-def has_afconvert() -> bool:
-    """Whether sound can be converted here."""
-    return shutil.which(_SOUND[0]) is not None
+def afconvert() -> Convert | None:
+    """Makes a WAV of a sound, mono at 16 kHz."""
+    command = ("afconvert", "-f", "WAVE", "-d", "LEI16@16000", "-c", "1")
+    return partial(_run, command, ()) if shutil.which(command[0]) else None
 
 
-def to_jpeg(file: Path, made: Path, fail: Unreadable) -> None:
-    """Convert a picture; errors are made by `fail`."""
-    _run([*_PICTURE, str(file), "--out", str(made)], made, fail)
-
-
-def to_wav(file: Path, made: Path, fail: Unreadable) -> None:
-    """Convert a sound to mono at 16 kHz; errors are made by `fail`."""
-    _run([*_SOUND, str(file), str(made)], made, fail)
-
-
-def _run(command: list[str], made: Path, fail: Unreadable) -> None:
+def _run(
+    program: tuple[str, ...], before: tuple[str, ...], file: Path, made: Path, fail: Unreadable
+) -> None:
+    command = [*program, str(file), *before, str(made)]
     try:
         done = subprocess.run(
             command, stdin=subprocess.DEVNULL, capture_output=True, timeout=_SECONDS, check=False

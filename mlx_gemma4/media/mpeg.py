@@ -47,13 +47,7 @@ def header(raw: bytes) -> FrameHeader | None:
 
 
 def count(read: Callable[[int, int], bytes], at: int, stop: int) -> tuple[int, int]:
-    """Count the frames from a place on, and find the end of the last one, which may be missing.
-
-    Args:
-        read: returns bytes from a place on.
-        at: where the first frame is.
-        stop: the end of the file.
-    """
+    """Count the frames from a place on, and find the end of the last one, which may be missing."""
     frames = 0
     while at < stop:
         if found := header(read(at, 4)):

@@ -7,7 +7,7 @@ pillow-heif nor PyAV comes with us: both carry x265, which is under the GPL.
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -30,8 +30,8 @@ _SECONDS = 300.0
 @contextmanager
 def heic(file: BinaryIO, fail: Unreadable) -> Iterator[Image.Image]:
     """Open a HEIC picture; errors are made by `fail`."""
-    if mac.has_sips():
-        with _converted(file, ".heic", ".jpg", mac.to_jpeg, fail) as made:
+    if (convert := mac.sips()) is not None:
+        with _converted(file, ".heic", ".jpg", convert, fail) as made:
             with Image.open(made, formats=["JPEG"]) as image:
                 yield image
         return
@@ -53,7 +53,7 @@ def sound_seconds(file: BinaryIO, fail: Unreadable) -> tuple[float | None, bool]
     Also whether that is exact: others than mp4 and Matroska are estimated by their bytes, and a
     video may announce that of its pictures.
     """
-    if mac.has_afconvert() or (av := _pyav()) is None:
+    if mac.afconvert() or (av := pyav()) is None:
         return None, False
     with _container(av, file, fail) as container:
         if not container.duration:
@@ -64,14 +64,13 @@ def sound_seconds(file: BinaryIO, fail: Unreadable) -> tuple[float | None, bool]
 
 def sound_blocks(file: BinaryIO, fail: Unreadable) -> Iterator[tuple[Samples, int]]:
     """Decode a sound: blocks (n, channels) with their samples a second."""
-    if not mac.has_afconvert() and (av := _pyav()) is not None:
+    convert = mac.afconvert()
+    if convert is None and (av := pyav()) is not None:
         yield from _decoded(av, file, fail)
         return
-    if mac.has_afconvert():
-        convert = mac.to_wav
-    elif shutil.which("ffmpeg"):
+    if convert is None and shutil.which("ffmpeg"):
         convert = _ffmpeg
-    else:
+    if convert is None:
         raise fail(
             "It is damaged, or in a format that this machine cannot read.",
             "Run `python -m pip install av`, or make a wav file of it: "
@@ -101,7 +100,6 @@ def _decoded(av: Any, file: BinaryIO, fail: Unreadable) -> Iterator[tuple[Sample
 
 @contextmanager
 def _container(av: Any, file: BinaryIO, fail: Unreadable) -> Iterator[Any]:
-    """Open a file with FFmpeg that holds sound."""
     file.seek(0)
     try:
         container = av.open(file, options={"format_whitelist": DEMUXERS})
@@ -116,12 +114,8 @@ def _container(av: Any, file: BinaryIO, fail: Unreadable) -> Iterator[Any]:
         yield container
 
 
-def goes_on() -> bool:
-    """Whether a damaged file can be decoded beyond its damage here."""
-    return _pyav() is not None
-
-
-def _pyav() -> Any:
+def pyav() -> Any:
+    """The module PyAV, which reads on beyond a damage; None where it is not installed."""
     try:
         import av
     except ImportError:
@@ -145,7 +139,7 @@ def _converted(
     file: BinaryIO,
     suffix: str,
     made_suffix: str,
-    convert: Callable[[Path, Path, Unreadable], None],
+    convert: mac.Convert,
     fail: Unreadable,
 ) -> Iterator[Path]:
     """Convert a file by another program, in a folder that only this user may read."""

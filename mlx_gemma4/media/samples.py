@@ -11,6 +11,8 @@ FRAME = 640
 """Samples in a frame: 40 ms; one frame is one token."""
 
 Samples = NDArray[np.float32]
+Frames = NDArray[np.float32]
+"""(n, 640): sound as the model takes it."""
 
 _LOUD = 0.01  # a sound of which more than this share is beyond full scale is too loud as a whole
 _NOTABLE = 1.25  # what a compressed file goes beyond full scale by, at most
@@ -34,7 +36,13 @@ class Mixer:
 
     def add(self, block: Samples) -> Samples:
         """Mix a block (n, channels) -> (n,). Raises Gemma4Error where it is not finite."""
-        need_finite(block)
+        if not np.isfinite(block).all():
+            raise Gemma4Error(
+                "sound_damaged",
+                "The sound is damaged",
+                "It holds values that are not numbers (NaN or infinity).",
+                "Record or export it again.",
+            )
         block = self._without_clicks(block)
         if self._channel is not None or block.shape[1] == 1:
             return block[:, self._channel or 0]
@@ -121,15 +129,4 @@ def need_rate(rate: float) -> None:
             "The sample rate is not usable",
             f"It is {rate} samples a second.",
             "Use the rate at which the sound was recorded, 1,000 to 768,000.",
-        )
-
-
-def need_finite(samples: Samples) -> None:
-    """Raise Gemma4Error where samples are NaN or infinite."""
-    if not np.isfinite(samples).all():
-        raise Gemma4Error(
-            "sound_damaged",
-            "The sound is damaged",
-            "It holds values that are not numbers (NaN or infinity).",
-            "Record or export it again.",
         )

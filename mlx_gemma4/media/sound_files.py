@@ -6,6 +6,7 @@ libsndfile reads wav, flac, ogg, opus, mp3, aiff, caf and au; what it does not k
 
 import io
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
@@ -107,7 +108,7 @@ class _Sound:
 
     def _beyond_the_damage(self) -> Samples | None:
         """Decode by FFmpeg, which goes on after a damaged part; None where it is not there."""
-        if not other_formats.goes_on():
+        if other_formats.pyav() is None:
             return None
         self._native = False
         try:
@@ -118,7 +119,6 @@ class _Sound:
             self._native = True
 
     def _mono(self, mixer: Mixer) -> Samples:
-        """Mix and resample a block at a time."""
         done: list[Samples] = [np.zeros(0, np.float32)]
         resampler, count = None, 0
         for block, rate in self._blocks():
@@ -172,7 +172,6 @@ class _Sound:
         self._compare(done / rate, broken)
 
     def _after(self, done: int) -> Iterator[Samples]:
-        """Read on after `done` samples, as far as it goes."""
         from soundfile import SoundFileError
 
         with self._open() as file:
@@ -186,7 +185,6 @@ class _Sound:
                 return
 
     def _compare(self, seconds: float, broken: str) -> None:
-        """Note what was announced and did not come."""
         if self._piece.missing:
             missing = f"{self._piece.missing:,} bytes are missing at its end."
             note = f"{self._name} is cut off: {missing}"
@@ -202,25 +200,21 @@ class _Sound:
     def _window(self) -> BinaryIO:
         return io.BufferedReader(Window(self._file, self._piece))
 
-    def _open(self) -> "_Opened":
-        return _Opened(self._file, self._piece)
+    def _open(self) -> "AbstractContextManager[SoundFile | None]":
+        return _opened(self._file, self._piece)
 
 
-class _Opened:
-    """Opens a piece with libsndfile, for as long as it is used; None where that cannot read it."""
+@contextmanager
+def _opened(file: BinaryIO, piece: SoundPiece) -> "Iterator[SoundFile | None]":
+    """Open a piece with libsndfile, for as long as it is used; None where that cannot read it."""
+    import soundfile
 
-    def __init__(self, file: BinaryIO, piece: SoundPiece) -> None:
-        import soundfile
-
-        self._file: SoundFile | None = None
-        try:
-            self._file = soundfile.SoundFile(Window(file, piece))
-        except (soundfile.SoundFileError, TypeError, ValueError, OSError):
-            return  # TypeError: it would have to be told the format of a headerless file
-
-    def __enter__(self) -> "SoundFile | None":
-        return self._file
-
-    def __exit__(self, *_: object) -> None:
-        if self._file is not None:
-            self._file.close()
+    sound = None
+    # TypeError: it would have to be told the format of a headerless file
+    with suppress(soundfile.SoundFileError, TypeError, ValueError, OSError):
+        sound = soundfile.SoundFile(Window(file, piece))
+    try:
+        yield sound
+    finally:
+        if sound is not None:
+            sound.close()

@@ -41,30 +41,22 @@ def timed(film: Film) -> Film:
         Gemma4Error: if there are none or more than FRAMES, or a time is negative, not finite or
             before the one that precedes it.
     """
-    title = "The video is not usable"
     pairs = isinstance(film, Sequence) and all(
         isinstance(f, Sequence) and len(f) == 2 for f in film
     )
     if not pairs or not all(isinstance(seconds, int | float) for seconds, _ in film):
-        raise Gemma4Error(
-            "video_unreadable",
-            title,
+        raise _unusable(
             f"It is a {type(film).__name__} that holds no pairs of seconds and a picture.",
             "Use a path, the bytes of a video file, or such pairs.",
         )
     if not 1 <= len(film) <= FRAMES:
-        raise Gemma4Error(
-            "video_unreadable",
-            title,
-            f"It has {len(film)} frames.",
-            f"Use 1 to {FRAMES}, spread over its length.",
+        raise _unusable(
+            f"It has {len(film)} frames.", f"Use 1 to {FRAMES}, spread over its length."
         )
     before = 0.0
     for number, (seconds, _) in enumerate(film, 1):
         if not before <= seconds < math.inf:  # NaN fails this too
-            raise Gemma4Error(
-                "video_unreadable",
-                title,
+            raise _unusable(
                 f"Frame {number} is at {seconds} s, and the time before it is {before} s.",
                 "Use seconds from 0 on, in order.",
             )
@@ -72,16 +64,15 @@ def timed(film: Film) -> Film:
     return film
 
 
+def _unusable(cause: str, remedy: str) -> Gemma4Error:
+    return Gemma4Error("video_unreadable", "The video is not usable", cause, remedy)
+
+
 def film_of(video: Source | Film) -> Iterable[tuple[float, Any]]:
     """Frames with their times, of a file or of what `timed` takes."""
     if isinstance(video, Sequence) and not isinstance(video, str | bytes | bytearray | memoryview):
         return timed(video)
     return frames_of(video)
-
-
-def open_video(source: Source, frames: int = FRAMES) -> list[tuple[float, Image.Image]]:
-    """Pick frames of a video, as `frames_of`, and return all of them, each in its full size."""
-    return list(frames_of(source, frames))
 
 
 def frames_of(source: Source, frames: int = FRAMES) -> Iterator[tuple[float, Image.Image]]:

@@ -57,14 +57,9 @@ class SessionSettings:
 class Load:
     """Load a model; every conversation with another one is closed.
 
-    Attributes:
-        model: a folder, or a name of Package.toml.
-        force: load it even if it does not fit into the memory.
+    Attributes are the arguments of `mlx_gemma4.load` of the same names, and two more:
         slots: the most conversations whose rows are held, open or kept.
         grammars: build what `Reply.grammar` needs now, in a thread, instead of with the first one.
-        hosts: other computers that hold a part of its layers.
-        drafter: the folder or name of a drafter; None for the model's own where that is used.
-        draft: as for `Session`; "auto" is what `gemma4 bench --draft` measured to pay.
     """
 
     model: str | Path

@@ -9,16 +9,11 @@ from collections.abc import Callable
 from contextlib import closing
 from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
-from ..media.audio import FRAME, RATE
+from ..media.audio import FRAME, RATE, Frames
 from .client import Client
 from .commands import MAIN, EndSpeech, Hear
 from .reports import Failed
 from .threads import start_thread
-
-Frames = NDArray[np.float32]
 
 WAIT = 0.1
 """Seconds to wait for frames, so that a loop that was closed ends soon."""
@@ -102,11 +97,8 @@ class Live:
     """Listens from when it is made until `close`, or until the source ends.
 
     Args:
-        client: what hears.
         open_source: opens the source, in the loop's thread.
         make_gate: makes the gate, there too.
-        observer: is called.
-        conversation: which hears.
         muted: nothing is heard while this is true: the program itself speaks.
     """
 

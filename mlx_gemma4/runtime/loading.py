@@ -13,7 +13,6 @@ import mlx.core as mx
 from .. import load
 from ..cluster.hosts import Hosts
 from ..model.gemma4 import Gemma4
-from .commands import Load
 
 
 def load_noted(
@@ -35,20 +34,6 @@ def load_noted(
             model, force=force, hosts=hosts, progress=progress, drafter=drafter, draft=draft
         )
     return loaded, [str(warning.message) for warning in caught]
-
-
-def load_as_asked(
-    command: Load, progress: Callable[[str, int, int], object]
-) -> tuple[Gemma4, list[str]]:
-    """Load what a command asks for; the rest is as in `load_noted`."""
-    return load_noted(
-        command.model,
-        command.force,
-        command.hosts,
-        progress,
-        drafter=command.drafter,
-        draft=command.draft,
-    )
 
 
 def free_memory() -> None:

@@ -2,7 +2,6 @@
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -14,7 +13,7 @@ from ..errors import Gemma4Error
 from ..events import Thought, ToolCall
 from ..media.audio import clips, frames, read_sound
 from ..media.images import Picture, patches
-from ..media.video import FRAME_TOKENS, Film, open_video, timed
+from ..media.video import FRAME_TOKENS, Film, film_of
 from ..model.config import Config
 from ..session.pending_turn import checked, cut, tool_content
 from ..session.transcriber import CLIP
@@ -32,33 +31,16 @@ from .commands import (
 MEDIA_BYTES = 256 << 20
 """The most bytes of media that are kept after they were read."""
 
+MediaKey = tuple[Path, int, int, int | None]
+"""A file, when it was written, its bytes, and the tokens of a picture: another is read again."""
 Made = TypeVar("Made", Picture, tuple[NDArray[np.float32], ...], tuple[tuple[float, Picture], ...])
-
-
-@dataclass(frozen=True)
-class MediaFile:
-    """What a medium that was read depends on: a file that is written again is read again."""
-
-    path: Path
-    modified: int
-    size: int
-    tokens: int | None = None
-
-    @classmethod
-    def at(cls, path: str | Path, tokens: int | None = None) -> "MediaFile | None":
-        """The file as it is now; None where there is none."""
-        try:
-            found = Path(path).stat()
-        except OSError:
-            return None
-        return cls(Path(path).absolute(), found.st_mtime_ns, found.st_size, tokens)
 
 
 class MediaCache:
     """Media as the model takes them; the ones used last are kept, up to MEDIA_BYTES."""
 
     def __init__(self) -> None:
-        self._made: OrderedDict[MediaFile, tuple[Any, int]] = OrderedDict()
+        self._made: OrderedDict[MediaKey, tuple[Any, int]] = OrderedDict()
 
     def image(self, image: Pictures, tokens: int) -> Picture:
         """A picture of at most so many tokens. Raises Gemma4Error as `patches` does."""
@@ -80,12 +62,10 @@ class MediaCache:
         return self._of(path, None, read, lambda made: sum(clip.nbytes for clip in made))
 
     def video(self, video: str | Path | Film) -> tuple[tuple[float, Picture], ...]:
-        """A video's frames with their times. Raises Gemma4Error as `open_video` and `timed` do."""
-        if not isinstance(video, str | Path):
-            return tuple((at, self.image(frame, FRAME_TOKENS)) for at, frame in timed(video))
+        """A video's frames with their times. Raises Gemma4Error as `film_of` does."""
 
         def read() -> tuple[tuple[float, Picture], ...]:
-            return tuple((at, patches(frame, FRAME_TOKENS)) for at, frame in open_video(video))
+            return tuple((at, self.image(frame, FRAME_TOKENS)) for at, frame in film_of(video))
 
         return self._of(video, FRAME_TOKENS, read, _film_bytes)
 
@@ -96,7 +76,7 @@ class MediaCache:
         make: Callable[[], Made],
         count: Callable[[Made], int],
     ) -> Made:
-        file = MediaFile.at(source, tokens) if isinstance(source, str | Path) else None
+        file = _key(source, tokens)
         if file is None:
             return make()
         if file not in self._made:
@@ -117,6 +97,17 @@ def _film_bytes(film: tuple[tuple[float, Picture], ...]) -> int:
     return sum(_picture_bytes(picture) for _, picture in film)
 
 
+def _key(source: object, tokens: int | None) -> MediaKey | None:
+    """The file as it is now; None where there is none."""
+    if not isinstance(source, str | Path):
+        return None
+    try:
+        found = Path(source).stat()
+    except OSError:
+        return None
+    return Path(source).absolute(), found.st_mtime_ns, found.st_size, tokens
+
+
 def turns_of(
     past: Sequence[PastTurn], media: MediaCache, config: Config, image_tokens: int
 ) -> tuple[list[Turn], list[str]]:
@@ -126,9 +117,6 @@ def turns_of(
     about that, for the model too: the conversation goes on without it.
 
     Args:
-        past: the turns.
-        media: where media are read from.
-        config: of the model.
         image_tokens: of pictures that have no number of their own.
 
     Returns:

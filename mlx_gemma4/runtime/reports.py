@@ -20,10 +20,7 @@ class Loaded:
 
     Attributes:
         model: its folder.
-        seconds: how long it took.
         context: the most tokens of a conversation.
-        sees: whether it takes pictures.
-        hears: whether it takes sound.
         image_tokens: the most tokens of a picture, where nothing else is asked for.
     """
 
@@ -122,13 +119,8 @@ class Figures:
 class Failed:
     """A command failed; or, as a report of no command, work that nobody asked for.
 
-    Attributes:
-        code: what failed, for programs (`Gemma4Error.code`).
-        title: what failed, in a few words.
-        cause: why.
-        remedy: what to do next.
+    Attributes are those of `Gemma4Error`, and:
         details: for the log, where the program has a defect: its traceback.
-        facts: values that a program may need beside the text (`Gemma4Error.facts`).
     """
 
     code: str

@@ -29,7 +29,6 @@ class ScheduledJob:
     """Work for a conversation.
 
     Attributes:
-        work: the steps.
         priority: of this job. While it is queued, those before it are as urgent.
         ended: called once, with the exception that ended it, or None.
         ready: whether a step can be run now; else the job waits, for sound that is yet to come.

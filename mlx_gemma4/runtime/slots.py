@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import mlx.core as mx
 import numpy as np
-from numpy.typing import NDArray
 
 from .. import exchange_adapter
 from ..cluster.hosts import Sending
@@ -27,7 +26,7 @@ from ..session.rows import common
 from ..session.session import Session
 from ..session.transcriber import heard
 from . import commands
-from .loading import free_memory, load_as_asked
+from .loading import free_memory, load_noted
 from .past import MediaCache, turns_of
 from .reports import Failed, Figures, ImageAdded, Loaded, Noted, Reading, Rereading, WorkerEvent
 
@@ -108,7 +107,14 @@ class Slots:
         if kept is None or not exchange_adapter(kept, command.model):
             kept = None
             free_memory()
-            kept, notes = load_as_asked(command, lambda *sent: self._report(Sending(*sent)))
+            kept, notes = load_noted(
+                command.model,
+                command.force,
+                command.hosts,
+                lambda *sent: self._report(Sending(*sent)),
+                command.drafter,
+                command.draft,
+            )
         self._model = kept
         self._limit, self._drawn, self._beside = command.slots, None, beside
         for note in notes:
@@ -134,7 +140,6 @@ class Slots:
         """Carry out a command to a conversation.
 
         Args:
-            command: what to do.
             cancelled: asked between tokens and chunks whether to stop.
 
         Raises:
@@ -149,38 +154,30 @@ class Slots:
             case commands.Park():
                 self._park(self._slot(conversation))
             case commands.AddText(text):
-                self._session(conversation).add_text(text)
+                self.session(conversation).add_text(text)
             case commands.AddImage(image, image_tokens):
                 yield self._add_image(conversation, image, image_tokens)
             case commands.AddSound(path):
                 if isinstance(path, np.ndarray):
-                    self._session(conversation).add_frames(path)
+                    self.session(conversation).add_frames(path)
                 else:
                     recording = read_sound(path)
                     for note in recording.notes:
                         yield Noted(note)
-                    self._session(conversation).add_audio(recording.samples, RATE, "split")
+                    self.session(conversation).add_audio(recording.samples, RATE, "split")
             case commands.AddVideo(video):
-                self._session(conversation).add_video(video)
+                self.session(conversation).add_video(video)
             case commands.AddToolResult(call_id, content):
-                self._session(conversation).add_tool_result(call_id, content)
+                self.session(conversation).add_tool_result(call_id, content)
             case commands.Reply():
                 yield from self._reply(command, cancelled)
             case commands.Transcribe(frames):
-                yield from heard(self._session(conversation).transcribing(frames), cancelled)
+                yield from heard(self.session(conversation).transcribing(frames), cancelled)
             case commands.Discard():
-                self._session(conversation).discard()
+                self.session(conversation).discard()
         yield from self.notices(conversation)
         if isinstance(command, _CHANGES):
             yield from self.figures(conversation)
-
-    def hear(self, conversation: str, frames: NDArray[np.float32]) -> Generator[object]:
-        """Read frames, in steps."""
-        return self._session(conversation).listening(frames)
-
-    def hold(self, conversation: str, frames: NDArray[np.float32]) -> None:
-        """Take frames that are read with what comes next."""
-        self._session(conversation).hold(frames)
 
     def idle(self, conversation: str) -> Reporting:
         """Do what nobody waits for yet: read what is left to read, then park the rows."""
@@ -366,7 +363,8 @@ class Slots:
             for step in reply:
                 yield Reading(*step) if isinstance(step, tuple) else step
 
-    def _session(self, conversation: str) -> Session:
+    def session(self, conversation: str) -> Session:
+        """An open conversation's; an error where there is none."""
         return self._slot(conversation).session
 
     def _slot(self, conversation: str) -> Slot:

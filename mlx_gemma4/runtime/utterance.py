@@ -3,11 +3,9 @@
 from collections import deque
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ..media.audio import Frames
 from .pace import SHORTEST, Pace
-
-Frames = NDArray[np.float32]
 
 
 class UnreadSpeech:
@@ -17,11 +15,9 @@ class UnreadSpeech:
         number: the id of the command that brings them.
 
     Attributes:
-        waiting: how many frames there are.
         over: no more will come.
         reading: some are being read now.
         alone: the next chunk will have nothing but sound to read; the first has not.
-        pace: how many are read at once.
     """
 
     def __init__(self, number: int) -> None:

@@ -168,8 +168,8 @@ class Worker(Client):
             return
         if isinstance(command, ENDS_SPEECH) and not isinstance(command, EndSpeech):
             self._spoken.discard(conversation)
-        cancelled = self._cancelled(conversation)
-        self._add(number, conversation, priority, self._slots.work(command, cancelled))
+        work = self._slots.work(command, lambda: self._stops[conversation] > 0 or self._closing)
+        self._add(number, conversation, priority, work)
 
     def _add_stop(self, number: int, conversation: str) -> None:
         def work() -> Work:
@@ -234,10 +234,10 @@ class Worker(Client):
             frames = speech.take(speech.waiting if hold else LONGEST)
             took, began = 0.0, time.perf_counter()
             if hold:
-                self._slots.hold(conversation, frames)
+                self._slots.session(conversation).hold(frames)
             else:
                 speech.reading = True
-                for _ in self._slots.hear(conversation, frames):
+                for _ in self._slots.session(conversation).listening(frames):
                     took += time.perf_counter() - began
                     yield
                     began = time.perf_counter()  # others may have worked in between
@@ -260,9 +260,6 @@ class Worker(Client):
             if event is not None:
                 self._report(Report(None, event, conversation))
             yield
-
-    def _cancelled(self, conversation: str) -> Callable[[], bool]:
-        return lambda: self._stops[conversation] > 0 or self._closing
 
 
 def _failed(error: Exception) -> Failed:

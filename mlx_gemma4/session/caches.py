@@ -65,4 +65,4 @@ class SessionCaches(SessionInput):
     @property
     def nbytes(self) -> int:
         """Bytes of the caches, with their free room."""
-        return self._conversation.cache.nbytes + self._conversation.transcriber.nbytes
+        return self.cache.nbytes + self._conversation.transcriber.cache.nbytes

@@ -27,13 +27,9 @@ class ReplyRules:
     """What one reply has to keep to; building the tokenizer begins here, in the background.
 
     Args:
-        tokenizer: of the model.
-        config: of the model.
         thinking: whether the reply may open with a thought, which is free.
-        tools: that may be called.
         schema: of the answer, or None.
         must_call: names of tools, one of which has to be called.
-        stop: texts that end the answer.
 
     Attributes:
         any: whether there is a grammar to keep to.

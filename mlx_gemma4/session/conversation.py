@@ -42,12 +42,9 @@ class Conversation:
     """Arguments are those of `Session`.
 
     Attributes:
-        turns: the conversation so far.
         pending: what was added since the last reply.
         notices: what was not yet reported.
-        cache: of all this.
         owner: whose parked rows the cache was filled with last.
-        transcriber: the side context.
     """
 
     def __init__(
@@ -284,7 +281,7 @@ class Conversation:
         }
         full = "length" if limit == max_tokens else "context"
         reason = "stop" if reply.ended else "cancelled" if interrupted else full
-        yield Done(reason, stats, turn.ids if turn else (), reply.stopped_by)
+        yield Done(reason, stats, turn.ids if turn else (), reply.stops.found)
 
     def parked(self) -> int:
         """How many rows of this the store has, if that is more than the cache has."""

@@ -23,8 +23,6 @@ class SessionInput:
     """The part of a `Session` that adds to what the next reply answers.
 
     Args:
-        model: whose inputs are checked.
-        conversation: what is added to.
         image_tokens: the most tokens a picture may take, where a call has no other limit.
     """
 
@@ -37,7 +35,7 @@ class SessionInput:
     @property
     def heard_seconds(self) -> float:
         """Seconds of sound that were added since the last reply."""
-        return self._conversation.pending.seconds
+        return self._conversation.pending.frames * audio.FRAME / audio.RATE
 
     def add_text(self, text: str) -> None:
         """Add words. Control tokens spelled in them stay plain text."""
@@ -226,7 +224,6 @@ class SessionInput:
         return work
 
     def _interrupt(self) -> None:
-        """End the work that is being driven."""
         if self._running is None:
             return
         if getattr(self._running, "gi_running", False):

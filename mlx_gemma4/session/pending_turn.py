@@ -4,13 +4,11 @@ Knows nothing of MLX. A `PendingTurn` is never changed: a mark keeps it, and an 
 it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 from weakref import WeakValueDictionary
 
 import numpy as np
@@ -28,17 +26,14 @@ from ..chat.messages import (
 )  # fmt: skip
 from ..errors import Gemma4Error
 from ..events import ToolCall
-from ..media.audio import FRAME, RATE, need_frames, pause
+from ..media.audio import FRAME, Frames, need_frames, pause
 from ..media.images import Picture
-
-Frames = NDArray[np.float32]
 
 REACH = 125
 """Frames (5 s) before the end of a clip that is full, in which the pause is looked for.
 
 Well below the rows that a cache can always drop for free: what comes after the pause goes back.
 """
-
 
 _HELD: WeakValueDictionary[str, NDArray[Any]] = WeakValueDictionary()  # by digest
 
@@ -73,11 +68,6 @@ class PendingTurn:
     frames: int = 0
 
     @property
-    def seconds(self) -> float:
-        """How long the sound is that was added."""
-        return self.frames * FRAME / RATE
-
-    @property
     def sounds(self) -> tuple[SoundPart, ...]:
         """The clips that are not yet text, but for the frames that are held."""
         whole = tuple(part for part in self.parts if isinstance(part, SoundPart))
@@ -88,31 +78,31 @@ class PendingTurn:
         """Whether there is nothing to answer."""
         return not (self.results or self.parts or self.heard or len(self.live) or len(self.held))
 
-    def add(self, part: Part) -> PendingTurn:
+    def add(self, part: Part) -> Self:
         """Add a part. A sound ends the clip that is being heard."""
         if not isinstance(part, SoundPart):
             return replace(self, parts=(*self.parts, part))
         frames = self.frames + len(part.frames)
         return replace(self.closed(), parts=(*self.closed().parts, part), frames=frames)
 
-    def hold(self, frames: Frames) -> PendingTurn:
+    def hold(self, frames: Frames) -> Self:
         """Take frames to be heard later."""
         count = self.frames + len(frames)
         return replace(self, held=np.concatenate([self.held, frames]), frames=count)
 
-    def hear(self, limit: int) -> PendingTurn:
+    def hear(self, limit: int) -> Self:
         """Hear what is held; a clip that passes `limit` frames is cut at a pause."""
         *whole, live = cut(np.concatenate([self.live, self.held]), limit)
         parts = (*self.parts, *map(SoundPart, whole))
         return replace(self, parts=parts, live=live, held=no_frames())
 
-    def closed(self) -> PendingTurn:
+    def closed(self) -> Self:
         """End the clip that is being heard."""
         clip = np.concatenate([self.live, self.held])
         ended = (SoundPart(clip),) if len(clip) else ()
         return replace(self, parts=(*self.parts, *ended), live=no_frames(), held=no_frames())
 
-    def answered(self, call: ToolCall, response: object, calls: Sequence[ToolCall]) -> PendingTurn:
+    def answered(self, call: ToolCall, response: object, calls: Sequence[ToolCall]) -> Self:
         """Add what a tool returned; results are in the order of the calls."""
         results = {result.id: result for result in self.results}
         results[call.id] = ToolResult(call.name, response, call.id)

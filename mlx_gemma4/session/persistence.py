@@ -15,7 +15,6 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -30,7 +29,6 @@ from ..media.images import Picture
 from .pending_turn import PendingTurn
 from .prefix_cache import PrefixCache
 from .prefix_store import PrefixStore, locked, write
-from .rows import Row
 from .turn_json import Array, pending_from_json, pending_to_json, turn_from_json, turn_to_json
 
 VERSION = 3
@@ -60,12 +58,7 @@ def save(folder: Path, state: SavedSession, cache: PrefixCache | None) -> None:
     """
     strange = [path.name for path in _files(folder) if not _OURS.fullmatch(path.name)]
     if strange and not (folder / _INDEX).is_file():
-        raise Gemma4Error(
-            "save_failed",
-            "The conversation cannot be saved",
-            f"{folder} holds something else: {strange[0]}.",
-            "Use another folder.",
-        )
+        raise _unsaved(f"{folder} holds something else: {strange[0]}.", "Use another folder.")
     with disk.explained(), locked(folder):
         names: set[str] = set()
 
@@ -144,11 +137,6 @@ def load(folder: Path) -> SavedSession:
         raise _damaged(folder, error) from error
 
 
-def load_rows(folder: Path, cache: PrefixCache, rows: Sequence[Row]) -> bool:
-    """Make a cache hold what was saved of these rows; return whether there is anything of use."""
-    return PrefixStore(folder / ROWS).fill(cache, rows) is not None
-
-
 def _read_medium(folder: Path, name: str) -> Array | Picture:
     path = folder / Path(name).name
     loaded = np.load(io.BytesIO(path.read_bytes()), allow_pickle=False)
@@ -187,14 +175,13 @@ def _sync(folder: Path) -> None:
 
 def _files(folder: Path) -> list[Path]:
     if folder.exists() and not folder.is_dir():
-        raise Gemma4Error(
-            "save_failed",
-            "The conversation cannot be saved",
-            f"{folder} is a file.",
-            "Use a folder.",
-        )
+        raise _unsaved(f"{folder} is a file.", "Use a folder.")
     ours = (_INDEX, ROWS)
     return [path for path in folder.iterdir() if path.name not in ours] if folder.exists() else []
+
+
+def _unsaved(cause: str, remedy: str) -> Gemma4Error:
+    return Gemma4Error("save_failed", "The conversation cannot be saved", cause, remedy)
 
 
 def _damaged(path: Path, error: Exception) -> Gemma4Error:

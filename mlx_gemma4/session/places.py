@@ -11,8 +11,6 @@ def opening_of(
     """The row at which the last turn starts, and the ids after its header (an empty thought).
 
     Args:
-        ids: of a prompt.
-        tokenizer: that made them.
         continues: the reply follows a tool's result, where there is no new turn.
     """
     header = tokenizer.encode("<|turn>model\n", special=True)

@@ -40,15 +40,9 @@ class PrefixCache:
     """What a model has read and drawn.
 
     Args:
-        model: whose cache it is.
         kv_bits: 8 or 4 to quantize the full layers' rows.
-        draft: see `Session`.
 
     Attributes:
-        model: as passed.
-        kv_bits: as passed.
-        drafting: proposes the ids of a reply.
-        rows: what its rows hold.
         rows_per_second: how fast the last rows were fed; None until some were.
         chunk: is asked for the tokens in a chunk before each.
     """
@@ -81,7 +75,6 @@ class PrefixCache:
         Where it is closed early or fails, what is held is a prefix of the prompt.
 
         Args:
-            new: what to hold.
             keep: a row to which, or to a little before, the cache can then go back, however much
                 follows.
             checkpoint: another, for conversations that start as this one; 0 for none.

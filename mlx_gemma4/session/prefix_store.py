@@ -159,7 +159,6 @@ class PrefixStore:
             return None
 
     def _remove_oldest(self, newest: Path) -> None:
-        """Remove the least recently used files until the rest is within the limit."""
         files = []
         for index in self._folder.glob("*/*.json"):
             with suppress(OSError):

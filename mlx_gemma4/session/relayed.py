@@ -53,10 +53,7 @@ def relayed(
     """Transcribe the sounds that end after `safe`, each once.
 
     Args:
-        turns: of the conversation.
-        prompt: made of them.
         safe: the row before which a sound is heard where it is; None if none is.
-        transcriber: hears the others.
         known: what was understood of sounds, by their digests; new ones are added.
 
     Returns:

@@ -17,13 +17,7 @@ from .rows import PromptRows, with_rows
 
 
 class Rendering:
-    """Renders turns to rows.
-
-    Args:
-        tokenizer: whose chat template is used.
-        config: of the model.
-        thinking: ask the model to think before it answers.
-    """
+    """Renders turns to rows."""
 
     def __init__(self, tokenizer: Tokenizer, config: Config, thinking: bool) -> None:
         self._tokenizer = tokenizer
@@ -53,7 +47,6 @@ class Rendering:
         """As far as it is sure, whatever follows.
 
         Args:
-            turns: the conversation.
             pending: whether the last turn can still grow.
         """
         if (last := self._last.get(False)) and _same(last[0], turns):
@@ -62,11 +55,16 @@ class Rendering:
             return PromptRows(Prompt([], [], [], []), [], self._config)
         if not pending or turns[-1].role != "user":
             return self._remembered(False, turns, self._render(turns, open_reply=False))
-        if before := self._kept_before(turns):
+        of, before = self._before
+        if before is not None and _same(of, turns[:-1]):
             rows = _joined(before, self._unfinished(self._tail(turns[-1:])))
         else:
-            whole = self._render(turns, open_reply=False)
-            self._keep_before(whole, turns)
+            whole, tail = self._render(turns, open_reply=False), self._tail(turns[-1:])
+            start = len(whole) - len(tail)
+            before = PromptRows(whole.between(0, start), whole.rows[:start], self._config)
+            # kept if that turn alone is written as it is here
+            alike = whole.prompt.token_ids[start:] == tail.prompt.token_ids
+            self._before = turns[:-1], before if alike else None
             rows = self._unfinished(whole)
         return self._remembered(False, turns, rows)
 
@@ -88,18 +86,6 @@ class Rendering:
     def _remembered(self, kind: bool, turns: Sequence[Turn], rows: PromptRows) -> PromptRows:
         self._last[kind] = turns, rows
         return rows
-
-    def _kept_before(self, turns: Sequence[Turn]) -> PromptRows | None:
-        of, rows = self._before
-        return rows if _same(of, turns[:-1]) else None
-
-    def _keep_before(self, whole: PromptRows, turns: Sequence[Turn]) -> None:
-        """Keep what is before the last turn, if that turn alone is written as it is here."""
-        tail = self._tail(turns[-1:])
-        start = len(whole) - len(tail)
-        alike = whole.prompt.token_ids[start:] == tail.prompt.token_ids
-        before = PromptRows(whole.between(0, start), whole.rows[:start], self._config)
-        self._before = turns[:-1], before if alike else None
 
     def _tail(self, turn: Sequence[Turn]) -> PromptRows:
         """A user's turn as it is written alone, from its header on."""

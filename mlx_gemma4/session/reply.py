@@ -26,13 +26,7 @@ class DrawnReply:
     """Takes the ids of a reply as they are drawn.
 
     Args:
-        tokenizer: for their text.
-        config: for the ids that end a reply.
         opening: ids of the prompt after the header of the model's turn (an empty thought).
-        stop: texts that end the answer.
-
-    Attributes:
-        ids: what was drawn so far.
     """
 
     def __init__(
@@ -50,7 +44,7 @@ class DrawnReply:
         self._events: list[Event] = []
         self._times: list[float] = []
         self._began = 0.0
-        self._stops = StopTexts(stop)
+        self.stops = StopTexts(stop)
         self._thought = 0  # tokens
 
     def take(self, drawn: Iterable[int], scores: list[Any] | None = None) -> Generator[Event]:
@@ -66,22 +60,17 @@ class DrawnReply:
                     names = map(self._tokenizer.spelling, ids.tolist())
                     first, *others = zip(names, logs.tolist(), strict=True)
                     yield Scores(first, tuple(others))
-            yield from self._note(self._stops.passed(events))
+            yield from self._note(self.stops.passed(events))
             self._thought += self._parser.thinking
-            if self._stops.found:
+            if self.stops.found:
                 return
-        yield from self._note(self._stops.passed(self._parser.finish(), last=True))
+        yield from self._note(self.stops.passed(self._parser.finish(), last=True))
 
     @property
     def ended(self) -> bool:
         """Whether the model ended its turn, or a text that ends it has come."""
         ends = {*self._config.eos_token_ids, self._tokenizer.controls.get("<|tool_response>")}
-        return bool(self.stopped_by or (self.ids and self.ids[-1] in ends))
-
-    @property
-    def stopped_by(self) -> str:
-        """The text that ended it, or nothing."""
-        return self._stops.found
+        return bool(self.stops.found or (self.ids and self.ids[-1] in ends))
 
     def turn(self, interrupted: bool) -> Turn:
         """What was yielded so far, as a turn of the model's."""
@@ -116,7 +105,7 @@ class DrawnReply:
         Control tokens that mean nothing have no text, so the history does without them.
         """
         ids, controls = self.ids, self._tokenizer.controls
-        if self._stops.found:  # they hold more than the text
+        if self.stops.found:  # they hold more than the text
             return ()
         if self.ended:
             ids = ids[:-1]

@@ -355,7 +355,8 @@ class Session(SessionCaches):
         )
         conversation = session._conversation
         conversation.pending = saved.pending
-        persistence.load_rows(Path(path), conversation.cache, conversation.settled().rows)
+        rows = PrefixStore(Path(path) / persistence.ROWS)
+        rows.fill(conversation.cache, conversation.settled().rows)
         return session
 
 

@@ -35,14 +35,7 @@ class Transcriber:
     """Hears one clip after another, and transcribes each.
 
     Args:
-        model: hears.
-        tokenizer: the model's.
-        instruction: asks for the transcript.
         safe: the position before which sound should end; None if it does not matter.
-        draft: see `Session`.
-
-    Attributes:
-        cache: of what it hears.
     """
 
     def __init__(
@@ -58,22 +51,15 @@ class Transcriber:
         self._instruction = TextPart(instruction)
         self.cache = PrefixCache(model, draft=draft)
         self._start: PrefixMark | None = None
-        head = len(self._prompt([Turn("user", (self._instruction,))], False))
+        head = len(self._prompt())
         self.limit = CLIP if safe is None else max(min(CLIP, safe - head - 1), 1)
         """Frames of the longest clip it hears."""
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of its cache."""
-        return self.cache.nbytes
 
     def prepare(self) -> Steps[int]:
         """Read the instruction, if that was not done before; return the rows that were fed."""
         if self._start is not None:
             return 0
-        fed = yield from self.cache.prepare(
-            self._prompt([Turn("user", (self._instruction,))], False)
-        )
+        fed = yield from self.cache.prepare(self._prompt())
         self._start = self.cache.mark()
         return fed
 
@@ -84,8 +70,7 @@ class Transcriber:
             How many rows were fed.
         """
         yield from self.prepare()
-        turns = [Turn("user", (self._instruction, clip))]
-        return (yield from self.cache.prepare(self._prompt(turns, False)))
+        return (yield from self.cache.prepare(self._prompt(clip)))
 
     def transcribe(self, clip: SoundPart) -> Steps[str]:
         """Transcribe a whole clip, and forget it; where it is closed early, the clip is still held.
@@ -94,7 +79,7 @@ class Transcriber:
         is stopped at 12.5 tokens a second of sound, three times what the fastest speech takes.
         """
         config = self._model.config
-        prompt = self._prompt([Turn("user", (self._instruction, clip))], True)
+        prompt = self._prompt(clip, open_reply=True)
         room = config.text_config.max_position_embeddings - len(prompt)
         if room < 1:
             self.reset()
@@ -124,9 +109,9 @@ class Transcriber:
         if self._start is not None:
             self.cache.rewind(self._start)
 
-    def _prompt(self, turns: Sequence[Turn], open_reply: bool) -> PromptRows:
+    def _prompt(self, *clip: SoundPart, open_reply: bool = False) -> PromptRows:
         """What is fed; without a reply, only as far as more of the sound can follow."""
-        config = self._model.config
+        turns, config = [Turn("user", (self._instruction, *clip))], self._model.config
         prompt = render(turns, self._tokenizer, config, open_reply=open_reply)
         if not open_reply:
             prompt = unfinished(prompt, self._tokenizer, config)

@@ -3,8 +3,6 @@
 `scripted_worker.py` has a worker without a model, which knows nothing of MLX.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import mlx.core as mx

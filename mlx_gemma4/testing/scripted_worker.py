@@ -44,7 +44,7 @@ CONTEXT = 8192
 
 
 class _CrashError(Exception):
-    """Leaves a reply without its end."""
+    pass
 
 
 class ScriptedWorker(Client):
@@ -142,7 +142,6 @@ class ScriptedWorker(Client):
         return self._closing or self._crashed
 
     def _wait(self, seconds: float) -> bool:
-        """Let time pass; whether it may go on."""
         with self._lock:
             return not self._lock.wait_for(lambda: self._over() or self._stops > 0, seconds)
 

@@ -9,7 +9,6 @@ MERGES = [
     "th ou", "thou g", "thoug h", "though t", "\n \n", "é é",
 ]  # fmt: skip
 
-
 TINY_CONTROLS = (
     "<pad>", "<eos>", "<bos>", "<unk>", "<|turn>", "<turn|>",
     "<|image>", "<image|>", "<|image|>", "<|audio>", "<audio|>", "<|audio|>", "<|video|>",

@@ -33,7 +33,7 @@ from mlx_gemma4.events import Thought, ToolCall
 from mlx_gemma4.hub.sources import Folder
 from mlx_gemma4.media.audio import read_sound, seconds_of
 from mlx_gemma4.media.images import patches
-from mlx_gemma4.media.video import open_video
+from mlx_gemma4.media.video import frames_of
 from mlx_gemma4.session import persistence
 from mlx_gemma4.session.session import Session
 from mlx_gemma4.testing.doubles import tiny_model, tones
@@ -176,7 +176,7 @@ KINDS = {
     "shards": Kind(shards, use_model, 120),
     "picture": Kind(pictures, each(lambda path: (kind_of_file(path), patches(path, 70))), 250),
     "sound": Kind(sounds, each(use_sound), 250),
-    "video": Kind(videos, each(open_video), 60),
+    "video": Kind(videos, each(lambda path: list(frames_of(path))), 60),
     "tokenizer": Kind(tokenizers, Tokenizer.from_folder, 100),
     "template": Kind(templates, use_template, 80),
     "saved session": Kind(saved, use_saved, 80),

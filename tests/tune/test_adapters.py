@@ -154,14 +154,14 @@ def test_a_worker_exchanges_the_adapter_and_keeps_the_weights(
 ) -> None:
     from mlx_gemma4.runtime import slots
 
-    def asked(command: commands.Load, *others: Any) -> object:
-        loads.append(str(command.model))
-        return load(command, *others)
+    def asked(name: str, *others: Any) -> object:
+        loads.append(name)
+        return load(name, *others)
 
     installed_adapters.install(lora_folder, "mine")
     loads: list[str] = []
-    load = slots.load_as_asked
-    monkeypatch.setattr(slots, "load_as_asked", asked)
+    load = slots.load_noted
+    monkeypatch.setattr(slots, "load_noted", asked)
     answers = []
     for name in (str(folder), f"{folder}:mine", str(folder), f"{folder}:mine"):
         events = [r.event for r in worker.until(worker.send(commands.Load(name)))]

@@ -312,12 +312,12 @@ def test_the_side_context_gives_its_memory_back_after_the_reply(model: Gemma4) -
     session = Session(model, hearing="relay")
     relay = session._conversation.transcriber
     finish(relay.prepare())
-    held = [relay.nbytes]
+    held = [relay.cache.nbytes]
     for _ in range(2):
         session.hear(VOICE)
-        assert relay.nbytes > held[-1]
+        assert relay.cache.nbytes > held[-1]
         events_of(session)
-        held.append(relay.nbytes)
+        held.append(relay.cache.nbytes)
     # the first time the free room of its first buffers goes too
     assert held[0] >= held[1] == held[2]
 

@@ -13,11 +13,17 @@ from mlx_gemma4.chat.messages import VideoPart
 from mlx_gemma4.chat.tokenizer import Tokenizer
 from mlx_gemma4.errors import Gemma4Error
 from mlx_gemma4.media.images import patches
-from mlx_gemma4.media.video import FRAME_TOKENS, FRAMES, film_of, label, open_video, timed
+from mlx_gemma4.media.sources import Source
+from mlx_gemma4.media.video import FRAME_TOKENS, FRAMES, film_of, frames_of, label, timed
 from mlx_gemma4.model.gemma4 import Gemma4
 from mlx_gemma4.session.session import Session
 
 NOTHING = np.zeros((48, 48), np.uint8)
+
+
+def open_video(source: Source, frames: int = FRAMES) -> list[tuple[float, Image.Image]]:
+    """All frames that are picked."""
+    return list(frames_of(source, frames))
 
 
 def film(path: Path, count: int, pts: Callable[[int], int] = lambda i: i, rate: int = 10) -> Path:

@@ -1,7 +1,5 @@
 """Checks that ask the chosen model what has one right answer, and how its answers are drawn."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -46,14 +44,10 @@ KNOWN: Mapping[str, Callable[[], Asked]] = {
 """Questions with one right answer."""
 
 
-def answers(name: str) -> Callable[[OurModel], Outcome]:
+def answers(name: str, subject: OurModel) -> Outcome:
     """Ask a question of KNOWN."""
-
-    def check(subject: OurModel) -> Outcome:
-        asked = KNOWN[name]()
-        return _right(subject.answer(asked), asked.wanted)
-
-    return check
+    asked = KNOWN[name]()
+    return _right(subject.answer(asked), asked.wanted)
 
 
 def second_turn(subject: OurModel) -> Outcome:

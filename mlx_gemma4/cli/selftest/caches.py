@@ -1,7 +1,5 @@
 """The check that caches hold what one prefill of the whole conversation would hold."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor

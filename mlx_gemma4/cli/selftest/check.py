@@ -1,7 +1,5 @@
 """One check of the self-test, and what it found. Knows no MLX."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
@@ -42,10 +40,10 @@ class SelfCheck:
 
     name: str
     about: str
-    find: Callable[[OurModel], Outcome]
+    find: Callable[["OurModel"], Outcome]
     asked: bool = False
 
-    def run(self, model: OurModel) -> Outcome:
+    def run(self, model: "OurModel") -> Outcome:
         """SelfCheck; what it raises is its outcome."""
         try:
             return self.find(model)

@@ -1,15 +1,13 @@
 """`gemma4 selftest`: the table, the report, and `--record`."""
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ...errors import Gemma4Error
 from ...hub import catalog
 from .. import options as shared
-from ..options import Option, command, not_understood
+from ..options import Option, Subcommand, not_understood
 from ..streams import ProgressLine, put, tell
 
 if TYPE_CHECKING:
@@ -25,24 +23,8 @@ OPTIONS = (
         "--record",
         "compute no table, but a model's reference numbers with transformers, and keep them here",
     ),
-    Option("--force", "load the model even if it does not fit into the memory"),
-    shared.DEBUG,
+    shared.FORCE,
 )
-
-
-def add(commands: argparse._SubParsersAction[Any]) -> None:
-    """Declare the command."""
-    command(
-        commands,
-        "selftest",
-        "prove this installation, row by row",
-        "Prove on this machine that what is installed computes, answers and remembers what it "
-        "should: known answers, logits against those of transformers, caches, memory, speeds. "
-        "A table on stdout, and a JSON report for an issue, without text, media, names or paths. "
-        "The exit status is 2 where a row fails.",
-        OPTIONS,
-        _run,
-    )
 
 
 def _run(options: argparse.Namespace) -> None:
@@ -96,7 +78,7 @@ def _run(options: argparse.Namespace) -> None:
         )
 
 
-def _described(subject: OurModel) -> dict[str, str]:
+def _described(subject: "OurModel") -> dict[str, str]:
     """A model without a user's own names: its place in the shipped catalogue, and digits."""
     shipped = catalog.read(catalog.shipped("Package.toml"))
     name = subject.package.name if subject.package else ""
@@ -108,7 +90,7 @@ def _described(subject: OurModel) -> dict[str, str]:
     }
 
 
-def _record(subject: OurModel) -> None:
+def _record(subject: "OurModel") -> None:
     from .record import record
     from .reference import recorded
 
@@ -118,3 +100,15 @@ def _record(subject: OurModel) -> None:
     reference.save(file)
     put(str(file))
     tell("From now on `gemma4 selftest` compares this model with it. Please attach it to an issue.")
+
+
+COMMAND = Subcommand(
+    "selftest",
+    "prove this installation, row by row",
+    "Prove on this machine that what is installed computes, answers and remembers what it "
+    "should: known answers, logits against those of transformers, caches, memory, speeds. "
+    "A table on stdout, and a JSON report for an issue, without text, media, names or paths. "
+    "The exit status is 2 where a row fails.",
+    OPTIONS,
+    _run,
+)

@@ -1,8 +1,5 @@
 """Checks of the machine: what MLX computes on; microphone and screen where `--devices` asks."""
 
-from __future__ import annotations
-
-import importlib
 import math
 import time
 
@@ -13,7 +10,7 @@ from ...capture.microphone import Microphone, silent
 from ...evaluate.models import OurModel
 from ...footprint import device
 from ...model import metal
-from ..options import terminal_program
+from ..program import part
 from .check import Outcome, judged
 
 PRECISE = 1e-5
@@ -47,7 +44,7 @@ def microphone(_: OurModel) -> Outcome:
 
 def screen(_: OurModel) -> Outcome:
     """Take a picture of the screen, as the terminal program does, and forget it."""
-    taken = importlib.import_module(f"{terminal_program()}.devices.screen").capture("screen")
+    taken = part("devices.screen").capture("screen")
     if taken is None:
         return Outcome("fail", "no picture was taken")
     low, high = taken.image.convert("L").getextrema()

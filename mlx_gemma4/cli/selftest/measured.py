@@ -4,10 +4,8 @@ A speed passes where a person would not wait: sound is read as fast as it is spo
 starts within a second of the end of speech and comes as fast as it is read.
 """
 
-from __future__ import annotations
-
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import mlx.core as mx
 
@@ -50,16 +48,12 @@ def memory(subject: OurModel) -> Outcome:
     )
 
 
-def speed(name: str) -> Callable[[OurModel], Outcome]:
+def speed(name: str, subject: OurModel) -> Outcome:
     """Judge a figure of LIMITS; all of them are measured together, once."""
-
-    def check(subject: OurModel) -> Outcome:
-        value = _measured(subject)[name]
-        which, limit, unit = LIMITS[name]
-        holds = value <= limit if which == "at most" else value >= limit
-        return judged(holds, f"{value:.3g} {unit} ({which} {limit:g})", value=value)
-
-    return check
+    value = _measured(subject)[name]
+    which, limit, unit = LIMITS[name]
+    holds = value <= limit if which == "at most" else value >= limit
+    return judged(holds, f"{value:.3g} {unit} ({which} {limit:g})", value=value)
 
 
 @functools.lru_cache(1)

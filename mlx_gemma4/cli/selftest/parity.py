@@ -1,7 +1,5 @@
 """Checks of logits: against what transformers computed, and of rows in fewer bits."""
 
-from __future__ import annotations
-
 import functools
 import tempfile
 from collections.abc import Callable, Sequence
@@ -45,25 +43,17 @@ class CaseMedia(TypedDict):
     audio: Sequence[Any]
 
 
-def random(dtype: mx.Dtype) -> Callable[[OurModel], Outcome]:
+def random(dtype: mx.Dtype, _: OurModel) -> Outcome:
     """Compare the small random checkpoint with transformers, read whole and in chunks."""
-
-    def check(_: OurModel) -> Outcome:
-        return compared(_random(dtype), read(SHIPPED / "random.npz"), dtype, random_media)
-
-    return check
+    return compared(_random(dtype), read(SHIPPED / "random.npz"), dtype, random_media)
 
 
-def tiny(dtype: mx.Dtype) -> Callable[[OurModel], Outcome]:
+def tiny(dtype: mx.Dtype, _: OurModel) -> Outcome:
     """Compare the shipped tiny model with transformers."""
-
-    def check(_: OurModel) -> Outcome:
-        folder = catalog.resolve(catalog.DEMONSTRATION)
-        model, tokenizer = load_folder(folder, dtype), Tokenizer.from_folder(folder)
-        media = functools.partial(known_media, model.config, tokenizer)
-        return compared(model, read(SHIPPED / "tiny.npz"), dtype, media)
-
-    return check
+    folder = catalog.resolve(catalog.DEMONSTRATION)
+    model, tokenizer = load_folder(folder, dtype), Tokenizer.from_folder(folder)
+    media = functools.partial(known_media, model.config, tokenizer)
+    return compared(model, read(SHIPPED / "tiny.npz"), dtype, media)
 
 
 def chosen(subject: OurModel) -> Outcome:
@@ -93,7 +83,9 @@ def compared(
     most, same, decided = 0.0, 0, 0
     try:
         for case in reference.cases:
-            for logits in (_whole(model, case, media(case)), _chunked(model, case, media(case))):
+            given = media(case)
+            whole = np.array(model.forward(case.ids, **given)[0].astype(mx.float32))
+            for logits in (whole, _chunked(model, case, given)):
                 ours = np.take_along_axis(logits, case.top, axis=-1)
                 most = max(most, float(np.abs(ours - case.logits).max()))
                 sure = case.logits[:, 0] - case.logits[:, 1] > DECIDED[dtype]
@@ -111,29 +103,25 @@ def compared(
     )
 
 
-def quantized_rows(bits: int) -> Callable[[OurModel], Outcome]:
+def quantized_rows(bits: int, _: OurModel) -> Outcome:
     """Compare full layers' rows in fewer bits with rows as computed, on the random checkpoint."""
-
-    def check(_: OurModel) -> Outcome:
-        model = _random(mx.float32)
-        same, differences = [], []
-        for case in read(SHIPPED / "random.npz").cases:
-            given = random_media(case)
-            exact, rough = (_chunked(model, case, given, kept) for kept in (None, bits))
-            same.append(exact.argmax(-1) == rough.argmax(-1))
-            differences.append(np.abs(exact - rough).mean(-1))
-        agreement = float(np.concatenate(same).mean())
-        mean = float(np.concatenate(differences).mean())
-        least, most = QUANTIZED[bits]
-        return judged(
-            agreement >= least and 1e-4 < mean <= most,  # equal rows were not quantized
-            f"logits differ by {mean:.2g} in the mean ({most:g} allowed), "
-            f"{100 * agreement:.1f} % of first choices are equal",
-            mean_difference=mean,
-            agreement=agreement,
-        )
-
-    return check
+    model = _random(mx.float32)
+    same, differences = [], []
+    for case in read(SHIPPED / "random.npz").cases:
+        given = random_media(case)
+        exact, rough = (_chunked(model, case, given, kept) for kept in (None, bits))
+        same.append(exact.argmax(-1) == rough.argmax(-1))
+        differences.append(np.abs(exact - rough).mean(-1))
+    agreement = float(np.concatenate(same).mean())
+    mean = float(np.concatenate(differences).mean())
+    least, most = QUANTIZED[bits]
+    return judged(
+        agreement >= least and 1e-4 < mean <= most,  # equal rows were not quantized
+        f"logits differ by {mean:.2g} in the mean ({most:g} allowed), "
+        f"{100 * agreement:.1f} % of first choices are equal",
+        mean_difference=mean,
+        agreement=agreement,
+    )
 
 
 def random_media(case: ReferenceCase) -> CaseMedia:
@@ -176,10 +164,6 @@ def _random(dtype: mx.Dtype) -> Gemma4:
     with tempfile.TemporaryDirectory() as folder:
         random_checkpoint.write_checkpoint(Path(folder))
         return load_folder(folder, dtype)
-
-
-def _whole(model: Gemma4, case: ReferenceCase, media: CaseMedia) -> NDArray[np.float32]:
-    return np.array(model.forward(case.ids, **media)[0].astype(mx.float32))
 
 
 def _chunked(

@@ -6,8 +6,6 @@ The child writes a line of JSON when a check begins (its name) and one when it h
 dies in between, that row has failed, and another child goes on with the next one.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

@@ -6,19 +6,16 @@ every language has the same ones. The numbers that transformers computed for it 
 `reference/random.npz`; pictures and sounds are made of names, too.
 """
 
-from __future__ import annotations
-
 import json
-import struct
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ...checkpoint.safetensors import Tensor, header
 from ...checkpoint.shapes import shapes
 from ...model.config import Config
 
@@ -78,26 +75,16 @@ def published(name: str) -> str:
 
 
 def write_checkpoint(folder: Path) -> None:
-    """Write config.json and model.safetensors (bfloat16, published names), without any library."""
+    """Write config.json and model.safetensors (bfloat16, published names)."""
     write_folder(folder, CONFIG.read_bytes(), tensors())
 
 
 def write_folder(folder: Path, config: bytes, shapes: Mapping[str, tuple[int, ...]]) -> None:
     """Write a checkpoint of these tensors."""
-    header: dict[str, Any] = {}
-    bodies, offset = [], 0
-    for name, shape in shapes.items():
-        body = bfloat16_bits(weight(name, shape)).tobytes()
-        ends = [offset, offset + len(body)]
-        header[name] = {"dtype": "BF16", "shape": shape, "data_offsets": ends}
-        bodies.append(body)
-        offset = ends[1]
-    head = json.dumps(header).encode()
-    head += b" " * (-len(head) % 8)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "model.safetensors").write_bytes(
-        struct.pack("<Q", len(head)) + head + b"".join(bodies)
-    )
+    head = header({name: Tensor("BF16", shape) for name, shape in shapes.items()})
+    bodies = (bfloat16_bits(weight(name, shape)).tobytes() for name, shape in shapes.items())
+    (folder / "model.safetensors").write_bytes(head + b"".join(bodies))
     (folder / "config.json").write_bytes(config)
 
 

@@ -4,8 +4,6 @@ It needs torch and transformers, and memory for the unquantized weights: 24 GB i
 12B. Models below 1 GB are computed in float32.
 """
 
-from __future__ import annotations
-
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -16,7 +14,6 @@ from typing import Any, cast
 
 import mlx.core as mx
 import numpy as np
-from numpy.typing import NDArray
 
 from ...chat.tokenizer import Tokenizer
 from ...errors import Gemma4Error
@@ -69,7 +66,6 @@ def record(folder: Path) -> Reference:
 def _inputs(
     torch: Any, config: Config, ids: list[int], media: CaseMedia, dtype: Any
 ) -> dict[str, Any]:
-    """What transformers takes for a prompt."""
     kinds = np.zeros(len(ids), np.int64)
     kinds[np.array(ids) == config.image_token_id] = 1
     kinds[np.array(ids) == config.audio_token_id] = 3
@@ -80,19 +76,14 @@ def _inputs(
     }
     if media["images"]:
         ((patches, positions),) = media["images"]
-        given["pixel_values"] = torch.tensor(_levels(patches)[None]).to(dtype)
+        levels = np.asarray(patches, np.float32) / np.float32(255)
+        given["pixel_values"] = torch.tensor(levels[None]).to(dtype)
         given["image_position_ids"] = torch.tensor(np.asarray(positions, np.int64)[None])
     if media["audio"]:
         (frames,) = media["audio"]
         given["input_features"] = torch.tensor(np.asarray(frames, np.float32)[None]).to(dtype)
         given["input_features_mask"] = torch.ones((1, len(frames)), dtype=torch.bool)
     return given
-
-
-def _levels(patches: NDArray[Any]) -> NDArray[np.float32]:
-    """Patches (n, 6912) of levels 0 to 255 as numbers in [0, 1]."""
-    array = np.asarray(patches)
-    return array.astype(np.float32) / np.float32(255 if array.dtype == np.uint8 else 1)
 
 
 @contextmanager

@@ -6,10 +6,7 @@ Its media are not in it: they are made of names (`random_checkpoint.py`), or are
 demonstration.
 """
 
-from __future__ import annotations
-
 import hashlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -97,9 +94,5 @@ def recorded() -> Path:
 def of_model(folder: Path) -> Reference | None:
     """Find the reference of a model's folder: a shipped one, or one that was recorded here."""
     wanted = digest(folder)
-    return next((found for found in _all() if found.config == wanted), None)
-
-
-def _all() -> Iterator[Reference]:
-    for file in (*sorted(SHIPPED.glob("*.npz")), *sorted(recorded().glob("*.npz"))):
-        yield read(file)
+    files = (*sorted(SHIPPED.glob("*.npz")), *sorted(recorded().glob("*.npz")))
+    return next((found for found in map(read, files) if found.config == wanted), None)

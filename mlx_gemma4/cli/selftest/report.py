@@ -1,7 +1,5 @@
 """The report of a self-test: one JSON file for an issue, without text, media, names or paths."""
 
-from __future__ import annotations
-
 import datetime
 import json
 from collections.abc import Mapping, Sequence

@@ -4,8 +4,6 @@ Whatever is added, heard, answered, taken back, saved or parked in whatever orde
 model, with buffers so small that every border is crossed again and again.
 """
 
-from __future__ import annotations
-
 import random
 import tempfile
 import traceback
@@ -16,16 +14,16 @@ from pathlib import Path
 from unittest import mock
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ... import load
-from ...chat.messages import SoundPart, Turn
+from ...chat.messages import SoundPart
 from ...chat.tokenizer import Tokenizer
 from ...checkpoint.load import save_folder
 from ...errors import Gemma4Error
 from ...events import Done, Event, Heard
 from ...generation.prefill_decode import Steps, finish
 from ...hub import catalog
+from ...media.audio import Frames
 from ...model import cache as kv
 from ...model.gemma4 import Gemma4
 from ...session import conversation, pending_turn, prefix_cache, transcriber
@@ -35,8 +33,6 @@ from ...session.rows import PromptRows
 from ...session.session import Session, SessionMark
 from ...testing.doubles import tiny_model
 from ...testing.small_tokenizer import TINY_CONTROLS, small_backend
-
-Frames = NDArray[np.float32]
 
 RNG = np.random.default_rng(4)
 PICTURES = RNG.integers(0, 256, (3, 48, 96, 3)).astype(np.uint8)
@@ -237,8 +233,8 @@ class ScheduledTalk:
         as_fresh(self.model, talk.cache, talk.prompt())
         relay = talk.transcriber
         if state.relayed and len(state.live):
-            turns = [Turn("user", (relay._instruction, SoundPart(state.live)))]
-            as_fresh(self.model, relay.cache, relay._prompt(turns, True))
+            prompt = relay._prompt(SoundPart(state.live), open_reply=True)
+            as_fresh(self.model, relay.cache, prompt)
 
 
 def expect(holds: object, what: str) -> None:
