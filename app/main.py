@@ -41,17 +41,8 @@ def main(
     os.umask(0o077)  # conversations, logs and traces hold what the user said
     folder, store = settings.folder(), ConversationStore()
     log = folder / LOG
-    try:
-        for place in (folder, store.folder):
-            private_files.make_folder(place)
+    with private_files.program_folders(folder, store.folder):
         redirect(log)
-    except OSError as error:
-        raise Gemma4Error(
-            "folder_unwritable",
-            "The program has nowhere to write",
-            f"{error.filename or folder}: {error.strerror or error}.",
-            "Free that folder for writing, or set XDG_CONFIG_HOME and XDG_DATA_HOME to others.",
-        ) from error
     ask_terminal()
     from .app import TerminalApp
 

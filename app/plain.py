@@ -35,12 +35,15 @@ def main(model: str | None = None, hosts: Hosts | None = None) -> int:
     Args:
         model: to open instead of the one in the settings, this time.
         hosts: other computers that hold a part of the model.
+
+    Raises:
+        Gemma4Error: there is nowhere to write.
     """
     os.umask(0o077)
     folder, store = settings.folder(), ConversationStore()
-    for place in (folder, store.folder):
-        private_files.make_folder(place)
-    with SubprocessWorker(folder / LOG, hosts) as worker:
+    with private_files.program_folders(folder, store.folder):
+        worker = SubprocessWorker(folder / LOG, hosts)
+    with worker:
         workspace = Workspace(worker, store, folder, model=model)
         try:
             PlainProgram(workspace, _lines(), _write).run()

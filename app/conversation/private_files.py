@@ -1,7 +1,11 @@
 """Files and folders that nobody but their user reads: what was said and shown is in them."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from mlx_gemma4.errors import Gemma4Error
 
 FOLDER, FILE = 0o700, 0o600
 
@@ -11,6 +15,26 @@ def make_folder(path: Path) -> None:
     for missing in [one for one in (path, *path.parents) if not one.exists()][::-1]:
         missing.mkdir(mode=FOLDER, exist_ok=True)
     restrict(path)
+
+
+@contextmanager
+def program_folders(*folders: Path) -> Iterator[None]:
+    """Make the program's folders; what cannot be written there within is explained.
+
+    Raises:
+        Gemma4Error: something cannot.
+    """
+    try:
+        for folder in folders:
+            make_folder(folder)
+        yield
+    except OSError as error:
+        raise Gemma4Error(
+            "folder_unwritable",
+            "The program has nowhere to write",
+            f"{error.filename or folders[0]}: {error.strerror or error}.",
+            "Free that folder for writing, or set XDG_CONFIG_HOME and XDG_DATA_HOME to others.",
+        ) from error
 
 
 def write(path: Path, content: bytes) -> None:

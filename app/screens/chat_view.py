@@ -124,6 +124,7 @@ class ChatView(Screen[None]):
         self.queued.clear()
         if self.media.watching:
             self.media.watch(True)  # it has not been seen here
+        self.voice.change_conversation()
         self.prompt.focus()
         self.draw()
 

@@ -75,6 +75,13 @@ class VoiceInput:
             self._live.close()
             self._live = None
 
+    def change_conversation(self) -> None:
+        """Hear for the conversation that is held now, where it goes on without keys."""
+        hands_free = self.hands_free
+        self.end()
+        if hands_free:
+            self.start(hands_free)
+
     def cut(self) -> None:
         """The recording is sent or discarded by hand; hands-free goes on listening."""
         if not self.hands_free:

@@ -104,6 +104,19 @@ def test_a_home_that_cannot_be_written_is_an_error_with_its_path(tmp_path: Path)
     assert "Traceback" not in text
 
 
+def test_line_by_line_too_a_home_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "config").write_text("a file where a folder should be")
+    plain = START.replace("main([])", "main(['--plain'])")
+    done = subprocess.run(
+        [sys.executable, "-c", plain],
+        input="/quit\n",
+        capture_output=True,
+        text=True,
+        env=environment(tmp_path),
+    )
+    assert done.returncode == 2 and "The program has nowhere to write" in done.stderr
+
+
 def test_without_a_terminal_the_program_says_what_to_do_instead(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", START],

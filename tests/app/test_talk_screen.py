@@ -95,6 +95,32 @@ async def test_a_pause_after_which_somebody_goes_on_belongs_to_the_recording(
 
 
 @live
+async def test_hands_free_goes_on_in_another_conversation(tmp_path: Path) -> None:
+    world = World(gate=FakeGate(5))
+    async with staged(tmp_path, ["One.", "Two."], world=world) as stage:
+        await stage.press("f7")
+        await stage.until(lambda: "One." in stage.text)
+        first = stage.app.workspace.conversation
+        await stage.press("ctrl+n")
+        await stage.until(lambda: stage.app.workspace.conversation is not first)
+        world.gate._left = 5
+        await stage.until(lambda: "Two." in stage.text)
+        (sound,) = stage.app.workspace.conversation.history.turns[1].attachments
+        assert sound.seconds == 5 * 0.04
+
+
+@live
+async def test_a_recording_ends_with_its_conversation(tmp_path: Path) -> None:
+    async with staged(tmp_path) as stage:
+        await stage.press("f4")
+        await stage.until(lambda: recorded(stage, 0.1))
+        await stage.press("ctrl+n")
+        await stage.until(lambda: stage.world.microphone.closed)
+        assert not stage.app.chat.voice.active
+        assert stage.app.workspace.conversation.recording is None
+
+
+@live
 async def test_hands_free_answers_whenever_somebody_has_spoken(tmp_path: Path) -> None:
     world = World(gate=FakeGate(8))
     async with staged(tmp_path, ["One.", "Two."], world=world) as stage:
