@@ -103,14 +103,20 @@ async def _commands(stage: Stage) -> None:
 
 
 async def _palette(stage: Stage) -> None:
-    behind = ("ready", "^p")  # the main screen, which is not drawn later
-    await stage.until(lambda: all(word in stage.text for word in behind))
-    await stage.press("ctrl+p")
-    wanted = ("Conversations", "Hands-free", *behind)
-    await stage.until(lambda: all(word in stage.text for word in wanted))
+    def shown(*words: str) -> bool:
+        return all(word in stage.text for word in words)
+
+    while True:  # what is behind it can still be drawn when it opens, and is empty then
+        await stage.until(lambda: shown("ready", "^p"))
+        await stage.press("ctrl+p")
+        await stage.until(lambda: shown("Conversations", "Hands-free"))
+        await stage.pilot.pause(0.3)
+        if shown("ready", "^p"):
+            break
+        await stage.press("escape")
     for line in stage.app.screen.query("CommandInput"):
         line.cursor_blink = False  # type: ignore[attr-defined]
-    await stage.pilot.pause(0.3)
+    await stage.pilot.pause()
 
 
 async def _conversations(stage: Stage) -> None:
