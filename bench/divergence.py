@@ -34,8 +34,12 @@ class Meter:
     def __init__(self, full: Gemma4, folder: Path, count: int, seed: int, examined: bool) -> None:
         world = replace(EXAMINATION, examination=examined)
         self._tokenizer = Tokenizer.from_folder(folder)
+        learned = "" if examined else "-learned"
         self._asked = {
-            medium: [item.make() for item in quant_items.tiny(medium, count, seed, world)]
+            medium: [
+                quant_items.drawn(f"{item.id}{learned}", item.facts["kind"], world)
+                for item in quant_items.tiny(medium, count, seed)
+            ]
             for medium in MEDIA
         }
         self._expected = {
@@ -48,7 +52,7 @@ class Meter:
         return {
             medium: np.array(
                 [
-                    distance(logs, answered(model, self._tokenizer, asked).logs).divergence
+                    distance(logs, answered(model, self._tokenizer, asked).logs)["divergence"]
                     for asked, logs in zip(asked_of, self._expected[medium], strict=True)
                 ]
             )

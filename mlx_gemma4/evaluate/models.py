@@ -4,7 +4,6 @@ import gc
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import mlx.core as mx
 
@@ -92,9 +91,14 @@ class OurModel:
         return Tokenizer.from_folder(self.folder)
 
     def session(self, asked: Asked, draft: Draft = "off") -> Session:
-        chosen: dict[str, Any] = {"image_tokens": asked.image_tokens, "hearing": asked.hearing}
-        chosen |= {"tokenizer": self.tokenizer, "draft": draft}
-        session = Session(self.model, asked.before or None, **chosen)
+        session = Session(
+            self.model,
+            asked.before or None,
+            image_tokens=asked.image_tokens,
+            hearing=asked.hearing,
+            tokenizer=self.tokenizer,
+            draft=draft,
+        )
         self.add(session, asked)
         return session
 

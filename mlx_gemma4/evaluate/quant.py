@@ -65,10 +65,8 @@ class Quant:
             references.reference.close()
         asked = references.asked(item)
         found = answered(model.model, model.tokenizer, asked, ROWS)
-        apart = distance(references.logs(item), found.logs)
-        measured: dict[str, Any] = {
-            "divergence": apart.divergence,
-            "agreement": apart.agreement,
+        measured = {
+            **distance(references.logs(item), found.logs),
             "surprise": found.surprise,
             "rows": len(found.ids),
             "bytes": _nbytes(model.folder, item.recipe),
@@ -82,7 +80,22 @@ class Quant:
         return measured
 
     def report(self, rows: Sequence[Row]) -> Sequence[Part]:
-        return report(rows)
+        written = [row for row in rows if "given" in row.measured]
+        parts: list[Part] = [
+            Words("How far from the first row", _METHOD),
+            _table("KL divergence, 1/1000 nat", rows, lambda of: divergence(of, 1000), ".3f"),
+            *_distances(rows),
+            _table("Agreement on the likeliest token", rows, agreement, ".4f"),
+            _table("Perplexity of the right answer", rows, perplexity, ".4f"),
+            Words("What is answered", _ANSWERED),
+            _table("Exactly right", written, scores.accuracy, ".3f"),
+            _table("The same by chance", written, _chance, ".3f"),
+            _table("Character error rate", written, scores.character_error_rate, ".4f"),
+            _table("Word error rate", written, scores.word_error_rate, ".4f"),
+        ]
+        if len(scores.by_subject(rows)) > 1:
+            parts.append(_compared(rows, written))
+        return parts
 
     def _model(self, subject: OurModel, recipe: str) -> OurModel:
         """The subject in a recipe; no other is in the memory then."""
@@ -123,34 +136,12 @@ def _nbytes(folder: Path, recipe: str) -> int:
 
 MEDIA = ("text", "picture", "sound")
 _KL = "KL divergence from the first row, nats a token"
-Figure = Callable[[Sequence[Row]], Estimate]
-
-
-def report(rows: Sequence[Row]) -> list[Part]:
-    written = [row for row in rows if "given" in row.measured]
-    parts: list[Part] = [
-        Words(
-            "How far from the first row",
-            "Every row saw the same conversations with the right answer behind them. KL divergence "
-            "and agreement (the same token is the likeliest) are means over an answer's tokens, "
-            "then over items. Perplexity is of the right answers.",
-        ),
-        _table("KL divergence, 1/1000 nat", rows, lambda of: divergence(of, 1000), ".3f"),
-        *_distances(rows),
-        _table("Agreement on the likeliest token", rows, agreement, ".4f"),
-        _table("Perplexity of the right answer", rows, perplexity, ".4f"),
-        Words(
-            "What is answered",
-            "Greedy answers. Chance is the same answers, each beside another question.",
-        ),
-        _table("Exactly right", written, scores.accuracy, ".3f"),
-        _table("The same by chance", written, _chance, ".3f"),
-        _table("Character error rate", written, scores.character_error_rate, ".4f"),
-        _table("Word error rate", written, scores.word_error_rate, ".4f"),
-    ]
-    if len(scores.by_subject(rows)) > 1:
-        parts.append(_compared(rows, written))
-    return parts
+_METHOD = (
+    "Every row saw the same conversations with the right answer behind them. KL divergence and "
+    "agreement (the same token is the likeliest) are means over an answer's tokens, then over "
+    "items. Perplexity is of the right answers."
+)
+_ANSWERED = "Greedy answers. Chance is the same answers, each beside another question."
 
 
 def divergence(rows: Sequence[Row], unit: float = 1) -> Estimate:
@@ -168,37 +159,30 @@ def perplexity(rows: Sequence[Row]) -> Estimate:
     return Estimate(value, low, high, found.n)
 
 
-def media(rows: Sequence[Row]) -> list[str]:
-    return [medium for medium in MEDIA if any(row.facts["medium"] == medium for row in rows)]
-
-
 def _chance(rows: Sequence[Row]) -> Estimate:
     return scores.accuracy(scores.shuffled(rows))
 
 
-def _table(title: str, rows: Sequence[Row], figure: Figure, form: str) -> Table:
-    asked = media(rows)
-    counts = {m: max(len(_of(rows, s, m)) for s in scores.by_subject(rows)) for m in asked}
-    heads = ["", "MB", *(f"{medium} (n = {counts[medium]})" for medium in asked)]
+def _table(
+    title: str, rows: Sequence[Row], figure: Callable[[Sequence[Row]], Estimate], form: str
+) -> Table:
+    media = _by_medium(rows)
+    counts = [f"{medium} (n = {max(map(len, of.values()))})" for medium, of in media.items()]
     lines = []
-    for subject in scores.by_subject(rows):
-        cells = []
-        for medium in asked:
-            of = _of(rows, subject, medium)
-            cells.append(format(figure(of), form) if of else "")
-        lines.append([subject, f"{_megabytes(rows, subject):,.2f}", *cells])
-    return Table(title, heads, lines)
+    for subject, of in scores.by_subject(rows).items():
+        found = [by_subject.get(subject, []) for by_subject in media.values()]
+        cells = [format(figure(some), form) if some else "" for some in found]
+        lines.append([subject, f"{_megabytes(of):,.2f}", *cells])
+    return Table(title, ["", "MB", *counts], lines)
 
 
 def _distances(rows: Sequence[Row]) -> list[Plot]:
     """Divergence over size, of those that have one: the first row itself is at 0."""
     drawn: dict[str, list[Point]] = {}
-    for medium in media(rows):
-        for subject in scores.by_subject(rows):
-            of = _of(rows, subject, medium)
-            if of and (found := divergence(of)).low > 0:
-                point = scores.point(_megabytes(rows, subject), found)
-                drawn.setdefault(medium, []).append(point)
+    for medium, by_subject in _by_medium(rows).items():
+        for of in by_subject.values():
+            if (found := divergence(of)).low > 0:
+                drawn.setdefault(medium, []).append(scores.point(_megabytes(of), found))
     title = "What bits buy: each point a recipe"
     plot = Plot("divergence", title, "MB of weights", _KL, drawn, logarithmic_y=True)
     return [plot] if drawn else []
@@ -217,13 +201,13 @@ def _compared(rows: Sequence[Row], written: Sequence[Row]) -> Table:
     return Table("Item by item (p by permutation of signs)", heads, lines)
 
 
-def _of(rows: Sequence[Row], subject: str, medium: str) -> list[Row]:
-    return [row for row in rows if (row.subject, row.facts["medium"]) == (subject, medium)]
+def _by_medium(rows: Sequence[Row]) -> dict[str, dict[str, list[Row]]]:
+    found = scores.groups(rows, "medium")
+    return {name: scores.by_subject(found[name,]) for name in MEDIA if (name,) in found}
 
 
-def _megabytes(rows: Sequence[Row], subject: str) -> float:
-    size = next(row.measured["bytes"] for row in rows if row.subject == subject)
-    return float(size) / 1e6
+def _megabytes(rows: Sequence[Row]) -> float:
+    return float(rows[0].measured["bytes"]) / 1e6
 
 
 QUESTION = Quant()

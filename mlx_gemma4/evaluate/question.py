@@ -14,8 +14,8 @@ from .parts import Part
 if TYPE_CHECKING:
     from ..session.transcriber import HearingMode
 
-Fact = str | int | float | bool | None
-Facts = Mapping[str, Fact]
+Facts = Mapping[str, Any]
+"""What JSON can hold, by name."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Asked:
 class Item:
     id: str  # the same in every run with the same seed
     facts: Facts  # its set, the height of its letters, how loud its noise is
-    make: Callable[[], Asked] | None = None  # makes what is asked; None where nothing is
+    make: Callable[[], Asked] = lambda: Asked("")  # makes what is asked, where that is scored
     recipe: str = ""  # in which the subject is measured; empty for the subject as it is
 
 

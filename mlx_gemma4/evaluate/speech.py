@@ -50,7 +50,6 @@ class Speech:
         return [item for _, item in sorted(found, key=lambda numbered: numbered[0])]
 
     def measure(self, subject: Subject, item: Item) -> Mapping[str, Any]:
-        assert item.make is not None
         asked = item.make()
         relayed = item.facts.get("hearing") == "relay"
         given = ours(subject).heard(asked) if relayed else subject.answer(asked)
