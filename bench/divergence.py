@@ -14,7 +14,7 @@ import numpy as np
 from mlx_gemma4.chat.tokenizer import Tokenizer
 from mlx_gemma4.evaluate import quant_items
 from mlx_gemma4.evaluate.logits import answered, distance
-from mlx_gemma4.evaluate.tiny.tasks import EXAMINATION
+from mlx_gemma4.evaluate.tiny.tasks import EXAMINATION, drawn
 from mlx_gemma4.model.gemma4 import Gemma4
 
 MEDIA = ("text", "picture", "sound")
@@ -37,7 +37,7 @@ class Meter:
         learned = "" if examined else "-learned"
         self._asked = {
             medium: [
-                quant_items.drawn(f"{item.id}{learned}", item.facts["kind"], world)
+                drawn(f"{item.id}{learned}", item.facts["kind"], world)
                 for item in quant_items.tiny(medium, count, seed)
             ]
             for medium in MEDIA

@@ -8,11 +8,10 @@ from pathlib import Path
 
 from ..errors import Gemma4Error
 from ..hub.conversations import EVENTS, entries
-from . import quant_items
 from .pages import receipts, texts
 from .pages.page import VALUE
 from .question import Asked, Choice, Item, Subject
-from .tiny.tasks import EXAMINATION, Tasks
+from .tiny.tasks import EXAMINATION, Tasks, drawn
 
 USUAL = 4  # items of each kind
 MOST = 256  # tokens of an answer
@@ -118,9 +117,9 @@ def _several(id_: str) -> Asked:
 
 
 TINY: Mapping[str, Callable[[str], Asked]] = {
-    "all lines": partial(quant_items.drawn, kind="lines"),
-    "a value": partial(quant_items.drawn, kind="total"),
-    "spoken command": partial(quant_items.drawn, kind="commands"),
-    "read again": partial(quant_items.drawn, kind="lines"),
+    "all lines": partial(drawn, kind="lines"),
+    "a value": partial(drawn, kind="total"),
+    "spoken command": partial(drawn, kind="commands"),
+    "read again": partial(drawn, kind="lines"),
     "several pictures": _several,
 }

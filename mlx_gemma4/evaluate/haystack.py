@@ -8,13 +8,12 @@ import functools
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from pydoc_data import topics
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Pillow
-from PIL import ImageDraw, ImageFont
+from PIL import ImageDraw
 
 from ..chat.messages import ImagePart, Part, SoundPart, TextPart, Turn
 from ..chat.render import render
@@ -22,6 +21,7 @@ from ..chat.tokenizer import Tokenizer
 from ..media.audio import frames
 from ..media.images import patches
 from ..model.config import Config
+from .tiny.receipts import font
 from .tiny.speech import Delivery, speaker, with_espeak
 
 COLOURS = (
@@ -59,9 +59,9 @@ class Needle:
 
     def picture(self) -> Pillow.Image:
         image = Pillow.new("RGB", (384, 384), "white")
-        pen, font = ImageDraw.Draw(image), _font(64)
+        pen, bold = ImageDraw.Draw(image), font("DejaVuSans-Bold.ttf", 64)
         for line, text in enumerate((self.colour.upper(), "LOCKER", self.number)):
-            pen.text((192, 92 + 100 * line), text, fill="black", font=font, anchor="mm")
+            pen.text((192, 92 + 100 * line), text, fill="black", font=bold, anchor="mm")
         return image
 
     def sound(self) -> NDArray[np.float32]:
@@ -141,11 +141,3 @@ def _woven(given: Sequence[Turn], fillers: Sequence[Sequence[Turn]]) -> list[Tur
     for needle, filler in zip(given, [*fillers, ()], strict=True):
         turns += [needle, _ANSWERED, *filler]
     return turns
-
-
-@functools.cache
-def _font(size: int) -> ImageFont.FreeTypeFont:
-    import matplotlib
-
-    file = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans-Bold.ttf"
-    return ImageFont.truetype(str(file), size)

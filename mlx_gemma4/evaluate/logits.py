@@ -86,12 +86,16 @@ def answered(
 
 def written(config: Config, tokenizer: Tokenizer, asked: Asked) -> Prompt:
     """Write a question as `Session` does, up to where the answer starts."""
+    system = [Turn("system", (TextPart(asked.before),))] if asked.before else []
+    return render([*system, turn(asked, config)], tokenizer, config)
+
+
+def turn(asked: Asked, config: Config) -> Turn:
+    """A question as the user's turn."""
     tokens = asked.image_tokens or config.image_tokens
     parts: list[Part] = [ImagePart(patches(image, tokens)) for image in asked.images]
     parts += [TextPart(asked.text)] if asked.text else []
     for samples in asked.sounds:
         cut = clips(to_mono16k(samples, RATE), long="split")
         parts += [SoundPart(frames(clip)) for clip in cut]
-    system = [Turn("system", (TextPart(asked.before),))] if asked.before else []
-    turns = [*system, Turn("user", tuple(parts))]
-    return render(turns, tokenizer, config)
+    return Turn("user", tuple(parts))

@@ -19,7 +19,6 @@ from itertools import pairwise, product
 from statistics import fmean
 from typing import Any
 
-from ..errors import Gemma4Error
 from ..media import images
 from . import scores
 from .baselines.rival import Rival
@@ -136,17 +135,10 @@ def _drawn(name: str, seed: int, number: int, place: int) -> Page:
 
 
 def _own(choice: Choice, subject: Subject) -> list[Item]:
-    if choice.folder is None:
-        raise Gemma4Error(
-            "folder_empty",
-            "There are no pictures of yours",
-            "The set folder was asked for without a folder.",
-            "Name one with --folder; docs/evaluate.md describes what it contains.",
-        )
     found: list[Item] = []
-    for entry in own.read(choice.folder)[: choice.limit]:
-        page = entry.page()
-        found += _items("folder", f"folder-{page.digest}", page, entry.page, subject)
+    for again in own.read(choice.own("pictures"))[: choice.limit]:
+        page = again()
+        found += _items("folder", f"folder-{page.digest}", page, again, subject)
     return found
 
 

@@ -1,15 +1,13 @@
 """Items at which recipes are compared: text, pictures, sound; of the tiny model's world or ours."""
 
 import random
-import zlib
 from dataclasses import replace
 from functools import partial
 
 from . import haystack
 from .question import Asked, Choice, Item, Subject
 from .questions import named
-from .tiny.speech import with_espeak
-from .tiny.tasks import EXAMINATION, Tasks, World
+from .tiny.tasks import drawn
 
 SMALL, USUAL = 32, 16  # items of each set for the tiny model, and for others
 _SHOWN = ("total", "tax", "date", "shop", "count", "lines")
@@ -48,20 +46,6 @@ def tiny(medium: str, count: int, seed: int) -> list[Item]:
         facts = {"set": f"tiny-{medium}", "medium": medium, "kind": kind}
         found.append(Item(id_, facts, partial(drawn, id_, kind)))
     return found
-
-
-def drawn(id_: str, kind: str, world: World = EXAMINATION) -> Asked:
-    """An item of a kind, made of its name."""
-    tasks = Tasks(zlib.crc32(id_.encode()), world)
-    exchange = (tasks.asked(kind) if kind in _SHOWN else with_espeak(getattr(tasks, kind)))[0]
-    return Asked(
-        exchange.answer,
-        exchange.question,
-        () if exchange.drawing is None else (exchange.drawing.image,),
-        () if exchange.sound is None else (exchange.sound,),
-        exchange.budget,
-        most=160,
-    )
 
 
 def _words(name: str, choice: Choice) -> list[Item]:

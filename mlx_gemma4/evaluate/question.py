@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from ..errors import Gemma4Error
 from .parts import Part
 
 if TYPE_CHECKING:
@@ -29,6 +30,17 @@ class Choice:
     tiny: bool = False  # whether every model of the run is the demonstration model
     drafter: str | None = None  # the folder or name of one; None for the model's own
     models: tuple[str, ...] = ()  # our models by name: the first is what others are compared with
+
+    def own(self, what: str) -> Path:
+        """The folder of the user's pictures or recordings; raises Gemma4Error where it has none."""
+        if self.folder is None:
+            raise Gemma4Error(
+                "folder_empty",
+                f"There are no {what} of yours",
+                "The set folder was asked for without a folder.",
+                "Name one with --folder; docs/evaluate.md describes what it contains.",
+            )
+        return self.folder
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,7 +13,6 @@ from ...hub import catalog
 from ...media.audio import FRAME, Samples
 from ...session.transcriber import HearingMode
 from .. import haystack
-from ..baselines.rival import Rival
 from ..models import OurModel
 from ..question import Asked, Choice, Facts, Item, Subject
 from ..tiny import words
@@ -45,15 +44,6 @@ class Maker:
         make = voices.small_world if self.choice.tiny else voices.spoken
         return make(self.choice.seed, self.count)
 
-    @property
-    def has_context(self) -> bool:
-        """Whether the subject reads words, before a sound and beside it; recognizers do not."""
-        return not isinstance(self.subject, Rival) or self.subject.known.instructed
-
-    @property
-    def has_relay(self) -> bool:
-        return isinstance(self.subject, OurModel)
-
     def item(
         self,
         name: str,
@@ -66,14 +56,13 @@ class Maker:
     ) -> Numbered:
         """An item whose sound is made when its turn comes; its condition names it in the set."""
         id_ = self._id(name, number, said, condition)
-        about: Facts = {"set": name, "language": said.language, **facts}
+        about = {"set": name, "language": said.language, **facts}
         return number, Item(id_, about, lambda: self.asked(said.text, self.kept(id_, speak), text))
 
     def placed(self, number: int, said: SpokenText, before: int, hearing: HearingMode) -> Numbered:
         """An item of the set position: the same sound after so many tokens of text."""
         sound = self._id("position", number, said, "")
-        about: Facts = {"set": "position", "language": said.language}
-        facts: Facts = {**about, "before": before, "hearing": hearing}
+        facts = {"set": "position", "language": said.language, "before": before, "hearing": hearing}
 
         def make() -> Asked:
             samples = self.kept(sound, lambda: voices.say(said))

@@ -5,7 +5,6 @@ import tomllib
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +18,7 @@ PACE = 175
 """Words a minute at speed 1: espeak-ng's own default (its `--help`)."""
 LANGUAGES = {"de": "de", "fr": "fr", "es": "es", "it": "it", "pt": "pt", "nl": "nl"}
 """Languages besides English, and the voice of each."""
+_SENTENCES = tomllib.loads(Path(__file__).with_name("sentences.toml").read_text("utf-8"))
 _PLAIN = Delivery("", PACE, 50, 0.1, 0.7, 0.0)
 
 
@@ -42,13 +42,9 @@ class SpokenText:
         return replace(self, delivery=replace(self.delivery, rate=round(PACE * speed)))
 
 
-def sentences(language: str) -> list[str]:
-    return list(_sentences()[language])
-
-
 def spoken(seed: int, count: int, language: str = "en") -> list[SpokenText]:
     """At most `count` sentences of a language, in an order of the seed; English in six voices."""
-    texts = sentences(language)
+    texts = list(_SENTENCES[language])
     random.Random(f"{seed}-{language}").shuffle(texts)
     voices = VOICES if language == "en" else (LANGUAGES[language],)
     return [
@@ -88,8 +84,3 @@ def kept(file: Path, make: Callable[[], Samples]) -> Samples:
         unfinished.replace(file)
     samples, _ = soundfile.read(file, dtype="float32")
     return np.asarray(samples, np.float32)
-
-
-@cache
-def _sentences() -> dict[str, list[str]]:
-    return tomllib.loads(Path(__file__).with_name("sentences.toml").read_text("utf-8"))

@@ -1,19 +1,18 @@
 """The tasks of the small world: each makes a fresh conversation with pictures and sounds in it.
 
-A task knows nothing of token ids: it returns turns, and whoever asks writes them as ids.
+A task knows nothing of token ids: it returns exchanges, and whoever asks writes them as ids.
 """
 
 import random
+import zlib
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ...chat.messages import ImagePart, Part, SoundPart, TextPart, Turn
-from ...media.audio import RATE, clips, frames, to_mono16k
-from ...media.images import patches
+from ..question import Asked
 from . import receipts, words
 from .receipts import Drawing, Style
-from .speech import VOICES, random_delivery, speaker
+from .speech import VOICES, random_delivery, speaker, with_espeak
 
 GREETINGS = (
     "hello", "hi", "good morning", "how are you", "who are you", "what can you do", "help",
@@ -38,18 +37,6 @@ class Exchange:
     said: str = ""
     kind: str = ""
     label: str | None = None  # what is printed just before the answer; None: nowhere
-
-    def turns(self) -> list[Turn]:
-        """The user's turn, as `Session` makes it, and the model's."""
-        parts: list[Part] = []
-        if self.drawing is not None:
-            parts.append(ImagePart(patches(self.drawing.image, self.budget)))
-        if self.question:
-            parts.append(TextPart(self.question))
-        if self.sound is not None:
-            cut = clips(to_mono16k(self.sound, RATE), long="split")
-            parts += [SoundPart(frames(clip)) for clip in cut]
-        return [Turn("user", tuple(parts)), Turn("model", (TextPart(self.answer),))]
 
 
 @dataclass(frozen=True)
@@ -107,7 +94,8 @@ class Tasks:
     def say(self, text: str) -> np.ndarray:
         """Speak text as somebody in this world would: float32 samples at 16 kHz."""
         spoken = " ".join(text) if text.isdigit() else text
-        return speaker().say(spoken, random_delivery(self.rng, self.world.voices), self.rng)
+        how = random_delivery(self.rng, self.world.voices)
+        return with_espeak(lambda: speaker().say(spoken, how, self.rng))
 
     def _sentence(self) -> str:
         if self.rng.random() < self.world.jumble:
@@ -156,6 +144,20 @@ class Tasks:
         return Style(
             (width, height), rng.choice(world.fonts), receipts.ADVANCE, pitch, left, top, ink, paper
         )
+
+
+def drawn(name: str, kind: str, world: World = EXAMINATION) -> Asked:
+    """An exchange of a kind, the same for the same name."""
+    tasks = Tasks(zlib.crc32(name.encode()), world)
+    exchange = (tasks.asked(kind) if kind in receipts.QUESTIONS else getattr(tasks, kind)())[0]
+    return Asked(
+        exchange.answer,
+        exchange.question,
+        () if exchange.drawing is None else (exchange.drawing.image,),
+        () if exchange.sound is None else (exchange.sound,),
+        exchange.budget,
+        most=160,
+    )
 
 
 def _colours(rng: random.Random) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
