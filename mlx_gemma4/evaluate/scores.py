@@ -67,13 +67,11 @@ def shuffled(rows: Sequence[Row], normalize: Normalize = plain) -> list[Row]:
     places = list(range(len(rows)))
     random.Random(0).shuffle(places)
     turned = places[1:] + places[:1]  # nobody keeps his own
-    given = {
-        place: rows[other].measured["given"] for place, other in zip(places, turned, strict=True)
-    }
-    return [
-        replace(row, measured=score(row.measured["wanted"], given[place], normalize))
-        for place, row in enumerate(rows)
-    ]
+    mixed = list(rows)
+    for place, other in zip(places, turned, strict=True):
+        found = score(rows[place].measured["wanted"], rows[other].measured["given"], normalize)
+        mixed[place] = replace(rows[place], measured=found)
+    return mixed
 
 
 def point(x: float, found: Estimate) -> Point:

@@ -101,17 +101,15 @@ class Rival:
         question = {name: getattr(asked, name) for name in same}
         question |= {"images": images, "sounds": sounds}
         assert self._process.stdin is not None
-        try:
+        with contextlib.suppress(BrokenPipeError):  # it has ended, and nothing is read then
             print(json.dumps(question), file=self._process.stdin, flush=True)
-        except BrokenPipeError:
-            raise self._ended() from None
         told = self._read()
         if "failed" in told:
             raise self._failed("failed", told["failed"])
         return str(told["given"])
 
     def close(self) -> None:
-        self._end()
+        self._process.communicate()
         self._folder.cleanup()
 
     def _start(self) -> dict[str, Any]:
@@ -132,20 +130,14 @@ class Rival:
             raise self._failed("cannot be started", cause, _PYTHON) from error
         about = self._read()
         if "absent" in about:
-            self._end()
+            self._process.communicate()
             raise Gemma4Error(
                 "baseline_missing", f"{self.name} is not there", about["absent"], about["remedy"]
             )
         if "failed" in about:
-            self._end()
+            self._process.communicate()
             raise self._failed("cannot start", about["failed"])
         return about
-
-    def _end(self) -> None:
-        if self._process.stdin is not None:
-            with contextlib.suppress(BrokenPipeError):
-                self._process.stdin.close()
-        self._process.wait()
 
     def _read(self) -> dict[str, Any]:
         assert self._process.stdout is not None

@@ -165,9 +165,10 @@ def _examined(maker: Maker, id_: str, kind: str) -> Asked:
 
 def _noisy(said: SpokenText, kind: str, snr: float, seed: int) -> Samples:
     speech = say(said)
-    if kind == "babble":
-        return mixing.mix(speech, mixing.babble(len(speech), seed), snr)
-    return mixing.mix(speech, mixing.white(len(speech), np.random.default_rng(seed)), snr)
+    rng = np.random.default_rng(seed)
+    babbles = kind == "babble"
+    noise = mixing.babble(len(speech), seed) if babbles else mixing.white(len(speech), rng)
+    return mixing.mix(speech, noise, snr)
 
 
 def _echoing(said: SpokenText, rt60: float, seed: int) -> Samples:

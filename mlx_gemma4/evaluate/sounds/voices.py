@@ -3,14 +3,10 @@
 import random
 import tomllib
 import zlib
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-import soundfile
-
-from ...media.audio import RATE, Samples
+from ...media.audio import Samples
 from ..tiny import words
 from ..tiny.speech import VOICES, Delivery, random_delivery, speaker, with_espeak
 
@@ -70,17 +66,3 @@ def say(utterance: SpokenText) -> Samples:
     """Speak: (n,) float32 at 16 kHz; raises Gemma4Error without espeak-ng or the voice."""
     text = " ".join(utterance.text) if utterance.text.isdigit() else utterance.text
     return with_espeak(lambda: speaker().say(text, utterance.delivery, random.Random(0)))
-
-
-def kept(file: Path, make: Callable[[], Samples]) -> Samples:
-    """A sound that is made once and kept as FLAC, so that everybody hears the same samples.
-
-    espeak-ng does not repeat itself to the sample.
-    """
-    if not file.is_file():
-        file.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = file.with_suffix(".part")
-        soundfile.write(unfinished, make(), RATE, format="FLAC", subtype="PCM_16")
-        unfinished.replace(file)
-    samples, _ = soundfile.read(file, dtype="float32")
-    return np.asarray(samples, np.float32)
