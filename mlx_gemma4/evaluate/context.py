@@ -6,9 +6,6 @@ sound, wherever it ends: nothing is written down in between, as a `Session` woul
 hears badly far back. Lengths go from 1,024 to 32,768 tokens; the set `long` adds 65,536 to 262,144.
 Memory and speed are measured at the same lengths with random tokens, in processes of their own. A
 limit is the most conversations of a length and kind, and the most lengths for memory.
-
-For a laptop that reads 350 tokens a second, the usual lengths are a quarter of an hour, and those
-of `long` two hours.
 """
 
 import re

@@ -19,11 +19,7 @@ AGAIN = "again"  # the fact of an item that is asked twice, of which the second 
 
 
 def items(choice: Choice, subject: Subject) -> list[Item]:
-    """List the items: of the user's folder, else of the chosen kinds.
-
-    Raises:
-        Gemma4Error: there is no such folder, or nothing in it.
-    """
+    """List the items: of the user's folder, else of the chosen kinds."""
     if choice.folder is not None:
         return own(choice.folder, choice.limit)
     kinds = dict(TINY if choice.tiny else KINDS)

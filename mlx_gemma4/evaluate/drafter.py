@@ -30,11 +30,7 @@ MODES: tuple[Draft, ...] = ("off", "auto", "lookup")
 
 
 def attach(model: OurModel, drafter: str | None = None) -> str:
-    """Load the drafter of a model, or the chosen one; return its folder.
-
-    Raises:
-        Gemma4Error: there is none on this machine.
-    """
+    """Load the drafter of a model, or the chosen one; return its folder."""
     folder = catalog.resolve_drafter(drafter) if drafter else catalog.drafter_of(model.package)
     if folder is None:
         raise Gemma4Error(

@@ -33,9 +33,6 @@ def measure(folder: Path, context: int, kv_bits: int | None, force: bool) -> dic
         In bytes `load`, `prefill` and `decode` (MLX's peaks), `rows` (the caches' buffers after
         reading) and `resident` (the process's peak); tokens a second `prefill_speed` and
         `decode_speed`; and `predicted_` load, prefill, decode and rows, from `estimate.need`.
-
-    Raises:
-        Gemma4Error: it does not fit, or the process ended before it had measured.
     """
     model, here = summary.of_folder(folder).model, device.this()
     read, end = context - BEFORE, context + AFTER

@@ -66,7 +66,7 @@ class OurModel:
 
     @property
     def takes(self) -> frozenset[str]:
-        config = self.model.config
+        config = load_config(self.folder)
         seen, heard = config.vision_config is not None, config.audio_config is not None
         return frozenset({"text", *(["image"] * seen), *(["sound"] * heard)})
 
@@ -103,7 +103,6 @@ class OurModel:
         return session
 
     def add(self, session: Session, asked: Asked) -> None:
-        """Add what is asked."""
         for image in asked.images:
             session.add_image(image)
         if asked.text:

@@ -4,10 +4,6 @@ Pages are rendered from real text, or are the user's own, and each is asked abou
 budget of the model. A page's size after resizing follows from the budget, so the same print is met
 at five heights; `height` is that of its small x, in pixels after resizing. A recognizer reads each
 page once, as large as it was drawn.
-
-24 pages of each of four sets are 720 answers, two in three of them a page of 190 tokens on average:
-about an hour where 300 tokens a second are read and 36 written (an M3 Max with the 12B at 4 bits).
-`--limit 6` takes a quarter of that.
 """
 
 import re

@@ -6,8 +6,7 @@ likeliest, how likely is the right answer (perplexity), and what do they answer 
 
 An unquantized model alone is compared with itself in every recipe, quantized in memory one at a
 time; further models are compared with the first, which may be any. What the first expected is kept
-on the disk, so two are never in the memory at once. For the 12B that is 1 MB a row, some 2.5 GB for
-the usual 64 items; on a laptop that reads 350 and writes 30 tokens a second, ten minutes a recipe.
+on the disk, so two are never in the memory at once.
 """
 
 import functools
@@ -39,34 +38,33 @@ class Quant:
     def __init__(self) -> None:
         self._items: list[Item] = []
         self._references: References | None = None
-        self._variant: OurModel | None = None
+        self._held: OurModel | None = None
 
     def items(self, choice: Choice, subject: Subject) -> Sequence[Item]:
         """List the same items for each recipe, as it is first."""
         model = ours(subject)
-        self._free()
         reference = choice.models[0] if choice.models else model.name
         first = model if model.name == reference else OurModel(reference, model.force)
+        self._hold(first)
         self._references = References(first, choice.work)
         self._items = quant_items.items(choice, first)
-        if model is not first:
-            first.close()  # it was asked what it takes
         recipes = ["", *(_recipes(choice, model) if model is first else ())]
         return [replace(item, recipe=recipe) for recipe in recipes for item in self._items]
 
     def measure(self, subject: Subject, item: Item) -> Mapping[str, Any]:
         references = self._references
         assert references is not None
-        model = self._model(ours(subject), item.recipe)
+        model = self._variant(ours(subject), item.recipe)
+        # for itself the reference reads one item at a time, for others at once
         reads = model is references.reference
-        # for itself the reference reads one item at a time, for others at once, and is then freed
-        references.fill([item] if reads else self._items, [ours(subject), model])
-        if not reads and references.reference.is_loaded:
-            references.reference.close()
-        asked = references.asked(item)
+        if missing := references.missing([item] if reads else self._items):
+            self._hold(references.reference)
+            references.fill(missing)
+        self._hold(model)
+        asked, expected = references.read(item)
         found = answered(model.model, model.tokenizer, asked, ROWS)
         measured = {
-            **distance(references.logs(item), found.logs),
+            **distance(expected, found.logs),
             "surprise": found.surprise,
             "rows": len(found.ids),
             "bytes": _nbytes(model.folder, item.recipe),
@@ -97,22 +95,20 @@ class Quant:
             parts.append(_compared(rows, written))
         return parts
 
-    def _model(self, subject: OurModel, recipe: str) -> OurModel:
-        """The subject in a recipe; no other is in the memory then."""
-        held = self._variant
-        if held is not None and recipe == held.recipe:
-            return held
-        self._free()
+    def _variant(self, subject: OurModel, recipe: str) -> OurModel:
+        """The subject in a recipe; empty for the subject as it is."""
         if not recipe:
             return subject
-        subject.close()
-        self._variant = OurModel(subject.name, subject.force, recipe)
-        return self._variant
+        held = self._held
+        if held is not None and (held.name, held.recipe) == (subject.name, recipe):
+            return held
+        return OurModel(subject.name, subject.force, recipe)
 
-    def _free(self) -> None:
-        if self._variant is not None:
-            self._variant.close()
-        self._variant = None
+    def _hold(self, model: OurModel) -> None:
+        """Free the model that was held before: no two are in the memory at once."""
+        if self._held is not None and self._held is not model:
+            self._held.close()
+        self._held = model
 
 
 def _recipes(choice: Choice, model: OurModel) -> list[str]:

@@ -16,11 +16,6 @@ _GO_ON = "Go on with this text, word for word, from where it stops:\n\n"
 
 
 def items(choice: Choice, subject: Subject) -> list[Item]:
-    """List the items of the chosen sets.
-
-    Raises:
-        Gemma4Error: something to make them with is missing.
-    """
     usual: tuple[str, ...] = ("tiny-text", "tiny-picture", "tiny-sound")
     if not choice.tiny:
         takes = {"image": "picture", "sound": "sound"}

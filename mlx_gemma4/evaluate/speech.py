@@ -1,9 +1,6 @@
 """How well is speech understood: in noise, rooms and crowds, and at which place in the context?
 
-Words are compared after both texts were normalized as for Whisper (`sounds/transcripts.py`). 20
-utterances under each condition are about 800 answers: on a laptop that reads 300 and writes 36
-tokens a second 20 minutes, of which a third is text before sounds. The tiny model takes two to
-five; PocketSphinx takes a second and a half for a sentence.
+Words are compared after both texts were normalized as for Whisper (`sounds/transcripts.py`).
 """
 
 from collections.abc import Mapping, Sequence

@@ -36,15 +36,11 @@ class Known:
     instructed: bool = False
 
 
-def _recognizer(name: str, takes: str) -> Known:
-    return Known(("recognizers", name), frozenset({takes}))
-
-
 KNOWN = {
-    "tesseract": _recognizer("tesseract", "image"),
-    "pocketsphinx": _recognizer("pocketsphinx", "sound"),
-    "mlx-whisper": _recognizer("mlx_whisper", "sound"),
-    "faster-whisper": _recognizer("faster_whisper", "sound"),
+    "tesseract": Known(("recognizers", "tesseract"), frozenset({"image"})),
+    "pocketsphinx": Known(("recognizers", "pocketsphinx"), frozenset({"sound"})),
+    "mlx-whisper": Known(("recognizers", "mlx-whisper"), frozenset({"sound"})),
+    "faster-whisper": Known(("recognizers", "faster-whisper"), frozenset({"sound"})),
     "mlx-vlm": Known(("mlx_vlm",), frozenset({"text", "image", "sound"}), True),
 }
 
@@ -55,9 +51,6 @@ class Rival:
     Args:
         name: of KNOWN; with `:MODEL` after it where the rival has several.
         python: the interpreter of the environment in which the rival is installed.
-
-    Raises:
-        Gemma4Error: there is no such rival, it is not installed, or it has no such model.
     """
 
     recipe = ""
@@ -129,13 +122,13 @@ class Rival:
             cause = f"{self._python}: {error.strerror}."
             raise self._failed("cannot be started", cause, _PYTHON) from error
         about = self._read()
-        if "absent" in about:
+        if "revision" not in about:
             self._process.communicate()
+        if "absent" in about:
             raise Gemma4Error(
                 "baseline_missing", f"{self.name} is not there", about["absent"], about["remedy"]
             )
         if "failed" in about:
-            self._process.communicate()
             raise self._failed("cannot start", about["failed"])
         return about
 

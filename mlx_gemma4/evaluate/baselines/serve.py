@@ -4,7 +4,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Mapping
-from typing import Any, Self
+from typing import Any
 
 Answer = Callable[[Mapping[str, Any]], str]
 """Answers {"before", "text", "images": [PNG files], "image_tokens", "sounds": [16 kHz WAV files],
@@ -17,14 +17,6 @@ class Absent(Exception):
     Args:
         what is missing, and the command that installs it.
     """
-
-    @classmethod
-    def package(cls, error: ModuleNotFoundError, extra: str) -> Self:
-        """A Python package is not there, which an extra of ours would bring."""
-        return cls(
-            f"The Python package {error.name} is not installed.",
-            f"pip install 'mlx-gemma4[{extra}]', or name the Python that has it with --python.",
-        )
 
 
 def serve(begin: Callable[[str], tuple[Mapping[str, Any], Answer]]) -> None:

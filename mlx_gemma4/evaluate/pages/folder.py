@@ -25,11 +25,7 @@ _FORM = (
 
 
 def read(folder: Path) -> Sequence[Callable[[], Page]]:
-    """Read the manifest; each page opens its picture, or raises Gemma4Error where it cannot.
-
-    Raises:
-        Gemma4Error: there is no folder, no manifest, a line that cannot be used, or no picture.
-    """
+    """Read the manifest; each page opens its picture, or raises Gemma4Error where it cannot."""
     if not folder.is_dir():
         raise _wrong(folder, f"There is no folder {folder}.", "Check the path.")
     found = [folder / name for name in MANIFESTS if (folder / name).is_file()]
@@ -74,13 +70,12 @@ def _entry(folder: Path, place: str, told: Mapping[str, Any]) -> Callable[[], Pa
     question = told.get("question") or ""
     height = told.get("height") or None
     try:
-        x_height = None if height is None else _positive(height)
+        x_height = None if height is None else float(height)
     except (TypeError, ValueError):
-        raise _wrong(
-            folder,
-            f"{place}: the height {height} is no number above 0.",
-            "Set pixels, or leave it out.",
-        ) from None
+        x_height = math.nan
+    if x_height is not None and not 0 < x_height < math.inf:
+        cause = f"{place}: the height {height} is no number above 0."
+        raise _wrong(folder, cause, "Set pixels, or leave it out.")
     if not isinstance(question, str):
         raise _wrong(folder, f"{place}: the question is not text.", _FORM)
     if not file.is_file():
@@ -89,13 +84,6 @@ def _entry(folder: Path, place: str, told: Mapping[str, Any]) -> Callable[[], Pa
     request = Request(kind, text, told["answer"].strip())
     facts = {"file": file.name}
     return lambda: Page(open_image(file), (request,), x_height, "page", facts)
-
-
-def _positive(height: Any) -> float:
-    number = float(height)
-    if not 0 < number < math.inf:
-        raise ValueError(height)
-    return number
 
 
 def _wrong(folder: Path, cause: str, remedy: str) -> Gemma4Error:

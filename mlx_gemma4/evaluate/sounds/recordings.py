@@ -41,9 +41,6 @@ def human(seed: int, count: int) -> list[LabelledSound]:
 
     asterisk-core-sounds-en-g722: prompts of a telephone exchange by one speaker (CC-BY-SA-3.0).
     pocketsphinx-testdata: sentences of a novel, read for LibriVox, and playing cards (BSD).
-
-    Raises:
-        Gemma4Error: no such package is there.
     """
     sources = (list(_asterisk()), list(_sphinx("librivox")), list(_sphinx("cards")))
     for recordings in sources:
@@ -64,9 +61,6 @@ def own(folder: Path) -> list[LabelledSound]:
 
     Beside each sound is its text under the same name: talk.wav and talk.txt, or talk.de.txt for
     another language than English. Folders of LibriSpeech (*.trans.txt) are taken as they are.
-
-    Raises:
-        Gemma4Error: there is no folder, no recording, or a sound without a text.
     """
     if not folder.is_dir():
         raise Gemma4Error(

@@ -134,11 +134,7 @@ def human(maker: Maker) -> Iterator[Numbered]:
 
 
 def folder(maker: Maker) -> Iterator[Numbered]:
-    """The user's recordings, all of them unless there is a limit.
-
-    Raises:
-        Gemma4Error: no folder was named, or it is not usable.
-    """
+    """The user's recordings, all of them unless there is a limit."""
     found = recordings.own(maker.choice.own("recordings"))
     return _recorded(maker, "folder", found[: maker.choice.limit])
 
