@@ -38,6 +38,11 @@ class Exchange:
     kind: str = ""
     label: str | None = None  # what is printed just before the answer; None: nowhere
 
+    def asked(self) -> Asked:
+        images = () if self.drawing is None else (self.drawing.image,)
+        sounds = () if self.sound is None else (self.sound,)
+        return Asked(self.answer, self.question, images, sounds, self.budget, most=160)
+
 
 @dataclass(frozen=True)
 class World:
@@ -149,15 +154,9 @@ class Tasks:
 def drawn(name: str, kind: str, world: World = EXAMINATION) -> Asked:
     """An exchange of a kind, the same for the same name."""
     tasks = Tasks(zlib.crc32(name.encode()), world)
-    exchange = (tasks.asked(kind) if kind in receipts.QUESTIONS else getattr(tasks, kind)())[0]
-    return Asked(
-        exchange.answer,
-        exchange.question,
-        () if exchange.drawing is None else (exchange.drawing.image,),
-        () if exchange.sound is None else (exchange.sound,),
-        exchange.budget,
-        most=160,
-    )
+    made = tasks.asked(kind) if kind in receipts.QUESTIONS else getattr(tasks, kind)()
+    exchange: Exchange = made[0]
+    return exchange.asked()
 
 
 def _colours(rng: random.Random) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
