@@ -21,10 +21,10 @@ from ..generation.policy import LONGEST
 from ..hub import catalog
 from . import draft_items, scores, surroundings
 from .models import OurModel, ours
-from .parts import Part, Plot, Table, Words
+from .parts import Line, Part, Plot, Table, Words
 from .question import Asked, Choice, Item, Row, Subject
 from .questions import NAMES
-from .statistics import Estimate, ratio
+from .statistics import ratio
 
 MODES: tuple[Draft, ...] = ("off", "auto", "lookup")
 
@@ -117,14 +117,12 @@ class DrafterQuestion:
         for subject, answers in scores.by_subject(rows).items():
             for (kind,), of in scores.groups(answers, "kind").items():
                 name = f"{subject}: {kind}" if several else kind
-                found = _by_place([np.array(run) for r in of if (run := r.measured["accepted"])])
-                if found:
-                    accepted[name] = [
-                        scores.point(n, share) for n, (share, _) in enumerate(found, 1)
-                    ]
-                    lengths[name] = [scores.point(n, rate) for n, (_, rate) in enumerate(found, 1)]
-                shares = [f"{share.value:.2f}" for share, _ in found]
-                places.append([kind, str(len(of)), *shares, *[""] * (LONGEST - len(found))])
+                runs = [np.array(run) for row in of if (run := row.measured["accepted"])]
+                shares, rates = _by_place(runs)
+                if shares:
+                    accepted[name], lengths[name] = shares, rates
+                cells = [f"{share.value:.2f}" for _, share in shares]
+                places.append([kind, str(len(of)), *cells, *[""] * (LONGEST - len(cells))])
                 if timed := [row.measured for row in of if row.measured["seconds"]]:
                     gains.append([kind, *_gain(timed, "auto"), *_gain(timed, "lookup")])
         heads = ["kind", "auto: a forward", "times as fast", "lookup: a forward", "times as fast"]
@@ -145,17 +143,18 @@ _ACCEPTED = (
 )
 
 
-def _by_place(runs: Sequence[np.ndarray]) -> list[tuple[Estimate, Estimate]]:
+def _by_place(runs: Sequence[np.ndarray]) -> tuple[Line, Line]:
     """The share that is accepted at each place, and tokens a forward with so many proposed."""
-    found = []
-    for place in range(LONGEST):
-        reached = [int((run >= place).sum()) for run in runs]
+    shares, rates = [], []
+    for place in range(1, LONGEST + 1):
+        reached = [int((run >= place - 1).sum()) for run in runs]
         if sum(reached) == 0:
             break
-        kept = [int((run > place).sum()) for run in runs]
-        given = [int((1 + np.minimum(run, place + 1)).sum()) for run in runs]
-        found.append((ratio(kept, reached), ratio(given, [len(run) for run in runs])))
-    return found
+        kept = [int((run >= place).sum()) for run in runs]
+        given = [int((1 + np.minimum(run, place)).sum()) for run in runs]
+        shares.append((place, ratio(kept, reached)))
+        rates.append((place, ratio(given, [len(run) for run in runs])))
+    return shares, rates
 
 
 def _gain(timed: Sequence[Mapping[str, Any]], mode: Draft) -> list[str]:

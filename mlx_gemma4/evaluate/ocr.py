@@ -225,12 +225,10 @@ def _by_height(rows: Sequence[Row], file: str, title: str) -> list[Part]:
     curves = {}
     for (budget,), group in sorted(scores.groups(_lines(known), "budget").items()):
         curves[f"{budget} tokens"] = [
-            scores.point(
-                fmean(row.facts["height"] for row in inside), scores.character_error_rate(inside)
-            )
+            (fmean(row.facts["height"] for row in inside), scores.character_error_rate(inside))
             for _, _, inside in _bins(group)
         ]
-    if len({point.x for curve in curves.values() for point in curve}) <= _FEW:
+    if len({x for curve in curves.values() for x, _ in curve}) <= _FEW:
         return [table]
     axes = ("x-height after resizing in pixels", "character error rate")
     return [table, Plot(f"errors-{file}", f"Characters read wrongly: {title}", *axes, curves)]

@@ -22,7 +22,7 @@ from ..model.config import load_config
 from . import quant_items, scores
 from .logits import answered, distance
 from .models import OurModel, ours, quantized_already
-from .parts import Part, Plot, Point, Table, Words
+from .parts import Part, Plot, Table, Words
 from .question import Choice, Item, Row, Subject
 from .questions import NAMES
 from .references import ROWS, References
@@ -174,11 +174,11 @@ def _table(
 
 def _distances(rows: Sequence[Row]) -> list[Plot]:
     """Divergence over size, of those that have one: the first row itself is at 0."""
-    drawn: dict[str, list[Point]] = {}
+    drawn: dict[str, list[tuple[float, Estimate]]] = {}
     for medium, by_subject in _by_medium(rows).items():
         for of in by_subject.values():
             if (found := divergence(of)).low > 0:
-                drawn.setdefault(medium, []).append(scores.point(_megabytes(of), found))
+                drawn.setdefault(medium, []).append((_megabytes(of), found))
     title = "What bits buy: each point a recipe"
     plot = Plot("divergence", title, "MB of weights", _KL, drawn, logarithmic_y=True)
     return [plot] if drawn else []

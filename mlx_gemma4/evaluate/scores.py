@@ -11,7 +11,7 @@ from typing import Any
 
 import jiwer
 
-from .parts import Point, Table
+from .parts import Line, Table
 from .question import Row
 from .statistics import Estimate, paired, ratio, share
 
@@ -74,20 +74,15 @@ def shuffled(rows: Sequence[Row], normalize: Normalize = plain) -> list[Row]:
     return mixed
 
 
-def point(x: float, found: Estimate) -> Point:
-    """An estimate as a point of a plot."""
-    return Point(x, found.value, found.low, found.high)
-
-
-def curve(rows: Sequence[Row], fact: str, figure: Callable[[list[Row]], Estimate]) -> list[Point]:
+def curve(rows: Sequence[Row], fact: str, figure: Callable[[list[Row]], Estimate]) -> Line:
     """A line of a plot: a figure over a fact of the rows."""
-    return [point(float(x), figure(of)) for (x,), of in groups(rows, fact).items()]
+    return [(float(x), figure(of)) for (x,), of in groups(rows, fact).items()]
 
 
-def single(rows: Sequence[Row], fact: str, figure: Figure) -> list[Point]:
+def single(rows: Sequence[Row], fact: str, figure: Figure) -> Line:
     """A line of single measurements, which have no interval."""
     values = [(float(row.facts[fact]), figure(row.measured)) for row in rows]
-    return [Point(x, y, y, y) for x, y in values]
+    return [(x, Estimate(y, y, y, 1)) for x, y in values]
 
 
 def groups(rows: Sequence[Row], *facts: str) -> dict[tuple[Any, ...], list[Row]]:

@@ -12,7 +12,7 @@ import numpy as np
 from ..question import Asked
 from . import receipts, words
 from .receipts import Drawing, Style
-from .speech import VOICES, random_delivery, speaker, with_espeak
+from .speech import random_delivery, speaker, with_espeak
 
 GREETINGS = (
     "hello", "hi", "good morning", "how are you", "who are you", "what can you do", "help",
@@ -53,7 +53,6 @@ class World:
     budgets: tuple[int, ...] = (70,)
     rows: int = 10
     digits: int = 6
-    voices: tuple[str, ...] = VOICES
     jumble: float = 0.0  # share of spoken sentences that are random words, so that each is heard
     shop: float = 1.0  # weight of the shop's name among the questions
     absent: float = 0.15  # share of price questions about an item that is not there
@@ -99,7 +98,7 @@ class Tasks:
     def say(self, text: str) -> np.ndarray:
         """Speak text as somebody in this world would: float32 samples at 16 kHz."""
         spoken = " ".join(text) if text.isdigit() else text
-        how = random_delivery(self.rng, self.world.voices)
+        how = random_delivery(self.rng)
         return with_espeak(lambda: speaker().say(spoken, how, self.rng))
 
     def _sentence(self) -> str:
