@@ -95,16 +95,10 @@ def build(kind: str, length: int, name: str, tokenizer: Tokenizer, config: Confi
     hidden = needles(rng)
     given = [Turn("user", needle.parts(kind)) for needle in hidden]
     asking = Turn("user", (TextPart(hidden[0].question),))
-
-    def size(fillers: Sequence[Sequence[Turn]]) -> int:
-        turns = [*_woven(given, fillers), asking]
-        return len(render(turns, tokenizer, config).token_ids)
-
-    bare = size([()] * (DEPTHS - 1))
-    marked = size([_filler("")] * (DEPTHS - 1))
-    room = (length - marked) // (DEPTHS - 1)
+    marked = [*_woven(given, [_filler("")] * (DEPTHS - 1)), asking]
+    room = (length - len(render(marked, tokenizer, config).token_ids)) // (DEPTHS - 1)
     fillers: list[Sequence[Turn]] = [()] * (DEPTHS - 1)
-    if length > bare and room >= _LEAST:
+    if room >= _LEAST:
         start = rng.randrange(len(text()))
         around = text()[start:] + text()[:start]
         ids = _ids(around, room * (DEPTHS - 1), tokenizer)
