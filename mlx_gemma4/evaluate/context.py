@@ -31,19 +31,19 @@ SMALL = (128, 192, 256, 384, 512, 1024)
 _MOST = 24  # tokens of an answer
 _SMALL_TIMES = 3  # conversations of each length, depth and kind for the tiny model
 
+_NAMES = {  # of the needles, by set
+    "text": "a sentence",
+    "picture": "a sign",
+    "sound": "spoken",
+    "tiny-picture": "a receipt",
+    "tiny-sound": "spoken digits",
+}
+
 
 class Context:
     name = "context"
     about = NAMES["context"]
-    sets: Mapping[str, str] = {
-        "text": "numbers in ten places of Python's documentation",
-        "picture": "numbers on signs, within the same",
-        "sound": "spoken numbers, within the same",
-        "tiny-picture": "receipts among questions of the tiny model's world",
-        "tiny-sound": "spoken digits among greetings of its world",
-        "memory": "memory and speed beside the prediction of `gemma4 fit`",
-        "long": "also 65,536 to 262,144 tokens",
-    }
+    sets = (*_NAMES, "memory", "long")
     needs = frozenset({"cache"})
 
     def __init__(self) -> None:
@@ -133,15 +133,6 @@ def _usual(choice: Choice, config: Config) -> list[str]:
     seen = ["picture"] if config.vision_config is not None else []
     heard = ["sound"] if config.audio_config is not None else []
     return ["memory", "text", *seen, *heard]
-
-
-_NAMES = {
-    "text": "a sentence",
-    "picture": "a sign",
-    "sound": "spoken",
-    "tiny-picture": "a receipt",
-    "tiny-sound": "spoken digits",
-}
 
 
 def number(text: str) -> str:

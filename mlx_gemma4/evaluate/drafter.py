@@ -81,10 +81,7 @@ def reply(
 class DrafterQuestion:
     name = "drafter"
     about = NAMES["drafter"]
-    sets: Mapping[str, str] = {
-        **{name: "a kind of work" for name in draft_items.KINDS},
-        **{name: "of the tiny model's world" for name in draft_items.TINY},
-    }
+    sets = (*draft_items.KINDS, *draft_items.TINY)
     needs = frozenset({"cache"})
 
     def __init__(self) -> None:

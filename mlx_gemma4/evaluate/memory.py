@@ -28,7 +28,7 @@ KV_BITS = ("none", "8", "4")
 class Memory:
     name = "memory"
     about = NAMES["memory"]
-    sets: Mapping[str, str] = {"long": "also 131,072 tokens"}
+    sets = ("long",)
     needs = frozenset({"cache"})
 
     def __init__(self) -> None:

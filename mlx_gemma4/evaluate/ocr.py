@@ -64,14 +64,7 @@ def normalizer(kind: object) -> Callable[[str], str]:
 class Ocr:
     name = "ocr"
     about = NAMES["ocr"]
-    sets: Mapping[str, str] = {
-        "tiny": "receipts that the tiny model knows, held out from its training",
-        "receipts": "receipts in many fonts on a table",
-        "tables": "dense tables, ruled, striped, bare and dark",
-        "screens": "small print on screens: terminal, editor, web; light and dark",
-        "columns": "pages of two or three columns",
-        "folder": "your own pictures with answers (--folder)",
-    }
+    sets = (*_MAKERS, "folder")
     needs = frozenset({"image"})
 
     def items(self, choice: Choice, subject: Subject) -> Sequence[Item]:

@@ -32,7 +32,7 @@ from .statistics import Estimate, mean, ratio
 class Quant:
     name = "quant"
     about = NAMES["quant"]
-    sets: Mapping[str, str] = quant_items.SETS
+    sets = quant_items.SETS
     needs = frozenset({"logits"})
 
     def __init__(self) -> None:

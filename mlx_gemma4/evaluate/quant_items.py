@@ -9,6 +9,7 @@ from .question import Asked, Choice, Item, Subject
 from .questions import named
 from .tiny.tasks import drawn
 
+SETS = ("tiny-text", "tiny-picture", "tiny-sound", "text", "facts", "picture", "sound")
 SMALL, USUAL = 32, 16  # items of each set for the tiny model, and for others
 _SHOWN = ("total", "tax", "date", "shop", "count", "lines")
 _PASSAGE, _GOES_ON = 1200, 240  # characters
@@ -88,14 +89,3 @@ def _of_others(medium: str, choice: Choice, subject: Subject) -> list[Item]:
     return [
         replace(item, id=f"{question}-{item.id}", facts={**item.facts, **facts}) for item in chosen
     ]
-
-
-SETS = {
-    "tiny-text": "greetings and questions of the tiny model's world",
-    "tiny-picture": "receipts of its world, held out",
-    "tiny-sound": "digits and commands of its world, held out",
-    "text": "passages of Python's documentation: how likely is what follows?",
-    "facts": "a number within such a passage",
-    "picture": "some pages of the question ocr",
-    "sound": "some clips of the question speech",
-}

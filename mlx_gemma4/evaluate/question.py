@@ -115,7 +115,7 @@ class Row:
 class Question(Protocol):
     name: str  # of its command
     about: str  # a sentence: what it asks
-    sets: Mapping[str, str]  # of items, by name: a sentence each
+    sets: tuple[str, ...]  # names of its sets of items; docs/evaluate.md describes them
     needs: frozenset[str]  # what a subject has to take to be asked
 
     def items(self, choice: Choice, subject: Subject) -> Sequence[Item]:

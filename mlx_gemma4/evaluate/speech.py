@@ -12,8 +12,9 @@ from .models import ours
 from .parts import Part, Plot, Table, Words
 from .question import Choice, Facts, Item, Row, Subject
 from .questions import NAMES
-from .sounds import sets, transcripts
+from .sounds import transcripts
 from .sounds.items import Maker
+from .sounds.sets import MAKERS
 from .statistics import ratio, share
 
 _USUAL = ("clean", "noise", "room", "speed", "voices", "two", "position", "silence")
@@ -23,19 +24,7 @@ _SMALL = ("tiny", "noise", "room", "speed", "voices", "position", "silence")  # 
 class Speech:
     name = "speech"
     about = NAMES["speech"]
-    sets: Mapping[str, str] = {
-        "tiny": "digits and commands that the tiny model knows, held out from its training",
-        "clean": "sentences in six English voices",
-        "noise": "the same in white noise and babble, at 20, 10 and 0 dB",
-        "room": "the same with 0.3, 0.6 and 1.0 s of reverberation",
-        "speed": "the same at 0.75, 1, 1.25 and 1.5 times the usual pace",
-        "voices": "six English voices, and six other languages",
-        "two": "two people who talk over each other",
-        "position": "0, 250, 500, 1000 and 4000 tokens of text before the sound",
-        "silence": "silence, white noise and hum",
-        "human": "human speech that packages of Debian bring",
-        "folder": "your own recordings with their texts (--folder)",
-    }
+    sets = tuple(MAKERS)
     needs = frozenset({"sound"})
 
     def items(self, choice: Choice, subject: Subject) -> Sequence[Item]:
@@ -43,7 +32,7 @@ class Speech:
         usual = _SMALL if choice.tiny else _USUAL
         chosen = choice.sets or (("folder",) if choice.folder else usual)
         maker = Maker(choice, subject)
-        found = [numbered for name in chosen for numbered in sets.MAKERS[name](maker)]
+        found = [numbered for name in chosen for numbered in MAKERS[name](maker)]
         return [item for _, item in sorted(found, key=lambda numbered: numbered[0])]
 
     def measure(self, subject: Subject, item: Item) -> Mapping[str, Any]:

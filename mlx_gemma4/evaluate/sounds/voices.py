@@ -12,8 +12,8 @@ from ..tiny.speech import VOICES, Delivery, random_delivery, speaker, with_espea
 
 PACE = 175
 """Words a minute at speed 1: espeak-ng's own default (its `--help`)."""
-LANGUAGES = {"de": "de", "fr": "fr", "es": "es", "it": "it", "pt": "pt", "nl": "nl"}
-"""Languages besides English, and the voice of each."""
+LANGUAGES = ("de", "fr", "es", "it", "pt", "nl")
+"""Languages besides English; the voice of each is called like it."""
 _SENTENCES = tomllib.loads(Path(__file__).with_name("sentences.toml").read_text("utf-8"))
 _PLAIN = Delivery("", PACE, 50, 0.1, 0.7, 0.0)
 
@@ -42,7 +42,7 @@ def spoken(seed: int, count: int, language: str = "en") -> list[SpokenText]:
     """At most `count` sentences of a language, in an order of the seed; English in six voices."""
     texts = list(_SENTENCES[language])
     random.Random(f"{seed}-{language}").shuffle(texts)
-    voices = VOICES if language == "en" else (LANGUAGES[language],)
+    voices = VOICES if language == "en" else (language,)
     return [
         SpokenText(text, language, replace(_PLAIN, voice=voices[number % len(voices)]))
         for number, text in enumerate(texts[:count])
