@@ -14,7 +14,7 @@ import numpy as np
 from mlx_gemma4.chat.tokenizer import Tokenizer
 from mlx_gemma4.evaluate import quant_items
 from mlx_gemma4.evaluate.logits import answered, distance
-from mlx_gemma4.evaluate.tiny.tasks import EXAMINATION
+from mlx_gemma4.evaluate.tiny.tasks import EXAMINATION, drawn
 from mlx_gemma4.model.gemma4 import Gemma4
 
 MEDIA = ("text", "picture", "sound")
@@ -34,8 +34,12 @@ class Meter:
     def __init__(self, full: Gemma4, folder: Path, count: int, seed: int, examined: bool) -> None:
         world = replace(EXAMINATION, examination=examined)
         self._tokenizer = Tokenizer.from_folder(folder)
+        learned = "" if examined else "-learned"
         self._asked = {
-            medium: [item.make() for item in quant_items.tiny(medium, count, seed, world)]
+            medium: [
+                drawn(f"{item.id}{learned}", item.facts["kind"], world)
+                for item in quant_items.tiny(medium, count, seed)
+            ]
             for medium in MEDIA
         }
         self._expected = {
@@ -48,7 +52,7 @@ class Meter:
         return {
             medium: np.array(
                 [
-                    distance(logs, answered(model, self._tokenizer, asked).logs).divergence
+                    distance(logs, answered(model, self._tokenizer, asked).logs)["divergence"]
                     for asked, logs in zip(asked_of, self._expected[medium], strict=True)
                 ]
             )

@@ -6,9 +6,6 @@ sound, wherever it ends: nothing is written down in between, as a `Session` woul
 hears badly far back. Lengths go from 1,024 to 32,768 tokens; the set `long` adds 65,536 to 262,144.
 Memory and speed are measured at the same lengths with random tokens, in processes of their own. A
 limit is the most conversations of a length and kind, and the most lengths for memory.
-
-For a laptop that reads 350 tokens a second, the usual lengths are a quarter of an hour, and those
-of `long` two hours.
 """
 
 import re
@@ -16,21 +13,15 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
-from ..chat.messages import TextPart, Turn
-from ..chat.render import render
-from ..events import Token
-from ..generation.prefill_decode import finish
-from ..generation.sampler import Sampler
+from ..events import Done, Token
 from ..limits import STEP
 from ..model.config import Config, load_config
-from ..session.prefix_cache import PrefixCache
-from ..session.reply import DrawnReply
-from ..session.rows import with_rows
+from ..session.session import Session
 from . import footprint, haystack, scores, small_haystack
 from .haystack import DEPTHS, Haystack
 from .models import OurModel, ours
-from .parts import Part, Plot, Point, Table, Words
-from .question import Choice, Fact, Item, Row, Subject
+from .parts import Part, Plot, Table, Words
+from .question import Choice, Item, Row, Subject
 from .questions import NAMES
 
 SHORT = tuple(1024 * 2**n for n in range(6))
@@ -40,23 +31,23 @@ SMALL = (128, 192, 256, 384, 512, 1024)
 _MOST = 24  # tokens of an answer
 _SMALL_TIMES = 3  # conversations of each length, depth and kind for the tiny model
 
+_NAMES = {  # of the needles, by set
+    "text": "a sentence",
+    "picture": "a sign",
+    "sound": "spoken",
+    "tiny-picture": "a receipt",
+    "tiny-sound": "spoken digits",
+}
+
 
 class Context:
     name = "context"
     about = NAMES["context"]
-    sets: Mapping[str, str] = {
-        "text": "numbers in ten places of Python's documentation",
-        "picture": "numbers on signs, within the same",
-        "sound": "spoken numbers, within the same",
-        "tiny-picture": "receipts among questions of the tiny model's world",
-        "tiny-sound": "spoken digits among greetings of its world",
-        "memory": "memory and speed beside the prediction of `gemma4 fit`",
-        "long": "also 65,536 to 262,144 tokens",
-    }
+    sets = (*_NAMES, "memory", "long")
     needs = frozenset({"cache"})
 
     def __init__(self) -> None:
-        self._held: tuple[object, Haystack, PrefixCache] | None = None
+        self._held: tuple[object, Haystack, Session] | None = None
 
     def items(self, choice: Choice, subject: Subject) -> Sequence[Item]:
         self._held = None
@@ -69,8 +60,7 @@ class Context:
         found: list[Item] = []
         if "memory" in sets:
             for length in lengths[: choice.limit]:
-                facts: dict[str, Fact] = {"kind": "memory", "length": length}
-                found.append(Item(f"memory-{length}", facts))
+                found.append(Item(f"memory-{length}", {"kind": "memory", "length": length}))
         for name in (name for name in sets if name != "memory"):
             small = name.startswith("tiny-")
             for length in SMALL if small else lengths:
@@ -84,51 +74,55 @@ class Context:
         if facts["kind"] == "memory":
             self._held = None
             model.close()
-            return footprint.measure(model.folder, int(str(facts["length"])), None, model.force)
-        hay, cache = self._read(model, item)
-        place = int(str(facts["place"])) if len(hay.asked) > 1 else 0
-        question, wanted = list(hay.asked.items())[place]
-        turns = [*hay.turns, Turn("user", (TextPart(question),))]
-        prompt = render(turns, model.tokenizer, model.model.config)
-        fed = finish(cache.feed(with_rows(prompt, turns, model.model.config)))
-        assert fed is not None
-        hidden, _ = fed
-        answer = DrawnReply(model.tokenizer, model.model.config)
-        sampler = Sampler(0.0, suppress=model.model.config.suppress_tokens)
-        events = answer.take(cache.draw(hidden, sampler, _MOST))
+            return footprint.measure(model.folder, facts["length"], None, model.force)
+        hay, session = self._read(model, item)
+        question, wanted = list(hay.asked.items())[facts["place"] if len(hay.asked) > 1 else 0]
+        session.open(hay.turns)  # without the needles that were asked for before
+        session.add_text(question)
+        *events, done = session.reply(_MOST, temperature=0.0)
         given = "".join(event.text for event in events if isinstance(event, Token))
+        assert isinstance(done, Done), "a reply ends with Done"
         asked = scores.score(wanted, given.strip(), number)
-        return {**asked, "tokens": len(prompt.token_ids)}
+        return {**asked, "tokens": done.stats["prompt_tokens"]}
 
     def report(self, rows: Sequence[Row]) -> Sequence[Part]:
-        return report(rows)
+        needles = [row for row in rows if row.facts["kind"] == "needle"]
+        memory = [row for row in rows if row.facts["kind"] == "memory"]
+        return [*(_recall(needles) if needles else ()), *(_memory(memory) if memory else ())]
 
-    def _read(self, model: OurModel, item: Item) -> tuple[Haystack, PrefixCache]:
-        """The item's conversation, and the cache in which it has been read."""
+    def _read(self, model: OurModel, item: Item) -> tuple[Haystack, Session]:
+        """The item's conversation, and the session that has read it."""
         facts, config = item.facts, load_config(model.folder)
-        name, length = str(facts["needle"]), int(str(facts["length"]))
+        name, length = facts["needle"], facts["length"]
         small = name.startswith("tiny-")
         key = (model, item.id.rpartition("-")[0], facts["depth"] if small else None)
         if self._held is None or self._held[0] != key:
             self._held = None  # its cache is freed before another one grows
             seed = f"{facts['seed']}-{facts['turn']}"
             if small:
-                kind, depth = name.removeprefix("tiny-"), int(str(facts["place"])) / (DEPTHS - 1)
+                kind, depth = name.removeprefix("tiny-"), facts["place"] / (DEPTHS - 1)
                 hay = small_haystack.build(kind, length, depth, seed, model.tokenizer, config)
             else:
                 if not model.force:
                     footprint.check(model.folder, length, loaded=model.is_loaded)
                 hay = haystack.build(name, length, seed, model.tokenizer, config)
-            self._held = (key, hay, PrefixCache(model.model))
+            session = Session(model.model, hearing="direct", tokenizer=model.tokenizer)
+            self._held = (key, hay, session)
         return self._held[1], self._held[2]
 
 
 def _needles(name: str, seed: int, length: int, turn: int) -> list[Item]:
     found = []
     for place in range(DEPTHS):
-        facts: dict[str, Fact] = {"kind": "needle", "needle": name, "length": length}
-        facts |= {"depth": round(100 * place / (DEPTHS - 1)), "place": place}
-        facts |= {"seed": seed, "turn": turn}
+        facts = {
+            "kind": "needle",
+            "needle": name,
+            "length": length,
+            "depth": round(100 * place / (DEPTHS - 1)),
+            "place": place,
+            "seed": seed,
+            "turn": turn,
+        }
         found.append(Item(f"{name}-{seed}-{length}-{turn}-{place}", facts))
     return found
 
@@ -141,24 +135,9 @@ def _usual(choice: Choice, config: Config) -> list[str]:
     return ["memory", "text", *seen, *heard]
 
 
-_NAMES = {
-    "text": "a sentence",
-    "picture": "a sign",
-    "sound": "spoken",
-    "tiny-picture": "a receipt",
-    "tiny-sound": "spoken digits",
-}
-
-
 def number(text: str) -> str:
     """An answer as it is compared: its digits, points and dashes, in one piece."""
     return "".join(re.findall(r"[\d.-]", text)).strip(".-")
-
-
-def report(rows: Sequence[Row]) -> list[Part]:
-    needles = [row for row in rows if row.facts["kind"] == "needle"]
-    memory = [row for row in rows if row.facts["kind"] == "memory"]
-    return [*(_recall(needles) if needles else ()), *(_memory(memory) if memory else ())]
 
 
 def _recall(rows: Sequence[Row]) -> list[Part]:
@@ -170,37 +149,32 @@ def _recall(rows: Sequence[Row]) -> list[Part]:
         )
     ]
     heads = ["needle", "length", "tokens", "n", "recalled", "chance"]
-    lines: list[list[str]] = []
-    drawn: dict[str, list[Point]] = {}
+    lines, drawn, depths = [], {}, []
     several = len(scores.by_subject(rows)) > 1
     for subject, asked in scores.by_subject(rows).items():
+        who = f", {subject}" if several else ""
         for (needle,), of in scores.groups(asked, "needle").items():
-            name = f"{_NAMES[needle]}, {subject}" if several else _NAMES[needle]
+            name = f"{_NAMES[needle]}{who}"
+            drawn[name] = scores.curve(of, "length", scores.accuracy)
+            title = f"{_NAMES[needle].capitalize()}{who}: by length and depth"
+            depths.append(_depths(title, of))
             for (length,), some in scores.groups(of, "length").items():
                 found = scores.accuracy(some)
                 chance = scores.accuracy(scores.shuffled(some, number))
                 tokens = fmean(row.measured["tokens"] for row in some)
                 cells = [f"{length:,}", f"{tokens:,.0f}", str(found.n), f"{found}"]
                 lines.append([name, *cells, f"{chance.value:.3f}"])
-                drawn.setdefault(name, []).append(scores.point(length, found))
-    parts.append(Table("", heads, lines))
-    title = "Recall by length of the conversation"
-    parts.append(
-        Plot("recall", title, "tokens", "share recalled", drawn, logarithmic=True, share=True)
-    )
-    for subject, asked in scores.by_subject(rows).items():
-        for (needle,), of in scores.groups(asked, "needle").items():
-            who = f", {subject}" if several else ""
-            parts.append(_depths(f"{_NAMES[needle].capitalize()}{who}: by length and depth", of))
-    if several:
-        if table := scores.differences(rows, "Recall, compared", lambda m: float(m["exact"])):
-            parts.append(table)
+    title, y = "Recall by length of the conversation", "share recalled"
+    plot = Plot("recall", title, "tokens", y, drawn, logarithmic=True, share=True)
+    parts += [Table("", heads, lines), plot, *depths]
+    if table := scores.differences(rows, "Recall, compared", lambda m: float(m["exact"])):
+        parts.append(table)
     return parts
 
 
 def _depths(title: str, rows: Sequence[Row]) -> Table:
     """Shares by length and depth, with how many there are of each where that is more than one."""
-    depths = sorted({row.facts["depth"] for row in rows}, key=lambda depth: int(str(depth)))
+    depths = sorted({row.facts["depth"] for row in rows})
     lines = []
     for (length,), of in scores.groups(rows, "length").items():
         by = scores.groups(of, "depth")
@@ -225,25 +199,26 @@ def _memory(rows: Sequence[Row]) -> list[Part]:
     heads = ["tokens", "rows", "predicted", "peak", "predicted", "off by", "resident",
              "prefill tok/s", "decode tok/s"]  # fmt: skip
     several = len(scores.by_subject(rows)) > 1
-    drawn: dict[str, list[Point]] = {}
-    read: dict[str, list[Point]] = {}
-    written: dict[str, list[Point]] = {}
+    drawn, read, written = {}, {}, {}
     for subject, measured in scores.by_subject(rows).items():
         lines = []
-        who = f", {subject}" if several else ""
         for row in measured:
-            m, length = row.measured, int(str(row.facts["length"]))
-            peak, said = max(m["prefill"], m["decode"]), predicted(row)
-            sizes = (m["rows"], m["predicted_rows"], peak, said)
-            cells = [f"{size / 1e9:.3f}" for size in sizes]
+            m, peak, said = (
+                row.measured,
+                footprint.peak(row.measured),
+                footprint.predicted(row.measured),
+            )
+            sizes = (m["rows"] / 1e9, m["predicted_rows"] / 1e9, peak, said)
+            cells = [f"{size:.3f}" for size in sizes]
             cells += [f"{100 * (said / peak - 1):+.1f} %", f"{m['resident'] / 1e9:.3f}"]
             speeds = [f"{m[f'{what}_speed']:.1f}" for what in ("prefill", "decode")]
-            lines.append([f"{length:,}", *cells, *speeds])
-            for of, y in (("measured", peak), ("predicted", said)):
-                drawn.setdefault(f"{of}{who}", []).append(_point(length, y / 1e9))
-            read.setdefault(subject, []).append(_point(length, m["prefill_speed"]))
-            written.setdefault(subject, []).append(_point(length, m["decode_speed"]))
+            lines.append([f"{row.facts['length']:,}", *cells, *speeds])
         parts.append(Table(subject, heads, lines))
+        who = f", {subject}" if several else ""
+        drawn[f"measured{who}"] = scores.single(measured, "length", footprint.peak)
+        drawn[f"predicted{who}"] = scores.single(measured, "length", footprint.predicted)
+        read[subject] = scores.single(measured, "length", lambda m: m["prefill_speed"])
+        written[subject] = scores.single(measured, "length", lambda m: m["decode_speed"])
     x = "tokens of the conversation"
     return [
         *parts,
@@ -252,15 +227,6 @@ def _memory(rows: Sequence[Row]) -> list[Part]:
         Plot("decode", "Writing after so many tokens", x, "tokens a second", written,
              logarithmic=True),
     ]  # fmt: skip
-
-
-def predicted(row: Row) -> int:
-    """Bytes of the peak, as they are predicted."""
-    return int(max(row.measured["predicted_prefill"], row.measured["predicted_decode"]))
-
-
-def _point(x: float, y: float) -> Point:
-    return Point(x, y, y, y)
 
 
 QUESTION = Context()

@@ -8,11 +8,10 @@ from pathlib import Path
 
 from ..errors import Gemma4Error
 from ..hub.conversations import EVENTS, entries
-from . import quant_items
 from .pages import receipts, texts
 from .pages.page import VALUE
-from .question import Asked, Choice, Fact, Item, Subject
-from .tiny.tasks import EXAMINATION, Tasks
+from .question import Asked, Choice, Item, Subject
+from .tiny.tasks import EXAMINATION, Tasks, drawn
 
 USUAL = 4  # items of each kind
 MOST = 256  # tokens of an answer
@@ -20,11 +19,7 @@ AGAIN = "again"  # the fact of an item that is asked twice, of which the second 
 
 
 def items(choice: Choice, subject: Subject) -> list[Item]:
-    """List the items: of the user's folder, else of the chosen kinds.
-
-    Raises:
-        Gemma4Error: there is no such folder, or nothing in it.
-    """
+    """List the items: of the user's folder, else of the chosen kinds."""
     if choice.folder is not None:
         return own(choice.folder, choice.limit)
     kinds = dict(TINY if choice.tiny else KINDS)
@@ -35,7 +30,7 @@ def items(choice: Choice, subject: Subject) -> list[Item]:
     for name, make in chosen.items():
         for number in range(choice.limit or USUAL):
             id_ = f"{name}-{choice.seed}-{number:04d}".replace(" ", "-")
-            facts: dict[str, Fact] = {"kind": name, AGAIN: name == "read again"}
+            facts = {"kind": name, AGAIN: name == "read again"}
             found.append(Item(id_, facts, partial(make, id_)))
     return found
 
@@ -109,10 +104,6 @@ KINDS: Mapping[str, Callable[[str], Asked]] = {
 }
 
 
-def _tiny(kind: str, id_: str) -> Asked:
-    return quant_items.drawn(id_, kind, EXAMINATION)
-
-
 def _several(id_: str) -> Asked:
     """All lines of a receipt, with five other pictures of receipts before it."""
     tasks = Tasks(zlib.crc32(id_.encode()), EXAMINATION)
@@ -122,9 +113,9 @@ def _several(id_: str) -> Asked:
 
 
 TINY: Mapping[str, Callable[[str], Asked]] = {
-    "all lines": partial(_tiny, "lines"),
-    "a value": partial(_tiny, "total"),
-    "spoken command": partial(_tiny, "commands"),
-    "read again": partial(_tiny, "lines"),
+    "all lines": partial(drawn, kind="lines"),
+    "a value": partial(drawn, kind="total"),
+    "spoken command": partial(drawn, kind="commands"),
+    "read again": partial(drawn, kind="lines"),
     "several pictures": _several,
 }

@@ -19,21 +19,18 @@ from ..events import Done
 from ..generation.drafting import Draft
 from ..generation.policy import LONGEST
 from ..hub import catalog
-from . import draft_items, scores, statistics, surroundings
+from . import draft_items, scores, surroundings
 from .models import OurModel, ours
-from .parts import Part, Plot, Point, Table, Words
+from .parts import Line, Part, Plot, Table, Words
 from .question import Asked, Choice, Item, Row, Subject
 from .questions import NAMES
+from .statistics import ratio
 
 MODES: tuple[Draft, ...] = ("off", "auto", "lookup")
 
 
 def attach(model: OurModel, drafter: str | None = None) -> str:
-    """Load the drafter of a model, or the chosen one; return its folder.
-
-    Raises:
-        Gemma4Error: there is none on this machine.
-    """
+    """Load the drafter of a model, or the chosen one; return its folder."""
     folder = catalog.resolve(drafter, "drafter") if drafter else catalog.drafter_of(model.package)
     if folder is None:
         raise Gemma4Error(
@@ -84,10 +81,7 @@ def reply(
 class DrafterQuestion:
     name = "drafter"
     about = NAMES["drafter"]
-    sets: Mapping[str, str] = {
-        **{name: "a kind of work" for name in draft_items.KINDS},
-        **{name: "of the tiny model's world" for name in draft_items.TINY},
-    }
+    sets = (*draft_items.KINDS, *draft_items.TINY)
     needs = frozenset({"cache"})
 
     def __init__(self) -> None:
@@ -103,7 +97,6 @@ class DrafterQuestion:
     def measure(self, subject: Subject, item: Item) -> Mapping[str, Any]:
         model, again = ours(subject), bool(item.facts[draft_items.AGAIN])
         attach(model, self._drafter)
-        assert item.make is not None, "every item is asked"
         asked = item.make()
         measured: dict[str, Any] = {"seconds": {}, "forwards": {}}
         for mode, seconds, tokens, forwards in speeds(model, asked, again, MODES):
@@ -116,58 +109,57 @@ class DrafterQuestion:
         return measured
 
     def report(self, rows: Sequence[Row]) -> Sequence[Part]:
-        return report(rows)
+        several = len(scores.by_subject(rows)) > 1
+        places, gains, accepted, lengths = [], [], {}, {}
+        for subject, answers in scores.by_subject(rows).items():
+            for (kind,), of in scores.groups(answers, "kind").items():
+                name = f"{subject}: {kind}" if several else kind
+                runs = [np.array(run) for row in of if (run := row.measured["accepted"])]
+                shares, rates = _by_place(runs)
+                if shares:
+                    accepted[name], lengths[name] = shares, rates
+                cells = [f"{share.value:.2f}" for _, share in shares]
+                places.append([kind, str(len(of)), *cells, *[""] * (LONGEST - len(cells))])
+                if timed := [row.measured for row in of if row.measured["seconds"]]:
+                    gains.append([kind, *_gain(timed, "auto"), *_gain(timed, "lookup")])
+        heads = ["kind", "auto: a forward", "times as fast", "lookup: a forward", "times as fast"]
+        return [
+            Words("What is accepted", _ACCEPTED),
+            Table("", ["kind", "items", *map(str, range(1, LONGEST + 1))], places),
+            Plot("places", "Accepted tokens by place", "place", "share", accepted, share=True),
+            Plot("lengths", "Tokens a forward of the model, by how many are proposed",
+                 "tokens proposed", "tokens a forward", lengths),
+            Words("What is gained", "Tokens a second against none proposed, and tokens a forward."),
+            Table("", heads, gains),
+        ]  # fmt: skip
 
 
-def report(rows: Sequence[Row]) -> list[Part]:
-    kinds: dict[tuple[str, str], list[Row]] = {}
-    for row in rows:
-        kinds.setdefault((row.subject, str(row.facts["kind"])), []).append(row)
-    places, accepted, lengths = [], dict[str, list[Point]](), dict[str, list[Point]]()
-    gains = []
-    for (subject, kind), of in kinds.items():
-        name = f"{subject}: {kind}" if len({one for one, _ in kinds}) > 1 else kind
-        runs = [np.array(row.measured["accepted"]) for row in of if row.measured["accepted"]]
-        cells = [kind, str(len(of))]
-        for place in range(LONGEST if runs else 0):
-            reached = [int((run >= place).sum()) for run in runs]
-            kept = [int((run > place).sum()) for run in runs]
-            if sum(reached) == 0:
-                break
-            share = statistics.ratio(kept, reached)
-            accepted.setdefault(name, []).append(scores.point(place + 1, share))
-            cells.append(f"{share.value:.2f}")
-            given = [int((1 + np.minimum(run, place + 1)).sum()) for run in runs]
-            rate = statistics.ratio(given, [len(run) for run in runs])
-            lengths.setdefault(name, []).append(scores.point(place + 1, rate))
-        places.append(cells + [""] * (LONGEST + 2 - len(cells)))
-        timed = [row.measured for row in of if row.measured["seconds"]]
-        if timed:
-            line = [kind]
-            for mode in MODES[1:]:
-                gain = statistics.ratio(
-                    [sum(m["seconds"]["off"]) for m in timed],
-                    [sum(m["seconds"][mode]) for m in timed],
-                )
-                rate = statistics.ratio(
-                    [m["tokens"] + 1 for m in timed], [max(1, m["forwards"][mode]) for m in timed]
-                )
-                line += [f"{rate.value:.2f}", f"{gain:.2f}"]
-            gains.append(line)
-    heads = ["kind", "auto: a forward", "times as fast", "lookup: a forward", "times as fast"]
-    return [
-        Words(
-            "What is accepted",
-            f"Share of the drafter's tokens that the model drew, of those before which all were, "
-            f"with {LONGEST} proposed at a time.",
-        ),
-        Table("", ["kind", "items", *map(str, range(1, LONGEST + 1))], places),
-        Plot("places", "Accepted tokens by place", "place", "share", accepted, share=True),
-        Plot("lengths", "Tokens a forward of the model, by how many are proposed",
-             "tokens proposed", "tokens a forward", lengths),
-        Words("What is gained", "Tokens a second against none proposed, and tokens a forward."),
-        Table("", heads, gains),
-    ]  # fmt: skip
+_ACCEPTED = (
+    "Share of the drafter's tokens that the model drew, of those before which all were, with "
+    f"{LONGEST} proposed at a time."
+)
+
+
+def _by_place(runs: Sequence[np.ndarray]) -> tuple[Line, Line]:
+    """The share that is accepted at each place, and tokens a forward with so many proposed."""
+    shares, rates = [], []
+    for place in range(1, LONGEST + 1):
+        reached = [int((run >= place - 1).sum()) for run in runs]
+        if sum(reached) == 0:
+            break
+        kept = [int((run >= place).sum()) for run in runs]
+        given = [int((1 + np.minimum(run, place)).sum()) for run in runs]
+        shares.append((place, ratio(kept, reached)))
+        rates.append((place, ratio(given, [len(run) for run in runs])))
+    return shares, rates
+
+
+def _gain(timed: Sequence[Mapping[str, Any]], mode: Draft) -> list[str]:
+    """Tokens a forward in a mode, and how many times as fast it is as none proposed."""
+    seconds = [[sum(m["seconds"][how]) for m in timed] for how in ("off", mode)]
+    forwards = [max(1, m["forwards"][mode]) for m in timed]
+    rate = ratio([m["tokens"] + 1 for m in timed], forwards)
+    return [f"{rate.value:.2f}", f"{ratio(*seconds):.2f}"]
 
 
 QUESTION = DrafterQuestion()

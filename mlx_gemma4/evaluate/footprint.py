@@ -11,6 +11,7 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +33,6 @@ def measure(folder: Path, context: int, kv_bits: int | None, force: bool) -> dic
         In bytes `load`, `prefill` and `decode` (MLX's peaks), `rows` (the caches' buffers after
         reading) and `resident` (the process's peak); tokens a second `prefill_speed` and
         `decode_speed`; and `predicted_` load, prefill, decode and rows, from `estimate.need`.
-
-    Raises:
-        Gemma4Error: it does not fit, or the process ended before it had measured.
     """
     model, here = summary.of_folder(folder).model, device.this()
     read, end = context - BEFORE, context + AFTER
@@ -61,6 +59,16 @@ def measure(folder: Path, context: int, kv_bits: int | None, force: bool) -> dic
         "predicted_decode": answering.weights + answering.rows + answering.answering,
         "predicted_rows": reading.rows,
     }
+
+
+def peak(measured: Mapping[str, Any]) -> float:
+    """GB of 10^9 bytes that were held at most, of what `measure` returns."""
+    return float(max(measured["prefill"], measured["decode"]) / 1e9)
+
+
+def predicted(measured: Mapping[str, Any]) -> float:
+    """The same as it was predicted."""
+    return float(max(measured["predicted_prefill"], measured["predicted_decode"]) / 1e9)
 
 
 def check(folder: Path, context: int, kv_bits: int | None = None, loaded: bool = False) -> None:

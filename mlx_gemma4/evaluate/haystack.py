@@ -8,13 +8,12 @@ import functools
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from pydoc_data import topics
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Pillow
-from PIL import ImageDraw, ImageFont
+from PIL import ImageDraw
 
 from ..chat.messages import ImagePart, Part, SoundPart, TextPart, Turn
 from ..chat.render import render
@@ -22,6 +21,7 @@ from ..chat.tokenizer import Tokenizer
 from ..media.audio import frames
 from ..media.images import patches
 from ..model.config import Config
+from .tiny.receipts import font
 from .tiny.speech import Delivery, speaker, with_espeak
 
 COLOURS = (
@@ -59,17 +59,13 @@ class Needle:
 
     def picture(self) -> Pillow.Image:
         image = Pillow.new("RGB", (384, 384), "white")
-        pen, font = ImageDraw.Draw(image), _font(64)
+        pen, bold = ImageDraw.Draw(image), font("DejaVuSans-Bold.ttf", 64)
         for line, text in enumerate((self.colour.upper(), "LOCKER", self.number)):
-            pen.text((192, 92 + 100 * line), text, fill="black", font=font, anchor="mm")
+            pen.text((192, 92 + 100 * line), text, fill="black", font=bold, anchor="mm")
         return image
 
     def sound(self) -> NDArray[np.float32]:
-        """It, spoken: (n,) samples of 16 kHz.
-
-        Raises:
-            Gemma4Error: there is no espeak-ng.
-        """
+        """It, spoken: (n,) samples of 16 kHz; raises Gemma4Error where there is no espeak-ng."""
         said = f"The code of the {self.colour} locker is {' '.join(self.number)}"
         return with_espeak(lambda: speaker().say(said, _VOICE, random.Random(0)))
 
@@ -99,16 +95,10 @@ def build(kind: str, length: int, name: str, tokenizer: Tokenizer, config: Confi
     hidden = needles(rng)
     given = [Turn("user", needle.parts(kind)) for needle in hidden]
     asking = Turn("user", (TextPart(hidden[0].question),))
-
-    def size(fillers: Sequence[Sequence[Turn]]) -> int:
-        turns = [*_woven(given, fillers), asking]
-        return len(render(turns, tokenizer, config).token_ids)
-
-    bare = size([()] * (DEPTHS - 1))
-    marked = size([_filler("")] * (DEPTHS - 1))
-    room = (length - marked) // (DEPTHS - 1)
+    marked = [*_woven(given, [_filler("")] * (DEPTHS - 1)), asking]
+    room = (length - len(render(marked, tokenizer, config).token_ids)) // (DEPTHS - 1)
     fillers: list[Sequence[Turn]] = [()] * (DEPTHS - 1)
-    if length > bare and room >= _LEAST:
+    if room >= _LEAST:
         start = rng.randrange(len(text()))
         around = text()[start:] + text()[:start]
         ids = _ids(around, room * (DEPTHS - 1), tokenizer)
@@ -141,11 +131,3 @@ def _woven(given: Sequence[Turn], fillers: Sequence[Sequence[Turn]]) -> list[Tur
     for needle, filler in zip(given, [*fillers, ()], strict=True):
         turns += [needle, _ANSWERED, *filler]
     return turns
-
-
-@functools.cache
-def _font(size: int) -> ImageFont.FreeTypeFont:
-    import matplotlib
-
-    file = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans-Bold.ttf"
-    return ImageFont.truetype(str(file), size)

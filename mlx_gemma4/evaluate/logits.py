@@ -42,24 +42,18 @@ class Answered:
         return bool((self.logs.argmax(-1) == self.ids).all())
 
 
-@dataclass(frozen=True)
-class Distance:
-    """How far a model is from a reference on the same rows.
+def distance(reference: Logs, logs: Logs) -> dict[str, float]:
+    """How far a model is from a reference on the same rows; equal numbers are exactly 0 and 1.
 
-    The divergence is that of S. Kullback and R. A. Leibler (1951,
-    https://doi.org/10.1214/aoms/1177729694).
+    Returns:
+        divergence: of the model from the reference in nats, the mean over the rows (S. Kullback,
+            R. A. Leibler, 1951, https://doi.org/10.1214/aoms/1177729694).
+        agreement: share of the rows at which both find the same id the likeliest.
     """
-
-    divergence: float  # of the model from the reference in nats, the mean over the rows
-    agreement: float  # share of the rows at which both find the same id the likeliest
-
-
-def distance(reference: Logs, logs: Logs) -> Distance:
-    """Compare a model with a reference; equal numbers are exactly 0 and 1."""
     expected, found = _normalized(reference), _normalized(logs)
     rows = (np.exp(expected) * (expected - found)).sum(-1)
     same = expected.argmax(-1) == found.argmax(-1)
-    return Distance(float(rows.mean()), float(same.mean()))
+    return {"divergence": float(rows.mean()), "agreement": float(same.mean())}
 
 
 def _normalized(logs: Logs) -> NDArray[np.float64]:
@@ -92,12 +86,16 @@ def answered(
 
 def written(config: Config, tokenizer: Tokenizer, asked: Asked) -> Prompt:
     """Write a question as `Session` does, up to where the answer starts."""
+    system = [Turn("system", (TextPart(asked.before),))] if asked.before else []
+    return render([*system, turn(asked, config)], tokenizer, config)
+
+
+def turn(asked: Asked, config: Config) -> Turn:
+    """A question as the user's turn."""
     tokens = asked.image_tokens or config.image_tokens
     parts: list[Part] = [ImagePart(patches(image, tokens)) for image in asked.images]
     parts += [TextPart(asked.text)] if asked.text else []
     for samples in asked.sounds:
         cut = clips(to_mono16k(samples, RATE), long="split")
         parts += [SoundPart(frames(clip)) for clip in cut]
-    system = [Turn("system", (TextPart(asked.before),))] if asked.before else []
-    turns = [*system, Turn("user", tuple(parts))]
-    return render(turns, tokenizer, config)
+    return Turn("user", tuple(parts))

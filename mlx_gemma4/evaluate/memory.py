@@ -16,8 +16,8 @@ from ..hub.sources import Folder
 from ..model.config import load_config
 from . import footprint, scores
 from .models import OurModel, ours, quantized_already
-from .parts import Part, Plot, Point, Table, Words
-from .question import Choice, Fact, Item, Row, Subject
+from .parts import Part, Plot, Table, Words
+from .question import Choice, Item, Row, Subject
 from .questions import NAMES
 
 CONTEXTS, LONG = (1024, 8192, 32768), (131_072,)
@@ -28,7 +28,7 @@ KV_BITS = ("none", "8", "4")
 class Memory:
     name = "memory"
     about = NAMES["memory"]
-    sets: Mapping[str, str] = {"long": "also 131,072 tokens"}
+    sets = ("long",)
     needs = frozenset({"cache"})
 
     def __init__(self) -> None:
@@ -50,7 +50,7 @@ class Memory:
         for recipe in recipes:
             for bits in KV_BITS:
                 for length in [n for n in lengths if n <= most][: choice.limit]:
-                    facts: dict[str, Fact] = {"kv_bits": bits, "length": length}
+                    facts = {"kv_bits": bits, "length": length}
                     found.append(Item(f"kv-{bits}-{length}", facts, recipe=recipe))
         return found
 
@@ -58,13 +58,22 @@ class Memory:
         model = ours(subject)
         model.close()
         bits = item.facts["kv_bits"]
-        kv_bits = None if bits == "none" else int(str(bits))
-        length = int(str(item.facts["length"]))
+        kv_bits = None if bits == "none" else int(bits)
         folder = self._folder(model, item.recipe)
-        return footprint.measure(folder, length, kv_bits, model.force)
+        return footprint.measure(folder, item.facts["length"], kv_bits, model.force)
 
     def report(self, rows: Sequence[Row]) -> Sequence[Part]:
-        return report(rows)
+        parts: list[Part] = [Words("Peaks", _METHOD)]
+        x = "tokens of the conversation"
+        for number, (subject, of) in enumerate(scores.by_subject(rows).items(), 1):
+            drawn = {}
+            for (bits,), some in scores.groups(of, "kv_bits").items():
+                name = "rows as computed" if bits == "none" else f"{bits} bits"
+                drawn[name] = scores.single(some, "length", footprint.peak)
+            title = f"Peak memory, {subject}"
+            plot = Plot(f"peak-{number}", title, x, "GB", drawn, logarithmic=True)
+            parts += [_table(subject, of), plot]
+        return parts
 
     def _folder(self, model: OurModel, recipe: str) -> Path:
         """The model's folder, or that of its conversion; one that was cut off goes on."""
@@ -77,38 +86,26 @@ class Memory:
 
 
 _STEPS = ("load", "prefill", "decode")
+_METHOD = (
+    "GB of 10^9 bytes: MLX's peak in each step, and how far `gemma4 fit` is from it, which "
+    "counts the weights alone as loading. Resident is the peak of the process, with Python "
+    "and libraries. One measurement each, in a process of its own: no interval."
+)
 
 
-def report(rows: Sequence[Row]) -> list[Part]:
-    parts: list[Part] = [
-        Words(
-            "Peaks",
-            "GB of 10^9 bytes: MLX's peak in each step, and how far `gemma4 fit` is from it, which "
-            "counts the weights alone as loading. Resident is the peak of the process, with Python "
-            "and libraries. One measurement each, in a process of its own: no interval.",
-        )
-    ]
+def _table(subject: str, rows: Sequence[Row]) -> Table:
     heads = ["KV bits", "tokens", "rows"]
     for step in _STEPS:
         heads += [step, "fit"]
-    for number, (subject, of) in enumerate(scores.by_subject(rows).items(), 1):
-        lines, drawn = [], dict[str, list[Point]]()
-        for row in of:
-            m, length = row.measured, int(str(row.facts["length"]))
-            cells = [str(row.facts["kv_bits"]), f"{length:,}", f"{m['rows'] / 1e9:.3f}"]
-            for step in _STEPS:
-                said = m[f"predicted_{step}"]
-                cells += [f"{m[step] / 1e9:.3f}", f"{100 * (said / m[step] - 1):+.1f} %"]
-            lines.append([*cells, f"{m['resident'] / 1e9:.3f}"])
-            y = max(m["prefill"], m["decode"]) / 1e9
-            name = {"none": "rows as computed"}.get(
-                bits := str(row.facts["kv_bits"]), f"{bits} bits"
-            )
-            drawn.setdefault(name, []).append(Point(length, y, y, y))
-        parts.append(Table(subject, [*heads, "resident"], lines))
-        title, x = f"Peak memory, {subject}", "tokens of the conversation"
-        parts.append(Plot(f"peak-{number}", title, x, "GB", drawn, logarithmic=True))
-    return parts
+    lines = []
+    for row in rows:
+        m, bits, length = row.measured, row.facts["kv_bits"], row.facts["length"]
+        cells = [bits, f"{length:,}", f"{m['rows'] / 1e9:.3f}"]
+        for step in _STEPS:
+            off = m[f"predicted_{step}"] / m[step] - 1
+            cells += [f"{m[step] / 1e9:.3f}", f"{100 * off:+.1f} %"]
+        lines.append([*cells, f"{m['resident'] / 1e9:.3f}"])
+    return Table(subject, [*heads, "resident"], lines)
 
 
 QUESTION = Memory()

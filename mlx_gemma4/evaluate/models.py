@@ -4,7 +4,6 @@ import gc
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import mlx.core as mx
 
@@ -67,7 +66,7 @@ class OurModel:
 
     @property
     def takes(self) -> frozenset[str]:
-        config = self.model.config
+        config = load_config(self.folder)
         seen, heard = config.vision_config is not None, config.audio_config is not None
         return frozenset({"text", *(["image"] * seen), *(["sound"] * heard)})
 
@@ -92,14 +91,18 @@ class OurModel:
         return Tokenizer.from_folder(self.folder)
 
     def session(self, asked: Asked, draft: Draft = "off") -> Session:
-        chosen: dict[str, Any] = {"image_tokens": asked.image_tokens, "hearing": asked.hearing}
-        chosen |= {"tokenizer": self.tokenizer, "draft": draft}
-        session = Session(self.model, asked.before or None, **chosen)
+        session = Session(
+            self.model,
+            asked.before or None,
+            image_tokens=asked.image_tokens,
+            hearing=asked.hearing,
+            tokenizer=self.tokenizer,
+            draft=draft,
+        )
         self.add(session, asked)
         return session
 
     def add(self, session: Session, asked: Asked) -> None:
-        """Add what is asked."""
         for image in asked.images:
             session.add_image(image)
         if asked.text:

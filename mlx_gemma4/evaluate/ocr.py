@@ -4,29 +4,25 @@ Pages are rendered from real text, or are the user's own, and each is asked abou
 budget of the model. A page's size after resizing follows from the budget, so the same print is met
 at five heights; `height` is that of its small x, in pixels after resizing. A recognizer reads each
 page once, as large as it was drawn.
-
-24 pages of each of four sets are 720 answers, two in three of them a page of 190 tokens on average:
-about an hour where 300 tokens a second are read and 36 written (an M3 Max with the 12B at 4 bits).
-`--limit 6` takes a quarter of that.
 """
 
 import re
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise, product
 from statistics import fmean
 from typing import Any
 
-from ..errors import Gemma4Error
 from ..media import images
 from . import scores
 from .baselines.rival import Rival
 from .pages import columns, receipts, screens, small_world, tables
 from .pages import folder as own
-from .pages.page import LINES, Maker, Page, Request
-from .parts import Part, Plot, Point, Table, Words
-from .question import Asked, Choice, Fact, Item, Row, Subject
+from .pages.page import LINES, Maker, Page
+from .parts import Part, Plot, Table, Words
+from .question import Asked, Choice, Item, Row, Subject
 from .questions import NAMES
 
 PAGES = 24
@@ -68,14 +64,7 @@ def normalizer(kind: object) -> Callable[[str], str]:
 class Ocr:
     name = "ocr"
     about = NAMES["ocr"]
-    sets: Mapping[str, str] = {
-        "tiny": "receipts that the tiny model knows, held out from its training",
-        "receipts": "receipts in many fonts on a table",
-        "tables": "dense tables, ruled, striped, bare and dark",
-        "screens": "small print on screens: terminal, editor, web; light and dark",
-        "columns": "pages of two or three columns",
-        "folder": "your own pictures with answers (--folder)",
-    }
+    sets = (*_MAKERS, "folder")
     needs = frozenset({"image"})
 
     def items(self, choice: Choice, subject: Subject) -> Sequence[Item]:
@@ -92,13 +81,25 @@ class Ocr:
         return found
 
     def measure(self, subject: Subject, item: Item) -> Mapping[str, Any]:
-        assert item.make is not None
         asked = item.make()
         given = subject.answer(asked)
         return scores.score(asked.wanted, given, normalizer(item.facts["kind"]))
 
     def report(self, rows: Sequence[Row]) -> Sequence[Part]:
-        return report(rows)
+        """Errors by budget and by the height of print; recognizers on the same pages."""
+        parts: list[Part] = [Words("", _METHOD)]
+        for number, (subject, of) in enumerate(scores.by_subject(rows).items()):
+            for (name,), group in scores.groups(of, "set").items():
+                parts += [Words(f"The set {name}, read by {subject}"), _by_budget(group)]
+                parts += _by_height(group, f"{name}-{number}", f"{name}, {subject}")
+            parts += [*_over_budget(of, number, subject), _seconds(of)]
+        if compared := _beside(rows):
+            parts += [Words("The same pages, transcribed", _BESIDE), *compared]
+        ours = [row for row in rows if "budget" in row.facts]
+        title = "Exact answers, each subject less another, on the same items"
+        if table := scores.differences(ours, title, lambda measured: measured["exact"]):
+            parts += [Words("Differences"), table]
+        return parts
 
 
 def budgets(name: str, subject: Subject) -> Sequence[int | None]:
@@ -113,27 +114,20 @@ def budgets(name: str, subject: Subject) -> Sequence[int | None]:
 
 def _made(name: str, seed: int, number: int, subject: Subject) -> Iterator[Item]:
     """The items of the pages of one number: a page is drawn to name it, and again to be shown."""
-    make = _MAKERS[name]
-    for place, page in enumerate(make(seed, number)):
-
-        def again(place: int = place) -> Page:
-            return make(seed, number)[place]
-
+    for place, page in enumerate(_MAKERS[name](seed, number)):
+        again = partial(_drawn, name, seed, number, place)
         yield from _items(name, f"{name}-{seed}-{number:04d}-{page.digest}", page, again, subject)
 
 
+def _drawn(name: str, seed: int, number: int, place: int) -> Page:
+    return _MAKERS[name](seed, number)[place]
+
+
 def _own(choice: Choice, subject: Subject) -> list[Item]:
-    if choice.folder is None:
-        raise Gemma4Error(
-            "folder_empty",
-            "There are no pictures of yours",
-            "The set folder was asked for without a folder.",
-            "Name one with --folder; docs/evaluate.md describes what it contains.",
-        )
     found: list[Item] = []
-    for entry in own.read(choice.folder)[: choice.limit]:
-        page = entry.page()
-        found += _items("folder", f"folder-{page.digest}", page, entry.page, subject)
+    for again in own.read(choice.own("pictures"))[: choice.limit]:
+        page = again()
+        found += _items("folder", f"folder-{page.digest}", page, again, subject)
     return found
 
 
@@ -145,29 +139,22 @@ def _items(
         if isinstance(subject, Rival) and not subject.known.instructed and request.kind != LINES:
             continue  # a recognizer cannot be asked for one thing
         for budget in budgets(name, subject):
-            facts: dict[str, Fact] = {"set": name, "kind": request.kind, "page": id_, **page.facts}
+            facts = {"set": name, "kind": request.kind, "page": id_, **page.facts}
             if request.about:
                 facts["about"] = request.about
             if budget is not None:
                 facts["budget"] = budget
-                facts |= _height(page, budget)
-
-            def make(place: int = place, budget: int | None = budget) -> Asked:
-                shown = again()
-                return _asked(shown, shown.requests[place], budget)
-
+                if page.x_height is not None:
+                    height, _ = images.resized_size(page.image.height, page.image.width, budget)
+                    facts["height"] = round(page.x_height * height / page.image.height, 2)
             ending = "" if budget is None else f"-{budget}"
+            make = partial(_asked, again, place, budget)
             yield Item(f"{id_}-{request.kind}{ending}", facts, make)
 
 
-def _height(page: Page, budget: int) -> dict[str, Fact]:
-    if page.x_height is None:
-        return {}
-    height, _ = images.resized_size(page.image.height, page.image.width, budget)
-    return {"height": round(page.x_height * height / page.image.height, 2)}
-
-
-def _asked(page: Page, request: Request, budget: int | None) -> Asked:
+def _asked(again: Callable[[], Page], place: int, budget: int | None) -> Asked:
+    page = again()
+    request = page.requests[place]
     return Asked(
         request.answer,
         request.text,
@@ -198,23 +185,6 @@ _BESIDE = (
 )
 
 
-def report(rows: Sequence[Row]) -> list[Part]:
-    """Errors by budget and by the height of print; recognizers on the same pages."""
-    parts: list[Part] = [Words("", _METHOD)]
-    for number, (subject, of) in enumerate(scores.by_subject(rows).items()):
-        for (name,), group in scores.groups(of, "set").items():
-            parts += [Words(f"The set {name}, read by {subject}"), _by_budget(group)]
-            parts += _by_height(group, f"{name}-{number}", f"{name}, {subject}")
-        parts += [*_over_budget(of, number, subject), _seconds(of)]
-    if compared := _beside(rows):
-        parts += [Words("The same pages, transcribed", _BESIDE), *compared]
-    ours = [row for row in rows if "budget" in row.facts]
-    title = "Exact answers, each subject less another, on the same items"
-    if table := scores.differences(ours, title, lambda measured: measured["exact"]):
-        parts += [Words("Differences"), table]
-    return parts
-
-
 def _by_budget(rows: Sequence[Row]) -> Table:
     lines = []
     for (kind,), of_kind in scores.groups(rows, "kind").items():
@@ -233,14 +203,11 @@ def _by_budget(rows: Sequence[Row]) -> Table:
 
 def _by_height(rows: Sequence[Row], file: str, title: str) -> list[Part]:
     """A table by height, and errors over height with a line for each budget."""
-    known = [row for row in rows if "height" in row.facts and not row.failed]
+    known = [row for row in rows if "height" in row.facts]
     if not known:
         return []
     lines = []
-    for low, high in pairwise(EDGES):
-        inside = _between(known, low, high)
-        if not inside:
-            continue
+    for low, high, inside in _bins(known):
         pages, values = _lines(inside), [row for row in inside if row.facts["kind"] != LINES]
         reach = f"{low:g} to {high:g}" if high < EDGES[-1] else f"{low:g} and more"
         errors = [scores.character_error_rate(pages), scores.accuracy(pages)] if pages else ["", ""]
@@ -248,22 +215,23 @@ def _by_height(rows: Sequence[Row], file: str, title: str) -> list[Part]:
         lines.append([reach, str(len(pages)), *map(format, errors), str(len(values)), exact])
     heads = ["x-height, px", "n, lines", "CER, lines", "exact, lines", "n, others", "exact, others"]
     table = Table("By x-height after resizing, at all budgets together", heads, lines)
-    curves = {
-        f"{budget} tokens": _curve(group)
-        for (budget,), group in sorted(scores.groups(_lines(known), "budget").items())
-    }
-    if len({point.x for curve in curves.values() for point in curve}) <= _FEW:
+    curves = {}
+    for (budget,), group in sorted(scores.groups(_lines(known), "budget").items()):
+        curves[f"{budget} tokens"] = [
+            (fmean(row.facts["height"] for row in inside), scores.character_error_rate(inside))
+            for _, _, inside in _bins(group)
+        ]
+    if len({x for curve in curves.values() for x, _ in curve}) <= _FEW:
         return [table]
     axes = ("x-height after resizing in pixels", "character error rate")
     return [table, Plot(f"errors-{file}", f"Characters read wrongly: {title}", *axes, curves)]
 
 
-def _curve(rows: Sequence[Row]) -> list[Point]:
-    bins = [inside for low, high in pairwise(EDGES) if (inside := _between(rows, low, high))]
-    return [
-        scores.point(fmean(map(_height_of, inside)), scores.character_error_rate(inside))
-        for inside in bins
-    ]
+def _bins(rows: Sequence[Row]) -> Iterator[tuple[float, float, list[Row]]]:
+    """Ends of each bin of heights in which there are rows, and these."""
+    for low, high in pairwise(EDGES):
+        if inside := [row for row in rows if low <= row.facts["height"] < high]:
+            yield low, high, inside
 
 
 def _over_budget(rows: Sequence[Row], number: int, subject: str) -> list[Part]:
@@ -271,14 +239,12 @@ def _over_budget(rows: Sequence[Row], number: int, subject: str) -> list[Part]:
     if len(scores.groups(rows, "budget")) < 2:
         return []
     several = len(scores.groups(rows, "set")) > 1
-    exact: dict[str, list[Point]] = {}
-    errors: dict[str, list[Point]] = {}
-    for (name, kind, budget), group in scores.groups(rows, "set", "kind", "budget").items():
-        line, x = f"{name}: {kind}" if several else str(kind), float(budget)
-        exact.setdefault(line, []).append(scores.point(x, scores.accuracy(group)))
+    exact, errors = {}, {}
+    for (name, kind), group in scores.groups(rows, "set", "kind").items():
+        line = f"{name}: {kind}" if several else str(kind)
+        exact[line] = scores.curve(group, "budget", scores.accuracy)
         if kind == LINES:
-            point = scores.point(x, scores.character_error_rate(group))
-            errors.setdefault(line, []).append(point)
+            errors[line] = scores.curve(group, "budget", scores.character_error_rate)
     x_axis, wrong = "image budget in tokens", "Characters read wrongly on whole pages"
     plots = [
         Plot(f"exact-over-budget-{number}", f"Exact answers: {subject}", x_axis,
@@ -307,45 +273,31 @@ def _budgets(rows: Sequence[Row]) -> list[tuple[str, list[Row]]]:
 
 def _beside(rows: Sequence[Row]) -> list[Part]:
     """Models at each budget and rivals, on the pages that all of them transcribed."""
-    pages = [row for row in _lines(rows) if not row.failed]
+    pages = _lines(rows)
     if len({"budget" in row.facts for row in pages}) < 2:
         return []
-    lines: list[list[str]] = []
-    pairs: list[list[str]] = []
-    heads: list[str] = []
+    lines, pairs = [], []
     for (name,), of_set in scores.groups(pages, "set").items():
-        ours, rivals = _readers(of_set)
+        readers = scores.by_subject(scores.shared([_as_reader(row) for row in of_set]))
+        ours = {who: of for who, of in readers.items() if "budget" in of[0].facts}
+        rivals = {who: of for who, of in readers.items() if who not in ours}
         for reader, group in (ours | rivals).items():
             figures = (scores.character_error_rate(group), scores.accuracy(group))
             lines.append([str(name), reader, str(len(group)), *map(format, figures)])
-        for one, other in product(ours.values(), rivals.values()):
-            if table := scores.differences([*one, *other], "", _rate):
-                heads = ["set", *table.heads]
-                pairs += [[str(name), *line] for line in table.rows]
+        for one, other in product(ours, rivals):
+            cells = scores.difference([*ours[one], *rivals[other]], one, other, _rate)
+            pairs.append([str(name), f"{one} - {other}", *cells])
     title = "Mean character error rate of a page: differences on the same pages"
-    heads_ = ["set", "reader", "pages", "CER", "exact"]
-    return [Table("", heads_, lines), Table(title, heads, pairs)] if lines else []
+    heads = ["set", "reader", "pages", "CER", "exact"]
+    compared = Table(title, ["set", *scores.PAIRS], pairs)
+    return [Table("", heads, lines), compared] if lines else []
 
 
-def _readers(rows: Sequence[Row]) -> tuple[dict[str, list[Row]], dict[str, list[Row]]]:
-    """Models at their budgets, and rivals: the rows of each on the pages that all have read.
-
-    A row is named by its page, so that they can be paired.
-    """
-    read: dict[tuple[str, Any], dict[str, Row]] = {}
-    for row in rows:
-        by_page = read.setdefault((row.subject, row.facts.get("budget")), {})
-        by_page[str(row.facts["page"])] = row
-    common = set.intersection(*map(set, read.values()))
-    ours: dict[str, list[Row]] = {}
-    rivals: dict[str, list[Row]] = {}
-    for (subject, budget), by_page in read.items():
-        name = f"{subject}, {_WHOLE if budget is None else f'{budget} tokens'}"
-        shared = [page for page in by_page if page in common]
-        if shared:
-            named = [replace(by_page[page], item=page, model=name, recipe="") for page in shared]
-            (rivals if budget is None else ours)[name] = named
-    return ours, rivals
+def _as_reader(row: Row) -> Row:
+    """A row of a model at a budget, or of a rival, named by its page: so they can be paired."""
+    budget = row.facts.get("budget")
+    reader = f"{row.subject}, {_WHOLE if budget is None else f'{budget} tokens'}"
+    return replace(row, item=row.facts["page"], model=reader, recipe="")
 
 
 def _rate(measured: Mapping[str, Any]) -> float:
@@ -354,16 +306,6 @@ def _rate(measured: Mapping[str, Any]) -> float:
 
 def _lines(rows: Sequence[Row]) -> list[Row]:
     return [row for row in rows if row.facts["kind"] == LINES]
-
-
-def _between(rows: Sequence[Row], low: float, high: float) -> list[Row]:
-    return [row for row in rows if low <= _height_of(row) < high]
-
-
-def _height_of(row: Row) -> float:
-    height = row.facts["height"]
-    assert isinstance(height, int | float)
-    return height
 
 
 QUESTION = Ocr()

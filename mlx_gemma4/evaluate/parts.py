@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from .statistics import Estimate
+
 
 @dataclass(frozen=True)
 class Words:
@@ -21,14 +23,8 @@ class Table:
     rows: Sequence[Sequence[str]]
 
 
-@dataclass(frozen=True)
-class Point:
-    """A value with its 95 % interval; `low` and `high` are `y` where there is none."""
-
-    x: float
-    y: float
-    low: float
-    high: float
+Line = Sequence[tuple[float, Estimate]]
+"""Figures over a number; an interval of no length is none."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +35,7 @@ class Plot:
     title: str
     x: str  # what the axis is, with its unit
     y: str
-    lines: Mapping[str, Sequence[Point]]  # by name
+    lines: Mapping[str, Line]  # by name
     logarithmic: bool = False  # whether x is
     share: bool = False  # whether y is a share, from 0 to 1
     logarithmic_y: bool = False  # then no end of an interval may be 0

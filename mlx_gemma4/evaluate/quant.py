@@ -6,8 +6,7 @@ likeliest, how likely is the right answer (perplexity), and what do they answer 
 
 An unquantized model alone is compared with itself in every recipe, quantized in memory one at a
 time; further models are compared with the first, which may be any. What the first expected is kept
-on the disk, so two are never in the memory at once. For the 12B that is 1 MB a row, some 2.5 GB for
-the usual 64 items; on a laptop that reads 350 and writes 30 tokens a second, ten minutes a recipe.
+on the disk, so two are never in the memory at once.
 """
 
 import functools
@@ -23,7 +22,7 @@ from ..model.config import load_config
 from . import quant_items, scores
 from .logits import answered, distance
 from .models import OurModel, ours, quantized_already
-from .parts import Part, Plot, Point, Table, Words
+from .parts import Part, Plot, Table, Words
 from .question import Choice, Item, Row, Subject
 from .questions import NAMES
 from .references import ROWS, References
@@ -33,42 +32,39 @@ from .statistics import Estimate, mean, ratio
 class Quant:
     name = "quant"
     about = NAMES["quant"]
-    sets: Mapping[str, str] = quant_items.SETS
+    sets = quant_items.SETS
     needs = frozenset({"logits"})
 
     def __init__(self) -> None:
         self._items: list[Item] = []
         self._references: References | None = None
-        self._variant: OurModel | None = None
+        self._held: OurModel | None = None
 
     def items(self, choice: Choice, subject: Subject) -> Sequence[Item]:
         """List the same items for each recipe, as it is first."""
         model = ours(subject)
-        self._free()
         reference = choice.models[0] if choice.models else model.name
         first = model if model.name == reference else OurModel(reference, model.force)
+        self._hold(first)
         self._references = References(first, choice.work)
         self._items = quant_items.items(choice, first)
-        if model is not first:
-            first.close()  # it was asked what it takes
         recipes = ["", *(_recipes(choice, model) if model is first else ())]
         return [replace(item, recipe=recipe) for recipe in recipes for item in self._items]
 
     def measure(self, subject: Subject, item: Item) -> Mapping[str, Any]:
         references = self._references
         assert references is not None
-        model = self._model(ours(subject), item.recipe)
+        model = self._variant(ours(subject), item.recipe)
+        # for itself the reference reads one item at a time, for others at once
         reads = model is references.reference
-        # for itself the reference reads one item at a time, for others at once, and is then freed
-        references.fill([item] if reads else self._items, [ours(subject), model])
-        if not reads and references.reference.is_loaded:
-            references.reference.close()
-        asked = references.asked(item)
+        if missing := references.missing([item] if reads else self._items):
+            self._hold(references.reference)
+            references.fill(missing)
+        self._hold(model)
+        asked, expected = references.read(item)
         found = answered(model.model, model.tokenizer, asked, ROWS)
-        apart = distance(references.logs(item), found.logs)
-        measured: dict[str, Any] = {
-            "divergence": apart.divergence,
-            "agreement": apart.agreement,
+        measured = {
+            **distance(expected, found.logs),
             "surprise": found.surprise,
             "rows": len(found.ids),
             "bytes": _nbytes(model.folder, item.recipe),
@@ -82,24 +78,37 @@ class Quant:
         return measured
 
     def report(self, rows: Sequence[Row]) -> Sequence[Part]:
-        return report(rows)
+        written = [row for row in rows if "given" in row.measured]
+        parts: list[Part] = [
+            Words("How far from the first row", _METHOD),
+            _table("KL divergence, 1/1000 nat", rows, lambda of: divergence(of, 1000), ".3f"),
+            *_distances(rows),
+            _table("Agreement on the likeliest token", rows, agreement, ".4f"),
+            _table("Perplexity of the right answer", rows, perplexity, ".4f"),
+            Words("What is answered", _ANSWERED),
+            _table("Exactly right", written, scores.accuracy, ".3f"),
+            _table("The same by chance", written, _chance, ".3f"),
+            _table("Character error rate", written, scores.character_error_rate, ".4f"),
+            _table("Word error rate", written, scores.word_error_rate, ".4f"),
+        ]
+        if len(scores.by_subject(rows)) > 1:
+            parts.append(_compared(rows, written))
+        return parts
 
-    def _model(self, subject: OurModel, recipe: str) -> OurModel:
-        """The subject in a recipe; no other is in the memory then."""
-        held = self._variant
-        if held is not None and recipe == held.recipe:
-            return held
-        self._free()
+    def _variant(self, subject: OurModel, recipe: str) -> OurModel:
+        """The subject in a recipe; empty for the subject as it is."""
         if not recipe:
             return subject
-        subject.close()
-        self._variant = OurModel(subject.name, subject.force, recipe)
-        return self._variant
+        held = self._held
+        if held is not None and (held.name, held.recipe) == (subject.name, recipe):
+            return held
+        return OurModel(subject.name, subject.force, recipe)
 
-    def _free(self) -> None:
-        if self._variant is not None:
-            self._variant.close()
-        self._variant = None
+    def _hold(self, model: OurModel) -> None:
+        """Free the model that was held before: no two are in the memory at once."""
+        if self._held is not None and self._held is not model:
+            self._held.close()
+        self._held = model
 
 
 def _recipes(choice: Choice, model: OurModel) -> list[str]:
@@ -123,34 +132,12 @@ def _nbytes(folder: Path, recipe: str) -> int:
 
 MEDIA = ("text", "picture", "sound")
 _KL = "KL divergence from the first row, nats a token"
-Figure = Callable[[Sequence[Row]], Estimate]
-
-
-def report(rows: Sequence[Row]) -> list[Part]:
-    written = [row for row in rows if "given" in row.measured]
-    parts: list[Part] = [
-        Words(
-            "How far from the first row",
-            "Every row saw the same conversations with the right answer behind them. KL divergence "
-            "and agreement (the same token is the likeliest) are means over an answer's tokens, "
-            "then over items. Perplexity is of the right answers.",
-        ),
-        _table("KL divergence, 1/1000 nat", rows, lambda of: divergence(of, 1000), ".3f"),
-        *_distances(rows),
-        _table("Agreement on the likeliest token", rows, agreement, ".4f"),
-        _table("Perplexity of the right answer", rows, perplexity, ".4f"),
-        Words(
-            "What is answered",
-            "Greedy answers. Chance is the same answers, each beside another question.",
-        ),
-        _table("Exactly right", written, scores.accuracy, ".3f"),
-        _table("The same by chance", written, _chance, ".3f"),
-        _table("Character error rate", written, scores.character_error_rate, ".4f"),
-        _table("Word error rate", written, scores.word_error_rate, ".4f"),
-    ]
-    if len(scores.by_subject(rows)) > 1:
-        parts.append(_compared(rows, written))
-    return parts
+_METHOD = (
+    "Every row saw the same conversations with the right answer behind them. KL divergence and "
+    "agreement (the same token is the likeliest) are means over an answer's tokens, then over "
+    "items. Perplexity is of the right answers."
+)
+_ANSWERED = "Greedy answers. Chance is the same answers, each beside another question."
 
 
 def divergence(rows: Sequence[Row], unit: float = 1) -> Estimate:
@@ -168,37 +155,30 @@ def perplexity(rows: Sequence[Row]) -> Estimate:
     return Estimate(value, low, high, found.n)
 
 
-def media(rows: Sequence[Row]) -> list[str]:
-    return [medium for medium in MEDIA if any(row.facts["medium"] == medium for row in rows)]
-
-
 def _chance(rows: Sequence[Row]) -> Estimate:
     return scores.accuracy(scores.shuffled(rows))
 
 
-def _table(title: str, rows: Sequence[Row], figure: Figure, form: str) -> Table:
-    asked = media(rows)
-    counts = {m: max(len(_of(rows, s, m)) for s in scores.by_subject(rows)) for m in asked}
-    heads = ["", "MB", *(f"{medium} (n = {counts[medium]})" for medium in asked)]
+def _table(
+    title: str, rows: Sequence[Row], figure: Callable[[Sequence[Row]], Estimate], form: str
+) -> Table:
+    media = _by_medium(rows)
+    counts = [f"{medium} (n = {max(map(len, of.values()))})" for medium, of in media.items()]
     lines = []
-    for subject in scores.by_subject(rows):
-        cells = []
-        for medium in asked:
-            of = _of(rows, subject, medium)
-            cells.append(format(figure(of), form) if of else "")
-        lines.append([subject, f"{_megabytes(rows, subject):,.2f}", *cells])
-    return Table(title, heads, lines)
+    for subject, of in scores.by_subject(rows).items():
+        found = [by_subject.get(subject, []) for by_subject in media.values()]
+        cells = [format(figure(some), form) if some else "" for some in found]
+        lines.append([subject, f"{_megabytes(of):,.2f}", *cells])
+    return Table(title, ["", "MB", *counts], lines)
 
 
 def _distances(rows: Sequence[Row]) -> list[Plot]:
     """Divergence over size, of those that have one: the first row itself is at 0."""
-    drawn: dict[str, list[Point]] = {}
-    for medium in media(rows):
-        for subject in scores.by_subject(rows):
-            of = _of(rows, subject, medium)
-            if of and (found := divergence(of)).low > 0:
-                point = scores.point(_megabytes(rows, subject), found)
-                drawn.setdefault(medium, []).append(point)
+    drawn: dict[str, list[tuple[float, Estimate]]] = {}
+    for medium, by_subject in _by_medium(rows).items():
+        for of in by_subject.values():
+            if (found := divergence(of)).low > 0:
+                drawn.setdefault(medium, []).append((_megabytes(of), found))
     title = "What bits buy: each point a recipe"
     plot = Plot("divergence", title, "MB of weights", _KL, drawn, logarithmic_y=True)
     return [plot] if drawn else []
@@ -217,13 +197,13 @@ def _compared(rows: Sequence[Row], written: Sequence[Row]) -> Table:
     return Table("Item by item (p by permutation of signs)", heads, lines)
 
 
-def _of(rows: Sequence[Row], subject: str, medium: str) -> list[Row]:
-    return [row for row in rows if (row.subject, row.facts["medium"]) == (subject, medium)]
+def _by_medium(rows: Sequence[Row]) -> dict[str, dict[str, list[Row]]]:
+    found = scores.groups(rows, "medium")
+    return {name: scores.by_subject(found[name,]) for name in MEDIA if (name,) in found}
 
 
-def _megabytes(rows: Sequence[Row], subject: str) -> float:
-    size = next(row.measured["bytes"] for row in rows if row.subject == subject)
-    return float(size) / 1e6
+def _megabytes(rows: Sequence[Row]) -> float:
+    return float(rows[0].measured["bytes"]) / 1e6
 
 
 QUESTION = Quant()

@@ -1,17 +1,15 @@
 """Items at which recipes are compared: text, pictures, sound; of the tiny model's world or ours."""
 
 import random
-import zlib
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
 from . import haystack
-from .question import Asked, Choice, Fact, Item, Subject
+from .question import Asked, Choice, Item, Subject
 from .questions import named
-from .tiny.speech import with_espeak
-from .tiny.tasks import EXAMINATION, Exchange, Tasks, World
+from .tiny.tasks import drawn
 
+SETS = ("tiny-text", "tiny-picture", "tiny-sound", "text", "facts", "picture", "sound")
 SMALL, USUAL = 32, 16  # items of each set for the tiny model, and for others
 _SHOWN = ("total", "tax", "date", "shop", "count", "lines")
 _PASSAGE, _GOES_ON = 1200, 240  # characters
@@ -19,11 +17,6 @@ _GO_ON = "Go on with this text, word for word, from where it stops:\n\n"
 
 
 def items(choice: Choice, subject: Subject) -> list[Item]:
-    """List the items of the chosen sets.
-
-    Raises:
-        Gemma4Error: something to make them with is missing.
-    """
     usual: tuple[str, ...] = ("tiny-text", "tiny-picture", "tiny-sound")
     if not choice.tiny:
         takes = {"image": "picture", "sound": "sound"}
@@ -32,49 +25,31 @@ def items(choice: Choice, subject: Subject) -> list[Item]:
     for name in choice.sets or usual:
         if name.startswith("tiny-"):
             found += tiny(name.removeprefix("tiny-"), choice.limit or SMALL, choice.seed)
+        elif name in _WORDS:
+            found += _words(name, choice)
         else:
-            found += _MAKERS[name](choice, subject)
+            found += _of_others(name, choice, subject)
     return found
 
 
-def tiny(medium: str, count: int, seed: int, world: World = EXAMINATION) -> list[Item]:
+def tiny(medium: str, count: int, seed: int) -> list[Item]:
     """Items of the small world, one of each kind in turn."""
     kinds = {"text": ("chat",), "picture": _SHOWN, "sound": ("digits", "commands")}[medium]
-    examined = "" if world.examination else "-learned"
     found = []
     for number in range(count):
         kind = kinds[number % len(kinds)]
-        id_ = f"tiny-{medium}{examined}-{seed}-{number:04d}-{kind}"
-        facts: dict[str, Fact] = {"set": f"tiny-{medium}", "medium": medium, "kind": kind}
-        found.append(Item(id_, facts, partial(drawn, id_, kind, world)))
+        id_ = f"tiny-{medium}-{seed}-{number:04d}-{kind}"
+        facts = {"set": f"tiny-{medium}", "medium": medium, "kind": kind}
+        found.append(Item(id_, facts, partial(drawn, id_, kind)))
     return found
 
 
-def drawn(id_: str, kind: str, world: World) -> Asked:
-    tasks = Tasks(zlib.crc32(id_.encode()), world)
-    exchanges = tasks.asked(kind) if kind in _SHOWN else with_espeak(getattr(tasks, kind))
-    exchange: Exchange = exchanges[0]
-    return Asked(
-        exchange.answer,
-        exchange.question,
-        () if exchange.drawing is None else (exchange.drawing.image,),
-        () if exchange.sound is None else (exchange.sound,),
-        exchange.budget,
-        most=160,
-    )
-
-
-def _numbered(
-    name: str, kind: str, make: Callable[[str], Asked]
-) -> Callable[[Choice, Subject], list[Item]]:
+def _words(name: str, choice: Choice) -> list[Item]:
     """Items of words alone; each is made of its name."""
-
-    def made(choice: Choice, subject: Subject) -> list[Item]:
-        facts: dict[str, Fact] = {"set": name, "medium": "text", "kind": kind}
-        ids = [f"{name}-{choice.seed}-{number:04d}" for number in range(choice.limit or USUAL)]
-        return [Item(id_, facts, partial(make, id_)) for id_ in ids]
-
-    return made
+    kind, make = _WORDS[name]
+    facts = {"set": name, "medium": "text", "kind": kind}
+    ids = [f"{name}-{choice.seed}-{number:04d}" for number in range(choice.limit or USUAL)]
+    return [Item(id_, facts, partial(make, id_)) for id_ in ids]
 
 
 def _passage(id_: str) -> Asked:
@@ -100,35 +75,17 @@ def _fact(id_: str) -> Asked:
     return Asked(needle.number, f"{said}\n\n{needle.question}", most=16)
 
 
-def _of_others(question: str, medium: str) -> Callable[[Choice, Subject], list[Item]]:
+_WORDS = {"text": ("passage", _passage), "facts": ("fact", _fact)}
+
+
+def _of_others(medium: str, choice: Choice, subject: Subject) -> list[Item]:
     """Items of another question, drawn from all of its kinds."""
-
-    def made(choice: Choice, subject: Subject) -> list[Item]:
-        count = choice.limit or USUAL
-        own = replace(choice, sets=(), folder=None, tiny=False, limit=count)
-        all_ = named(question).items(own, subject)
-        chosen = random.Random(choice.seed).sample(list(all_), min(count, len(all_)))
-        facts: dict[str, Fact] = {"set": medium, "medium": medium}
-        return [
-            replace(item, id=f"{question}-{item.id}", facts={**item.facts, **facts})
-            for item in chosen
-        ]
-
-    return made
-
-
-_MAKERS = {
-    "text": _numbered("text", "passage", _passage),
-    "facts": _numbered("facts", "fact", _fact),
-    "picture": _of_others("ocr", "picture"),
-    "sound": _of_others("speech", "sound"),
-}
-SETS = {
-    "tiny-text": "greetings and questions of the tiny model's world",
-    "tiny-picture": "receipts of its world, held out",
-    "tiny-sound": "digits and commands of its world, held out",
-    "text": "passages of Python's documentation: how likely is what follows?",
-    "facts": "a number within such a passage",
-    "picture": "some pages of the question ocr",
-    "sound": "some clips of the question speech",
-}
+    question = {"picture": "ocr", "sound": "speech"}[medium]
+    count = choice.limit or USUAL
+    own = replace(choice, sets=(), folder=None, tiny=False, limit=count)
+    all_ = named(question).items(own, subject)
+    chosen = random.Random(choice.seed).sample(list(all_), min(count, len(all_)))
+    facts = {"set": medium, "medium": medium}
+    return [
+        replace(item, id=f"{question}-{item.id}", facts={**item.facts, **facts}) for item in chosen
+    ]

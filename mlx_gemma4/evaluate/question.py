@@ -9,13 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from ..errors import Gemma4Error
 from .parts import Part
 
 if TYPE_CHECKING:
     from ..session.transcriber import HearingMode
 
-Fact = str | int | float | bool | None
-Facts = Mapping[str, Fact]
+Facts = Mapping[str, Any]
+"""What JSON can hold, by name."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,17 @@ class Choice:
     tiny: bool = False  # whether every model of the run is the demonstration model
     drafter: str | None = None  # the folder or name of one; None for the model's own
     models: tuple[str, ...] = ()  # our models by name: the first is what others are compared with
+
+    def own(self, what: str) -> Path:
+        """The folder of the user's pictures or recordings; raises Gemma4Error where it has none."""
+        if self.folder is None:
+            raise Gemma4Error(
+                "folder_empty",
+                f"There are no {what} of yours",
+                "The set folder was asked for without a folder.",
+                "Name one with --folder; docs/evaluate.md describes what it contains.",
+            )
+        return self.folder
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +62,7 @@ class Asked:
 class Item:
     id: str  # the same in every run with the same seed
     facts: Facts  # its set, the height of its letters, how loud its noise is
-    make: Callable[[], Asked] | None = None  # makes what is asked; None where nothing is
+    make: Callable[[], Asked] = lambda: Asked("")  # makes what is asked, where that is scored
     recipe: str = ""  # in which the subject is measured; empty for the subject as it is
 
 
@@ -103,7 +115,7 @@ class Row:
 class Question(Protocol):
     name: str  # of its command
     about: str  # a sentence: what it asks
-    sets: Mapping[str, str]  # of items, by name: a sentence each
+    sets: tuple[str, ...]  # names of its sets of items; docs/evaluate.md describes them
     needs: frozenset[str]  # what a subject has to take to be asked
 
     def items(self, choice: Choice, subject: Subject) -> Sequence[Item]:

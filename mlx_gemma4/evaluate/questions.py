@@ -17,6 +17,5 @@ NAMES = {
 
 
 def named(name: str) -> "Question":
-    """Find a question of NAMES."""
     question: Question = import_module(f".{name}", __package__).QUESTION
     return question

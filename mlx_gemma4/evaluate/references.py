@@ -5,7 +5,7 @@ speak the same samples twice. For a vocabulary of 262,144 a row takes 1 MB.
 """
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,36 +32,25 @@ class References:
         self.reference = reference
         self._folder = folder / "reference" / reference.revision
 
-    def fill(self, items: Iterable[Item], others: Iterable[OurModel]) -> None:
-        """Work out what is missing of these items, with no other model in the memory."""
-        missing = [item for item in items if not self._file(item).is_file()]
-        if not missing:
-            return
-        for model in others:
-            if model is not self.reference and model.is_loaded:
-                model.close()
-        reference = self.reference
-        for item in missing:
-            assert item.make is not None, item.id
+    def missing(self, items: Sequence[Item]) -> list[Item]:
+        return [item for item in items if not self._file(item).is_file()]
+
+    def fill(self, items: Sequence[Item]) -> None:
+        """Work out these items."""
+        for item in items:
             try:
                 asked = item.make()
             except Gemma4Error:
                 continue  # it is reported when it is measured, and the others go on
-            found = answered(reference.model, reference.tokenizer, asked, ROWS)
+            found = answered(self.reference.model, self.reference.tokenizer, asked, ROWS)
             self._save(item, asked, found.logs)
 
-    def asked(self, item: Item) -> Asked:
-        """What is asked, with the very sounds that the reference heard."""
-        assert item.make is not None, item.id
+    def read(self, item: Item) -> tuple[Asked, Logs]:
+        """What is asked, with the very sounds that the reference heard, and what it expected."""
         asked = item.make()
         with np.load(self._file(item)) as held:
             sounds = tuple(held[f"sound{n}"] for n in range(len(asked.sounds)))
-        return replace(asked, sounds=sounds)
-
-    def logs(self, item: Item) -> Logs:
-        with np.load(self._file(item)) as held:
-            logs: Logs = held["logs"]
-            return logs
+            return replace(asked, sounds=sounds), held["logs"]
 
     def _file(self, item: Item) -> Path:
         return self._folder / f"{hashlib.sha256(item.id.encode()).hexdigest()[:24]}.npz"

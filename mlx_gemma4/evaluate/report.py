@@ -64,16 +64,16 @@ def draw(plot: Plot, path: Path) -> None:
 
     figure, axes = pyplot.subplots(figsize=(7.2, 4.2), dpi=150, layout="constrained")
     for number, (name, points) in enumerate(plot.lines.items()):
-        shown = sorted(points, key=lambda point: point.x)
-        x, y = [p.x for p in shown], [p.y for p in shown]
-        bars = [[p.y - p.low for p in shown], [p.high - p.y for p in shown]]
+        shown = sorted(points, key=lambda point: point[0])
+        x, y = [x for x, _ in shown], [of.value for _, of in shown]
+        bars = [[of.value - of.low for _, of in shown], [of.high - of.value for _, of in shown]]
         axes.errorbar(
             x, y, bars, label=name, color=_COLOURS[number % len(_COLOURS)], capsize=3,
             marker=_MARKS[number % len(_MARKS)], markersize=5, linewidth=1.5, elinewidth=1,
         )  # fmt: skip
     if plot.logarithmic:
         axes.set_xscale("log", base=2)
-        places = sorted({point.x for points in plot.lines.values() for point in points})
+        places = sorted({x for points in plot.lines.values() for x, _ in points})
         axes.set_xticks(places if len(places) <= 10 else places[:: len(places) // 8])
         axes.xaxis.set_major_formatter(ticker.FuncFormatter(_short))
         axes.xaxis.set_minor_locator(ticker.NullLocator())

@@ -5,6 +5,7 @@ A run that was killed goes on where it was: an item that has a result is not mea
 
 import json
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -104,9 +105,5 @@ def _check(known: Iterable[Row], subject: Subject, file: Path) -> None:
 
 def failures(rows: Sequence[Row]) -> list[str]:
     """Report what could not be measured, each reason once, with how often."""
-    reasons: dict[str, int] = {}
-    for row in rows:
-        if row.failed:
-            reason = f"{row.subject}: {row.measured['failed']}"
-            reasons[reason] = reasons.get(reason, 0) + 1
+    reasons = Counter(f"{row.subject}: {row.measured['failed']}" for row in rows if row.failed)
     return [f"{reason} ({count} items)" for reason, count in reasons.items()]

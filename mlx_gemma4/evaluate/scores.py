@@ -11,11 +11,14 @@ from typing import Any
 
 import jiwer
 
-from .parts import Point, Table
+from .parts import Line, Table
 from .question import Row
 from .statistics import Estimate, paired, ratio, share
 
 Normalize = Callable[[str], str]
+Figure = Callable[[Mapping[str, Any]], float]
+"""A number of what was measured of an item."""
+PAIRS = ("pair", "items", "difference", "p (permutation)")
 
 
 def plain(text: str) -> str:
@@ -64,18 +67,22 @@ def shuffled(rows: Sequence[Row], normalize: Normalize = plain) -> list[Row]:
     places = list(range(len(rows)))
     random.Random(0).shuffle(places)
     turned = places[1:] + places[:1]  # nobody keeps his own
-    given = {
-        place: rows[other].measured["given"] for place, other in zip(places, turned, strict=True)
-    }
-    return [
-        replace(row, measured=score(row.measured["wanted"], given[place], normalize))
-        for place, row in enumerate(rows)
-    ]
+    mixed = list(rows)
+    for place, other in zip(places, turned, strict=True):
+        found = score(rows[place].measured["wanted"], rows[other].measured["given"], normalize)
+        mixed[place] = replace(rows[place], measured=found)
+    return mixed
 
 
-def point(x: float, found: Estimate) -> Point:
-    """An estimate as a point of a plot."""
-    return Point(x, found.value, found.low, found.high)
+def curve(rows: Sequence[Row], fact: str, figure: Callable[[list[Row]], Estimate]) -> Line:
+    """A line of a plot: a figure over a fact of the rows."""
+    return [(float(x), figure(of)) for (x,), of in groups(rows, fact).items()]
+
+
+def single(rows: Sequence[Row], fact: str, figure: Figure) -> Line:
+    """A line of single measurements, which have no interval."""
+    values = [(float(row.facts[fact]), figure(row.measured)) for row in rows]
+    return [(x, Estimate(y, y, y, 1)) for x, y in values]
 
 
 def groups(rows: Sequence[Row], *facts: str) -> dict[tuple[Any, ...], list[Row]]:
@@ -95,23 +102,34 @@ def by_subject(rows: Sequence[Row]) -> dict[str, list[Row]]:
     return found
 
 
-def differences(
-    rows: Sequence[Row], title: str, figure: Callable[[Mapping[str, Any]], float]
-) -> Table | None:
+def shared(rows: Sequence[Row]) -> list[Row]:
+    """The rows on items that everybody was asked who was asked any of these."""
+    items = [{row.item for row in of} for of in by_subject(rows).values()]
+    common = set.intersection(*items)
+    return [row for row in rows if row.item in common]
+
+
+def differences(rows: Sequence[Row], title: str, figure: Figure) -> Table | None:
     """Compare each two subjects on the items that both were asked; None where there is one only."""
-    pairs = combinations(by_subject([row for row in rows if not row.failed]), 2)
-    compared = ((pair, difference(rows, *pair, figure)) for pair in pairs)
-    lines = [[f"{one} - {other}", *cells] for (one, other), cells in compared if cells]
-    heads = ["pair", "items", "difference", "p (permutation)"]
-    return Table(title, heads, lines) if lines else None
+    lines = _pairs(rows, figure)
+    return Table(title, PAIRS, lines) if lines else None
+
+
+def differences_by_set(rows: Sequence[Row], title: str, figure: Figure) -> Table | None:
+    """The same, set by set."""
+    by_set = groups(rows, "set").items()
+    lines = [[str(name), *line] for (name,), of in by_set for line in _pairs(of, figure)]
+    return Table(title, ["set", *PAIRS], lines) if lines else None
+
+
+def _pairs(rows: Sequence[Row], figure: Figure) -> list[list[str]]:
+    pairs = list(combinations(by_subject(rows), 2))
+    compared = [(f"{one} - {other}", difference(rows, one, other, figure)) for one, other in pairs]
+    return [[pair, *cells] for pair, cells in compared if cells]
 
 
 def difference(
-    rows: Sequence[Row],
-    one: str,
-    other: str,
-    figure: Callable[[Mapping[str, Any]], float],
-    form: str = "+.3f",
+    rows: Sequence[Row], one: str, other: str, figure: Figure, form: str = "+.3f"
 ) -> list[str]:
     """Cells with the number of items that both were asked, the mean difference, and p; or none."""
     mine, theirs = (
@@ -124,16 +142,6 @@ def difference(
     found = paired([mine[i] for i in both], [theirs[i] for i in both])
     p = "< 0.001" if found.p < 0.001 else f"{found.p:.3f}"
     return [str(len(both)), f"{found.estimate:{form}}", p]
-
-
-def differences_by_set(
-    rows: Sequence[Row], title: str, figure: Callable[[Mapping[str, Any]], float]
-) -> Table | None:
-    """The same, set by set."""
-    tables = {str(name): differences(of, "", figure) for (name,), of in groups(rows, "set").items()}
-    found = {name: table for name, table in tables.items() if table is not None}
-    lines = [[name, *line] for name, table in found.items() for line in table.rows]
-    return Table(title, ["set", *next(iter(found.values())).heads], lines) if found else None
 
 
 def _rate(rows: Sequence[Row], edits: str, length: str) -> Estimate:

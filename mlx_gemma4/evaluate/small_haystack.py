@@ -6,19 +6,19 @@ digits are spoken, and asked for. What it answered before is written as it shoul
 
 import random
 import zlib
-from dataclasses import replace
 
 from ..chat.messages import TextPart, Turn
 from ..chat.render import render
 from ..chat.tokenizer import Tokenizer
 from ..model.config import Config
 from .haystack import Haystack
+from .logits import turn
+from .question import Asked
 from .tiny import receipts
-from .tiny.speech import with_espeak
-from .tiny.tasks import BLIND, EXAMINATION, GREETINGS, INTRODUCTION, REQUESTS, Exchange, Tasks
+from .tiny.tasks import BLIND, GREETINGS, INTRODUCTION, REQUESTS, drawn
 
-_WORLD = replace(EXAMINATION, budgets=(70,))
 _KINDS = ("total", "date")
+_TOKENS = 70  # of a receipt
 _LEFT = 8.0  # pixels: in the middle, as in its world
 
 
@@ -33,14 +33,14 @@ def build(
     """
     id_ = f"{name}-{kind}-{length}-{depth:.3f}"
     rng = random.Random(id_)
-    tasks = Tasks(zlib.crc32(id_.encode()), _WORLD)
     if kind == "picture":
-        asks = rng.choice(_KINDS)
-        needle, question, wanted, after = _receipt(tasks, asks)
+        shown, question, wanted = _receipt(id_, rng.choice(_KINDS))
+        after = _said(shown.text, shown.wanted)
     else:
-        exchange = with_espeak(tasks.digits)[0]
-        needle, question, wanted = exchange.turns(), rng.choice(REQUESTS), exchange.answer
+        shown = drawn(id_, "digits")
+        question, wanted = rng.choice(REQUESTS), shown.wanted
         after = _said("hello", INTRODUCTION)
+    needle = [turn(shown, config), Turn("model", (TextPart(shown.wanted),))]
     asking = Turn("user", (TextPart(question),))
 
     def size(turns: list[Turn]) -> int:
@@ -56,18 +56,14 @@ def build(
     return Haystack(turns, {question: wanted})
 
 
-def _receipt(tasks: Tasks, asks: str) -> tuple[list[Turn], str, str, list[Turn]]:
-    """A receipt with a question about its tax, what is asked later, and more such questions."""
-    receipt = receipts.make_receipt(tasks.rng, examination=True)
+def _receipt(name: str, asks: str) -> tuple[Asked, str, str]:
+    """A receipt with a question about its tax, and what is asked later with its answer."""
+    rng = random.Random(zlib.crc32(name.encode()))
+    receipt = receipts.make_receipt(rng, examination=True)
     tax, wanted = (receipt.answer(kind) for kind in ("tax", asks))
-    question = receipts.QUESTIONS["tax"][0]
-    drawing = receipts.draw(receipt.lines, receipts.Style(left=_LEFT))
-    return (
-        Exchange(tax, question, drawing).turns(),
-        receipts.QUESTIONS[asks][0],
-        wanted,
-        _said(question, tax),
-    )
+    image = receipts.draw(receipt.lines, receipts.Style(left=_LEFT)).image
+    shown = Asked(tax, receipts.QUESTIONS["tax"][0], (image,), image_tokens=_TOKENS)
+    return shown, receipts.QUESTIONS[asks][0], wanted
 
 
 def _before(kind: str, rng: random.Random) -> list[Turn]:

@@ -1,9 +1,6 @@
 """How well is speech understood: in noise, rooms and crowds, and at which place in the context?
 
-Words are compared after both texts were normalized as for Whisper (`sounds/transcripts.py`). 20
-utterances under each condition are about 800 answers: on a laptop that reads 300 and writes 36
-tokens a second 20 minutes, of which a third is text before sounds. The tiny model takes two to
-five; PocketSphinx takes a second and a half for a sentence.
+Words are compared after both texts were normalized as for Whisper (`sounds/transcripts.py`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,11 +9,12 @@ from typing import Any
 
 from . import scores
 from .models import ours
-from .parts import Part, Plot, Point, Table, Words
+from .parts import Part, Plot, Table, Words
 from .question import Choice, Facts, Item, Row, Subject
 from .questions import NAMES
-from .sounds import sets, transcripts
+from .sounds import transcripts
 from .sounds.items import Maker
+from .sounds.sets import MAKERS
 from .statistics import ratio, share
 
 _USUAL = ("clean", "noise", "room", "speed", "voices", "two", "position", "silence")
@@ -26,19 +24,7 @@ _SMALL = ("tiny", "noise", "room", "speed", "voices", "position", "silence")  # 
 class Speech:
     name = "speech"
     about = NAMES["speech"]
-    sets: Mapping[str, str] = {
-        "tiny": "digits and commands that the tiny model knows, held out from its training",
-        "clean": "sentences in six English voices",
-        "noise": "the same in white noise and babble, at 20, 10 and 0 dB",
-        "room": "the same with 0.3, 0.6 and 1.0 s of reverberation",
-        "speed": "the same at 0.75, 1, 1.25 and 1.5 times the usual pace",
-        "voices": "six English voices, and six other languages",
-        "two": "two people who talk over each other",
-        "position": "0, 250, 500, 1000 and 4000 tokens of text before the sound",
-        "silence": "silence, white noise and hum",
-        "human": "human speech that packages of Debian bring",
-        "folder": "your own recordings with their texts (--folder)",
-    }
+    sets = tuple(MAKERS)
     needs = frozenset({"sound"})
 
     def items(self, choice: Choice, subject: Subject) -> Sequence[Item]:
@@ -46,11 +32,10 @@ class Speech:
         usual = _SMALL if choice.tiny else _USUAL
         chosen = choice.sets or (("folder",) if choice.folder else usual)
         maker = Maker(choice, subject)
-        found = [numbered for name in chosen for numbered in sets.MAKERS[name](maker)]
+        found = [numbered for name in chosen for numbered in MAKERS[name](maker)]
         return [item for _, item in sorted(found, key=lambda numbered: numbered[0])]
 
     def measure(self, subject: Subject, item: Item) -> Mapping[str, Any]:
-        assert item.make is not None
         asked = item.make()
         relayed = item.facts.get("hearing") == "relay"
         given = ours(subject).heard(asked) if relayed else subject.answer(asked)
@@ -59,7 +44,22 @@ class Speech:
         return _compared(item.facts, asked.wanted, given)
 
     def report(self, rows: Sequence[Row]) -> Sequence[Part]:
-        return report(rows)
+        said = [row for row in rows if row.measured.get("words")]
+        parts: list[Part] = [Words("", _METHOD)]
+        if said:
+            direct = [row for row in said if row.facts.get("hearing") != "relay"]
+            parts += [Words("All sets"), _overview(direct)]
+            title = "Mean word error rate of an item, one less the other"
+            rate = scores.differences_by_set(said, title, lambda m: m["word_edits"] / m["words"])
+            parts += [Words("Differences, each on the same sounds"), rate] if rate else []
+        for (name,), group in scores.groups(said, "set").items():
+            facts = _CONDITIONS.get(name, ())
+            parts += [Words(f"The set {name}", _ABOUT.get(name, "")), _by_condition(group, facts)]
+            if name in _TITLES:
+                parts.append(_curves(name, group, facts))
+        if nobody := [row for row in rows if "invented" in row.measured]:
+            parts += [Words("Where nobody speaks"), _inventions(nobody)]
+        return parts
 
 
 _METHOD = (
@@ -108,38 +108,15 @@ _TITLES = {
 }
 
 
-def report(rows: Sequence[Row]) -> list[Part]:
-    said = [row for row in rows if row.measured.get("words")]
-    parts: list[Part] = [Words("", _METHOD)]
-    if said:
-        direct = [row for row in said if row.facts.get("hearing") != "relay"]
-        parts += [Words("All sets"), _overview(direct)]
-        title = "Mean word error rate of an item, one less the other"
-        if table := scores.differences_by_set(said, title, lambda m: m["word_edits"] / m["words"]):
-            parts += [Words("Differences, each on the same sounds"), table]
-    for (name,), group in scores.groups(said, "set").items():
-        facts = _CONDITIONS.get(str(name), ())
-        parts += [Words(f"The set {name}", _ABOUT.get(str(name), "")), _by_condition(group, facts)]
-        if name in _TITLES:
-            parts.append(_curves(str(name), group, facts))
-    if nobody := [row for row in rows if "invented" in row.measured]:
-        parts += [Words("Where nobody speaks"), _inventions(nobody)]
-    return parts
-
-
 def _overview(rows: Sequence[Row]) -> Table:
     """A line for each set, a column for each subject, on what all of them heard."""
     subjects = list(scores.by_subject(rows))
     lines = []
     for (name,), group in scores.groups(rows, "set").items():
-        by = scores.by_subject(group)
-        heard = [{row.item for row in by.get(subject, [])} for subject in subjects]
-        common = set.intersection(*heard)
-        cells = [""] * len(subjects)
-        if common:
-            of_all = [[row for row in by[subject] if row.item in common] for subject in subjects]
-            cells = [f"{scores.word_error_rate(of):.1%}" for of in of_all]
-        lines.append([str(name), str(len(common)), *cells])
+        everybody = len(scores.by_subject(group)) == len(subjects)
+        by = scores.by_subject(common := scores.shared(group) if everybody else [])
+        cells = [f"{scores.word_error_rate(by[who]):.1%}" if common else "" for who in subjects]
+        lines.append([name, str(len(common) // len(subjects)), *cells])
     heads = ["set", "n", *(f"WER, {subject}" for subject in subjects)]
     return Table("Word error rate on the sounds that everybody heard", heads, lines)
 
@@ -171,10 +148,10 @@ def _chance(rows: Sequence[Row]) -> str:
     """The WER of transcripts beside what was said in other items; none for one item."""
     if len(rows) < 2:
         return ""
-    shuffled = ((row, row.measured) for row in scores.shuffled(rows))
-    mixed = [
-        replace(row, measured=_compared(row.facts, m["wanted"], m["given"])) for row, m in shuffled
-    ]
+    mixed = []
+    for row in scores.shuffled(rows):
+        wanted, given = row.measured["wanted"], row.measured["given"]
+        mixed.append(replace(row, measured=_compared(row.facts, wanted, given)))
     return f"{scores.word_error_rate(mixed).value:.0%}"
 
 
@@ -186,13 +163,11 @@ def _compared(facts: Facts, wanted: str, given: str) -> Mapping[str, Any]:
 def _curves(name: str, rows: Sequence[Row], facts: Sequence[str]) -> Plot:
     """Errors over the set's number, with a line for each subject and each other condition."""
     over = next(fact for fact in facts if fact in _AXES)
-    others = [fact for fact in facts if fact != over]
-    lines: dict[str, list[Point]] = {}
-    for values, group in scores.groups(rows, *others, over).items():
+    lines = {}
+    for values, group in scores.groups(rows, *(fact for fact in facts if fact != over)).items():
         for subject, of in scores.by_subject(group).items():
-            line = ", ".join([subject, *map(str, values[:-1])])
-            point = scores.point(float(values[-1]), scores.word_error_rate(of))
-            lines.setdefault(line, []).append(point)
+            line = ", ".join([subject, *map(str, values)])
+            lines[line] = scores.curve(of, over, scores.word_error_rate)
     return Plot(f"words-{name}", _TITLES[name], _AXES[over], "word error rate", lines)
 
 

@@ -50,7 +50,7 @@ class Counting:
 
     name = "counting"
     about = "can it count?"
-    sets: Mapping[str, str] = {"numbers": "from one on"}
+    sets = ("numbers",)
     needs = frozenset({"text"})
 
     def __init__(self, items: Sequence[Item] | None = None) -> None:

@@ -5,7 +5,7 @@ import pytest
 
 from mlx_gemma4.chat.messages import ImagePart, SoundPart, TextPart, Turn
 from mlx_gemma4.chat.render import render
-from mlx_gemma4.evaluate import context, haystack, scores, small_haystack
+from mlx_gemma4.evaluate import context, footprint, haystack, scores, small_haystack
 from mlx_gemma4.evaluate import context as told
 from mlx_gemma4.evaluate.context import Context
 from mlx_gemma4.evaluate.haystack import DEPTHS, Haystack
@@ -138,9 +138,9 @@ def test_memory_at_a_length_is_what_fit_says_and_stands_in_the_report(
     need = estimate.need(summary.of_folder(model.folder).model, device.this(), 1024 - 8)
     assert measured["rows"] <= need.rows
     assert abs(measured["rows"] / need.rows - 1) < 0.25
-    assert abs(told.predicted(rows[0]) / measured["prefill"] - 1) < 0.15
+    assert abs(footprint.predicted(measured) * 1e9 / measured["prefill"] - 1) < 0.15
     assert measured["resident"] > measured["prefill"] > measured["load"]
-    parts = told.report(rows)
+    parts = told.QUESTION.report(rows)
     table = next(part for part in parts if isinstance(part, Table))
     assert table.rows[0][0] == "1,024"
     assert [part.file for part in parts if isinstance(part, Plot)] == [
@@ -163,7 +163,7 @@ def test_what_does_not_fit_is_said_and_not_tried(
 
 
 def test_the_depth_table_has_a_row_a_length_and_a_column_a_depth(rows: list[Row]) -> None:
-    tables = [part for part in told.report(rows) if isinstance(part, Table)]
+    tables = [part for part in told.QUESTION.report(rows) if isinstance(part, Table)]
     depths = tables[1]
     assert [row[0] for row in depths.rows] == ["192", "640"]
     assert list(depths.heads[1:]) == ["0", "25", "50", "75", "100"]

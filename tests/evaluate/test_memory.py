@@ -58,7 +58,7 @@ def test_what_is_held_is_near_what_was_predicted(rows: list[Row], recipe: str) -
 
 
 def test_the_report_has_a_table_of_each_recipe_and_a_plot(rows: list[Row]) -> None:
-    parts = told.report(rows)
+    parts = told.QUESTION.report(rows)
     tables = [part for part in parts if isinstance(part, Table)]
     assert [(table.title, len(table.rows)) for table in tables] == [("tiny", 2), ("tiny (4bit)", 2)]
     plots = [part for part in parts if isinstance(part, Plot)]

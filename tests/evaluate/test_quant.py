@@ -88,7 +88,7 @@ def test_the_recipes_of_a_model_alone_are_all_and_beside_another_none() -> None:
 
 
 def test_the_report_has_a_row_of_each_recipe_in_every_table(rows: list[Row]) -> None:
-    tables = [p for p in told.report(rows) if isinstance(p, told.Table)]
+    tables = [p for p in told.QUESTION.report(rows) if isinstance(p, told.Table)]
     assert len(tables) == 8
     for table in tables[:-1]:
         assert [row[0] for row in table.rows] == [
@@ -132,8 +132,8 @@ def test_divergence_is_that_of_two_known_distributions() -> None:
     p, q = np.array([[0.6, 0.4], [0.9, 0.1]]), np.array([[0.25, 0.75], [0.9, 0.1]])
     apart = distance(np.log(p).astype(np.float32), np.log(q).astype(np.float32))
     expected = 0.6 * np.log(0.6 / 0.25) + 0.4 * np.log(0.4 / 0.75)
-    assert apart.divergence == pytest.approx(expected / 2, rel=1e-5)
-    assert apart.agreement == 0.5
+    assert apart["divergence"] == pytest.approx(expected / 2, rel=1e-5)
+    assert apart["agreement"] == 0.5
 
 
 def test_the_reference_is_read_from_the_disk_and_never_beside_another_model(

@@ -16,7 +16,7 @@ from PIL import Image
 
 from mlx_gemma4.errors import Gemma4Error
 from mlx_gemma4.evaluate import report, scores, statistics
-from mlx_gemma4.evaluate.parts import Plot, Point, Table, Words
+from mlx_gemma4.evaluate.parts import Plot, Table, Words
 from mlx_gemma4.evaluate.question import Choice, Row
 from mlx_gemma4.evaluate.run import RESULTS, failures, read, run
 from tests.evaluate.counting import Counting, Parrot
@@ -182,7 +182,10 @@ def test_a_heading_a_paragraph_and_a_picture_are_lines() -> None:
 @pytest.mark.parametrize("logarithmic", [False, True])
 def test_a_plot_is_drawn_with_its_lines(tmp_path: Path, share: bool, logarithmic: bool) -> None:
     lines = {
-        name: [Point(x, y / 10, y / 10 - 0.05, y / 10 + 0.05) for x, y in ((256, 2), (4096, n))]
+        name: [
+            (x, statistics.Estimate(y / 10, y / 10 - 0.05, y / 10 + 0.05, 9))
+            for x, y in ((256, 2), (4096, n))
+        ]
         for n, name in ((5, "one"), (8, "two"))
     }
     plot = Plot("p", "Title", "tokens", "recall", lines, logarithmic, share)

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 
 import mlx_gemma4 as g4
-from mlx_gemma4.chat.messages import Turn
+from mlx_gemma4.chat.messages import TextPart, Turn
 from mlx_gemma4.chat.render import render
 from mlx_gemma4.chat.tokenizer import Tokenizer
 from mlx_gemma4.chat.tools import call
+from mlx_gemma4.evaluate.logits import turn
 
 from .item import Item, Row, exactly, folded, listed, names, other
 
@@ -104,7 +105,8 @@ def likeliest(model: Any, tokenizer: Tokenizer, asked: Item) -> str | None:
     turns: list[Turn] = []
     spans = []
     for exchange in asked.exchanges:
-        user, model_turn = exchange.turns()
+        user = turn(exchange.asked(), model.config)
+        model_turn = Turn("model", (TextPart(exchange.answer),))
         prompt = render([*turns, user], tokenizer, model.config, tools=asked.tools)
         end = "<|tool_response>" if asked.tools else "<turn|>"
         ids = [*tokenizer.encode(exchange.answer, special=True), tokenizer.token_id(end)]

@@ -7,6 +7,7 @@ its default. `mlx-whisper:MODEL` and `faster-whisper:MODEL` are OpenAI's Whisper
 CTranslate2 on the CPU; MODEL is a folder or what was fetched from the Hub before, else small.
 """
 
+import functools
 import os
 import shutil
 import subprocess
@@ -66,10 +67,8 @@ def _run(*command: str) -> str:
 
 def pocketsphinx(_: str) -> tuple[About, Answer]:
     """Load its own model, of English with a large vocabulary."""
-    try:
-        from pocketsphinx import Decoder
-    except ModuleNotFoundError as error:
-        raise Absent.package(error, "pocketsphinx") from error
+    from pocketsphinx import Decoder
+
     decoder = Decoder(loglevel="FATAL")
 
     def hear(file: str) -> str:
@@ -84,10 +83,7 @@ def pocketsphinx(_: str) -> tuple[About, Answer]:
 
 
 def mlx_whisper(model: str) -> tuple[About, Answer]:
-    try:
-        import mlx_whisper as library
-    except ModuleNotFoundError as error:
-        raise Absent.package(error, "mlx-whisper") from error
+    import mlx_whisper as library
     from huggingface_hub import snapshot_download
 
     name = "mlx-community/whisper-small-mlx"
@@ -103,10 +99,8 @@ def mlx_whisper(model: str) -> tuple[About, Answer]:
 
 def faster_whisper(model: str) -> tuple[About, Answer]:
     """Load a model; its weights are rounded to 8 bits, as its authors advise for a CPU."""
-    try:
-        import faster_whisper as library
-    except ModuleNotFoundError as error:
-        raise Absent.package(error, "faster-whisper") from error
+    import faster_whisper as library
+
     small = "Systran/faster-whisper-small"
     folder = _fetched(model or "small", library.download_model, "faster-whisper", small)
     whisper = library.WhisperModel(str(folder), device="cpu", compute_type="int8")
@@ -153,6 +147,23 @@ def _samples(file: str) -> "NDArray[np.float32]":
     return np.frombuffer(_pcm(file), "<i2").astype(np.float32) / np.float32(32768)
 
 
+RECOGNIZERS: Mapping[str, Callable[[str], tuple[About, Answer]]] = {
+    "tesseract": tesseract,
+    "pocketsphinx": pocketsphinx,
+    "mlx-whisper": mlx_whisper,
+    "faster-whisper": faster_whisper,
+}
+
+
+def begin(name: str, model: str) -> tuple[About, Answer]:
+    try:
+        return RECOGNIZERS[name](model)
+    except ModuleNotFoundError as error:
+        raise Absent(
+            f"The Python package {error.name} is not installed.",
+            f"pip install 'mlx-gemma4[{name}]', or name the Python that has it with --python.",
+        ) from error
+
+
 if __name__ == "__main__":
-    of = {"tesseract": tesseract, "pocketsphinx": pocketsphinx}
-    serve((of | {"mlx_whisper": mlx_whisper, "faster_whisper": faster_whisper})[sys.argv.pop(1)])
+    serve(functools.partial(begin, sys.argv.pop(1)))

@@ -36,15 +36,11 @@ class Known:
     instructed: bool = False
 
 
-def _recognizer(name: str, takes: str) -> Known:
-    return Known(("recognizers", name), frozenset({takes}))
-
-
 KNOWN = {
-    "tesseract": _recognizer("tesseract", "image"),
-    "pocketsphinx": _recognizer("pocketsphinx", "sound"),
-    "mlx-whisper": _recognizer("mlx_whisper", "sound"),
-    "faster-whisper": _recognizer("faster_whisper", "sound"),
+    "tesseract": Known(("recognizers", "tesseract"), frozenset({"image"})),
+    "pocketsphinx": Known(("recognizers", "pocketsphinx"), frozenset({"sound"})),
+    "mlx-whisper": Known(("recognizers", "mlx-whisper"), frozenset({"sound"})),
+    "faster-whisper": Known(("recognizers", "faster-whisper"), frozenset({"sound"})),
     "mlx-vlm": Known(("mlx_vlm",), frozenset({"text", "image", "sound"}), True),
 }
 
@@ -55,9 +51,6 @@ class Rival:
     Args:
         name: of KNOWN; with `:MODEL` after it where the rival has several.
         python: the interpreter of the environment in which the rival is installed.
-
-    Raises:
-        Gemma4Error: there is no such rival, it is not installed, or it has no such model.
     """
 
     recipe = ""
@@ -101,17 +94,15 @@ class Rival:
         question = {name: getattr(asked, name) for name in same}
         question |= {"images": images, "sounds": sounds}
         assert self._process.stdin is not None
-        try:
+        with contextlib.suppress(BrokenPipeError):  # it has ended, and nothing is read then
             print(json.dumps(question), file=self._process.stdin, flush=True)
-        except BrokenPipeError:
-            raise self._ended() from None
         told = self._read()
         if "failed" in told:
             raise self._failed("failed", told["failed"])
         return str(told["given"])
 
     def close(self) -> None:
-        self._end()
+        self._process.communicate()
         self._folder.cleanup()
 
     def _start(self) -> dict[str, Any]:
@@ -131,21 +122,15 @@ class Rival:
             cause = f"{self._python}: {error.strerror}."
             raise self._failed("cannot be started", cause, _PYTHON) from error
         about = self._read()
+        if "revision" not in about:
+            self._process.communicate()
         if "absent" in about:
-            self._end()
             raise Gemma4Error(
                 "baseline_missing", f"{self.name} is not there", about["absent"], about["remedy"]
             )
         if "failed" in about:
-            self._end()
             raise self._failed("cannot start", about["failed"])
         return about
-
-    def _end(self) -> None:
-        if self._process.stdin is not None:
-            with contextlib.suppress(BrokenPipeError):
-                self._process.stdin.close()
-        self._process.wait()
 
     def _read(self) -> dict[str, Any]:
         assert self._process.stdout is not None

@@ -4,7 +4,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Mapping
-from typing import Any, Self
+from typing import Any
 
 Answer = Callable[[Mapping[str, Any]], str]
 """Answers {"before", "text", "images": [PNG files], "image_tokens", "sounds": [16 kHz WAV files],
@@ -15,21 +15,8 @@ class Absent(Exception):
     """The rival is not installed.
 
     Args:
-        cause: what is missing.
-        remedy: the command that installs it.
+        what is missing, and the command that installs it.
     """
-
-    def __init__(self, cause: str, remedy: str) -> None:
-        super().__init__(cause)
-        self.cause, self.remedy = cause, remedy
-
-    @classmethod
-    def package(cls, error: ModuleNotFoundError, extra: str) -> Self:
-        """A Python package is not there, which an extra of ours would bring."""
-        return cls(
-            f"The Python package {error.name} is not installed.",
-            f"pip install 'mlx-gemma4[{extra}]', or name the Python that has it with --python.",
-        )
 
 
 def serve(begin: Callable[[str], tuple[Mapping[str, Any], Answer]]) -> None:
@@ -46,19 +33,20 @@ def serve(begin: Callable[[str], tuple[Mapping[str, Any], Answer]]) -> None:
     try:
         about, answer = begin(sys.argv[1] if len(sys.argv) > 1 else "")
     except Absent as absent:
-        print(json.dumps({"absent": absent.cause, "remedy": absent.remedy}), file=out, flush=True)
+        cause, remedy = absent.args
+        print(json.dumps({"absent": cause, "remedy": remedy}), file=out, flush=True)
         return
     except Exception as error:
-        print(json.dumps({"failed": _said(error)}), file=out, flush=True)
+        print(json.dumps(_failed(error)), file=out, flush=True)
         return
     print(json.dumps(about), file=out, flush=True)
     for line in sys.stdin:
         try:
             told = {"given": answer(json.loads(line))}
         except Exception as error:  # whatever a rival meets is a result, and is reported
-            told = {"failed": _said(error)}
+            told = _failed(error)
         print(json.dumps(told), file=out, flush=True)
 
 
-def _said(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"
+def _failed(error: Exception) -> dict[str, str]:
+    return {"failed": f"{type(error).__name__}: {error}"}

@@ -9,14 +9,12 @@ import csv
 import io
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ...errors import Gemma4Error
 from ...media.images import open_image
-from ..question import Facts
 from .page import LINES, TRANSCRIBE, VALUE, Page, Request
 
 MANIFESTS = ("manifest.jsonl", "answers.csv")
@@ -26,26 +24,8 @@ _FORM = (
 )
 
 
-@dataclass(frozen=True)
-class Entry:
-    """A picture and what is asked about it; `x_height` is in pixels, None where nobody said."""
-
-    file: Path
-    request: Request
-    x_height: float | None
-
-    def page(self) -> Page:
-        """Open the picture; raises Gemma4Error where it cannot be read."""
-        facts: Facts = {"file": self.file.name}
-        return Page(open_image(self.file), (self.request,), self.x_height, "page", facts)
-
-
-def read(folder: Path) -> Sequence[Entry]:
-    """Read the manifest.
-
-    Raises:
-        Gemma4Error: there is no folder, no manifest, a line that cannot be used, or no picture.
-    """
+def read(folder: Path) -> Sequence[Callable[[], Page]]:
+    """Read the manifest; each page opens its picture, or raises Gemma4Error where it cannot."""
     if not folder.is_dir():
         raise _wrong(folder, f"There is no folder {folder}.", "Check the path.")
     found = [folder / name for name in MANIFESTS if (folder / name).is_file()]
@@ -82,7 +62,7 @@ def _lines(manifest: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
         yield place, entry
 
 
-def _entry(folder: Path, place: str, told: Mapping[str, Any]) -> Entry:
+def _entry(folder: Path, place: str, told: Mapping[str, Any]) -> Callable[[], Page]:
     for name in ("picture", "answer"):
         if not isinstance(told.get(name), str) or not told[name].strip():
             raise _wrong(folder, f"{place} has no {name}.", _FORM)
@@ -90,26 +70,20 @@ def _entry(folder: Path, place: str, told: Mapping[str, Any]) -> Entry:
     question = told.get("question") or ""
     height = told.get("height") or None
     try:
-        x_height = None if height is None else _positive(height)
+        x_height = None if height is None else float(height)
     except (TypeError, ValueError):
-        raise _wrong(
-            folder,
-            f"{place}: the height {height} is no number above 0.",
-            "Set pixels, or leave it out.",
-        ) from None
+        x_height = math.nan
+    if x_height is not None and not 0 < x_height < math.inf:
+        cause = f"{place}: the height {height} is no number above 0."
+        raise _wrong(folder, cause, "Set pixels, or leave it out.")
     if not isinstance(question, str):
         raise _wrong(folder, f"{place}: the question is not text.", _FORM)
     if not file.is_file():
         raise _wrong(folder, f"{place}: there is no picture {file}.", "Check its name.")
     kind, text = (VALUE, question) if question.strip() else (LINES, TRANSCRIBE)
-    return Entry(file, Request(kind, text, told["answer"].strip()), x_height)
-
-
-def _positive(height: Any) -> float:
-    number = float(height)
-    if not 0 < number < math.inf:
-        raise ValueError(height)
-    return number
+    request = Request(kind, text, told["answer"].strip())
+    facts = {"file": file.name}
+    return lambda: Page(open_image(file), (request,), x_height, "page", facts)
 
 
 def _wrong(folder: Path, cause: str, remedy: str) -> Gemma4Error:

@@ -53,18 +53,15 @@ class Face:
 def faces(shape: str) -> tuple[Face, ...]:
     """The faces of FAMILIES[shape] that this machine has: upright, regular and bold."""
     own = matplotlib.get_data_path()
-    found = {}
-    for entry in font_manager.fontManager.ttflist:
+    fonts = font_manager.fontManager.ttflist
+    found: dict[str, Face] = {}
+    # where the system has a font of matplotlib's too, matplotlib's: it is everywhere
+    for entry in sorted(fonts, key=lambda font: (not font.fname.startswith(own), font.fname)):
         upright = entry.style == "normal" and entry.stretch == "normal"
         if entry.name in FAMILIES[shape] and upright and entry.weight in (_REGULAR, _BOLD):
-            weight = " Bold" if entry.weight == _BOLD else ""
-            # where the system has a font of matplotlib's too, matplotlib's: it is everywhere
-            key = (f"{entry.name}{weight}", not entry.fname.startswith(own), entry.fname)
-            found[key] = Face(key[0], entry.fname)
-    by_name: dict[str, Face] = {}
-    for key in sorted(found):
-        by_name.setdefault(key[0], found[key])
-    return tuple(face for face in by_name.values() if Path(face.file).is_file())
+            name = entry.name + (" Bold" if entry.weight == _BOLD else "")
+            found.setdefault(name, Face(name, entry.fname))
+    return tuple(found[name] for name in sorted(found) if Path(found[name].file).is_file())
 
 
 def choose(rng: random.Random, *shapes: str) -> Face:

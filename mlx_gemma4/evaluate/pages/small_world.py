@@ -1,6 +1,5 @@
 """The receipts that the tiny demonstration model knows, as its examination draws them."""
 
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,14 +7,14 @@ import matplotlib
 
 from ..question import Facts
 from ..tiny import receipts
-from ..tiny.tasks import EXAMINATION, Tasks
+from ..tiny.tasks import EXAMINATION, drawn
 from .fonts import Face
 from .page import LINES, Page, Request
 
 BUDGETS = EXAMINATION.budgets
 """Image tokens: it was trained at these."""
 _FONT = "DejaVuSansMono.ttf"
-_EM = receipts.ADVANCE / 0.60205  # pixels: what `receipts.draw` takes
+_EM = receipts.ADVANCE / receipts.EM  # pixels
 
 
 def make(seed: int, number: int) -> Sequence[Page]:
@@ -24,11 +23,9 @@ def make(seed: int, number: int) -> Sequence[Page]:
 
 
 def _page(seed: int, number: int, kind: str) -> Page:
-    tasks = Tasks(zlib.crc32(f"{kind} {seed} {number}".encode()), EXAMINATION)
-    exchange = tasks.asked(kind)[0]
-    assert exchange.drawing is not None
+    asked = drawn(f"{kind} {seed} {number}", kind)
     # regular and bold letters are of the same height
     face = Face(_FONT, str(Path(matplotlib.get_data_path(), "fonts", "ttf", _FONT)))
     facts: Facts = {"font": "DejaVu Sans Mono", "size": round(_EM, 1), "theme": "white"}
-    request = Request(kind, exchange.question, exchange.answer)
-    return Page(exchange.drawing.image, (request,), face.x_height * _EM, "block", facts)
+    request = Request(kind, asked.text, asked.wanted)
+    return Page(asked.images[0], (request,), face.x_height * _EM, "block", facts)

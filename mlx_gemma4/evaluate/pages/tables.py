@@ -77,10 +77,8 @@ def _draw(
             pen.rectangle((left, y, left + width, y + pitch), fill=stripe)
         pen.line((left, y, left + width, y), fill=rule)
         for place, (cell, wide) in enumerate(zip(row, widths, strict=True)):
-            if place == 0:
-                pen.text((x + pad, y + pitch / 2), cell, fill=ink, font=font, anchor="lm")
-            else:
-                pen.text((x + wide - pad, y + pitch / 2), cell, fill=ink, font=font, anchor="rm")
+            at, anchor = (x + pad, "lm") if place == 0 else (x + wide - pad, "rm")
+            pen.text((at, y + pitch / 2), cell, fill=ink, font=font, anchor=anchor)
             x += wide
     pen.line((left, top + height, left + width, top + height), fill=rule)
     return image

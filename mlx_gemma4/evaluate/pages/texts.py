@@ -19,11 +19,7 @@ _WIDEST = 84  # columns of a line of a program
 
 @cache
 def topics() -> tuple[tuple[str, tuple[str, ...]], ...]:
-    """Topics of the language reference: the name that `pydoc` knows each by, its paragraphs.
-
-    Raises:
-        Gemma4Error: this Python came without them.
-    """
+    """Topics of the language reference: the name that `pydoc` knows each by, its paragraphs."""
     try:
         from pydoc_data.topics import topics as found
     except ImportError as error:

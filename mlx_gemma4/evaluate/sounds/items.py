@@ -4,16 +4,18 @@ import random
 import re
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import dataclass, replace
+from functools import cache, partial
 from pathlib import Path
+
+import numpy as np
+import soundfile
 
 from ...chat.messages import INSTRUCTION
 from ...hub import catalog
-from ...media.audio import FRAME, Samples
+from ...media.audio import FRAME, RATE, Samples
 from ...session.transcriber import HearingMode
 from .. import haystack
-from ..baselines.rival import Rival
 from ..models import OurModel
 from ..question import Asked, Choice, Facts, Item, Subject
 from ..tiny import words
@@ -45,15 +47,6 @@ class Maker:
         make = voices.small_world if self.choice.tiny else voices.spoken
         return make(self.choice.seed, self.count)
 
-    @property
-    def has_context(self) -> bool:
-        """Whether the subject reads words, before a sound and beside it; recognizers do not."""
-        return not isinstance(self.subject, Rival) or self.subject.known.instructed
-
-    @property
-    def has_relay(self) -> bool:
-        return isinstance(self.subject, OurModel)
-
     def item(
         self,
         name: str,
@@ -65,30 +58,23 @@ class Maker:
         text: str | None = None,
     ) -> Numbered:
         """An item whose sound is made when its turn comes; its condition names it in the set."""
-        id_ = self._id(name, number, said, condition)
-        about: Facts = {"set": name, "language": said.language, **facts}
+        id_ = f"{name}-{self.choice.seed}-{number:04d}-{said.id}"
+        if condition:
+            id_ += f"-{condition}"
+        about = {"set": name, "language": said.language, **facts}
         return number, Item(id_, about, lambda: self.asked(said.text, self.kept(id_, speak), text))
 
     def placed(self, number: int, said: SpokenText, before: int, hearing: HearingMode) -> Numbered:
         """An item of the set position: the same sound after so many tokens of text."""
-        sound = self._id("position", number, said, "")
-        about: Facts = {"set": "position", "language": said.language}
-        facts: Facts = {**about, "before": before, "hearing": hearing}
+        facts = {"before": before, "hearing": hearing}
+        _, item = self.item("position", number, said, "", facts, partial(voices.say, said))
 
         def make() -> Asked:
-            samples = self.kept(sound, lambda: voices.say(said))
-            return self.asked(said.text, samples, None, self._words(before, number), hearing)
+            return replace(item.make(), before=self._words(before, number), hearing=hearing)
 
-        return number, Item(f"{sound}-{hearing}-{before}", facts, make)
+        return number, replace(item, id=f"{item.id}-{hearing}-{before}", make=make)
 
-    def asked(
-        self,
-        wanted: str,
-        sound: Samples,
-        text: str | None = None,
-        before: str = "",
-        hearing: HearingMode = "direct",
-    ) -> Asked:
+    def asked(self, wanted: str, sound: Samples, text: str | None = None) -> Asked:
         """Ask for a transcript, in the subject's own words unless others are chosen."""
         # a rival that runs the tiny model is asked with the words that it was trained on
         tiny = catalog.packages()[catalog.DEMONSTRATION] if self.choice.tiny else None
@@ -98,21 +84,26 @@ class Maker:
             wanted,
             own if text is None else text,
             sounds=(sound,),
-            before=before,
             most=len(sound) // FRAME // 2 + _SPARE,
-            hearing=hearing,
+            hearing="direct",
         )
 
     def kept(self, name: str, make: Callable[[], Samples]) -> Samples:
-        """A sound that every subject of the run hears, and the user can hear too."""
-        return voices.kept(Path(self.choice.work, "sounds", f"{name}.flac"), make)
+        """A sound that is made once, and kept as FLAC: espeak-ng does not repeat itself exactly.
+
+        So every subject of a run hears the same samples, and the user can hear them too.
+        """
+        file = Path(self.choice.work, "sounds", f"{name}.flac")
+        if not file.is_file():
+            file.parent.mkdir(parents=True, exist_ok=True)
+            unfinished = file.with_suffix(".part")
+            soundfile.write(unfinished, make(), RATE, format="FLAC", subtype="PCM_16")
+            unfinished.replace(file)
+        samples, _ = soundfile.read(file, dtype="float32")
+        return np.asarray(samples, np.float32)
 
     def seed(self, *names: str) -> int:
         return zlib.crc32(" ".join((str(self.choice.seed), *names)).encode())
-
-    def _id(self, name: str, number: int, said: SpokenText, condition: str) -> str:
-        id_ = f"{name}-{self.choice.seed}-{number:04d}-{said.id}"
-        return f"{id_}-{condition}" if condition else id_
 
     def _words(self, count: int, number: int) -> str:
         """So many tokens of text: of the small world's sentences, or of Python's manual."""

@@ -83,10 +83,7 @@ def reverberant(speech: Samples, rt60: float, rng: np.random.Generator) -> Sampl
 
 
 def together(one: SpokenText, other: SpokenText, overlap: float) -> Samples:
-    """Two people, equally loud, who both speak for this share of the shorter one.
-
-    Raises Gemma4Error where espeak-ng is not installed.
-    """
+    """Two people, equally loud, who both speak for this share of the shorter one."""
     first, second = (part / np.sqrt(power(part)) for part in map(say, (one, other)))
     start = len(first) - round(overlap * min(len(first), len(second)))
     both = np.zeros(max(len(first), start + len(second)), np.float32)

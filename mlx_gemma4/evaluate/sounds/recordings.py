@@ -41,9 +41,6 @@ def human(seed: int, count: int) -> list[LabelledSound]:
 
     asterisk-core-sounds-en-g722: prompts of a telephone exchange by one speaker (CC-BY-SA-3.0).
     pocketsphinx-testdata: sentences of a novel, read for LibriVox, and playing cards (BSD).
-
-    Raises:
-        Gemma4Error: no such package is there.
     """
     sources = (list(_asterisk()), list(_sphinx("librivox")), list(_sphinx("cards")))
     for recordings in sources:
@@ -64,37 +61,30 @@ def own(folder: Path) -> list[LabelledSound]:
 
     Beside each sound is its text under the same name: talk.wav and talk.txt, or talk.de.txt for
     another language than English. Folders of LibriSpeech (*.trans.txt) are taken as they are.
-
-    Raises:
-        Gemma4Error: there is no folder, no recording, or a sound without a text.
     """
-    texts = _texts(folder)
-    sounds = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SOUNDS)
-    missing = [path for path in sounds if path.with_suffix("") not in texts]
-    wrong = None
     if not folder.is_dir():
-        wrong = (
+        raise Gemma4Error(
             "recordings_missing",
             "The folder of recordings is not there",
             f"There is no folder {folder}.",
             "Name the folder that holds sounds and their texts.",
         )
-    elif not sounds:
-        wrong = (
+    texts = _texts(folder)
+    sounds = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SOUNDS)
+    if not sounds:
+        raise Gemma4Error(
             "folder_empty",
             "The folder has no recordings",
             f"In {folder} is no file that ends in {', '.join(SOUNDS)}.",
             "Put sounds there, and beside each its text: talk.wav and talk.txt.",
         )
-    elif missing:
-        wrong = (
+    if missing := [path for path in sounds if path.with_suffix("") not in texts]:
+        raise Gemma4Error(
             "recording_without_text",
             "A recording has no text",
             f"Beside {missing[0]} is no {missing[0].stem}.txt ({len(missing)} such).",
             "Write down what is said in it; leave the file empty where nothing is said.",
         )
-    if wrong:
-        raise Gemma4Error(*wrong)
     return [
         LabelledSound(str(path.relative_to(folder)), "folder", path, *texts[path.with_suffix("")])
         for path in sounds

@@ -8,12 +8,13 @@ from itertools import product
 
 import numpy as np
 
-from ...errors import Gemma4Error
 from ...media.audio import RATE, Samples
 from ...session.transcriber import HearingMode
+from ..baselines.rival import Rival
+from ..models import OurModel
 from ..question import Asked, Facts, Item
-from ..tiny.speech import OTHER_VOICES, VOICES, with_espeak
-from ..tiny.tasks import EXAMINATION, Exchange, Tasks
+from ..tiny.speech import OTHER_VOICES, VOICES
+from ..tiny.tasks import drawn
 from . import mixing, recordings, voices
 from .items import Maker, Numbered
 from .voices import SpokenText, say
@@ -43,7 +44,7 @@ def tiny(maker: Maker) -> Iterator[Numbered]:
     for number in range(maker.count):
         for kind in ("digits", "commands"):
             id_ = f"tiny-{maker.choice.seed}-{number:04d}-{kind}"
-            facts: Facts = {"set": "tiny", "kind": kind, "language": "en"}
+            facts = {"set": "tiny", "kind": kind, "language": "en"}
             yield number, Item(id_, facts, partial(_examined, maker, id_, kind))
 
 
@@ -88,7 +89,7 @@ def voices_(maker: Maker) -> Iterator[Numbered]:
     for language in () if maker.choice.tiny else voices.LANGUAGES:
         cast += enumerate(voices.spoken(maker.choice.seed, maker.count, language))
     for number, said in cast:
-        facts: Facts = {"voice": said.delivery.voice}
+        facts = {"voice": said.delivery.voice}
         yield maker.item("voices", number, said, "", facts, partial(say, said))
 
 
@@ -106,10 +107,14 @@ def two(maker: Maker) -> Iterator[Numbered]:
 
 def position(maker: Maker) -> Iterator[Numbered]:
     """The same sounds after more and more text, in the conversation and through the relay."""
-    places = BEFORE_SMALL if maker.choice.tiny else BEFORE
-    ways: tuple[HearingMode, ...] = ("direct", "relay") if maker.has_relay else ("direct",)
+    places: tuple[int, ...] = BEFORE_SMALL if maker.choice.tiny else BEFORE
+    if isinstance(maker.subject, Rival) and not maker.subject.known.instructed:
+        places = (0,)  # a recognizer reads no words
+    ways: tuple[HearingMode, ...] = ("direct",)
+    if isinstance(maker.subject, OurModel):
+        ways = ("direct", "relay")
     for number, said in enumerate(maker.material):
-        for before, hearing in product(places if maker.has_context else (0,), ways):
+        for before, hearing in product(places, ways):
             yield maker.placed(number, said, before, hearing)
 
 
@@ -120,7 +125,7 @@ def silence(maker: Maker) -> Iterator[Numbered]:
         seconds = rng.randint(2, 15)
         for kind in _NOBODY:
             id_ = f"silence-{maker.choice.seed}-{number:04d}-{kind}"
-            facts: Facts = {"set": "silence", "kind": kind, "seconds": seconds}
+            facts = {"set": "silence", "kind": kind, "seconds": seconds}
             yield number, Item(id_, facts, partial(_unspoken, maker, id_, kind, seconds))
 
 
@@ -129,19 +134,9 @@ def human(maker: Maker) -> Iterator[Numbered]:
 
 
 def folder(maker: Maker) -> Iterator[Numbered]:
-    """The user's recordings, all of them unless there is a limit.
-
-    Raises:
-        Gemma4Error: no folder was named, or it is not usable.
-    """
-    if maker.choice.folder is None:
-        raise Gemma4Error(
-            "folder_empty",
-            "There are no recordings of yours",
-            "The set folder was asked for without a folder.",
-            "Name one with --folder; docs/evaluate.md describes what it contains.",
-        )
-    return _recorded(maker, "folder", recordings.own(maker.choice.folder)[: maker.choice.limit])
+    """The user's recordings, all of them unless there is a limit."""
+    found = recordings.own(maker.choice.own("recordings"))
+    return _recorded(maker, "folder", found[: maker.choice.limit])
 
 
 MAKERS: Mapping[str, Callable[[Maker], Iterator[Numbered]]] = {
@@ -158,25 +153,18 @@ MAKERS: Mapping[str, Callable[[Maker], Iterator[Numbered]]] = {
 
 def _examined(maker: Maker, id_: str, kind: str) -> Asked:
     """One exchange of the examination; its sound is kept, so that all hear the same."""
-    source = zlib.crc32(id_.encode())
-
-    def exchange() -> Exchange:
-        made: list[Exchange] = getattr(Tasks(source, EXAMINATION), kind)()
-        return made[0]
-
-    drawn = with_espeak(exchange)
-    assert drawn.sound is not None
-    sound: Samples = drawn.sound
+    exchange = drawn(id_, kind)
     # only the tiny model knows that a sound alone is to be written down
-    text = drawn.question if getattr(maker.subject, "is_tiny", False) else None
-    return maker.asked(drawn.answer, maker.kept(id_, lambda: sound), text)
+    text = exchange.text if getattr(maker.subject, "is_tiny", False) else None
+    return maker.asked(exchange.wanted, maker.kept(id_, lambda: exchange.sounds[0]), text)
 
 
 def _noisy(said: SpokenText, kind: str, snr: float, seed: int) -> Samples:
     speech = say(said)
-    if kind == "babble":
-        return mixing.mix(speech, mixing.babble(len(speech), seed), snr)
-    return mixing.mix(speech, mixing.white(len(speech), np.random.default_rng(seed)), snr)
+    rng = np.random.default_rng(seed)
+    babbles = kind == "babble"
+    noise = mixing.babble(len(speech), seed) if babbles else mixing.white(len(speech), rng)
+    return mixing.mix(speech, noise, snr)
 
 
 def _echoing(said: SpokenText, rt60: float, seed: int) -> Samples:
@@ -190,9 +178,7 @@ def _unspoken(maker: Maker, id_: str, kind: str, seconds: int) -> Asked:
 
 def _recorded(maker: Maker, name: str, found: list[recordings.LabelledSound]) -> Iterator[Numbered]:
     for number, recording in enumerate(found):
-        facts: Facts = {
-            "set": name, "source": recording.source, "language": recording.language,
-        }  # fmt: skip
+        facts = {"set": name, "source": recording.source, "language": recording.language}
         id_ = f"{name}-{recording.id}-{zlib.crc32(recording.text.encode()):08x}"
         yield number, Item(id_, facts, partial(_played, maker, recording))
 

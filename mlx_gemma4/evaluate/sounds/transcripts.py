@@ -7,7 +7,6 @@ English, case and punctuation of every language.
 
 import re
 from collections.abc import Callable
-from functools import cache
 from typing import Any
 
 import jiwer
@@ -16,6 +15,7 @@ from whisper_normalizer.english import EnglishTextNormalizer
 
 from .. import scores
 
+_ENGLISH, _BASIC = EnglishTextNormalizer(), BasicTextNormalizer()
 _LOOP = re.compile(r"(.{2,60}?)\1{3,}")
 """The same again and again: at least two characters, four times in a row."""
 _ELLIPSIS = re.compile(r"\.{2,}")
@@ -30,7 +30,7 @@ def normalizer(language: object, wanted: str) -> Callable[[str], str]:
     Whisper's rules make "4071" of "four zero seven one", but leave "4 0 7 1" as four words.
     """
     if language != "en":
-        return lambda text: scores.plain(_basic()(text))
+        return lambda text: scores.plain(_BASIC(text))
     if _apart(_english(wanted)).replace(" ", "").isdigit():
         return lambda text: _apart(_english(text))
     return _english
@@ -114,14 +114,4 @@ def _apart(text: str) -> str:
 
 def _english(text: str) -> str:
     # its rules leave a full stop of "...", as a word
-    return scores.plain(_rules()(_ELLIPSIS.sub(" ", text)))
-
-
-@cache
-def _rules() -> EnglishTextNormalizer:
-    return EnglishTextNormalizer()
-
-
-@cache
-def _basic() -> BasicTextNormalizer:
-    return BasicTextNormalizer()
+    return scores.plain(_ENGLISH(_ELLIPSIS.sub(" ", text)))

@@ -3,22 +3,18 @@
 import random
 import tomllib
 import zlib
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
 
-import numpy as np
-import soundfile
-
-from ...media.audio import RATE, Samples
+from ...media.audio import Samples
 from ..tiny import words
 from ..tiny.speech import VOICES, Delivery, random_delivery, speaker, with_espeak
 
 PACE = 175
 """Words a minute at speed 1: espeak-ng's own default (its `--help`)."""
-LANGUAGES = {"de": "de", "fr": "fr", "es": "es", "it": "it", "pt": "pt", "nl": "nl"}
-"""Languages besides English, and the voice of each."""
+LANGUAGES = ("de", "fr", "es", "it", "pt", "nl")
+"""Languages besides English; the voice of each is called like it."""
+_SENTENCES = tomllib.loads(Path(__file__).with_name("sentences.toml").read_text("utf-8"))
 _PLAIN = Delivery("", PACE, 50, 0.1, 0.7, 0.0)
 
 
@@ -42,15 +38,11 @@ class SpokenText:
         return replace(self, delivery=replace(self.delivery, rate=round(PACE * speed)))
 
 
-def sentences(language: str) -> list[str]:
-    return list(_sentences()[language])
-
-
 def spoken(seed: int, count: int, language: str = "en") -> list[SpokenText]:
     """At most `count` sentences of a language, in an order of the seed; English in six voices."""
-    texts = sentences(language)
+    texts = list(_SENTENCES[language])
     random.Random(f"{seed}-{language}").shuffle(texts)
-    voices = VOICES if language == "en" else (LANGUAGES[language],)
+    voices = VOICES if language == "en" else (language,)
     return [
         SpokenText(text, language, replace(_PLAIN, voice=voices[number % len(voices)]))
         for number, text in enumerate(texts[:count])
@@ -74,22 +66,3 @@ def say(utterance: SpokenText) -> Samples:
     """Speak: (n,) float32 at 16 kHz; raises Gemma4Error without espeak-ng or the voice."""
     text = " ".join(utterance.text) if utterance.text.isdigit() else utterance.text
     return with_espeak(lambda: speaker().say(text, utterance.delivery, random.Random(0)))
-
-
-def kept(file: Path, make: Callable[[], Samples]) -> Samples:
-    """A sound that is made once and kept as FLAC, so that everybody hears the same samples.
-
-    espeak-ng does not repeat itself to the sample.
-    """
-    if not file.is_file():
-        file.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = file.with_suffix(".part")
-        soundfile.write(unfinished, make(), RATE, format="FLAC", subtype="PCM_16")
-        unfinished.replace(file)
-    samples, _ = soundfile.read(file, dtype="float32")
-    return np.asarray(samples, np.float32)
-
-
-@cache
-def _sentences() -> dict[str, list[str]]:
-    return tomllib.loads(Path(__file__).with_name("sentences.toml").read_text("utf-8"))

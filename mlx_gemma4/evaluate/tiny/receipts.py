@@ -29,6 +29,7 @@ ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 COLUMNS = 17
 ADVANCE = 16.0  # pixels a character; with a pitch of 48, three to a patch
 PITCH = 48.0
+EM = 0.60205  # em that DejaVu Sans Mono advances
 
 
 @dataclass(frozen=True)
@@ -94,8 +95,8 @@ def make_receipt(rng: random.Random, examination: bool = False) -> Receipt:
     shop = words.shop(rng, examination)
     if not examination and rng.random() < 0.5:  # random letters cannot be guessed, only read
         shop = "".join(rng.choice(ALPHABET) for _ in range(rng.randint(3, 7)))
-    items = tuple((name, _money(value)) for name, value in zip(names, cents, strict=True))
-    return Receipt(shop, date, items, _money(tax), _money(sum(cents) + tax))
+    items = tuple((name, money(value)) for name, value in zip(names, cents, strict=True))
+    return Receipt(shop, date, items, money(tax), money(sum(cents) + tax))
 
 
 def as_text(lines: tuple[str, ...]) -> str:
@@ -112,7 +113,7 @@ def draw(lines: tuple[str, ...], style: Style) -> Drawing:
     """Print lines on a canvas, one character a cell, as a till prints them."""
     image = Image.new("RGB", style.size, style.paper)
     pen = ImageDraw.Draw(image)
-    font = _font(style.font, style.advance)
+    letters = font(style.font, style.advance / EM)
     placed = []
     for row, line in enumerate(lines):
         middle = style.top + (row + 0.5) * style.pitch
@@ -120,19 +121,19 @@ def draw(lines: tuple[str, ...], style: Style) -> Drawing:
             if character == " ":
                 continue
             centre = style.left + (column + 0.5) * style.advance
-            pen.text((centre, middle), character, fill=style.ink, font=font, anchor="mm")
+            pen.text((centre, middle), character, fill=style.ink, font=letters, anchor="mm")
             placed.append((character, centre, middle))
     return Drawing(image, tuple(placed))
 
 
-def _money(cents: int) -> str:
+def money(cents: int) -> str:
     return f"{cents // 100}.{cents % 100:02d}"
 
 
 @cache
-def _font(name: str, advance: float) -> ImageFont.FreeTypeFont:
-    # DejaVu Sans Mono advances 0.602 em
+def font(name: str, size: float) -> ImageFont.FreeTypeFont:
+    """A font that matplotlib brings, so many pixels an em."""
     import matplotlib
 
     folder = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
-    return ImageFont.truetype(str(folder / name), advance / 0.60205)
+    return ImageFont.truetype(str(folder / name), size)

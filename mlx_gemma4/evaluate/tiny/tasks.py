@@ -1,19 +1,18 @@
 """The tasks of the small world: each makes a fresh conversation with pictures and sounds in it.
 
-A task knows nothing of token ids: it returns turns, and whoever asks writes them as ids.
+A task knows nothing of token ids: it returns exchanges, and whoever asks writes them as ids.
 """
 
 import random
+import zlib
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ...chat.messages import ImagePart, Part, SoundPart, TextPart, Turn
-from ...media.audio import RATE, clips, frames, to_mono16k
-from ...media.images import patches
+from ..question import Asked
 from . import receipts, words
 from .receipts import Drawing, Style
-from .speech import VOICES, random_delivery, speaker
+from .speech import random_delivery, speaker, with_espeak
 
 GREETINGS = (
     "hello", "hi", "good morning", "how are you", "who are you", "what can you do", "help",
@@ -39,17 +38,10 @@ class Exchange:
     kind: str = ""
     label: str | None = None  # what is printed just before the answer; None: nowhere
 
-    def turns(self) -> list[Turn]:
-        """The user's turn, as `Session` makes it, and the model's."""
-        parts: list[Part] = []
-        if self.drawing is not None:
-            parts.append(ImagePart(patches(self.drawing.image, self.budget)))
-        if self.question:
-            parts.append(TextPart(self.question))
-        if self.sound is not None:
-            cut = clips(to_mono16k(self.sound, RATE), long="split")
-            parts += [SoundPart(frames(clip)) for clip in cut]
-        return [Turn("user", tuple(parts)), Turn("model", (TextPart(self.answer),))]
+    def asked(self) -> Asked:
+        images = () if self.drawing is None else (self.drawing.image,)
+        sounds = () if self.sound is None else (self.sound,)
+        return Asked(self.answer, self.question, images, sounds, self.budget, most=160)
 
 
 @dataclass(frozen=True)
@@ -61,7 +53,6 @@ class World:
     budgets: tuple[int, ...] = (70,)
     rows: int = 10
     digits: int = 6
-    voices: tuple[str, ...] = VOICES
     jumble: float = 0.0  # share of spoken sentences that are random words, so that each is heard
     shop: float = 1.0  # weight of the shop's name among the questions
     absent: float = 0.15  # share of price questions about an item that is not there
@@ -107,7 +98,8 @@ class Tasks:
     def say(self, text: str) -> np.ndarray:
         """Speak text as somebody in this world would: float32 samples at 16 kHz."""
         spoken = " ".join(text) if text.isdigit() else text
-        return speaker().say(spoken, random_delivery(self.rng, self.world.voices), self.rng)
+        how = random_delivery(self.rng)
+        return with_espeak(lambda: speaker().say(spoken, how, self.rng))
 
     def _sentence(self) -> str:
         if self.rng.random() < self.world.jumble:
@@ -156,6 +148,14 @@ class Tasks:
         return Style(
             (width, height), rng.choice(world.fonts), receipts.ADVANCE, pitch, left, top, ink, paper
         )
+
+
+def drawn(name: str, kind: str, world: World = EXAMINATION) -> Asked:
+    """An exchange of a kind, the same for the same name."""
+    tasks = Tasks(zlib.crc32(name.encode()), world)
+    made = tasks.asked(kind) if kind in receipts.QUESTIONS else getattr(tasks, kind)()
+    exchange: Exchange = made[0]
+    return exchange.asked()
 
 
 def _colours(rng: random.Random) -> tuple[tuple[int, int, int], tuple[int, int, int]]:

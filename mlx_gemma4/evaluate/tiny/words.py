@@ -2,35 +2,20 @@
 
 import random
 import zlib
+from itertools import product
 
 _THINGS = ("light", "radio", "lamp", "fan", "heater", "music", "camera")
 _PLACES = ("kitchen", "garden", "office", "bedroom", "hall", "garage")
 _NAMES = ("anna", "david", "maria", "peter", "sarah", "tom", "julia", "robert")
 _NUMBERS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "twenty")
-COMMANDS = (
-    *(
-        f"turn {way} the {thing} in the {place}"
-        for way in ("on", "off")
-        for thing in _THINGS
-        for place in _PLACES
-    ),
-    *(
-        f"{verb} the {thing}"
-        for verb in ("open", "close")
-        for thing in ("door", "window", "gate", "file", "mail")
-    ),
-    *(
-        f"{verb} the {thing}"
-        for verb in ("start", "stop", "save", "delete")
-        for thing in ("timer", "music", "note", "film")
-    ),
-    *(f"set a timer for {n} minutes" for n in _NUMBERS),
-    *(
-        f"{verb} {name}"
-        for verb in ("call", "write to", "send a message to", "wait for")
-        for name in _NAMES
-    ),
+_SAID = (
+    (("turn on", "turn off"), [f"the {a} in the {b}" for a, b in product(_THINGS, _PLACES)]),
+    (("open", "close"), ("the door", "the window", "the gate", "the file", "the mail")),
+    (("start", "stop", "save", "delete"), ("the timer", "the music", "the note", "the film")),
+    (("set a timer for",), [f"{number} minutes" for number in _NUMBERS]),
+    (("call", "write to", "send a message to", "wait for"), _NAMES),
 )
+COMMANDS = tuple(f"{verb} {rest}" for verbs, of in _SAID for verb, rest in product(verbs, of))
 
 # Without the numbers, which alone are written as digits.
 WORDS = tuple(sorted({word for command in COMMANDS for word in command.split()} - {*_NUMBERS}))
