@@ -154,7 +154,7 @@ class PrefixStore:
             return known[1]
         except FileNotFoundError:  # removed by another process
             return None
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        except (OSError, ValueError, LookupError, TypeError, OverflowError, RecursionError):
             _remove(index)
             return None
 

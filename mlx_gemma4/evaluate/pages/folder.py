@@ -91,7 +91,7 @@ def _entry(folder: Path, place: str, told: Mapping[str, Any]) -> Entry:
     height = told.get("height") or None
     try:
         x_height = None if height is None else _positive(height)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise _wrong(
             folder,
             f"{place}: the height {height} is no number above 0.",
