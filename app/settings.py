@@ -198,9 +198,7 @@ def problem(name: str, value: Any) -> str:
         right = isinstance(value, Mapping) and all(isinstance(one, str) for one in value.values())
         return "" if right else 'it must be a table of texts, as talk = "f4"'
     kinds = get_args(kind) if get_origin(kind) in (Union, types.UnionType) else (kind,)
-    if float in kinds and type(value) is int:
-        value = float(value)
-    if type(value) not in kinds:
+    if type(value) not in kinds and not (float in kinds and type(value) is int):
         return f"it must be {_SPOKEN[kinds[0]]}"
     if check is not None and value is not None and not check.holds(value):
         return f"it must be {check.said}"

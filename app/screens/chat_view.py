@@ -218,7 +218,11 @@ class ChatView(Screen[None]):
         if not self.is_mounted:
             return
         self.status_bar.status = facts.status(
-            self.workspace, self.media.watching, self.voice.hands_free, len(self.queued)
+            self.workspace,
+            self.media.watching,
+            self.voice.hands_free,
+            len(self.queued),
+            self.media.choosing,
         )
         self.talk_bar.talk = self.voice.status()
         self.footer.keys = facts.footer(self.workspace, self.empty)

@@ -27,7 +27,11 @@ LONG = 1024
 
 
 def status(
-    workspace: Workspace, watching: bool, hands_free: bool = False, queued: int = 0
+    workspace: Workspace,
+    watching: bool,
+    hands_free: bool = False,
+    queued: int = 0,
+    choosing: str = "",
 ) -> Status:
     """What the line on top says; `queued` questions wait for an answer to end."""
     conversation = workspace.conversation
@@ -42,6 +46,7 @@ def status(
         words = f"reading {total:,} tokens again, {100 * done // total} %"
     if hands_free and state == "ready":
         words = "hands-free, waiting for speech"
+    words = choosing or words
     if queued:
         words += f" · {queued} queued"
     name = conversation.model_name

@@ -13,7 +13,7 @@ from mlx_gemma4.media.images import BUDGETS
 from ..conversation import attachments
 from ..conversation.attachments import Ready
 from ..conversation.journal import Journal
-from ..devices.screen import Shot
+from ..devices.screen import WORDS, Shot
 from ..devices.screen_watcher import ScreenChanged, ScreenWatcher
 from ..state import Problem, ScreenArea
 from ..workspace import Workspace
@@ -33,7 +33,8 @@ class MediaInput:
 
     Attributes:
         say: shows a sentence at once.
-        came: called when one of several files is attached.
+        came: called when one of several files is attached, or the user is waited for.
+        choosing: what the user is to do with the pointer meanwhile; empty for nothing.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class MediaInput:
         self._watcher: ScreenWatcher | None = None
         self.say: Callable[[str], object] = lambda _: None
         self.came: Callable[[], object] = lambda: None
+        self.choosing = ""
         self._journal: Journal | None = None  # whose screen was watched,
         self._first = 0.0  # and when its first picture was seen
 
@@ -52,7 +54,12 @@ class MediaInput:
         Raises:
             Gemma4Error: it cannot be taken.
         """
-        shot = await asyncio.to_thread(self._workspace.devices.capture, area)
+        self.choosing = "" if area == "screen" else f"choose a {WORDS[area]}"
+        self.came()
+        try:
+            shot = await asyncio.to_thread(self._workspace.devices.capture, area)
+        finally:
+            self.choosing = ""
         return "" if shot is None else await self.attach(shot)
 
     async def clipboard(self) -> str:

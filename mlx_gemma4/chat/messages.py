@@ -29,9 +29,19 @@ A package of the catalogue may have words of its own: the tiny model was not tra
 
 @dataclass(frozen=True)
 class TextPart:
-    """Words; never read for control tokens."""
+    """Words; never read for control tokens. Raises Gemma4Error where they are no str."""
 
     text: str
+
+    def __post_init__(self) -> None:
+        """Refuse anything else: a prompt could never be made of it."""
+        if not isinstance(self.text, str):
+            raise Gemma4Error(
+                "conversation_malformed",
+                "The conversation is malformed",
+                f"A text is of type {type(self.text).__name__}.",
+                "Use a str.",
+            )
 
 
 @dataclass(frozen=True, eq=False)

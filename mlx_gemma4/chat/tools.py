@@ -101,7 +101,7 @@ def _braces(fields: Iterable[str]) -> str:
 
 def sorted_keys(item: Schema) -> list[tuple[str, Any]]:
     """The keys and values in the order in which they are written."""
-    return sorted(item.items(), key=lambda pair: pair[0].lower())
+    return sorted(item.items(), key=lambda pair: str(pair[0]).lower())
 
 
 def _type(schema: Schema) -> str:

@@ -133,7 +133,7 @@ def _recipe(options: argparse.Namespace) -> tuple[recipes.Recipe | None, str]:
 
 def _bytes(text: str) -> int:
     """7.2GB or 6900MB (powers of ten) -> bytes."""
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([MG])B\s*", text, re.IGNORECASE)
+    found = re.fullmatch(r"\s*(\d{1,9}(?:\.\d+)?)\s*([MG])B\s*", text, re.IGNORECASE)
     if found is None:
         raise not_understood(f"--budget {text!r} is no size.", "Write it as --budget 7.2GB.")
     return round(float(found[1]) * {"M": 1e6, "G": 1e9}[found[2].upper()])

@@ -109,7 +109,7 @@ def gigabytes(text: str) -> int:
     Raises:
         Gemma4Error: it is neither.
     """
-    found = re.fullmatch(r"\s*(\d+)\s*(GB|GiB|G)?\s*", text, re.IGNORECASE)
+    found = re.fullmatch(r"\s*(\d{1,9})\s*(GB|GiB|G)?\s*", text, re.IGNORECASE)
     if found is None or int(found[1]) == 0:
         raise not_understood(f"--memory {text!r} is no size.", "Write it as --memory 16GB.")
     return int(found[1])

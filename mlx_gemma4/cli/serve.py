@@ -2,12 +2,13 @@
 
 import argparse
 import logging
+import os
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import Gemma4Error, counted
-from ..hub import catalog, disk
+from ..hub import catalog, disk, installed_adapters
 from . import hosting
 from . import options as shared
 from .options import Option, Subcommand, flag, not_understood, out_of_range
@@ -71,6 +72,7 @@ def _serve(options: argparse.Namespace) -> None:
 
         put(made(Path(options.certificate or "gemma4.pem"), options.allow_host))
         return
+    from ..cluster.ssh import ENGINE
     from ..runtime.commands import SessionSettings
     from ..runtime.subprocess_worker import SubprocessWorker
     from ..serve import certificate
@@ -108,6 +110,8 @@ def _serve(options: argparse.Namespace) -> None:
     if log is None:  # errors that matter are printed, or answered
         logging.getLogger("uvicorn").setLevel(logging.CRITICAL)
     model = shared.model_of(options)
+    if not options.also and ENGINE not in os.environ:  # of several engines one may lack it
+        _need(model, options.drafter)
     hosts = None if options.also else hosting.chosen(options)
     if not (options.also or options.force):
         context = context_here(model, options.slots, options.context, hosts)
@@ -138,6 +142,16 @@ def _serve(options: argparse.Namespace) -> None:
         return
     app = make_app(Engine(SubprocessWorker(log, hosts), settings), doors)
     run(config(app, host, options.port, options.certificate, options.key), put)
+
+
+def _need(model: str, drafter: str | None) -> None:
+    """Raise where what is to be served is not on this machine."""
+    catalog.resolve(model)
+    adapter = installed_adapters.split(model)[1]
+    if adapter is not None:
+        installed_adapters.find(adapter)
+    if drafter is not None:
+        catalog.resolve(drafter, "drafter")
 
 
 def _print_settings(options: argparse.Namespace, host: str) -> None:

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from ..errors import Gemma4Error
 from ..model.config import SLIDING, Config
 
-_LAYER = re.compile(r"((?:^|\.)layers\.)(\d+)(?=\.)")
+_LAYER = re.compile(r"((?:^|\.)layers\.)(\d{1,9})(?=\.)")
 Value = TypeVar("Value")
 
 

@@ -17,6 +17,8 @@ PLACES = ("gemma4", "$HOME/.local/bin/gemma4", "/opt/homebrew/bin/gemma4")
 """Where `gemma4` is looked for: ssh's shell often has a short PATH."""
 SSH = "GEMMA4_SSH"
 """A variable with another ssh command, with its options, as GIT_SSH_COMMAND is for git."""
+ENGINE = "GEMMA4_ENGINE"
+"""A variable that is set for an engine of `serve --also`."""
 _NOT_FOUND, _OF_SSH = 127, 255  # status of a shell, and of ssh's own failures
 # IPv4, as MLX's ring; no questions, for nobody could answer; a dead link ends it
 _OPTIONS = ("-T", "-4", "-o", "BatchMode=yes", "-o", "ConnectTimeout=10",
@@ -63,7 +65,8 @@ def server(host: str, remote: str | None, arguments: Sequence[str]) -> list[str]
         f'[ -n "$found" ] || exit {_NOT_FOUND}; set -- "$found"'
     )
     script = (
-        f'{_named(remote) if remote else search}; exec 3<&0; "$@" {words} </dev/null & served=$!; '
+        f"{_named(remote) if remote else search}; exec 3<&0; "
+        f'{ENGINE}=1 "$@" {words} </dev/null & served=$!; '
         "(cat <&3 >/dev/null 2>&1; kill $served 2>/dev/null) >/dev/null 2>&1 & wait $served"
     )
     if host == LOCAL:

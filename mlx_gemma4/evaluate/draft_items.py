@@ -42,7 +42,7 @@ def own(folder: Path, limit: int | None) -> list[Item]:
     """
     if not folder.is_dir():
         raise _none(folder, "It is not there.")
-    files = [p for p in sorted(folder.iterdir()) if p.suffix in (".txt", ".md") and p.is_file()]
+    files = [p for p in sorted(folder.glob("[!.]*")) if p.suffix in (".txt", ".md") and p.is_file()]
     prompts = [path.read_text("utf-8", errors="replace") for path in files]
     for path in sorted(folder.glob(f"*/{EVENTS}")):
         asked = (entry for entry in entries(path) if entry.get("is") == "asked")

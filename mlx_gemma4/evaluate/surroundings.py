@@ -65,7 +65,7 @@ def revision(folder: Path) -> str:
     if folder.parent.name == "snapshots":
         return folder.name[:12]
     digest = hashlib.sha256((folder / "config.json").read_bytes())
-    files = (path for path in folder.iterdir() if path.suffix in WEIGHTS)
+    files = (path for path in folder.glob("[!.]*") if path.suffix in WEIGHTS)
     for path in sorted(files):
         digest.update(f"{path.name} {path.stat().st_size}".encode())
         with path.open("rb") as file:

@@ -48,7 +48,7 @@ def find(adapter: str | Path) -> Path:
     Raises:
         Gemma4Error: there is none.
     """
-    for place in (folder() / str(adapter), Path(adapter).expanduser()):
+    for place in (folder() / str(adapter), Path(str(adapter)).expanduser()):
         if (place / ADAPTER_SETTINGS).is_file():
             return place
     known = ", ".join(names())

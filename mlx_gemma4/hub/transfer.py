@@ -25,6 +25,7 @@ WAITS = (1.0, 2.0, 4.0, 8.0, 16.0)
 """Seconds before the next try, after as many failures in a row that brought no byte."""
 
 _CHUNK = 1024**2
+_TOKEN = "a token of huggingface.co/settings/tokens"
 _PASSING = (408, 429, 500, 502, 503, 504)  # statuses of a server that is busy
 
 
@@ -166,7 +167,7 @@ def explained(repo: str, revision: str) -> Iterator[None]:
             "repository_gated",
             f"{repo} is gated",
             f"Its owner wants its terms accepted first (status {error.response.status_code}).",
-            f"Accept them at {page}, then run `hf auth login` (or set HF_TOKEN) and try again.",
+            f"Accept them at {page}, then set HF_TOKEN to {_TOKEN} and try again.",
         ) from error
     except errors.RevisionNotFoundError as error:
         raise Gemma4Error(
@@ -189,7 +190,7 @@ def explained(repo: str, revision: str) -> Iterator[None]:
             "token_unusable",
             "The token cannot be sent",
             "It holds letters that no token of the Hub has.",
-            "Set HF_TOKEN again, or run `hf auth login`.",
+            f"Set HF_TOKEN to {_TOKEN}.",
         ) from error
     except (ValueError, LookupError, TypeError) as error:  # in what the Hub's client reads
         raise Gemma4Error(
@@ -217,7 +218,7 @@ def _refused(error: errors.HfHubHTTPError, repo: str, page: str) -> Gemma4Error:
             "repository_missing",
             f"{repo} is not to be had",
             f"{causes[status]} (status {status}).",
-            f"Look for it at {page}. If it is private, run `hf auth login` or set HF_TOKEN.",
+            f"Look for it at {page}. If it is private, set HF_TOKEN to {_TOKEN}.",
         )
     said = error.server_message or error.response.reason_phrase
     return Gemma4Error(

@@ -69,12 +69,16 @@ def to_mono16k(samples: ArrayLike, rate: float) -> Samples:
     Raises:
         Gemma4Error: if it is empty, not finite, of an unknown type or shape, or of an absurd rate.
     """
-    array = np.asarray(samples)
-    if array.ndim not in (1, 2):
+    try:
+        array = np.asarray(samples)
+        cause = "" if array.ndim in (1, 2) else f"Its shape is {array.shape}."
+    except ValueError as error:  # lists of different lengths
+        cause = f"It is no array: {error}."
+    if cause:
         raise Gemma4Error(
             "sound_malformed",
             "The sound has a wrong shape",
-            f"Its shape is {array.shape}.",
+            cause,
             "Use one number a sample, or two dimensions: samples and channels.",
         )
     need_rate(rate)

@@ -92,6 +92,17 @@ def resized_size(height: int, width: int, budget: int) -> tuple[int, int]:
     return rows * PATCH, columns * PATCH
 
 
+def check_budget(budget: int) -> None:
+    """Raise Gemma4Error where a picture may not take so many tokens at most."""
+    if budget not in BUDGETS:
+        raise Gemma4Error(
+            "image_tokens_unknown",
+            "The image budget is not known",
+            f"The model was trained with {', '.join(map(str, BUDGETS))} tokens, not with {budget}.",
+            "Choose one of these.",
+        )
+
+
 def patches(image: Image.Image | Source | NDArray[np.generic], budget: int = 280) -> Picture:
     """Make the patches of a picture.
 
@@ -103,13 +114,7 @@ def patches(image: Image.Image | Source | NDArray[np.generic], budget: int = 280
     Raises:
         Gemma4Error: if the picture cannot be read or the budget is not one of `BUDGETS`.
     """
-    if budget not in BUDGETS:
-        raise Gemma4Error(
-            "image_tokens_unknown",
-            "The image budget is not known",
-            f"The model was trained with {', '.join(map(str, BUDGETS))} tokens, not with {budget}.",
-            "Choose one of these.",
-        )
+    check_budget(budget)
     if isinstance(image, np.ndarray):
         upright, notes = _rgb(_from_array(image))
     elif isinstance(image, Image.Image):

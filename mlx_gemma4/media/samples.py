@@ -1,5 +1,7 @@
 """Raw sound as numbers: scaled by their type, mixed down, kept within [-1, 1]."""
 
+from numbers import Real
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -123,7 +125,7 @@ def scaled(array: NDArray[np.generic]) -> Samples:
 
 def need_rate(rate: float) -> None:
     """Raise Gemma4Error for a sample rate that cannot be."""
-    if not 1_000 <= rate <= 768_000:
+    if not isinstance(rate, Real) or not 1_000 <= rate <= 768_000:
         raise Gemma4Error(
             "sample_rate_unusable",
             "The sample rate is not usable",

@@ -272,7 +272,8 @@ def _full_layers(text: Section, layer_types: list[str]) -> Section:
     own: list[dict[str, Any]] = [{} for _ in layer_types]
     for key, entry in layers.data.items():
         # transformers pads the numbers with zeros, "05", so that they sort
-        if not (isinstance(key, int) or key.isdecimal()) or int(key) >= len(layer_types):
+        is_number = isinstance(key, int) or (key.isdecimal() and len(key) < 9)
+        if not is_number or int(key) >= len(layer_types):
             raise unusable(f"{place} names a layer {short(key)} of {len(layer_types)}.")
         if not isinstance(entry, dict):
             raise layers.wrong(f"layer {key}", entry, ", not an object")

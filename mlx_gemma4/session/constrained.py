@@ -13,6 +13,7 @@ from ..generation.constrain import Constraint, GrammarTokenizer
 from ..generation.prefill_decode import Steps
 from ..model.config import Config
 from ..model.gemma4 import Gemma4
+from .pending_turn import listed
 
 _PAUSE = 0.01  # seconds between two looks whether the tokenizer is ready
 
@@ -49,7 +50,8 @@ class ReplyRules:
         must_call: Sequence[str],
         stop: Sequence[str] = (),
     ) -> None:
-        self.stop = tuple(text for text in stop if text)
+        self.stop = tuple(text for text in listed("stop", stop or (), str) if text)
+        must_call = listed("must_call", must_call or (), str)
         self._grammar = reply_grammar(schema, tools, must_call, tokenizer.controls)
         self.any = self._grammar is not None
         self._thinking = thinking

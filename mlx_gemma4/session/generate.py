@@ -9,6 +9,7 @@ from ..generation.prefill_decode import Cancelled, Progress
 from ..media.audio import RATE, Recording, read_sound
 from ..model.gemma4 import Gemma4
 from . import openai_messages
+from .pending_turn import listed
 from .session import Session
 from .transcriber import HearingMode
 
@@ -105,12 +106,12 @@ def stream_generate(
     session = Session(model, system, turns, tools, image_tokens, hearing, kv_bits, thinking)
     for message in asked:
         _add(session, message)
-    for image in [images] if isinstance(images, str | Path) else images:
+    for image in listed("images", images):
         session.add_image(image)
-    for path in [audio] if isinstance(audio, str | Path) else audio:
+    for path in listed("audio", audio):
         sound = read_sound(path)
         session.add_audio(sound.samples, RATE)
-    for path in [videos] if isinstance(videos, str | Path) else videos:
+    for path in listed("videos", videos):
         session.add_video(path)
     yield from session.reply(
         max_tokens, temperature, top_p, top_k, seed, progress, cancelled, grammar=grammar

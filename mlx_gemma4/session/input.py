@@ -213,7 +213,7 @@ class SessionInput:
         self._needs("pictures", self._model.config.vision_config)
         if isinstance(image, Picture):
             return image
-        return patches(image, image_tokens or self._image_tokens)
+        return patches(image, self._image_tokens if image_tokens is None else image_tokens)
 
     def _add(self, part: Part) -> None:
         self._interrupt()

@@ -4,7 +4,7 @@ Knows nothing of MLX. A `PendingTurn` is never changed: a mark keeps it, and an 
 it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -28,6 +28,7 @@ from ..errors import Gemma4Error
 from ..events import ToolCall
 from ..media.audio import FRAME, Frames, need_frames, pause
 from ..media.images import Picture
+from ..model.config import unknown_setting
 
 REACH = 125
 """Frames (5 s) before the end of a clip that is full, in which the pause is looked for.
@@ -139,18 +140,30 @@ def held_once(part: Part) -> Part:
     return part
 
 
+def listed(name: str, values: Any, kind: type = object) -> tuple[Any, ...]:
+    """An argument's values; one may be alone. Raises Gemma4Error where one is of another type."""
+    alone = isinstance(values, str) or not isinstance(values, Iterable)
+    found = (values,) if alone else tuple(values)
+    if not all(isinstance(one, kind) for one in found):
+        raise unknown_setting(name, values, f"a list of {kind.__name__}")
+    return found
+
+
 def checked(frames: ArrayLike) -> Frames:
     """Frames (n, 640) as float32. Raises Gemma4Error if there are none, or they are not usable."""
-    clip = np.asarray(frames, np.float32)
+    try:
+        clip = np.asarray(frames, np.float32)
+    except (TypeError, ValueError) as error:
+        raise _frames_malformed(f"They are no numbers: {error}.") from error
     need_frames(clip)
     if not np.isfinite(clip).all():
-        raise Gemma4Error(
-            "frames_malformed",
-            "The frames are not usable",
-            "Some are NaN or infinite.",
-            "Look at what made them.",
-        )
+        raise _frames_malformed("Some are NaN or infinite.")
     return clip
+
+
+def _frames_malformed(cause: str) -> Gemma4Error:
+    title, remedy = "The frames are not usable", "Look at what made them."
+    return Gemma4Error("frames_malformed", title, cause, remedy)
 
 
 def tool_content(content: str | Mapping[str, Any] | Sequence[Any]) -> tuple[Any, list[Any]]:
@@ -158,7 +171,7 @@ def tool_content(content: str | Mapping[str, Any] | Sequence[Any]) -> tuple[Any,
     if isinstance(content, str | Mapping):
         return content, []
     texts, pictures = [], []
-    for part in content:
+    for part in listed("content", content):
         match part:
             case str(text) | {"type": "text", "text": str(text)}:
                 texts.append(text)

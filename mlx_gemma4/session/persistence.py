@@ -15,6 +15,7 @@ import json
 import os
 import re
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -28,7 +29,7 @@ from ..hub import disk
 from ..media.images import Picture
 from .pending_turn import PendingTurn
 from .prefix_cache import PrefixCache
-from .prefix_store import PrefixStore, locked, write
+from .prefix_store import PrefixStore, cleaned, locked, write
 from .turn_json import Array, pending_from_json, pending_to_json, turn_from_json, turn_to_json
 
 VERSION = 3
@@ -38,6 +39,7 @@ ROWS = "rows"
 
 _INDEX = "session.json"
 _OURS = re.compile(r"[0-9a-f]{64}\.(npy|npz|safetensors)|new[-.].*")
+_FINDERS = re.compile(r"\.DS_Store|\.localized|\._.*")  # what macOS leaves where it has looked
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +58,8 @@ def save(folder: Path, state: SavedSession, cache: PrefixCache | None) -> None:
 
     Files that are there already are not written again.
     """
-    strange = [path.name for path in _files(folder) if not _OURS.fullmatch(path.name)]
+    known = (_OURS, _FINDERS)
+    strange = [p.name for p in _files(folder) if not any(one.fullmatch(p.name) for one in known)]
     if strange and not (folder / _INDEX).is_file():
         raise _unsaved(f"{folder} holds something else: {strange[0]}.", "Use another folder.")
     with disk.explained(), locked(folder):
@@ -97,7 +100,7 @@ def save(folder: Path, state: SavedSession, cache: PrefixCache | None) -> None:
 
 
 def load(folder: Path) -> SavedSession:
-    """Read a state.
+    """Read a state. What a killed writer left beside it is removed, unless there is a writer now.
 
     Raises:
         Gemma4Error: there is none, it is damaged, or of another version.
@@ -110,6 +113,9 @@ def load(folder: Path) -> SavedSession:
             f"There is no file {index}.",
             "Check the path.",
         )
+    for place in (folder, folder / ROWS / ROWS):
+        with suppress(OSError), cleaned(place):
+            pass
     try:
         written = json.loads(index.read_bytes())
         version, session = written["version"], written["session"]

@@ -154,7 +154,7 @@ class PrefixStore:
             return known[1]
         except FileNotFoundError:  # removed by another process
             return None
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        except (OSError, ValueError, LookupError, TypeError, OverflowError, RecursionError):
             _remove(index)
             return None
 
@@ -201,9 +201,16 @@ def locked(folder: Path) -> Iterator[None]:
     """Be the only writer in a private folder, which is made; unfinished files are removed."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     folder.chmod(0o700)
+    with cleaned(folder, fcntl.LOCK_EX):
+        yield
+
+
+@contextmanager
+def cleaned(folder: Path, lock: int = fcntl.LOCK_EX | fcntl.LOCK_NB) -> Iterator[None]:
+    """Lock a folder and remove unfinished files; OSError where a writer has it, or none may."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        fcntl.flock(descriptor, lock)
         for orphan in folder.glob(f"{_NEW}*"):
             orphan.unlink(missing_ok=True)
         yield

@@ -14,13 +14,14 @@ from ..events import CallText, Event, Notice
 from ..generation.drafting import Draft
 from ..generation.prefill_decode import Cancelled, Progress, Steps, finish
 from ..generation.sampler import Sampler, out_of_range
+from ..media.images import check_budget
 from ..model.config import unknown_setting
 from ..model.gemma4 import Gemma4
 from . import persistence
 from .caches import SessionCaches
 from .constrained import ReplyRules, tokenizer_of
 from .conversation import Conversation, WhenFull
-from .pending_turn import PendingTurn
+from .pending_turn import PendingTurn, listed
 from .prefix_cache import PrefixMark
 from .prefix_store import PrefixStore
 from .reply import DrawnReplies, Work
@@ -93,16 +94,19 @@ class Session(SessionCaches):
     ) -> None:
         _check("hearing", hearing, get_args(HearingMode))
         _check("when_full", when_full, get_args(WhenFull))
+        _check_count("context", context)
         tokenizer = tokenizer or tokenizer_of(model)
         drawn = drawn or DrawnReplies(tokenizer, model.config)
         conversation = Conversation(
             model, tokenizer, drawn, hearing, kv_bits, thinking, when_full, store, context, draft
         )
+        if image_tokens is not None:
+            check_budget(image_tokens)
         super().__init__(model, conversation, image_tokens or model.config.image_tokens)
         self._tokenizer = tokenizer
         self._thinking = thinking
         self._system = system
-        self._tools = tuple(tools or ())
+        self._tools = listed("tools", tools or ())
         self.open(turns)
 
     @property
@@ -121,9 +125,10 @@ class Session(SessionCaches):
             tools: None for those that it has.
         """
         self._interrupt()
+        turns = listed("turns", turns, Turn)
         others = [turn for turn in turns if turn.role != "system" or self._system is None]
         system = [Turn("system", (TextPart(self._system),))] if self._system else []
-        tools = self._tools if tools is None else tuple(tools)
+        tools = self._tools if tools is None else listed("tools", tools)
         self._conversation.open([*system, *others], tools)
         self._tools = tools
 
@@ -214,8 +219,7 @@ class Session(SessionCaches):
         """
         self._interrupt()
         config = self._model.config
-        if max_tokens is not None and (not isinstance(max_tokens, int) or max_tokens < 1):
-            raise out_of_range("max_tokens", max_tokens, "1 or more")
+        _check_count("max_tokens", max_tokens)
         call = self._tokenizer.controls.get("<|tool_call>")
         banned = () if may_call or call is None else (call,)
         sampler = Sampler(
@@ -253,11 +257,12 @@ class Session(SessionCaches):
             Gemma4Error: if the mark is another session's.
         """
         self._interrupt()
-        if mark.session is not self:
+        if not isinstance(mark, SessionMark) or mark.session is not self:
+            another = isinstance(mark, SessionMark)
             raise Gemma4Error(
                 "rewind_impossible",
                 "The conversation cannot be rewound",
-                "The mark was made in another session.",
+                "The mark was made in another session." if another else f"{mark!r} is no mark.",
                 "Use a mark of this session.",
             )
         self._conversation.turns, self._conversation.pending = list(mark.turns), mark.pending
@@ -373,3 +378,8 @@ def _events(work: Work[None], progress: Progress | None) -> Generator[Event]:
 def _check(name: str, value: str, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
         raise unknown_setting(name, value, ", ".join(allowed))
+
+
+def _check_count(name: str, value: int | None) -> None:
+    if value is not None and (not isinstance(value, int) or value < 1):
+        raise out_of_range(name, value, "1 or more")

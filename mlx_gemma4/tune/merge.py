@@ -80,7 +80,7 @@ def merge_quantized(
     shutil.rmtree(making, ignore_errors=True)
     making.mkdir(parents=True)
     for pattern in _SETTINGS:
-        for file in source.glob(pattern):
+        for file in source.glob(f"[!.]{pattern}"):
             shutil.copy(file, making / file.name)
     for record in ("conversion.json", "model.safetensors.index.json"):
         (making / record).unlink(missing_ok=True)

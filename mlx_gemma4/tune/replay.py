@@ -47,7 +47,7 @@ def questions(model: Gemma4, lines: Sequence[Line], settings: TuneSettings) -> l
         if able is not None:
             own = _paths(lines, kind)
             rng.shuffle(own)
-            media[kind] = [*own[:MOST], *map(str, sorted(shipped.glob(f"*.{suffix}")))]
+            media[kind] = [*own[:MOST], *map(str, sorted(shipped.glob(f"[!.]*.{suffix}")))]
     asked = _texts(lines)
     made: dict[str, list[list[Part]]] = {"": [[_text(one)] for one in prompts["text"]]}
     for kind, paths in media.items():
@@ -59,7 +59,8 @@ def questions(model: Gemma4, lines: Sequence[Line], settings: TuneSettings) -> l
         ]
         made[kind] = rng.sample(pairs, min(MOST, len(pairs)))
     if media["audio"] and media["image"]:
-        spoken = [str(path) for path in sorted(_SPOKEN.iterdir()) if _plain(path.stem) not in asked]
+        clips = sorted(_SPOKEN.glob("[!.]*"))
+        spoken = [str(path) for path in clips if _plain(path.stem) not in asked]
         aloud = [{"type": "audio", "path": path} for path in spoken]
         pictures = [{"type": "image", "path": path} for path in media["image"]]
         count = MOST if aloud else 0

@@ -1,3 +1,5 @@
+import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -163,6 +165,26 @@ async def test_pasted_words_stay_words(tmp_path: Path) -> None:
         await stage.until(lambda: waiting)
         (text,) = waiting.values()
         assert (stage.app.workspace.journal.folder / text.file).read_text() == "a line\n" * 2000
+
+
+@live
+async def test_the_state_line_has_what_is_waited_for_while_a_part_is_chosen(tmp_path: Path) -> None:
+    chosen, asked = threading.Event(), []
+
+    def capture(what: str) -> None:
+        asked.append(what)
+        assert chosen.wait(60)
+
+    async with staged(tmp_path) as stage:
+        stage.app.workspace.devices = replace(stage.app.workspace.devices, capture=capture)
+        await stage.press("ctrl+s")
+        await stage.until(lambda: "choose a part of the screen" in stage.text)
+        assert "ready" not in stage.app.chat.status_bar.status.state
+        chosen.set()
+        await stage.until(lambda: stage.app.chat.status_bar.status.state == "ready")
+        await stage.press("f6")
+        await stage.until(lambda: asked == ["region", "screen"])
+        assert "choose" not in stage.text
 
 
 @live

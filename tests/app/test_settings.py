@@ -75,6 +75,7 @@ def test_comments_order_and_what_is_not_known_stay(path: Path) -> None:
         ('speak = "yes"', "speak", "true or false"),
         ("rate = 1.5", "rate", "whole number"),
         ("rate = 20", "rate", "80 to 450"),
+        (f"temperature = 1{'0' * 400}", "temperature", "from 0 to 2"),
         ("image_tokens = 300", "image_tokens", "70, 140, 280, 560, 1120"),
         ('theme = "blue"', "theme", "'dark', 'light'"),
         ("thinking = 1", "thinking", "true or false"),

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-START = "from mlx_gemma4.cli import main; raise SystemExit(main([]))"
+START = "import sys; from mlx_gemma4.cli import main; raise SystemExit(main(sys.argv[1:]))"
 MOUSE_OFF, SCREEN_OFF = b"\x1b[?1000l", b"\x1b[?1049l"
 
 
@@ -35,11 +35,11 @@ def environment(folder: Path) -> dict[str, str]:
 class Run:
     """The program in a pseudo-terminal that answers nothing it is asked."""
 
-    def __init__(self, folder: Path, size: tuple[int, int]) -> None:
+    def __init__(self, folder: Path, size: tuple[int, int], *arguments: str) -> None:
         self.output = b""
         ours, theirs = pty.openpty()
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", *size, 0, 0))
-        command = [sys.executable, "-c", START]
+        command = [sys.executable, "-c", START, *arguments]
         self.process = subprocess.Popen(
             command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment(folder), cwd="/"
         )
@@ -83,6 +83,32 @@ def test_a_terminal_that_answers_nothing_is_drawn_on_and_restored_by_sigterm(
     assert b"Traceback" not in run.output
     private = [path.stat().st_mode & 0o077 for path in (tmp_path / "data").rglob("*")]
     assert private and not any(private)
+
+
+def test_a_model_that_is_named_is_the_one_that_is_opened(tmp_path: Path) -> None:
+    run = Run(tmp_path, (24, 80), "--model", "tiny-4bit")
+    run.until(b"tiny-4bit")
+    run.until(b"ready")
+    run.process.send_signal(signal.SIGTERM)
+    assert run.end() == 128 + signal.SIGTERM
+    assert SCREEN_OFF in run.output
+
+
+@pytest.mark.parametrize(
+    ("name", "title"),
+    [
+        ("nonsense", "There is no model nonsense"),
+        ("google/gemma-4-12B-it", "The model google/gemma-4-12B-it is not on this machine"),
+    ],
+)
+def test_a_model_that_is_not_there_is_an_error_and_the_screen_is_left_alone(
+    tmp_path: Path, name: str, title: str
+) -> None:
+    run = Run(tmp_path, (24, 80), "--model", name)
+    assert run.end() == 2
+    text = " ".join(run.output.decode().split())
+    assert title in text and "Traceback" not in text
+    assert b"\x1b[?1049h" not in run.output
 
 
 def test_the_program_ends_with_its_terminal(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import pytest
 import mlx_gemma4
 from mlx_gemma4.checkpoint.load import load_folder, save_folder
 from mlx_gemma4.cluster import layers
-from mlx_gemma4.cluster.cut import Cut, layer_tensors
+from mlx_gemma4.cluster.cut import Cut, layer_tensors, part_tensors
 from mlx_gemma4.cluster.fit import parts
 from mlx_gemma4.cluster.hosts import Hosts
 from mlx_gemma4.cluster.leader import LeadingModel
@@ -128,6 +128,10 @@ def test_layers_of_the_workers_own_folder_are_read_there(
     assert result["same"] and result["sent"] == [["local", 0, 0]]
     other = lead(MODULE, "send", folder, folders["tiny fp32"], False, str(tmp_path))
     assert other["same"] and len(other["sent"]) == 4
+
+
+def test_a_layer_of_more_digits_than_python_reads_is_in_no_part() -> None:
+    assert part_tensors({f"model.layers.{'1' * 5000}.norm.weight": 1}, range(4), False) == {}
 
 
 def test_a_digest_is_of_names_shapes_and_bytes(tmp_path: Path) -> None:

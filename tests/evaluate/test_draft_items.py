@@ -18,6 +18,7 @@ def texts(folder: Path, limit: int | None = None) -> list[str]:
 def test_own_prompts_are_texts_and_what_was_asked_in_the_program_each_once(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("plan a trip")
     (tmp_path / "b.md").write_text("# again")
+    (tmp_path / "._b.md").write_bytes(b"\0\5\x16\7")  # what macOS leaves on other disks
     (tmp_path / "c.png").write_bytes(b"\x89PNG")
     (tmp_path / "empty.txt").write_text(" \n")
     talk = tmp_path / "2026-11-28"

@@ -203,6 +203,10 @@ def test_a_folder_of_ones_own_is_asked_whole_or_for_one_thing(tmp_path: Path) ->
             "height tall is no number above 0",
         ),
         ({"answers.csv": "picture,answer,height\np.png,x,-1\n"}, "height -1 is no number above 0"),
+        (
+            {"manifest.jsonl": f'{{"picture": "p.png", "answer": "x", "height": 1{"0" * 400}}}'},
+            "000 is no number above 0",
+        ),
     ],
 )
 def test_a_folder_that_cannot_be_used_says_what_is_wrong(

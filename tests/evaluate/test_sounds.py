@@ -98,6 +98,9 @@ def test_own_recordings_are_read_with_their_texts_and_languages(tmp_path: Path) 
     libri.mkdir(parents=True)
     soundfile.write(libri / "84-121123-0000.flac", tone(0.2), RATE)
     (libri / "84-121123.trans.txt").write_text("84-121123-0000 GO DO YOU HEAR\n", "utf-8")
+    (tmp_path / ".Trashes").mkdir()
+    for name in ("._a.wav", "._a.txt", ".Trashes/old.wav"):  # what macOS leaves on other disks
+        (tmp_path / name).write_bytes(b"\xff\xfe\xfd")
     choice = Choice(folder=tmp_path, work=tmp_path / "work")
     listener = Listener("it")
     rows = [(i, QUESTION.measure(listener, i)) for i in QUESTION.items(choice, listener)]

@@ -254,7 +254,7 @@ def test_a_gated_repository_says_where_its_terms_are(hub: Hub) -> None:
     with pytest.raises(Gemma4Error, match="gated") as caught:
         library.look_up(REPO)
     assert f"{hub.url}/{REPO}" in caught.value.remedy
-    assert "hf auth login" in caught.value.remedy
+    assert "HF_TOKEN" in caught.value.remedy and "settings/tokens" in caught.value.remedy
 
 
 def test_a_token_opens_a_private_repository(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -74,3 +74,12 @@ def test_another_type_is_refused_with_those_that_there_are(folder: Path, dtype: 
     with pytest.raises(g4.Gemma4Error, match="float32, bfloat16, float16") as caught:
         g4.load(folder, dtype=dtype)  # type: ignore[arg-type]
     assert caught.value.code == "setting_unknown"
+
+
+@pytest.mark.parametrize("named", [3, b"x"])
+@pytest.mark.parametrize("what", ["adapter", "drafter"])
+def test_an_adapter_and_a_drafter_of_another_type_are_refused(
+    folder: Path, what: str, named: object
+) -> None:
+    with pytest.raises(g4.Gemma4Error, match="There is no (adapter|model)"):
+        g4.load(folder, **{what: named})  # type: ignore[arg-type]

@@ -124,7 +124,7 @@ async def test_a_hub_that_cannot_be_asked_for_the_size_is_told(
         page = stage.app.screen
         place = next(n for n, one in enumerate(page.listed) if one.name == REPO)  # type: ignore[attr-defined]
         await stage.press(*["down"] * place, "enter")
-        await stage.until(lambda: f"{REPO}" in stage.text and "hf auth login" in flat(stage))
+        await stage.until(lambda: f"{REPO}" in stage.text and "HF_TOKEN" in flat(stage))
         assert stage.app.workspace.job is None and not stage.app.chat.query(ErrorCard)
 
 

@@ -10,6 +10,7 @@ BANNED = re.compile(
     r"\b(anew|mend\w*|tell|tells|told|says?|gives?|gave|stands?|stood|lies?|begins?|began|begun)\b",
     re.IGNORECASE,
 )
+HUBS = re.compile(r"\bhf (auth|download)\b")  # it is not on the path beside `gemma4`
 ALLOWED = (
     "say -v",
     "Neither say nor",
@@ -34,6 +35,11 @@ def test_every_text_is_plain_english() -> None:
         for text in message.texts
         if BANNED.search(plain(text))
     ]
+    assert found == []
+
+
+def test_no_text_names_a_command_that_the_installation_does_not_bring() -> None:
+    found = [text for message in messages() for text in message.texts if HUBS.search(text)]
     assert found == []
 
 

@@ -49,6 +49,17 @@ def test_every_kind_is_asked_about_own_and_shipped_media(own: Path, model: Gemma
     assert asked == replay.questions(model, [line(own, "what comes first")] * 99, SETTINGS)
 
 
+def test_what_macos_leaves_beside_sounds_is_not_asked(
+    own: Path, model: Gemma4, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (own / "._what-is-it.flac").write_bytes(b"\0\5\x16\7")
+    monkeypatch.setattr(replay, "_SPOKEN", own)
+    (own / "own.png").rename(own / "own.flac")
+    asked = replay.questions(model, [line(own, "what comes first")] * 99, SETTINGS)
+    spoken = {one[1]["path"] for one in asked if kinds(one) == ("image", "audio")}
+    assert spoken == {str(own / "own.flac")}
+
+
 def test_what_the_data_asks_itself_is_not_asked(own: Path, model: Gemma4) -> None:
     def written(lines: list[Line]) -> set[str]:
         asked = replay.questions(model, lines * 300, SETTINGS)

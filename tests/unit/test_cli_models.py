@@ -49,6 +49,7 @@ def test_bits_group_size_and_mode_stand_for_a_recipe(published: Path) -> None:
         (["-o", "published"], "is there already"),
         (["--budget", "1GB", "--recipe", "4bit"], "--budget already sets"),
         (["--budget", "small"], "no size"),
+        (["--budget", f"{'9' * 400}GB"], "no size"),
         (["--budget", "0.0001GB"], "Allow at least 2MB"),
     ],
 )

@@ -212,6 +212,7 @@ def test_the_12bs_layers_in_the_form_of_new_transformers_are_the_published_shape
     [
         ({"05": HEADS, "11": HEADS, "5": {"head_dim": 32}}, "two entries for layer 5"),
         ({"12": HEADS}, "'12' of 12"),
+        ({"1" * 5000: HEADS}, "'111.* of 12"),
         ({"-1": HEADS}, "'-1' of 12"),
         ({"five": HEADS}, "'five'"),
         ({"05": [128, 1]}, "layer 05"),

@@ -135,6 +135,12 @@ def test_what_cannot_be_answered_is_an_error(
     assert caught.value.code == "messages_malformed"
 
 
+@pytest.mark.parametrize("kind", ["images", "audio", "videos"])
+def test_media_of_another_type_are_refused_by_it(model: Gemma4, kind: str) -> None:
+    with pytest.raises(g4.Gemma4Error, match="Its type is int"):
+        g4.generate(model, "hello", **{kind: 3})
+
+
 def test_the_package_shows_its_public_names_only() -> None:
     assert set(dir(g4)) == {*g4.__all__, "__version__"}
     assert {"load", "generate", "stream_generate", "Session", "Gemma4Error"} <= set(g4.__all__)

@@ -118,12 +118,15 @@ def test_a_damaged_file_is_ignored_and_removed(
     assert not list(tmp_path.rglob("*.*"))
 
 
-def test_a_wrong_claim_about_going_back_is_no_error(model: Gemma4, tmp_path: Path) -> None:
+@pytest.mark.parametrize("claimed", [0, float("inf")])
+def test_a_wrong_claim_about_going_back_is_no_error(
+    model: Gemma4, tmp_path: Path, claimed: float
+) -> None:
     session = parked(model, PrefixStore(tmp_path), words=300)
     (path,) = tmp_path.rglob("*.json")
     index = json.loads(path.read_text())
     assert index["earliest"] > 100
-    path.write_text(json.dumps({**index, "earliest": 0}))
+    path.write_text(json.dumps({**index, "earliest": claimed}))
     short = Session(model, turns=session.turns[:1], image_tokens=70, store=PrefixStore(tmp_path))
     short.add_text("x")
     assert isinstance(list(short.reply(2, temperature=0))[-1], Done)

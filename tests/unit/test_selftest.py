@@ -15,11 +15,13 @@ from mlx_gemma4.cli.selftest import caches, parity, random_checkpoint
 from mlx_gemma4.cli.selftest.answers import _right
 from mlx_gemma4.cli.selftest.check import Outcome, SelfCheck
 from mlx_gemma4.cli.selftest.processes import FinishedCheck
-from mlx_gemma4.cli.selftest.reference import SHIPPED
+from mlx_gemma4.cli.selftest.record import _published
+from mlx_gemma4.cli.selftest.reference import SHIPPED, of_model, recorded
 from mlx_gemma4.cli.selftest.report import report
 from mlx_gemma4.cli.selftest.table import CHECKS, NAMES
 from mlx_gemma4.errors import Gemma4Error
 from mlx_gemma4.evaluate.models import OurModel
+from mlx_gemma4.evaluate.surroundings import revision
 from mlx_gemma4.hub import catalog
 from mlx_gemma4.model import attention
 from mlx_gemma4.model import cache as kv
@@ -139,6 +141,23 @@ def test_a_row_whose_process_dies_has_failed_and_the_next_one_runs(tmp_path: Pat
 def test_a_model_without_a_reference_is_not_compared(folder: Path) -> None:
     outcome = found("this model", OurModel(str(folder)))
     assert outcome.status == "not here" and "--record" in outcome.seen
+
+
+def test_files_that_macos_leaves_beside_others_are_no_weights_and_no_references(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "home"))
+    folder = tmp_path / "tiny"
+    shutil.copytree(TINY, folder)
+    before = revision(folder)
+    recorded().mkdir(parents=True)
+    for place in (folder / "._model.safetensors", folder / "._x.json", recorded() / "._x.npz"):
+        place.write_bytes(b"\0\5\x16\7")
+    with _published(folder) as published:
+        names = {path.name for path in published.iterdir()}
+        assert "model.safetensors" in names and not any(name.startswith(".") for name in names)
+    assert of_model(folder) is not None
+    assert revision(folder) == before
 
 
 def test_an_error_is_shown_in_the_table_and_only_its_code_is_in_the_report() -> None:

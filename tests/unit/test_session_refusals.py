@@ -6,11 +6,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mlx_gemma4.chat.messages import SoundPart
+from mlx_gemma4.chat.messages import SoundPart, TextPart
 from mlx_gemma4.chat.tokenizer import Tokenizer
 from mlx_gemma4.errors import Gemma4Error
 from mlx_gemma4.events import Done
 from mlx_gemma4.model.gemma4 import Gemma4
+from mlx_gemma4.session.constrained import ReplyRules
 from mlx_gemma4.session.session import Session
 from mlx_gemma4.testing.doubles import tiny_config, tiny_model, tones
 from tests.configs import with_context
@@ -54,6 +55,75 @@ def test_a_setting_out_of_range_is_refused_by_name(
     session.add_text("hello")
     with pytest.raises(Gemma4Error, match=name):
         session.reply(**settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "code"),
+    [
+        ({"tools": 5}, "tool_malformed"),
+        ({"turns": "x"}, "setting_unknown"),
+        ({"turns": 5}, "setting_unknown"),
+        ({"turns": [1]}, "setting_unknown"),
+        ({"system": 3}, "conversation_malformed"),
+        ({"image_tokens": "a"}, "image_tokens_unknown"),
+        ({"image_tokens": 0}, "image_tokens_unknown"),
+        ({"context": "x"}, "setting_out_of_range"),
+        ({"context": 0}, "setting_out_of_range"),
+    ],
+)
+def test_a_setting_of_another_type_is_refused_when_the_session_is_made(
+    model: Gemma4, settings: dict[str, Any], code: str
+) -> None:
+    with pytest.raises(Gemma4Error) as caught:
+        Session(model, **settings)
+    assert caught.value.code == code
+
+
+@pytest.mark.parametrize("text", [None, b"x", 3, ["x"]])
+def test_what_is_no_text_is_refused_and_nothing_is_lost(session: Session, text: Any) -> None:
+    session.add_text("hello")
+    with pytest.raises(Gemma4Error, match=type(text).__name__) as caught:
+        session.add_text(text)
+    assert caught.value.code == "conversation_malformed"
+    finished(session)
+    assert session.turns[0].parts == (TextPart("hello"),)
+
+
+@pytest.mark.parametrize("settings", [{"stop": 3}, {"stop": [3]}, {"must_call": 3}])
+def test_texts_of_another_type_are_refused_by_name(
+    session: Session, settings: dict[str, Any]
+) -> None:
+    session.add_text("hello")
+    with pytest.raises(Gemma4Error, match="list of str") as caught:
+        session.reply(**settings)
+    assert caught.value.code == "setting_unknown"
+    assert finished(session).stats["reply_tokens"] > 0
+
+
+def test_one_stop_text_may_be_alone(session: Session) -> None:
+    assert ReplyRules(
+        session._tokenizer, session._model.config, False, (), None, (), "END"
+    ).stop == ("END",)
+
+
+@pytest.mark.parametrize("frames", ["x", {}, [[1], [2, 3]]])
+def test_what_is_no_sound_is_refused(session: Session, frames: Any) -> None:
+    for add in (session.hear, session.add_frames, lambda one: session.add_audio(one, 16_000)):
+        with pytest.raises(Gemma4Error):
+            add(frames)
+    with pytest.raises(Gemma4Error, match="None samples a second"):
+        session.add_audio(CLIP.reshape(-1), None)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("mark", [None, 3])
+def test_what_is_no_mark_is_refused(session: Session, mark: Any) -> None:
+    with pytest.raises(Gemma4Error, match="is no mark"):
+        session.rewind(mark)
+
+
+def test_a_picture_of_no_tokens_is_refused(session: Session) -> None:
+    with pytest.raises(Gemma4Error, match="not with 0"):
+        session.add_image(np.zeros((48, 48, 3), np.uint8), 0)
 
 
 def test_there_must_be_something_to_answer(session: Session) -> None:

@@ -242,6 +242,39 @@ def test_a_folder_with_something_else_is_not_written_to(session: Session, tmp_pa
     assert [path.name for path in tmp_path.iterdir()] == ["letter.txt"]
 
 
+def test_a_folder_that_the_finder_has_opened_is_written_to(
+    session: Session, tmp_path: Path
+) -> None:
+    for name in (".DS_Store", "._x"):
+        (tmp_path / name).write_bytes(b"\0\5\x16\7")
+    session.save(tmp_path)
+    session.save(tmp_path)
+    assert {".DS_Store", "._x", "session.json"} < {path.name for path in tmp_path.iterdir()}
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / ".git").touch()
+    with pytest.raises(Gemma4Error, match="holds something else: .git"):
+        session.save(tmp_path / "other")
+
+
+def test_what_a_killed_writer_left_is_removed_when_it_is_opened_but_not_beside_a_writer(
+    model: Gemma4, session: Session, tmp_path: Path
+) -> None:
+    session.save(tmp_path)
+    places = (tmp_path, tmp_path / "rows" / "rows")
+    for place in places:
+        (place / "new-1234.safetensors").write_text("half")
+    with prefix_store.locked(tmp_path), prefix_store.locked(places[1]):
+        for place in places:
+            (place / "new-5678.safetensors").write_text("being written")
+        Session.restore(model, tmp_path)
+        assert all((place / "new-5678.safetensors").exists() for place in places)
+    tmp_path.chmod(0o755)
+    again = Session.restore(model, tmp_path)
+    assert_same_turns(session, again)
+    assert not list(tmp_path.rglob("new*"))
+    assert tmp_path.stat().st_mode & 0o777 == 0o755  # it was only read
+
+
 def test_there_must_be_a_saved_conversation(model: Gemma4, tmp_path: Path) -> None:
     with pytest.raises(Gemma4Error, match="no saved conversation"):
         Session.restore(model, tmp_path)

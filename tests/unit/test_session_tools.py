@@ -145,11 +145,14 @@ def test_a_result_without_a_call_and_a_part_that_is_something_else_are_refused(
     script(monkeypatch, model, f"{SHOT}<|tool_response>")
     session.add_text("go")
     (shot,), _ = replied(session)
-    with pytest.raises(Gemma4Error) as caught:
-        session.add_tool_result(shot.id, [7])
-    assert caught.value.code == "tool_result_malformed"
+    for content in ([7], None, 7):
+        with pytest.raises(Gemma4Error) as caught:
+            session.add_tool_result(shot.id, content)  # type: ignore[arg-type]
+        assert caught.value.code == "tool_result_malformed"
     with pytest.raises(Gemma4Error, match="nothing to answer|There is nothing"):
         session.reply()
+    session.add_tool_result(shot.id, {1: {2: 3}})  # keys as in JSON
+    replied(session)
 
 
 def test_a_client_that_sends_the_conversation_back_has_nothing_read_twice(

@@ -42,7 +42,7 @@ def program(file: Path) -> list[str | Path]:
 
 def main() -> int:
     """Run the clients that are named, or all."""
-    files = {one.stem: one for one in FOLDER.glob("[!_]*.*") if one.suffix in (".py", ".mjs")}
+    files = {one.stem: one for one in FOLDER.glob("[!_.]*.*") if one.suffix in (".py", ".mjs")}
     failed = []
     with tempfile.TemporaryDirectory() as sounds:
         pem = Path(sounds, "own.pem")

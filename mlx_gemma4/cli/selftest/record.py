@@ -16,6 +16,7 @@ import mlx.core as mx
 import numpy as np
 
 from ...chat.tokenizer import Tokenizer
+from ...checkpoint.files import weight_files
 from ...errors import Gemma4Error
 from ...model.config import Config, load_config
 from .answers import KNOWN
@@ -49,7 +50,7 @@ def record(folder: Path) -> Reference:
             f"{error}.",
             "Install what computes it: pip install torch transformers.",
         ) from error
-    size = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+    size = sum(file.stat().st_size for file in weight_files(folder).values())
     dtype = torch.float32 if size < SMALL else torch.bfloat16
     with _published(folder) as place, torch.inference_mode():
         model = transformers.AutoModelForImageTextToText.from_pretrained(place, dtype=dtype)
@@ -89,15 +90,14 @@ def _inputs(
 @contextmanager
 def _published(folder: Path) -> Iterator[Path]:
     """A folder with the names that transformers reads: this one, or a copy of one that we wrote."""
-    files = sorted(folder.glob("*.safetensors"))
     weights: dict[str, mx.array] = {}
-    for file in files:
+    for file in weight_files(folder).values():
         weights |= cast(dict[str, mx.array], mx.load(str(file)))
     if not any(name.startswith("language_model.model.") for name in weights):
         yield folder
         return
     with tempfile.TemporaryDirectory() as place:
-        for file in folder.glob("*.json"):
+        for file in folder.glob("[!.]*.json"):
             if not file.name.endswith(".index.json"):
                 shutil.copy(file, place)
         renamed = {published(name): tensor for name, tensor in weights.items()}

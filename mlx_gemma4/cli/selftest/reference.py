@@ -94,5 +94,5 @@ def recorded() -> Path:
 def of_model(folder: Path) -> Reference | None:
     """Find the reference of a model's folder: a shipped one, or one that was recorded here."""
     wanted = digest(folder)
-    files = (*sorted(SHIPPED.glob("*.npz")), *sorted(recorded().glob("*.npz")))
+    files = (file for at in (SHIPPED, recorded()) for file in sorted(at.glob("[!.]*.npz")))
     return next((found for found in map(read, files) if found.config == wanted), None)

@@ -124,7 +124,8 @@ def _fetched(model: str, find: Callable[..., object], rival: str, small: str) ->
     except (ValueError, HFValidationError, HfHubHTTPError, LocalEntryNotFoundError) as error:
         raise Absent(
             f"There is no Whisper {model} on this machine.",
-            f"hf download {small}, or name a folder: --against {rival}:FOLDER.",
+            f"{sys.executable} -c \"import huggingface_hub as h; h.snapshot_download('{small}')\", "
+            f"or name a folder: --against {rival}:FOLDER.",
         ) from error
 
 

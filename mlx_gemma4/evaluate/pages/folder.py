@@ -71,7 +71,7 @@ def _entry(folder: Path, place: str, told: Mapping[str, Any]) -> Callable[[], Pa
     height = told.get("height") or None
     try:
         x_height = None if height is None else float(height)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         x_height = math.nan
     if x_height is not None and not 0 < x_height < math.inf:
         cause = f"{place}: the height {height} is no number above 0."

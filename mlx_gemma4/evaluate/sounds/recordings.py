@@ -70,7 +70,7 @@ def own(folder: Path) -> list[LabelledSound]:
             "Name the folder that holds sounds and their texts.",
         )
     texts = _texts(folder)
-    sounds = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SOUNDS)
+    sounds = [path for path in _shown(folder) if path.suffix.lower() in SOUNDS]
     if not sounds:
         raise Gemma4Error(
             "folder_empty",
@@ -91,10 +91,16 @@ def own(folder: Path) -> list[LabelledSound]:
     ]
 
 
+def _shown(folder: Path, pattern: str = "*") -> list[Path]:
+    """Files below it, but for hidden ones: macOS leaves `._NAME` and .Trashes on other disks."""
+    found = sorted(folder.rglob(pattern))
+    return [path for path in found if "/." not in f"/{path.relative_to(folder)}"]
+
+
 def _texts(folder: Path) -> dict[Path, tuple[str, str]]:
     """Path of a sound, without its ending, -> text and language."""
     found = {}
-    for path in sorted(folder.rglob("*.txt")):
+    for path in _shown(folder, "*.txt"):
         try:
             text = path.read_text("utf-8")
         except UnicodeDecodeError as error:
