@@ -56,7 +56,10 @@ class ChatScreen(ChatView):
             title = title_of(self.workspace.store.folder / before)
             await self.show_problem(offers.crashed(before, title))
         if self.workspace.first:
-            self.workspace.write_settings_once()
+            try:
+                self.workspace.write_settings_once()
+            except OSError as error:
+                self.problem(Problem.of(error, "disk"))
             tiny = self.workspace.conversation.model_name == catalog.DEMONSTRATION
             await self.transcript.note(WELCOME if tiny else GREETING)
             self.do("sample")
