@@ -283,8 +283,11 @@ class ReportHandler:
         for one in self.history.attachments:
             measured = replace(one, size=event.original, tokens=event.tokens)
             if one.id == number and one != measured:
-                return self._journaled.write(note.AttachmentAdded(measured))
+                return self._journaled.write(self._changed(measured))
         return set()
+
+    def _changed(self, attachment: note.Attachment) -> note.AttachmentAdded:
+        return note.AttachmentAdded(attachment, attachment.id in self.history.watched)
 
     def _end(self, ended: note.TurnEnded) -> set[int]:
         """End a turn. One that the user stopped gets its numbers again when the worker stops."""
