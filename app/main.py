@@ -35,24 +35,40 @@ def main(
         make_server: makes the server of `/serve`.
 
     Raises:
-        Gemma4Error: there is no terminal, or nowhere to write.
+        Gemma4Error: there is no terminal, nowhere to write, or the program has a defect.
     """
     need_terminal()
     os.umask(0o077)  # conversations, logs and traces hold what the user said
     folder, store = settings.folder(), ConversationStore()
     log = folder / LOG
     with private_files.program_folders(folder, store.folder):
-        redirect(log)
-    ask_terminal()
-    from .app import TerminalApp
-
-    worker = SubprocessWorker(log, hosts)
-    app = TerminalApp(Workspace(worker, store, folder, model=model, make_server=make_server))
+        stderr = redirect(log)
     try:
-        app.run()
-    finally:
-        app.end_worker()
-    return app.return_code or 0
+        ask_terminal()
+        from .app import TerminalApp
+
+        worker = SubprocessWorker(log, hosts)
+        app = TerminalApp(Workspace(worker, store, folder, model=model, make_server=make_server))
+        try:
+            app.run()
+        finally:
+            app.end_worker()
+        if app.return_code is None or app.return_code == 1:  # nobody ended it
+            raise _failed(app._exception, log)
+        return app.return_code
+    except BaseException:  # a program that was ended has nothing to tell: its log has the rest
+        os.dup2(stderr, 2)
+        raise
+
+
+def _failed(error: Exception | None, log: Path) -> Gemma4Error:
+    what = f"{type(error).__name__}: {error}. " if error is not None else ""
+    return Gemma4Error(
+        "internal_error",
+        "The program failed",
+        f"{what}The traceback is in {log}.",
+        "Start it again: what was said is kept. Report what the log has.",
+    )
 
 
 def need_terminal() -> None:
@@ -89,11 +105,14 @@ def ask_terminal() -> None:
         _terminal.get_cell_size._result = _terminal.CellSize(10, 20)  # type: ignore[attr-defined]
 
 
-def redirect(log: Path) -> None:
+def redirect(log: Path) -> int:
     """Send file descriptor 2 to the log, and give Textual the terminal by another one.
 
     Textual's driver writes to `sys.__stderr__`; PortAudio, MLX and the like to descriptor 2, which
     is no terminal after `gemma4 2> FILE`.
+
+    Returns:
+        A descriptor of what was 2 before: what ends the program is told there.
     """
     if log.is_file() and log.stat().st_size > LONGEST:
         log.replace(log.with_suffix(".old.log"))
@@ -101,6 +120,7 @@ def redirect(log: Path) -> None:
     file = os.open(log, flags, private_files.FILE)
     private_files.restrict(log)
     terminal = os.fdopen(os.dup(1), "w", encoding="utf-8", errors="replace")
+    before = os.dup(2)
     os.dup2(file, 2)
     os.close(file)
     sys.__stderr__ = terminal  # type: ignore[misc]
@@ -108,3 +128,4 @@ def redirect(log: Path) -> None:
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
+    return before

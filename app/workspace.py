@@ -160,7 +160,7 @@ class Workspace:
         """
         if not self.path.exists():
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self.path.write_text(settings.fresh(), encoding="utf-8")
+            disk.write(self.path, settings.fresh().encode())
 
     def change(self, **values: Any) -> None:
         """Change settings, here and in the file.

@@ -67,7 +67,7 @@ class ConversationController(ReportHandler):
 
     def show_screen(self, ready: Ready) -> None:
         """Attach what shows the watched screen, in the place of what showed it before."""
-        before, self.watched = self.watched, self._journaled.attach(ready).id
+        before, self.watched = self.watched, self._journaled.attach(ready, True).id
         if before in self.history.waiting:
             self._journaled.detach(before)
             self._take_back()
@@ -99,7 +99,7 @@ class ConversationController(ReportHandler):
         # the model's own budget is the least that its tokens fit into
         own = next((one for one in self.budgets if one >= (old.tokens or 0)), 0)
         changed = replace(old, budget=next_budget(old.budget or own, self.budgets), tokens=None)
-        self._journaled.write(note.AttachmentAdded(changed))
+        self._journaled.write(self._changed(changed))
         self._take_back()
         return changed
 
@@ -215,7 +215,8 @@ class ConversationController(ReportHandler):
         for attachment in waiting:
             self._journaled.write(note.AttachmentRemoved(attachment.id))
         for attachment in (*question.attachments, *waiting):
-            self._journaled.write(note.AttachmentAdded(attachment))
+            watched = attachment.id == self.watched
+            self._journaled.write(note.AttachmentAdded(attachment, watched))
         self._open()
         self._edited = True
         return question.text

@@ -69,9 +69,14 @@ class TurnStarted:
 
 @dataclass(frozen=True)
 class AttachmentAdded:
-    """Something waits to be sent; a second time, its facts have changed."""
+    """Something waits to be sent; a second time, its facts have changed.
+
+    Attributes:
+        watched: it shows a screen that is watched: nobody attached it by hand.
+    """
 
     attachment: Attachment
+    watched: bool = field(default=False, compare=False)  # no part of what waits
 
 
 @dataclass(frozen=True)
@@ -187,7 +192,7 @@ def clock(seconds: float) -> str:
 def to_json(entry: Entry) -> dict[str, Any]:
     """Write an entry down; `is` names its kind, and what is as by default is left out."""
     facts = asdict(entry)
-    for name in ("relayed", "ids"):
+    for name in ("relayed", "ids", "watched"):
         if not facts.get(name, True):
             del facts[name]
     return {"is": _NAMES[type(entry)], **facts}
@@ -202,7 +207,7 @@ def from_json(value: Mapping[str, Any]) -> Entry:
     facts = {key: one for key, one in value.items() if key != "is"}
     kind = _TAGS[value["is"]]
     if kind is AttachmentAdded:
-        return AttachmentAdded(_attachment(facts["attachment"]))
+        return AttachmentAdded(_attachment(facts["attachment"]), bool(facts.get("watched")))
     _check(kind, facts)
     if kind is TurnEnded:
         if facts.get("error") is not None:

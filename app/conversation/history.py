@@ -84,12 +84,14 @@ class History:
     Attributes:
         turns: by id, in order.
         waiting: attachments that are not sent yet, by id, in order.
+        watched: the ids of those that show a screen that is watched.
         model: that answers.
     """
 
     def __init__(self, entries: Iterable[Entry] = ()) -> None:
         self.turns: dict[int, ShownTurn] = {}
         self.waiting: dict[int, Attachment] = {}
+        self.watched: set[int] = set()
         self.model = ""
         self._last_turn = self._last_attachment = 0
         self._numbers: dict[Kind, int] = {}
@@ -110,7 +112,8 @@ class History:
                 state: TurnState = "recording" if role == "user" else "thinking"
                 self.turns[number] = ShownTurn(number, role, state, at)
                 return {number}
-            case note.AttachmentAdded(attachment):
+            case note.AttachmentAdded(attachment, watched):
+                (self.watched.add if watched else self.watched.discard)(attachment.id)
                 return self._attach(attachment)
             case note.AttachmentRemoved(attachment):
                 self.waiting.pop(attachment, None)

@@ -47,12 +47,12 @@ class JournaledHistory:
             self._not_saved(error)
         return self.history.apply(entry)
 
-    def attach(self, ready: Ready) -> Attachment:
-        """Number what was stored, and let it wait."""
+    def attach(self, ready: Ready, watched: bool = False) -> Attachment:
+        """Number what was stored, and let it wait; `watched` as in `AttachmentAdded`."""
         number, count = self.history.next_attachment(ready.kind)
         facts = (ready.file, ready.name, ready.size, ready.seconds, ready.budget)
         made = Attachment(number, ready.kind, count, *facts, frames=ready.frames)
-        self.write(AttachmentAdded(made))
+        self.write(AttachmentAdded(made, watched))
         return made
 
     def detach(self, number: int) -> None:
@@ -81,6 +81,8 @@ class JournaledHistory:
         """End what a crash left open: a recording waits to be sent, an answer is interrupted."""
         if self.journal.path(RECORDING).is_file():
             self.end_recording()
+        for number in self.history.watched & self.history.waiting.keys():
+            self.write(AttachmentRemoved(number))  # the screen is watched no more: off means gone
         for turn in [one for one in self.history.turns.values() if not one.over]:
             spoken = turn.state == "recording"
             self.write(TurnsRemoved(turn.id) if spoken else TurnEnded(turn.id, "interrupted"))

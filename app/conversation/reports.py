@@ -25,7 +25,7 @@ from .journaled import JournaledHistory
 
 CRASHED = ("worker_crashed", "host_lost")
 UNWRITTEN = ("disk_full", "disk_too_small", "folder_unwritable")
-REPORTED = (*CRASHED, "model_not_loaded")  # what it comes of was reported
+REPORTED = (*CRASHED, "worker_not_running", "model_not_loaded")  # what it comes of was reported
 
 Then = Callable[[told.Failed | None], set[int]]
 """What to do when a command is finished, or failed; returns the ids of the turns that changed."""
@@ -226,10 +226,12 @@ class ReportHandler:
 
     def _loaded(self, failed: told.Failed | None) -> set[int]:
         self._loading = False
-        return self._checked(failed)
+        return self._checked(failed, CRASHED)
 
-    def _checked(self, failed: told.Failed | None) -> set[int]:
-        if failed is not None and failed.code not in REPORTED:
+    def _checked(
+        self, failed: told.Failed | None, reported: tuple[str, ...] = REPORTED
+    ) -> set[int]:
+        if failed is not None and failed.code not in reported:
             self._journaled.report(Problem.of(failed, "model"))
         return set()
 
@@ -281,8 +283,11 @@ class ReportHandler:
         for one in self.history.attachments:
             measured = replace(one, size=event.original, tokens=event.tokens)
             if one.id == number and one != measured:
-                return self._journaled.write(note.AttachmentAdded(measured))
+                return self._journaled.write(self._changed(measured))
         return set()
+
+    def _changed(self, attachment: note.Attachment) -> note.AttachmentAdded:
+        return note.AttachmentAdded(attachment, attachment.id in self.history.watched)
 
     def _end(self, ended: note.TurnEnded) -> set[int]:
         """End a turn. One that the user stopped gets its numbers again when the worker stops."""

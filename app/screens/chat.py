@@ -56,7 +56,10 @@ class ChatScreen(ChatView):
             title = title_of(self.workspace.store.folder / before)
             await self.show_problem(offers.crashed(before, title))
         if self.workspace.first:
-            self.workspace.write_settings_once()
+            try:
+                self.workspace.write_settings_once()
+            except OSError as error:
+                self.problem(Problem.of(error, "disk"))
             tiny = self.workspace.conversation.model_name == catalog.DEMONSTRATION
             await self.transcript.note(WELCOME if tiny else GREETING)
             self.do("sample")
@@ -76,6 +79,8 @@ class ChatScreen(ChatView):
         for report in message.reports:
             self.workspace.trace.add(report)
         self.draw(self.workspace.conversation.fold(message.reports))
+        if before == "listening" and self.workspace.conversation.recording is None:
+            self.voice.cut()  # the worker has crashed: what was recorded waits
         self.voice.mute()
         self.send_queued()
         ready = self.workspace.conversation.state == "ready"
@@ -99,8 +104,10 @@ class ChatScreen(ChatView):
             self.problem(Problem.of(permissions.microphone(self.voice.device), "microphone"))
 
     def microphone_lost(self, failed: Failed) -> None:
-        if self.voice.reopen():
+        if self.voice.reopen(failed.code):
             self.notify(f"{failed.title}. It is being opened again.")
+        elif failed.code == "worker_not_running":  # why has a card, or had one
+            self.notify(f"{failed.title}.")
         else:
             self.problem(Problem.of(failed, "microphone"))
         self.draw()

@@ -46,6 +46,7 @@ class VoiceInput:
         self._record: Callable[[NDArray[np.float32]], None] = workspace.conversation.record
         self._levels: deque[float] = deque(maxlen=LEVELS)
         self._drawn = 0.0
+        self._reopened = False  # and nothing has come from it since
 
     @property
     def active(self) -> bool:
@@ -100,6 +101,7 @@ class VoiceInput:
         """Take a level, and listen no more while the program itself speaks."""
         if self._live is not None:
             self._levels.append(level)
+            self._reopened = False
             self.mute()
             self._workspace.conversation.watch_recording()
 
@@ -116,18 +118,19 @@ class VoiceInput:
         aloud = aloud or conversation.state == "speaking"
         return self.hands_free and aloud and not self._workspace.settings.headphones
 
-    def reopen(self) -> bool:
-        """Open a microphone that is lost again, once, if it went while it was used.
+    def reopen(self, code: str) -> bool:
+        """Open a microphone that has stopped again, once until something comes from it.
 
-        Without one nothing is recorded: what came waits to be sent.
+        After any other failure nothing is recorded: what came waits to be sent.
         """
-        was, hands_free = self.device, self.hands_free
+        hands_free = self.hands_free
+        self._reopened = code == "microphone_stopped" and not self._reopened
         self.end()
-        if was:
+        if self._reopened:
             self.start(hands_free)
         else:
             self._workspace.conversation.keep_recording()
-        return bool(was)
+        return self._reopened
 
     @property
     def due(self) -> bool:

@@ -5,6 +5,7 @@ The answer goes to stdout, everything else to stderr. Nothing heavy is imported 
 """
 
 import argparse
+import logging
 import re
 import sys
 import traceback
@@ -75,6 +76,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         141 where stdout was closed.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
+    if "--debug" not in arguments:  # an error is printed once; where a log is kept, it has the rest
+        for name in ("mlx_gemma4", "app", "gemma4_app"):
+            logging.getLogger(name).addHandler(logging.NullHandler())
     try:
         streams.prepare()
         try:

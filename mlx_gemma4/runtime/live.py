@@ -78,7 +78,7 @@ class LiveObserver:
         """Somebody begins to speak; the worker has not been sent anything of it yet."""
 
     def heard(self, frames: Frames) -> None:
-        """The worker is being sent these frames.
+        """The worker was sent these frames.
 
         Must neither call the `Live` nor wait for a thread that does.
         """
@@ -174,8 +174,8 @@ class Live:
             self._observer.began()
         with self._lock:
             if self._speaking and not self._closing:
-                self._observer.heard(speech)
                 self._client.send(Hear(speech, conversation=self._conversation))
+                self._observer.heard(speech)
 
     def _end(self) -> None:
         with self._lock:

@@ -57,6 +57,18 @@ def test_an_entry_is_the_same_after_it_was_written_and_read(entry: Entry, tmp_pa
         assert list(journal.entries()) == [entry]
 
 
+def test_whether_a_picture_shows_a_watched_screen_is_read_back_and_no_earlier_program_minds() -> (
+    None
+):
+    written = to_json(AttachmentAdded(PICTURE, watched=True))
+    read = from_json(json.loads(json.dumps(written)))
+    assert isinstance(read, AttachmentAdded) and read.watched
+    plain = to_json(AttachmentAdded(PICTURE))
+    assert written == {**plain, "watched": True}  # beside what an earlier program reads
+    read = from_json(plain)
+    assert isinstance(read, AttachmentAdded) and not read.watched
+
+
 def test_nothing_is_on_the_disk_before_something_is_written(tmp_path: Path) -> None:
     with Journal(tmp_path / "talk"):
         pass

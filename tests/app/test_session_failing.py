@@ -1,6 +1,7 @@
 """The conversation where something fails: crashes, kills, full disks, closed workers."""
 
 import os
+from typing import NoReturn
 
 import pytest
 
@@ -77,6 +78,27 @@ def test_a_crash_is_told_once_and_the_conversation_goes_on(table: Make) -> None:
         ("model", True),
     ]
     assert opened.turns[0].parts[0].text == "count"  # type: ignore[union-attr]
+
+
+def test_what_is_attached_or_spoken_while_the_worker_does_not_run_waits(
+    table: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: object) -> NoReturn:
+        raise Gemma4Error("worker_not_running", "The worker is not running", "It ended.", "Start.")
+
+    one = table()
+    one.settle()
+    one.hear(SECOND)
+    monkeypatch.setattr(one.engine, "send", refuse)  # the crash is not reported yet
+    one.talk.keep_recording()
+    made = one.picture()
+    assert [sound.kind for sound in one.talk.history.waiting.values()] == ["sound", "image"]
+    one.talk.detach(made.id)
+    assert not one.talk.problems and len(one.talk.history.waiting) == 1
+    one.talk.model = None  # another one is chosen
+    one.talk.begin()
+    assert [problem.code for problem in one.talk.problems] == ["worker_not_running"]
+    monkeypatch.undo()
 
 
 def test_a_crash_while_somebody_speaks_keeps_what_was_said(table: Make) -> None:

@@ -35,11 +35,13 @@ def environment(folder: Path) -> dict[str, str]:
 class Run:
     """The program in a pseudo-terminal that answers nothing it is asked."""
 
-    def __init__(self, folder: Path, size: tuple[int, int], *arguments: str) -> None:
+    def __init__(
+        self, folder: Path, size: tuple[int, int], *arguments: str, before: str = ""
+    ) -> None:
         self.output = b""
         ours, theirs = pty.openpty()
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", *size, 0, 0))
-        command = [sys.executable, "-c", START, *arguments]
+        command = [sys.executable, "-c", before + START, *arguments]
         self.process = subprocess.Popen(
             command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment(folder), cwd="/"
         )
@@ -121,6 +123,37 @@ def test_the_program_ends_with_its_terminal(tmp_path: Path) -> None:
     assert run.process.wait(30) == -signal.SIGHUP
 
 
+MOON = """
+from app.screens.chat import ChatScreen
+async def fails(self): raise ValueError('the moon is full')
+ChatScreen.on_mount = fails
+"""
+
+
+def test_a_defect_ends_the_program_with_a_word_on_the_terminal_and_the_rest_in_the_log(
+    tmp_path: Path,
+) -> None:
+    run = Run(tmp_path, (24, 80), before=MOON)
+    assert run.end() == 2
+    told = run.output[run.output.rindex(SCREEN_OFF) :].decode()
+    log = tmp_path / "config/mlx-gemma4/gemma4.log"
+    assert "Error: The program failed" in told and "ValueError: the moon is full" in told
+    assert str(log) in told and "Traceback" not in told
+    assert "Traceback" in log.read_text()
+
+
+def test_a_terminal_that_answers_with_bytes_that_are_no_text_does_not_end_it_in_silence(
+    tmp_path: Path,
+) -> None:
+    run = Run(tmp_path, (24, 80))
+    run.until(b"Welcome")
+    os.write(run._terminal, b"\xff\xfe\x00")
+    assert run.end() == 2
+    told = run.output[run.output.rindex(SCREEN_OFF) :].decode()
+    assert "Error: The program failed" in told and "gemma4.log" in told
+    assert "UnicodeDecodeError" in (tmp_path / "config/mlx-gemma4/gemma4.log").read_text()
+
+
 def test_a_home_that_cannot_be_written_is_an_error_with_its_path(tmp_path: Path) -> None:
     (tmp_path / "config").write_text("a file where a folder should be")
     run = Run(tmp_path, (24, 80))
@@ -132,9 +165,8 @@ def test_a_home_that_cannot_be_written_is_an_error_with_its_path(tmp_path: Path)
 
 def test_line_by_line_too_a_home_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "config").write_text("a file where a folder should be")
-    plain = START.replace("main([])", "main(['--plain'])")
     done = subprocess.run(
-        [sys.executable, "-c", plain],
+        [sys.executable, "-c", START, "--plain"],
         input="/quit\n",
         capture_output=True,
         text=True,

@@ -1,6 +1,7 @@
 """What nobody foresaw: it is shown, and the program goes on."""
 
 import asyncio
+import errno
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from app import models_list
 from app.conversation import attachments
 from app.conversation.store import ConversationStore
 from app.widgets.card import ErrorCard
+from mlx_gemma4.hub import disk
 from tests.app.host import COUNTED, Stage, World, chart, live, shot, staged
 
 
@@ -59,6 +61,20 @@ def test_a_page_that_cannot_be_filled_is_still_a_page(
             await stage.ask("are you there?")
 
     played()
+
+
+@live
+async def test_a_first_start_on_a_full_disk_is_a_start_with_a_card(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> NoReturn:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(disk, "write", full)
+    async with staged(tmp_path, first=True) as stage:
+        await stage.until(lambda: "disk_failed" in codes(stage))
+        await stage.until(lambda: "Welcome" in stage.text)
+        assert not stage.app.workspace.path.exists()
 
 
 @live

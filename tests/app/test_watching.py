@@ -1,5 +1,6 @@
 """A watched screen: when its pictures were taken, and what the model gets of them."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from textual.message import Message
 from app.conversation.entries import Attachment, AttachmentAdded, from_json, to_json
 from app.conversation.export import write
 from app.conversation.journal import Journal
+from app.conversation.journal_file import EVENTS
+from app.conversation.journaled import JournaledHistory
 from app.devices.screen import Shot
 from app.devices.screen_watcher import ScreenChanged, ScreenWatcher
 from mlx_gemma4.media.images import open_image
@@ -158,6 +161,52 @@ async def test_a_picture_that_waits_is_replaced_when_the_setting_changes(tmp_pat
         stage.app.workspace.change(watch_as="video")
         video = await watched(stage, (2, 10.0), (3, 15.0))
         assert (video.kind, [seconds for seconds, _ in video.frames]) == ("video", [10.0, 15.0])
+
+
+@pytest.mark.parametrize("settings", ["", VIDEO], ids=["image", "video"])
+def test_after_a_kill_a_watched_screen_does_not_wait_and_what_was_attached_by_hand_does(
+    tmp_path: Path, settings: str
+) -> None:
+    @live
+    async def played() -> None:
+        async with staged(tmp_path, settings=settings) as stage:
+            conversation = stage.app.workspace.conversation
+            await stage.app.chat.media.files([chart(tmp_path)])
+            (own,) = conversation.history.waiting.values()
+            await stage.press("f9")
+            for number in (0, 1):
+                await stage.app.chat.media.seen(seen(number), float(number))
+            await stage.until(lambda: not conversation.pending)  # each has its tokens
+            shown = conversation.history.waiting[conversation.watched]
+            shutil.copytree(conversation.journal.folder, tmp_path / "killed")
+            shutil.copytree(conversation.journal.folder, tmp_path / "older")
+        with Journal(tmp_path / "killed") as journal:
+            assert list(JournaledHistory(journal).history.waiting) == [own.id]
+            assert journal.path(own.file).exists()
+            assert not any(journal.path(name).exists() for name in shown.files)
+        events = tmp_path / "older" / EVENTS
+        written = events.read_bytes()
+        assert b',"watched":true}' in written
+        events.write_bytes(written.replace(b',"watched":true}', b"}"))  # as it was before the mark
+        with Journal(events.parent) as journal:
+            assert list(JournaledHistory(journal).history.waiting) == [own.id, shown.id]
+
+    played()
+
+
+@live
+async def test_a_picture_that_was_asked_about_and_taken_back_waits_after_a_kill(
+    tmp_path: Path,
+) -> None:
+    async with staged(tmp_path) as stage:
+        await stage.press("f9")
+        picture = await watched(stage, (0, 0.0))
+        await stage.ask("what is this?")
+        await stage.press("f9", "ctrl+e")
+        folder = stage.app.workspace.journal.folder
+        shutil.copytree(folder, tmp_path / "killed")
+    with Journal(tmp_path / "killed") as journal:
+        assert list(JournaledHistory(journal).history.waiting) == [picture.id]
 
 
 def test_an_attachment_that_was_written_without_frames_is_read() -> None:

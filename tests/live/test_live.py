@@ -1,6 +1,8 @@
 """`gemma4 live` on the tiny model: a spoken question about a picture, heard while it is spoken."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +50,26 @@ def test_as_fast_as_it_is_heard_and_as_one_object(
     assert told["seconds_after_speech"] > 0
     assert {"frames", "seconds", "backlog"} == set(told["chunks"][0])
     assert 10 <= sum(chunk["frames"] for chunk in told["chunks"]) <= 29
+
+
+SILENT = """
+from mlx_gemma4.capture import speechgate
+from mlx_gemma4.cli import main
+def fails(*_): raise ValueError("the moon is full")
+speechgate.SpeechGate.add = fails
+raise SystemExit(main())
+"""
+
+
+@pytest.mark.parametrize("debug", [False, True], ids=["", "debug"])
+def test_what_ends_a_thread_is_one_error_and_no_traceback_unless_it_is_wanted(debug: bool) -> None:
+    command = [sys.executable, "-c", SILENT, "live", "--gate", "--audio", str(DEMO / "digits.wav")]
+    command += ["--debug"] * debug
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2 and "the moon is full" in done.stderr
+    assert done.stderr.count("\nError: ") == 1
+    assert ("Traceback" in done.stderr) is debug
+    assert debug or "The thread live has failed" not in done.stderr
 
 
 def test_a_limit_of_tokens_is_told(capsys: pytest.CaptureFixture[str]) -> None:
