@@ -126,7 +126,7 @@ def resolve(name_or_folder: str | Path, kind: str = "model") -> Path:
     name, adapter = installed_adapters.split(name_or_folder)
     if adapter is not None:
         return resolve(name)
-    if name.strip() and (folder := Path(name_or_folder).expanduser()).is_dir():
+    if name.strip() and (folder := installed_adapters.expanded(name)).is_dir():
         return folder
     own = next((model for model in installed.made() if model.name == name), None)
     package = packages().get(name) or (None if own else known(name))

@@ -363,3 +363,17 @@ def test_the_plain_program_talks_line_by_line(tmp_path: Path) -> None:
     assert asked == ["hello", "and this?"]
     workspace.close()
     worker.close()
+
+
+def test_no_line_ends_the_plain_program_and_a_plain_blank_finds_a_file(tmp_path: Path) -> None:
+    (tmp_path / "Shot 9.41\u202fPM.txt").write_text("a note")
+    lines = ["/file ~nobodyhere/x", "/file \0", f"/file {tmp_path}/Shot 9.41 PM.txt", "and?"]
+    shown: list[str] = []
+    worker = ScriptedWorker(["A note."])
+    workspace = Workspace(worker, ConversationStore(tmp_path / "all"), tmp_path / "config")
+    plain.PlainProgram(workspace, iter(lines), shown.append).run()
+    text = "".join(shown)
+    assert text.count("Error: ") == 2 and "There is no file \0." in text
+    assert "PM.txt goes with the next question." in text and "A note.\n" in text
+    workspace.close()
+    worker.close()
