@@ -133,7 +133,7 @@ class PlainProgram:
             self._tell("There is nothing to answer.")
             return
         self._shown, self._answer = 0, max(changed)
-        tiny = self._workspace.conversation.model_name == catalog.DEMONSTRATION
+        tiny = catalog.is_demonstration(self._workspace.conversation.model_name)
         self._write("Tiny model: " if tiny else "Gemma: ")
         self._wait()
         turn = self._workspace.conversation.history.last("model")

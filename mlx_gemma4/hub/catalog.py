@@ -101,6 +101,14 @@ def known(name: str) -> Package | None:
     return next(alike, None)
 
 
+def is_demonstration(name: str) -> bool:
+    """Whether a model is one of those that come with the program, or an adapter of one."""
+    package = known(name.partition(":")[0])
+    if package is None or package.path is None:
+        return False
+    return package.catalogue == shipped("Package.toml")
+
+
 def default() -> str:
     """Return the model that is meant where none is named: one of the catalogue that `gemma4 get`
     brought here, the first of those, else the demonstration.
