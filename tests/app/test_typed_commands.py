@@ -233,3 +233,46 @@ async def test_a_folder_that_may_not_be_entered_is_gone_to_all_the_same(
         monkeypatch.setattr(Path, "is_dir", refused)
         await stage.press("enter")
         await stage.until(lambda: stage.app.chat.prompt.text == f"@{tmp_path}/shut/")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("/copy", "There is no answer to copy yet."), ("/mend", "No card offers anything to do.")],
+)
+def test_a_command_that_has_nothing_to_do_is_told_so(tmp_path: Path, text: str, words: str) -> None:
+    @live
+    async def played() -> None:
+        async with staged(tmp_path) as stage:
+            await typed(stage, text)
+            await stage.until(lambda: words in said(stage))
+            bare = Problem("model_offer", "It fits not", "Why.", "Wait.", good=True)
+            await stage.app.chat.show_problem(bare)  # it can be closed, and no more
+            await typed(stage, text)
+            await stage.until(lambda: said(stage).count(words) == 2)
+
+    played()
+
+
+@live
+async def test_a_choice_that_cannot_be_written_stays_a_card_when_it_works(tmp_path: Path) -> None:
+    async with staged(tmp_path) as stage:
+        conversation = stage.app.workspace.conversation
+        (file := stage.app.workspace.path).unlink()
+        file.mkdir()
+        await typed(stage, "/model tiny-4bit")
+        await stage.until(lambda: stage.text.startswith(" tiny-4bit"))
+        await stage.until(lambda: conversation.state == "ready")
+        await stage.ask("is it there still?")
+        (card,) = stage.app.chat.query(ErrorCard)
+        assert (card.problem.code, card.problem.source) == ("disk_failed", "disk")
+
+
+@live
+async def test_each_demonstration_model_is_called_so(tmp_path: Path) -> None:
+    async with staged(tmp_path, settings='model = "tiny-4bit"\n') as stage:
+        await stage.ask("who are you?")
+        assert "Tiny model" in stage.text and "tiny-4bit demonstration" in stage.text
+    other = tmp_path / "other"
+    async with staged(other, settings='model = "google/gemma-4-12B-it"\n') as stage:
+        await stage.ask("who are you?")
+        assert "Gemma\n" in stage.text and "demonstration" not in stage.text
