@@ -11,6 +11,7 @@ from pathlib import Path
 from textual.app import App, SystemCommand
 from textual.binding import Binding
 from textual.css.query import NoMatches
+from textual.notifications import SeverityLevel
 from textual.screen import Screen
 from textual.widget import MountError
 from textual.worker import WorkerFailed
@@ -112,6 +113,18 @@ class TerminalApp(App[None]):
         else:
             self._back_to_chat()
             self.chat.do(name, argument)
+
+    def notify(
+        self,
+        message: str,
+        *,
+        title: str = "",
+        severity: SeverityLevel = "information",
+        timeout: float | None = None,
+        markup: bool = False,
+    ) -> None:
+        """As Textual's, but never as markup: what was typed, or a path, may have brackets."""
+        super().notify(message, title=title, severity=severity, timeout=timeout, markup=False)
 
     def _quit(self) -> None:
         """End the program; while a model is on its way, ask first."""

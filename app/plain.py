@@ -9,7 +9,6 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from mlx_gemma4.errors import Gemma4Error
 from mlx_gemma4.hub import catalog
 from mlx_gemma4.runtime.commands import Hosts
 from mlx_gemma4.runtime.subprocess_worker import SubprocessWorker
@@ -97,11 +96,11 @@ class PlainProgram:
                 return
             try:
                 self._do(line.strip())
-            except (Gemma4Error, OSError) as error:
-                self._tell_error(error)
             except KeyboardInterrupt:
                 self._workspace.conversation.escape()
                 self._wait()
+            except Exception as error:  # it never ends the program
+                self._tell_error(error)
 
     def _do(self, line: str) -> None:
         name, _, rest = line.partition(" ")
@@ -134,7 +133,7 @@ class PlainProgram:
             self._tell("There is nothing to answer.")
             return
         self._shown, self._answer = 0, max(changed)
-        tiny = self._workspace.conversation.model_name == catalog.DEMONSTRATION
+        tiny = catalog.is_demonstration(self._workspace.conversation.model_name)
         self._write("Tiny model: " if tiny else "Gemma: ")
         self._wait()
         turn = self._workspace.conversation.history.last("model")

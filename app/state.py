@@ -158,4 +158,4 @@ class Problem:
         text = str(error) or type(error).__name__
         remedy = "The log (F12) may have more."
         _log.warning("A problem is shown", exc_info=error)
-        return cls(code, "That did not work", f"{text}.", remedy, source=source)
+        return cls(code, "That did not work", f"{text.removesuffix('.')}.", remedy, source=source)

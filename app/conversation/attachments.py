@@ -6,6 +6,7 @@ Encoding and reading take up to half a second: not in the interface. What comes 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from PIL import Image
 from mlx_gemma4.errors import Gemma4Error
 from mlx_gemma4.media.audio import LIMIT_SECONDS, seconds_of
 from mlx_gemma4.media.images import BUDGETS, open_image
+from mlx_gemma4.media.sources import open_file
 
 from ..devices import files
 from ..devices.screen import CLIPBOARD, Shot, screen_tokens
@@ -66,6 +68,8 @@ def file(journal: Journal, path: Path, settings: Settings) -> Ready:
     Raises:
         Gemma4Error: it cannot be read, or is nothing that a model can be given.
     """
+    with open_file(path, partial(_unreadable, path)) as opened:
+        path = Path(opened.name)
     kind = files.kind(path)
     if kind == "image":
         image: Image.Image = open_image(path)
@@ -85,9 +89,8 @@ def file(journal: Journal, path: Path, settings: Settings) -> Ready:
     cause = "It is neither a picture, nor a sound, a video or a text in UTF-8."
     if kind == "text":
         cause = f"It has {path.stat().st_size:,} bytes; a text may have {files.TEXT_LIMIT:,}."
-    raise Gemma4Error(
-        "file_not_attachable",
-        f"{path.name} cannot be attached",
-        cause,
-        "Choose another file, or a part of this one.",
-    )
+    raise _unreadable(path, cause, "Choose another file, or a part of this one.")
+
+
+def _unreadable(path: Path, cause: str, remedy: str) -> Gemma4Error:
+    return Gemma4Error("file_not_attachable", f"{path.name} cannot be attached", cause, remedy)

@@ -6,6 +6,7 @@ once more, the worker is sent the turns as the journal has them, and keeps what 
 All but `record` belongs to one thread, and nothing in it waits.
 """
 
+from collections.abc import Collection
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -135,12 +136,22 @@ class ConversationController(ReportHandler):
         self._take_back()
         return changed
 
-    def send(self, text: str) -> set[int]:
-        """Ask: the words, what was recorded, and all that waits. Nothing at all is not asked."""
-        text = text.strip()
-        if not text and self.recording is None and not self.history.waiting:
+    def send(self, text: str, attached: Collection[int] | None = None) -> set[int]:
+        """Ask: the words, what was recorded, and what waits. Nothing at all is not asked.
+
+        Args:
+            text: the words.
+            attached: of what waits, only these and the watched screen; None for all of it.
+        """
+        text, waiting = text.strip(), list(self.history.waiting.values())
+        now = self.history.waiting.keys() if attached is None else {*attached, self.watched}
+        later = [one for one in waiting if one.id not in now]
+        if not text and self.recording is None and len(later) == len(waiting):
             return set()
         changed = self.stop()
+        for one in later:
+            self._journaled.write(note.AttachmentRemoved(one.id))
+        self._stale |= bool(later)
         question = self._spoken or self.history.next_turn()
         spoken, self._spoken = self.recording is not None, 0
         self.recording = None
@@ -156,7 +167,11 @@ class ConversationController(ReportHandler):
         elif text:
             self._send(do.AddText(text, conversation=self.id))
         self._edited = self._stale = False
-        return changed | self._ask(question)
+        changed |= self._ask(question)
+        for one in later:
+            self._journaled.write(note.AttachmentAdded(one))
+        self._add_waiting()
+        return changed
 
     def stop(self) -> set[int]:
         """Stop the answer and the voice; what was said stays, marked as interrupted."""

@@ -46,17 +46,21 @@ def existing(names: Iterable[str]) -> list[Path]:
 
 
 def kind(path: Path) -> Kind | None:
-    """Find what a file is, by its content; None where it is nothing that a model can be given."""
+    """Find what a file is, by its content; None where it is nothing that a model can be given.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    if (known := look(path)) is not None:
+        return known.kind
+    if (named := _SUFFIXES.get(path.suffix.lower())) is not None:
+        return named
+    with path.open("rb") as file:
+        beginning = file.read(4096)
     try:
-        if (known := look(path)) is not None:
-            return known.kind
-        if (named := _SUFFIXES.get(path.suffix.lower())) is not None:
-            return named
-        with path.open("rb") as file:
-            beginning = file.read(4096)
         # not final: a character may be cut at the end
         codecs.getincrementaldecoder("utf-8")().decode(beginning, final=len(beginning) < 4096)
-    except (OSError, UnicodeDecodeError):
+    except UnicodeDecodeError:
         return None
     return None if b"\0" in beginning else "text"
 

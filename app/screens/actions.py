@@ -12,8 +12,8 @@ from mlx_gemma4.hub import catalog
 from ..conversation import export
 from ..conversation.store import title_of
 from ..messages import StartJob
-from ..state import Problem, ScreenArea
-from ..widgets.card import ErrorCard
+from ..state import Problem, ScreenArea, Source
+from ..widgets.card import CLOSE, ErrorCard
 from .chat_view import ChatView
 
 
@@ -73,7 +73,9 @@ class ChatActions:
 
     def copy(self) -> None:
         answer = self._workspace.conversation.history.last("model")
-        if answer is not None:
+        if answer is None or not answer.text:
+            self._chat.notify("There is no answer to copy yet.")
+        else:
             self._chat.app.copy_to_clipboard(answer.text)
             self._chat.notify("The answer is in the clipboard.")
 
@@ -130,7 +132,8 @@ class ChatActions:
         try:
             self._workspace.change(speak=on)
         except (Gemma4Error, OSError) as error:
-            self._chat.problem(Problem.of(error, "voice"))
+            source: Source = "disk" if isinstance(error, OSError) else "voice"
+            self._chat.problem(Problem.of(error, source))
         else:
             self._chat.works("voice")
             self._chat.notify("Answers are read aloud." if on else "Answers are silent.")
@@ -175,7 +178,10 @@ class ChatActions:
         self._close_cards("model_offer", "model_missing")
 
     def mend(self) -> None:
-        if (card := self._chat.transcript.last_card()) is not None:
+        card = self._chat.transcript.last_card()
+        if card is None or card.ways[0] is CLOSE:
+            self._chat.notify("No card offers anything to do.")
+        else:
             self._chat.take(card.ways[0])
 
     def sample(self) -> None:
@@ -210,7 +216,10 @@ class ChatActions:
 
     async def _load(self, name: str) -> str:
         await asyncio.to_thread(catalog.resolve, name)
-        self._workspace.load(name)
+        try:
+            self._workspace.load(name)
+        except OSError as error:  # it is loaded, and not in the settings
+            self._chat.problem(Problem.of(error, "disk"))
         self._close_cards("model_ready")
         return ""
 

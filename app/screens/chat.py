@@ -184,7 +184,7 @@ class ChatScreen(ChatView):
                 return
             self.prompt.write("")
             self.app.post_message(RunCommand(chosen.command))
-        elif chosen.path is not None and chosen.path.is_dir():
+        elif chosen.path is not None and chosen.label.endswith("/"):  # a folder
             self.prompt.write(f"@{chosen.path}/")
         elif chosen.path is not None:
             self.prompt.write("")

@@ -60,7 +60,7 @@ class ChatView(Screen[None]):
         self._drawn_draft: object = None
         self._drawing = self._wanted = self._other = False
         self._changed: set[int] = set()
-        self.queued: list[str] = []
+        self._queue: list[tuple[str, set[int]]] = []  # words, and what was attached to them
 
     def compose(self) -> ComposeResult:
         yield self.status_bar
@@ -76,26 +76,39 @@ class ChatView(Screen[None]):
     def empty(self) -> bool:
         return not self.prompt.text.strip()
 
+    @property
+    def queued(self) -> list[str]:
+        """The words of the questions that wait for an answer to end."""
+        return [words for words, _ in self._queue]
+
+    def _free(self) -> set[int]:
+        """What waits, but goes with no question that is queued."""
+        waiting = set(self.workspace.conversation.history.waiting)
+        return waiting.difference(*(attached for _, attached in self._queue))
+
     def send(self, text: str) -> None:
         """Ask with these words; while an answer is being given they have to wait."""
-        if text.strip() and self.workspace.conversation.state in ("thinking", "answering"):
-            self.queued.append(text)
+        attached, state = self._free(), self.workspace.conversation.state
+        if (text.strip() or attached) and state in ("thinking", "answering"):
+            self._queue.append((text, attached))
             self.prompt.clear_sent()
             self.draw_lines()
-            return
+        elif self._ask(text, attached) and not self.voice.hands_free:
+            self.prompt.clear_sent()
+
+    def _ask(self, text: str, attached: set[int]) -> bool:
         self.voice.cut()
         self.workspace.trace = Trace()
-        changed = self.workspace.conversation.send(text)
-        if changed and not self.voice.hands_free:
-            self.prompt.clear_sent()
+        changed = self.workspace.conversation.send(text, attached)
         self.transcript.follow()
         self.draw(changed)
+        return bool(changed)
 
     def send_queued(self) -> None:
         """Ask what was written while an answer was given, unless somebody is about to speak."""
         free = self.workspace.conversation.state in ("ready", "reading", "speaking")
-        if self.queued and free and (self.voice.hands_free or not self.voice.active):
-            self.send(self.queued.pop(0))
+        if self._queue and free and (self.voice.hands_free or not self.voice.active):
+            self._ask(*self._queue.pop(0))
 
     def take(self, way: Way) -> None:
         if way.command == "restart":
@@ -120,8 +133,8 @@ class ChatView(Screen[None]):
         self._other = True
         self.prompt.remember()
         self.prompt.clear_sent()
-        self.prompt.insert("\n".join(self.queued))  # it was not written for this one
-        self.queued.clear()
+        self.prompt.insert("\n".join(filter(None, self.queued)))  # it was not written for this one
+        self._queue.clear()
         if self.media.watching:
             self.media.watch(True)  # it has not been seen here
         self.voice.change_conversation()
@@ -171,10 +184,12 @@ class ChatView(Screen[None]):
             self._drawn_draft = waiting
             hint = facts.hint(self.workspace, "detail", "more detail")
             await self.transcript.draft(waiting, hint)
+            free = self._free()
             own = {
                 one.id: one.chip
                 for one in waiting
-                if one.id != conversation.watched
+                if one.id in free
+                and one.id != conversation.watched
                 and (one.name != RECORDED or conversation.recording is None)
             }
             self.prompt.wait(own)
@@ -221,7 +236,7 @@ class ChatView(Screen[None]):
             self.workspace,
             self.media.watching,
             self.voice.hands_free,
-            len(self.queued),
+            len(self._queue),
             self.media.choosing,
         )
         self.talk_bar.talk = self.voice.status()

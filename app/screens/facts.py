@@ -52,7 +52,7 @@ def status(
     name = conversation.model_name
     return Status(
         model=Path(name).name,
-        detail="demonstration" if name == catalog.DEMONSTRATION else "",
+        detail="demonstration" if catalog.is_demonstration(name) else "",
         state=words,
         escape=escape,
         colour=colour,

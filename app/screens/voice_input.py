@@ -146,7 +146,7 @@ class VoiceInput:
         recording = conversation.recording
         if self._live is None and recording is None:
             return TalkStatus()
-        hints = {"listening": "F7 ends", "opening": "esc cancels", "rec": self._hint()}
+        hints = {"listening": self._ends(), "opening": "esc cancels", "rec": self._hint()}
         label = "rec" if recording is not None and self.device else ""
         label = label or ("opening" if not self.device else "listening")
         question = conversation.history.last("user") if self.hands_free else None
@@ -158,6 +158,11 @@ class VoiceInput:
             hints[label],
             question.heard if question else "",
         )
+
+    def _ends(self) -> str:
+        name = "hands_free" if self.hands_free else "talk"
+        keys = self._workspace.keys[name]
+        return f"{commands.shown(keys[0]) if keys else f'/{name}'} ends"
 
     def _hint(self) -> str:
         if self.hands_free:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Horizontal, Vertical
+from textual.content import Content
 from textual.message import Message
 from textual.reactive import reactive
 from textual.widgets import Static
@@ -40,7 +41,8 @@ class WayOut(Static, can_focus=True):
     BINDINGS = [Binding("enter", "take", show=False)]
 
     def __init__(self, way: Way, key: str) -> None:
-        super().__init__(f"[$footer-key-foreground bold]{key}[/] {way.label}", classes="way")
+        words = Content.assemble((key, "$footer-key-foreground bold"), f" {way.label}")
+        super().__init__(words, classes="way")
         self.way = way
 
     def on_click(self) -> None:

@@ -8,6 +8,8 @@ from textual.content import Content
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
+from mlx_gemma4.media.sources import folded, found
+
 from .. import commands
 from ..commands import Situation
 from . import MUTED
@@ -74,17 +76,19 @@ def of_commands(text: str, situation: Situation) -> list[Suggestion]:
 def of_files(text: str) -> list[Suggestion]:
     """Give the files and folders that an at sign and a beginning may mean. Reads a folder."""
     typed = text.removeprefix("@")
-    path = Path(typed).expanduser()
-    folder, beginning = (path, "") if typed.endswith("/") or not typed else (path.parent, path.name)
     try:
+        path = Path(typed).expanduser()
+        whole = typed.endswith("/") or not typed
+        folder, beginning = (path, "") if whole else (path.parent, folded(path.name).lower())
+        folder = found(folder) or folder
         with os.scandir(folder) as entries:
-            found = [(entry.name, entry.is_dir()) for entry in entries]
-    except OSError:
+            inside = [(entry.name, entry.is_dir()) for entry in entries]
+    except (OSError, RuntimeError, ValueError):  # also: nobody is called so, a null character
         return []
     shown = [
         (name, is_folder)
-        for name, is_folder in found
-        if name.lower().startswith(beginning.lower())
+        for name, is_folder in inside
+        if folded(name).lower().startswith(beginning)
         and (beginning.startswith(".") or not name.startswith("."))
     ]
     shown.sort(key=lambda one: (not one[1], one[0].lower()))

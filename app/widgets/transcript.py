@@ -141,7 +141,7 @@ class Transcript(VerticalScroll, can_focus=True):
         return widget if isinstance(widget, AnswerView) else None
 
     async def _show_answer(self, turn: ShownTurn, hint: str) -> None:
-        tiny = self.history.model == catalog.DEMONSTRATION
+        tiny = catalog.is_demonstration(self.history.model)
         answer = await self._turn(turn.id, AnswerView("Tiny model" if tiny else "Gemma"))
         assert isinstance(answer, AnswerView)
         last = turn is self.history.last("model")

@@ -101,6 +101,14 @@ def known(name: str) -> Package | None:
     return next(alike, None)
 
 
+def is_demonstration(name: str) -> bool:
+    """Whether a model is one of those that come with the program, or an adapter of one."""
+    package = known(name.partition(":")[0])
+    if package is None or package.path is None:
+        return False
+    return package.catalogue == shipped("Package.toml")
+
+
 def default() -> str:
     """Return the model that is meant where none is named: one of the catalogue that `gemma4 get`
     brought here, the first of those, else the demonstration.
@@ -126,7 +134,7 @@ def resolve(name_or_folder: str | Path, kind: str = "model") -> Path:
     name, adapter = installed_adapters.split(name_or_folder)
     if adapter is not None:
         return resolve(name)
-    if name.strip() and (folder := Path(name).expanduser()).is_dir():
+    if name.strip() and (folder := installed_adapters.expanded(name)).is_dir():
         return folder
     own = next((model for model in installed.made() if model.name == name), None)
     package = packages().get(name) or (None if own else known(name))

@@ -37,9 +37,17 @@ def facts_of(name: str) -> dict[str, Any]:
 def split(name: str | Path) -> tuple[str, str | None]:
     """Split MODEL:ADAPTER; a folder and a name without a colon have no adapter."""
     model, colon, adapter = str(name).rpartition(":")
-    if not colon or not model or not adapter or Path(name).expanduser().is_dir():
+    if not colon or not model or not adapter or expanded(name).is_dir():
         return str(name), None
     return model, adapter
+
+
+def expanded(name: str | Path) -> Path:
+    """The path that a name is; a ~ stays where it is of nobody."""
+    try:
+        return Path(name).expanduser()
+    except RuntimeError:
+        return Path(name)
 
 
 def find(adapter: str | Path) -> Path:
@@ -48,7 +56,7 @@ def find(adapter: str | Path) -> Path:
     Raises:
         Gemma4Error: there is none.
     """
-    for place in (folder() / str(adapter), Path(str(adapter)).expanduser()):
+    for place in (folder() / str(adapter), expanded(str(adapter))):
         if (place / ADAPTER_SETTINGS).is_file():
             return place
     known = ", ".join(names())

@@ -38,18 +38,7 @@ def opened(source: Source, fail: Unreadable) -> Iterator[BinaryIO]:
         Gemma4Error: by `fail`, if it is missing, empty, or may not be read.
     """
     if isinstance(source, str | Path):
-        path = found(Path(source))
-        try:
-            if path is None or path.is_dir():
-                what = ": it is a folder" if path is not None else ""
-                raise fail(f"There is no file {source}{what}.", "Check the path.")
-            if not path.is_file():  # reading a pipe or a device may never end
-                raise fail(f"{source} is no ordinary file.", "Copy its content into a file.")
-            file: BinaryIO = path.open("rb")
-        except OSError as error:
-            raise fail(
-                f"{source}: {error.strerror}.", "Check the path and its permissions."
-            ) from error
+        file = open_file(source, fail)
     elif isinstance(source, bytes | bytearray | memoryview):
         file = io.BytesIO(source)
     elif hasattr(source, "read") and hasattr(source, "seek"):
@@ -77,6 +66,25 @@ def opened(source: Source, fail: Unreadable) -> Iterator[BinaryIO]:
             file.close()
 
 
+def open_file(source: str | Path, fail: Unreadable) -> BinaryIO:
+    """Open a file; its `name` is the path by which it was found.
+
+    Raises:
+        Gemma4Error: by `fail`, if it is missing, no ordinary file, or may not be read.
+    """
+    path = found(Path(source))
+    try:
+        if path is None or path.is_dir():
+            what = ": it is a folder" if path is not None else ""
+            raise fail(f"There is no file {source}{what}.", "Check the path.")
+        if not path.is_file():  # reading a pipe or a device may never end
+            raise fail(f"{source} is no ordinary file.", "Copy its content into a file.")
+        return path.open("rb")
+    except OSError as error:
+        cause = f"{source}: {error.strerror}."
+        raise fail(cause, "Check the path and its permissions.") from error
+
+
 def found(path: Path) -> Path | None:
     """Find a file, also where its name is written with other blanks than it has.
 
@@ -91,14 +99,14 @@ def found(path: Path) -> Path | None:
         folder = found(path.parent)
         if folder is None:
             return None
-        wanted = _folded(path.name)
-        alike = [inner for inner in folder.iterdir() if _folded(inner.name) == wanted]
+        wanted = folded(path.name)
+        alike = [inner for inner in folder.iterdir() if folded(inner.name) == wanted]
     except (OSError, ValueError, RuntimeError):  # no folder, too long, a null character
         return None
     return alike[0] if len(alike) == 1 else None
 
 
-def _folded(name: str) -> str:
+def folded(name: str) -> str:
     """A name with every blank as a plain one, and letters with their accents."""
     blanks = "".join(" " if unicodedata.category(c) == "Zs" else c for c in name)
     return unicodedata.normalize("NFC", blanks)

@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from app.commands import (
     footer,
     groups,
     keymap,
+    refused,
     short,
     shown,
 )
@@ -30,6 +32,13 @@ def test_no_default_key_is_one_that_terminals_mistake() -> None:
         for key in command.keys:
             assert key not in UNSAFE
             assert "alt" not in key and "option" not in key
+
+
+def test_what_an_f_key_does_can_be_done_without_it() -> None:
+    ready = Situation(picture=True, answered=True)
+    for command in COMMANDS:
+        plain = [key for key in command.keys if not re.fullmatch(r"f\d+", key)]
+        assert plain or not refused(command.id, "", ready), command.id
 
 
 def test_every_command_stands_under_one_heading_and_is_explained() -> None:

@@ -1,5 +1,7 @@
+import os
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -126,6 +128,33 @@ def test_what_cannot_be_attached_is_told(tmp_path: Path, name: str, content: byt
     (tmp_path / name).write_bytes(content)
     with Journal(tmp_path / "talk") as journal, pytest.raises(Gemma4Error, match=name):
         file(journal, tmp_path / name, DEFAULTS)
+
+
+def test_a_file_that_is_missing_shut_a_folder_or_a_pipe_is_called_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "shut.png").write_bytes(b"x")
+    os.mkfifo(tmp_path / "pipe.txt")
+    (tmp_path / "folder").mkdir()
+    open_any = Path.open
+
+    def refused(path: Path, *arguments: Any, **named: Any) -> Any:
+        if path.name == "shut.png":  # as it is for a user who may not read it
+            raise PermissionError(13, "Permission denied", str(path))
+        return open_any(path, *arguments, **named)
+
+    monkeypatch.setattr(Path, "open", refused)
+    with Journal(tmp_path / "talk") as journal:
+        for name, words in (
+            ("gone.png", "There is no file"),
+            ("nu\0ll.txt", "There is no file"),
+            ("shut.png", "Permission denied"),
+            ("folder", "it is a folder"),
+            ("pipe.txt", "no ordinary file"),
+        ):
+            with pytest.raises(Gemma4Error, match=words) as caught:
+                file(journal, tmp_path / name, DEFAULTS)
+            assert caught.value.title == f"{name} cannot be attached"
 
 
 @pytest.mark.parametrize("blank", ["\u202f", "\u00a0", "\u2009"])

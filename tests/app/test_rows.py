@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from app import plain
+from app.conversation.history import History
 from app.conversation.store import ConversationStore, title_of
 from app.devices import voices
 from app.devices.voices import SystemVoice
@@ -20,7 +21,7 @@ from app.workspace import Workspace
 from mlx_gemma4.errors import Gemma4Error
 from mlx_gemma4.runtime.live import Live
 from mlx_gemma4.testing.scripted_worker import ScriptedWorker
-from tests.app.host import FakeGate, World, live, staged
+from tests.app.host import COUNTED, FakeGate, World, live, shot, staged
 from tests.app.programs import Program
 
 
@@ -41,6 +42,68 @@ async def test_a_question_that_is_sent_while_an_answer_comes_waits_for_its_end(
         assert (first.text, second.text) == ("first?", "second?")
         assert answer.state == "done" and answer.text.endswith("six")
         assert "queued" not in stage.text
+
+
+@live
+async def test_a_queued_question_leaves_what_is_written_meanwhile(tmp_path: Path) -> None:
+    answers = [f"one {COUNTED}", "Second."]
+    async with staged(tmp_path, answers, tokens_per_second=20) as stage:
+        await stage.begin("first?")
+        await stage.send("second?")
+        await stage.until(lambda: stage.app.chat.queued)
+        await stage.write("a draft of the third")
+        await stage.press("escape")
+        await stage.until(lambda: "Second." in stage.text)
+        assert stage.app.chat.prompt.text == "a draft of the third"
+
+
+@live
+async def test_a_picture_without_words_waits_for_the_answer_too(tmp_path: Path) -> None:
+    world = World(clipboard=shot(tmp_path, "clipboard"))
+    answers = [f"one {COUNTED}", "Second."]
+    async with staged(tmp_path, answers, world=world, tokens_per_second=20) as stage:
+        turns = stage.app.workspace.conversation.history.turns
+        await stage.begin("first?")
+        await stage.press("ctrl+v")
+        await stage.until(lambda: "[Image #1]" in stage.app.chat.prompt.text)
+        await stage.press("enter")
+        await stage.until(lambda: "1 queued" in stage.text)
+        assert turns[2].state == "answering" and not stage.app.chat.prompt.text
+        await stage.press("enter")  # nothing is left to be sent
+        await stage.pilot.pause()
+        assert turns[2].state == "answering" and len(stage.app.chat.queued) == 1
+        await stage.press("escape")
+        await stage.until(lambda: "Second." in stage.text)
+        assert [one.name for one in turns[3].attachments] == ["clipboard"]
+
+
+@live
+async def test_what_is_attached_after_a_question_was_queued_goes_with_the_next_one(
+    tmp_path: Path,
+) -> None:
+    world = World(clipboard=shot(tmp_path, "clipboard"))
+    answers = [f"one {COUNTED}", "Second.", "Third."]
+    async with staged(tmp_path, answers, world=world, tokens_per_second=20) as stage:
+        history, prompt = stage.app.workspace.conversation.history, stage.app.chat.prompt
+        await stage.begin("first?")
+        for number in (1, 2):
+            await stage.press("ctrl+v")
+            await stage.until(lambda n=number: f"[Image #{n}]" in prompt.text)
+            assert prompt.text.count("[") == 1
+            if number == 1:
+                await stage.send("second?")
+                await stage.until(lambda: stage.app.chat.queued)
+        await stage.press("escape")
+        await stage.until(lambda: "Second." in stage.text)
+        assert [one.number for one in history.turns[3].attachments] == [1]
+        assert [one.number for one in history.waiting.values()] == [2]
+        await stage.until(lambda: stage.app.workspace.conversation.state == "ready")
+        await stage.ask("third?")
+        assert [one.number for one in history.turns[5].attachments] == [2]
+        name = stage.app.workspace.journal.folder.name
+    with ConversationStore(tmp_path / "conversations").open(name) as journal:
+        read = History(journal.entries()).turns
+        assert [[one.number for one in read[number].attachments] for number in (3, 5)] == [[1], [2]]
 
 
 @live
@@ -298,5 +361,19 @@ def test_the_plain_program_talks_line_by_line(tmp_path: Path) -> None:
         one.text for one in workspace.conversation.history.turns.values() if one.role == "user"
     ]
     assert asked == ["hello", "and this?"]
+    workspace.close()
+    worker.close()
+
+
+def test_no_line_ends_the_plain_program_and_a_plain_blank_finds_a_file(tmp_path: Path) -> None:
+    (tmp_path / "Shot 9.41\u202fPM.txt").write_text("a note")
+    lines = ["/file ~nobodyhere/x", "/file \0", f"/file {tmp_path}/Shot 9.41 PM.txt", "and?"]
+    shown: list[str] = []
+    worker = ScriptedWorker(["A note."])
+    workspace = Workspace(worker, ConversationStore(tmp_path / "all"), tmp_path / "config")
+    plain.PlainProgram(workspace, iter(lines), shown.append).run()
+    text = "".join(shown)
+    assert text.count("Error: ") == 2 and "There is no file \0." in text
+    assert "PM.txt goes with the next question." in text and "A note.\n" in text
     workspace.close()
     worker.close()

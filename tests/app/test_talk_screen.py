@@ -411,3 +411,13 @@ async def test_a_screen_that_cannot_be_watched_is_a_card(tmp_path: Path) -> None
 def test_the_level_is_drawn_on_a_fixed_scale() -> None:
     assert bars((-60.0, 0.0, -float("inf"), -30.0), 4) == f" {BLOCKS[-1]} {BLOCKS[4]}"
     assert bars((0.0,), 3) == f"  {BLOCKS[-1]}"
+
+
+@live
+async def test_what_ends_listening_is_the_key_of_the_settings(tmp_path: Path) -> None:
+    own = '[keys]\nhands_free = "ctrl+y"\ntalk = ""\n'
+    async with staged(tmp_path, settings=own, world=World(gate=FakeGate(0))) as stage:
+        await stage.press("ctrl+y")
+        await stage.until(lambda: "Ctrl+Y ends" in stage.text)
+        await stage.press("ctrl+y", "space")
+        await stage.until(lambda: "/talk ends" in stage.text)

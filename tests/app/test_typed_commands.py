@@ -9,7 +9,7 @@ from app.screens.models import ModelsScreen
 from app.state import Problem
 from app.widgets.card import ErrorCard
 from app.widgets.turns import QuestionView
-from tests.app.host import COUNTED, Stage, World, live, shot, staged
+from tests.app.host import COUNTED, Stage, World, chart, live, shot, staged
 
 
 async def typed(stage: Stage, text: str) -> None:
@@ -173,3 +173,106 @@ async def test_a_worker_that_crashed_in_an_answer_is_one_card_until_it_runs_agai
         await stage.press("ctrl+g")
         await stage.until(lambda: conversation.state == "ready" and 3 in conversation.history.turns)
         assert conversation.history.turns[3].text == "one two three four five six"
+
+
+@pytest.mark.parametrize("typed", ["@~x", "@~nobodyhere/x", "@/tmp/\0x", "@" + "a" * 5000])
+def test_an_at_sign_and_what_is_no_path_offers_nothing(tmp_path: Path, typed: str) -> None:
+    @live
+    async def played() -> None:
+        async with staged(tmp_path) as stage:
+            stage.app.chat.prompt.write(typed)
+            await stage.pilot.pause(0.1)
+            assert not stage.app.chat.suggestions.display
+            await stage.press("enter")
+            await stage.until(lambda: "Yes." in stage.text)
+
+    played()
+
+
+@live
+async def test_no_path_that_is_typed_behind_a_command_ends_the_program(tmp_path: Path) -> None:
+    async with staged(tmp_path) as stage:
+        await stage.ask("hello")
+        for path in ("~nobodyhere/x.md", "a\0b/x.md", f"/{'a' * 300}/x.md"):
+            stage.app.do("export", path)
+            await stage.until(lambda: stage.app.chat.query(ErrorCard))
+            await stage.press("escape")
+            await stage.until(lambda: not stage.app.chat.query(ErrorCard))
+        stage.app.do("model", "~nobodyhere")
+        await stage.until(lambda: "There is no model ~nobodyhere" in stage.text)
+
+
+@live
+async def test_an_at_sign_finds_a_screenshot_whose_blank_is_no_plain_one(tmp_path: Path) -> None:
+    folder = tmp_path / "My\u00a0Shots"
+    folder.mkdir()
+    chart(tmp_path).rename(folder / "Shot 9.41\u202fPM.png")
+    async with staged(tmp_path) as stage:
+        await stage.write(f"@{tmp_path}/My Shots/shot 9.41 p")
+        await stage.until(lambda: stage.app.chat.suggestions.display)
+        await stage.press("enter")
+        await stage.until(lambda: stage.app.chat.prompt.text == "[Image #1] ")
+
+
+@live
+async def test_a_folder_that_may_not_be_entered_is_gone_to_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "shut").mkdir()
+
+    is_dir = Path.is_dir
+
+    def refused(path: Path) -> bool:
+        if path.name == "shut":
+            raise PermissionError(13, "Permission denied", str(path))
+        return is_dir(path)
+
+    async with staged(tmp_path) as stage:
+        await stage.write(f"@{tmp_path}/shu")
+        await stage.until(lambda: stage.app.chat.suggestions.display)
+        monkeypatch.setattr(Path, "is_dir", refused)
+        await stage.press("enter")
+        await stage.until(lambda: stage.app.chat.prompt.text == f"@{tmp_path}/shut/")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("/copy", "There is no answer to copy yet."), ("/mend", "No card offers anything to do.")],
+)
+def test_a_command_that_has_nothing_to_do_is_told_so(tmp_path: Path, text: str, words: str) -> None:
+    @live
+    async def played() -> None:
+        async with staged(tmp_path) as stage:
+            await typed(stage, text)
+            await stage.until(lambda: words in said(stage))
+            bare = Problem("model_offer", "It fits not", "Why.", "Wait.", good=True)
+            await stage.app.chat.show_problem(bare)  # it can be closed, and no more
+            await typed(stage, text)
+            await stage.until(lambda: said(stage).count(words) == 2)
+
+    played()
+
+
+@live
+async def test_a_choice_that_cannot_be_written_stays_a_card_when_it_works(tmp_path: Path) -> None:
+    async with staged(tmp_path) as stage:
+        conversation = stage.app.workspace.conversation
+        (file := stage.app.workspace.path).unlink()
+        file.mkdir()
+        await typed(stage, "/model tiny-4bit")
+        await stage.until(lambda: stage.text.startswith(" tiny-4bit"))
+        await stage.until(lambda: conversation.state == "ready")
+        await stage.ask("is it there still?")
+        (card,) = stage.app.chat.query(ErrorCard)
+        assert (card.problem.code, card.problem.source) == ("disk_failed", "disk")
+
+
+@live
+async def test_each_demonstration_model_is_called_so(tmp_path: Path) -> None:
+    async with staged(tmp_path, settings='model = "tiny-4bit"\n') as stage:
+        await stage.ask("who are you?")
+        assert "Tiny model" in stage.text and "tiny-4bit demonstration" in stage.text
+    other = tmp_path / "other"
+    async with staged(other, settings='model = "google/gemma-4-12B-it"\n') as stage:
+        await stage.ask("who are you?")
+        assert "Gemma\n" in stage.text and "demonstration" not in stage.text
