@@ -60,8 +60,7 @@ def within(
             f" and {size / 1e6:.2f} MB are allowed.",
             f"Allow at least {math.ceil(plans[0].nbytes / 1e6)}MB.",
         )
-    kept = read_object(keep) or {}
-    lost = kept.get("losses") if kept.get("source") == source.identity else None
+    lost = _kept(source, keep)
     if lost is None:
         total = sum(part.source.nbytes for file in plans[0].files for part in file.parts)
         speed = Speed(total, 0)
@@ -116,3 +115,8 @@ def spend(
             if taken[name] + 1 < len(sizes[name]):
                 heapq.heappush(steps, next_step(name))
     return taken
+
+
+def _kept(source: Source, path: Path) -> dict[str, list[float]] | None:
+    written = read_object(path) or {}
+    return written.get("losses") if written.get("source") == source.identity else None
