@@ -161,10 +161,7 @@ def _open(source: Source) -> tuple[Image.Image, tuple[str, ...]]:
             raise fail(*_too_large("It")) from error
         except UnidentifiedImageError as error:
             what = "" if found is None or found.kind == "image" else f" It is a {found.kind}."
-            raise fail(
-                f"It is not in a picture format that is known here.{what}",
-                "Use a PNG, JPEG, WebP, GIF, TIFF, AVIF or BMP file.",
-            ) from error
+            raise fail(*_unknown_format(what)) from error
         except Exception as error:  # a damaged file makes Pillow's decoders raise nearly anything
             raise fail(
                 f"The file is damaged or cut short ({error}).",
@@ -179,6 +176,13 @@ def _too_large(subject: str) -> tuple[str, str]:
     )
 
 
+def _unknown_format(what: str) -> tuple[str, str]:
+    return (
+        f"It is not in a picture format that is known here.{what}",
+        "Use a PNG, JPEG, WebP, GIF, TIFF, AVIF or BMP file.",
+    )
+
+
 def _raster(file: BinaryIO) -> AbstractContextManager[Image.Image]:
     with warnings.catch_warnings():
         # a limit of Pillow's own, which only warns; ours follows
@@ -190,9 +194,14 @@ def _of_pillow(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
     """Take a Pillow image, which may not be decoded yet."""
     fail = unreadable("picture", "")
     _check_size(*image.size, fail)
+    lazy = isinstance(image, ImageFile.StubImageFile) or getattr(image, "tile", False)
+    if lazy and image.format not in (*_FORMATS, "MPO", "HEIF"):
+        raise fail(*_unknown_format(f" It is {image.format}, not decoded yet."))
     try:
         return _rgb(image)
-    except (OSError, ValueError, SyntaxError) as error:
+    except Gemma4Error:
+        raise
+    except Exception as error:  # as of a file
         raise fail(f"It cannot be decoded ({error}).", "Open and save it again.") from error
 
 

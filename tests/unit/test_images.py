@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageFile
 
 from mlx_gemma4.errors import Gemma4Error
 from mlx_gemma4.media.images import BUDGETS, open_image, patches, resized_size
@@ -230,8 +230,48 @@ def test_a_program_in_a_picture_is_never_run(name: str, monkeypatch: pytest.Monk
     Path(name).write_bytes(
         b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n{} loop\n"
     )
+    for source in (name, Image.open(name)):
+        with pytest.raises(Gemma4Error, match="not in a picture format"):
+            patches(source)
     with pytest.raises(Gemma4Error, match="not in a picture format"):
         open_image(name)
+
+
+def test_an_image_that_another_program_would_decode_is_refused() -> None:
+    """Pillow leaves such formats to whoever registered for them, as it does for WMF on Windows."""
+
+    class Stub(ImageFile.StubImageFile):
+        format = "WMF"
+
+        def _open(self) -> None:
+            self._size, self._mode = (9, 9), "RGB"
+
+    image = Stub(io.BytesIO())
+    with pytest.raises(Gemma4Error, match="It is WMF, not decoded yet"):
+        patches(image)
+
+
+def test_an_image_of_any_format_that_is_decoded_already_is_a_picture() -> None:
+    Image.new("RGB", (64, 64), (200, 100, 50)).save("a.tga")
+    decoded = Image.open("a.tga")
+    decoded.load()
+    assert patches(decoded, 70).patches[0, :3].tolist() == [200, 100, 50]
+
+
+@pytest.mark.parametrize("kind", [OSError, RuntimeError, EOFError, KeyError, ZeroDivisionError])
+def test_an_image_that_fails_when_it_is_decoded_is_an_error_whatever_it_raises(
+    kind: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.new("RGB", (64, 64)).save("a.png")
+    image = Image.open("a.png")
+
+    def fails(*_: object) -> None:
+        raise kind("broken")
+
+    monkeypatch.setattr(image, "load", fails)
+    with pytest.raises(Gemma4Error, match="cannot be decoded .*broken") as caught:
+        patches(image)
+    assert caught.value.code == "picture_unreadable"
 
 
 @pytest.mark.parametrize("kind", ["TGA", "SPIDER", "PDF", "IM"])
