@@ -42,7 +42,7 @@ PROPOSALS = 6
 
 # Of one input: compared with what a header announces, before anything is decoded.
 PICTURE_PIXELS = 90_000_000
-"""Pixels of the largest picture: 360 MB when it is decoded."""
+"""Pixels of the largest picture: 360 MB when it is decoded, and again while it is made RGB."""
 PICTURE_SIDE = 65_535
 """Pixels of its longest side, which is also the most that a JPEG can have."""
 SOUND_SECONDS = 3_600

@@ -2,14 +2,17 @@
 
 jinja2's sandbox keeps a template from everything but its arguments, and bounds neither its time nor
 what it makes. Here every turn of a loop, call, filter and piece of text costs steps, counted, so
-that the bound is the same on any machine. jinja2 is imported only when a template is used.
+that the bound is the same on any machine. Lists are cheap to make, for they may hold one text many
+times: its text costs where they are written or compared. jinja2 is imported only when a template
+is used.
 """
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, ItemsView, Iterable, Iterator, KeysView, Mapping, ValuesView
 from contextvars import ContextVar
 from functools import lru_cache, wraps
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from .. import limits
@@ -21,8 +24,23 @@ _CHARACTERS = 64  # that cost a step
 _CALL = 40  # steps that a call costs
 _NUMBER = 10_000  # the largest that a filter or method may be given: widths, counts
 _WIDE = re.compile(r"\d{5,}|\*")  # of a format: %99999d
-# What fills up or repeats text; `join` and `replace` are measured first.
-_FORBIDDEN = frozenset(("translate", "format", "format_map", "expandtabs"))
+_BREAKS = "\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"  # where `splitlines` cuts, and `indent`
+# What fills up or repeats text, or makes bytes; `join` and `replace` are measured first.
+_FORBIDDEN = frozenset(
+    ("translate", "format", "format_map", "expandtabs", "encode", "to_bytes", "maketrans")
+)
+# Filters that pass on what is in a list without looking at it; all others write or compare it.
+_PASSING = frozenset(
+    ("attr", "batch", "count", "d", "default", "first", "items", "last", "length", "list", "map")
+) | {"random", "reject", "rejectattr", "reverse", "select", "selectattr", "slice"}
+# Filters that work in Python, a character after the other, some of them on all the rest each time.
+_SLOW = frozenset(
+    ("pprint", "striptags", "title", "urlencode", "urlize", "wordcount", "wordwrap", "xmlattr")
+)
+# Tests that only ask for a type, or whether something is there.
+_TYPES = frozenset(
+    ("boolean", "callable", "defined", "escaped", "false", "filter", "float", "integer", "iterable")
+) | {"mapping", "none", "number", "sameas", "sequence", "string", "test", "true", "undefined"}
 
 _left: ContextVar[list[int]] = ContextVar("steps that a template may still take")
 
@@ -42,9 +60,8 @@ def run(source: str, messages: list[dict[str, Any]], **variables: object) -> str
     length = len(repr(messages)) + len(repr(variables))
     token = _left.set([limits.TEMPLATE_STEPS + 10 * len(messages) ** 2 + length])
     try:
-        text = "".join(_compiled(source).generate(messages=messages, **variables))
-        _need_short(len(text))
-        return text
+        pieces = _compiled(source).generate(messages=messages, **variables)
+        return "".join(_measured(pieces))
     finally:
         _left.reset(token)
 
@@ -79,25 +96,79 @@ def _paid(value: Any) -> Any:
     return value
 
 
+def _written(value: Any) -> int:
+    """Count a value as text, however deep that is in lists.
+
+    Returns:
+        Its characters, about.
+    """
+    length = 0
+    inside: Iterator[Any] = iter(())
+    if isinstance(value, Mapping):
+        inside = chain(value, value.values())
+    elif isinstance(value, list | tuple | set | KeysView | ValuesView | ItemsView):
+        inside = iter(value)
+    elif type(value).__name__ == "Namespace":  # jinja2's, which shows what it holds
+        inside = iter(value._Namespace__attrs.values())
+    else:
+        length = len(value if isinstance(value, str) else str(value))
+    _spend(1 + length // _CHARACTERS)
+    for inner in inside:
+        length += 2 + _written(inner)
+    _need_short(length)
+    return length
+
+
+def _compared(value: Any) -> Any:
+    """Count what is compared, or is a key."""
+    if not isinstance(value, str) or len(value) >= _CHARACTERS:  # a short one costs next to nothing
+        _written(value)
+    return value
+
+
+def _measured(items: Any, between: int = 0) -> Iterator[Any]:
+    """What will be joined, with so many characters between each two."""
+    length = 0
+    for item in items:
+        length += between + _written(item)
+        _spend(between // _CHARACTERS)
+        _need_short(length)
+        yield item
+
+
+def _format(text: str, values: Any) -> None:
+    """Refuse a `%` that would make too much."""
+    if _WIDE.search(text):
+        raise ValueError("a format is too wide")
+    longest = max(map(_written, values if isinstance(values, tuple) else (values,)), default=0)
+    width = max(map(int, re.findall(r"\d+", text)), default=0)
+    _need_short(len(text) + text.count("%") * (longest + width))
+
+
 def _check(name: str, arguments: Iterable[Any], subject: Any = None) -> None:
-    """Refuse, before it is done, what would make far more than it is given."""
+    """Refuse, before it is done, what would make far more than it is given, or take far longer."""
     given = list(arguments)
     if any(isinstance(a, int) and not isinstance(a, bool) and abs(a) > _NUMBER for a in given):
         raise ValueError(f"{name} is given too large a number")
+    if not isinstance(subject, str):
+        return
     texts = [a for a in given if isinstance(a, str)]
-    if name == "replace" and isinstance(subject, str) and len(texts) > 1:
+    longest = max(map(len, texts), default=0)
+    if name == "replace" and len(texts) > 1:
         _need_short(len(subject) + subject.count(texts[0]) * len(texts[1]))
-    if name == "join":
-        items, between = (given[0], subject) if isinstance(subject, str) else (subject, "")
-        between = between or next(iter(texts), "")
-        known = items if isinstance(items, list | tuple) else [""] * _NUMBER
-        _need_short(sum(len(between) + len(i) for i in known if isinstance(i, str)))
-    if name in ("format", "indent") and (_WIDE.search(str(subject)) and name == "format"):
-        raise ValueError("a format is too wide")
-    if name == "indent" and isinstance(subject, str):
+    elif name in ("split", "rsplit", "splitlines"):
+        _spend(subject.count(texts[0]) if texts and texts[0] else _count(subject, _BREAKS + " \t"))
+    elif name in ("strip", "lstrip", "rstrip", "trim"):
+        _spend(len(subject) * longest // _CHARACTERS**2)
+    elif name == "indent":
         width = max((a for a in given if isinstance(a, int)), default=4)
-        width = max([width, *map(len, texts)])
-        _need_short(len(subject) + width * subject.count("\n"))
+        _need_short(len(subject) + max(width, longest) * (1 + _count(subject, _BREAKS)))
+    elif name in ("wordwrap", "urlize"):
+        _need_short(len(subject) * (1 + sum(map(len, texts))))
+
+
+def _count(text: str, characters: str) -> int:
+    return sum(map(text.count, characters))
 
 
 def _counted(items: Any) -> Iterator[Any]:
@@ -112,66 +183,136 @@ def _filter(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(function)
     def bounded(*arguments: Any, **options: Any) -> Any:
+        passed = arguments[:before]
         subject, *others = arguments[before:] or (None,)
-        _check(name, [*others, *options.values()], _paid(subject))
-        result = function(*arguments, **options)
+        given = [*others, *options.values()]
+        if name in _PASSING:
+            _paid(subject)
+        elif isinstance(subject, Iterator):
+            subject = _measured(subject)
+        else:
+            length = _written(subject) + _written(given)
+            if name in _SLOW:
+                _spend(length + length**2 // 10**6)
+            if not isinstance(subject, str) and name in ("trim", "urlize"):
+                subject = str(subject)
+        if name == "format":
+            _format(str(subject), options or tuple(others))
+        _check(name, given, subject)
+        result = function(*passed, subject, *others, **options)
         # lazily made, by `map` and the like
         return _counted(result) if isinstance(result, Iterator) else _paid(result)
 
     return bounded
 
 
+def _test(name: str, function: Any) -> Callable[..., Any]:
+    """A test that compares what it is given, which is counted."""
+
+    @wraps(function)
+    def bounded(subject: Any, *arguments: Any) -> Any:
+        for value in (subject, *arguments):
+            _compared(value)
+        if isinstance(subject, str) and name in ("odd", "even", "divisibleby"):
+            raise ValueError("a text is no number")  # its `%` would format it
+        return function(subject, *arguments)
+
+    return bounded
+
+
+def _sliced(value: Any) -> Any:
+    _spend(1 + len(value) // _CHARACTERS)
+    return value
+
+
+def _replaced(value: Any, old: Any, new: Any, count: int | None = None) -> str:
+    text, old, new = str(value), str(old), str(new)
+    _check("replace", (old, new), text)
+    return text.replace(old, new, -1 if count is None else count)
+
+
+def _tojson(value: Any, indent: int | str | None = None) -> str:
+    """As JSON, without jinja's own escapes for HTML."""
+    if indent is None:
+        return json.dumps(value, ensure_ascii=False)
+    return "".join(_measured(json.JSONEncoder(ensure_ascii=False, indent=indent).iterencode(value)))
+
+
 @lru_cache(maxsize=4)
 def _compiled(source: str) -> "Template":
-    from jinja2 import TemplateError, nodes
+    from jinja2 import TemplateError, nodes, pass_context, pass_environment
+    from jinja2.filters import make_attrgetter
+    from jinja2.runtime import LoopContext
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
     class Environment(ImmutableSandboxedEnvironment):
-        intercepted_binops = frozenset(("+", "*", "%", "**"))
+        intercepted_binops = frozenset(("+", "-", "*", "%", "**"))
         intercepted_unops = frozenset[str]()
 
         def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
             if operator == "*":
                 for text, times in ((left, right), (right, left)):
                     if isinstance(text, str | list | tuple) and isinstance(times, int):
-                        _need_short(len(text) * times)
+                        size = 1 if isinstance(text, str) else _CHARACTERS
+                        _need_short(len(text) * times * size)
             if operator == "**":
                 _check("a power", (left, right))
                 if abs(right) > 64:
                     raise ValueError("a power is too large")
-            if operator == "%" and isinstance(left, str) and _WIDE.search(left):
-                raise ValueError("a format is too wide")
+            if operator == "%" and isinstance(left, str):
+                _format(left, right)
+            if operator == "-":  # of the keys of two objects
+                _written((left, right))
             return _paid(super().call_binop(context, operator, left, right))
 
         def call(self, context: Any, called: Any, *arguments: Any, **options: Any) -> Any:
             name = getattr(called, "__name__", "a call")
             subject = getattr(called, "__self__", None)
-            _spend(_CALL)
-            if name in _FORBIDDEN:
+            _spend(_CALL + len(arguments) + len(options))
+            if name in _FORBIDDEN or hasattr(called, "__objclass__"):  # dict.update changes any
                 raise ValueError(f"{name} is not allowed")
-            if isinstance(subject, str | bytes):
+            if isinstance(called, LoopContext) and arguments:  # `loop(...)`, a loop again
+                arguments = (_counted(arguments[0]), *arguments[1:])
+            if name == "join" and isinstance(subject, str) and arguments:
+                arguments = (_measured(arguments[0], len(subject)), *arguments[1:])
+            else:
+                _paid((arguments, options))
+            if isinstance(subject, str | list | tuple):
+                _written((subject, arguments, options))
+            if isinstance(subject, str):
                 _check(name, [*arguments, *options.values()], subject)
             return _paid(super().call(context, called, *arguments, **options))
 
     def raise_exception(message: str) -> None:
         raise TemplateError(message)
 
+    @pass_context  # so that jinja2 does not write constants while it compiles: none would count
+    def finalized(_: Any, value: Any) -> str:
+        _written(value)
+        return value if isinstance(value, str) else str(value)
+
+    @pass_environment
+    def joined(of: Any, items: Any, d: Any = "", attribute: Any = None) -> str:
+        if attribute is not None:
+            items = map(make_attrgetter(of, attribute), items)
+        return str(d).join(map(str, _measured(items, len(str(d)))))
+
     environment = Environment(
         trim_blocks=True,
         lstrip_blocks=True,
         extensions=["jinja2.ext.loopcontrols"],
         optimized=False,  # nothing is computed while it is compiled
-        finalize=_paid,
+        finalize=finalized,
     )
     del environment.globals["lipsum"]
     environment.globals["raise_exception"] = raise_exception
-    # jinja's own escapes for HTML
-    environment.filters["tojson"] = lambda value, indent=None: json.dumps(
-        value, ensure_ascii=False, indent=indent
-    )
+    environment.filters |= {"tojson": _tojson, "replace": _replaced, "join": joined}
     for name, function in environment.filters.items():
         environment.filters[name] = _filter(name, function)
-    environment.filters["counted"], environment.filters["paid"] = _counted, _paid
+    for name in environment.tests.keys() - _TYPES:
+        environment.tests[name] = _test(name, environment.tests[name])
+    environment.filters |= {"counted": _counted, "paid": _paid, "compared": _compared}
+    environment.filters["sliced"] = _sliced
     tree = environment.parse(source)
 
     def through(name: str, node: Any) -> nodes.Filter:
@@ -179,11 +320,26 @@ def _compiled(source: str) -> "Template":
 
     def paid(value: Any) -> Any:
         """Count what is joined, and lists that are written down: one may be in another twice."""
+        if isinstance(value, nodes.Getitem) and isinstance(value.arg, nodes.Slice):
+            return through("sliced", value)
+        if isinstance(value, nodes.Getitem) and not isinstance(value.arg, nodes.Const):
+            value.arg = through("compared", value.arg)
         made = isinstance(value, nodes.Concat | nodes.List | nodes.Tuple | nodes.Dict)
         return through("paid", value) if made and getattr(value, "ctx", "load") == "load" else value
 
-    for joined in list(tree.find_all(nodes.Concat)):
-        joined.nodes = [through("paid", node) for node in joined.nodes]
+    for concat in list(tree.find_all(nodes.Concat)):
+        concat.nodes = [through("compared", node) for node in concat.nodes]
+    for output in list(tree.find_all(nodes.Output)):  # the template's own text, in a loop too
+        output.nodes = [
+            nodes.MarkSafeIfAutoescape(nodes.Const(node.data, lineno=node.lineno))
+            if isinstance(node, nodes.TemplateData)
+            else node
+            for node in output.nodes
+        ]
+    for compare in list(tree.find_all(nodes.Compare)):
+        compare.expr = through("compared", compare.expr)
+        for operand in compare.ops:
+            operand.expr = through("compared", operand.expr)
     for loop in list(tree.find_all(nodes.For)):
         loop.iter = through("counted", loop.iter)
     for parent in list(tree.find_all(nodes.Node)):

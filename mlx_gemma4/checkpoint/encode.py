@@ -1,7 +1,10 @@
 """Rows of a matrix -> the quantized tensors that MLX's kernels read."""
 
+from typing import Any
+
 import mlx.core as mx
 import numpy as np
+from numpy.typing import NDArray
 
 from .recipes import Storage
 
@@ -10,12 +13,20 @@ _NUMBERS = {
     "F16": (np.float16, mx.float16),
     "F32": (np.float32, mx.float32),
 }
+# The bits of an exponent, which are all set in NaN and infinity, and in nothing else.
+_EXPONENT = {"BF16": 0x7F80, "F16": 0x7C00, "F32": 0x7F800000}
 
 
 def as_array(data: bytes, dtype: str) -> mx.array:
     """Bytes of a safetensors file -> their numbers (n,); `dtype` is BF16, F16 or F32."""
     plain, real = _NUMBERS[dtype]
     return mx.array(np.frombuffer(data, plain)).view(real)
+
+
+def is_finite(data: bytes, dtype: str) -> bool:
+    """Whether no number is NaN or infinity. Ask before quantizing, which hides them."""
+    bits: NDArray[Any] = np.frombuffer(data, np.uint32 if dtype == "F32" else np.uint16)
+    return bool((bits & _EXPONENT[dtype]).max(initial=0) < _EXPONENT[dtype])
 
 
 def encode(rows: mx.array, storage: Storage, grid: bool) -> tuple[mx.array, ...]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from ..checkpoint.encode import is_finite
 from ..checkpoint.load import DERIVED, sanitize, with_sizes
 from ..checkpoint.recipes import Recipe, Storage, settings, storage_of
 from ..checkpoint.safetensors import Tensor
@@ -151,6 +152,12 @@ def _config_json(
         if part.storage is not None
     }
     return with_sizes(config) | ({"quantization": settings(recipe, chosen)} if chosen else {})
+
+
+def check_finite(read: bytes, tensor: Tensor, name: str) -> None:
+    """Raise Gemma4Error if what was read of a tensor holds NaN or infinity."""
+    if not is_finite(read, tensor.dtype):
+        raise impossible(f"{name} holds NaN or infinity.", "Download the model again.")
 
 
 def impossible(cause: str, remedy: str) -> Gemma4Error:

@@ -19,7 +19,7 @@ import numpy as np
 from ..checkpoint.adapters import Adapter
 from ..checkpoint.encode import as_array, encode
 from ..checkpoint.safetensors import data_start, header
-from .plan import File, Part, impossible
+from .plan import File, Part, check_finite, impossible
 
 # Bytes that are read and quantized at once. The C library returns larger blocks to the system
 # and gets them again each time: with 32 MB half of a conversion's time went to the kernel.
@@ -156,6 +156,7 @@ def _stored(slab: _Slab, read: bytes, grid: bool, adapter: Adapter | None) -> li
     if len(read) != slab.nbytes:
         raise impossible("A file of its weights became shorter.", "Run it again.")
     tensor, storage = slab.part.source, slab.part.storage
+    check_finite(read, tensor, slab.part.name)
     path = slab.part.name.removesuffix(".weight")
     changes = adapter is not None and path in adapter.paths
     if storage is None and not changes:
@@ -163,6 +164,11 @@ def _stored(slab: _Slab, read: bytes, grid: bool, adapter: Adapter | None) -> li
     rows = as_array(read, tensor.dtype).reshape(-1, tensor.shape[1])
     if adapter is not None and changes:
         rows = adapter.merged(path, rows, slab.start).astype(rows.dtype)
+        if not mx.isfinite(rows).all().item():
+            raise impossible(
+                f"With the adapter, {slab.part.name} holds NaN or infinity.",
+                "Use the adapter without merging it in, or train it again.",
+            )
     made = [rows] if storage is None else encode(rows, storage, grid)
     mx.eval(made)
     return [np.asarray(part.view(mx.uint8)).tobytes() for part in made]

@@ -23,10 +23,10 @@ import mlx.core as mx
 
 from ..checkpoint.encode import as_array, encode
 from ..checkpoint.recipes import Storage
-from ..checkpoint.safetensors import Tensor, data_start
+from ..checkpoint.safetensors import data_start
 from ..hub.sources import Source
 from ..model.config import FULL, TextConfig
-from .plan import File
+from .plan import File, Part, check_finite
 
 _SAMPLE = 2**20  # weights of a matrix that are looked at
 _PLACES = 32  # runs of rows that they come from
@@ -62,7 +62,7 @@ def losses(
             for part in (part for file in group for part in file.parts):
                 module = part.name.removesuffix(".weight")
                 if module.startswith(_DECODER):
-                    rows = _sample(data, part.source)
+                    rows = _sample(data, part)
                     power[module] = float(mx.square(rows).mean())
                     errors[module] = [_error(rows, s) for s in choices.get(module, ())]
                 told(part.source.nbytes)
@@ -122,8 +122,9 @@ def _layer(path: str) -> int:
     return int(path.split(".")[3])
 
 
-def _sample(data: BinaryIO, tensor: Tensor) -> mx.array:
+def _sample(data: BinaryIO, part: Part) -> mx.array:
     """Some rows of a matrix, from places that are evenly spread, or a whole vector; float32."""
+    tensor = part.source
     rows, *columns = tensor.shape
     width = columns[0] if columns else 1
     count = min(rows, -(-_SAMPLE // width))
@@ -133,8 +134,9 @@ def _sample(data: BinaryIO, tensor: Tensor) -> mx.array:
         run, starts = rows, [0]
     size = tensor.nbytes // rows
     at = data_start(data) + tensor.start
-    read = [os.pread(data.fileno(), run * size, at + start * size) for start in starts]
-    return as_array(b"".join(read), tensor.dtype).reshape(-1, width).astype(mx.float32)
+    read = b"".join(os.pread(data.fileno(), run * size, at + start * size) for start in starts)
+    check_finite(read, tensor, part.name)  # what is kept of a damaged model would be used again
+    return as_array(read, tensor.dtype).reshape(-1, width).astype(mx.float32)
 
 
 def _error(rows: mx.array, storage: Storage) -> float:

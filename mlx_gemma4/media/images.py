@@ -7,6 +7,7 @@ merged 3x3 are the same as 48-pixel patches); transparency, rotation and depth f
 
 import math
 import warnings
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,7 +16,7 @@ from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from .. import limits
 from ..errors import Gemma4Error
@@ -36,7 +37,7 @@ _FORMATS = (
     *("JPEG2000", "ICO", "ICNS", "PPM", "QOI", "PSD"),
 )
 
-_BAND = 256  # rows
+_BAND = 2**18  # pixels that are converted at once
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,7 +146,8 @@ def open_image(source: Source) -> Image.Image:
     Raises:
         Gemma4Error: if it is missing, damaged, too large or no picture.
     """
-    return _open(source)[0]
+    image = _open(source)[0]
+    return image.copy() if isinstance(image, ImageFile.ImageFile) else image
 
 
 def _open(source: Source) -> tuple[Image.Image, tuple[str, ...]]:
@@ -156,7 +158,7 @@ def _open(source: Source) -> tuple[Image.Image, tuple[str, ...]]:
         try:
             is_heic = found is not None and found.name == "HEIC"
             with other_formats.heic(file, fail) if is_heic else _raster(file) as image:
-                _check_size(image, fail)
+                _check_size(*image.size, fail)
                 return _rgb(image)
         except Gemma4Error as error:  # with the name of the file
             raise fail(error.cause, error.remedy) from error
@@ -164,10 +166,7 @@ def _open(source: Source) -> tuple[Image.Image, tuple[str, ...]]:
             raise fail(*_too_large("It")) from error
         except UnidentifiedImageError as error:
             what = "" if found is None or found.kind == "image" else f" It is a {found.kind}."
-            raise fail(
-                f"It is not in a picture format that is known here.{what}",
-                "Use a PNG, JPEG, WebP, GIF, TIFF, AVIF or BMP file.",
-            ) from error
+            raise fail(*_unknown_format(what)) from error
         except Exception as error:  # a damaged file makes Pillow's decoders raise nearly anything
             raise fail(
                 f"The file is damaged or cut short ({error}).",
@@ -182,6 +181,13 @@ def _too_large(subject: str) -> tuple[str, str]:
     )
 
 
+def _unknown_format(what: str) -> tuple[str, str]:
+    return (
+        f"It is not in a picture format that is known here.{what}",
+        "Use a PNG, JPEG, WebP, GIF, TIFF, AVIF or BMP file.",
+    )
+
+
 def _raster(file: BinaryIO) -> AbstractContextManager[Image.Image]:
     with warnings.catch_warnings():
         # a limit of Pillow's own, which only warns; ours follows
@@ -192,16 +198,20 @@ def _raster(file: BinaryIO) -> AbstractContextManager[Image.Image]:
 def _of_pillow(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
     """Take a Pillow image, which may not be decoded yet."""
     fail = unreadable("picture", "")
-    _check_size(image, fail)
+    _check_size(*image.size, fail)
+    lazy = isinstance(image, ImageFile.StubImageFile) or getattr(image, "tile", False)
+    if lazy and image.format not in (*_FORMATS, "MPO", "HEIF"):
+        raise fail(*_unknown_format(f" It is {image.format}, not decoded yet."))
     try:
         return _rgb(image)
-    except (OSError, ValueError, SyntaxError) as error:
+    except Gemma4Error:
+        raise
+    except Exception as error:  # as of a file
         raise fail(f"It cannot be decoded ({error}).", "Open and save it again.") from error
 
 
-def _check_size(image: Image.Image, fail: Unreadable) -> None:
-    """Refuse what would become too large; Pillow has read the header only."""
-    width, height = image.size
+def _check_size(width: int, height: int, fail: Unreadable) -> None:
+    """Refuse what would become too large, before it is decoded or converted."""
     if width * height > limits.PICTURE_PIXELS:
         raise fail(*_too_large(f"It is {width}x{height} and"))
     if max(width, height) > limits.PICTURE_SIDE:
@@ -217,19 +227,32 @@ def _rgb(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
     frames = getattr(image, "n_frames", 1)
     if frames > 1 and image.format in _FRAMED_FORMATS:
         notes.append(f"Only the first of {frames} {_FRAMED_FORMATS[image.format]} is used.")
-    upright = ImageOps.exif_transpose(image)
+    image.load()
+    plain = image.getexif().get(ExifTags.Base.Orientation, 1) == 1 and image.mode not in ("P", "PA")
+    # it always copies, and a copy has the palette that some of Pillow's readers do not set
+    upright = image if plain else ImageOps.exif_transpose(image)
     if upright.mode in ("I", "F") or upright.mode.startswith("I;16"):
         upright, note = _eight_bits(upright)
         notes.extend(note)
     if upright.mode == "LAB":
         upright = _from_lab(upright)
-    if upright.mode == "La":  # Pillow undoes the premultiplied alpha only to this mode
-        upright = upright.convert("LA")
-    if upright.has_transparency_data or upright.mode in ("PA", "RGBa"):
-        layer = upright.convert("RGBA")
-        white = Image.new("RGBA", layer.size, (255, 255, 255, 255))
-        upright = Image.alpha_composite(white, layer)
+    if upright.has_transparency_data or upright.mode in ("La", "PA", "RGBa"):
+        opaque = Image.new("RGB", upright.size)
+        for box in _bands(*upright.size):
+            layer = upright.crop(box)
+            # Pillow undoes the premultiplied alpha of La only to LA
+            layer = (layer.convert("LA") if layer.mode == "La" else layer).convert("RGBA")
+            white = Image.new("RGBA", layer.size, (255, 255, 255, 255))
+            opaque.paste(Image.alpha_composite(white, layer).convert("RGB"), box)
+        upright = opaque
     return upright if upright.mode == "RGB" else upright.convert("RGB"), tuple(notes)
+
+
+def _bands(width: int, height: int) -> Iterator[tuple[int, int, int, int]]:
+    """Boxes of whole rows, from the top: each copy of a whole picture may take 360 MB."""
+    rows = max(1, _BAND // max(1, width))
+    for top in range(0, height, rows):
+        yield 0, top, width, min(top + rows, height)
 
 
 def _from_lab(image: Image.Image) -> Image.Image:
@@ -250,8 +273,13 @@ def _eight_bits(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
     Modes "I" and "F" do not say what white is: it is the smallest of 1 (floats only), 255 and
     65535 that no pixel passes, and else the picture's own range is stretched.
     """
-    values = np.asarray(image)
-    low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
+
+    def parts() -> Iterator[tuple[int, NDArray[np.generic]]]:
+        """Some rows after others, with the number of the first: `tobytes` holds all twice."""
+        return ((box[1], np.asarray(image.crop(box))) for box in _bands(*image.size))
+
+    ends = np.array([(part.min(), part.max()) for _, part in parts() if part.size] or [(0, 0)])
+    low, high = float(ends.min()), float(ends.max())
     if not math.isfinite(low) or not math.isfinite(high):  # NaN becomes the smallest and largest
         raise Gemma4Error(
             "picture_unreadable",
@@ -267,10 +295,9 @@ def _eight_bits(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
     if white is None:
         notes = (f"Its values from {low:g} to {high:g} were stretched to black and white.",)
     black, span = (0.0, white) if white is not None else (low, high - low)
-    made = np.empty(values.shape, np.uint8)
-    for row in range(0, len(values), _BAND):  # a band at a time: these numbers have 8 bytes
-        band = values[row : row + _BAND].astype(np.float64)
-        made[row : row + _BAND] = np.round((band - black) / span * 255)
+    made = np.empty((image.height, image.width), np.uint8)
+    for top, part in parts():
+        made[top : top + len(part)] = np.round((part.astype(np.float64) - black) / span * 255)
     return Image.fromarray(made), notes
 
 
@@ -285,16 +312,21 @@ def _from_array(array: NDArray[np.generic]) -> Image.Image:
             "Pass (height, width), (height, width, 3) or (height, width, 4) of uint8, uint16, "
             "bool or floats from 0 to 1.",
         )
+    height, width = array.shape[:2]
+    _check_size(width, height, unreadable("picture", ""))
     if array.dtype == np.uint8:
-        return Image.fromarray(array.astype(np.uint8))
-    values = array.astype(np.float64)
-    if array.dtype == np.uint16:
-        values /= 65535
-    if values.size and not (values.min() >= 0 and values.max() <= 1):  # NaN fails this too
-        raise Gemma4Error(
-            "picture_malformed",
-            "The array is not a picture",
-            f"Its values go from {values.min():g} to {values.max():g}.",
-            "Floats must be between 0 (black) and 1 (white); pass 0 to 255 as uint8.",
-        )
-    return Image.fromarray(np.round(values * 255).astype(np.uint8))
+        return Image.fromarray(array.astype(np.uint8, copy=False))
+    if array.size and array.dtype.kind == "f":
+        low, high = float(array.min()), float(array.max())
+        if not (low >= 0 and high <= 1):  # NaN fails this too
+            raise Gemma4Error(
+                "picture_malformed",
+                "The array is not a picture",
+                f"Its values go from {low:g} to {high:g}.",
+                "Floats must be between 0 (black) and 1 (white); pass 0 to 255 as uint8.",
+            )
+    white = 65535 if array.dtype == np.uint16 else 1
+    made = np.empty(array.shape, np.uint8)
+    for _, top, _, bottom in _bands(width, height):
+        made[top:bottom] = np.round(array[top:bottom].astype(np.float64) / white * 255)
+    return Image.fromarray(made)

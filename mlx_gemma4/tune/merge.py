@@ -54,8 +54,12 @@ def merge_quantized(
         linear = modules[path]
         before = dense_weight(linear).astype(mx.float32)
         wanted = adapter.merged(path, before)
-        if not isinstance(linear, nn.QuantizedLinear):
-            linear["weight"] = wanted.astype(linear["weight"].dtype)
+        quantized = isinstance(linear, nn.QuantizedLinear)
+        wanted = wanted if quantized else wanted.astype(linear["weight"].dtype)
+        if not mx.isfinite(wanted).all().item():
+            raise impossible(f"Merged, {path} holds NaN or infinity.", "Train the adapter again.")
+        if not quantized:
+            linear["weight"] = wanted
             continue
         group = max(32, linear.group_size)  # nvfp4's 16 are none of the affine grid
         outputs, inputs = wanted.shape

@@ -10,9 +10,11 @@ import mlx_gemma4
 from mlx_gemma4 import Gemma4Error
 from mlx_gemma4.checkpoint import adapters
 from mlx_gemma4.checkpoint.load import load_folder
+from mlx_gemma4.checkpoint.shapes import shapes
 from mlx_gemma4.cli import main
 from mlx_gemma4.hub import catalog, installed
 from mlx_gemma4.tune import lora
+from mlx_gemma4.tune.merge import merge_quantized
 
 IDS = list(range(20, 50))
 
@@ -116,3 +118,14 @@ def test_rows_are_merged_as_the_whole_is(adapter: Path) -> None:
     assert mx.allclose(mx.concatenate(parts), whole, atol=1e-6)
     with pytest.raises(Gemma4Error):
         adapters.read(adapter / "gone")
+
+
+@pytest.mark.parametrize("source", ["tiny-4bit", "tiny"])
+def test_a_merge_that_makes_no_numbers_is_refused(source: str, tmp_path: Path) -> None:
+    path = "language_model.model.layers.0.mlp.down_proj"
+    outputs, inputs = shapes(load_folder(catalog.resolve(source)).config)[f"{path}.weight"]
+    a, b = mx.full((inputs, 1), 1e30), mx.full((1, outputs), 1e30)
+    too_large = adapters.Adapter({f"{path}.lora_a": a, f"{path}.lora_b": b}, 1, 1.0)
+    with pytest.raises(Gemma4Error, match=f"Merged, {path} holds NaN or infinity"):
+        merge_quantized(catalog.resolve(source), too_large, tmp_path / "out")
+    assert not list(tmp_path.iterdir())

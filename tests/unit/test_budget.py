@@ -19,6 +19,7 @@ from mlx_gemma4.hub.sources import Folder
 from mlx_gemma4.model.config import load_config
 from mlx_gemma4.testing.doubles import tiny_config
 from tests.unit.checkpoints import publish
+from tests.unit.test_convert import put
 
 TINY = Path(__file__).resolve().parents[2] / "assets" / "tiny"
 DECODER = "language_model.model"
@@ -213,3 +214,13 @@ def test_a_source_in_shards_is_measured_like_one_file(published: Path, tmp_path:
         for folder in (published, one)
     ]
     assert recipes[0] == recipes[1]
+
+
+def test_a_damaged_source_is_refused_and_nothing_of_it_is_kept(
+    published: Path, tmp_path: Path
+) -> None:
+    size = make_plan(Folder(published), RECIPES["4bit"]).nbytes
+    put(published, "layers.1.mlp.down_proj.weight", mx.bfloat16, mx.nan)
+    with pytest.raises(Gemma4Error, match="down_proj.weight holds NaN or infinity"):
+        within(Folder(published), size, tmp_path / "kept.json")
+    assert not (tmp_path / "kept.json").exists()

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from mlx.utils import tree_flatten
 
+from mlx_gemma4.checkpoint.adapters import Adapter
 from mlx_gemma4.checkpoint.architectures import ARCHITECTURES
 from mlx_gemma4.checkpoint.load import load_folder
 from mlx_gemma4.checkpoint.recipes import RECIPES, Storage, storage_of, uniform
@@ -341,3 +342,44 @@ def test_verify_finds_what_has_changed(published: Path, tmp_path: Path, small_pi
     (folder / library.RECORD).unlink()
     with pytest.raises(Gemma4Error, match="cannot be checked"):
         verify(folder)
+
+
+@pytest.mark.parametrize("value", [mx.nan, mx.inf, -mx.inf])
+@pytest.mark.parametrize("kind", [mx.bfloat16, mx.float16, mx.float32])
+@pytest.mark.parametrize("recipe", ["4bit", "mxfp4", "bf16"])
+def test_weights_that_are_not_numbers_are_refused_by_name(
+    recipe: str, kind: mx.Dtype, value: float, published: Path, tmp_path: Path, small_pieces: None
+) -> None:
+    """Quantizing would hide them: of a group with NaN mx.quantize makes ordinary numbers."""
+    for name in ("layers.1.mlp.down_proj.weight", "layers.1.layer_scalar", "pos_embedding"):
+        put(published, name, kind, value)
+        with pytest.raises(Gemma4Error, match=rf"{name} holds NaN or infinity") as caught:
+            convert(Folder(published), tmp_path / "out", RECIPES[recipe])
+        assert caught.value.remedy == "Download the model again."
+        assert not (tmp_path / "out").exists()
+        put(published, name, kind, 1.0)
+        shutil.rmtree(partial(tmp_path / "out"))
+
+
+def test_what_an_adapter_makes_too_large_is_refused_by_name(
+    published: Path, tmp_path: Path, small_pieces: None
+) -> None:
+    path = f"{LAYER}.1.mlp.down_proj"
+    put(published, "layers.1.mlp.down_proj.weight", mx.float16, 1.0)
+    outputs, inputs = shapes(tiny_config())[f"{path}.weight"]
+    a, b = mx.full((inputs, 1), 1000.0), mx.full((1, outputs), 1000.0)
+    adapter = Adapter({f"{path}.lora_a": a, f"{path}.lora_b": b}, 1, 1.0)
+    for recipe in ("4bit", "bf16"):
+        with pytest.raises(Gemma4Error, match=rf"With the adapter, {path}\.weight holds NaN"):
+            convert(Folder(published), tmp_path / recipe, RECIPES[recipe], adapter=adapter)
+
+
+def put(folder: Path, name: str, kind: mx.Dtype, value: float) -> None:
+    """Write a number into the middle of a published tensor, and give the tensor a type."""
+    places = json.loads((folder / hub_cache.INDEX).read_text())["weight_map"]
+    (full,) = [key for key in places if key.endswith(f".{name}")]
+    tensors = mx.load(str(folder / places[full]))
+    flat = tensors[full].astype(kind).reshape(-1)
+    flat[flat.size // 2] = value
+    tensors[full] = flat.reshape(tensors[full].shape)
+    mx.save_safetensors(str(folder / places[full]), tensors)

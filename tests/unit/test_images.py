@@ -1,12 +1,14 @@
 import io
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageFile
 
 from mlx_gemma4.errors import Gemma4Error
 from mlx_gemma4.media.images import BUDGETS, open_image, patches, resized_size
@@ -228,8 +230,48 @@ def test_a_program_in_a_picture_is_never_run(name: str, monkeypatch: pytest.Monk
     Path(name).write_bytes(
         b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n{} loop\n"
     )
+    for source in (name, Image.open(name)):
+        with pytest.raises(Gemma4Error, match="not in a picture format"):
+            patches(source)
     with pytest.raises(Gemma4Error, match="not in a picture format"):
         open_image(name)
+
+
+def test_an_image_that_another_program_would_decode_is_refused() -> None:
+    """Pillow leaves such formats to whoever registered for them, as it does for WMF on Windows."""
+
+    class Stub(ImageFile.StubImageFile):
+        format = "WMF"
+
+        def _open(self) -> None:
+            self._size, self._mode = (9, 9), "RGB"
+
+    image = Stub(io.BytesIO())
+    with pytest.raises(Gemma4Error, match="It is WMF, not decoded yet"):
+        patches(image)
+
+
+def test_an_image_of_any_format_that_is_decoded_already_is_a_picture() -> None:
+    Image.new("RGB", (64, 64), (200, 100, 50)).save("a.tga")
+    decoded = Image.open("a.tga")
+    decoded.load()
+    assert patches(decoded, 70).patches[0, :3].tolist() == [200, 100, 50]
+
+
+@pytest.mark.parametrize("kind", [OSError, RuntimeError, EOFError, KeyError, ZeroDivisionError])
+def test_an_image_that_fails_when_it_is_decoded_is_an_error_whatever_it_raises(
+    kind: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.new("RGB", (64, 64)).save("a.png")
+    image = Image.open("a.png")
+
+    def fails(*_: object) -> None:
+        raise kind("broken")
+
+    monkeypatch.setattr(image, "load", fails)
+    with pytest.raises(Gemma4Error, match="cannot be decoded .*broken") as caught:
+        patches(image)
+    assert caught.value.code == "picture_unreadable"
 
 
 @pytest.mark.parametrize("kind", ["TGA", "SPIDER", "PDF", "IM"])
@@ -313,6 +355,57 @@ def test_a_picture_is_bounded_before_it_is_decoded(given: str) -> None:
     }[given]
     with pytest.raises(Gemma4Error, match="1x20000000, and a side may have 65,535 pixels"):
         patches(source, 70)
+
+
+@pytest.mark.parametrize("shape", [(1, 20_000_000, 3), (20_000_000, 1), (10_000, 10_000)])
+@pytest.mark.parametrize("kind", [np.uint8, np.bool_, np.float16])
+def test_an_array_is_bounded_before_it_is_converted(shape: tuple[int, ...], kind: type) -> None:
+    array = np.broadcast_to(np.zeros((), kind), shape)  # that takes no memory
+    with pytest.raises(Gemma4Error, match="65,535 pixels|more pixels than the limit"):
+        patches(array, 70)
+
+
+# In a process of its own, for its peak counts. On Linux `ru_maxrss` starts with that of pytest.
+PEAK = """
+import resource, sys
+from pathlib import Path
+import numpy as np
+from PIL import Image
+from mlx_gemma4.media.images import open_image, patches
+
+def peak():
+    status = Path("/proc/self/status")
+    if status.exists():
+        return int(status.read_text().split("VmHWM:")[1].split()[0]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+kind = sys.argv[1]
+patches(Image.new("RGBA", (9, 9)), 70)
+side = 4000
+given = np.zeros((side, side, 3), kind) if kind.startswith("float") else "picture"
+before = peak()
+patches(given, 70) if sys.argv[2] == "patches" else open_image(given)
+print((peak() - before) / side**2)
+"""
+
+
+@pytest.mark.parametrize(
+    "kind, use, allowed",
+    [
+        ("RGB", "patches", 6),
+        *((mode, use, 12) for mode in ("RGBA", "LA", "P") for use in ("patches", "open_image")),
+        ("I", "patches", 12),
+        ("float32", "patches", 12),
+    ],
+)
+def test_a_picture_is_held_about_once_when_it_is_read(kind: str, use: str, allowed: int) -> None:
+    """Bytes a pixel: Pillow has 4 for a colour, and makes RGB of what is no RGB."""
+    if not kind.startswith("float"):
+        options = {"transparency": 0} if kind == "P" else {}
+        Image.new(kind, (4000, 4000)).save("picture", "TIFF" if kind == "I" else "PNG", **options)
+    command = [sys.executable, "-c", PEAK, kind, use]
+    made = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert 0.5 < float(made.stdout) < allowed
 
 
 def test_the_longest_side_that_is_allowed_is_read() -> None:

@@ -1,8 +1,10 @@
 """A checkpoint's own template: what it loses is found, and what it does is bounded."""
 
+import tracemalloc
+
 import pytest
 
-from mlx_gemma4.chat.checkpoint_template import Findings, findings
+from mlx_gemma4.chat.checkpoint_template import Findings, findings, template_text
 from mlx_gemma4.chat.messages import (
     ToolResult,
 )
@@ -130,7 +132,62 @@ ENDLESS = {
     "objects in objects": "{% set n = namespace(x={}) %}{% for a in range(60) %}"
     "{% set n.x = {1: n.x, 2: n.x} %}{% endfor %}{{ n.x == n.x | tojson }}",
     "a replacement": "{{ ('a'*99999).replace('a','b'*9999) }}",
+    "spaces in spaces": "{% set n = namespace(x=1) %}{% for a in range(60) %}"
+    "{% set n.x = namespace(a=n.x, b=n.x) %}{% endfor %}{{ n }}",
+    "arguments in arguments": "{% macro m() %}{% set n.x = varargs %}{% endmacro %}"
+    "{% set n = namespace(x=1) %}{% for a in range(60) %}{{ m(n.x, n.x) }}{% endfor %}"
+    "{{ {n.x: 1} }}",
+    "a loop that calls itself": "{% for a in range(99999) recursive %}{% if loop.depth == 1 %}"
+    "{{ loop(range(99999)) }}{% endif %}{% endfor %}",
+    "searching": "{% set y = 'a'*4000000 %}{% for a in range(99999) %}{{ 'ab' in y }}{% endfor %}",
+    "searching by a method": "{% set y = 'a'*4000000 %}{% for a in range(9999) %}"
+    "{% set z = y.find('ab') %}{% endfor %}",
+    "comparing": "{% set y = 'a'*4000000 %}{% set z = y ~ '' %}"
+    "{{ ([y]*99999).count(z) }}{{ ([y]*99999)|select('eq', z)|list|length }}",
+    "sorting": "{% set y = 'a'*1000000 %}{{ ([y, y ~ '']*20000)|select|sort|length }}",
+    "cutting": "{% set y = 'a'*4000000 %}{% for a in range(99999) %}"
+    "{% set z = y[1:] %}{% endfor %}",
+    "stripping": "{{ ('a'*1000000).strip('b'*1000000 ~ 'a') }}",
+    "keys": "{% set k = dict.fromkeys(range(99999)).keys() %}{% for a in range(99999) %}"
+    "{% set z = k - k %}{% endfor %}",
+    "a change of what it is given": "{{ dict.update(messages[0], {'content': 'b'}) }}",
     "its size": "x" * 300_000,
+}
+
+
+# What would take gigabytes before it is refused.
+LARGE = {
+    "a text many times in a list": "{{ ['a'*60000]*9999 }}",
+    "a list as a text": "{{ (['a'*60000]*9999)|string }}",
+    "a list in capitals": "{{ (['a'*60000]*9999)|upper }}",
+    "a list as JSON": "{{ (['a'*60000]*9999)|tojson }}",
+    "a list joined to a text": "{{ 'x' ~ ['a'*60000]*9999 }}",
+    "a list that is filled up": "{{ range(3)|batch(9999,'a'*60000)|list|string }}",
+    "a format of a list": "{{ '%s' % (['a'*60000]*9999) }}",
+    "a format of many": "{{ ('%s'*9999) % (('a'*60000,)*9999) }}",
+    "a format of one many times": "{{ ('%(x)s'*9999) % {'x': 'a'*60000} }}",
+    "many wide formats": "{{ ('%9999d'*60000) % ((1,)*60000) }}",
+    "a format by a filter": "{{ ('%(x)s'*9999)|format(x='a'*60000) }}",
+    "a format by a test": "{{ '%999999999d' is odd }}",
+    "a format by a test of many": "{{ ['%999999999d']|select('divisibleby', 2)|list }}",
+    "a join of numbers": "{{ range(99999)|list|join('a'*60000) }}",
+    "a join of what is made late": "{{ ('a'*60000).join(range(9999)|map('string')) }}",
+    "a join of attributes": "{% set n = namespace(x='a'*60000) %}"
+    "{{ ([n]*9999)|join(attribute='x') }}",
+    "wrapped words": "{{ ('a '*60000)|wordwrap(1, true, 'b'*9999) }}",
+    "links": "{{ ('http://a.bc '*5000)|urlize(rel='x'*9999) }}",
+    "an indent of other lines": "{{ ('a\\r'*60000)|indent('b'*9999) }}",
+    "a wide indent of JSON": "{{ ([1]*99999)|tojson(indent=9999) }}",
+    "a replacement by names": "{{ ('a'*99999)|replace(new='b'*9999, old='a') }}",
+    "a replacement of a number": "{{ ('1'*99999)|replace(1, 'b'*9999) }}",
+    "a replacement in a list": "{{ ['a'*99999]|replace('a', 'b'*9999) }}",
+    "bytes": "{{ ('a'*99999).encode() }}",
+    "bytes of a number": "{{ (1).to_bytes(10**9, 'big') }}",
+    "views": "{% set d = {1: 'a'*99999} %}{% for a in range(9999) %}{{ d.values() }}{% endfor %}",
+    "its own text": f"{{% for a in range(99999) %}}{'x' * 99_999}{{% endfor %}}",
+    "its own text in a block": "{% set y %}{% for a in range(99999) %}"
+    f"{'x' * 99_999}{{% endfor %}}{{% endset %}}",
+    "a constant": f"{{% for a in range(99999) %}}{{{{ '{'x' * 99_999}' }}}}{{% endfor %}}",
 }
 
 
@@ -140,6 +197,55 @@ def test_what_a_template_does_is_bounded(name: str) -> None:
         render([turn("user", "hi")], TOKENIZER, CONFIG, template="<|turn>" + ENDLESS[name])
     assert caught.value.code == "template_failed"
     assert len(caught.value.cause) < 400
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_what_a_template_makes_is_bounded_before_it_is_made(name: str) -> None:
+    tracemalloc.start()
+    try:
+        with pytest.raises(Gemma4Error) as caught:
+            template_text("<|turn>" + LARGE[name], [turn("user", "hi")])
+        assert tracemalloc.get_traced_memory()[1] < 200e6  # bytes, at the most
+    finally:
+        tracemalloc.stop()
+    assert caught.value.code == "template_failed"
+
+
+# What the templates of other models do, each message looking at all.
+LOOKING_BACK = """{% set rest = messages[1:] %}{% for m in messages %}
+{%- if (m['role'] == 'user') != (loop.index0 % 2 == 0) %}{{ raise_exception('order') }}{% endif -%}
+{{ '<|turn>' + m['role'] + '\n' + m['content']|trim + '<turn|>' -}}
+{% if loop.index0 == messages|length - 1 %}{{ 'last' }}{% endif -%}
+{% if messages|selectattr('role', 'equalto', 'tool')|list|length %}{{ 'tool' }}{% endif -%}
+{% if '</think>' in m.content %}{{ m.content.split('</think>')[-1].lstrip('\n') }}{% endif -%}
+{% if m == messages[-1] %}{{ messages|map(attribute='role')|join(' ')|length }}{% endif -%}
+{% endfor %}"""
+
+
+@pytest.mark.parametrize("template", [TEMPLATE, LOOKING_BACK])
+def test_a_long_conversation_is_rendered_by_a_template_that_looks_back(template: str) -> None:
+    words = "word " * 300
+    turns = [turn(("user", "model")[n % 2], f"<{n}>{words}") for n in range(401)]
+    text = template_text(template, turns)
+    assert all(f"<{n}>{words.strip()}" in text for n in range(401))
+
+
+def test_a_template_writes_what_jinja_writes() -> None:
+    source = """<|turn>{{ [1, 'a', none, {'b': (2.5, true)}] }} {{ 'a-b'|replace('-', '+') }}
+{{ {'x': ['é', 1]}|tojson }} {{ [{'x': 1}, {'x': 2}]|join(', ', attribute='x') }} {{ nothing }}
+{{ [3, 1, 2]|sort|join('<') }} {{ '%s %05.1f %%' % ('a', 2) }} {{ '%(k)s'|format(k=1) }}
+{% autoescape true %}<b>{{ '<i>' }}{{ '<u>'|safe }}</b>{% endautoescape %} {{ 'a b'|title }}
+{{ {'x': [1]}|tojson(indent=2) }} {% for a in [[1, [2]]] recursive %}{{ loop(a) if a is iterable
+else a }}{% endfor %} {{ 'x'.join(['a', 'b']) }} {{ 'a\nb'|indent(2) }} {{ [1, 2, 3][1:] }}"""
+    expected = """<|turn>[1, 'a', None, {'b': (2.5, True)}] a+b
+{"x": ["é", 1]} 1, 2 \n1<2<3 a 002.0 % 1
+<b>&lt;i&gt;<u></b> A B
+{
+  "x": [
+    1
+  ]
+} 12 axb a\n  b [2, 3]"""
+    assert template_text(source, [turn("user", "a")]) == expected
 
 
 @pytest.mark.parametrize(
