@@ -12,6 +12,7 @@ from typing import BinaryIO, Literal
 
 from . import mpeg
 
+DAMAGED = "It is damaged: a part of it cannot be read."
 _UNKNOWN = 0x7FFF0000  # sizes from here on are written by programs that cannot know them
 _ABSURD = 2**63  # the same, of eight bytes
 _SPARE = 4096  # bytes after the end that are not accounted for: tags, padding
@@ -73,6 +74,11 @@ class Window(io.RawIOBase):
         size = len(self._piece.head) + self._piece.stop - self._piece.start
         self._at = max(0, offset + (0, self._at, size)[whence])
         return self._at
+
+    @property
+    def left(self) -> int:
+        """Bytes that are after the place in the piece."""
+        return max(0, len(self._piece.head) + self._piece.stop - self._piece.start - self._at)
 
     def tell(self) -> int:
         """Return the place in the piece."""
@@ -242,7 +248,7 @@ def _ogg(file: BinaryIO, size: int) -> Iterator[SoundPiece]:
 
 
 def _ogg_piece(start: int, stop: int, closed: bool, damaged: bool) -> SoundPiece:
-    note = "It is damaged: a part of it cannot be read." if damaged else ""
+    note = DAMAGED if damaged else ""
     return SoundPiece(
         start, stop, note=note or ("" if closed else "It is cut off: its end is missing.")
     )
