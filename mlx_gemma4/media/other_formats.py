@@ -69,7 +69,7 @@ def sound_blocks(
 ) -> Iterator[tuple[Samples, int]]:
     """Decode a sound: blocks (n, channels) with their samples a second.
 
-    `lost` is called where a part cannot be read; a Mac's own program does not tell it.
+    `lost` is called where a part cannot be read; a Mac's own program does not report it.
     """
     convert = mac.afconvert()
     if convert is None and pyav() is not None:

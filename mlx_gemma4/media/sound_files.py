@@ -15,7 +15,8 @@ from .. import limits
 from ..errors import Gemma4Error
 from . import other_formats
 from .samples import RATE, Mixer, Samples, bounded, need_rate
-from .sound_pieces import DAMAGED, SoundPiece, Window, pieces
+from .sound_pieces import AHEAD, SPARE, pieces
+from .sound_window import DAMAGED, SoundPiece, Window
 from .sources import Source, Unreadable, name_of, opened, unreadable
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def read(source: Source) -> tuple[Samples, tuple[str, ...]]:
     name = name_of(source)
     fail = unreadable("sound", name)
     with opened(source, fail) as file:
-        sounds = [_Sound(file, piece, name, fail) for piece in pieces(file)]
+        sounds = _sounds(file, name, fail)
         announced = sum(sound.seconds or 0.0 for sound in sounds)
         if announced > limits.SOUND_SECONDS:
             raise fail(
@@ -59,10 +60,23 @@ def seconds_of(source: Source) -> float:
     """
     fail = unreadable("sound", name_of(source))
     with opened(source, fail) as file:
-        lengths = [_Sound(file, piece, "", fail).seconds for piece in pieces(file)]
+        lengths = [sound.seconds for sound in _sounds(file, "", fail)]
     if None in lengths:
         return len(read(source)[0]) / RATE
     return sum(length or 0.0 for length in lengths)
+
+
+def _sounds(file: BinaryIO, name: str, fail: Unreadable) -> "list[_Sound]":
+    """The pieces of a file; what follows the first one need not be a sound."""
+    sounds: list[_Sound] = []
+    for piece in pieces(file):
+        try:
+            sounds.append(_Sound(file, piece, name, fail))
+        except Gemma4Error:
+            if not sounds:
+                raise
+            sounds[-1].notes.append(f"{piece.stop - piece.start:,} bytes of it cannot be read.")
+    return sounds
 
 
 class _Sound:
@@ -82,7 +96,7 @@ class _Sound:
         self.peak = 0.0
         self._decode: _Decode | None = None  # libsndfile's own
         self._exact = True
-        self._there, self._broken, self._within = 0.0, False, False
+        self._there, self._broken, self._within, self._unused = 0.0, False, False, ""
         with _opened(self._window()) as opened_file:
             if opened_file is None:
                 self._decode = other_formats.sound_blocks
@@ -176,6 +190,8 @@ class _Sound:
             except SoundFileError:
                 broken = True
             self._within = broken and window.left > 0
+            if file.format == "FLAC" and not broken and window.left > AHEAD + SPARE:
+                self._unused = f"More than {window.left:,} bytes after its end are not used."
         if broken:  # what the reader had of the last block is lost: once more, in small steps
             for block in self._after(done):
                 done += len(block)
@@ -216,6 +232,8 @@ class _Sound:
             return
         if self._within if self._piece.missing else self._broken:
             self.notes.append(DAMAGED)
+        if self._unused:
+            self.notes.append(self._unused)
 
     def _window(self) -> Window:
         return Window(self._file, self._piece)

@@ -115,6 +115,50 @@ def test_a_sound_that_is_cut_and_damaged_has_a_note_on_each(tmp_path: Path) -> N
     assert len(read_sound(part).notes) == 1
 
 
+WRITTEN = ("wav", "aiff", "flac", "ogg", "opus", "mp3", "caf", "au", "w64", "rf64")
+
+
+def sound_of(kind: str) -> bytes:
+    if kind in WRITTEN:
+        return encoded(tone(440), kind)
+    return packed({"m4a": "mp4", "aac": "adts", "mka": "matroska"}[kind])
+
+
+@pytest.mark.parametrize("first", [*WRITTEN, "m4a", "aac", "mka"])
+def test_a_sound_of_another_format_behind_one_is_heard(first: str) -> None:
+    for other in ("wav", "flac", "mp3", "opus", "m4a", "mka"):
+        content = sound_of(first) + sound_of(other)
+        sound = read_sound(content)
+        assert (abs(len(sound.samples) / RATE - 6) < 0.3, sound.notes) == (True, ()), other
+        assert abs(seconds_of(content) - 6) < 0.3
+
+
+@pytest.mark.parametrize("kind", [*WRITTEN, "m4a", "aac"])
+def test_what_is_no_sound_behind_one_is_noted_and_tags_are_not(kind: str) -> None:
+    content = sound_of(kind)
+    for junk in (b"hello " * 15_000, np.random.default_rng(0).bytes(90_000)):
+        assert read_sound(content + junk).notes == ("90,000 bytes after its end are not used.",)
+    size = (30_000).to_bytes(4, "little")
+    ape = b"APETAGEX\xd0\7\0\0" + size + bytes(29_984) + b"APETAGEX\xd0\7\0\0" + size + bytes(16)
+    lyrics = b"LYRICSBEGIN" + b"y" * 9_000 + b"009011LYRICS200"
+    for tag in (ape, lyrics, b"ID3\4\0\0\0\0\x50\0" + bytes(10_240)):
+        sound = read_sound(content + tag + b"TAG" + b"x" * 125)
+        assert (abs(len(sound.samples) / RATE - 3) < 0.2, sound.notes) == (True, ())
+
+
+def test_a_sound_behind_one_that_cannot_be_read_is_noted() -> None:
+    content = sound_of("mp3") + b"RIFF\x10\x27\0\0WEBP" + bytes(9_996)
+    assert read_sound(content).notes == ("10,008 bytes of it cannot be read.",)
+
+
+def test_a_long_mp3_that_counts_its_frames_is_not_searched(monkeypatch: pytest.MonkeyPatch) -> None:
+    def searched(*_: object) -> None:
+        raise AssertionError("searched")
+
+    monkeypatch.setattr("mlx_gemma4.media.sound_pieces._search", searched)
+    assert len(read_sound(sound_of("mp3") + sound_of("wav")).samples) > 5.8 * RATE
+
+
 UNKNOWN = b"\0\0\0\x1cftypqt  \0\0\0\0qt  " + bytes(200)
 
 
