@@ -1,10 +1,12 @@
-"""The frames of an MP3 whose beginning does not count them.
+"""The frames of MP3 and AAC, and the tags between files of them.
 
-A program that writes into a pipe cannot go back to write the count. Readers then guess the length
-from the first frame's bit rate, and of a variable one they leave out the end. Layouts and tables
-are those of ISO 11172-3 and 13818-3, layer III; the counting frame is Xing's.
+Not every MP3 counts its frames at its beginning: a program that writes into a pipe cannot go back
+to write the count. Readers then guess the length from the first frame's bit rate, and of a variable
+one they leave out the end. Layouts and tables are those of ISO 11172-3 and 13818-3, layer III, and
+of 13818-7, ADTS; the counting frame is Xing's.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -14,6 +16,16 @@ _KILOBITS = {  # by whether it is MPEG 1
     False: (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
 }
 _DAMAGE = 4096  # bytes that are searched for the next frame
+Read = Callable[[int, int], bytes]
+"""Reads from a place so many bytes, or what there is."""
+OTHER = re.compile(
+    rb"ID3[\x02-\x04]\0[\0-\xf0][\0-\x7f]{4}|R(?:IFF|F64).{4}WAVE|FORM.{4}AIF[FC]|OggS\0\x02"
+    rb"|fLaC[\0\x80]\0\0\x22|caff\0\x01\0|\.snd\0\0|\0\0\0[\x08-\x80]ftyp|riff\x2e\x91\xcf\x11"
+    rb"|\x1aE\xdf\xa3|APETAGEX",
+    re.DOTALL,
+)
+"""Where another file or a tag begins, in at most 12 bytes."""
+_TAGS = 1000  # between two files, at most
 _SIXTY_FOUR = {True: 5, False: 8}  # where 64 is in them
 
 
@@ -46,7 +58,49 @@ def header(raw: bytes) -> FrameHeader | None:
     return FrameHeader(raw[:4], first, size)
 
 
-def count(read: Callable[[int, int], bytes], at: int, stop: int) -> tuple[int, int]:
+def follows(read: Read, at: int, length: Callable[[bytes], int]) -> bool:
+    """Whether three frames of one kind are at a place, or as many as there is: none by chance."""
+    first = read(at, 7)
+    for _ in range(3):
+        raw = read(at, 7)
+        if raw and (raw[:2] != first[:2] or not length(raw)):
+            return False
+        at += length(raw)
+    return bool(first)
+
+
+def layer3(raw: bytes) -> int:
+    """The bytes of a frame of layer III with its header, which is given; 0 where it is none."""
+    found = header(raw[:4])
+    return found.size if found else 0
+
+
+def adts(raw: bytes) -> int:
+    """The bytes of a frame of AAC with the seven before it, which are given; 0 where it is none."""
+    if len(raw) < 7 or raw[0] != 0xFF or raw[1] & 0xF6 != 0xF0:
+        return 0
+    size = (raw[3] & 3) << 11 | raw[4] << 3 | raw[5] >> 5
+    return size if size > 7 else 0
+
+
+def after_tags(read: Read, at: int) -> int:
+    """Skip tags: ID3, whose sizes have seven bits a byte, ID3 of version 1, APE and Lyrics3."""
+    for _ in range(_TAGS):
+        head = read(at, 16)
+        if head[:3] == b"ID3" and len(head) >= 10:
+            at += 10 + sum((byte & 127) << 7 * place for place, byte in enumerate(head[9:5:-1]))
+        elif head[:3] == b"TAG":
+            at += 128
+        elif head[:8] == b"APETAGEX" and len(head) == 16:
+            at += 32 + int.from_bytes(head[12:], "little")
+        elif head[:11] == b"LYRICSBEGIN" and (end := read(at, 1 << 20).find(b"LYRICS200")) > 0:
+            at += end + 9
+        else:
+            break
+    return at
+
+
+def count(read: Read, at: int, stop: int) -> tuple[int, int]:
     """Count the frames from a place on, and find the end of the last one, which may be missing."""
     frames = 0
     while at < stop:
@@ -60,11 +114,11 @@ def count(read: Callable[[int, int], bytes], at: int, stop: int) -> tuple[int, i
     return frames, at
 
 
-def _next(read: Callable[[int, int], bytes], at: int) -> int | None:
+def _next(read: Read, at: int) -> int | None:
     """Where frames go on after a damage: two follow each other there."""
     block = read(at, _DAMAGE)
-    tag = block.find(b"ID3")  # of another file, which may hold anything
-    for place in range(len(block) if tag < 0 else tag):
+    other = OTHER.search(block)  # which may hold anything
+    for place in range(other.start() if other else len(block)):
         if block[place] == 0xFF and (found := header(block[place : place + 4])):
             if header(read(at + place + found.size, 4)):
                 return at + place

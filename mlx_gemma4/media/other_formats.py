@@ -7,8 +7,9 @@ pillow-heif nor PyAV comes with us: both carry x265, which is under the GPL.
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -25,6 +26,7 @@ DEMUXERS = "mov,matroska,avi,mpeg,mpegts,mpegvideo,flv,asf,ogg,aac,amr,mp3,flac,
 
 _FFMPEG = ("ffmpeg", "-v", "error", "-nostdin", "-format_whitelist", DEMUXERS)
 _SECONDS = 300.0
+_FAILED = 100_000  # packets that cannot be read, at most: where all is damage, reading ends
 
 
 @contextmanager
@@ -62,14 +64,19 @@ def sound_seconds(file: BinaryIO, fail: Unreadable) -> tuple[float | None, bool]
         return container.duration / av.time_base, named and not container.streams.video
 
 
-def sound_blocks(file: BinaryIO, fail: Unreadable) -> Iterator[tuple[Samples, int]]:
-    """Decode a sound: blocks (n, channels) with their samples a second."""
+def sound_blocks(
+    file: BinaryIO, fail: Unreadable, lost: Callable[[], None]
+) -> Iterator[tuple[Samples, int]]:
+    """Decode a sound: blocks (n, channels) with their samples a second.
+
+    `lost` is called where a part cannot be read; a Mac's own program does not report it.
+    """
     convert = mac.afconvert()
-    if convert is None and (av := pyav()) is not None:
-        yield from _decoded(av, file, fail)
+    if convert is None and pyav() is not None:
+        yield from packets(file, fail, lost)
         return
     if convert is None and shutil.which("ffmpeg"):
-        convert = _ffmpeg
+        convert = partial(_ffmpeg, lost)
     if convert is None:
         raise fail(
             "It is damaged, or in a format that this machine cannot read.",
@@ -84,18 +91,29 @@ def sound_blocks(file: BinaryIO, fail: Unreadable) -> Iterator[tuple[Samples, in
                 yield block, sound.samplerate
 
 
-def _decoded(av: Any, file: BinaryIO, fail: Unreadable) -> Iterator[tuple[Samples, int]]:
+def packets(
+    file: BinaryIO, fail: Unreadable, lost: Callable[[], None]
+) -> Iterator[tuple[Samples, int]]:
+    """Decode a sound by PyAV as `sound_blocks` does, without the packets that cannot be read."""
+    import av
+
     with _container(av, file, fail) as container:
         planar = av.AudioResampler(format="fltp")  # numbers only: rate and channels stay
-        empty = True
-        try:
-            for frame in container.decode(container.streams.audio[0]):
-                for part in planar.resample(frame):
-                    empty = False
-                    yield np.ascontiguousarray(part.to_ndarray().T), part.sample_rate
-        except (av.FFmpegError, ValueError) as error:
-            if empty:
-                raise fail(f"It is damaged ({error}).", "Record or export it again.") from error
+        given = container.demux(container.streams.audio[0])
+        empty, failed, error = True, 0, None
+        while failed < _FAILED:
+            try:
+                if (packet := next(given, None)) is None:
+                    break
+                parts = [part for frame in packet.decode() for part in planar.resample(frame)]
+            except (av.FFmpegError, ValueError) as caught:
+                error, parts, failed = caught, [], failed + 1
+                lost()
+            for part in parts:
+                empty = False
+                yield np.ascontiguousarray(part.to_ndarray().T), part.sample_rate
+        if empty and error is not None:
+            raise fail(f"It is damaged ({error}).", "Record or export it again.") from error
 
 
 @contextmanager
@@ -123,7 +141,7 @@ def pyav() -> Any:
     return av
 
 
-def _ffmpeg(file: Path, made: Path, fail: Unreadable) -> None:
+def _ffmpeg(lost: Callable[[], None], file: Path, made: Path, fail: Unreadable) -> None:
     command = [*_FFMPEG, "-t", str(limits.SOUND_SECONDS + 1), "-i", str(file), str(made)]
     try:
         done = subprocess.run(command, capture_output=True, timeout=_SECONDS, check=False)
@@ -132,6 +150,8 @@ def _ffmpeg(file: Path, made: Path, fail: Unreadable) -> None:
     if done.returncode or not made.is_file():
         lines = done.stderr.decode(errors="replace").strip().splitlines() or ["no sound"]
         raise fail(f"ffmpeg cannot open it ({lines[-1]}).", "Record or export it again.")
+    if done.stderr.strip():
+        lost()
 
 
 @contextmanager

@@ -5,8 +5,8 @@ libsndfile reads wav, flac, ogg, opus, mp3, aiff, caf and au; what it does not k
 """
 
 import io
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
@@ -15,7 +15,8 @@ from .. import limits
 from ..errors import Gemma4Error
 from . import other_formats
 from .samples import RATE, Mixer, Samples, bounded, need_rate
-from .sound_pieces import SoundPiece, Window, pieces
+from .sound_pieces import AHEAD, SPARE, pieces
+from .sound_window import DAMAGED, SoundPiece, Window
 from .sources import Source, Unreadable, name_of, opened, unreadable
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ _STEP = 64  # samples at a time where a file is damaged: what a reader fails on 
 
 Block = tuple[Samples, int]
 """(n, channels) of sound, and its samples a second."""
+_Decode = Callable[[BinaryIO, Unreadable, Callable[[], None]], Iterator[Block]]
 
 
 def read(source: Source) -> tuple[Samples, tuple[str, ...]]:
@@ -33,7 +35,7 @@ def read(source: Source) -> tuple[Samples, tuple[str, ...]]:
     name = name_of(source)
     fail = unreadable("sound", name)
     with opened(source, fail) as file:
-        sounds = [_Sound(file, piece, name, fail) for piece in pieces(file)]
+        sounds = _sounds(file, name, fail)
         announced = sum(sound.seconds or 0.0 for sound in sounds)
         if announced > limits.SOUND_SECONDS:
             raise fail(
@@ -58,10 +60,23 @@ def seconds_of(source: Source) -> float:
     """
     fail = unreadable("sound", name_of(source))
     with opened(source, fail) as file:
-        lengths = [_Sound(file, piece, "", fail).seconds for piece in pieces(file)]
+        lengths = [sound.seconds for sound in _sounds(file, "", fail)]
     if None in lengths:
         return len(read(source)[0]) / RATE
     return sum(length or 0.0 for length in lengths)
+
+
+def _sounds(file: BinaryIO, name: str, fail: Unreadable) -> "list[_Sound]":
+    """The pieces of a file; what follows the first one need not be a sound."""
+    sounds: list[_Sound] = []
+    for piece in pieces(file):
+        try:
+            sounds.append(_Sound(file, piece, name, fail))
+        except Gemma4Error:
+            if not sounds:
+                raise
+            sounds[-1].notes.append(f"{piece.stop - piece.start:,} bytes of it cannot be read.")
+    return sounds
 
 
 class _Sound:
@@ -79,12 +94,14 @@ class _Sound:
         self.notes: list[str] = [piece.note] if piece.note else []
         self.seconds: float | None = None
         self.peak = 0.0
-        self._native, self._broken, self._exact = True, False, True
-        with self._open() as opened_file:
+        self._decode: _Decode | None = None  # libsndfile's own
+        self._exact = True
+        self._there, self._broken, self._within, self._unused = 0.0, False, False, ""
+        with _opened(self._window()) as opened_file:
             if opened_file is None:
-                self._native = False
+                self._decode = other_formats.sound_blocks
                 try:
-                    found = other_formats.sound_seconds(self._window(), fail)
+                    found = other_formats.sound_seconds(self._buffered(), fail)
                 except Gemma4Error as error:  # of what was cut the reader knows no more than that
                     raise fail(f"{piece.note} {error.cause}".lstrip(), error.remedy) from error
                 self.seconds, self._exact = found
@@ -95,8 +112,9 @@ class _Sound:
         """Decode it all: (n,) mono at 16 kHz."""
         mixer = Mixer()
         samples = self._mono(mixer)
-        if self._broken and (more := self._beyond_the_damage()) is not None:
-            samples = more if len(more) > len(samples) else samples
+        if self._decode is None and (self._broken or self._lacks(0.1)):
+            samples, mixer = self._beyond_the_damage(samples, mixer)
+        self._account()
         if mixer.cancelled is not None:
             kept = mixer.cancelled
             self.notes.append(
@@ -106,17 +124,22 @@ class _Sound:
         self.peak = mixer.peak
         return samples
 
-    def _beyond_the_damage(self) -> Samples | None:
-        """Decode by FFmpeg, which goes on after a damaged part; None where it is not there."""
+    def _beyond_the_damage(self, samples: Samples, mixer: Mixer) -> tuple[Samples, Mixer]:
+        """What FFmpeg decodes, which goes on after a damaged part, where that is more."""
         if other_formats.pyav() is None:
-            return None
-        self._native = False
+            return samples, mixer
+        other, found = Mixer(), (self._there, self._broken, self._within)
+        self._decode = other_formats.packets
         try:
-            return self._mono(Mixer())
+            more = self._mono(other)
         except Gemma4Error:
-            return None
-        finally:
-            self._native = True
+            more = samples
+        if len(more) > len(samples):
+            self._broken, self._within = True, self._within or found[2]
+            return more, other
+        self._decode = None
+        self._there, self._broken, self._within = found
+        return samples, mixer
 
     def _mono(self, mixer: Mixer) -> Samples:
         done: list[Samples] = [np.zeros(0, np.float32)]
@@ -143,18 +166,20 @@ class _Sound:
         return np.concatenate(done)
 
     def _blocks(self) -> Iterator[Block]:
-        if not self._native:
-            seconds = 0.0
-            for block, rate in other_formats.sound_blocks(self._window(), self._fail):
-                seconds += len(block) / rate
+        if self._decode is not None:
+            lost: list[float] = []
+            self._there = 0.0
+            blocks = self._decode(self._buffered(), self._fail, lambda: lost.append(self._there))
+            for block, rate in blocks:
+                self._there += len(block) / rate
                 yield block, rate
-            if (self._exact or self._piece.missing) and not self._broken:
-                self._compare(seconds, "")
+            self._broken = bool(lost)
+            self._within = self._broken and lost[0] < self._there
             return
         from soundfile import SoundFileError
 
-        done, broken, rate = 0, "", RATE
-        with self._open() as file:
+        done, broken, window = 0, False, self._window()
+        with _opened(window) as file:
             assert file is not None
             rate = file.samplerate
             size = max(1, _NUMBERS // file.channels)
@@ -162,19 +187,23 @@ class _Sound:
                 while len(block := file.read(size, dtype="float32", always_2d=True)):
                     done += len(block)
                     yield block, rate
-            except SoundFileError as error:
-                broken = str(error)
+            except SoundFileError:
+                broken = True
+            self._within = broken and window.left > 0
+            if file.format == "FLAC" and not broken and window.left > AHEAD + SPARE:
+                self._unused = f"More than {window.left:,} bytes after its end are not used."
         if broken:  # what the reader had of the last block is lost: once more, in small steps
             for block in self._after(done):
                 done += len(block)
                 yield block, rate
-        self._broken = bool(broken) and self.seconds is not None
-        self._compare(done / rate, broken)
+        # an error is all that says where one ends that does not know its length
+        self._broken = broken and (self.seconds is not None or self._within)
+        self._there = done / rate
 
     def _after(self, done: int) -> Iterator[Samples]:
         from soundfile import SoundFileError
 
-        with self._open() as file:
+        with _opened(self._window()) as file:
             assert file is not None
             try:
                 while done:
@@ -184,35 +213,44 @@ class _Sound:
             except SoundFileError:
                 return
 
-    def _compare(self, seconds: float, broken: str) -> None:
+    def _lacks(self, seconds: float) -> bool:
+        """Whether so much of what is announced is not there."""
+        announced = self.seconds if self._exact else None
+        return announced is not None and announced - self._there > seconds
+
+    def _account(self) -> None:
+        """Add the notes on what is missing, and on what is there and cannot be read."""
+        beyond = self._within or self._decode is not None or DAMAGED in self.notes
         if self._piece.missing:
             missing = f"{self._piece.missing:,} bytes are missing at its end."
-            note = f"{self._name} is cut off: {missing}"
-        elif self.seconds is not None and (broken or self.seconds - seconds > 0.1):
-            digits = 1 if self.seconds - seconds > 0.1 else 2
-            announced, there = f"{self.seconds:.{digits}f} s", f"{seconds:.{digits}f} s"
-            note = f"{self._name} announces {announced}, but only {there} are there."
-        else:
+            self.notes.append(f"{self._name} is cut off: {missing}")
+        elif self._lacks(0.005 if self._broken else 0.1):
+            digits = 1 if self._lacks(0.1) else 2
+            announced, there = f"{self.seconds:.{digits}f} s", f"{self._there:.{digits}f} s"
+            how = "can be read" if beyond else "are there"
+            self.notes.append(f"{self._name} announces {announced}, but only {there} {how}.")
             return
-        if note not in self.notes:
-            self.notes.append(note)
+        if self._within if self._piece.missing else self._broken:
+            self.notes.append(DAMAGED)
+        if self._unused:
+            self.notes.append(self._unused)
 
-    def _window(self) -> BinaryIO:
-        return io.BufferedReader(Window(self._file, self._piece))
+    def _window(self) -> Window:
+        return Window(self._file, self._piece)
 
-    def _open(self) -> "AbstractContextManager[SoundFile | None]":
-        return _opened(self._file, self._piece)
+    def _buffered(self) -> BinaryIO:
+        return io.BufferedReader(self._window())
 
 
 @contextmanager
-def _opened(file: BinaryIO, piece: SoundPiece) -> "Iterator[SoundFile | None]":
+def _opened(window: Window) -> "Iterator[SoundFile | None]":
     """Open a piece with libsndfile, for as long as it is used; None where that cannot read it."""
     import soundfile
 
     sound = None
     # TypeError: it would have to be told the format of a headerless file
     with suppress(soundfile.SoundFileError, TypeError, ValueError, OSError):
-        sound = soundfile.SoundFile(Window(file, piece))
+        sound = soundfile.SoundFile(window)
     try:
         yield sound
     finally:
