@@ -67,32 +67,33 @@ def test_a_conversation_shows_its_brackets(tmp_path: Path, markup: str) -> None:
     played()
 
 
+@pytest.mark.parametrize("markup", MARKUPS)
 @live
-async def test_keys_voices_findings_and_paths_show_their_brackets(tmp_path: Path) -> None:
-    for markup in MARKUPS:
-        finding = DoctorFinding("problem", markup, f"{markup} said", f"{markup} remedy")
-        voice = SystemVoice(f"{markup} voice", f"{markup} language", True)
-        devices = {"findings": lambda f=finding: [f], "voices": lambda v=voice: [v]}
-        world = World()
-        world.microphone.name = f"{markup} mic"
-        folder = tmp_path / f"{MARKUPS.index(markup)} {markup.replace('/', ':')}"
-        own = f'system = "{markup} system"\n[keys]\nmend = "{markup}"\nhelp = "{markup}2"\n'
-        async with staged(folder, settings=own, world=world, size=(100, 70)) as stage:
-            stage.app.workspace.devices = replace(stage.app.workspace.devices, **devices)
-            (stage.app.workspace.folder / markup.replace("/", ":")).write_text("a note")
-            stage.app.chat.problem(Problem("worker_crashed", "It stopped", "Why.", "Again."))
-            await stage.until(lambda m=markup: f"{m.lower()} start it again" in stage.text)
-            await stage.press("f4")
-            await stage.until(lambda m=markup: f"{m} mic" in stage.text)
-            await stage.press("escape", "escape")
-            for page, words in (
-                ("doctor", f"{markup} remedy"), ("voices", f"{markup} voice"), ("help", "Ctrl+E"),
-                ("settings", markup[:12]), ("log", "log"), ("model", "tiny"),
-            ):  # fmt: skip
-                stage.app.do(page)
-                await stage.until(lambda w=words: w in stage.text)
-                await stage.press("escape")
-            stage.app.chat.prompt.write(f"@{stage.app.workspace.folder}/{markup[:1]}")
-            await stage.until(lambda: stage.app.chat.suggestions.display)
-            stage.app.do("model", f"{markup} model")
-            await stage.until(lambda m=markup: f"model {m} model" in stage.text)
+async def test_keys_voices_findings_and_paths_show_their_brackets(
+    tmp_path: Path, markup: str
+) -> None:
+    finding = DoctorFinding("problem", markup, f"{markup} said", f"{markup} remedy")
+    voice = SystemVoice(f"{markup} voice", f"{markup} language", True)
+    devices = {"findings": lambda: [finding], "voices": lambda: [voice]}
+    world = World()
+    world.microphone.name = f"{markup} mic"
+    own = f'system = "{markup} system"\n[keys]\nmend = "{markup}"\nhelp = "{markup}2"\n'
+    async with staged(tmp_path, settings=own, world=world, size=(100, 70)) as stage:
+        stage.app.workspace.devices = replace(stage.app.workspace.devices, **devices)
+        (stage.app.workspace.folder / markup.replace("/", ":")).write_text("a note")
+        stage.app.chat.problem(Problem("worker_crashed", "It stopped", "Why.", "Again."))
+        await stage.until(lambda: f"{markup.lower()} start it again" in stage.text)
+        await stage.press("f4")
+        await stage.until(lambda: f"{markup} mic" in stage.text)
+        await stage.press("escape", "escape")
+        for page, words in (
+            ("doctor", f"{markup} remedy"), ("voices", f"{markup} voice"), ("help", "Ctrl+E"),
+            ("settings", markup[:12]), ("log", "log"), ("model", "tiny"),
+        ):  # fmt: skip
+            stage.app.do(page)
+            await stage.until(lambda w=words: w in stage.text)
+            await stage.press("escape")
+        stage.app.chat.prompt.write(f"@{stage.app.workspace.folder}/{markup[:1]}")
+        await stage.until(lambda: stage.app.chat.suggestions.display)
+        stage.app.do("model", f"{markup} model")
+        await stage.until(lambda: f"model {markup} model" in stage.text)
