@@ -201,6 +201,12 @@ class Stage:
         return "\n".join(strip.crop(0, width).text.rstrip() for strip in lines)
 
 
+def recorded(stage: Stage, seconds: float) -> bool:
+    """Whether so much of what is spoken was recorded."""
+    recording = stage.app.workspace.conversation.recording
+    return recording is not None and recording.seconds >= seconds
+
+
 @contextlib.asynccontextmanager
 async def staged(
     folder: Path,
