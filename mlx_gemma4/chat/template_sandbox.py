@@ -1,30 +1,22 @@
 """Runs a chat template, which is somebody else's program: no access to Python, and bounded work.
 
 jinja2's sandbox keeps a template from everything but its arguments, and bounds neither its time nor
-what it makes. Here every turn of a loop, call, filter and piece of text costs steps, counted, so
-that the bound is the same on any machine. Lists are cheap to make, for they may hold one text many
-times: its text costs where they are written or compared. jinja2 is imported only when a template
-is used.
+what it makes. Here every turn of a loop, call, filter and piece of text costs steps
+(`template_costs.py`). jinja2 is imported only when a template is used.
 """
 
 import json
-import re
-from collections.abc import Callable, ItemsView, Iterable, Iterator, KeysView, Mapping, ValuesView
-from contextvars import ContextVar
+from collections.abc import Callable, Iterator
 from functools import lru_cache, wraps
-from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from .. import limits
+from . import template_costs as costs
 
 if TYPE_CHECKING:
     from jinja2 import Template
 
-_CHARACTERS = 64  # that cost a step
 _CALL = 40  # steps that a call costs
-_NUMBER = 10_000  # the largest that a filter or method may be given: widths, counts
-_WIDE = re.compile(r"\d{5,}|\*")  # of a format: %99999d
-_BREAKS = "\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"  # where `splitlines` cuts, and `indent`
 # What fills up or repeats text, or makes bytes; `join` and `replace` are measured first.
 _FORBIDDEN = frozenset(
     ("translate", "format", "format_map", "expandtabs", "encode", "to_bytes", "maketrans")
@@ -42,8 +34,6 @@ _TYPES = frozenset(
     ("boolean", "callable", "defined", "escaped", "false", "filter", "float", "integer", "iterable")
 ) | {"mapping", "none", "number", "sameas", "sequence", "string", "test", "true", "undefined"}
 
-_left: ContextVar[list[int]] = ContextVar("steps that a template may still take")
-
 
 def run(source: str, messages: list[dict[str, Any]], **variables: object) -> str:
     """Render a template.
@@ -58,123 +48,12 @@ def run(source: str, messages: list[dict[str, Any]], **variables: object) -> str
         raise ValueError(f"it has more than {limits.TEMPLATE_BYTES:,} bytes")
     # the published templates look back from each message, and write each text about ten times
     length = len(repr(messages)) + len(repr(variables))
-    token = _left.set([limits.TEMPLATE_STEPS + 10 * len(messages) ** 2 + length])
+    token = costs.steps_left.set([limits.TEMPLATE_STEPS + 10 * len(messages) ** 2 + length])
     try:
         pieces = _compiled(source).generate(messages=messages, **variables)
-        return "".join(_measured(pieces))
+        return "".join(costs.measured(pieces))
     finally:
-        _left.reset(token)
-
-
-def _spend(steps: int) -> None:
-    left = _left.get()
-    left[0] -= steps
-    if left[0] < 0:
-        raise ValueError("it takes too many steps, or makes too much text")
-
-
-def _need_short(length: int) -> None:
-    if length > limits.TEMPLATE_CHARACTERS:
-        raise ValueError(f"it makes more than {limits.TEMPLATE_CHARACTERS:,} characters")
-
-
-def _paid(value: Any) -> Any:
-    """Count what was made."""
-    if isinstance(value, str | bytes):
-        _need_short(len(value))
-        _spend(1 + len(value) // _CHARACTERS)
-    elif isinstance(value, list | tuple | dict):
-        _spend(1 + len(value))
-        # what is inside may be one list many times over, which is endless when it is written
-        for inner in value.values() if isinstance(value, dict) else value:
-            if isinstance(inner, list | tuple | dict):
-                _paid(inner)
-    elif isinstance(value, int) and value.bit_length() > 256:
-        raise ValueError("it makes too large a number")
-    else:
-        _spend(1)
-    return value
-
-
-def _written(value: Any) -> int:
-    """Count a value as text, however deep that is in lists.
-
-    Returns:
-        Its characters, about.
-    """
-    length = 0
-    inside: Iterator[Any] = iter(())
-    if isinstance(value, Mapping):
-        inside = chain(value, value.values())
-    elif isinstance(value, list | tuple | set | KeysView | ValuesView | ItemsView):
-        inside = iter(value)
-    elif type(value).__name__ == "Namespace":  # jinja2's, which shows what it holds
-        inside = iter(value._Namespace__attrs.values())
-    else:
-        length = len(value if isinstance(value, str) else str(value))
-    _spend(1 + length // _CHARACTERS)
-    for inner in inside:
-        length += 2 + _written(inner)
-    _need_short(length)
-    return length
-
-
-def _compared(value: Any) -> Any:
-    """Count what is compared, or is a key."""
-    if not isinstance(value, str) or len(value) >= _CHARACTERS:  # a short one costs next to nothing
-        _written(value)
-    return value
-
-
-def _measured(items: Any, between: int = 0) -> Iterator[Any]:
-    """What will be joined, with so many characters between each two."""
-    length = 0
-    for item in items:
-        length += between + _written(item)
-        _spend(between // _CHARACTERS)
-        _need_short(length)
-        yield item
-
-
-def _format(text: str, values: Any) -> None:
-    """Refuse a `%` that would make too much."""
-    if _WIDE.search(text):
-        raise ValueError("a format is too wide")
-    longest = max(map(_written, values if isinstance(values, tuple) else (values,)), default=0)
-    width = max(map(int, re.findall(r"\d+", text)), default=0)
-    _need_short(len(text) + text.count("%") * (longest + width))
-
-
-def _check(name: str, arguments: Iterable[Any], subject: Any = None) -> None:
-    """Refuse, before it is done, what would make far more than it is given, or take far longer."""
-    given = list(arguments)
-    if any(isinstance(a, int) and not isinstance(a, bool) and abs(a) > _NUMBER for a in given):
-        raise ValueError(f"{name} is given too large a number")
-    if not isinstance(subject, str):
-        return
-    texts = [a for a in given if isinstance(a, str)]
-    longest = max(map(len, texts), default=0)
-    if name == "replace" and len(texts) > 1:
-        _need_short(len(subject) + subject.count(texts[0]) * len(texts[1]))
-    elif name in ("split", "rsplit", "splitlines"):
-        _spend(subject.count(texts[0]) if texts and texts[0] else _count(subject, _BREAKS + " \t"))
-    elif name in ("strip", "lstrip", "rstrip", "trim"):
-        _spend(len(subject) * longest // _CHARACTERS**2)
-    elif name == "indent":
-        width = max((a for a in given if isinstance(a, int)), default=4)
-        _need_short(len(subject) + max(width, longest) * (1 + _count(subject, _BREAKS)))
-    elif name in ("wordwrap", "urlize"):
-        _need_short(len(subject) * (1 + sum(map(len, texts))))
-
-
-def _count(text: str, characters: str) -> int:
-    return sum(map(text.count, characters))
-
-
-def _counted(items: Any) -> Iterator[Any]:
-    for item in items:
-        _spend(1)
-        yield item
+        costs.steps_left.reset(token)
 
 
 def _filter(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -187,21 +66,21 @@ def _filter(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         subject, *others = arguments[before:] or (None,)
         given = [*others, *options.values()]
         if name in _PASSING:
-            _paid(subject)
+            costs.paid(subject)
         elif isinstance(subject, Iterator):
-            subject = _measured(subject)
+            subject = costs.measured(subject)
         else:
-            length = _written(subject) + _written(given)
+            length = costs.written(subject) + costs.written(given)
             if name in _SLOW:
-                _spend(length + length**2 // 10**6)
+                costs.spend(length + length**2 // 10**6)
             if not isinstance(subject, str) and name in ("trim", "urlize"):
                 subject = str(subject)
         if name == "format":
-            _format(str(subject), options or tuple(others))
-        _check(name, given, subject)
+            costs.check_format(str(subject), options or tuple(others))
+        costs.check(name, given, subject)
         result = function(*passed, subject, *others, **options)
         # lazily made, by `map` and the like
-        return _counted(result) if isinstance(result, Iterator) else _paid(result)
+        return costs.counted(result) if isinstance(result, Iterator) else costs.paid(result)
 
     return bounded
 
@@ -212,7 +91,7 @@ def _test(name: str, function: Any) -> Callable[..., Any]:
     @wraps(function)
     def bounded(subject: Any, *arguments: Any) -> Any:
         for value in (subject, *arguments):
-            _compared(value)
+            costs.compared(value)
         if isinstance(subject, str) and name in ("odd", "even", "divisibleby"):
             raise ValueError("a text is no number")  # its `%` would format it
         return function(subject, *arguments)
@@ -221,13 +100,13 @@ def _test(name: str, function: Any) -> Callable[..., Any]:
 
 
 def _sliced(value: Any) -> Any:
-    _spend(1 + len(value) // _CHARACTERS)
+    costs.spend(1 + len(value) // costs.CHARACTERS)
     return value
 
 
 def _replaced(value: Any, old: Any, new: Any, count: int | None = None) -> str:
     text, old, new = str(value), str(old), str(new)
-    _check("replace", (old, new), text)
+    costs.check("replace", (old, new), text)
     return text.replace(old, new, -1 if count is None else count)
 
 
@@ -235,7 +114,9 @@ def _tojson(value: Any, indent: int | str | None = None) -> str:
     """As JSON, without jinja's own escapes for HTML."""
     if indent is None:
         return json.dumps(value, ensure_ascii=False)
-    return "".join(_measured(json.JSONEncoder(ensure_ascii=False, indent=indent).iterencode(value)))
+    return "".join(
+        costs.measured(json.JSONEncoder(ensure_ascii=False, indent=indent).iterencode(value))
+    )
 
 
 @lru_cache(maxsize=4)
@@ -253,49 +134,49 @@ def _compiled(source: str) -> "Template":
             if operator == "*":
                 for text, times in ((left, right), (right, left)):
                     if isinstance(text, str | list | tuple) and isinstance(times, int):
-                        size = 1 if isinstance(text, str) else _CHARACTERS
-                        _need_short(len(text) * times * size)
+                        size = 1 if isinstance(text, str) else costs.CHARACTERS
+                        costs.need_short(len(text) * times * size)
             if operator == "**":
-                _check("a power", (left, right))
+                costs.check("a power", (left, right))
                 if abs(right) > 64:
                     raise ValueError("a power is too large")
             if operator == "%" and isinstance(left, str):
-                _format(left, right)
+                costs.check_format(left, right)
             if operator == "-":  # of the keys of two objects
-                _written((left, right))
-            return _paid(super().call_binop(context, operator, left, right))
+                costs.written((left, right))
+            return costs.paid(super().call_binop(context, operator, left, right))
 
         def call(self, context: Any, called: Any, *arguments: Any, **options: Any) -> Any:
             name = getattr(called, "__name__", "a call")
             subject = getattr(called, "__self__", None)
-            _spend(_CALL + len(arguments) + len(options))
+            costs.spend(_CALL + len(arguments) + len(options))
             if name in _FORBIDDEN or hasattr(called, "__objclass__"):  # dict.update changes any
                 raise ValueError(f"{name} is not allowed")
             if isinstance(called, LoopContext) and arguments:  # `loop(...)`, a loop again
-                arguments = (_counted(arguments[0]), *arguments[1:])
+                arguments = (costs.counted(arguments[0]), *arguments[1:])
             if name == "join" and isinstance(subject, str) and arguments:
-                arguments = (_measured(arguments[0], len(subject)), *arguments[1:])
+                arguments = (costs.measured(arguments[0], len(subject)), *arguments[1:])
             else:
-                _paid((arguments, options))
+                costs.paid((arguments, options))
             if isinstance(subject, str | list | tuple):
-                _written((subject, arguments, options))
+                costs.written((subject, arguments, options))
             if isinstance(subject, str):
-                _check(name, [*arguments, *options.values()], subject)
-            return _paid(super().call(context, called, *arguments, **options))
+                costs.check(name, [*arguments, *options.values()], subject)
+            return costs.paid(super().call(context, called, *arguments, **options))
 
     def raise_exception(message: str) -> None:
         raise TemplateError(message)
 
     @pass_context  # so that jinja2 does not write constants while it compiles: none would count
     def finalized(_: Any, value: Any) -> str:
-        _written(value)
+        costs.written(value)
         return value if isinstance(value, str) else str(value)
 
     @pass_environment
     def joined(of: Any, items: Any, d: Any = "", attribute: Any = None) -> str:
         if attribute is not None:
             items = map(make_attrgetter(of, attribute), items)
-        return str(d).join(map(str, _measured(items, len(str(d)))))
+        return str(d).join(map(str, costs.measured(items, len(str(d)))))
 
     environment = Environment(
         trim_blocks=True,
@@ -311,7 +192,11 @@ def _compiled(source: str) -> "Template":
         environment.filters[name] = _filter(name, function)
     for name in environment.tests.keys() - _TYPES:
         environment.tests[name] = _test(name, environment.tests[name])
-    environment.filters |= {"counted": _counted, "paid": _paid, "compared": _compared}
+    environment.filters |= {
+        "counted": costs.counted,
+        "paid": costs.paid,
+        "compared": costs.compared,
+    }
     environment.filters["sliced"] = _sliced
     tree = environment.parse(source)
 
