@@ -114,12 +114,16 @@ class ConversationController(ReportHandler):
         return changed | self._journaled.write(note.TurnStarted(self._spoken, "user", self._now()))
 
     def record(self, frames: NDArray[np.float32]) -> None:
-        """Keep (n, 640) frames that the worker is sent; from any thread.
+        """Keep (n, 640) frames that the worker is sent, while there is a recording.
+
+        From any thread: frames may be on their way when a recording ends, and belong to no other.
 
         Raises:
             Gemma4Error: they cannot be written.
         """
-        self.journal.record(frames)
+        with self._taking:
+            if self.recording is not None:
+                self.journal.record(frames)
 
     def keep_recording(self) -> None:
         """Nothing more is recorded: what came waits to be sent."""
@@ -128,9 +132,9 @@ class ConversationController(ReportHandler):
 
     def discard(self) -> set[int]:
         """Delete the recording; what else waits goes on waiting."""
-        if self.recording is None:
+        if not self._stop_recording():
             return set()
-        turn, self._spoken, self.recording = self._spoken, 0, None
+        turn, self._spoken = self._spoken, 0
         self.journal.drop_recording()
         changed = self._journaled.write(note.TurnsRemoved(turn))
         self._take_back()
@@ -153,8 +157,7 @@ class ConversationController(ReportHandler):
             self._journaled.write(note.AttachmentRemoved(one.id))
         self._stale |= bool(later)
         question = self._spoken or self.history.next_turn()
-        spoken, self._spoken = self.recording is not None, 0
-        self.recording = None
+        spoken, self._spoken = self._stop_recording(), 0
         if spoken:
             self._journaled.end_recording()
             self._send(do.EndSpeech(conversation=self.id))

@@ -3,6 +3,7 @@
 `controller.py` has the other half, what the user does.
 """
 
+import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -81,6 +82,7 @@ class ReportHandler:
         self.problems, self.works = self._journaled.problems, self._journaled.works
         self.usage = Usage()
         self.recording: RecordingState | None = None
+        self._taking = threading.Lock()  # while frames are kept; then a recording cannot end
         self.settings = settings
         self.speaks = settings.speak
         self.model = model
@@ -272,12 +274,17 @@ class ReportHandler:
             self.recording = replace(self.recording, clip=int(clips) + 1, seconds=seconds)
 
     def _keep_recording(self) -> set[int]:
-        if self.recording is None:
+        if not self._stop_recording():
             return set()
         self._journaled.end_recording()
-        changed = self._journaled.write(note.TurnsRemoved(self._spoken))
-        self._spoken, self.recording = 0, None
-        return changed
+        turn, self._spoken = self._spoken, 0
+        return self._journaled.write(note.TurnsRemoved(turn))
+
+    def _stop_recording(self) -> bool:
+        """Take no more frames; return whether some were being taken."""
+        with self._taking:
+            was, self.recording = self.recording is not None, None
+        return was
 
     def _measured(self, number: int, event: told.ImageAdded) -> set[int]:
         for one in self.history.attachments:

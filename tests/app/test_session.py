@@ -9,6 +9,7 @@ from typing import cast
 import pytest
 
 from app.conversation.attachments import Ready
+from app.conversation.journal import RECORDING
 from app.screens.facts import status
 from app.settings import DEFAULTS
 from app.workspace import Workspace
@@ -218,6 +219,17 @@ def test_a_long_recording_becomes_clips_of_thirty_seconds(table: Make) -> None:
     assert (one.talk.recording.clip, one.talk.recording.seconds) == (2, pytest.approx(1.0))
     one.talk.send("")
     assert [clip.chip for clip in one.turns()[0].attachments] == ["[Audio 0:30]", "[Audio 0:01]"]
+
+
+@pytest.mark.parametrize("end", ["send", "keep_recording", "discard"])
+def test_frames_that_come_after_a_recording_are_part_of_no_other(table: Make, end: str) -> None:
+    one = table()
+    one.hear(SECOND)
+    getattr(one.talk, end)(*([""] if end == "send" else []))
+    one.talk.record(SECOND)  # they were on their way when it ended
+    assert not one.talk.journal.path(RECORDING).exists()
+    one.hear(SECOND)
+    assert one.talk.recording is not None and one.talk.recording.seconds == pytest.approx(1.0)
 
 
 def test_escape_discards_the_recording_and_keeps_what_else_waits(table: Make) -> None:
