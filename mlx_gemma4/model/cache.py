@@ -4,7 +4,7 @@ A cache has one `offset` for all its layers, and writing always happens there. G
 a smaller one, while the rows that the next token sees are still held:
  - a full layer holds every row;
  - a sliding layer keeps the last window + slack rows when its buffer is full, in order (no ring),
-   so that dropping up to `slack` rows is free.
+   so that dropping up to `slack` of the most rows that were held is free.
 Further back leads a `Mark`, which holds the buffers of its time: free until the cache has moved on
 to others. Buffers are shared and written in place, but rows that a live mark needs are never
 overwritten: then the next write goes to a copy.

@@ -52,8 +52,11 @@ def test_one_engine_of_several_may_lack_it(
     served: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     command = ssh.server("local", "sh -c 'echo $GEMMA4_ENGINE'", [])
-    done = subprocess.run(command, input="", stdout=subprocess.PIPE, text=True)
-    assert done.stdout == "1\n"
+    # its end is that of what it reads, which stays open
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None and process.stdout.read() == "1\n"
     monkeypatch.setenv(ssh.ENGINE, "1")
     assert cli.main(["serve", "--port", "0", "--model", "google/gemma-4-12B-it"]) == 0
     assert len(served) == 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import mlx.core as mx
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mlx_gemma4.errors import Gemma4Error
@@ -56,12 +56,29 @@ def test_rows_stay_in_order_through_full_buffers(counts: list[int]) -> None:
 
 
 @given(st.lists(st.tuples(st.integers(1, 6), st.integers(0, SLACK)), min_size=1, max_size=12))
+@example([(10, 0), (6, 0), (1, 4), (1, 5)])
 @settings(max_examples=50, deadline=None)
 def test_up_to_slack_rows_can_always_be_dropped(moves: list[tuple[int, int]]) -> None:
-    numbers = Numbers()
+    numbers, highest = Numbers(), 0
     for count, dropped in moves:
         numbers.feed(count)
-        offset = max(0, numbers.cache.offset - dropped)
+        highest = max(highest, numbers.cache.offset)
+        # from the most that were ever held: what is dropped twice is no longer there
+        offset = max(0, highest - SLACK, numbers.cache.offset - dropped)
+        numbers.cache.rewind_to(offset)
+        del numbers.held[offset:]
+    numbers.feed(1)
+
+
+@given(st.lists(st.tuples(st.integers(1, 6), st.integers(0, 5)), min_size=1, max_size=12))
+@settings(max_examples=50, deadline=None)
+def test_rows_that_were_just_fed_can_be_dropped_whatever_was_before(
+    moves: list[tuple[int, int]],
+) -> None:
+    numbers = Numbers()
+    for count, dropped in moves:  # as where tokens are proposed, of which one at least stays
+        numbers.feed(count)
+        offset = numbers.cache.offset - min(dropped, count - 1)
         numbers.cache.rewind_to(offset)
         del numbers.held[offset:]
     numbers.feed(1)
