@@ -75,7 +75,7 @@ class Gemma4(nn.Module):
 
         Args:
             kv_bits: 8 or 4 to quantize the full layers' rows, None to keep them as computed.
-            slack: how far below the most rows that were held going back is free (`Cache.rewind_to`).
+            slack: how far back from the most rows held going is free (`Cache.rewind_to`).
         """
         if kv_bits not in (None, 4, 8):
             raise Gemma4Error(
