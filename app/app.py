@@ -161,13 +161,13 @@ class TerminalApp(App[None]):
             self.notify("One model comes at a time.")
             return
 
-        def tell(at: Download | None) -> None:
+        def on_progress(at: Download | None) -> None:
             with contextlib.suppress(RuntimeError):  # the program has ended
                 self.call_later(self._job_changed, at is None)
 
         self.chat.works("job")
         try:
-            self.workspace.bring(message.model, message.recipe, tell)
+            self.workspace.bring(message.model, message.recipe, on_progress)
         except OSError as error:
             self.chat.problem(Problem.of(error, "job"))
         self._show_job()

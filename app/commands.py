@@ -137,7 +137,7 @@ COMMANDS = (
     Command("voices", "Voices", "Hear the voices of this computer, and take one.", (), PROGRAM),
     Command("doctor", "Doctor", "See what this computer has and lacks.", (), PROGRAM),
     Command("log", "Log", "See what happened behind the screen.", ("f12",), PROGRAM),
-    Command("mend", "Mend", "Do what the last error's card offers first.", ("ctrl+t",), PROGRAM),
+    Command("fix", "Fix", "Do what the last error's card offers first.", ("ctrl+t",), PROGRAM),
     Command("sample", "Sample question",
             "Attach a sample receipt, and a question about it; once more, a spoken one.",
             (), PROGRAM),
@@ -273,9 +273,9 @@ def find(text: str) -> list[Command]:
     wanted = text.removeprefix("/").strip().lower()
     if wanted in BY_ID:
         return [BY_ID[wanted]]
-    begins = [command for command in COMMANDS if command.id.startswith(wanted)]
+    first = [command for command in COMMANDS if command.id.startswith(wanted)]
     holds = [command for command in COMMANDS if wanted in command.title.lower()]
-    return list(dict.fromkeys([*begins, *holds]))
+    return list(dict.fromkeys([*first, *holds]))
 
 
 def groups() -> Iterable[tuple[str, list[Command]]]:

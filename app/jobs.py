@@ -18,7 +18,7 @@ from mlx_gemma4.runtime.threads import start_thread
 from .devices.machine import GEMMA4
 from .state import Download, Problem
 
-Tell = Callable[[Download | None], object]
+OnProgress = Callable[[Download | None], object]
 
 
 class GetJob:
@@ -27,7 +27,7 @@ class GetJob:
     Args:
         name: a package of the Hub.
         recipe: of the conversion; empty for the recommended one, or where there is none.
-        tell: called, from a thread, with how far it is; at the end with None.
+        on_progress: called, from a thread, with how far it is; at the end with None.
 
     Attributes:
         at: how far it is.
@@ -36,13 +36,13 @@ class GetJob:
         closing: the program ends.
     """
 
-    def __init__(self, name: str, recipe: str, tell: Tell) -> None:
+    def __init__(self, name: str, recipe: str, on_progress: OnProgress) -> None:
         self.name = name
         self.at = Download(name)
         self.folder = ""
         self.problem: Problem | None = None
         self.closing = self._stopped = False
-        self._tell = tell
+        self._on_progress = on_progress
         own = ["--recipe", recipe] if recipe else []
         self._process = subprocess.Popen(
             [*GEMMA4, "get", name, "--yes", "--json", *own],
@@ -73,7 +73,7 @@ class GetJob:
         status = self._process.wait()
         if not self.folder and not self._stopped and self.problem is None:
             self._ended(f"gemma4 get ended with status {status}.", "Try it again: what came stays.")
-        self._tell(None)
+        self._on_progress(None)
 
     def _take(self, line: Mapping[str, Any]) -> None:
         """Take what `gemma4 get --json` prints: a plan, progress, and a folder or an error."""
@@ -87,11 +87,11 @@ class GetJob:
                 error["code"], title, error["cause"], error["remedy"], source="job"
             )
         self.folder = line.get("folder", "")
-        self._tell(self.at)
+        self._on_progress(self.at)
 
     def _fail(self, failed: Failed) -> None:
         self._ended(failed.cause, failed.remedy)
-        self._tell(None)
+        self._on_progress(None)
 
     def _ended(self, cause: str, remedy: str) -> None:
         title = f"{self.name} did not come"

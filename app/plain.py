@@ -86,11 +86,11 @@ class PlainProgram:
     def run(self) -> None:
         """Load the model, then read lines until there are no more."""
         conversation = self._workspace.conversation
-        self._tell(f"Loading {conversation.model_name}.")
-        conversation.begin()
+        self._print_line(f"Loading {conversation.model_name}.")
+        conversation.start()
         self._wait()
         if conversation.model is not None:
-            self._tell("Ready. Type a question, or /help.")
+            self._print_line("Ready. Type a question, or /help.")
         for line in self._lines:
             if line.strip() == "/quit":
                 return
@@ -100,37 +100,39 @@ class PlainProgram:
                 self._workspace.conversation.escape()
                 self._wait()
             except Exception as error:  # it never ends the program
-                self._tell_error(error)
+                self._print_error(error)
 
     def _do(self, line: str) -> None:
         name, _, rest = line.partition(" ")
         conversation = self._workspace.conversation
         match name:
             case "/help":
-                self._tell(HELP)
+                self._print_line(HELP)
             case "/new":
                 self._workspace.new()
-                self._tell("A new conversation.")
+                self._print_line("A new conversation.")
                 self._wait()
             case "/file" if rest:
                 path = Path(rest.strip().strip("'\"")).expanduser()
                 ready = attachments.file(self._workspace.journal, path, self._workspace.of_pictures)
                 chip = conversation.attach(ready).chip
-                self._tell(f"{chip} {ready.name} goes with the next question. {ready.note}".strip())
+                self._print_line(
+                    f"{chip} {ready.name} goes with the next question. {ready.note}".strip()
+                )
             case "/model" if rest:
                 self._workspace.load(rest.strip())
-                self._tell(f"Loading {rest.strip()}.")
+                self._print_line(f"Loading {rest.strip()}.")
                 self._wait()
             case "/again":
                 self._ask(conversation.regenerate())
             case _ if line.startswith("/") and not line.startswith("//"):
-                self._tell(f"There is no command {name}. /help lists them.")
+                self._print_line(f"There is no command {name}. /help lists them.")
             case _ if line or conversation.history.waiting:
                 self._ask(conversation.send(line.removeprefix("/") if line[:2] == "//" else line))
 
     def _ask(self, changed: set[int]) -> None:
         if not changed:
-            self._tell("There is nothing to answer.")
+            self._print_line("There is nothing to answer.")
             return
         self._shown, self._answer = 0, max(changed)
         tiny = catalog.is_demonstration(self._workspace.conversation.model_name)
@@ -139,7 +141,7 @@ class PlainProgram:
         turn = self._workspace.conversation.history.last("model")
         self._write("\n")
         if turn is not None:
-            self._tell(" ".join((*turn.remarks, turn.facts)).strip())
+            self._print_line(" ".join((*turn.remarks, turn.facts)).strip())
         self._answer = 0
 
     def _wait(self) -> None:
@@ -151,10 +153,10 @@ class PlainProgram:
                 conversation.fold([report])
             if conversation.sending is not None and conversation.sending.host not in self._sent_to:
                 self._sent_to.add(conversation.sending.host)
-                self._tell(f"{conversation.sending.words}.")
+                self._print_line(f"{conversation.sending.words}.")
             self._print_answer()
             while conversation.problems:
-                self._tell_error(conversation.problems.popleft())
+                self._print_error(conversation.problems.popleft())
         self._print_answer()
 
     def _print_answer(self) -> None:
@@ -163,10 +165,10 @@ class PlainProgram:
             self._write(turn.text[self._shown :])
             self._shown = len(turn.text)
 
-    def _tell(self, text: str) -> None:
+    def _print_line(self, text: str) -> None:
         if text:
             self._write(f"{text}\n")
 
-    def _tell_error(self, error: Exception | Problem) -> None:
+    def _print_error(self, error: Exception | Problem) -> None:
         problem = error if isinstance(error, Problem) else Problem.of(error)
-        self._tell(f"Error: {problem.title}. {problem.cause} {problem.remedy}")
+        self._print_line(f"Error: {problem.title}. {problem.cause} {problem.remedy}")

@@ -100,7 +100,7 @@ class Download:
             return f"Quantizing {self.name}: {self.share:.0%} of what has come."
         if self.stage == "check":
             return f"Checking {self.name}."
-        return f"Downloading {self.name}: {self.progress.told}"
+        return f"Downloading {self.name}: {self.progress.text}"
 
     @property
     def brief(self) -> str:

@@ -26,10 +26,9 @@ from .conversation.journal_file import EVENTS
 from .conversation.store import ConversationStore
 from .devices.speech import SpeechOutput
 from .devices.system import Devices
-from .jobs import GetJob
+from .jobs import GetJob, OnProgress
 from .server import MakeServer, OpenServer
 from .settings import Settings
-from .state import Download
 
 LOG = "gemma4.log"
 USUAL = settings.DEFAULTS.image_tokens
@@ -133,17 +132,17 @@ class Workspace:
             return None
         return str(known["model"]), str(known["recipe"])
 
-    def bring(self, model: str, recipe: str, tell: Callable[[Download | None], object]) -> None:
+    def bring(self, model: str, recipe: str, on_progress: OnProgress) -> None:
         """Have a model come, which the next start goes on with if this one ends before.
 
         Args:
-            tell: as for `GetJob`.
+            on_progress: as for `GetJob`.
         """
         if self.job is None:
             self.folder.mkdir(parents=True, exist_ok=True)
             wanted = {"model": model, "recipe": recipe}
             disk.write(self._job_file, json.dumps(wanted).encode())
-            self.job = GetJob(model, recipe, tell)
+            self.job = GetJob(model, recipe, on_progress)
 
     def job_ended(self) -> GetJob | None:
         """Take note that the model has come, or that it does not come."""
@@ -228,7 +227,7 @@ class Workspace:
         self.conversation = conversation
         self.conversation.model = model
         self._write_running()
-        self.conversation.begin()
+        self.conversation.start()
 
     def load(self, model: str) -> None:
         """Load another model; it reads the conversation again.
@@ -241,7 +240,7 @@ class Workspace:
         try:
             self.change(model=model)
         finally:
-            self.conversation.begin()
+            self.conversation.start()
 
     def serve(self) -> str:
         """Let other programs use the worker, and return the address. Waits: not in the interface.

@@ -74,10 +74,10 @@ def masks() -> None:
     """Measure the masks of random replies."""
     vocabulary = Vocabulary()
     tokenizer = GrammarTokenizer(vocabulary, [0])
-    began = time.perf_counter()
+    started = time.perf_counter()
     tokenizer.prepare()
     tokenizer.constraint("start: /a/", False, SIZE)
-    print(f"vocabulary built in {time.perf_counter() - began:.1f} s, once, in a thread\n")
+    print(f"vocabulary built in {time.perf_counter() - started:.1f} s, once, in a thread\n")
     logits = mx.zeros((1, SIZE))
     mx.eval(logits)
     print("| schema | tokens | compile ms | mask ms: median | 99 % | applied ms: median |")
@@ -88,9 +88,9 @@ def masks() -> None:
         assert grammar is not None
         compiled, took, applied = [], [], []
         for seed in range(10):
-            began = time.perf_counter()
+            started = time.perf_counter()
             constraint, rng = tokenizer.constraint(grammar, False, SIZE), random.Random(seed)
-            compiled.append(time.perf_counter() - began)
+            compiled.append(time.perf_counter() - started)
             for _ in range(60):
                 spent = time.thread_time()
                 mask = constraint.mask()

@@ -83,19 +83,19 @@ def compare(checkpoint: Path, work: Path, peer_python: Path, rounds: int) -> Non
     """Convert to 4 bits by either program, in turns."""
     runs: dict[str, list[Run]] = {"mlx-gemma4": [], "mlx-vlm": []}
     for _ in range(rounds):
-        for name, told in runs.items():
+        for name, made in runs.items():
             target = fresh(work / name)
             command = ours(str(checkpoint), target)
             if name == "mlx-vlm":
                 command = [str(peer_python), "-m", "mlx_vlm", "convert", "-q"]
                 command += ["--hf-path", str(checkpoint), "--mlx-path", str(target)]
-            told.append(run(command))
+            made.append(run(command))
             size = sum(file.stat().st_size for file in target.glob("*.safetensors"))
-            print(f"{name}: {told[-1]}, {size / 1e9:.2f} GB", flush=True)
-    mine, theirs = ([r.seconds for r in told] for told in runs.values())
+            print(f"{name}: {made[-1]}, {size / 1e9:.2f} GB", flush=True)
+    mine, theirs = ([r.seconds for r in made] for made in runs.values())
     ratio = statistics.median(a / b for a, b in zip(mine, theirs, strict=True))
     print(f"time, ours / peer: {ratio:.3f}")
-    memory = [max(r.peak for r in told) / GIB for told in runs.values()]
+    memory = [max(r.peak for r in made) / GIB for made in runs.values()]
     print(f"peak memory: {memory[0]:.2f} GiB, peer {memory[1]:.2f} GiB")
     shutil.rmtree(work / "mlx-vlm")
 
@@ -108,7 +108,7 @@ def kill(checkpoint: Path, work: Path, kills: int) -> None:
     took = json.loads((whole / "conversion.json").read_text())["files"]
     size = sum(file["bytes"] for file in took.values())
     clock, longest = random.Random(0), max(1.0, size / SLOW)
-    began, killed = time.monotonic(), 0
+    started, killed = time.monotonic(), 0
     while not target.exists():
         process = subprocess.Popen(ours(str(checkpoint), target), env=environment())
         try:
@@ -119,7 +119,9 @@ def kill(checkpoint: Path, work: Path, kills: int) -> None:
         if process.wait() not in (0, -signal.SIGKILL):
             sys.exit("The conversion failed.")
     same = digests(target) == digests(whole)
-    print(f"killed {killed} times, done after {time.monotonic() - began:.0f} s; same bytes: {same}")
+    print(
+        f"killed {killed} times, done after {time.monotonic() - started:.0f} s; same bytes: {same}"
+    )
     shutil.rmtree(target)
 
 
@@ -144,12 +146,12 @@ def low_disk(checkpoint: Path, work: Path) -> None:
 
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
-    told = run(ours(REPO, target), HF_ENDPOINT=hub.url, HF_HUB_CACHE=str(work / "cache"))
+    made = run(ours(REPO, target), HF_ENDPOINT=hub.url, HF_HUB_CACHE=str(work / "cache"))
     done.set()
     watcher.join()
     shards = sorted(path.stat().st_size for path in checkpoint.glob("*.safetensors"))
     limit = used(target) + sum(shards[-2:])
-    print(f"--low-disk: {told}; at most {held[-1] / 1e9:.2f} GB on the disk")
+    print(f"--low-disk: {made}; at most {held[-1] / 1e9:.2f} GB on the disk")
     print(f"output and two shards: {limit / 1e9:.2f} GB; held to it: {held[-1] <= limit}")
     shutil.rmtree(target)
 
@@ -224,13 +226,13 @@ def run(command: list[str], **settings: str) -> Run:
     caches = Path("/proc/sys/vm/drop_caches")
     if os.access(caches, os.W_OK):
         caches.write_text("3")
-    began = time.monotonic()
+    started = time.monotonic()
     process = subprocess.Popen(command, env=environment() | settings, stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
     if status:
         sys.exit(f"It failed: {' '.join(command)}")
     scale = 1 if sys.platform == "darwin" else 1024
-    return Run(time.monotonic() - began, usage.ru_maxrss * scale)
+    return Run(time.monotonic() - started, usage.ru_maxrss * scale)
 
 
 def environment() -> dict[str, str]:

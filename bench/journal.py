@@ -35,10 +35,10 @@ def write(journal: Journal, answers: int, tokens: int) -> None:
 
 def reopened(folder: Path) -> tuple[float, History]:
     """Open it as the program does; return the seconds."""
-    began = time.perf_counter()
+    started = time.perf_counter()
     journal = Journal(folder)
     history = History(journal.entries())
-    seconds = time.perf_counter() - began
+    seconds = time.perf_counter() - started
     journal._pieces = False  # leave the file as it is
     journal.close()
     return seconds, history
@@ -64,9 +64,9 @@ def main() -> None:
             seconds, history = reopened(journal.folder)
             assert len(history.turns) == 2 * options.answers
             assert len(history.turns[2].text.split()) == options.tokens
-            began = time.perf_counter()
+            started = time.perf_counter()
             store.list()
-            listed = time.perf_counter() - began
+            listed = time.perf_counter() - started
             lines, size = content.count(b"\n"), len(content) / 1000
             print(f"| {name} | {lines} | {size:.0f} | {seconds:.3f} | {listed:.3f} |")
             journal = Journal(journal.folder)

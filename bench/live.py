@@ -42,16 +42,18 @@ class Length:
         """One round: ours, then the peer."""
         frames = round(self.seconds * FRAMES_A_SECOND)
         live = ours.ask("live", frames=frames)
-        told = live["result"]
-        whole = peer.ask("one_shot", ids=told["ids"], frames=frames)
-        if told["token"] != whole["result"]["token"]:
-            sys.exit(f"The two do not draw the same: {told['token']}, {whole['result']['token']}.")
-        self.ours.append(told["after_speech"])
+        result = live["result"]
+        whole = peer.ask("one_shot", ids=result["ids"], frames=frames)
+        if result["token"] != whole["result"]["token"]:
+            sys.exit(
+                f"The two do not draw the same: {result['token']}, {whole['result']['token']}."
+            )
+        self.ours.append(result["after_speech"])
         self.peer.append(whole["result"]["after_speech"])
         self.ours_work.append(live["cpu_seconds"])
         self.peer_work.append(whole["cpu_seconds"])
-        self.first.append(statistics.median(told["chunks"][1:4]))  # the very first reads more
-        self.last.append(statistics.median(told["chunks"][-3:]))
+        self.first.append(statistics.median(result["chunks"][1:4]))  # the very first reads more
+        self.last.append(statistics.median(result["chunks"][-3:]))
 
     def forget(self) -> None:
         """Throw the rounds away that have warmed up."""
@@ -96,7 +98,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, nargs="+", default=[5, 30])
     parser.add_argument("--shape", choices=checkpoint.SHAPES, default="middle")
     options = parser.parse_args()
-    around = processes.begin(options)
+    around = processes.start(options)
     print(f"checkpoint: {options.shape}; activations: {options.dtype}\n", flush=True)
     folder = options.folder / options.shape
     checkpoint.make(folder, checkpoint.SHAPES[options.shape])

@@ -53,22 +53,22 @@ def measure(way: str) -> float:
         time.sleep(600)
     session = Session(model)
     session.add_text("Read the receipt.")
-    crew, began = model.crew, 0.0
+    crew, started = model.crew, 0.0
     try:
         while True:
             for _ in session.reply(1000, temperature=2.0):
-                if began:
+                if started:
                     continue
-                began = time.perf_counter()
+                started = time.perf_counter()
                 if way == "exception":
-                    crew.tell_one(crew.workers[0], "what is no message")
+                    crew.send(crew.workers[0], "what is no message")
                 elif way == "link":
                     crew.ring.shut()
                 else:
                     os.kill(crew.workers[0].pid, getattr(signal, way))
             session.add_text("And again.")
     except Gemma4Error:
-        return time.perf_counter() - began
+        return time.perf_counter() - started
 
 
 def leader_killed() -> float:
@@ -79,11 +79,11 @@ def leader_killed() -> float:
     assert leader.stdout is not None
     worker = Path("/proc", leader.stdout.readline().strip())
     leader.kill()
-    began = time.perf_counter()
+    started = time.perf_counter()
     leader.wait()
     while runs(worker):
         time.sleep(0.01)
-    return time.perf_counter() - began
+    return time.perf_counter() - started
 
 
 def runs(process: Path) -> bool:

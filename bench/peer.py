@@ -157,7 +157,7 @@ def main() -> None:
     parser.add_argument("--shape", choices=checkpoint.SHAPES, default="middle", help="but pictures")
     parser.add_argument("--wide-shape", choices=checkpoint.SHAPES, default="wide", help="pictures")
     options = parser.parse_args()
-    around = processes.begin(options)
+    around = processes.start(options)
     print(f"activations: {options.dtype}; prompt {options.prompt}, then {options.tokens} tokens\n")
     print(HEAD, flush=True)
     dense, wide = options.folder / options.shape, options.folder / options.wide_shape

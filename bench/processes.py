@@ -51,7 +51,7 @@ def options(description: str) -> argparse.ArgumentParser:
     return parser
 
 
-def begin(chosen: argparse.Namespace) -> dict[str, object]:
+def start(chosen: argparse.Namespace) -> dict[str, object]:
     """Prepare a comparison; print and give what its figures depend on."""
     need_peer(chosen.peer_python)
     if chosen.openblas:

@@ -26,11 +26,11 @@ def measured(one: Call, question: bytes) -> tuple[float, int]:
     one.update(output_modalities=["text"], temperature=0, audio=by_hand)
     one.item(receipt())
     one.append(question, real_time=True)
-    began = time.perf_counter()
+    started = time.perf_counter()
     one.send("input_audio_buffer.commit")
     one.send("response.create")
     one.until("response.output_text.delta")
-    seconds = time.perf_counter() - began
+    seconds = time.perf_counter() - started
     usage = one.until("response.done")["response"]["usage"]
     return seconds, usage["input_tokens"] - usage["input_token_details"]["cached_tokens"]
 

@@ -46,9 +46,9 @@ def main() -> None:
 
 def timed(name: str, work: Callable[[], object]) -> None:
     """Print how long a piece of work takes."""
-    began = time.perf_counter()
+    started = time.perf_counter()
     work()
-    print(f"{name:12}{1000 * (time.perf_counter() - began):13,.1f} ms", flush=True)
+    print(f"{name:12}{1000 * (time.perf_counter() - started):13,.1f} ms", flush=True)
 
 
 if __name__ == "__main__":

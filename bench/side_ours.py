@@ -42,7 +42,7 @@ class Side:
         """Feed a prompt with so many random pictures, then take the likeliest id `count` times."""
         images = random_pictures(pictures, ids, self.model.config.image_token_id)
         cache = self.model.make_cache()
-        began = time.perf_counter()
+        started = time.perf_counter()
         inputs = self.model.embed(np.array(ids), images)
         logits = finish(prefill(self.model, inputs, cache))
         assert logits is not None
@@ -54,7 +54,7 @@ class Side:
         row_bytes = sum(a.nbytes // a.shape[2] for layer in full for a in layer.rows.arrays)
         return {
             "ids": drawn,
-            "first": times[0] - began,
+            "first": times[0] - started,
             "rest": times[-1] - times[0],
             "kv_row_bytes": row_bytes,
         }
@@ -126,10 +126,10 @@ class Side:
         tokenizer = any_tokenizer(config.text_config.vocab_size)
         session = Session(self.model, hearing="direct", tokenizer=tokenizer)
         chunks, rest = spoken(session, sound)
-        began = time.perf_counter()
+        started = time.perf_counter()
         session.hold(rest)
         token = next(event.id for event in session.reply(1, 0.0) if isinstance(event, Token))
-        after_speech = time.perf_counter() - began
+        after_speech = time.perf_counter() - started
         turns = [Turn("user", (SoundPart(sound),))]
         ids = render(turns, tokenizer, config).token_ids
         return {"chunks": chunks, "after_speech": after_speech, "token": token, "ids": ids}

@@ -38,7 +38,7 @@ class Side:
         media = random_pictures(pictures, ids, self.model.config.image_token_id)
         pixels = media.pop("pixel_values", None)
         cache = make_prompt_cache(self.model.language_model)
-        began = time.perf_counter()
+        started = time.perf_counter()
         drawn, times = [], []
         prompt = mx.array(ids)[None]
         steps = generate_step(
@@ -60,7 +60,7 @@ class Side:
         )
         return {
             "ids": drawn,
-            "first": times[0] - began,
+            "first": times[0] - started,
             "rest": times[-1] - times[0],
             "kv_row_bytes": row_bytes,
         }
@@ -96,9 +96,9 @@ class Side:
         """Read a prompt with one sound of so many frames, and draw the likeliest token."""
         cache = make_prompt_cache(self.model.language_model)
         item = Item("", "", 0, ids, [], [random_frames(frames)])
-        began = time.perf_counter()
+        started = time.perf_counter()
         token = next(iter(self._steps(item, 1, cache)))[0]
-        return {"after_speech": time.perf_counter() - began, "token": int(token)}
+        return {"after_speech": time.perf_counter() - started, "token": int(token)}
 
     def _steps(self, item: Item, count: int, cache: list) -> object:
         inputs = self._processed(item)

@@ -48,7 +48,7 @@ async def soak(turns: int, folder: Path) -> list[dict[str, float]]:
     async with staged(folder, ANSWERS, size=(120, 40)) as stage:
         chat, conversation = stage.app.chat, stage.app.workspace.conversation
         picture = chart(folder)
-        began = time.monotonic()
+        started = time.monotonic()
         print("| turns | seconds | resident MB | widgets |\n|---|---|---|---|", flush=True)
         for turn in range(1, turns + 1):
             if turn % 20 == 0:
@@ -64,7 +64,7 @@ async def soak(turns: int, folder: Path) -> list[dict[str, float]]:
             if turn % STEP == 0 or turn == turns:
                 row = {
                     "turns": turn,
-                    "seconds": time.monotonic() - began,
+                    "seconds": time.monotonic() - started,
                     "resident": resident(),
                     "widgets": len(chat.query("*")),
                 }

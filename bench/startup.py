@@ -21,13 +21,13 @@ GEMMA4 = [sys.executable, "-c", "import sys; from mlx_gemma4.cli import main; sy
 
 def seconds_to_first_byte(*arguments: str) -> float:
     """Run `gemma4 ARGUMENTS`; give the seconds until its first byte on stdout."""
-    began = time.perf_counter()
+    started = time.perf_counter()
     process = subprocess.Popen(
         [*GEMMA4, *arguments], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=ROOT
     )
     assert process.stdout is not None
     first = process.stdout.read(1)
-    elapsed = time.perf_counter() - began
+    elapsed = time.perf_counter() - started
     process.stdout.read()
     if process.wait() != 0 or not first:
         raise SystemExit(f"gemma4 {' '.join(arguments)} failed with status {process.returncode}")

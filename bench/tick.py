@@ -55,10 +55,10 @@ def run(folder: Path, seconds: float) -> None:
 
         async def tick(self) -> None:
             while True:
-                began = time.perf_counter()
+                started = time.perf_counter()
                 await asyncio.sleep(PERIOD)
                 state = self.workspace.conversation.state
-                late.setdefault(state, []).append(time.perf_counter() - began - PERIOD)
+                late.setdefault(state, []).append(time.perf_counter() - started - PERIOD)
 
         async def drive(self) -> None:
             conversation = self.workspace.conversation

@@ -94,11 +94,11 @@ def main() -> None:
         for recompute in (True,) if options.recompute else (True, False):
             need = memory.need(known, machine, tokens, recompute=recompute, answers=ANSWERS)
             gradients = need.adapter // memory.ADAPTER_COPIES  # of one conversation
-            told = need.activations + gradients
+            estimate = need.activations + gradients
             measured = peak(model, tokens, recompute)
             print(
                 f"{tokens:8}{'yes' if recompute else 'no':>7}{measured / 1e6:13.1f}"
-                f"{told / 1e6:14.1f}{told / measured:7.2f}",
+                f"{estimate / 1e6:14.1f}{estimate / measured:7.2f}",
                 flush=True,
             )
 

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 from items import Item, write
-from processes import BENCH, Worker, begin, options, progress
+from processes import BENCH, Worker, options, progress, start
 
 from mlx_gemma4.chat.tokenizer import Tokenizer
 from mlx_gemma4.checkpoint.load import load_folder
@@ -86,7 +86,7 @@ def started(
     """A side that has loaded the model and is ready to train it."""
     worker = stack.enter_context(Worker(name.split(",")[0], chosen.peer_python, "tuning"))
     worker.ask("load", folder=str(chosen.model.resolve()), dtype=chosen.dtype)
-    worker.ask("begin", rank=RANK, scale=SCALE, **own, **more)
+    worker.ask("start", rank=RANK, scale=SCALE, **own, **more)
     return worker
 
 
@@ -99,7 +99,7 @@ def main() -> None:
     parser.add_argument("--held", type=int, default=240, help="lines to ask")
     parser.add_argument("--part", choices=["costs", "answers"], help="one of the two alone")
     chosen = parser.parse_args()
-    around = begin(chosen)
+    around = start(chosen)
     model = load_folder(chosen.model)
     tokenizer = Tokenizer.from_folder(chosen.model)
     writer = Writer(model.config, tokenizer, 70, 4096)

@@ -19,7 +19,7 @@ from mlx_gemma4.tune.train import Trainer
 class Side(side_ours.Side):
     """A model that is trained."""
 
-    def begin(
+    def start(
         self, file: str, rank: int, scale: float, steps: int, checkpoints: bool, together: int
     ) -> dict[str, int]:
         """Put an adapter on the model; `first.safetensors` beside the file has its numbers."""

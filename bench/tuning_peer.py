@@ -21,7 +21,7 @@ from mlx_vlm.trainer.vlm.sft.runtime import collate_vlm_batch, train_vlm
 class Side(side_peer.Side):
     """A model that is trained."""
 
-    def begin(
+    def start(
         self, file: str, rank: int, scale: float, steps: int, checkpoints: bool, batch: int
     ) -> dict[str, int]:
         """Put the same adapter on the model, and start the trainer.

@@ -70,8 +70,8 @@ def film(pictures: list[str]) -> str:
     part = 100 / len(pictures)
     parts = []
     for number, picture in enumerate(pictures):
-        begin = number * SHOWN
-        parts.append(f'<g class="moment" style="animation-delay:{begin:g}s">{_inner(picture)}</g>')
+        start = number * SHOWN
+        parts.append(f'<g class="moment" style="animation-delay:{start:g}s">{_inner(picture)}</g>')
     box = re.search(r'viewBox="([^"]+)"', pictures[0])
     assert box is not None
     return (

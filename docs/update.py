@@ -10,19 +10,19 @@ from mlx_gemma4.serve import client_settings
 from tools import licences
 
 KEYS = Path(__file__).parent / "keys.md"
-KEYS_BEGIN, KEYS_END = "<!-- keys: made by docs/update.py -->\n", "<!-- end of keys -->\n"
+KEYS_OPENING, KEYS_END = "<!-- keys: made by docs/update.py -->\n", "<!-- end of keys -->\n"
 PAGE = Path(__file__).parent / "cli.md"
 COMMANDS = [command for command in cli.COMMANDS if command.name != "worker"]  # nobody types it
-BEGIN, END = "<!-- options of {}: made by docs/update.py -->\n", "<!-- end of options -->\n"
+OPENING, END = "<!-- options of {}: made by docs/update.py -->\n", "<!-- end of options -->\n"
 
 
 def updated(page: str) -> str:
     """Return the page with the tables of options as they should be."""
     for command in COMMANDS:
-        begin = BEGIN.format(command.name)
-        before, rest = page.split(begin)
+        opening = OPENING.format(command.name)
+        before, rest = page.split(opening)
         _, after = rest.split(END, 1)
-        page = before + begin + table(command) + END + after
+        page = before + opening + table(command) + END + after
     return page
 
 
@@ -41,9 +41,9 @@ def table(command: Subcommand) -> str:
 
 def keys_updated(page: str) -> str:
     """Return the page with the tables of keys as they should be."""
-    before, rest = page.split(KEYS_BEGIN)
+    before, rest = page.split(KEYS_OPENING)
     _, after = rest.split(KEYS_END)
-    return before + KEYS_BEGIN + "\n" + keys_table() + KEYS_END + after
+    return before + KEYS_OPENING + "\n" + keys_table() + KEYS_END + after
 
 
 def keys_table() -> str:
@@ -70,11 +70,11 @@ BLOCKS = {
 
 def block_updated(page: str, name: str) -> str:
     """Return the page with what a program prints in the place of this name."""
-    begin, end = f"<!-- {name}: made by docs/update.py -->\n", f"<!-- end of {name} -->"
-    before, rest = page.split(begin)
+    opening, end = f"<!-- {name}: made by docs/update.py -->\n", f"<!-- end of {name} -->"
+    before, rest = page.split(opening)
     _, after = rest.split(end)
     made = next(make for (_, known), make in BLOCKS.items() if known == name)
-    return f"{before}{begin}\n{made()}\n{end}{after}"
+    return f"{before}{opening}\n{made()}\n{end}{after}"
 
 
 if __name__ == "__main__":

@@ -92,7 +92,7 @@ def main() -> None:
     )
     options = parser.parse_args()
     openblas.start_again("tools.score_tiny", MLX_DISABLE_COMPILE="1")
-    began = time.monotonic()
+    started = time.monotonic()
     rows = {
         name: row
         for name, row in all_rows().items()
@@ -104,10 +104,10 @@ def main() -> None:
         for number, (name, found) in enumerate(pool.imap(_work, jobs), 1):
             for precision, part in found.items():
                 results.setdefault((precision, name), []).extend(part)
-            spent = time.monotonic() - began
+            spent = time.monotonic() - started
             print(f"\r{number} of {len(jobs)} parts, {spent:.0f} s", end="", file=sys.stderr)
     print(file=sys.stderr)
-    text = _text(options, rows, results, time.monotonic() - began)
+    text = _text(options, rows, results, time.monotonic() - started)
     print(text)
     if options.readme:
         readme = options.model / "README.md"

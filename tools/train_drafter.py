@@ -237,7 +237,7 @@ def train(
     groups = [{"params": matrices, "weight_decay": 0.02}, {"params": others, "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, lr=RATE, betas=(0.9, 0.98))
     window = network.target.sliding_window
-    sums, began = np.zeros(CHAIN), time.time()
+    sums, started = np.zeros(CHAIN), time.time()
     for step in range(1, steps + 1):
         rate = RATE * min(1.0, step / WARM)
         if (late := step / steps - STILL) > 0:
@@ -255,8 +255,10 @@ def train(
         optimizer.step()
         sums += shares
         if step % 100 == 0:
-            told = ", ".join(f"{share:.3f}" for share in sums / 100)
-            print(f"step {step}, {time.time() - began:.0f} s, right by place: {told}", flush=True)
+            shares = ", ".join(f"{share:.3f}" for share in sums / 100)
+            print(
+                f"step {step}, {time.time() - started:.0f} s, right by place: {shares}", flush=True
+            )
             sums[:] = 0
 
 
@@ -271,14 +273,14 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=20261128)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    began = time.time()
+    started = time.time()
     if options.lessons and options.lessons.exists():
         known = [Lesson(**one) for one in pickle.loads(options.lessons.read_bytes())]
     else:
         known = list(lessons(options.model, options.seed, options.conversations))
         if options.lessons:
             options.lessons.write_bytes(pickle.dumps([vars(one) for one in known]))
-    print(f"{len(known)} conversations read, {time.time() - began:.0f} s", flush=True)
+    print(f"{len(known)} conversations read, {time.time() - started:.0f} s", flush=True)
     model = load_folder(options.model, layout="plain")
     target = model.config.text_config
     written = drafter_config(target)

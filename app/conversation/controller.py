@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from mlx_gemma4.hub import catalog
 from mlx_gemma4.media.images import BUDGETS
 from mlx_gemma4.runtime import commands as do
-from mlx_gemma4.runtime import reports as told
+from mlx_gemma4.runtime import reports as from_worker
 
 from ..commands import Situation
 from ..devices.screen import next_budget
@@ -47,7 +47,7 @@ class ConversationController(ReportHandler):
         package = catalog.known(self.model_name)
         return package.image_tokens if package is not None else BUDGETS
 
-    def begin(self) -> None:
+    def start(self) -> None:
         """Load the model unless it is, and have it hold this conversation.
 
         Also after the worker was started again, and with another model.
@@ -296,7 +296,7 @@ class ConversationController(ReportHandler):
             command = adding(attachment, self._folder, self.id)
         except OSError as error:
             title, cause = f"{attachment.name} cannot be read", f"{error}."
-            then(told.Failed("file_unreadable", title, cause, "Attach it again."))
+            then(from_worker.Failed("file_unreadable", title, cause, "Attach it again."))
             return
         self._send(command, then, attachment=attachment.id)
 

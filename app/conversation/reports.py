@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from mlx_gemma4 import events as said
 from mlx_gemma4.errors import Gemma4Error
 from mlx_gemma4.media.audio import LIMIT_SECONDS
-from mlx_gemma4.runtime import reports as told
+from mlx_gemma4.runtime import reports as from_worker
 from mlx_gemma4.runtime.client import Client
 from mlx_gemma4.runtime.commands import Command
 from mlx_gemma4.runtime.notices import sentence
@@ -28,7 +28,7 @@ CRASHED = ("worker_crashed", "host_lost")
 UNWRITTEN = ("disk_full", "disk_too_small", "folder_unwritable")
 REPORTED = (*CRASHED, "worker_not_running", "model_not_loaded")  # what it comes of was reported
 
-Then = Callable[[told.Failed | None], set[int]]
+Then = Callable[[from_worker.Failed | None], set[int]]
 """What to do when a command is finished, or failed; returns the ids of the turns that changed."""
 
 
@@ -72,7 +72,7 @@ class ReportHandler:
         journal: Journal,
         settings: Settings,
         speech: SpeechOutput | None = None,
-        model: told.Loaded | None = None,
+        model: from_worker.Loaded | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
         self.id = journal.folder.name
@@ -86,7 +86,7 @@ class ReportHandler:
         self.settings = settings
         self.speaks = settings.speak
         self.model = model
-        self.sending: told.Sending | None = None
+        self.sending: from_worker.Sending | None = None
         self.rereading: tuple[int, int] | None = None
         self.speech = speech
         self._now = now
@@ -118,7 +118,7 @@ class ReportHandler:
         """How many commands the worker has not finished; at the end they are worth waiting for."""
         return len(self._pending)
 
-    def fold(self, reports: Iterable[told.Report]) -> set[int]:
+    def fold(self, reports: Iterable[from_worker.Report]) -> set[int]:
         """Take in reports; one that is about another conversation is left out."""
         changed: set[int] = set()
         for report in merged(reports):
@@ -126,33 +126,33 @@ class ReportHandler:
                 changed |= self._fold(report)
         return changed
 
-    def _fold(self, report: told.Report) -> set[int]:
+    def _fold(self, report: from_worker.Report) -> set[int]:
         event, pending = report.event, self._pending.get(report.command)
         match event:
-            case told.Hearing(heard, behind) if self.recording is not None:
+            case from_worker.Hearing(heard, behind) if self.recording is not None:
                 self.recording = replace(self.recording, heard=heard, behind=behind)
                 self.watch_recording()
-            case told.FellBehind() if self.recording is not None:
+            case from_worker.FellBehind() if self.recording is not None:
                 return self._remark(sentence(event), self._spoken)
-            case told.Figures() if report.conversation == self.id:
+            case from_worker.Figures() if report.conversation == self.id:
                 self.usage = replace(self.usage, **vars(event))
-            case told.Rereading(tokens):
+            case from_worker.Rereading(tokens):
                 if self._answering is None:  # else it is read as the prompt of the answer
                     self.rereading = (0, tokens) if tokens else None
-            case told.Sending():
+            case from_worker.Sending():
                 self.sending = event
-            case told.Idle():
+            case from_worker.Idle():
                 self.rereading = None
                 if not self._parking_failed:
                     self.works.add("parking")
                 self._parking_failed = False
-            case told.Reading(done, total):
+            case from_worker.Reading(done, total):
                 if self.rereading is not None and self._answering is None:
                     self.rereading = (done, total) if done < total else None
                 self.usage = replace(self.usage, read=done, to_read=total)
-            case told.Failed(code) if report.command is None and code in UNWRITTEN:
+            case from_worker.Failed(code) if report.command is None and code in UNWRITTEN:
                 self._not_parked(event)
-            case told.Failed() if report.command is None:
+            case from_worker.Failed() if report.command is None:
                 return self._broken(event)
             case _ if report.command is None:
                 return self._remark(sentence(event), self._latest())
@@ -160,17 +160,17 @@ class ReportHandler:
                 return self._answer_to(report, pending)
         return set()
 
-    def _answer_to(self, report: told.Report, pending: PendingCommand) -> set[int]:
+    def _answer_to(self, report: from_worker.Report, pending: PendingCommand) -> set[int]:
         """Take in a report of a command that was sent here."""
         match event := report.event:
-            case told.Failed() | told.Finished():
+            case from_worker.Failed() | from_worker.Finished():
                 del self._pending[report.command]
-                return pending.then(event if isinstance(event, told.Failed) else None)
-            case told.Loaded():
+                return pending.then(event if isinstance(event, from_worker.Failed) else None)
+            case from_worker.Loaded():
                 self.model, self._loading = event, False
                 self.works.add("model")
                 self.usage = Usage(context=event.context)
-            case told.ImageAdded():
+            case from_worker.ImageAdded():
                 return self._measured(pending.attachment, event)
             case said.Token() | said.Thought() | said.Heard() | said.Done():
                 if pending.turn in self.history.turns:
@@ -213,10 +213,10 @@ class ReportHandler:
         try:
             self._pending[self._client.send(command)] = pending
         except Gemma4Error as error:
-            return pending.then(told.Failed.of(error))
+            return pending.then(from_worker.Failed.of(error))
         return set()
 
-    def _answered(self, turn: int, failed: told.Failed | None) -> set[int]:
+    def _answered(self, turn: int, failed: from_worker.Failed | None) -> set[int]:
         if failed is None or turn not in self.history.turns:
             return set()
         if failed.code not in CRASHED:  # that is reported by itself
@@ -226,18 +226,18 @@ class ReportHandler:
             note.TurnEnded(turn, "failed", stats=self._figures.stats(turn), error=error)
         )
 
-    def _loaded(self, failed: told.Failed | None) -> set[int]:
+    def _loaded(self, failed: from_worker.Failed | None) -> set[int]:
         self._loading = False
         return self._checked(failed, CRASHED)
 
     def _checked(
-        self, failed: told.Failed | None, reported: tuple[str, ...] = REPORTED
+        self, failed: from_worker.Failed | None, reported: tuple[str, ...] = REPORTED
     ) -> set[int]:
         if failed is not None and failed.code not in reported:
             self._journaled.report(Problem.of(failed, "model"))
         return set()
 
-    def _added(self, number: int, failed: told.Failed | None) -> set[int]:
+    def _added(self, number: int, failed: from_worker.Failed | None) -> set[int]:
         """Take back what the worker could not add; after a crash nothing is wrong with it."""
         lost = failed is not None and failed.code not in REPORTED
         if failed is not None and lost and number in self.history.waiting:
@@ -245,16 +245,16 @@ class ReportHandler:
             self._journaled.report(Problem.of(failed, "file"))
         return set()
 
-    def _broken(self, failed: told.Failed) -> set[int]:
+    def _broken(self, failed: from_worker.Failed) -> set[int]:
         """The worker itself has failed; a crash has ended every command before it is reported."""
         changed: set[int] = set()
-        if isinstance(failed, told.Crashed):
+        if isinstance(failed, from_worker.Crashed):
             self.model, self._loading, self.rereading = None, False, None
             changed = self._keep_recording()
         self._journaled.report(Problem.of(failed, "model"))
         return changed
 
-    def _not_parked(self, failed: told.Failed) -> None:
+    def _not_parked(self, failed: from_worker.Failed) -> None:
         """The disk has no room for what the model has read: all that the worker itself writes."""
         self._parking_failed = True
         problem = Problem(
@@ -286,7 +286,7 @@ class ReportHandler:
             was, self.recording = self.recording is not None, None
         return was
 
-    def _measured(self, number: int, event: told.ImageAdded) -> set[int]:
+    def _measured(self, number: int, event: from_worker.ImageAdded) -> set[int]:
         for one in self.history.attachments:
             measured = replace(one, size=event.original, tokens=event.tokens)
             if one.id == number and one != measured:
@@ -311,9 +311,9 @@ class ReportHandler:
         return self._spoken or max(self.history.turns, default=0)
 
 
-def merged(reports: Iterable[told.Report]) -> list[told.Report]:
+def merged(reports: Iterable[from_worker.Report]) -> list[from_worker.Report]:
     """Put pieces of one answer that came together into one: a line of the journal each."""
-    found: list[told.Report] = []
+    found: list[from_worker.Report] = []
     for report in reports:
         event, before = report.event, found[-1] if found else None
         if before is None or before.command != report.command:

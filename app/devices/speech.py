@@ -90,10 +90,10 @@ class SpeechOutput:
                 self._lock.wait_for(lambda: self._queue or self._closing)
                 if self._closing:
                     return
-                begins, self._speaking = not self._speaking, True
+                starts, self._speaking = not self._speaking, True
                 text = self._queue.popleft()
                 self._start()
-            if begins:
+            if starts:
                 self._changed()
             if self._process is not None:
                 self._wait(self._process, text)

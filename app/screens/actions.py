@@ -177,7 +177,7 @@ class ChatActions:
         self._chat.app.post_message(StartJob(name or catalog.USUAL))
         self._close_cards("model_offer", "model_missing")
 
-    def mend(self) -> None:
+    def fix(self) -> None:
         card = self._chat.transcript.last_card()
         if card is None or card.ways[0] is CLOSE:
             self._chat.notify("No card offers anything to do.")

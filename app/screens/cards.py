@@ -43,7 +43,7 @@ _BY_CODE: dict[str, tuple[str, ...]] = {
 
 
 def ways(workspace: Workspace, problem: Problem) -> list[Way]:
-    """Ways out of a problem; the first is what the command `mend` does."""
+    """Ways out of a problem; the first is what the command `fix` does."""
     if problem.good:
         return _of_offer(workspace, problem)
     found = [(command, _LABELS[command]) for command in _BY_CODE.get(problem.code, ())]
@@ -71,6 +71,6 @@ def _with_keys(workspace: Workspace, found: list[tuple[str, str]]) -> list[Way]:
     listed = []
     for number, (command, label) in enumerate(found):
         own = workspace.keys.get(command, ())
-        keys = own or (workspace.keys["mend"] if number == 0 else ())
+        keys = own or (workspace.keys["fix"] if number == 0 else ())
         listed.append(Way(commands.short(keys[0]) if keys else "enter", label, command, not own))
     return listed

@@ -38,7 +38,7 @@ class ChatScreen(ChatView):
         self.voice.observer = MicrophoneObserver(self)
 
     async def on_mount(self) -> None:
-        self.media.say, self.media.came = self.notify, self.draw
+        self.media.notify, self.media.came = self.notify, self.draw
         self.workspace.speech_changed = lambda: self.call_later(self._speech_changed)
         for warning in self.workspace.warnings:
             await self.transcript.note(warning)
@@ -47,7 +47,7 @@ class ChatScreen(ChatView):
                 self.workspace.read_aloud(True)
             except Gemma4Error as error:
                 self.problem(Problem.of(error, "voice"))
-        self.workspace.conversation.begin()
+        self.workspace.conversation.start()
         if self.workspace.settings.serve:
             self.do("serve")
         self.draw()
@@ -228,7 +228,7 @@ class MicrophoneObserver(LiveObserver):
     def level(self, decibels: float) -> None:
         self._chat.call_later(self._chat.microphone_level, decibels)
 
-    def began(self) -> None:
+    def speech_started(self) -> None:
         self._chat.app.call_from_thread(self._chat._speech_started)
 
     def heard(self, frames: NDArray[np.float32]) -> None:

@@ -113,7 +113,7 @@ class ChatView(Screen[None]):
     def take(self, way: Way) -> None:
         if way.command == "restart":
             self.workspace.client.start()
-            self.workspace.conversation.begin()
+            self.workspace.conversation.start()
             self.draw()
         elif way.command.startswith("open "):
             webbrowser.open(way.command.removeprefix("open "))

@@ -32,7 +32,7 @@ class MediaInput:
         post: called, from a thread, with what the watcher reports.
 
     Attributes:
-        say: shows a sentence at once.
+        notify: shows a sentence at once.
         came: called when one of several files is attached, or the user is waited for.
         choosing: what the user is to do with the pointer meanwhile; empty for nothing.
     """
@@ -42,7 +42,7 @@ class MediaInput:
     ) -> None:
         self._workspace, self._post = workspace, post
         self._watcher: ScreenWatcher | None = None
-        self.say: Callable[[str], object] = lambda _: None
+        self.notify: Callable[[str], object] = lambda _: None
         self.came: Callable[[], object] = lambda: None
         self.choosing = ""
         self._journal: Journal | None = None  # whose screen was watched,
@@ -83,10 +83,10 @@ class MediaInput:
         remarks = []
         if len(paths) > room:
             left = len(paths) - room
-            self.say(f"A question takes {MOST} files: {left} of {len(paths)} are left out.")
+            self.notify(f"A question takes {MOST} files: {left} of {len(paths)} are left out.")
         for number, path in enumerate(paths[:room]):
             if number and not number % 5:
-                self.say(f"Attaching: {number} of {min(len(paths), room)} files.")
+                self.notify(f"Attaching: {number} of {min(len(paths), room)} files.")
             remarks.append(await self.attach(path))
             self.came()
         return " ".join(filter(None, remarks))

@@ -64,7 +64,7 @@ class Transcript(VerticalScroll, can_focus=True):
         await self.remove_children()
         await self.update(set(list(history.turns)[-KEPT:]))
         if len(history.turns) > KEPT:
-            await self._tell_of_earlier()
+            await self._mark_earlier()
         self.follow()
 
     async def update(self, changed: set[int], hint: str = "") -> None:
@@ -103,7 +103,7 @@ class Transcript(VerticalScroll, can_focus=True):
         if old:
             self._turns = {n: widget for n, widget in self._turns.items() if widget not in old}
             await self.remove_children(old)
-            await self._tell_of_earlier()
+            await self._mark_earlier()
 
     async def note(self, text: str) -> None:
         await self.add(Static(clean(text), classes="note", markup=False))
@@ -157,7 +157,7 @@ class Transcript(VerticalScroll, can_focus=True):
             await self.add(fresh)
         return self._turns[number]
 
-    async def _tell_of_earlier(self) -> None:
+    async def _mark_earlier(self) -> None:
         if not self.query(".earlier"):
             line = "Earlier turns are kept, but not shown: export writes all of them."
             await self.mount(Static(line, classes="earlier"), before=0)

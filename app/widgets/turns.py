@@ -143,9 +143,9 @@ class AnswerView(Vertical):
         pieces = 0
         while self.drawn != self.text and self.is_attached:
             piece, self.drawn = self.text[len(self.drawn) :], self.text
-            began = time.perf_counter()
+            started = time.perf_counter()
             await markdown.append(piece)
-            took = time.perf_counter() - began
+            took = time.perf_counter() - started
             pieces += 1
             # a long table or listing is laid out anew each time: then rather seldom
             await asyncio.sleep(max(LEAST, (SHARE - 1) * took))

@@ -130,12 +130,14 @@ def findings(source: str) -> Findings:
     results = [ToolResult("probe_tool", {"sky": f"probe sky {n}"}) for n in (1, 2)]
     result = Turn("tool", tuple(results))
     try:
-        told = template_text(
+        written = template_text(
             source, [Turn("system", (TextPart("probe rule"),)), Turn("user", asked)]
         )
     except Gemma4Error:
-        told = ""
-    places = [told.find(one) for one in ("probe rule", "<|image|>", "probe question", "<|audio|>")]
+        written = ""
+    places = [
+        written.find(one) for one in ("probe rule", "<|image|>", "probe question", "<|audio|>")
+    ]
     if -1 in places or sorted(places) != places:
         faults.append("It loses a system text, or pictures and sounds beside words.")
     try:

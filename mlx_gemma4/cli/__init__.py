@@ -36,7 +36,7 @@ from .answer import print_json, print_text, stats_line
 from .options import Option, Subcommand, named, not_understood, swallowed
 from .program import open_program
 from .selftest.command import COMMAND as SELFTEST
-from .streams import tell
+from .streams import inform
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -96,7 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         status: int = options.run(options) or 0
         streams.finish()
     except KeyboardInterrupt as error:
-        tell("")
+        inform("")
         hosting.leave(error, 130, arguments)
         return 130
     except BrokenPipeError:
@@ -158,7 +158,7 @@ def _ask(options: argparse.Namespace) -> None:
         name, options.force, hosts, show, drafter=options.drafter, draft=options.draft
     )
     for note in notes:
-        tell(note)
+        inform(note)
     events = _session(model, question, declared, seen, options).reply(
         max_tokens=options.max_tokens,
         temperature=options.temperature,
@@ -168,11 +168,11 @@ def _ask(options: argparse.Namespace) -> None:
     )
     done = print_json(events) if options.json else print_text(events)
     if done.reason == "length":
-        tell(f"The answer was stopped at {counted(options.max_tokens, 'token')} (--max-tokens).")
+        inform(f"The answer was stopped at {counted(options.max_tokens, 'token')} (--max-tokens).")
     elif done.reason == "context":
-        tell("The answer was stopped: the model's context is full.")
+        inform("The answer was stopped: the model's context is full.")
     if options.stats:
-        tell(stats_line(done))
+        inform(stats_line(done))
 
 
 def _is_file(value: str) -> bool:
@@ -235,13 +235,13 @@ def _session(
     )
     for path in options.image:
         for note in session.add_image(path).notes:
-            tell(f"{path}: {note}")
+            inform(f"{path}: {note}")
     for image, tokens in seen:
         session.add_image(image, tokens)
     for path in options.audio:
         recording = read_sound(path)
         for note in recording.notes:
-            tell(note)
+            inform(note)
         session.add_audio(recording.samples, RATE, "split" if options.split_audio else "refuse")
     if options.video is not None:
         session.add_video(options.video)
@@ -254,7 +254,7 @@ def _show_progress(fed: int, total: int) -> None:
     """Keep one line on the terminal while a long prompt is read; it is gone when that is done."""
     if total >= LONG_PROMPT:
         line = f"Reading the prompt: {fed:,} of {total:,} tokens" if fed < total else ""
-        tell(f"\r\x1b[K{line}", end="")
+        inform(f"\r\x1b[K{line}", end="")
 
 
 def _print_error(error: Exception) -> None:
@@ -265,7 +265,7 @@ def _print_error(error: Exception) -> None:
             f"{type(error).__name__}: {error}",
             "Run it again with --debug, and report what it shows.",
         )
-    tell(f"Error: {error.title}\n  Cause: {error.cause}\n  Remedy: {error.remedy}")
+    inform(f"Error: {error.title}\n  Cause: {error.cause}\n  Remedy: {error.remedy}")
 
 
 ASK = Subcommand(

@@ -4,8 +4,8 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from .streams import inform as inform
 from .streams import put
-from .streams import tell as tell
 
 if TYPE_CHECKING:
     from ..events import Done, Event
@@ -29,34 +29,34 @@ class Printer:
         from ..runtime.notices import sentence
 
         if isinstance(event, Token):
-            self._begin("answer")
+            self._head("answer")
             put(event.text, end="")
         elif isinstance(event, Thought):
-            self._begin("thought")
-            tell(event.text, end="")
+            self._head("thought")
+            inform(event.text, end="")
         elif isinstance(event, Done):
             if self._open != "ended":
                 put()
             self._open = None
             if event.reason == "silence":
-                tell("Nothing was understood in the sound.")
+                inform("Nothing was understood in the sound.")
         elif isinstance(event, Heard):
-            self._tell(f"Heard: {event.text}")
+            self._inform(f"Heard: {event.text}")
         elif isinstance(event, ToolCall):
-            self._tell(f"The model calls a tool: {event.name} {json.dumps(event.arguments)}")
+            self._inform(f"The model calls a tool: {event.name} {json.dumps(event.arguments)}")
         elif isinstance(event, Notice):
-            self._tell(sentence(event))
+            self._inform(sentence(event))
 
-    def _begin(self, what: str) -> None:
+    def _head(self, what: str) -> None:
         if self._open == "thought" and what == "answer":
-            tell("")
+            inform("")
         self._open = what
 
-    def _tell(self, line: str) -> None:
+    def _inform(self, line: str) -> None:
         if self._open == "answer":
             put()
             self._open = "ended"
-        tell(line)
+        inform(line)
 
 
 def print_text(events: "Iterable[Event]") -> "Done":
@@ -79,16 +79,16 @@ def print_json(events: "Iterable[Event]", more: Mapping[str, Any] | None = None)
     """
     from ..events import Done, Heard, Thought, Token, ToolCall
 
-    told = list(events)
-    done = told[-1]
+    every = list(events)
+    done = every[-1]
     assert isinstance(done, Done), "a reply ends with Done"
     result: dict[str, Any] = {
-        "answer": "".join(event.text for event in told if isinstance(event, Token)),
-        "thought": "".join(event.text for event in told if isinstance(event, Thought)),
-        "heard": "".join(event.text for event in told if isinstance(event, Heard)),
+        "answer": "".join(event.text for event in every if isinstance(event, Token)),
+        "thought": "".join(event.text for event in every if isinstance(event, Thought)),
+        "heard": "".join(event.text for event in every if isinstance(event, Heard)),
         "tool_calls": [
             {"name": event.name, "arguments": event.arguments}
-            for event in told
+            for event in every
             if isinstance(event, ToolCall)
         ],
         "reason": done.reason,
@@ -101,7 +101,7 @@ def print_json(events: "Iterable[Event]", more: Mapping[str, Any] | None = None)
 
 def stats_line(done: "Done") -> str:
     """Return the stats as one line."""
-    told = [
+    parts = [
         f"{name.replace('_', ' ')} {done.stats[name]:.4g}" for name in STATS if name in done.stats
     ]
-    return "; ".join(told)
+    return "; ".join(parts)

@@ -10,7 +10,7 @@ from ..hub import catalog
 from . import hosting
 from . import options as shared
 from .options import Option, Subcommand, not_understood, out_of_range
-from .streams import ProgressLine, put, tell
+from .streams import ProgressLine, inform, put
 
 if TYPE_CHECKING:
     from ..evaluate.parts import Table
@@ -55,7 +55,7 @@ def _run(options: argparse.Namespace) -> None:
         measure_drafts(shared.model_of(options), options.drafter, options.rounds, options.force)
         return
     if options.model is None:
-        tell("No --model given: this measures the tiny demonstration model, not Gemma.")
+        inform("No --model given: this measures the tiny demonstration model, not Gemma.")
     model = OurModel(options.model or catalog.default(), options.force, hosts=hosts)
     if hosts is not None:
         model.progress = hosting.sending()
@@ -68,7 +68,7 @@ def _run(options: argparse.Namespace) -> None:
         put(line)
     put("\nMedian of the rounds (least to most).\n")
     _print(table(result))
-    tell(f"The result is {file}: gemma4 bench --compare {file} OTHER.json")
+    inform(f"The result is {file}: gemma4 bench --compare {file} OTHER.json")
 
 
 def measure_drafts(
@@ -85,7 +85,7 @@ def measure_drafts(
     put("Times as fast as without proposals, and in brackets tokens a forward of the model.\n")
     _print(lines)
     put(f"\n{verdict(gain)}")
-    tell(f"Kept in {speculation.file()}.")
+    inform(f"Kept in {speculation.file()}.")
 
 
 def _compare(files: list[Path]) -> None:

@@ -10,7 +10,7 @@ from ..hub import catalog, conversations
 from . import hosting, tuned
 from . import options as shared
 from .options import Option, Subcommand, not_understood, out_of_range, swallowed
-from .streams import ProgressLine, put, tell
+from .streams import ProgressLine, inform, put
 
 if TYPE_CHECKING:
     from ..evaluate.question import Question, Subject
@@ -119,12 +119,12 @@ def _run(options: argparse.Namespace) -> None:
         tuple(subject.name for subject in subjects if hasattr(subject, "is_tiny")),
     )
     if options.model == [] and options.against == []:
-        tell("No --model given: this asks the tiny demonstration model, not Gemma.")
+        inform("No --model given: this asks the tiny demonstration model, not Gemma.")
     rows = run(question, subjects, choice, folder, ProgressLine().step)
     parts = question.report([row for row in rows if not row.failed])
     path = report.write(question, rows, parts, folder)
     put(path.read_text("utf-8"))
-    tell(f"The report is {path}, with its plots; every result is in {folder / RESULTS}.")
+    inform(f"The report is {path}, with its plots; every result is in {folder / RESULTS}.")
     if all(row.failed for row in rows):
         raise Gemma4Error(
             "nothing_measured",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import counted
 from . import hosting
 from .options import Option, Subcommand, gigabytes, not_understood, out_of_range
-from .streams import put, tell
+from .streams import inform, put
 
 if TYPE_CHECKING:
     from ..footprint.estimate import Machine, Model
@@ -169,7 +169,7 @@ def _doctor(options: argparse.Namespace) -> int:
             remedy = f" -> {finding.remedy}" if finding.remedy else ""
             put(f"{finding.level:8} {finding.name:12} {finding.said}{remedy}")
         levels = [finding.level for finding in found]
-        tell(", ".join(counted(levels.count(one), one) for one in ("problem", "warning")) + ".")
+        inform(", ".join(counted(levels.count(one), one) for one in ("problem", "warning")) + ".")
     return int(any(finding.level == "problem" for finding in found))
 
 

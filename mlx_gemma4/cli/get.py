@@ -17,7 +17,7 @@ from ..hub import catalog, installed
 from ..hub.progress import minutes_for
 from .options import Option, Subcommand, gigabytes
 from .program import open_program
-from .streams import ProgressLine, agreed, put, size, tell
+from .streams import ProgressLine, agreed, inform, put, size
 
 if TYPE_CHECKING:
     from ..convert.get import GetPlan, GetProgress
@@ -76,20 +76,20 @@ def _run(options: argparse.Namespace) -> None:
         put(json.dumps({"plan": {**figures, "folder": str(wanted.folder)}}))
     else:
         for line in described(wanted):
-            (put if only_shown else tell)(line)
+            (put if only_shown else inform)(line)
     if only_shown:
         if not options.json:
             put(_next_step(wanted, options))
         return
     get.need_room(wanted)
     if not options.yes and not agreed("Download it?", True):
-        tell("Nothing was downloaded.")
+        inform("Nothing was downloaded.")
         return
     folder = _fetched(wanted, options.json)
     if options.json:
         put(json.dumps({"folder": str(folder), "name": name}))
         return
-    tell(f"{name} is ready.")
+    inform(f"{name} is ready.")
     put(str(folder))
     _offer_to_open(options, name if options.to is None else str(folder))
 
@@ -122,9 +122,9 @@ def bar(at: "GetProgress") -> str:
     filled = BAR * progress.done // max(progress.total, 1)
     drawn = f"[{'#' * filled}{'-' * (BAR - filled)}]"
     if at.stage == "download":
-        return f"{drawn} {progress.told}"
+        return f"{drawn} {progress.text}"
     what = f"quantizing, {at.share:.0%}" if at.stage == "quantize" else "checking"
-    return f"{drawn} {progress.told.split(',')[0]}, {what}"
+    return f"{drawn} {progress.text.split(',')[0]}, {what}"
 
 
 def _fetched(wanted: "GetPlan", as_json: bool) -> Path:
@@ -142,7 +142,7 @@ def _fetched(wanted: "GetPlan", as_json: bool) -> Path:
         folder = get.fetch(wanted, report)
     except KeyboardInterrupt:
         line.clear()
-        tell("Stopped. What has come is kept: the same command goes on where it was.")
+        inform("Stopped. What has come is kept: the same command goes on where it was.")
         raise
     line.clear()
     assert folder is not None, "nothing cancels it"
@@ -150,7 +150,7 @@ def _fetched(wanted: "GetPlan", as_json: bool) -> Path:
 
 
 def _is_here(options: argparse.Namespace, name: str) -> bool:
-    """Whether a model is on this machine already, in the form that is asked for; then tell so."""
+    """Whether a model is on this machine already, in the form asked for; then print that."""
     package = catalog.known(name)
     if package is not None and package.path is not None:
         folder = package.path
@@ -167,7 +167,7 @@ def _is_here(options: argparse.Namespace, name: str) -> bool:
     if options.json:
         put(json.dumps({"folder": str(folder), "name": name}))
         return True
-    tell(f"{name} is on this machine already.")
+    inform(f"{name} is on this machine already.")
     put(str(folder))
     _offer_to_open(options, name)
     return True
@@ -176,7 +176,9 @@ def _is_here(options: argparse.Namespace, name: str) -> bool:
 def _offer_to_open(options: argparse.Namespace, name: str) -> None:
     package = catalog.known(name)
     if package is not None and package.kind == "drafter":
-        tell(f"To measure whether it pays here: gemma4 bench --draft --model {package.targets[0]}")
+        inform(
+            f"To measure whether it pays here: gemma4 bench --draft --model {package.targets[0]}"
+        )
         return
     asked = sys.stdin.isatty() and sys.stdout.isatty() and sys.stderr.isatty()
     _offer_drafter(name, asked and not options.yes)
@@ -184,7 +186,7 @@ def _offer_to_open(options: argparse.Namespace, name: str) -> None:
         open_program(name)
     else:
         chosen = "" if name == catalog.default() else f" --model {name}"
-        tell(f"To open it: gemma4{chosen}")
+        inform(f"To open it: gemma4{chosen}")
 
 
 def _offer_drafter(name: str, asked: bool) -> None:
@@ -194,7 +196,7 @@ def _offer_drafter(name: str, asked: bool) -> None:
         return
     what = f"{drafter.name} ({size(drafter.bytes or 0)}) may make its answers faster"
     if not asked:
-        tell(f"{what}: gemma4 get {drafter.name}, then gemma4 bench --draft --model {name}")
+        inform(f"{what}: gemma4 get {drafter.name}, then gemma4 bench --draft --model {name}")
     elif agreed(f"{what}. Download it too?", True):
         from ..convert import get
         from ..footprint import device
@@ -207,7 +209,7 @@ def _offer_drafter(name: str, asked: bool) -> None:
             if agreed("Measure now whether it does? That takes some minutes.", True):
                 measure_drafts(name)
         except Gemma4Error as error:  # the model is ready without it
-            tell(f"{error.title}: {error.cause} {error.remedy}")
+            inform(f"{error.title}: {error.cause} {error.remedy}")
 
 
 def _next_step(wanted: "GetPlan", options: argparse.Namespace) -> str:

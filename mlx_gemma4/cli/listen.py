@@ -7,7 +7,7 @@ import argparse
 
 from . import options as shared
 from . import screenshot
-from .answer import tell
+from .answer import inform
 from .live import HEARD, HEARING, QUESTION, prepare, reply_of
 from .options import Option, Subcommand
 
@@ -33,14 +33,14 @@ def _listen(options: argparse.Namespace) -> None:
         talk = Talk(worker, reply_of(options))
         prepare(worker, options, talk.take)
         microphone.read(0)  # what was said while the model was loaded was not for it
-        tell(f"Listening to {microphone.name}. Ctrl-C ends.")
+        inform(f"Listening to {microphone.name}. Ctrl-C ends.")
         live = Live(worker, lambda: microphone, SpeechGate, talk)
         try:
             while talk.failed is None:
                 if (report := worker.read(0.1)) is not None:
                     talk.take(report)
         except KeyboardInterrupt:
-            tell("")
+            inform("")
         live.close()
     if talk.failed is not None:
         raise talk.failed.error()

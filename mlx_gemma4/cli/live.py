@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from . import options as shared
 from . import screenshot
-from .answer import print_json, print_text, tell
+from .answer import inform, print_json, print_text
 from .options import Option, Subcommand
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def _live(options: argparse.Namespace) -> None:
 
     recording = read_sound(options.audio)
     for note in recording.notes:
-        tell(note)
+        inform(note)
     with Worker() as worker:
         timeline = Timeline(worker, reply_of(options))
         prepare(worker, options, timeline.take)

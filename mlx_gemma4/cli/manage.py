@@ -7,7 +7,7 @@ from ..errors import Gemma4Error
 from ..hub import catalog, installed
 from ..hub.installed import InstalledModel
 from .options import Option, Subcommand, not_understood
-from .streams import agreed, put, size, tell
+from .streams import agreed, inform, put, size
 
 
 def present() -> list[InstalledModel]:
@@ -18,7 +18,7 @@ def present() -> list[InstalledModel]:
 
 
 def _list(options: argparse.Namespace) -> None:
-    models, begun = present(), installed.unfinished()
+    models, unfinished = present(), installed.unfinished()
     if options.json:
         rows = [
             {"name": m.name, "source": m.source, "recipe": m.recipe, "folder": str(m.folder)}
@@ -37,10 +37,10 @@ def _list(options: argparse.Namespace) -> None:
             made = f", {model.source} as {model.recipe or 'it is'}"
         mark = ", opened by `gemma4` alone" if model.folder.resolve() == folder else ""
         put(f"{model.name}  {size(model.nbytes)}{made}{mark}\n    {model.folder}")
-    for name, count in begun.items():
+    for name, count in unfinished.items():
         put(f"{name}  not complete, {size(count)} so far; `gemma4 get {name}` goes on")
-    if not models and not begun:
-        tell(f"None besides it. `gemma4 get` brings {catalog.USUAL}.")
+    if not models and not unfinished:
+        inform(f"None besides it. `gemma4 get` brings {catalog.USUAL}.")
 
 
 def _remove(options: argparse.Namespace) -> None:
@@ -52,8 +52,8 @@ def _remove(options: argparse.Namespace) -> None:
     if len(found) > 1:
         one = f"Name one of them: {', '.join(m.name for m in found)}."
         raise not_understood(f"{len(found)} models were made of {wanted}.", one)
-    begun = [name for name in installed.unfinished() if name in names and not exact]
-    if not found and not begun:
+    unfinished = [name for name in installed.unfinished() if name in names and not exact]
+    if not found and not unfinished:
         listed = ", ".join([m.name for m in present()] + list(installed.unfinished())) or "none"
         raise Gemma4Error(
             "model_missing",
@@ -68,8 +68,8 @@ def _remove(options: argparse.Namespace) -> None:
             installed.remove(model)
             put(f"{model.name} is removed: {size(freed)} are free again.")
             if model.folder.exists():
-                tell(f"What is not the model's stays in {model.folder}.")
-    for name in begun:
+                inform(f"What is not the model's stays in {model.folder}.")
+    for name in unfinished:
         came = size(installed.unfinished()[name])
         if options.yes or agreed(f"Remove {came} that came of {name} so far?", False):
             installed.discard_unfinished(name)

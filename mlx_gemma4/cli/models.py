@@ -17,7 +17,7 @@ from ..errors import Gemma4Error
 from ..hub import catalog, installed, installed_adapters
 from ..hub.progress import Progress
 from .options import Option, Subcommand, new_folder, not_understood
-from .streams import ProgressLine, put, tell
+from .streams import ProgressLine, inform, put
 
 if TYPE_CHECKING:
     from ..checkpoint.adapters import Adapter
@@ -80,17 +80,17 @@ def _convert(options: argparse.Namespace) -> None:
     source = _source(place, target, options.low_disk)
     if recipe is None:
         if options.low_disk:
-            tell("Its files come twice: once to be measured, once to be converted.")
+            inform("Its files come twice: once to be measured, once to be converted.")
         recipe = _within(source, _bytes(options.budget), target)
     with _shown("Converted") as show:
         convert(source, target, recipe, show, adapter=adapter)
     installed.register(target)
     size = sum(file.stat().st_size for file in target.iterdir())
-    tell(f"{size / 1e9:.2f} GB, with every file's hash in {catalog.RECORD}.")
+    inform(f"{size / 1e9:.2f} GB, with every file's hash in {catalog.RECORD}.")
     if options.pin:
         assert source.commit is not None, "a package of the Hub has one"
         changed = pin.pin(options.source, source.commit)
-        tell(f"{options.source} is pinned to {source.commit} in {changed}.")
+        inform(f"{options.source} is pinned to {source.commit} in {changed}.")
     put(str(target))
 
 
@@ -101,7 +101,7 @@ def _merge(source: Path, adapter: "Adapter", target: Path, options: argparse.Nam
     from ..tune.merge import merge_quantized
 
     lost = merge_quantized(source, adapter, target, options.bits or 8, options.force)
-    tell(f"By quantizing the changed matrices again {lost:.0%} of the change is lost.")
+    inform(f"By quantizing the changed matrices again {lost:.0%} of the change is lost.")
     put(str(target))
 
 
@@ -149,7 +149,7 @@ def _within(source: "Source", size: int, target: Path) -> recipes.Recipe:
     assert recipe is not None and recipe.matrices is not None, "nothing cancels it"
     bits = Counter(storage.bits for storage in recipe.own.values())
     others = ", ".join(f"{count} get {n}" for n, count in sorted(bits.items()))
-    tell(f"Most matrices get {recipe.matrices.bits} bits{others and '; ' + others}.")
+    inform(f"Most matrices get {recipe.matrices.bits} bits{others and '; ' + others}.")
     return recipe
 
 
@@ -199,13 +199,13 @@ def _source(place: Path | tuple[str, str], target: Path, low_disk: bool) -> "Sou
     if constants.is_offline_mode() and (folder := hub_cache.installed(repo, revision)):
         return Folder(folder, repo, folder.name)
     repository = hub.look_up(repo, revision)
-    tell(f"{repo} at {repository.commit[:12]}: {repository.size / 1e9:.2f} GB.")
+    inform(f"{repo} at {repository.commit[:12]}: {repository.size / 1e9:.2f} GB.")
     if low_disk:
         line = ProgressLine()
         return Stream(
             repository,
             partial(target) / "source",
-            lambda progress: line.show(f"Downloaded {progress.told}"),
+            lambda progress: line.show(f"Downloaded {progress.text}"),
         )
     with _shown("Downloaded") as show:
         downloaded = hub.download(repository, revision, show)
@@ -229,7 +229,7 @@ def _verify(options: argparse.Namespace) -> None:
 def _shown(done: str) -> Iterator[Callable[[Progress], None]]:
     """Show how far something is, on a line that is gone at the end."""
     line = ProgressLine()
-    yield lambda progress: line.show(f"{done} {progress.told}")
+    yield lambda progress: line.show(f"{done} {progress.text}")
     line.clear()
 
 

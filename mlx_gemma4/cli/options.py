@@ -9,7 +9,7 @@ from typing import Any
 
 from ..errors import Gemma4Error
 from ..hub import catalog, disk
-from .streams import tell
+from .streams import inform
 
 _MAY_BE_EMPTY = ("TEXT", "QUESTION")
 
@@ -162,7 +162,7 @@ def model_of(options: argparse.Namespace) -> str:
     """Return the model that is asked for, or that is meant where none is; the tiny one is told."""
     chosen: str = options.model or catalog.default()
     if options.model is None and chosen == catalog.DEMONSTRATION:
-        tell("No --model given: this is the tiny demonstration model, not Gemma.")
+        inform("No --model given: this is the tiny demonstration model, not Gemma.")
     return f"{chosen}:{options.adapter}" if getattr(options, "adapter", None) else chosen
 
 

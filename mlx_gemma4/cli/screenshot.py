@@ -7,7 +7,7 @@ from ..errors import Gemma4Error
 from ..hub import catalog
 from .options import Option
 from .program import part
-from .streams import tell
+from .streams import inform
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -39,8 +39,8 @@ def pictures(options: argparse.Namespace, model: str) -> "list[tuple[Image, int]
             "Run it again and choose a part of the screen, or leave --screen out.",
         )
     if shot.note:
-        tell(shot.note)
+        inform(shot.note)
     budget: int = screen.screen_tokens(shot.image.size, most)
     tokens = screen.tokens_of(shot.image.size, budget)
-    tell(screen.caption(shot.name, shot.image.size, tokens, budget))
+    inform(screen.caption(shot.name, shot.image.size, tokens, budget))
     return [(shot.image, budget)]

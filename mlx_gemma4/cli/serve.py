@@ -12,7 +12,7 @@ from ..hub import catalog, disk, installed_adapters
 from . import hosting
 from . import options as shared
 from .options import Option, Subcommand, flag, not_understood, out_of_range
-from .streams import put, tell
+from .streams import inform, put
 
 if TYPE_CHECKING:
     from ..serve.guard import Doors
@@ -117,7 +117,7 @@ def _serve(options: argparse.Namespace) -> None:
         context = context_here(model, options.slots, options.context, hosts)
         if context != options.context:
             room = counted(options.slots, "conversation")
-            tell(f"Memory has room for {room} of {context:,} tokens.")
+            inform(f"Memory has room for {room} of {context:,} tokens.")
             options.context = context
     session = SessionSettings(
         image_tokens=options.image_tokens,
@@ -163,7 +163,7 @@ def _print_settings(options: argparse.Namespace, host: str) -> None:
     root = f"{scheme}://{f'[{host}]' if ':' in host else host}:{options.port}"
     model = Path(str(options.model or catalog.default())).name
     text = settings_text(options.print_config, root, model, options.api_key or "")
-    tell(f"{filled(CLIENTS[options.print_config].place, root, model)}:\n")
+    inform(f"{filled(CLIENTS[options.print_config].place, root, model)}:\n")
     put(text)
 
 

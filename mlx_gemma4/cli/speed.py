@@ -47,7 +47,7 @@ class Given:
 
     name: str
     rows: int
-    give: Callable[[Session], object]
+    add: Callable[[Session], object]
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,7 +157,7 @@ def measure(
     chunks: list[float] = []
     for given in known:
         if isinstance(given, Given):
-            yield given.name, WAIT, first_token(session, given.give)
+            yield given.name, WAIT, first_token(session, given.add)
         else:
             chunks, rest = spoken(session, given.frames)
             yield given.name, WAIT, first_token(session, partial(Session.hold, frames=rest))
@@ -187,11 +187,11 @@ def givens(tokenizer: Tokenizer, takes: frozenset[str]) -> list[Given | Spoken]:
     return known
 
 
-def first_token(session: Session, give: Callable[[Session], object]) -> float:
+def first_token(session: Session, add: Callable[[Session], object]) -> float:
     """Add something and ask for an answer: the seconds until its first token."""
-    began = time.perf_counter()
-    give(session)
-    given = time.perf_counter() - began
+    started = time.perf_counter()
+    add(session)
+    given = time.perf_counter() - started
     return given + _answer(session, 1)["seconds_to_first_token"]
 
 
@@ -207,9 +207,9 @@ def spoken(session: Session, frames: Frames) -> tuple[list[float], Frames]:
     chunks, first = [], 1 + (len(frames) - 1) % SHORTEST
     *heard, rest = np.split(frames, range(first, len(frames), SHORTEST))
     for chunk in heard:
-        began = time.perf_counter()
+        started = time.perf_counter()
         session.hear(chunk)
-        chunks.append(time.perf_counter() - began)
+        chunks.append(time.perf_counter() - started)
     return chunks, rest
 
 

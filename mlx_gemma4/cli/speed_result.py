@@ -176,7 +176,7 @@ def _better(a: Sequence[float], b: Sequence[float], more: bool) -> str:
 
 
 def _described(result: Result) -> dict[str, str]:
-    told = {
+    values = {
         "model": result.model,
         "recipe": result.recipe,
         "revision": result.revision,
@@ -185,10 +185,10 @@ def _described(result: Result) -> dict[str, str]:
         "KV bits": result.asked.get("kv_bits"),
         "rounds": result.rounds,
     }
-    return {name: _told(value) for name, value in told.items()}
+    return {name: _written(value) for name, value in values.items()}
 
 
-def _told(value: object) -> str:
+def _written(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
     if isinstance(value, Mapping):
@@ -207,11 +207,13 @@ def _check(one: Result, other: Result) -> None:
         )
     names = {*one.asked, *other.asked}
     if other_way := [n for n in sorted(names) if one.asked.get(n) != other.asked.get(n)]:
-        told = [f"{n} is {one.asked.get(n)} here and {other.asked.get(n)} there" for n in other_way]
+        others = [
+            f"{n} is {one.asked.get(n)} here and {other.asked.get(n)} there" for n in other_way
+        ]
         raise Gemma4Error(
             "results_not_comparable",
             "The results were not measured alike",
-            "; ".join(told) + ".",
+            "; ".join(others) + ".",
             "Measure again with the same options.",
         )
 

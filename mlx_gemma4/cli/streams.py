@@ -47,10 +47,10 @@ def put(text: str = "", end: str = "\n") -> None:
         with _noticed():
             print(text, end=end, flush=True)
             return
-    tell(text, end)
+    inform(text, end)
 
 
-def tell(text: str, end: str = "\n") -> None:
+def inform(text: str, end: str = "\n") -> None:
     """Print on stderr, at once; an answer does not fail because nobody reads that."""
     try:
         print(text, end=end, file=sys.stderr, flush=True)
@@ -74,7 +74,7 @@ def agreed(question: str, likely: bool) -> bool:
             f"There is no terminal for the answer to: {question}",
             "Add --yes.",
         )
-    tell(f"{question} [{'Y/n' if likely else 'y/N'}] ", end="")
+    inform(f"{question} [{'Y/n' if likely else 'y/N'}] ", end="")
     answer = sys.stdin.readline()
     word = answer.strip().lower()
     return word in ("y", "yes") or (likely and not word and answer != "")
@@ -134,10 +134,10 @@ class ProgressLine:
         if line == self._shown:
             return
         if sys.stderr.isatty():
-            tell(f"\r\x1b[K{line}", end="")
+            inform(f"\r\x1b[K{line}", end="")
             self._shown = line
         elif (now := time.monotonic()) >= self._next:
-            tell(line)
+            inform(line)
             self._shown, self._next = line, now + EVERY
 
     def step(self, what: str, done: int, total: int) -> None:
@@ -150,5 +150,5 @@ class ProgressLine:
     def clear(self) -> None:
         """Remove the line from a terminal."""
         if self._shown and sys.stderr.isatty():
-            tell("\r\x1b[K", end="")
+            inform("\r\x1b[K", end="")
         self._shown = ""

@@ -9,16 +9,16 @@ from ..runtime.commands import Reply, Stop
 from ..runtime.live import LiveObserver
 from ..runtime.notices import sentence
 from ..runtime.reports import Failed, FellBehind, ImageAdded, Noted, Report, WorkerEvent
-from .answer import Printer, tell
+from .answer import Printer, inform
 
 
 def remark(event: Event | WorkerEvent) -> None:
     """Print what the user may want to know of an event beside the answer."""
     if isinstance(event, ImageAdded):
         for note in event.notes:
-            tell(note)
+            inform(note)
     elif isinstance(event, Noted | FellBehind):  # what belongs to a reply is printed with it
-        tell(sentence(event))
+        inform(sentence(event))
 
 
 class Talk(LiveObserver):
@@ -37,7 +37,7 @@ class Talk(LiveObserver):
         """Keep the microphone's name."""
         self._device = name
 
-    def began(self) -> None:
+    def speech_started(self) -> None:
         """Cancel the answer that somebody speaks over."""
         self._client.send(Stop())
 
@@ -50,7 +50,7 @@ class Talk(LiveObserver):
         """Print what to do about a microphone that returns only zeros."""
         if silent:
             problem = silent_microphone(self._device)
-            tell(f"{problem.title}. {problem.cause} {problem.remedy}")
+            inform(f"{problem.title}. {problem.cause} {problem.remedy}")
 
     def lost(self, failed: Failed) -> None:
         """The microphone has gone."""
@@ -63,10 +63,10 @@ class Talk(LiveObserver):
         if isinstance(event, Failed):
             if report.command is None:
                 raise event.error()
-            tell(f"{event.title}. {event.cause} {event.remedy}")
+            inform(f"{event.title}. {event.cause} {event.remedy}")
         if isinstance(event, Event):
             self._printer.show(event)
         if isinstance(event, Token) and self._first is None:
             self._first = report.time - self._ended
         if isinstance(event, Done) and self._first is not None:
-            tell(f"[{self._first:.2f} s after the end of speech]")
+            inform(f"[{self._first:.2f} s after the end of speech]")

@@ -14,7 +14,7 @@ from ..runtime.live import Live, LiveObserver
 from ..runtime.pace import FRAME_SECONDS, SHORTEST
 from ..runtime.reports import Failed, Hearing, Report
 from ..runtime.trace import Trace
-from .answer import tell
+from .answer import inform
 from .talk import remark
 
 
@@ -68,11 +68,11 @@ class Timeline(LiveObserver):
         self._client, self._reply = client, reply
         self._asked = False
         self._failed: Failed | None = None
-        self._began = self._ended = time.perf_counter()
+        self._started = self._ended = time.perf_counter()
 
-    def began(self) -> None:
+    def speech_started(self) -> None:
         """Somebody begins to speak."""
-        self._began = time.perf_counter()
+        self._started = time.perf_counter()
         self.line("speech begins")
 
     def ended(self) -> None:
@@ -81,8 +81,8 @@ class Timeline(LiveObserver):
             return
         self._asked = True
         self._ended = time.perf_counter()
-        self.figures["seconds_of_speech"] = self._ended - self._began
-        self.trace.span("speech", "speech", self._began, self._ended)
+        self.figures["seconds_of_speech"] = self._ended - self._started
+        self.trace.span("speech", "speech", self._started, self._ended)
         self.line("end of speech")
         self._client.send(self._reply)
 
@@ -92,7 +92,7 @@ class Timeline(LiveObserver):
 
     def line(self, text: str, at: float | None = None) -> None:
         """Print what happens, at a time or now."""
-        tell(f"{(at or time.perf_counter()) - self._began:7.2f} s  {text}")
+        inform(f"{(at or time.perf_counter()) - self._started:7.2f} s  {text}")
 
     def take(self, report: Report) -> None:
         """Print a report."""

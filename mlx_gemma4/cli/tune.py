@@ -13,7 +13,7 @@ from ..errors import counted
 from ..hub import catalog, installed_adapters
 from . import options as shared
 from .options import Option, Subcommand, not_understood, out_of_range
-from .streams import ProgressLine, put, tell
+from .streams import ProgressLine, inform, put
 
 if TYPE_CHECKING:
     from ..footprint.estimate import Machine, Model
@@ -86,7 +86,7 @@ def _tune(options: argparse.Namespace) -> None:
     place, known = device.this(), summary.of(name).model  # before the weights take their part
     model, notes = load_noted(name, options.force)
     for note in (*notes, *repeated(lines.named())):
-        tell(note)
+        inform(note)
     settings = _settings(options, model.config.text_config.hidden_size)
     job = TuningJob(model, str(name), lines, settings, options.image_tokens, options.longest)
     recompute, together = _checked(job, known, place, options)
@@ -96,12 +96,12 @@ def _tune(options: argparse.Namespace) -> None:
         job.lines = replace(lines, replay=_drawn(job, folder, options))
         recompute, together = _checked(job, known, place, options)
     if not options.replay:
-        tell(
+        inform(
             "Without --replay what the model could before is forgotten: mix in some of it "
             "(--replay FILE), or what it answers now (--replay auto)."
         )
     if warning := slow_blas():
-        tell(warning)
+        inform(warning)
     train(job, folder, recompute, together, options)
     put(str(installed_adapters.install(folder, options.install) if options.install else folder))
 
@@ -116,11 +116,11 @@ def _checked(
     show, known_before = ProgressLine(), set(job.sets)
     job.check(lambda what, done, of: show.step(f"Checking {what.replace('_', '-')}", done, of))
     for line in contents({k: v for k, v in job.sets.items() if k not in known_before}):
-        tell(line)
+        inform(line)
     own = (options.rank, options.last_layers)
     recompute, together = memory.way(known, place, job.longest, *own)
     need = memory.need(known, place, max(job.longest, together), *own, recompute)
-    tell(f"A step takes up to {need.total / 1e9:.2f} GB, of {place.budget / 1e9:.2f} GB.")
+    inform(f"A step takes up to {need.total / 1e9:.2f} GB, of {place.budget / 1e9:.2f} GB.")
     if not options.force:
         memory.check(known, place, job.longest, *own)
     return recompute, together
@@ -144,7 +144,7 @@ def _conversations() -> list[Any]:
 
     lines, others = journal.lines(conversations.folder())
     if others:
-        tell(f"Left out, with no finished answer to learn: {counted(others, 'conversation')}.")
+        inform(f"Left out, with no finished answer to learn: {counted(others, 'conversation')}.")
     return lines
 
 
@@ -155,15 +155,15 @@ def train(
     from ..tune.plot import FILE
     from ..tune.summary import progress
 
-    show, began, done, text = ProgressLine(), time.perf_counter(), 0, ""
+    show, started, done, text = ProgressLine(), time.perf_counter(), 0, ""
     for step in job.train(folder, recompute, together, options.resume, options.format):
         done += step.conversations
-        text = progress(step, done, time.perf_counter() - began)
+        text = progress(step, done, time.perf_counter() - started)
         show.show(text)
     show.clear()
-    tell(text)
+    inform(text)
     if not (folder / FILE).is_file():
-        tell("For a plot of the losses: pip install 'mlx-gemma4[evaluate]'.")
+        inform("For a plot of the losses: pip install 'mlx-gemma4[evaluate]'.")
 
 
 def _lines(source: str | None, model: str) -> list[Any]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from ..hub import installed_adapters
 from . import options as shared
 from .options import not_understood
-from .streams import ProgressLine, put, tell
+from .streams import ProgressLine, inform, put
 
 if TYPE_CHECKING:
     from ..evaluate.statistics import Difference, Estimate
@@ -34,7 +34,7 @@ def run(options: argparse.Namespace) -> None:
     name = options.model[0] if options.model else shared.model_of(argparse.Namespace(model=None))
     model, notes = load_noted(name, options.force)
     for note in notes:
-        tell(note)
+        inform(note)
     show = ProgressLine()
     found = []
     for path in map(Path, options.data):

@@ -190,7 +190,7 @@ class Crew:
         if self.lost is not None:
             raise self.lost
 
-    def tell(self, *message: object) -> None:
+    def broadcast(self, *message: object) -> None:
         """Send a message to every worker, after those that wait.
 
         Raises:
@@ -199,12 +199,12 @@ class Crew:
         while self._later:
             waiting = self._later.popleft()
             for worker in self.workers:
-                self.tell_one(worker, *waiting)
+                self.send(worker, *waiting)
         for worker in self.workers:
-            self.tell_one(worker, *message)
+            self.send(worker, *message)
 
-    def tell_one(self, worker: WorkerProcess, *message: object) -> None:
-        """Send a message to one worker; errors as in `tell`."""
+    def send(self, worker: WorkerProcess, *message: object) -> None:
+        """Send a message to one worker; errors as in `broadcast`."""
         self.check()
         try:
             worker.line.send(*message)
@@ -217,7 +217,7 @@ class Crew:
         self._later.append(list(message))
 
     def reply(self, worker: WorkerProcess, about: str) -> Message:
-        """Wait for a worker's reply; errors as in `tell`."""
+        """Wait for a worker's reply; errors as in `broadcast`."""
         while True:
             self.check()
             with contextlib.suppress(Empty):
@@ -249,12 +249,12 @@ class Crew:
         with links.Listener(own) as listener:
             places: list[links.Place] = [("the leader", own, listener.port)]
             for worker in self.workers:
-                self.tell_one(worker, "listen")
+                self.send(worker, "listen")
                 port = int(self.reply(worker, "listening")[1])
                 places.append((worker.name, worker.facts.address, port))
             nonce = secrets.token_hex(32)
             for worker in self.workers:
-                self.tell_one(worker, "ring", worker.rank, places, nonce)
+                self.send(worker, "ring", worker.rank, places, nonce)
             try:
                 left, right = links.join(listener, 0, places, nonce, self.check)
             except Gemma4Error:
@@ -286,7 +286,7 @@ class Crew:
             if time.monotonic() - last >= _BEAT:
                 last = time.monotonic()
                 with contextlib.suppress(Gemma4Error):
-                    self.tell("alive")
+                    self.broadcast("alive")
             for worker in self.workers:
                 worker.quiet += 1
                 if worker.quiet * _LOOK >= self.hosts.patience:

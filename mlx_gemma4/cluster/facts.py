@@ -83,7 +83,7 @@ def speed() -> float:
     mx.eval(weight, row)
     best = float("inf")
     for _ in range(3):
-        began = time.perf_counter()
+        started = time.perf_counter()
         mx.eval(weight @ row.T)
-        best = min(best, time.perf_counter() - began)
+        best = min(best, time.perf_counter() - started)
     return weight.nbytes / best

@@ -80,9 +80,9 @@ class KeptLayers:
     def __init__(self, folder: Path | None, keep: Path | None) -> None:
         self._own = stored_tensors(folder.expanduser()) if folder is not None else {}
         self._keep = keep
-        for begun in keep.glob("new-*.safetensors") if keep is not None else ():
-            if begun.stat().st_mtime < time.time() - _WRITING:  # its writer was killed
-                begun.unlink(missing_ok=True)
+        for unfinished in keep.glob("new-*.safetensors") if keep is not None else ():
+            if unfinished.stat().st_mtime < time.time() - _WRITING:  # its writer was killed
+                unfinished.unlink(missing_ok=True)
 
     def digests(self, layers: range) -> list[str]:
         """The digests of what is here and may be of use."""

@@ -46,7 +46,7 @@ class MirroredCache(Cache):
         super().__init__(layers)
         self._crew, self.number = crew, crew.number()
         self._borrowed, self._until = borrowed, dict.fromkeys(borrowed, 0)
-        crew.tell("cache", self.number, kv_bits, slack)
+        crew.broadcast("cache", self.number, kv_bits, slack)
         weakref.finalize(self, crew.later, "drop", self.number)
 
     @property
@@ -60,7 +60,7 @@ class MirroredCache(Cache):
         number = self._crew.number()
         mark = MirroredMark(self.offset, tuple(layer.rows for layer in self.layers), number)
         self._marks.add(mark)
-        self._crew.tell("mark", self.number, number)
+        self._crew.broadcast("mark", self.number, number)
         weakref.finalize(mark, self._crew.later, "forget", number)
         return mark
 
@@ -69,19 +69,19 @@ class MirroredCache(Cache):
         super().rewind(mark)
         self._until = dict.fromkeys(self._until, 0)  # what was fed then may be another
         assert isinstance(mark, MirroredMark)
-        self._crew.tell("rewind", self.number, mark.number)
+        self._crew.broadcast("rewind", self.number, mark.number)
 
     def rewind_to(self, offset: int) -> None:
         """As `Cache.rewind_to`."""
         super().rewind_to(offset)
         self._until = {layer: min(until, offset) for layer, until in self._until.items()}
-        self._crew.tell("rewind_to", self.number, offset)
+        self._crew.broadcast("rewind_to", self.number, offset)
 
     def tensors(self) -> dict[str, mx.array]:
         """As `Cache.tensors`, of all layers: those of the workers are fetched."""
         result = super().tensors()
         for worker in self._crew.workers:
-            self._crew.tell_one(worker, "fetch", self.number, None, 0)
+            self._crew.send(worker, "fetch", self.number, None, 0)
             result |= self._fetched(worker)
         return result
 
@@ -102,7 +102,7 @@ class MirroredCache(Cache):
                 self._borrowed[number].rows, until = Rows(first), first
             if until < self.offset:
                 asked.append((number, until, self._worker_of(number)))
-                self._crew.tell_one(asked[-1][2], "fetch", self.number, number, until)
+                self._crew.send(asked[-1][2], "fetch", self.number, number, until)
         for number, until, worker in asked:
             self._keep(number, until, firsts[number], tuple(self._fetched(worker).values()))
         held = self._borrowed[layer]
@@ -152,7 +152,7 @@ class MirroredCache(Cache):
             }
             mx.eval(theirs)
             specs = [[list(t.shape), type_name(t.dtype), 0] for t in theirs.values()]
-            crew.tell_one(worker, "fill", self.number, offset, list(theirs), specs)
+            crew.send(worker, "fill", self.number, offset, list(theirs), specs)
             for tensor in theirs.values():
                 crew.ring.send(tensor, worker.rank)
 
@@ -214,14 +214,14 @@ class LeadingModel(Gemma4):
         spec = [list(states.shape), type_name(states.dtype)]
         for worker in self.crew.workers:
             specs = [[*spec, worker.rank - 1]]
-            self.crew.tell_one(worker, "step", cache.number, blocks, specs)
+            self.crew.send(worker, "step", cache.number, blocks, specs)
         self.crew.ring.send(states, self.crew.ring.right)
         return states
 
     def final(self, hidden: mx.array) -> mx.array:
         """Fetch the last rows of the step before, as many as `hidden` has, after the final norm."""
         ring = self.crew.ring
-        self.crew.tell("logits", hidden.shape[1])
+        self.crew.broadcast("logits", hidden.shape[1])
         rows = ring.receive(hidden.shape, hidden.dtype, ring.left)
         final: mx.array = self.language_model.model.norm(rows)
         return final

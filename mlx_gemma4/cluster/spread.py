@@ -79,7 +79,7 @@ def load_spread(
         part = Assignment(
             dict(config.raw), stops, layout, named, mask_rule, trace, least[worker.rank]
         )
-        crew.tell_one(worker, "layers", asdict(part))
+        crew.send(worker, "layers", asdict(part))
     _send_layers(crew, folder, progress)
     own = cut.layers(0)
     model = LeadingModel(part_config(config, own, True), layout, crew)
@@ -132,7 +132,7 @@ def _send_layers(crew: Crew, folder: Path, progress: Progress) -> None:
     tensors = stored_tensors(folder)
     held = {}
     for worker in crew.workers:
-        crew.tell_one(worker, "held")
+        crew.send(worker, "held")
     for worker in crew.workers:
         held[worker.rank] = set(crew.reply(worker, "held")[1])
     digests: dict[int, str] = {}
@@ -150,9 +150,9 @@ def _send_layers(crew: Crew, folder: Path, progress: Progress) -> None:
                 _send_layer(crew, worker, layer, digests.get(layer), lazy)
                 done += sizes[layer]
             else:
-                crew.tell_one(worker, "layer", layer, digests[layer], [], [])
+                crew.send(worker, "layer", layer, digests[layer], [], [])
         progress(worker.name, total, total)
-        crew.tell_one(worker, "build", list(digests.values()))
+        crew.send(worker, "build", list(digests.values()))
 
 
 def _send_layer(
@@ -166,7 +166,7 @@ def _send_layer(
     for name in [name for name in lazy if f".layers.{layer}." in name]:
         del lazy[name]  # who keeps what was sent holds it
     specs = [[list(t.shape), type_name(t.dtype), 0] for t in tensors.values()]
-    crew.tell_one(worker, "layer", layer, named or "", list(tensors), specs)
+    crew.send(worker, "layer", layer, named or "", list(tensors), specs)
     for name in list(tensors):
         tensor = mx.contiguous(tensors.pop(name))
         mx.eval(tensor)

@@ -66,8 +66,8 @@ def measure(crew: Crew) -> list[Link]:
 def _bounce(crew: Crew, worker: WorkerProcess, size: int) -> float:
     tensor = mx.zeros(size, mx.uint8)
     mx.eval(tensor)
-    began = time.perf_counter()
-    crew.tell_one(worker, "bounce", [[[size], "uint8", 0]])
+    started = time.perf_counter()
+    crew.send(worker, "bounce", [[[size], "uint8", 0]])
     crew.ring.send(tensor, worker.rank)
     crew.ring.receive([size], mx.uint8, worker.rank)
-    return time.perf_counter() - began
+    return time.perf_counter() - started

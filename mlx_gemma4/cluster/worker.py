@@ -182,7 +182,7 @@ class ClusterWorker:
 
     def _step(self, number: int, blocks: list[int] | None, expected: Future[mx.array]) -> None:
         states, cache = self._need_ring.take(expected), self._caches[number]
-        began = time.time()
+        started = time.time()
         rows = states.shape[1]
         places = np.zeros(rows, np.int32) if blocks is None else np.array(blocks, np.int32)
         self._states = self._need_model.states(Inputs(states, places), cache)
@@ -190,7 +190,7 @@ class ClusterWorker:
         if self._need_ring.right:  # not back to the leader, which asks for the rows that it needs
             self._need_ring.send(self._states, self._need_ring.right)
         if self._need.trace:
-            self._line.send("stepped", rows, began, time.time())
+            self._line.send("stepped", rows, started, time.time())
         self._rows += rows
         if self._rows >= _FREED_ROWS:
             mx.clear_cache()

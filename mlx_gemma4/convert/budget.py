@@ -65,13 +65,13 @@ def within(
         total = sum(part.source.nbytes for file in plans[0].files for part in file.parts)
         speed = Speed(total, 0)
 
-        def told(count: int) -> None:
+        def on_progress(count: int) -> None:
             speed.add(count)
             if report is not None:
                 report(speed.progress())
 
         config = load_config(source.settings).text_config
-        lost = losses(source, config, plans[0].files, storages, told)
+        lost = losses(source, config, plans[0].files, storages, on_progress)
         if lost is None:
             return None
         keep.parent.mkdir(parents=True, exist_ok=True)

@@ -28,7 +28,7 @@ from ..model.config import load_config
 from .plan import Plan, impossible, make_plan
 from .rewrite import Rewriter
 
-BEGUN = "begun.json"
+MADE_FROM = "begun.json"
 """The file of a partial folder that says of what it is made, and how."""
 
 
@@ -61,18 +61,18 @@ def convert(
     if adapter is not None:
         check_fits(adapter, load_config(source.settings))
         how["adapter"] = adapter.digest
-    begun = json.dumps({"source": source.identity, **how, "by": __version__})
+    made_from = json.dumps({"source": source.identity, **how, "by": __version__})
     work = partial(folder)
     made = work / "model"
     refuse_old(folder)
-    if folder.exists() and _is_begun(work, begun):
+    if folder.exists() and _is_from(work, made_from):
         shutil.rmtree(work)  # the former call was cut when all was done
         return folder
     made.mkdir(parents=True, exist_ok=True)
     with (work / "lock").open("w") as lock:
         disk.claim(lock, work)
-        if not _is_begun(work, begun):
-            disk.write(work / BEGUN, begun.encode())
+        if not _is_from(work, made_from):
+            disk.write(work / MADE_FROM, made_from.encode())
         missing = [file for file in plan.files if not (made / file.name).exists()]
         last = {file.shard: file for file in missing}
         for shard in source.shards.keys() - last.keys():
@@ -80,13 +80,13 @@ def convert(
         disk.need_space(folder, sum(file.nbytes for file in missing) + source.room)
         speed = Speed(sum(part.source.nbytes for file in missing for part in file.parts), 0)
 
-        def told(count: int) -> bool:
+        def on_progress(count: int) -> bool:
             speed.add(count)
             if report is not None:
                 report(speed.progress())
             return cancelled is None or not cancelled()
 
-        with disk.explained(), Rewriter(plan.grid, told, adapter) as rewriter:
+        with disk.explained(), Rewriter(plan.grid, on_progress, adapter) as rewriter:
             for file in missing:
                 path = source.open(file.shard)
                 if path is None or not rewriter.write(file, path, made / file.name):
@@ -102,7 +102,7 @@ def convert(
 def refuse_old(folder: Path) -> None:
     """Raise Gemma4Error if a folder is there which a conversion did not just finish."""
     work = partial(folder)
-    if folder.exists() and ((work / "model").exists() or not (work / BEGUN).exists()):
+    if folder.exists() and ((work / "model").exists() or not (work / MADE_FROM).exists()):
         raise impossible(f"{folder} is there already.", "Choose another folder, or remove it.")
 
 
@@ -147,10 +147,10 @@ def verify(folder: Path) -> dict[str, Any]:
     return written
 
 
-def _is_begun(work: Path, begun: str) -> bool:
+def _is_from(work: Path, made_from: str) -> bool:
     """Whether this conversion was started there before; an error if another one was."""
-    path = work / BEGUN
-    if path.exists() and path.read_text("utf-8") != begun:
+    path = work / MADE_FROM
+    if path.exists() and path.read_text("utf-8") != made_from:
         raise impossible(
             f"{work} is a conversion of another source, by another recipe or program.",
             "Finish that one, remove it, or choose another folder (-o).",

@@ -24,7 +24,7 @@ from ..hub import catalog, disk, hub, installed
 from ..hub.progress import Progress
 from ..hub.sources import Folder, Source, Stream
 from ..json_reader import read_object
-from .convert import BEGUN, convert, partial, refuse_old, verify
+from .convert import MADE_FROM, convert, partial, refuse_old, verify
 
 _FIGURES = 40_000_000  # about what a tokenizer and settings take, where nobody was asked
 
@@ -246,7 +246,7 @@ def _known(
 
 
 def _look_up(name: str, repo: str, revision: str) -> hub.Repository:
-    """Ask the Hub; a download that was begun keeps its commit, if the Hub still has that."""
+    """Ask the Hub; an unfinished download keeps its commit, if the Hub still has that."""
     for work in installed.partials():
         state = installed.state(work)
         if state.get("name") == name and state.get("revision") == revision:
@@ -272,8 +272,8 @@ def _size(
 
 
 def _outdated(folder: Path, repository: hub.Repository | None) -> bool:
-    begun = installed.state(partial(folder)).get("commit")
-    return repository is not None and begun not in (None, repository.commit)
+    commit = installed.state(partial(folder)).get("commit")
+    return repository is not None and commit not in (None, repository.commit)
 
 
 def _source(
@@ -300,10 +300,10 @@ def _forget_other(wanted: GetPlan, source: Source) -> None:
     Files of it that are downloaded stay: they are checked by their hashes.
     """
     work = partial(wanted.folder)
-    begun = read_object(work / BEGUN) or {}
+    made_from = read_object(work / MADE_FROM) or {}
     recipe = asdict(RECIPES[wanted.recipe])
-    if begun and begun != {"source": source.identity, "recipe": recipe, "by": __version__}:
-        (work / BEGUN).unlink()
+    if made_from and made_from != {"source": source.identity, "recipe": recipe, "by": __version__}:
+        (work / MADE_FROM).unlink()
         shutil.rmtree(work / "model", ignore_errors=True)
 
 

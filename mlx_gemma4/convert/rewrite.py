@@ -53,7 +53,7 @@ class Rewriter:
     """Writes the files of a plan. Leaving the context waits until all is on the disk.
 
     Args:
-        told: called with the bytes of the source that were done; False stops.
+        on_progress: called with the bytes of the source that were done; False stops.
         adapter: that is merged in.
 
     Attributes:
@@ -61,10 +61,10 @@ class Rewriter:
     """
 
     def __init__(
-        self, grid: bool, told: Callable[[int], bool], adapter: Adapter | None = None
+        self, grid: bool, on_progress: Callable[[int], bool], adapter: Adapter | None = None
     ) -> None:
         self.hashes: dict[str, str] = {}
-        self._grid, self._told, self._adapter = grid, told, adapter
+        self._grid, self._on_progress, self._adapter = grid, on_progress, adapter
         self._reader, self._writer = ThreadPoolExecutor(1), ThreadPoolExecutor(1)
         self._waiting: deque[Future[object]] = deque()
         self._last: Future[object] | None = None
@@ -108,7 +108,7 @@ class Rewriter:
                     columns = zip(*scales, strict=True)
                     self._submit(out.write, b"".join(part for column in columns for part in column))
                     scales = []
-                if not self._told(slab.nbytes):
+                if not self._on_progress(slab.nbytes):
                     return False
         self._submit(out.complete, self.hashes)
         return True

@@ -40,14 +40,14 @@ def losses(
     config: TextConfig,
     files: Sequence[File],
     choices: Mapping[str, Sequence[Storage]],
-    told: Callable[[int], None],
+    on_progress: Callable[[int], None],
 ) -> dict[str, list[float]] | None:
     """Estimate what each matrix loses in several ways to store it.
 
     Args:
         files: of a plan; each file of the source is opened and released in turn.
         choices: by module path.
-        told: called with the bytes of the source that were looked through.
+        on_progress: called with the bytes of the source that were looked through.
 
     Returns:
         By module path, a loss for each choice; None if opening a file was cancelled.
@@ -65,7 +65,7 @@ def losses(
                     rows = _sample(data, part)
                     power[module] = float(mx.square(rows).mean())
                     errors[module] = [_error(rows, s) for s in choices.get(module, ())]
-                told(part.source.nbytes)
+                on_progress(part.source.nbytes)
         source.release(shard)
     counts = {
         path: part * math.sqrt(len(config.layer_types) - _layer(path))

@@ -55,9 +55,9 @@ def speeds(
         mode, seconds from what was read to the last token, tokens after the first, and forwards.
     """
     for mode in (*modes, *reversed(modes)):
-        began = time.perf_counter()
+        started = time.perf_counter()
         stats, _ = reply(model, asked, again, mode)
-        time.sleep(pause * (time.perf_counter() - began))
+        time.sleep(pause * (time.perf_counter() - started))
         tokens = int(stats["reply_tokens"]) - 1
         if tokens > 0:
             seconds = tokens / stats["tokens_per_second"]

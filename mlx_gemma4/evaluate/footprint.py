@@ -107,13 +107,13 @@ def _measure(folder: Path, context: int, kv_bits: int | None, force: bool) -> di
     ids = np.random.default_rng(0).choice(words, context - BEFORE)
 
     mx.reset_peak_memory()
-    began = time.perf_counter()
+    started = time.perf_counter()
     cache = model.make_cache(kv_bits)
     for start in range(0, len(ids), SEGMENT):
         hidden = finish(prefill(model, model.embed(ids[start : start + SEGMENT]), cache))
         mx.eval(hidden)
     measured["prefill"] = mx.get_peak_memory()
-    seconds, rows = time.perf_counter() - began, cache.nbytes
+    seconds, rows = time.perf_counter() - started, cache.nbytes
     assert hidden is not None
 
     mx.reset_peak_memory()

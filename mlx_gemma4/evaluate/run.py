@@ -80,12 +80,12 @@ def read(file: Path) -> list[Row]:
 
 
 def _measure(question: Question, subject: Subject, item: Item, machine: str) -> Row:
-    began = time.perf_counter()
+    started = time.perf_counter()
     try:
         measured = dict(question.measure(subject, item))
     except Gemma4Error as error:
         measured = {"failed": f"{error.title}: {error.cause}"}
-    seconds, recipe = round(time.perf_counter() - began, 4), item.recipe or subject.recipe
+    seconds, recipe = round(time.perf_counter() - started, 4), item.recipe or subject.recipe
     about = (question.name, item.id, dict(item.facts), subject.name, recipe, subject.revision)
     return Row(*about, measured, seconds, round(time.time(), 1), dict(subject.versions), machine)
 

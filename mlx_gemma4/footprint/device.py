@@ -136,19 +136,19 @@ def macos() -> tuple[int, ...]:
 
     Python's own answer is another one where Python was built for an older macOS.
     """
-    told = _ask("sw_vers", "-productVersion") if is_mac() else None
-    return tuple(int(part) for part in (told or "").split(".") if part.isdigit())
+    version = _ask("sw_vers", "-productVersion") if is_mac() else None
+    return tuple(int(part) for part in (version or "").split(".") if part.isdigit())
 
 
 def memory_of_mac() -> int | None:
-    """Bytes of memory that are built in (sysctl hw.memsize); None where that is not told."""
+    """Bytes of memory that are built in (sysctl hw.memsize); None where it is unknown."""
     return _number(_ask("sysctl", "-n", "hw.memsize"))
 
 
 def wired_limit() -> int | None:
     """Bytes that the GPU may keep from being swapped (sysctl iogpu.wired_limit_mb); 0: as macOS.
 
-    None where that is not told.
+    None where it is unknown.
     """
     megabytes = _number(_ask("sysctl", "-n", "iogpu.wired_limit_mb"))
     return None if megabytes is None else megabytes * 2**20

@@ -42,7 +42,7 @@ class Drafting:
 
     Attributes:
         draft: the setting, 0 for "off".
-        rounds: (tokens that were proposed, those accepted) of each forward since `begin`.
+        rounds: (tokens that were proposed, those accepted) of each forward since `start`.
     """
 
     def __init__(
@@ -59,15 +59,15 @@ class Drafting:
         self._clock = clock
         self._lookup = Lookup() if names else None
         self._chosen: str | None = None
-        self.begin([])
+        self.start([])
 
-    def begin(self, rows: Sequence[Held]) -> None:
+    def start(self, rows: Sequence[Held]) -> None:
         """A reply starts after these rows."""
         self.rounds: list[tuple[int, int]] = []
         self._unmade: tuple[str, list[int], list[int]] | None = None
         if self._lookup is not None:
             self._lookup.hold(rows)
-        self._began, self._under_way = self._clock(), False
+        self._started, self._under_way = self._clock(), False
 
     @property
     def stats(self) -> dict[str, float]:
@@ -93,7 +93,7 @@ class Drafting:
             if count and place.known is None:
                 # the time of the forward that is under way is not that of the next
                 place = replace(place, known=cast(int, place.following.item()))
-                self._began, self._under_way = self._clock(), False
+                self._started, self._under_way = self._clock(), False
                 if name != "drafter":  # nothing need be guessed any more
                     found, name = self._looked_up(place, most)
                     count = min(count, len(found))
@@ -113,9 +113,9 @@ class Drafting:
         if not isinstance(self.draft, int):
             # Without proposals a token is computed while the one before is handled: the first of
             # such forwards takes as long as starting it.
-            seconds = now - self._began if drafted or self._under_way else None
+            seconds = now - self._started if drafted or self._under_way else None
             self._policy.observe(self._chosen, drafted, accepted, seconds)
-        self._began, self._under_way = now, not drafted
+        self._started, self._under_way = now, not drafted
         if self._lookup is not None:
             self._lookup.add(ids)
             self._compare(ids)

@@ -118,9 +118,9 @@ def explained() -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in _REFUSED:
-            told = f"{error.filename or 'While it was written'}: {error.strerror}"
+            what = f"{error.filename or 'While it was written'}: {error.strerror}"
             limit = " FAT32 holds up to 4 GB a file." if error.errno == errno.EFBIG else ""
-            raise _unwritable(f"{told}.{limit} What is done is kept.") from error
+            raise _unwritable(f"{what}.{limit} What is done is kept.") from error
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise Gemma4Error(

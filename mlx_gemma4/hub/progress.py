@@ -27,7 +27,7 @@ class Progress:
         return (self.total - self.done) / self.rate if self.rate > 0 else None
 
     @property
-    def told(self) -> str:
+    def text(self) -> str:
         """The same for people: "1.20 of 6.80 GB, 85 MB/s, 1:06 left"."""
         left = self.seconds_left
         time_left = "" if left is None else f", {left // 60:.0f}:{left % 60:02.0f} left"

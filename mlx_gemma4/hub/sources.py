@@ -82,7 +82,7 @@ class Stream:
         if shard in self._came and not path.exists():
             self._came.clear()  # all of them come once more
         places = {path: self._weights[shard]}
-        if not hub.fetch(self._repository, places, self._told, self._cancelled):
+        if not hub.fetch(self._repository, places, self._on_progress, self._cancelled):
             return None
         self._came.add(shard)
         return path
@@ -92,7 +92,7 @@ class Stream:
         self._came.add(shard)
         (self.settings / shard).unlink(missing_ok=True)
 
-    def _told(self, progress: Progress) -> None:
+    def _on_progress(self, progress: Progress) -> None:
         """Report how far a file is, as a part of the repository."""
         if self._report is not None:
             small = self._repository.size - sum(file.size for file in self._weights.values())

@@ -82,9 +82,9 @@ def _stream(file: BinaryIO, start: int, size: int, kind: bytes) -> SoundPiece | 
     if not (killed or unknown) or data >= size or kind_at(file, data) == kind:
         return None
     head = bytearray(read_at(file, start, data - start))
-    for place, begin in places:
+    for place, start in places:
         place -= start
-        head[place : place + count] = min(size - begin, 2 ** (8 * count) - 1).to_bytes(count, order)
+        head[place : place + count] = min(size - start, 2 ** (8 * count) - 1).to_bytes(count, order)
     return SoundPiece(data, size, bytes(head), endless=True)
 
 

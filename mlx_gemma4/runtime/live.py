@@ -74,7 +74,7 @@ class LiveObserver:
     def level(self, decibels: float) -> None:
         """How loud the last frames were, in dB of full scale, whether or not anybody speaks."""
 
-    def began(self) -> None:
+    def speech_started(self) -> None:
         """Somebody begins to speak; the worker has not been sent anything of it yet."""
 
     def heard(self, frames: Frames) -> None:
@@ -168,10 +168,10 @@ class Live:
 
     def _hear(self, speech: Frames) -> None:
         with self._lock:
-            begins = not (self._closing or self._speaking or self._dropping)
-            self._speaking = self._speaking or begins
-        if begins:
-            self._observer.began()
+            starts = not (self._closing or self._speaking or self._dropping)
+            self._speaking = self._speaking or starts
+        if starts:
+            self._observer.speech_started()
         with self._lock:
             if self._speaking and not self._closing:
                 self._client.send(Hear(speech, conversation=self._conversation))

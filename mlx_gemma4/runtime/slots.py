@@ -103,7 +103,7 @@ class Slots:
         kept, notes = self._model if same else None, list[str]()
         self.close()  # two models need not fit beside each other
         yield None
-        began = time.perf_counter()
+        started = time.perf_counter()
         if kept is None or not exchange_adapter(kept, command.model):
             kept = None
             free_memory()
@@ -126,7 +126,7 @@ class Slots:
         config = self._model.config
         yield Loaded(
             str(self._model.folder),
-            time.perf_counter() - began,
+            time.perf_counter() - started,
             config.text_config.max_position_embeddings,
             config.vision_config is not None,
             config.audio_config is not None,

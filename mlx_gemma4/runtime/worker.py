@@ -232,17 +232,17 @@ class Worker(Client):
         while not (self._closing or (speech.over and not speech.waiting)):
             hold = speech.over or speech.pace.behind
             frames = speech.take(speech.waiting if hold else LONGEST)
-            took, began = 0.0, time.perf_counter()
+            took, started = 0.0, time.perf_counter()
             if hold:
                 self._slots.session(conversation).hold(frames)
             else:
                 speech.reading = True
                 for _ in self._slots.session(conversation).listening(frames):
-                    took += time.perf_counter() - began
+                    took += time.perf_counter() - started
                     yield
-                    began = time.perf_counter()  # others may have worked in between
+                    started = time.perf_counter()  # others may have worked in between
                 speech.reading = False
-            took += time.perf_counter() - began
+            took += time.perf_counter() - started
             heard += len(frames)
             seconds, backlog = heard * FRAME_SECONDS, speech.waiting * FRAME_SECONDS
             report([Hearing(seconds, backlog, 0 if hold else len(frames), took)])

@@ -57,7 +57,7 @@ class DialectRoutes:
         def failure(error: ApiError) -> str:
             return sse(reply.failed(error), "response.failed")
 
-        return await EventStream(self._typed(request, reply), failure).begin(http)
+        return await EventStream(self._typed(request, reply), failure).start(http)
 
     async def messages(self, http: HttpRequest) -> Response:
         """POST /v1/messages."""
@@ -69,7 +69,7 @@ class DialectRoutes:
             return JSONResponse(reply.whole())
         made = self._typed(request, reply)
         stream = EventStream(made, lambda e: sse(messages.error_body(e), "error"), PING)
-        return await stream.begin(http)
+        return await stream.start(http)
 
     async def count_tokens(self, http: HttpRequest) -> Response:
         """POST /v1/messages/count_tokens."""

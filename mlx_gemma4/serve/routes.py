@@ -90,7 +90,7 @@ class EventStream(StreamingResponse):
         self._texts, self._failure, self._sign = texts, failure, sign
         self._coming = asyncio.ensure_future(anext(texts, None))
 
-    async def begin(self, http: HttpRequest) -> "EventStream":
+    async def start(self, http: HttpRequest) -> "EventStream":
         """Wait for the first text: an error before it is no stream, unless it takes too long.
 
         Raises:
@@ -197,7 +197,7 @@ class Routes:
         request = await asyncio.to_thread(chat_completions.parse, await body_of(http))
         if request.stream:
             made = EventStream(self._chat_chunks(request), lambda error: sse(error.body))
-            return await made.begin(http)
+            return await made.start(http)
         replies = chat_streams(request, self._engine.name)
         for number, reply in enumerate(replies):
             events = self._engine.reply(numbered(request, number))

@@ -201,7 +201,7 @@ class Conversation:
         rules: ReplyRules,
     ) -> Work[None]:
         """Answer what is pending; arguments and events are those of `Session.reply`."""
-        began = time.perf_counter()
+        started = time.perf_counter()
         yield from self.take_notices()
         self._choose()
         if self.pending.relayed:
@@ -237,7 +237,7 @@ class Conversation:
         room = self._room(prompt)
         limit = room if max_tokens is None else min(max_tokens, room)
         yield from self.take_notices()
-        began_prompt = time.perf_counter()
+        prompt_started = time.perf_counter()
         self._fill_from_store(prompt)
         ids, continues = prompt.prompt.token_ids, self.all_turns[-1].role == "tool"
         header, opening = opening_of(ids, self._tokenizer, continues)
@@ -250,7 +250,7 @@ class Conversation:
         constraint = None
         if rules.any:
             constraint = yield from unless(cancelled, rules.constraint(), quiet=True)
-        seconds = time.perf_counter() - began_prompt
+        seconds = time.perf_counter() - prompt_started
         reply = DrawnReply(self._tokenizer, self._model.config, opening, rules.stop)
         interrupted, turn = True, None
         try:
@@ -276,7 +276,7 @@ class Conversation:
             "prompt_tokens": len(prompt),
             "new_prompt_tokens": new_tokens,
             "prompt_tokens_per_second": new_tokens / seconds,
-            **reply.stats(began),
+            **reply.stats(started),
             **self.cache.drafting.stats,
         }
         full = "length" if limit == max_tokens else "context"

@@ -131,7 +131,7 @@ class PrefixCache:
         """Draw at most `limit` ids of a reply after what was fed, as `decode` does."""
         drawn: list[Row] = []
         ends = self.model.config.eos_token_ids
-        self.drafting.begin(self.rows)
+        self.drafting.start(self.rows)
         place = self.model, hidden, self._cache, sampler, ends, limit
         drawing = (
             decode_constrained(*place, constraint, cancelled)
@@ -230,7 +230,7 @@ class PrefixCache:
             return None
         try:
             while (at := len(self)) < stop:
-                began = time.perf_counter()
+                started = time.perf_counter()
                 part = new.between(at, new.segment(at, stop, SEGMENT))
                 ids = np.array(part.token_ids)
                 inputs = self.model.embed(ids, part.images, part.videos, part.audio)
@@ -241,9 +241,9 @@ class PrefixCache:
                         except StopIteration as end:
                             hidden = end.value
                             break
-                        seconds += time.perf_counter() - began
+                        seconds += time.perf_counter() - started
                         yield at - start + done, len(new) - start
-                        began = time.perf_counter()  # others may have worked in between
+                        started = time.perf_counter()  # others may have worked in between
         finally:
             self.rows = new.rows[: len(self)]
         if len(self) - first >= _FEW:

@@ -43,13 +43,13 @@ class DrawnReply:
         self._parser = ReplyParser(tokenizer, pieces=True)
         self._events: list[Event] = []
         self._times: list[float] = []
-        self._began = 0.0
+        self._started = 0.0
         self.stops = StopTexts(stop)
         self._thought = 0  # tokens
 
     def take(self, drawn: Iterable[int], scores: list[Any] | None = None) -> Generator[Event]:
         """Yield the events of a reply while its ids come, and `Sampler.scores` of its answer."""
-        self._began = time.perf_counter()
+        self._started = time.perf_counter()
         for token_id in drawn:
             self._times.append(time.perf_counter())
             self.ids.append(token_id)
@@ -83,14 +83,14 @@ class DrawnReply:
         ids = self._kept_ids(len(calls)) if text or calls else ()
         return Turn("model", (*parts, *calls), interrupted, ids)
 
-    def stats(self, began: float) -> dict[str, float]:
+    def stats(self, started: float) -> dict[str, float]:
         """The numbers of this reply, whose work started at a `time.perf_counter`."""
         stats: dict[str, float] = {"reply_tokens": len(self.ids), "thought_tokens": self._thought}
         if self.ids:
-            stats["seconds_to_first_token"] = self._times[0] - began
+            stats["seconds_to_first_token"] = self._times[0] - started
         if len(self.ids) > 1:
             # from before the first: several may come at once
-            seconds = self._times[-1] - self._began
+            seconds = self._times[-1] - self._started
             stats["tokens_per_second"] = (len(self.ids) - 1) / seconds
         return stats
 
@@ -116,12 +116,12 @@ class DrawnReply:
             thought, ids = ids[:stop], ids[stop:]
         outside = ids
         if calls:
-            begin, end = controls["<|tool_call>"], controls["<tool_call|>"]
-            if not ids.count(begin) == ids.count(end) == calls:
+            opening, end = controls["<|tool_call>"], controls["<tool_call|>"]
+            if not ids.count(opening) == ids.count(end) == calls:
                 return ()
             outside, inside = [], False
             for token_id in ids:
-                inside = inside or token_id == begin
+                inside = inside or token_id == opening
                 if not inside:
                     outside.append(token_id)
                 inside = inside and token_id != end

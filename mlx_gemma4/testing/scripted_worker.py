@@ -210,7 +210,7 @@ class ScriptedWorker(Client):
             events = [Token(word, n) for n, word in enumerate(_words(answer))]
         used = self._used[command.conversation]
         report(Reading(used, used))
-        began, count, reason = time.perf_counter(), 0, "stop"
+        started, count, reason = time.perf_counter(), 0, "stop"
         for event in events:
             if count == command.max_tokens:
                 reason = "length"
@@ -224,7 +224,7 @@ class ScriptedWorker(Client):
             report(event)
             count += 1
         self._used[command.conversation] += count
-        took = max(time.perf_counter() - began, 1e-9)
+        took = max(time.perf_counter() - started, 1e-9)
         stats = {
             "prompt_tokens": used,
             "new_prompt_tokens": used,

@@ -108,8 +108,8 @@ class TuningJob:
         settings, lines = self.settings, self.lines
         named = f"{self._name} {self._image_tokens or ''}".strip()
         run = Run(settings, named, state.digest(lines.data, lines.replay))
-        began = state.load(folder, run) if resume else None
-        if began is None:
+        started = state.load(folder, run) if resume else None
+        if started is None:
             refuse_old(folder)
         lora.add(
             self.model,
@@ -130,14 +130,14 @@ class TuningJob:
             recompute,
             together,
         )
-        if began is not None:
-            trainer.restore(began)
+        if started is not None:
+            trainer.restore(started)
         with disk.explained():
             folder.mkdir(parents=True, exist_ok=True)
-            if began is None:  # so that a run can be resumed from its first line in the log on
+            if started is None:  # so that a run can be resumed from its first line in the log on
                 state.save(folder, trainer.state(0), run)
-            _cut_log(folder / LOG, began.step if began else 0)
-            for step in trainer.run(began.step if began else 0):
+            _cut_log(folder / LOG, started.step if started else 0)
+            for step in trainer.run(started.step if started else 0):
                 _log(folder / LOG, step)
                 if step.number % SAVE_EVERY == 0 and step.number < step.steps:
                     state.save(folder, trainer.state(step.number), run)

@@ -119,5 +119,5 @@ def load(folder: Path, run: Run) -> State:
 def _changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     flat = [{**run["settings"], **{k: run[k] for k in ("model", "lines")}} for run in (before, now)]
     names = [name for name in flat[0] if flat[0][name] != flat[1].get(name)]
-    told = {"lines": "other data"}
-    return ", ".join(told.get(name) or f"{name} {flat[0][name]}" for name in names)
+    names_of = {"lines": "other data"}
+    return ", ".join(names_of.get(name) or f"{name} {flat[0][name]}" for name in names)

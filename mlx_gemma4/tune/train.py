@@ -115,7 +115,7 @@ class Trainer:
         steps = len(self.batches)
         measured = {round(n * (steps - 1) / (MEASURED - 1)) for n in range(MEASURED)}
         for number in range(start, steps):
-            began = time.perf_counter()
+            started = time.perf_counter()
             rate = rate_at(self._settings, number, steps)
             loss, norm, tokens = self._step(self.batches[number], rate)
             held_out = self.held_out_loss() if number in measured else None
@@ -128,7 +128,7 @@ class Trainer:
                 rate,
                 tokens,
                 len(self.batches[number]),
-                time.perf_counter() - began,
+                time.perf_counter() - started,
                 mx.get_peak_memory(),
             )
 

@@ -177,7 +177,7 @@ class Stage:
         await self.write(text)
         await self.press("enter")
 
-    async def begin(self, text: str) -> None:
+    async def start(self, text: str) -> None:
         """Ask, and wait until it is answered, but not for the end."""
         await self.send(text)
         await self.until(lambda: self.app.workspace.conversation.state == "answering")

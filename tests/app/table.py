@@ -35,7 +35,7 @@ class Recorder(ScriptedWorker):
         self.commands.append(command)
         super()._accept(number, command)
 
-    def told(self, *kinds: type) -> list[do.Command]:
+    def received(self, *kinds: type) -> list[do.Command]:
         """The commands of these kinds, in order."""
         return [one for one in self.commands if isinstance(one, kinds)]
 
@@ -73,7 +73,7 @@ class Table:
 
     def sit(self, speaker: SpeechOutput | None = None) -> ConversationController:
         self.talk = ConversationController(self.engine, Journal(self.folder), DEFAULTS, speaker)
-        self.talk.begin()
+        self.talk.start()
         return self.talk
 
     def until(self, condition: Callable[[], object]) -> set[int]:

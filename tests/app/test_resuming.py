@@ -39,7 +39,7 @@ def asked(worker: SubprocessWorker, folder: Path) -> ConversationController:
     """A conversation about a receipt."""
     journal = Journal(folder)
     talk = ConversationController(worker, journal, SETTINGS)
-    talk.begin()
+    talk.start()
     talk.attach(file(journal, RECEIPT, SETTINGS))
     talk.send("what is the total?")
     settle(worker, talk)
@@ -59,7 +59,7 @@ def test_a_conversation_is_answered_again_resumed_and_edited(
 
     journal = Journal(tmp_path / "conversations/talk")
     talk = ConversationController(worker, journal, SETTINGS, model=model)
-    talk.begin()
+    talk.start()
     talk.send("what is the total?")
     settle(worker, talk)
     turns = list(talk.history.turns.values())
@@ -90,7 +90,7 @@ def test_after_a_kill_the_conversation_goes_on_with_what_was_shown_before(
     if not parked:
         shutil.rmtree(store)
     worker.start()
-    talk.begin()
+    talk.start()
     reread = 0
     end = time.monotonic() + 60
     while talk.model is None or talk.pending or talk.rereading is not None:
@@ -110,7 +110,7 @@ def test_another_model_reads_the_conversation_again_and_answers_about_its_pictur
 ) -> None:
     talk = asked(worker, tmp_path / "conversations/talk")
     talk.settings, talk.model = replace(SETTINGS, model="tiny-4bit"), None
-    talk.begin()
+    talk.start()
     talk.send("what is the total?")
     settle(worker, talk)
     assert talk.history.turns[4].text == "19.56" and talk.history.model == "tiny-4bit"
@@ -122,7 +122,7 @@ def test_nothing_is_parked_where_the_settings_say_so(
 ) -> None:
     journal = Journal(tmp_path / "conversations/talk")
     talk = ConversationController(worker, journal, replace(SETTINGS, park_gigabytes=0.0))
-    talk.begin()
+    talk.start()
     talk.send("what is this?")
     settle(worker, talk)
     talk.close()

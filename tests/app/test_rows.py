@@ -32,7 +32,7 @@ async def test_a_question_that_is_sent_while_an_answer_comes_waits_for_its_end(
     async with staged(
         tmp_path, ["one two three four five six", "Second."], tokens_per_second=2
     ) as stage:
-        await stage.begin("first?")
+        await stage.start("first?")
         await stage.write("second?")
         await stage.press("enter")
         await stage.until(lambda: "1 queued" in stage.text)
@@ -48,7 +48,7 @@ async def test_a_question_that_is_sent_while_an_answer_comes_waits_for_its_end(
 async def test_a_queued_question_leaves_what_is_written_meanwhile(tmp_path: Path) -> None:
     answers = [f"one {COUNTED}", "Second."]
     async with staged(tmp_path, answers, tokens_per_second=20) as stage:
-        await stage.begin("first?")
+        await stage.start("first?")
         await stage.send("second?")
         await stage.until(lambda: stage.app.chat.queued)
         await stage.write("a draft of the third")
@@ -63,7 +63,7 @@ async def test_a_picture_without_words_waits_for_the_answer_too(tmp_path: Path) 
     answers = [f"one {COUNTED}", "Second."]
     async with staged(tmp_path, answers, world=world, tokens_per_second=20) as stage:
         turns = stage.app.workspace.conversation.history.turns
-        await stage.begin("first?")
+        await stage.start("first?")
         await stage.press("ctrl+v")
         await stage.until(lambda: "[Image #1]" in stage.app.chat.prompt.text)
         await stage.press("enter")
@@ -85,7 +85,7 @@ async def test_what_is_attached_after_a_question_was_queued_goes_with_the_next_o
     answers = [f"one {COUNTED}", "Second.", "Third."]
     async with staged(tmp_path, answers, world=world, tokens_per_second=20) as stage:
         history, prompt = stage.app.workspace.conversation.history, stage.app.chat.prompt
-        await stage.begin("first?")
+        await stage.start("first?")
         for number in (1, 2):
             await stage.press("ctrl+v")
             await stage.until(lambda n=number: f"[Image #{n}]" in prompt.text)

@@ -51,7 +51,7 @@ def test_sending_nothing_asks_nothing(table: Make) -> None:
     one = table()
     one.settle()
     assert one.talk.send("  \n") == set()
-    assert not one.engine.told(do.Reply) and not one.folder.exists()
+    assert not one.engine.received(do.Reply) and not one.folder.exists()
 
 
 def test_a_conversation_that_was_only_opened_leaves_no_folder(table: Make) -> None:
@@ -84,7 +84,7 @@ def test_a_question_during_an_answer_stops_it_first(table: Make) -> None:
     one.settle()
     assert [turn.state for turn in one.turns()] == ["done", "interrupted", "done", "done"]
     assert one.turns()[3].text == "Second."
-    kinds = [type(command) for command in one.engine.told(do.Reply, do.Stop)]
+    kinds = [type(command) for command in one.engine.received(do.Reply, do.Stop)]
     assert kinds == [do.Reply, do.Stop, do.Reply]
 
 
@@ -99,7 +99,7 @@ def test_a_picture_is_read_before_the_question_and_its_tokens_are_true(table: Ma
     one.settle()
     assert one.turns()[0].attachments == (waiting,)
     assert not one.talk.history.waiting
-    order = [type(command) for command in one.engine.told(do.AddImage, do.AddText, do.Reply)]
+    order = [type(command) for command in one.engine.received(do.AddImage, do.AddText, do.Reply)]
     assert order == [do.AddImage, do.AddText, do.Reply]
     assert one.again()[0].attachments == (waiting,)
 
@@ -109,7 +109,7 @@ def test_a_picture_alone_may_be_asked_about(table: Make) -> None:
     one.picture()
     one.talk.send("")
     one.settle()
-    assert not one.engine.told(do.AddText) and one.turns()[1].text == "Yes."
+    assert not one.engine.received(do.AddText) and one.turns()[1].text == "Yes."
 
 
 def test_a_picture_that_is_taken_back_is_taken_from_the_model_and_the_others_stay(
@@ -124,8 +124,8 @@ def test_a_picture_that_is_taken_back_is_taken_from_the_model_and_the_others_sta
     assert list(one.talk.history.waiting) == [second.id]
     path = one.folder / second.file
     discard = do.Discard(conversation="talk")
-    assert one.engine.told(do.Discard, do.AddImage)[2:] == [discard, one.engine.commands[-1]]
-    last = one.engine.told(do.AddImage)[-1]
+    assert one.engine.received(do.Discard, do.AddImage)[2:] == [discard, one.engine.commands[-1]]
+    last = one.engine.received(do.AddImage)[-1]
     assert isinstance(last, do.AddImage) and last.image == path
     assert path.is_file() and not (one.folder / first.file).exists()
     third = one.picture("three")
@@ -143,7 +143,7 @@ def test_a_pictures_tokens_can_be_changed_while_it_waits(table: Make) -> None:
     later = [one.talk.detail() for _ in range(3)]
     assert [picture and picture.budget for picture in later] == [560, 1120, 70]
     one.settle()
-    assert len(one.engine.told(do.AddImage)) == 5
+    assert len(one.engine.received(do.AddImage)) == 5
 
 
 def test_the_tokens_of_a_picture_are_those_that_the_model_was_trained_with(table: Make) -> None:
@@ -182,7 +182,7 @@ def test_a_text_file_becomes_words_with_its_name(table: Make, tmp_path: Path) ->
     name = one.talk._journaled.journal.put(b"x = 1\n", ".txt")
     assert one.talk.attach(Ready("text", name, "a.py")).chip == "[a.py]"
     said = do.AddText("a.py:\nx = 1\n\n", conversation="talk")
-    assert one.engine.told(do.AddText) == [said]
+    assert one.engine.received(do.AddText) == [said]
 
 
 def test_speech_is_heard_while_it_is_spoken_and_kept_as_a_sound(table: Make) -> None:
@@ -200,15 +200,15 @@ def test_speech_is_heard_while_it_is_spoken_and_kept_as_a_sound(table: Make) -> 
     assert (question.heard, answer.text) == ("what is it", "Tea.")
     assert question.attachments[0].chip == "[Audio 0:01]"
     assert (one.folder / question.attachments[0].file).is_file()
-    kinds = [type(command) for command in one.engine.told(do.Hear, do.EndSpeech, do.Reply)]
+    kinds = [type(command) for command in one.engine.received(do.Hear, do.EndSpeech, do.Reply)]
     assert kinds == [do.Hear, do.Hear, do.EndSpeech, do.Reply]
-    assert one.engine.told(do.Reply)[0] == do.Reply(1024, heard=True, conversation="talk")
+    assert one.engine.received(do.Reply)[0] == do.Reply(1024, heard=True, conversation="talk")
 
 
 def test_words_alone_need_no_transcript(table: Make) -> None:
     one = table()
     one.talk.send("hello")
-    assert one.engine.told(do.Reply) == [do.Reply(1024, heard=False, conversation="talk")]
+    assert one.engine.received(do.Reply) == [do.Reply(1024, heard=False, conversation="talk")]
 
 
 def test_a_long_recording_becomes_clips_of_thirty_seconds(table: Make) -> None:
@@ -243,7 +243,7 @@ def test_escape_discards_the_recording_and_keeps_what_else_waits(table: Make) ->
     one.settle()
     assert one.turns() == [] and list(one.talk.history.waiting) == [made.id]
     assert one.talk.state == "ready"
-    kinds = [type(command) for command in one.engine.told(do.AddImage, do.Discard)]
+    kinds = [type(command) for command in one.engine.received(do.AddImage, do.Discard)]
     assert kinds == [do.AddImage, do.Discard, do.AddImage]
     assert one.again() == [] and list(one.talk.history.waiting) == [made.id]
 
@@ -300,7 +300,7 @@ def test_regenerating_goes_back_to_the_question_and_keeps_what_waits(table: Make
     question, answer = one.turns()
     assert (question.heard, answer.text, answer.id) == ("say it", "Second.", 3)
     assert list(one.talk.history.waiting) == [made.id]
-    opened = one.engine.told(do.Open)[-1]
+    opened = one.engine.received(do.Open)[-1]
     late = one.engine.commands[[each is opened for each in one.engine.commands].index(True) :]
     assert [type(command) for command in late] == [do.Open, do.AddSound, do.Reply, do.AddImage]
     assert isinstance(opened, do.Open) and opened.turns == ()
@@ -335,13 +335,13 @@ def test_a_question_that_is_taken_back_leaves_the_worker_the_turns_before_it(tab
         one.settle()
     one.talk.regenerate()
     one.settle()
-    opened = one.engine.told(do.Open)[-1]
+    opened = one.engine.received(do.Open)[-1]
     assert isinstance(opened, do.Open)
     said = [(turn.role, [part.text for part in turn.parts]) for turn in opened.turns]  # type: ignore[union-attr]
     assert said == [("user", ["one"]), ("model", ["First."])]
     one.talk.edit()
     one.settle()
-    assert one.engine.told(do.Open)[-1].turns[1].parts == opened.turns[1].parts  # type: ignore[union-attr]
+    assert one.engine.received(do.Open)[-1].turns[1].parts == opened.turns[1].parts  # type: ignore[union-attr]
 
 
 def test_thoughts_notices_and_reasons_belong_to_their_turn(table: Make) -> None:

@@ -64,14 +64,14 @@ def test_a_crash_is_told_once_and_the_conversation_goes_on(table: Make) -> None:
     assert list(one.talk.history.waiting) == [made.id]
     one.talk.problems.clear()
     one.engine.start()
-    one.talk.begin()
+    one.talk.start()
     one.talk.send("once more")
     one.settle()
     assert one.turns()[3].text == "Again." and not one.talk.problems
     assert one.turns()[2].attachments[0].id == made.id
-    texts = [command.text for command in one.engine.told(do.AddText)]  # type: ignore[union-attr]
+    texts = [command.text for command in one.engine.received(do.AddText)]  # type: ignore[union-attr]
     assert texts == ["count", "once more"]
-    opened = one.engine.told(do.Open)[-1]
+    opened = one.engine.received(do.Open)[-1]
     assert isinstance(opened, do.Open)
     assert [(turn.role, turn.interrupted) for turn in opened.turns] == [
         ("user", False),
@@ -96,7 +96,7 @@ def test_what_is_attached_or_spoken_while_the_worker_does_not_run_waits(
     one.talk.detach(made.id)
     assert not one.talk.problems and len(one.talk.history.waiting) == 1
     one.talk.model = None  # another one is chosen
-    one.talk.begin()
+    one.talk.start()
     assert [problem.code for problem in one.talk.problems] == ["worker_not_running"]
     monkeypatch.undo()
 
@@ -136,18 +136,20 @@ def test_a_conversation_that_is_opened_again_is_read_again_from_its_turns(table:
     one.engine.crash()
     one.until(lambda: one.talk.problems)
     one.engine.start()
-    one.talk.begin()
+    one.talk.start()
     one.until(lambda: one.talk.rereading is not None)
     assert one.talk.rereading == (0, 2)
     one.settle()
     assert one.talk.rereading is None and one.talk.state == "ready"
-    opened = one.engine.told(do.Open)[-1]
+    opened = one.engine.received(do.Open)[-1]
     assert isinstance(opened, do.Open)
     question, answer = opened.turns
     assert [type(part) for part in question.parts] == [do.AddImage, do.AddText]
     assert question.parts[0].image == one.folder / picture.file  # type: ignore[union-attr]
     assert (answer.role, answer.parts[0].text) == ("model", "First.")  # type: ignore[union-attr]
-    assert one.engine.told(do.AddText) == [do.AddText("one", conversation="talk")]  # not once more
+    assert one.engine.received(do.AddText) == [
+        do.AddText("one", conversation="talk")
+    ]  # not once more
 
 
 def test_reading_a_conversation_again_can_be_put_off(table: Make) -> None:
@@ -157,7 +159,7 @@ def test_reading_a_conversation_again_can_be_put_off(table: Make) -> None:
     one.talk.fold([Report(None, Rereading(9000), "talk"), Report(None, Reading(10, 9000), "talk")])
     assert (one.talk.state, one.talk.rereading) == ("reading", (10, 9000))
     assert one.talk.escape() == set()
-    assert one.engine.told(do.Stop) == [do.Stop(conversation="talk")]
+    assert one.engine.received(do.Stop) == [do.Stop(conversation="talk")]
     assert one.talk.state == "ready"
 
 
@@ -168,8 +170,8 @@ def test_what_the_model_knows_as_words_is_not_given_to_it_as_sound(table: Make) 
     one.talk.send("")
     one.settle()
     one.again()
-    one.talk.begin()
-    opened = one.engine.told(do.Open)[-1]
+    one.talk.start()
+    opened = one.engine.received(do.Open)[-1]
     assert isinstance(opened, do.Open)
     assert opened.turns[0].parts == (do.AddText("what is it", conversation="talk"),)
 

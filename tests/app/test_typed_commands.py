@@ -161,7 +161,7 @@ async def test_a_worker_that_crashed_in_an_answer_is_one_card_until_it_runs_agai
     answers = [f"one two {COUNTED}", "one two three four five six"]
     async with staged(tmp_path, answers, tokens_per_second=10) as stage:
         conversation = stage.app.workspace.conversation
-        await stage.begin("count")
+        await stage.start("count")
         stage.engine.crash()
         await stage.until(lambda: "start it again" in stage.text)
         assert len(stage.app.chat.query(ErrorCard)) == 1
@@ -237,7 +237,7 @@ async def test_a_folder_that_may_not_be_entered_is_gone_to_all_the_same(
 
 @pytest.mark.parametrize(
     ("text", "words"),
-    [("/copy", "There is no answer to copy yet."), ("/mend", "No card offers anything to do.")],
+    [("/copy", "There is no answer to copy yet."), ("/fix", "No card offers anything to do.")],
 )
 def test_a_command_that_has_nothing_to_do_is_told_so(tmp_path: Path, text: str, words: str) -> None:
     @live

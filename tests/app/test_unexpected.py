@@ -114,7 +114,7 @@ def test_what_was_queued_is_not_asked_in_another_conversation(
     async def played() -> None:
         async with staged(tmp_path, [f"one {COUNTED}"], tokens_per_second=20) as stage:
             workspace, chat = stage.app.workspace, stage.app.chat
-            await stage.begin("first?")
+            await stage.start("first?")
             await stage.send("second?")
             await stage.until(lambda: chat.queued)
             before = workspace.journal
@@ -135,7 +135,7 @@ async def test_what_was_queued_is_asked_when_a_worker_that_crashed_runs_again(
     answers = [f"one {COUNTED}", "Second."]
     async with staged(tmp_path, answers, tokens_per_second=20) as stage:
         conversation = stage.app.workspace.conversation
-        await stage.begin("first?")
+        await stage.start("first?")
         await stage.send("second?")
         stage.engine.crash()
         await stage.until(lambda: conversation.state == "empty")
@@ -150,7 +150,7 @@ async def test_what_was_queued_waits_while_somebody_is_about_to_speak(tmp_path: 
     world = World()
     async with staged(tmp_path, answers, world=world, tokens_per_second=20) as stage:
         conversation = stage.app.workspace.conversation
-        await stage.begin("first?")
+        await stage.start("first?")
         await stage.send("second?")
         await stage.press("f4")
         await stage.until(lambda: conversation.state == "listening")

@@ -89,8 +89,8 @@ def both(hosts: list[str], folder: str, place: str) -> dict[str, Any]:
     spread = talk(model, Path(place, "spread"))
     left = []
     for worker in model.crew.workers:
-        model.crew.tell("alive")  # what finalizers have put off goes before it
-        model.crew.tell_one(worker, "count")
+        model.crew.broadcast("alive")  # what finalizers have put off goes before it
+        model.crew.send(worker, "count")
         left.append(model.crew.reply(worker, "count")[1])
     return {"alone": alone, "spread": spread, "left": left}
 

@@ -209,7 +209,7 @@ def memory(folder: str) -> dict[str, Any]:
     mx.eval(alone.logits(alone.hidden(alone.embed([7]), cache)))
     crew.ring.flush()
     mx.clear_cache()
-    crew.tell_one(worker, "count")
+    crew.send(worker, "count")
     counted = crew.reply(worker, "count")[1]
     outline = summary.of_folder(Path(folder))
     cut = Cut((worker.layers.start, worker.layers.stop))

@@ -50,7 +50,7 @@ def lose(how: str, number: int, hosts: list[str], folder: str) -> dict[str, Any]
             if tokens != 3:
                 continue
             if how == "exception":
-                crew.tell_one(lost, "what is no message")
+                crew.send(lost, "what is no message")
             elif how == "link":
                 crew.ring.shut()
             else:
@@ -118,14 +118,14 @@ def test_a_link_that_breaks_while_both_live_is_an_error(folders: dict[str, str])
 
 def lose_while_connecting(number: int, folder: str) -> list[str]:
     """In a leader: a worker is killed when all have been told to connect; the error."""
-    tell = Crew.tell_one
+    tell = Crew.send
 
     def told(crew: Crew, worker: WorkerProcess, *message: object) -> None:
         tell(crew, worker, *message)
         if message[0] == "ring" and worker is crew.workers[-1]:
             os.kill(crew.workers[number].pid, signal.SIGKILL)
 
-    Crew.tell_one = told  # type: ignore[method-assign]
+    Crew.send = told  # type: ignore[method-assign]
     try:
         mlx_gemma4.load(folder, hosts=Hosts(("local", "local"), patience=120))
     except Gemma4Error as error:

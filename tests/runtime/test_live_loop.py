@@ -37,7 +37,7 @@ class Recorder(Client):
         self._end()
 
     @property
-    def told(self) -> list[object]:
+    def received(self) -> list[object]:
         """Values of the frames that were sent, and the types of the other commands."""
         told: list[object] = []
         for command in self.accepted:
@@ -107,7 +107,7 @@ class Observer(LiveObserver):
     def opened(self, name: str) -> None:
         self.log.append(name)
 
-    def began(self) -> None:
+    def speech_started(self) -> None:
         self.log.append("began")
 
     def heard(self, frames: np.ndarray) -> None:
@@ -139,7 +139,7 @@ def test_what_is_spoken_is_heard_and_each_utterance_ends() -> None:
     observer = Observer()
     source = Script(sound(0, 0.9, 0.8), sound(0.7, 0, 0), sound(0.6), None)
     client = run(source, observer)
-    assert client.told == [0.9, 0.8, 0.7, EndSpeech, 0.6, EndSpeech]
+    assert client.received == [0.9, 0.8, 0.7, EndSpeech, 0.6, EndSpeech]
     expected = ["script", "began", 1, 1, 1, "ended", "began", 1, "ended"]
     assert observer.log == expected
     assert source.closed
@@ -152,7 +152,7 @@ def test_frames_are_sent_to_the_conversation_that_listens() -> None:
 
 def test_without_a_gate_all_of_it_is_one_utterance() -> None:
     client = run(Script(sound(0, 0.9), sound(0, 0.1), None), Observer(), EverythingGate)
-    assert client.told == [0.0, 0.9, 0.0, 0.1, EndSpeech]
+    assert client.received == [0.0, 0.9, 0.0, 0.1, EndSpeech]
 
 
 def test_where_nobody_speaks_nothing_is_sent() -> None:
@@ -166,7 +166,7 @@ def test_the_beginning_is_announced_before_anything_is_sent() -> None:
     client = Recorder()
 
     class Counts(LiveObserver):
-        def began(self) -> None:
+        def speech_started(self) -> None:
             sent_before.append(len(client.accepted))
 
     source = Script(sound(0.9, 0.9), None)
@@ -190,7 +190,7 @@ def test_a_cut_ends_the_utterance_and_leaves_out_what_is_spoken_until_the_pause(
     live.cut()
     source.add(sound(0.8, 0.7, 0), sound(0.6, 0), None)
     live._thread.join(PATIENCE)
-    assert client.told == [0.9, 0.6, EndSpeech]
+    assert client.received == [0.9, 0.6, EndSpeech]
     assert observer.log == ["script", "began", 1, "began", 1, "ended"]
 
 
@@ -200,7 +200,7 @@ def test_a_cut_while_nobody_speaks_leaves_nothing_out() -> None:
     live.cut()
     source.add(sound(0.9, 0), None)
     live._thread.join(PATIENCE)
-    assert client.told == [0.9, EndSpeech]
+    assert client.received == [0.9, EndSpeech]
 
 
 def test_after_a_close_nothing_is_sent_or_called() -> None:
@@ -218,7 +218,7 @@ def test_an_observer_that_closes_it_when_speech_begins_is_sent_nothing() -> None
     client, source = Recorder(), Script(sound(0.9, 0.9, 0), None)
 
     class Closes(Observer):
-        def began(self) -> None:
+        def speech_started(self) -> None:
             live.close()
 
     ready = threading.Event()

@@ -252,12 +252,12 @@ def test_a_slow_reader_gets_every_token(
 def test_deferred_work_is_done_while_idle_and_the_next_command_interrupts_it(
     worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    began, interrupted = threading.Event(), threading.Event()
+    started, interrupted = threading.Event(), threading.Event()
 
     def reading(_: Session) -> Any:
         try:
             while True:
-                began.set()
+                started.set()
                 time.sleep(0.001)
                 yield 1, 2
         finally:
@@ -266,7 +266,7 @@ def test_deferred_work_is_done_while_idle_and_the_next_command_interrupts_it(
     first(worker, Idle)
     monkeypatch.setattr(Session, "reading", reading)
     done(worker, commands.Discard())
-    assert began.wait(60)
+    assert started.wait(60)
     assert not interrupted.is_set()
     done(worker, commands.AddText("hello"))
     assert interrupted.is_set()

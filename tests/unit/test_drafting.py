@@ -28,7 +28,7 @@ class Talk:
     def reply(self, before: list[int | str], ids: list[int]) -> float:
         """Draw a reply by lookup; ids a forward."""
         drafting = Drafting(self.model, "lookup", lambda: self.now)
-        drafting.begin(before)
+        drafting.start(before)
         at, known, self.under_way = 0, None, 0.0
         while at < len(ids):
             following: Any = SimpleNamespace(item=partial(self.waited, ids[at]))
@@ -96,7 +96,7 @@ def test_the_same_question_about_another_picture_is_no_repetition() -> None:
     talk = Talk()
     first, other = ["first"] * 20, ["other"] * 20
     drafting = Drafting(talk.model, "lookup", lambda: 0.0)
-    drafting.begin([*first, *ASKED, *TEXT, *other, *ASKED])
+    drafting.start([*first, *ASKED, *TEXT, *other, *ASKED])
     assert drafting._looked_up(Place(mx.zeros(1), mx.zeros(1)), 6)[1] == "lookup"
-    drafting.begin([*first, *ASKED, *TEXT, *first, *ASKED])
+    drafting.start([*first, *ASKED, *TEXT, *first, *ASKED])
     assert drafting._looked_up(Place(mx.zeros(1), mx.zeros(1)), 6)[1] == "repetition"

@@ -20,7 +20,7 @@ class Machine:
 
     def reply(self, tokens: int) -> float:
         """Draw so many tokens; tokens a second."""
-        began, given = self.now, 0
+        started, given = self.now, 0
         plain = False
         while given < tokens:
             chosen = self.policy.choose(["drafter"], tokens - given)
@@ -36,7 +36,7 @@ class Machine:
             plain = not count
             self.counts.append(count)
             given += accepted + 1
-        return given / (self.now - began)
+        return given / (self.now - started)
 
 
 def test_a_good_drafter_is_used_at_full_length() -> None:
@@ -102,12 +102,12 @@ def test_what_is_lost_is_small_however_often_the_text_changes() -> None:
     for period in (10, 20, 40, 80):  # as many tokens are all right, and as many all wrong
         machine = Machine(chance=0.95, draft=0.35, row=0.3)
         machine.reply(60)
-        began, tokens = machine.now, 0
+        started, tokens = machine.now, 0
         while tokens < 2000:
             machine.chance = 1 - machine.chance
             machine.reply(period)
             tokens += period
-        assert tokens / (machine.now - began) > 0.97
+        assert tokens / (machine.now - started) > 0.97
 
 
 def test_what_would_have_been_accepted_ends_a_pause() -> None:

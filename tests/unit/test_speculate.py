@@ -107,7 +107,7 @@ def test_ids_far_past_the_window_are_those_of_plain_decoding(
     runs: list[tuple[Any, int]] = [(Drafting(model, count), 20) for count in (1, 3, 8)]
     runs += [(Drafting(model, draft), tokens) for draft in ("lookup", "auto")]
     for one, _ in runs:
-        one.begin(IDS.tolist())
+        one.start(IDS.tolist())
     cheats = Cheat(plain, 0.9, 3), Cheat(plain, 0.5, 8)
     for proposer, limit in [*runs, *((cheat, tokens) for cheat in cheats)]:
         ids, held, later = drawn(model, temperature, proposer, limit, kv_bits=kv_bits)

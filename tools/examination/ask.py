@@ -52,9 +52,9 @@ def _open(row: Row, wanted: str, start: str) -> bool:
     if row.judge is names:  # nothing that follows the other word can be right
         return other(wanted) not in start.lower()
     if row.judge in (folded, listed):
-        plain, begun = ("".join(filter(str.isalnum, t.replace(" and", "").lower()))
+        plain, opening = ("".join(filter(str.isalnum, t.replace(" and", "").lower()))
                         for t in (wanted, start))  # fmt: skip
-        return plain.startswith(begun)
+        return plain.startswith(opening)
     return row.judge is not None
 
 

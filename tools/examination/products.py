@@ -183,8 +183,8 @@ def _pictured(command: list[str], size: tuple[int, int], more: dict[str, str]) -
     )  # fmt: skip
     os.close(write)
     try:
-        with os.fdopen(read) as told:
-            display = f":{told.readline().strip()}"
+        with os.fdopen(read) as line:
+            display = f":{line.readline().strip()}"
         environment = os.environ | more | {"DISPLAY": display}
         with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as window:
             last, same, end = b"", 0, time.monotonic() + 15

@@ -260,12 +260,12 @@ def _passed() -> dict[str, str]:
 
 def _summarize(terminal: LoggedTerminal, out: Path) -> None:
     """Print what each stage took, and append it to the log."""
-    for (title, began, keys), (_, ended, so_far) in pairwise(
+    for (title, started, keys), (_, ended, so_far) in pairwise(
         [*terminal.stages, ("", terminal.seconds, terminal.keys)]
     ):
         if not title:
             break
-        line = f"{title:50} {ended - began:6.0f} s  {so_far - keys:4} keys"
+        line = f"{title:50} {ended - started:6.0f} s  {so_far - keys:4} keys"
         terminal.note(line)
         print(line)
     print(f"{out / 'log.txt'}")

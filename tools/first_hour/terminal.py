@@ -31,7 +31,7 @@ class LoggedTerminal:
     def __init__(self, log: Path, screens: Path, size: tuple[int, int]) -> None:
         self._log, self._screens, self._size = log, screens, size
         self._server = ""
-        self._began = time.monotonic()
+        self._started = time.monotonic()
         self.keys = 0
         self.stages: list[tuple[str, float, int]] = []  # title, and when it began, by time and keys
 
@@ -43,7 +43,7 @@ class LoggedTerminal:
     @property
     def seconds(self) -> float:
         """Since the beginning."""
-        return time.monotonic() - self._began
+        return time.monotonic() - self._started
 
     def note(self, line: str) -> None:
         """Write a line of the log."""
@@ -87,14 +87,14 @@ class LoggedTerminal:
         Raises:
             FirstHourFailed: they do not come.
         """
-        began = time.monotonic()
+        started = time.monotonic()
 
         def holds() -> bool:
             shown = flat(self.text)
             return all(one in shown for one in wanted) and not (absent and absent in shown)
 
         self._wait(holds, seconds, f"{' and '.join(wanted)} does not come")
-        waited = time.monotonic() - began
+        waited = time.monotonic() - started
         number = len(list(self._screens.iterdir()))
         (self._screens / f"{number:03}.txt").write_text(self.text, encoding="utf-8")
         self.note(f"shows  {' + '.join(wanted)}   (after {waited:.1f} s, screen {number:03})")

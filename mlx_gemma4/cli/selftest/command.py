@@ -8,7 +8,7 @@ from ...errors import Gemma4Error
 from ...hub import catalog
 from .. import options as shared
 from ..options import Option, Subcommand, not_understood
-from ..streams import ProgressLine, put, tell
+from ..streams import ProgressLine, inform, put
 
 if TYPE_CHECKING:
     from ...evaluate.models import OurModel
@@ -68,7 +68,9 @@ def _run(options: argparse.Namespace) -> None:
     seconds = sum(row.seconds for row in rows)
     put("\n" + ", ".join(f"{n} {status}" for status, n in counts.items()) + f"; {seconds:.0f} s")
     write(report(rows, _described(subject)), Path(options.json))
-    tell(f"The report is {options.json}: attach it to an issue. It holds no text, media or names.")
+    inform(
+        f"The report is {options.json}: attach it to an issue. It holds no text, media or names."
+    )
     if failed := [row.name for row in rows if row.outcome.status == "fail"]:
         raise Gemma4Error(
             "selftest_failed",
@@ -95,11 +97,13 @@ def _record(subject: "OurModel") -> None:
     from .reference import recorded
 
     file = recorded() / f"{subject.revision}.npz"
-    tell("transformers computes a few prompts; a 12B takes minutes and 24 GB of memory ...")
+    inform("transformers computes a few prompts; a 12B takes minutes and 24 GB of memory ...")
     reference = record(subject.folder)
     reference.save(file)
     put(str(file))
-    tell("From now on `gemma4 selftest` compares this model with it. Please attach it to an issue.")
+    inform(
+        "From now on `gemma4 selftest` compares this model with it. Please attach it to an issue."
+    )
 
 
 COMMAND = Subcommand(

@@ -34,7 +34,7 @@ class FinishedCheck:
 
 
 def run(
-    model: str, force: bool, names: Sequence[str], begins: Callable[[str], None]
+    model: str, force: bool, names: Sequence[str], on_start: Callable[[str], None]
 ) -> Iterator[FinishedCheck]:
     """Run checks by name, one after another; `begins` is called with the name of each.
 
@@ -43,16 +43,16 @@ def run(
     """
     left = list(names)
     while left:
-        began = time.monotonic()
+        started = time.monotonic()
         with _child(model, force, left) as child:
             assert child.stdout is not None
             for line in child.stdout:
-                told = json.loads(line)
-                if "begins" in told:
-                    begins(left[0])
-                    began = time.monotonic()
+                message = json.loads(line)
+                if "started" in message:
+                    on_start(left[0])
+                    started = time.monotonic()
                 else:
-                    yield FinishedCheck(left.pop(0), Outcome(**told), time.monotonic() - began)
+                    yield FinishedCheck(left.pop(0), Outcome(**message), time.monotonic() - started)
         if left:
             crashed = f"its process ended with status {child.returncode}"
             failed = left if left[0] == "device" else left[:1]
@@ -79,12 +79,12 @@ def _main(model: str, forced: str, *names: str) -> None:
     os.dup2(2, 1)
     subject, checks = OurModel(model, forced == "1"), {check.name: check for check in CHECKS}
 
-    def tell(line: dict[str, Any]) -> None:
+    def write(line: dict[str, Any]) -> None:
         os.write(report, (json.dumps(line) + "\n").encode())
 
     for name in names:
-        tell({"begins": name})
-        tell(asdict(checks[name].run(subject)))
+        write({"started": name})
+        write(asdict(checks[name].run(subject)))
 
 
 if __name__ == "__main__":

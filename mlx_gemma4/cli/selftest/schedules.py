@@ -171,17 +171,17 @@ class ScheduledTalk:
         if self.session._conversation.pending.is_empty:
             self.session.add_text("well?")
         reply = self.session.reply(number % 40 + 3, temperature=0, heard=step == "asked")
-        told: list[Event] = []
+        events: list[Event] = []
         for event in reply:
-            told.append(event)
-            if step == "barge" and number % 4 < len(told):
+            events.append(event)
+            if step == "barge" and number % 4 < len(events):
                 reply.close()
         turn = self.session.turns[-2] if self.session.turns[-1].role == "model" else None
-        if isinstance(told[-1], Done) and told[-1].reason != "silence" and turn:
+        if isinstance(events[-1], Done) and events[-1].reason != "silence" and turn:
             clips = [part.frames for part in turn.parts if isinstance(part, SoundPart)]
             same_sound(self.written + clips, self.given)
             wanted = (step == "asked" or bool(self.written)) and bool(self.given)
-            heard = any(isinstance(event, Heard) for event in told)
+            heard = any(isinstance(event, Heard) for event in events)
             expect(heard == wanted, "what was heard is reported where it is asked for")
         if self.session._conversation.pending.is_empty:
             self.given, self.written = [], []

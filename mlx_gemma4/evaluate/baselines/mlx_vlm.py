@@ -45,7 +45,7 @@ TEMPLATE = """\
 {% endif %}"""
 
 
-def begin(model: str) -> tuple[Mapping[str, Any], Answer]:
+def start(model: str) -> tuple[Mapping[str, Any], Answer]:
     try:
         from mlx_vlm import apply_chat_template, generate, load
         from mlx_vlm.utils import get_model_path
@@ -77,7 +77,7 @@ def begin(model: str) -> tuple[Mapping[str, Any], Answer]:
         )
         if eyes is not None and usual is not None:
             eyes.max_soft_tokens = asked["image_tokens"] or usual
-        told = generate(
+        result = generate(
             loaded,
             processor,
             prompt,
@@ -86,7 +86,7 @@ def begin(model: str) -> tuple[Mapping[str, Any], Answer]:
             max_tokens=asked["most"],
             temperature=0.0,
         )
-        return str(told.text).strip()
+        return str(result.text).strip()
 
     known = {"mlx-vlm": version("mlx-vlm"), **versions(("mlx", "transformers"))}
     about = {"revision": revision(folder), "versions": known, "budgets": usual is not None}
@@ -106,4 +106,4 @@ def completed(folder: Path, place: Path) -> Path:
 
 
 if __name__ == "__main__":
-    serve(begin)
+    serve(start)

@@ -156,7 +156,7 @@ RECOGNIZERS: Mapping[str, Callable[[str], tuple[About, Answer]]] = {
 }
 
 
-def begin(name: str, model: str) -> tuple[About, Answer]:
+def start(name: str, model: str) -> tuple[About, Answer]:
     try:
         return RECOGNIZERS[name](model)
     except ModuleNotFoundError as error:
@@ -167,4 +167,4 @@ def begin(name: str, model: str) -> tuple[About, Answer]:
 
 
 if __name__ == "__main__":
-    serve(functools.partial(begin, sys.argv.pop(1)))
+    serve(functools.partial(start, sys.argv.pop(1)))

@@ -96,10 +96,10 @@ class Rival:
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):  # it has ended, and nothing is read then
             print(json.dumps(question), file=self._process.stdin, flush=True)
-        told = self._read()
-        if "failed" in told:
-            raise self._failed("failed", told["failed"])
-        return str(told["given"])
+        reply = self._read()
+        if "failed" in reply:
+            raise self._failed("failed", reply["failed"])
+        return str(reply["given"])
 
     def close(self) -> None:
         self._process.communicate()
@@ -138,15 +138,15 @@ class Rival:
         if not line:
             raise self._ended()
         try:
-            told = json.loads(line)
+            reply = json.loads(line)
         except ValueError:
-            told = None
-        if not isinstance(told, dict):
+            reply = None
+        if not isinstance(reply, dict):
             self._process.kill()  # nobody knows what else it would print
             self._process.wait()
             printed = f"Its process printed {line.strip()[:80]!r} where an answer was due."
             raise self._failed("is not understood", printed, _PYTHON)
-        return told
+        return reply
 
     def _ended(self) -> Gemma4Error:
         status = self._process.wait()

@@ -19,11 +19,11 @@ class Absent(Exception):
     """
 
 
-def serve(begin: Callable[[str], tuple[Mapping[str, Any], Answer]]) -> None:
+def serve(start: Callable[[str], tuple[Mapping[str, Any], Answer]]) -> None:
     """Serve until stdin ends.
 
     Args:
-        begin: from the model's name (empty for the rival's own) makes what the rival is
+        start: from the model's name (empty for the rival's own) makes what the rival is
             ({"revision", "versions", "budgets": whether it keeps to image_tokens; no if left out})
             and how it answers; raises Absent.
     """
@@ -31,7 +31,7 @@ def serve(begin: Callable[[str], tuple[Mapping[str, Any], Answer]]) -> None:
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     try:
-        about, answer = begin(sys.argv[1] if len(sys.argv) > 1 else "")
+        about, answer = start(sys.argv[1] if len(sys.argv) > 1 else "")
     except Absent as absent:
         cause, remedy = absent.args
         print(json.dumps({"absent": cause, "remedy": remedy}), file=out, flush=True)
@@ -42,10 +42,10 @@ def serve(begin: Callable[[str], tuple[Mapping[str, Any], Answer]]) -> None:
     print(json.dumps(about), file=out, flush=True)
     for line in sys.stdin:
         try:
-            told = {"given": answer(json.loads(line))}
+            reply = {"given": answer(json.loads(line))}
         except Exception as error:  # whatever a rival meets is a result, and is reported
-            told = _failed(error)
-        print(json.dumps(told), file=out, flush=True)
+            reply = _failed(error)
+        print(json.dumps(reply), file=out, flush=True)
 
 
 def _failed(error: Exception) -> dict[str, str]:

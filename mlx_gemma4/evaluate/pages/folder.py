@@ -33,7 +33,7 @@ def read(folder: Path) -> Sequence[Callable[[], Page]]:
         raise _wrong(folder, f"It has neither {' nor '.join(MANIFESTS)}.", _FORM)
     if len(found) > 1:
         raise _wrong(folder, f"It has both {' and '.join(MANIFESTS)}.", "Keep one of them.")
-    entries = [_entry(folder, place, told) for place, told in _lines(found[0])]
+    entries = [_entry(folder, place, entry) for place, entry in _lines(found[0])]
     if not entries:
         raise _wrong(folder, f"{found[0].name} names no picture.", _FORM)
     return entries
@@ -62,13 +62,13 @@ def _lines(manifest: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
         yield place, entry
 
 
-def _entry(folder: Path, place: str, told: Mapping[str, Any]) -> Callable[[], Page]:
+def _entry(folder: Path, place: str, entry: Mapping[str, Any]) -> Callable[[], Page]:
     for name in ("picture", "answer"):
-        if not isinstance(told.get(name), str) or not told[name].strip():
+        if not isinstance(entry.get(name), str) or not entry[name].strip():
             raise _wrong(folder, f"{place} has no {name}.", _FORM)
-    file = folder / told["picture"]
-    question = told.get("question") or ""
-    height = told.get("height") or None
+    file = folder / entry["picture"]
+    question = entry.get("question") or ""
+    height = entry.get("height") or None
     try:
         x_height = None if height is None else float(height)
     except (TypeError, ValueError, OverflowError):
@@ -81,7 +81,7 @@ def _entry(folder: Path, place: str, told: Mapping[str, Any]) -> Callable[[], Pa
     if not file.is_file():
         raise _wrong(folder, f"{place}: there is no picture {file}.", "Check its name.")
     kind, text = (VALUE, question) if question.strip() else (LINES, TRANSCRIBE)
-    request = Request(kind, text, told["answer"].strip())
+    request = Request(kind, text, entry["answer"].strip())
     facts = {"file": file.name}
     return lambda: Page(open_image(file), (request,), x_height, "page", facts)
 
