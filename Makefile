@@ -1,5 +1,5 @@
 # Every target sets up what it needs in .venv the first time; a second call is instant.
-# Needed: make, and a python3 of version 3.11 or later (or say which: make demo PYTHON=python3.12).
+# Needed: make, and a python3 of version 3.11 or later (or name one: make demo PYTHON=python3.12).
 
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.14 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)

@@ -81,8 +81,9 @@ class TerminalApp(App[None]):
         self._reader = start_thread(
             lambda: read_reports(self.workspace.client, self._take), "report reader", self._unread
         )
-        # Else the terminal stays as it is now. SIGHUP has its default, also where nohup ignored it:
-        # there is no terminal left, and Textual's thread that reads it would go on for ever.
+        # SIGTERM: exit, else the terminal stays as it is now. SIGHUP: its default, also where nohup
+        # ignored it: there is no terminal left, and Textual's thread that reads it would go on for
+        # ever.
         with contextlib.suppress(ValueError, NotImplementedError, RuntimeError):
             signal.signal(signal.SIGHUP, signal.SIG_DFL)
             asyncio.get_running_loop().add_signal_handler(
@@ -181,7 +182,7 @@ class TerminalApp(App[None]):
             self.chat.problem(job.problem)
 
     def _show_job(self) -> None:
-        """Show on every screen how far the model is that is on its way."""
+        """Show the job's progress on every screen."""
         self.chat.draw_lines()
         for screen in self.screen_stack:
             if isinstance(screen, PageScreen) and screen.is_mounted:
@@ -192,7 +193,7 @@ class TerminalApp(App[None]):
         self.workspace.close()
 
     def end_worker(self) -> None:
-        """End the worker. It may take seconds to: by then the terminal has its screen back."""
+        """End the worker, which may take seconds: the terminal has its screen back by then."""
         self.workspace.client.close()
         if self._reader is not None:
             self._reader.join(CLOSING)

@@ -1,4 +1,4 @@
-"""Everything that can be asked of the program, in one table.
+"""All commands of the program, in one table.
 
 The keys, F1, the palette, the footer, the slash commands and docs/keys.md are made from it.
 
@@ -13,7 +13,7 @@ from enum import StrEnum
 
 
 class When(StrEnum):
-    """When a command can be used; the value is how the documentation says it."""
+    """When a command can be used; the value is its wording in the documentation."""
 
     ALWAYS = "always"
     WRITING = "in the prompt"
@@ -165,7 +165,7 @@ UNSAFE = {
     "ctrl+h": "Backspace",
     "ctrl+left_square_bracket": "Escape",
 }
-"""Keys that many terminals cannot tell from another one."""
+"""Keys that many terminals cannot distinguish from another one."""
 
 _NAMES = {
     "slash": "/",
@@ -178,7 +178,6 @@ _NAMES = {
 
 
 def available(command: Command, situation: Situation) -> bool:
-    """Say whether a command can be used now."""
     match command.when:
         case When.ALWAYS | When.WRITING:
             return True
@@ -191,7 +190,7 @@ def available(command: Command, situation: Situation) -> bool:
 
 
 def refused(name: str, argument: str, situation: Situation) -> str:
-    """Say why a command that was typed cannot be done; empty where it can.
+    """Return why a typed command cannot be done; empty where it can.
 
     Args:
         name: what follows the slash.
@@ -211,7 +210,7 @@ def refused(name: str, argument: str, situation: Situation) -> str:
 
 
 def keymap(own: Mapping[str, str]) -> tuple[dict[str, tuple[str, ...]], list[str]]:
-    """Give the keys of every command.
+    """Return the keys of every command.
 
     Args:
         own: the user's: command id -> keys, separated by commas; an empty text takes its keys away.
@@ -254,9 +253,9 @@ def short(key: str) -> str:
 
 
 def footer(situation: Situation, keys: Mapping[str, tuple[str, ...]]) -> list[tuple[str, Command]]:
-    """Give what the footer shows now, in order: a key as `short` writes it, and its command.
+    """Return what the footer shows now, in order: a key as `short` writes it, and its command.
 
-    Of commands with one word the first that can be used now is shown.
+    Of commands with the same word, the first that can be used now is shown.
     """
     words: dict[str, tuple[str, Command]] = {}
     for command in COMMANDS:
@@ -266,9 +265,9 @@ def footer(situation: Situation, keys: Mapping[str, tuple[str, ...]]) -> list[tu
 
 
 def find(text: str) -> list[Command]:
-    """Give the commands that a slash and the beginning of a name, or part of a title, may mean.
+    """Return the commands that a slash and the start of a name, or a part of a title, may mean.
 
-    Those whose id begins with it come first; a whole id is the only answer.
+    Those whose id starts with it come first; a whole id is the only answer.
     """
     wanted = text.removeprefix("/").strip().lower()
     if wanted in BY_ID:
@@ -279,6 +278,5 @@ def find(text: str) -> list[Command]:
 
 
 def groups() -> Iterable[tuple[str, list[Command]]]:
-    """Give the commands under their headings."""
     for group in GROUPS:
         yield group, [command for command in COMMANDS if command.group == group]

@@ -22,7 +22,7 @@ OnProgress = Callable[[Download | None], object]
 
 
 class GetJob:
-    """The way of one model to this machine.
+    """One run of `gemma4 get`.
 
     Args:
         name: a package of the Hub.
@@ -33,7 +33,7 @@ class GetJob:
         at: how far it is.
         folder: where the model is; empty until it is whole.
         problem: why it ended without one; None where it was stopped, or has not ended.
-        closing: the program ends.
+        closing: it was stopped because the program ends.
     """
 
     def __init__(self, name: str, recipe: str, on_progress: OnProgress) -> None:

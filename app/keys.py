@@ -5,18 +5,16 @@ from textual.binding import Binding
 from . import commands
 
 NO_KEY = "f63"
-"""Stands for a command without a key: no keyboard has it."""
+"""The key of a command without one: no keyboard has it."""
 EVERYWHERE = ("resume", "model", "settings", "voices", "doctor", "log", "help", "palette", "quit")
 """Commands that any screen has."""
 
 
 def everywhere() -> list[Binding]:
-    """The keys that any screen has."""
     return [_binding(commands.BY_ID[name]) for name in EVERYWHERE]
 
 
 def of_the_chat() -> list[Binding]:
-    """The keys of the chat alone."""
     others = {*EVERYWHERE, *commands.OF_THE_PROMPT}
     return [_binding(command) for command in commands.COMMANDS if command.id not in others]
 

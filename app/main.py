@@ -56,7 +56,7 @@ def main(
         if app.return_code is None or app.return_code == 1:  # nobody ended it
             raise _failed(app._exception, log)
         return app.return_code
-    except BaseException:  # a program that was ended has nothing to tell: its log has the rest
+    except BaseException:  # restored for an error alone: the log has the rest
         os.dup2(stderr, 2)
         raise
 
@@ -106,13 +106,13 @@ def ask_terminal() -> None:
 
 
 def redirect(log: Path) -> int:
-    """Send file descriptor 2 to the log, and give Textual the terminal by another one.
+    """Send file descriptor 2 to the log, and let Textual have the terminal by another one.
 
     Textual's driver writes to `sys.__stderr__`; PortAudio, MLX and the like to descriptor 2, which
     is no terminal after `gemma4 2> FILE`.
 
     Returns:
-        A descriptor of what was 2 before: what ends the program is told there.
+        A descriptor of what was 2 before: what ends the program is reported there.
     """
     if log.is_file() and log.stat().st_size > LONGEST:
         log.replace(log.with_suffix(".old.log"))

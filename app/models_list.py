@@ -1,6 +1,6 @@
 """The models on this machine and those of the catalogue, how they fit, and which is recommended.
 
-Everything here reads files: not in the interface. Only `looked_up` asks the network.
+Everything here reads files: call it in a thread. Only `looked_up` asks the network.
 """
 
 from dataclasses import dataclass, replace
@@ -73,7 +73,7 @@ def free(choice: ModelChoice) -> int:
 
 
 def choices(machine: Machine | None) -> list[ModelChoice]:
-    """Give all of them: what is here, then what can be brought."""
+    """Return all of them: what is here, then what can be brought."""
     drafters = [p.repo for p in catalog.packages().values() if p.kind == "drafter"]
     made = [model for model in installed.made() if model.source not in drafters]
     sources = {model.source for model in made}
@@ -87,12 +87,12 @@ def choices(machine: Machine | None) -> list[ModelChoice]:
 
 
 def usual(machine: Machine | None) -> ModelChoice:
-    """Give the model that the program is made for, as it would be brought."""
+    """Return the model that the program is made for, as it would be brought."""
     return _packaged(catalog.packages()[catalog.USUAL], machine)
 
 
 def looked_up(choice: ModelChoice, machine: Machine | None) -> ModelChoice:
-    """Ask the Hub what a model weighs of which nothing is known here.
+    """Ask the Hub for the size of a model of which nothing is known here.
 
     Raises:
         Gemma4Error: it cannot be asked, or has no such model.
@@ -159,7 +159,7 @@ def _known(choice: ModelChoice, machine: Machine | None, folder: Path | None) ->
 
 
 def _fitted(choice: ModelChoice, known: Outline, machine: Machine | None) -> ModelChoice:
-    """Say what a model takes, after converting where it is to be converted."""
+    """Add what a model takes: after converting, where it is to be converted."""
     recipe = "" if known.config.quantization is not None or choice.here else choice.recipe
     if machine is not None and recipe:
         try:

@@ -14,7 +14,7 @@ from .state import Problem
 def model(machine: Machine | None) -> Problem | None:
     """Offer the 12B in the form that suits this computer; None where that is not known.
 
-    Reads files: not in the interface.
+    Reads files: call it in a thread.
     """
     if machine is None:
         return None
@@ -52,7 +52,7 @@ def crashed(conversation: str, title: str) -> Problem:
 
 
 def ready(name: str) -> Problem:
-    """Tell that a model has come, and offer to use it."""
+    """Report that a model has come, and offer to use it."""
     return Problem(
         "model_ready",
         f"{name} is ready",

@@ -26,7 +26,6 @@ HEAD = (
 
 
 def _set(default: Any, label: str, about: str, check: "Check | None" = None) -> Any:
-    """Declare a setting: its default, its name on the screen, a sentence, and what it may be."""
     return field(default=default, metadata={"label": label, "about": about, "check": check})
 
 
@@ -50,7 +49,7 @@ _BUDGET = Check(f"one of {', '.join(map(str, BUDGETS))}", lambda value: value in
 
 @dataclass(frozen=True)
 class Settings:
-    """Every setting with its default; `about` tells of one what the file's comment says."""
+    """Every setting with its default; the `about` of its metadata is its comment in the file."""
 
     model: str = _set(
         "",
@@ -165,29 +164,27 @@ TYPES: Mapping[str, Any] = get_type_hints(Settings)
 
 
 def folder() -> Path:
-    """Say where the settings are: beside the user's own catalogue (`catalog.user_file`)."""
+    """Return where the settings are: beside the user's own catalogue (`catalog.user_file`)."""
     return catalog.user_file().parent
 
 
 def label(name: str) -> str:
-    """Return what the settings screen calls a setting."""
     return str(FIELDS[name].metadata["label"])
 
 
 def about(name: str) -> str:
-    """Tell what a setting does, in a sentence."""
     return str(FIELDS[name].metadata["about"])
 
 
 def choices(name: str) -> tuple[Any, ...]:
-    """Give all values a setting can have; empty where they are not a few."""
+    """Return all values that a setting can have; empty where they are not few."""
     if FIELDS[name].metadata["check"] is _BUDGET:
         return BUDGETS
     return get_args(TYPES[name]) if get_origin(TYPES[name]) is Literal else ()
 
 
 def problem(name: str, value: Any) -> str:
-    """Say why a setting cannot have this value; empty where it can."""
+    """Return why a setting cannot have this value; empty where it can."""
     kind, check = TYPES[name], FIELDS[name].metadata["check"]
     if get_origin(kind) is Literal:
         allowed = get_args(kind)
@@ -209,8 +206,8 @@ def load(path: Path) -> tuple[Settings, list[str]]:
     """Read settings.
 
     Returns:
-        The settings, and a sentence for each part of the file that cannot be used: such a value is
-        as if it was not set. A file that is not there is all defaults.
+        The settings, and a sentence for each part of the file that cannot be used: such a value
+        counts as not set. A file that is not there is all defaults.
     """
     try:
         document = _document(path)
@@ -252,7 +249,7 @@ def save(path: Path, settings: Settings) -> None:
 
 
 def fresh() -> str:
-    """Give the file with all settings as comments, as the first start writes it."""
+    """Return the file with all settings as comments, as the first start writes it."""
     lines = [f"# {line}" for line in HEAD]
     for name in FIELDS:
         lines += ["", f"# {about(name)}"]
@@ -281,7 +278,7 @@ def _commented(name: str) -> str:
 
 
 def _put(text: str, name: str, value: Any) -> str:
-    """Change one value where it stands, or where it stands as a comment."""
+    """Change one value in its place, or in the place of its comment."""
     document = tomlkit.parse(text)
     old = document.get(name)
     if old is not None and (value is None or problem(name, document.unwrap()[name])):

@@ -13,7 +13,7 @@ _log = logging.getLogger(__name__)
 State = Literal[
     "empty", "loading", "ready", "reading", "listening", "thinking", "answering", "speaking"
 ]
-"""Of the program: no model is there; or what it does."""
+"""What the program does; "empty": no model is there."""
 Kind = Literal["image", "sound", "video", "text"]
 """Of an attachment."""
 Source = Literal[
@@ -46,8 +46,8 @@ class Usage:
         active_bytes: all that the model takes.
         peak_bytes: the most that it took.
         speed: tokens a second of the last answer; 0 where there was none.
-        read: tokens of the prompt that are read, while it thinks.
-        to_read: of so many.
+        read: tokens of the prompt that have been read, while it thinks.
+        to_read: all tokens of that prompt.
     """
 
     used: int = 0
@@ -68,7 +68,7 @@ class RecordingState:
         seconds: of the clip that is being recorded.
         clip: which clip of this turn it is, from 1.
         heard: seconds of the whole that the model has read.
-        behind: seconds that came and were not read.
+        behind: seconds that came and are not read yet.
     """
 
     seconds: float = 0.0
@@ -129,7 +129,8 @@ class Problem:
         remedy: what to do next.
         link: a page of System Settings where it can be changed; empty where there is none.
         source: what it is about: when that works again, its cards are withdrawn.
-        model: the model that it is about, where another one would do or it can be brought.
+        model: the model that it is about, where another one would do or it can be brought; the
+            conversation of an offer to resume it.
         good: it is an offer: nothing went wrong.
     """
 
@@ -144,12 +145,10 @@ class Problem:
 
     @property
     def words(self) -> str:
-        """All of it, in a line."""
         return f"{self.title}. {self.cause} {self.remedy}"
 
     @classmethod
     def of(cls, error: Exception | Failed, source: Source = "") -> "Problem":
-        """Make one of an error, or of a report of one."""
         if isinstance(error, Gemma4Error | Failed):
             link = getattr(error, "link", "")
             model = str(getattr(error, "facts", {}).get("repo", ""))

@@ -19,7 +19,7 @@ STEPS: tuple[tuple[tuple[str, ...], str, str], ...] = (
     ),
     ((), "", "That is all it takes. Space talks, Ctrl+S shows your screen, F1 has all keys."),
 )
-"""What is attached, written into the prompt, and told."""
+"""What is attached, written into the prompt, and shown as a remark."""
 
 
 class Tour:
@@ -30,7 +30,7 @@ class Tour:
 
     @property
     def goes_on(self) -> bool:
-        """Whether there are steps left of one that was begun."""
+        """Whether a tour that was started has steps left."""
         return self._step < len(STEPS) - 1
 
     def next(self) -> tuple[list[Path], str, str]:

@@ -1,4 +1,4 @@
-"""What the screens share: the engine, the settings, and the conversation that is held now.
+"""What the screens share: the worker, the settings, and the conversation that is held now.
 
 Knows nothing of Textual.
 """
@@ -32,12 +32,12 @@ from .settings import Settings
 
 LOG = "gemma4.log"
 USUAL = settings.DEFAULTS.image_tokens
-"""Image tokens of Gemma 4 unless it is told otherwise (its processor_config.json)."""
+"""Image tokens of Gemma 4 unless set otherwise (its processor_config.json)."""
 OF_WORKER = (
     "system", "image_tokens", "hearing", "kv_bits", "draft", "drafter", "thinking", "when_full",
     "park_gigabytes",
 )  # fmt: skip
-"""Settings that a conversation takes when it begins."""
+"""Settings that a conversation takes when it starts."""
 
 
 class Workspace:
@@ -55,10 +55,10 @@ class Workspace:
         warnings: sentences about settings that cannot be used.
         keys: of every command.
         path: of settings.toml.
-        log: what is no part of the screen goes there.
+        log: the file of what is no part of the screen.
         machine: what a model may take here; None while that is not known.
         speech: reads aloud; None where nothing was to be read yet.
-        speech_changed: called, from a thread, when reading aloud begins or ends.
+        speech_changed: called, from a thread, when reading aloud starts or ends.
         trace: what happened since the last question.
         job: the model that is on its way; None for none.
         server: lets other programs use the worker; None while it does not.
@@ -96,7 +96,6 @@ class Workspace:
 
     @property
     def journal(self) -> Journal:
-        """Of the conversation that is held now."""
         return self.conversation.journal
 
     def note_running(self) -> str:
@@ -133,7 +132,7 @@ class Workspace:
         return str(known["model"]), str(known["recipe"])
 
     def bring(self, model: str, recipe: str, on_progress: OnProgress) -> None:
-        """Have a model come, which the next start goes on with if this one ends before.
+        """Start bringing a model here; if the program ends before, the next start goes on with it.
 
         Args:
             on_progress: as for `GetJob`.
@@ -145,7 +144,7 @@ class Workspace:
             self.job = GetJob(model, recipe, on_progress)
 
     def job_ended(self) -> GetJob | None:
-        """Take note that the model has come, or that it does not come."""
+        """Take the job out: its model has come, or does not come."""
         job, self.job = self.job, None
         if job is not None and not job.closing:
             self._job_file.unlink(missing_ok=True)
@@ -181,13 +180,13 @@ class Workspace:
 
     @property
     def of_pictures(self) -> Settings:
-        """The settings; with no more image tokens than suit a model that was made for few.
+        """The settings, with no more image tokens than suit a model that was made for few.
 
-        Reads the model's own settings: not in the interface.
+        Reads the model's own settings: call it in a thread.
         """
         try:
             own = load_config(catalog.resolve(self.conversation.model_name)).image_tokens
-        except Gemma4Error:  # loading it says what is wrong
+        except Gemma4Error:  # loading it reports what is wrong
             own = None
         if own is None or own >= USUAL:
             return self.settings
@@ -208,11 +207,11 @@ class Workspace:
         self.conversation.read_aloud(on)
 
     def new(self) -> None:
-        """Close this conversation and start another one."""
+        """Close this conversation and start a new one."""
         self.change_to(self._hold(self.store.new()))
 
     def open(self, name: str) -> ConversationController:
-        """Read another conversation. Waits for the disk: not in the interface.
+        """Read another conversation. Waits for the disk: call it in a thread.
 
         Raises:
             Gemma4Error: as `ConversationStore.open`.
@@ -220,7 +219,7 @@ class Workspace:
         return self._hold(self.store.open(name))
 
     def change_to(self, conversation: ConversationController) -> None:
-        """Go on with another conversation."""
+        """Close this conversation and go on with another one."""
         model = None if self._load_again else self.conversation.model
         self._load_again = False
         self.conversation.close()
@@ -243,7 +242,7 @@ class Workspace:
             self.conversation.start()
 
     def serve(self) -> str:
-        """Let other programs use the worker, and return the address. Waits: not in the interface.
+        """Let other programs use the worker, and return the address. Waits: call it in a thread.
 
         Raises:
             Gemma4Error: the port is taken.
@@ -257,7 +256,7 @@ class Workspace:
         return "" if self.server is None else self.server.address
 
     def end_server(self) -> None:
-        """Keep the worker for this program alone. Waits: not in the interface."""
+        """End the server: the worker is this program's alone again. Waits: call it in a thread."""
         if self.server is not None:
             self.server.close()
             self.server = None
@@ -289,7 +288,7 @@ class Workspace:
 
 
 def _is_alive(pid: int) -> bool:
-    """Whether a process runs; of this one's own number it is another one that had it."""
+    """Whether another process of this number runs; with our own number, an earlier one had it."""
     try:
         os.kill(pid, 0)
     except (OSError, OverflowError) as error:

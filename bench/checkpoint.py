@@ -48,7 +48,7 @@ SPECIAL = ("boi", "eoi", "image", "boa", "eoa", "audio", "video")  # the last id
 
 
 def config(shape: Shape) -> dict[str, object]:
-    """Give config.json of a shape."""
+    """Return the contents of config.json of a shape."""
     special = {name: shape.vocabulary - len(SPECIAL) + n for n, name in enumerate(SPECIAL)}
     keys = {"eoa": "eoa_token_index"}
     return {
@@ -110,7 +110,7 @@ def make_4bit(folder: Path, dense: Path) -> None:
 
 
 def any_tokenizer(vocabulary: int) -> Tokenizer:
-    """Gemma 4's control tokens and bytes at the beginning of a vocabulary; the rest are words."""
+    """Gemma 4's control tokens and bytes at the start of a vocabulary; the rest are words."""
     names = [*dict.fromkeys(CONTROLS), *(f"<0x{byte:02X}>" for byte in range(256))]
     names += [f"w{number} " for number in range(len(names), vocabulary)]
     ids = {name: number for number, name in enumerate(names)}

@@ -57,11 +57,9 @@ class Vocabulary:
         self._ids = {token: CONTROLS + n for n, token in enumerate(tokens)}
 
     def token_bytes(self, token_id: int) -> bytes:
-        """The bytes of a token."""
         return self._tokens[token_id]
 
     def encode(self, text: str) -> list[int]:
-        """The ids of a text."""
         ids, rest = [], text.encode()
         while rest:
             size = next(n for n in range(min(len(rest), 40), 0, -1) if rest[:n] in self._ids)

@@ -53,7 +53,6 @@ class Run:
 
 
 def main() -> None:
-    """Run from the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("--parts", nargs="+", default=["time", "kill", "low-disk"])
@@ -157,7 +156,7 @@ def low_disk(checkpoint: Path, work: Path) -> None:
 
 
 def qat(checkpoint: Path, work: Path) -> None:
-    """How much of weights that were trained for q4_0 is lost by recipes of 4 bits."""
+    """Print how much recipes of 4 bits lose of weights that were trained for q4_0."""
     original = tensors(checkpoint)
     print("| recipe | RMSE, all matrices | worst matrix |\n|---|---|---|")
     for recipe in ("4bit", "4bit-small", "qat-4bit"):
@@ -259,7 +258,7 @@ def used(folder: Path) -> int:
 
 
 def digests(folder: Path) -> dict[str, str]:
-    """The hash of every file."""
+    """The SHA-256 of every file, by its name."""
     result = {}
     for path in sorted(folder.iterdir()):
         with path.open("rb") as file:

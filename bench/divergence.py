@@ -68,7 +68,8 @@ def mean(divergences: Divergences) -> float:
 def interval(values: Sequence[np.ndarray], others: Sequence[np.ndarray] = ()) -> tuple[float, ...]:
     """95 % interval of the mean of means, or of its ratio to that of others on the same items.
 
-    By drawing items anew a thousand times (B. Efron, 1979, https://doi.org/10.1214/aos/1176344552).
+    By drawing the items with replacement, a thousand times
+    (B. Efron, 1979, https://doi.org/10.1214/aos/1176344552).
     """
     rng = np.random.default_rng(0)
     drawn = []

@@ -24,7 +24,6 @@ from mlx_gemma4.session.session import Session
 
 
 def main() -> None:
-    """Run from the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--items", type=int, default=64, help="held-out receipts")
     parser.add_argument("--timed", type=int, default=8, help="answers of each kind that are timed")
@@ -83,7 +82,7 @@ def read(session: Session, exchange: Exchange) -> Mapping[str, float]:
 
 
 def timed(model: OurModel, kind: str, items: int) -> None:
-    """Seconds with `auto` and without, of one kind of work."""
+    """Print how many times as fast one kind of work is with `auto` and by lookup."""
     for draft in ("auto", "lookup"):
         seconds = {"off": 0.0, draft: 0.0}
         for number in range(items):
@@ -111,7 +110,7 @@ def several_replies(model: OurModel, name: str, items: int) -> None:
 
 
 def worthless(model: OurModel) -> None:
-    """Give the drafter random weights; what was learned of it is forgotten."""
+    """Replace the drafter's weights by random ones, and forget what was learned about it."""
     drafter = model.model.drafter
     rng = random.Random(0)
     for name, value in drafter.tensors().items():

@@ -65,7 +65,6 @@ class Asking(LiveObserver):
         self._asked = True
 
     def lost(self, failed: Failed) -> None:
-        """End the benchmark."""
         raise failed.error()
 
 
@@ -98,7 +97,7 @@ def in_quiet(sound: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def items(kind: str, count: int, seed: int) -> Iterator[Exchange]:
-    """Conversations' first turns."""
+    """The first turns of conversations."""
     tasks = FirstWorld(seed, World())
     for _ in range(count):
         yield getattr(tasks, kind)()[0]

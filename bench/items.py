@@ -54,7 +54,6 @@ def write(file: Path, items: Sequence[Item]) -> None:
 
 @functools.lru_cache(maxsize=1)
 def read(file: Path) -> list[Item]:
-    """Read what `write` wrote."""
     with np.load(file) as arrays:
         return [
             Item(

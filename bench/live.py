@@ -1,4 +1,4 @@
-"""How soon after the end of speech does the answer begin: heard live, and as mlx-vlm does it.
+"""How soon after the end of speech the answer starts: heard live, and as mlx-vlm does it.
 
     python bench/live.py [--seconds 5 30] [--rounds 5] [--openblas] [--json FILE]
 
@@ -56,7 +56,7 @@ class Length:
         self.last.append(statistics.median(result["chunks"][-3:]))
 
     def forget(self) -> None:
-        """Throw the rounds away that have warmed up."""
+        """Discard the round that warmed up."""
         for values in (self.ours, self.peer, self.ours_work, self.peer_work):
             values.clear()
         self.first.clear()
@@ -64,7 +64,6 @@ class Length:
 
 
 def figure(values: list[float]) -> str:
-    """Seconds."""
     return spread(values, ".3f")
 
 
@@ -74,7 +73,6 @@ def ratio(above: list[float], below: list[float]) -> str:
 
 
 def report(lengths: list[Length]) -> None:
-    """Print the tables."""
     print("| speech | first token, ours, s | first token, mlx-vlm, s | mlx-vlm / ours |")
     print("|---|---|---|---|")
     for one in lengths:
@@ -93,7 +91,6 @@ def report(lengths: list[Length]) -> None:
 
 
 def main() -> None:
-    """Run from the command line."""
     parser = processes.options(__doc__)
     parser.add_argument("--seconds", type=float, nargs="+", default=[5, 30])
     parser.add_argument("--shape", choices=checkpoint.SHAPES, default="middle")

@@ -4,7 +4,7 @@
 
 Weights are normal numbers of a trained model's size, or with --lattice what training for q4_0
 leaves. They are taken from one pool of 32 million, so that writing is as fast as the disk; no two
-matrices are alike, but rows may come back. A tokenizer of eleven tokens lies beside them, as
+matrices are alike, but rows may come back. A tokenizer of eleven tokens is beside them, as
 mlx-vlm's converter wants one. With --hidden, --inner and --vocabulary it becomes any size.
 """
 
@@ -129,7 +129,6 @@ def _write_tokenizer(folder: Path) -> None:
 
 
 def main() -> None:
-    """Run from the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--layers", type=int, default=THE_12B.layers)

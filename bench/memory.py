@@ -1,4 +1,4 @@
-"""Memory of a 12B with a long conversation: ours, mlx-vlm's, and what `gemma4 fit` says before.
+"""Memory of a 12B with a long conversation: ours, mlx-vlm's, and what `gemma4 fit` predicts.
 
     python bench/memory.py [--shape 12b] [--context 262144] [--kv-bits 8] [--no-peer]
     python bench/memory.py --predict 8192 131072 [--read 1]
@@ -29,7 +29,6 @@ BYTES = {"bfloat16": 2, "float32": 4}
 
 
 def main() -> None:
-    """Run from the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--shape", choices=packed.PACKED, default="12b")
     parser.add_argument("--context", type=int, default=262144)
@@ -75,7 +74,7 @@ def longest(folder: Path, name: str, options: argparse.Namespace) -> None:
 
 
 def predict(folder: Path, options: argparse.Namespace) -> None:
-    """Compare what `estimate.need` says with MLX's peak of the same."""
+    """Compare `estimate.need` with MLX's peak of the same."""
     model = summary.of_folder(folder).model
     here = replace(device.this(), float_bytes=BYTES[options.dtype])
     with Worker("ours", options.peer_python) as side:
@@ -103,7 +102,6 @@ def predict(folder: Path, options: argparse.Namespace) -> None:
 
 
 def compare(name: str, said: int, measured: int) -> None:
-    """Print a line."""
     print(
         f"{name}: predicted {said / 1e9:.3f} GB, measured {measured / 1e9:.3f} GB, "
         f"{100 * (said / measured - 1):+.1f} %",

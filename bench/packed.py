@@ -109,7 +109,6 @@ def _bf16(value: float) -> bytes:
 
 
 def main() -> None:
-    """Run from the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--shape", choices=PACKED, default="12b")

@@ -28,7 +28,7 @@ PICTURE = 280  # patches: the model's default budget
 
 @dataclass
 class Figure:
-    """One line of the table: a value a round and a side. `wanted` says what is hoped of ours."""
+    """One line of the table: a value a round and a side. `wanted` is the goal for ours."""
 
     name: str
     unit: str

@@ -52,7 +52,7 @@ def options(description: str) -> argparse.ArgumentParser:
 
 
 def start(chosen: argparse.Namespace) -> dict[str, object]:
-    """Prepare a comparison; print and give what its figures depend on."""
+    """Prepare a comparison; print and return what its figures depend on."""
     need_peer(chosen.peer_python)
     if chosen.openblas:
         use_openblas(threads=1)
@@ -63,7 +63,7 @@ def start(chosen: argparse.Namespace) -> dict[str, object]:
 
 
 def progress(line: str) -> None:
-    """Say on stderr how far it is."""
+    """Print a line on stderr."""
     print(line, file=sys.stderr, flush=True)
 
 

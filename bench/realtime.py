@@ -3,7 +3,7 @@
 A receipt and five seconds of speech, played in real time over the Realtime API; the time from the
 commit to the first delta. Without live hearing (`--hearing off`) nothing is read before the reply
 is asked for, as in a server that takes whole turns. The two servers take turns in one run, so that
-whatever else the computer does meets both.
+whatever else the computer does affects both.
 """
 
 import argparse

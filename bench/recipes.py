@@ -48,7 +48,6 @@ class Measured:
 
 
 def main() -> None:
-    """Run from the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--parts", nargs="+", default=["table", "budget"])
     parser.add_argument("--items", type=int, default=128, help="of each held-out question")
@@ -104,7 +103,7 @@ class Trial:
         self._other_groups(folders)
 
     def _other_groups(self, folders: dict[str, Path]) -> None:
-        """Say where a recipe's groups do not fit the tiny model's shapes."""
+        """Print where a recipe's groups do not fit the tiny model's shapes."""
         for name, folder in folders.items():
             quantization = load_config(folder).quantization or {}
             rule, mode = quantization.get("group_size"), quantization.get("mode")
@@ -215,7 +214,7 @@ def _mixed() -> dict[str, Recipe]:
 
     v_proj and down_proj get more bits in the first and last eighth of the layers and in every third
     between; in mlx-vlm the embedding table too, in mlx-lm only an untied head. mixed_2_6 is left
-    out: `--budget` gives no matrix 2 bits.
+    out: `--budget` stores no matrix in 2 bits.
     """
     config = load_config(TINY)
     count = config.text_config.num_hidden_layers

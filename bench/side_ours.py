@@ -31,7 +31,6 @@ class Side:
         self.model = load_folder(Path(folder), dtype=getattr(mx, dtype))
 
     def weight_bytes(self) -> int:
-        """Bytes of all parameters."""
         return sum(value.nbytes for _, value in tree_flatten(self.model.parameters()))
 
     def logits(self, ids: list[int]) -> list[list[float]]:
@@ -107,7 +106,6 @@ class Side:
         list(decode(self.model, logits, self.cache, Sampler(1.0, 64, 0.95), (), 1))
 
     def attach(self, folder: str, dtype: str) -> None:
-        """Load a drafter."""
         self.model.attach(load_drafter(folder, self.model, getattr(mx, dtype)))
 
     def draft(self, proposals: int, rounds: int) -> None:

@@ -25,7 +25,6 @@ class Side:
         mx.eval(self.model.parameters())
 
     def weight_bytes(self) -> int:
-        """Bytes of all parameters."""
         return sum(value.nbytes for _, value in tree_flatten(self.model.parameters()))
 
     def logits(self, ids: list[int]) -> list[list[float]]:
@@ -130,7 +129,7 @@ class Side:
         return drawn
 
     def _processed(self, item: Item) -> dict[str, mx.array]:
-        """An item as mlx-vlm's processor gives it: media padded to the longest, and token types."""
+        """An item as of mlx-vlm's processor: media padded to the longest, and token types."""
         config = self.model.config
         ids = np.array(item.ids)[None]
         types = np.where(
@@ -194,7 +193,7 @@ def _stacked(rows: list[np.ndarray], padding: float) -> mx.array:
 
 
 def random_pictures(count: int, ids: list[int], image_id: int) -> dict[str, mx.array]:
-    """The same pictures as ours, as mlx-vlm's processor gives them."""
+    """The same pictures as ours, as of mlx-vlm's processor."""
     if not count:
         return {}
     patches = ids.count(image_id) // count

@@ -20,7 +20,7 @@ GEMMA4 = [sys.executable, "-c", "import sys; from mlx_gemma4.cli import main; sy
 
 
 def seconds_to_first_byte(*arguments: str) -> float:
-    """Run `gemma4 ARGUMENTS`; give the seconds until its first byte on stdout."""
+    """Run `gemma4 ARGUMENTS`; return the seconds until its first byte on stdout."""
     started = time.perf_counter()
     process = subprocess.Popen(
         [*GEMMA4, *arguments], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=ROOT

@@ -48,7 +48,7 @@ def wide(bits: int | None) -> Gemma4:
 
 
 def peak(model: Gemma4, tokens: int, recompute: bool) -> int:
-    """Bytes above the weights and the adapter of a step with one conversation."""
+    """Peak bytes of a step with one conversation, above the weights and the adapter."""
     width = model.config.text_config.hidden_size
     inputs = Inputs(mx.random.normal((1, tokens, width)), np.zeros(tokens, np.int32))
     ids = mx.zeros(ANSWERS, mx.int32)
@@ -71,7 +71,6 @@ def peak(model: Gemma4, tokens: int, recompute: bool) -> int:
 
 
 def main() -> None:
-    """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--wide", action="store_true")
     parser.add_argument("--bits", type=int, choices=(4, 8))

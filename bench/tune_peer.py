@@ -37,7 +37,7 @@ SIDES: dict[str, dict[str, int]] = {
     "peer, batches of 4": {"batch": 4},
 }
 TRAINED = ("ours, side by side", "peer, one at a time")
-"""The sides that are trained to the end; each is faster so."""
+"""The sides that are trained to the end, each in its faster way."""
 WAYS = (("peer, generate", "whole"), ("peer, server", "server"))
 
 
@@ -152,7 +152,7 @@ def trained(
 
 
 def print_costs(label: str, replies: dict[str, list[dict[str, Any]]]) -> None:
-    """A table of what a step takes, but the first; a ratio is ours to the row after it."""
+    """Print what a step takes, without the first one; a ratio is ours to the row after it."""
     names = [*replies]
     print(f"\n| {label} | CPU s a step | ratio | s a step | ratio | MB more at the most | ratio |")
     print("|---|--:|--:|--:|--:|--:|--:|")
@@ -194,7 +194,7 @@ def answers(
 
 
 def print_answers(tests: list[Item], right: dict[str, list[bool]]) -> None:
-    """A table of right answers by the picture's place, with ours less theirs."""
+    """Print a table of right answers by the picture's place, with ours less theirs."""
     peers = [name for name in right if name != "ours"]
     heads = [*right, *(f"ours - {name}" for name in peers)]
     print(f"\n| held-out lines | n | {' | '.join(heads)} |")

@@ -38,7 +38,6 @@ class Side(side_ours.Side):
         return self.trainer._step([("data", number) for number in numbers], rate)[0]
 
     def save(self, folder: str) -> None:
-        """Write the adapter."""
         settings = self.trainer._settings
         own: Any = (settings.rank, settings.scale, "lora", {})
         adapters.write(lora.adapter_of(self.model, *own), Path(folder))

@@ -65,7 +65,7 @@ async def moments() -> list[str]:
 
 
 def film(pictures: list[str]) -> str:
-    """One SVG that shows one picture after the other, and begins again."""
+    """One SVG that shows the pictures one after the other, and starts again."""
     total = SHOWN * len(pictures)
     part = 100 / len(pictures)
     parts = []

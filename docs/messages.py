@@ -33,7 +33,7 @@ KINDS = {
     "add_parser": "help",
     "_set": "settings",
 }
-"""What a call of this name shows its texts in."""
+"""By the name of a call, the part of the list that its texts are in."""
 
 
 @dataclass(frozen=True)

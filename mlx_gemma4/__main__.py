@@ -4,7 +4,7 @@ import sys
 
 
 def main() -> int:
-    """Run the command line; Ctrl-C while it is still imported ends it as later."""
+    """Run the command line; Ctrl-C during its import ends it as it does later."""
     try:
         from .cli import main
     except KeyboardInterrupt:

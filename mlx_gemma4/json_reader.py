@@ -14,12 +14,11 @@ from .errors import Gemma4Error
 
 
 def unusable(cause: str, remedy: str = "Download or convert the model again.") -> Gemma4Error:
-    """Make the error of a config that cannot be used."""
     return Gemma4Error("config_unusable", "The model's config cannot be used", cause, remedy)
 
 
 def short(value: object) -> str:
-    """Show a value in an error; a long one is cut."""
+    """Write a value for an error, cut to 80 characters."""
     text = repr(value)
     return text if len(text) <= 80 else f"{text[:77]}..."
 
@@ -50,7 +49,7 @@ def read_object(path: Path) -> dict[str, Any] | None:
     Raises:
         Gemma4Error: it cannot be read, is not JSON in UTF-8, no object, or exceeds a limit.
     """
-    with suppress(OSError):  # of the folder: reading it says why
+    with suppress(OSError):  # of the folder: reading the file raises it again, with its reason
         if not path.exists():
             return None
     try:
@@ -81,7 +80,7 @@ class Section:
         self.place = place
 
     def section(self, key: str) -> "Section | None":
-        """Give an object inside this one; None where it is left out, null or empty."""
+        """Return an object inside this one; None where it is left out, null or empty."""
         inner = self.data.get(key)
         if not inner:
             return None
@@ -90,7 +89,7 @@ class Section:
         return Section(inner, key)
 
     def get(self, key: str, kind: type | tuple[type, ...], default: Any = None) -> Any:
-        """Give a value of a type; the default where it is left out or null."""
+        """Return a value of a type; the default where it is left out or null."""
         value = self.data.get(key)
         if value is None:
             value = default
@@ -104,27 +103,27 @@ class Section:
     def integer(
         self, key: str, default: int | None = None, least: int = 0, most: int = 2**31 - 1
     ) -> int:
-        """Give a whole number from `least` to `most`."""
+        """Return a whole number from `least` to `most`."""
         value = int(self.get(key, int, default))
         if not least <= value <= most:
             raise self.wrong(key, value, f", and must be {least} or more and at most {most:,}")
         return value
 
     def size(self, key: str, default: int | None = None, most: int = limits.CONFIG_SIZE) -> int:
-        """Give a whole number above 0."""
+        """Return a whole number above 0."""
         return self.integer(key, default, 1, most)
 
     def number(
         self, key: str, default: float | None = None, least: float = 0.0, most: float = 1e30
     ) -> float:
-        """Give a number from `least` to `most`."""
+        """Return a number from `least` to `most`."""
         value = self.get(key, (int, float), default)
         if not least <= value <= most:  # NaN fails this too
             raise self.wrong(key, value, f", and must be from {least:g} to {most:g}")
         return float(value)
 
     def ids(self, key: str) -> list[int]:
-        """Give token ids: a list, or one number as a list; empty where they are left out."""
+        """Return token ids: a list, or one number as a list; empty where they are left out."""
         value = self.get(key, (int, list), [])
         ids = value if isinstance(value, list) else [value]
         if not all(type(i) is int and 0 <= i < 2**31 for i in ids):
@@ -141,7 +140,6 @@ class Section:
             )
 
     def wrong(self, key: str, value: object, why: str = "") -> Gemma4Error:
-        """Make the error of a value that cannot be used."""
         return unusable(f"{key} in {self.place} is {short(value)}{why}.")
 
 

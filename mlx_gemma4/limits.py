@@ -30,7 +30,7 @@ FREED_BYTES = 2**30
 """Bytes of freed buffers that MLX may keep on a Mac; a step of the 12B uses about 0.8 GB again."""
 
 FREED_TOKENS = 256
-"""Tokens of a reply after which freed buffers are given back: as a context grows, few fit again."""
+"""Tokens of a reply after which freed buffers are released: as a context grows, few fit again."""
 
 PICTURE_TOKENS = 20 * 1120
 """Tokens of pictures that a prediction counts as held: 20 screenshots, if so many fit."""

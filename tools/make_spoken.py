@@ -17,7 +17,6 @@ OTHERS = ("what is in this picture", "what do you see here", "read the text to m
 
 
 def main() -> None:
-    """Write all files."""
     rng = random.Random(3)
     FOLDER.mkdir(exist_ok=True)
     asked = [words for kind in receipts.KINDS for words in receipts.QUESTIONS[kind]]

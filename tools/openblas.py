@@ -7,7 +7,7 @@ from mlx_gemma4.tune.summary import OPENBLAS
 
 
 def start_again(module: str, **more: str) -> None:
-    """Put OpenBLAS, if it is there, before this process's libraries: it begins anew.
+    """Start this process again with OpenBLAS before its libraries, where that is installed.
 
     Args:
         module: what runs, as `python -m` takes it.

@@ -34,7 +34,7 @@ def overwrite_a_marked_row(patch: pytest.MonkeyPatch) -> None:
 
 
 def reach_back_too_far(patch: pytest.MonkeyPatch) -> None:
-    """A sliding layer is asked for three rows that it holds no more."""
+    """A sliding layer is asked for three rows that it no longer holds."""
     earliest = kv.Cache.earliest.fget
     assert earliest is not None
     patch.setattr(kv.Cache, "earliest", property(lambda cache: max(0, earliest(cache) - 3)))

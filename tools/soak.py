@@ -2,8 +2,7 @@
 
 Four clients ask about a picture, a sound and texts, continue their conversations, and leave in the
 middle of answers or while they wait. Memory must stay flat, nothing may fail or be answered wrong,
-and no slot may be lost. Needs Linux's
-/proc for the memory of a process.
+and no slot may be lost. Needs Linux's /proc for the memory of a process.
 """
 
 import argparse
@@ -31,7 +30,6 @@ QUESTIONS = ("what is the total?", "what is the tax", "How many items are there?
 
 
 def main() -> int:
-    """Run it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=30)
     minutes = parser.parse_args().minutes
@@ -104,7 +102,7 @@ def use(base: str, number: int, until: float, done: Counter[str]) -> None:
 
 
 def leave(client: httpx2.Client, body: dict[str, Any]) -> int:
-    """Begin to read an answer, or wait for one a moment, and go."""
+    """Start to read an answer, or wait for one a moment, and disconnect."""
     patience = 0.05 if len(body["messages"]) > 1 else 120
     with suppress(httpx2.TimeoutException):
         with client.stream("POST", CHAT, json=body, timeout=patience) as answer:

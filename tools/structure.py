@@ -1,7 +1,7 @@
 """Measure the structure of the project: `python -m tools.structure`; status 1 over a limit.
 
-Parts are what lies at the first level of mlx_gemma4, and app. Imports are counted once for each two
-parts, in each direction; those for type checkers alone count too.
+Parts are the first level of mlx_gemma4, and app. Imports are counted once for each two parts, in
+each direction; those for type checkers alone count too.
 """
 
 import ast
@@ -33,7 +33,6 @@ class Measure:
 
     @property
     def holds(self) -> bool:
-        """Whether it is within its limit."""
         return self.value <= self.limit
 
 
@@ -78,7 +77,7 @@ def python(folder: Path) -> Iterator[Path]:
 
 
 def part_of(module: str) -> str:
-    """The part to which a module belongs; mlx_gemma4 itself is called so."""
+    """The part that a module belongs to; that of mlx_gemma4 itself is "mlx_gemma4"."""
     package, *rest = module.split(".")
     return ".".join([package, *rest[:1]]) if package == PACKAGES[0] else package
 

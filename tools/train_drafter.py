@@ -4,7 +4,7 @@ The model reads fresh conversations of its world once; the drafter then learns f
 its last keys and values of either kind of layer, its hidden states, and the logits of its answers.
 It drafts `CHAIN` tokens from every place of an answer, as `mlx_gemma4.model.drafter` does.
 What is read, where the weights start and what is learned at each step follow from the seed, on one
-thread and for a number of steps: the same versions on the same kind of processor give the same
+thread and for a number of steps: the same versions on the same kind of processor write the same
 file. `training.json` has them, with seed and steps.
 Takes a quarter of an hour on one core; needs the `train` extra and espeak-ng.
 """

@@ -124,7 +124,7 @@ def _optimizers(network: Network, muon: bool) -> list[torch.optim.Optimizer]:
 def examine(
     learner: Learner, writer: Writer, options: argparse.Namespace, seed: int
 ) -> dict[str, float]:
-    """Share of held-out answers that greedy decoding would give exactly, by task and kind."""
+    """Share of held-out answers that greedy decoding would return exactly, by task and kind."""
     stage = PLANS[options.plan][-1]
     scenes = Scenes(seed, EXAMINATION, stage.width)
     counts: dict[str, list[bool]] = defaultdict(list)
@@ -217,7 +217,6 @@ def train(options: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    """Read the options and train."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path, help="folder for tokenizer, weights and log")
     parser.add_argument("--minutes", type=float, default=9.0, help="wall-clock length of the run")

@@ -23,7 +23,7 @@ ASKED = ("what is the {} item", "which item comes {}", "name the {} thing on it"
 
 
 class NewTask(FirstWorld):
-    """The tasks of the small world, and one that it has not."""
+    """The tasks of the small world, and one that it does not have."""
 
     def end(self) -> list[Exchange]:
         """Which item is the first or the last, spoken or typed."""
@@ -62,7 +62,6 @@ def write(out: Path, name: str, count: int, make: Callable[[], list[Exchange]]) 
 
 
 def main(out: Path) -> None:
-    """Write all files."""
     (out / "media").mkdir(parents=True, exist_ok=True)
     learned = NewTask(11, World(budgets=(70,), shift=4.0))
     write(out, "new", LEARNED, learned.end)

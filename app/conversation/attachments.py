@@ -1,7 +1,7 @@
 """Makes an attachment of a picture or a file: checks it, measures it, and stores it in the journal.
 
-Encoding and reading take up to half a second: not in the interface. What comes back is given to
-`ConversationController.attach`, which numbers it.
+Encoding and reading take up to half a second: call these in a thread.
+`ConversationController.attach` takes the result, and numbers it.
 """
 
 from collections.abc import Sequence

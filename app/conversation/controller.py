@@ -2,8 +2,8 @@
 journal, and what the worker reports becomes turns (`reports.py`). Knows no terminal.
 
 The journal is the one copy: to open a conversation again, to take a question back or to answer it
-once more, the worker is sent the turns as the journal has them, and keeps what it knows of them.
-All but `record` belongs to one thread, and nothing in it waits.
+once more, the worker is sent the turns as the journal has them, and keeps what its caches hold of
+them. All but `record` is for one thread, and nothing in it waits.
 """
 
 from collections.abc import Collection
@@ -38,17 +38,16 @@ class ConversationController(ReportHandler):
 
     @property
     def model_name(self) -> str:
-        """The model's name, as the settings have it."""
         return self.settings.model or catalog.DEMONSTRATION
 
     @property
     def budgets(self) -> tuple[int, ...]:
-        """The image tokens that the model knows, upwards."""
+        """The budgets of image tokens that the model knows, ascending."""
         package = catalog.known(self.model_name)
         return package.image_tokens if package is not None else BUDGETS
 
     def start(self) -> None:
-        """Load the model unless it is, and have it hold this conversation.
+        """Load the model unless one is loaded, and open this conversation in the worker.
 
         Also after the worker was started again, and with another model.
         """
@@ -61,13 +60,13 @@ class ConversationController(ReportHandler):
         self._open()
 
     def attach(self, ready: Ready) -> note.Attachment:
-        """Attach what was stored (`attachments.py`), and let the model read it already."""
+        """Attach what was stored (`attachments.py`), and let the model read it at once."""
         made = self._journaled.attach(ready)
         self._add(made)
         return made
 
     def show_screen(self, ready: Ready) -> None:
-        """Attach what shows the watched screen, in the place of what showed it before."""
+        """Attach a picture or video of the watched screen, in the place of the one before."""
         before, self.watched = self.watched, self._journaled.attach(ready, True).id
         if before in self.history.waiting:
             self._journaled.detach(before)
@@ -76,7 +75,7 @@ class ConversationController(ReportHandler):
             self._add(self.history.waiting[self.watched])
 
     def detach(self, number: int) -> None:
-        """Take back an attachment that waits."""
+        """Take back an attachment that waits; while somebody speaks, report that it cannot be."""
         if number in self.history.waiting and self._may_take_back():
             self.withdraw(number)
 
@@ -87,12 +86,15 @@ class ConversationController(ReportHandler):
             self._take_back()
 
     def unwatch(self) -> None:
-        """Take back what shows the screen: it is not watched any more."""
+        """Take back the picture or video of the screen: it is not watched any more."""
         self.withdraw(self.watched)
         self.watched = 0
 
     def detail(self) -> note.Attachment | None:
-        """Give the last picture that waits the next budget of tokens; None if there is none."""
+        """Set the last picture that waits to the next budget of tokens, and return it.
+
+        None if there is none, or while somebody speaks.
+        """
         pictures = [one for one in self.history.waiting.values() if one.kind == "image"]
         if not pictures or not self._may_take_back():
             return None
@@ -105,7 +107,7 @@ class ConversationController(ReportHandler):
         return changed
 
     def start_recording(self) -> set[int]:
-        """Somebody speaks: a turn is started, and an answer stopped."""
+        """Start a turn for what somebody speaks; stop an answer."""
         if self.recording is not None:
             return set()
         changed = self.stop()
@@ -126,7 +128,7 @@ class ConversationController(ReportHandler):
                 self.journal.record(frames)
 
     def keep_recording(self) -> None:
-        """Nothing more is recorded: what came waits to be sent."""
+        """End the recording: what came waits to be sent."""
         if self._keep_recording():
             self._take_back()
 
@@ -141,7 +143,7 @@ class ConversationController(ReportHandler):
         return changed
 
     def send(self, text: str, attached: Collection[int] | None = None) -> set[int]:
-        """Ask: the words, what was recorded, and what waits. Nothing at all is not asked.
+        """Ask with the words, what was recorded, and what waits; without any of it do nothing.
 
         Args:
             text: the words.
@@ -177,7 +179,7 @@ class ConversationController(ReportHandler):
         return changed
 
     def stop(self) -> set[int]:
-        """Stop the answer and the voice; what was said stays, marked as interrupted."""
+        """Stop the answer and the voice; what has come stays, marked as interrupted."""
         if self.speech is not None:
             self.speech.stop()
         if self._answering is None:
@@ -209,7 +211,7 @@ class ConversationController(ReportHandler):
         return self.history.last("user") is not None
 
     def regenerate(self) -> set[int]:
-        """Answer the last question once more; the answer that was given is deleted."""
+        """Answer the last question once more; its answer is deleted."""
         question = self.history.last("user")
         if not self.can_redo or question is None:
             return set()
@@ -246,9 +248,9 @@ class ConversationController(ReportHandler):
             self.speech.stop()
 
     def close(self) -> None:
-        """Stop, be silent, and close the journal. A recording waits when it is opened again.
+        """Stop the answer and the voice, and close the journal.
 
-        What a watched screen shows does not.
+        A recording waits when it is opened again; a picture of the watched screen does not.
         """
         self.stop()
         if self.watched in self.history.waiting:
@@ -257,12 +259,12 @@ class ConversationController(ReportHandler):
         self.journal.close()
 
     def situation(self, empty: bool) -> Situation:
-        """What decides which commands can be used; `empty`: nothing is in the prompt."""
+        """Return what decides which commands can be used; `empty`: nothing is in the prompt."""
         picture = any(one.kind == "image" for one in self.history.waiting.values())
         return Situation(empty, picture, self.can_redo)
 
     def _open(self, waiting: bool = True) -> None:
-        """Have the worker hold the conversation as the journal has it."""
+        """Open the conversation in the worker, as the journal has it."""
         self.rereading, self._stale = None, False
         turns, _ = past_turns(self.history, self._folder, self.id)
         settings = worker_settings(self.settings, self._folder.parent.parent / "prefixes")
@@ -314,7 +316,7 @@ class ConversationController(ReportHandler):
     def _take_back(self) -> None:
         """Take everything of the next question out of the worker, and add again what waits.
 
-        While somebody speaks the sound would have to be heard again: that is done when it is sent.
+        While somebody speaks, the sound would have to be heard again: then `send` does it.
         """
         if self.recording is not None:
             self._stale = True
@@ -342,7 +344,6 @@ class ConversationController(ReportHandler):
 
 
 def worker_settings(settings: Settings, parked: Path) -> do.SessionSettings:
-    """The part of the settings that is the worker's."""
     return do.SessionSettings(
         system=settings.system or None,
         image_tokens=settings.image_tokens,

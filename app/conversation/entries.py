@@ -45,7 +45,7 @@ class Attachment:
 
     @property
     def chip(self) -> str:
-        """What stands for it in the prompt: [Image #1], [Audio 0:04], [notes.txt]."""
+        """Its placeholder in the prompt: [Image #1], [Audio 0:04], [notes.txt]."""
         if self.kind == "image":
             return f"[Image #{self.number}]"
         if self.kind == "sound":
@@ -54,7 +54,6 @@ class Attachment:
 
     @property
     def files(self) -> set[str]:
-        """The names of all its files."""
         return {self.file, *(file for _, file in self.frames)}
 
 
@@ -69,7 +68,7 @@ class TurnStarted:
 
 @dataclass(frozen=True)
 class AttachmentAdded:
-    """Something waits to be sent; a second time, its facts have changed.
+    """An attachment waits to be sent; a second entry of the same id has its changed facts.
 
     Attributes:
         watched: it shows a screen that is watched: nobody attached it by hand.
@@ -181,7 +180,7 @@ _ALLOWED = {
     }
     for kind in (*_NAMES, Attachment)
 }
-"""Of each kind, what its plain facts may be: one of few values, or of a type."""
+"""Kind of entry -> field -> the values it may have (empty for any), and its type."""
 
 
 def clock(seconds: float) -> str:
@@ -190,7 +189,10 @@ def clock(seconds: float) -> str:
 
 
 def to_json(entry: Entry) -> dict[str, Any]:
-    """Write an entry down; `is` names its kind, and what is as by default is left out."""
+    """Return an entry for JSON; `is` names its kind.
+
+    `relayed`, `ids` and `watched` are left out where they are empty or False.
+    """
     facts = asdict(entry)
     for name in ("relayed", "ids", "watched"):
         if not facts.get(name, True):
@@ -234,7 +236,7 @@ def _attachment(value: Mapping[str, Any]) -> Attachment:
 
 
 def _check(kind: type[Any], facts: Mapping[str, Any]) -> None:
-    """Raise where a plain value is none that is ever written."""
+    """Raise ValueError or TypeError where a field has a value that is never written."""
     for name, (values, plain) in _ALLOWED[kind].items():
         if name in facts and values and facts[name] not in values:
             raise ValueError(f"{name} is {facts[name]!r}")

@@ -15,11 +15,11 @@ def write(history: History, media: Path, title: str, folder: Path) -> Path:
     Args:
         history: what to write.
         media: the folder with its files.
-        title: of the document; its file is called like it.
-        folder: where to; never over what is there.
+        title: of the document; its file is named after it.
+        folder: where to; no file there is overwritten.
 
     Returns:
-        The Markdown file. What was attached lies in a folder of its name beside it.
+        The Markdown file. What was attached is in a folder of its name beside it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     stem = re.sub(r"[^\w\- ]+", "", title).strip()[:60] or "conversation"
@@ -56,7 +56,7 @@ def _turn(turn: ShownTurn, media: Path, beside: Path) -> list[str]:
 
 
 def _link(attachment: Attachment, media: Path, beside: Path) -> str:
-    """Copy its files and give the lines that show them."""
+    """Copy its files, and return the lines that show them."""
     stem, name, chip = f"{attachment.kind}-{attachment.number}", attachment.name, attachment.chip
     files = [(stem, f"{chip[1:-1]}: {name}", attachment.file)]
     if attachment.frames:

@@ -14,7 +14,7 @@ from . import entries as note
 from .entries import Attachment, Entry, Role
 
 TurnState = Literal["recording", "thinking", "answering", "done", "interrupted", "failed"]
-"""A user's is recording, then done; a model's thinks until its first piece comes."""
+"""A user's turn is recording, then done; a model's is thinking until its first piece comes."""
 
 OPEN = ("recording", "thinking", "answering")
 
@@ -54,7 +54,6 @@ class ShownTurn:
 
     @property
     def over(self) -> bool:
-        """Whether nothing more comes of it."""
         return self.state not in OPEN
 
     @property
@@ -85,7 +84,7 @@ class History:
         turns: by id, in order.
         waiting: attachments that are not sent yet, by id, in order.
         watched: the ids of those that show a screen that is watched.
-        model: that answers.
+        model: the name of the one that answers.
     """
 
     def __init__(self, entries: Iterable[Entry] = ()) -> None:
@@ -145,15 +144,14 @@ class History:
         return set()
 
     def next_turn(self) -> int:
-        """Give the id of the next turn; ids are never used twice."""
+        """Return the id of the next turn; ids are never used twice."""
         return self._last_turn + 1
 
     def next_attachment(self, kind: Kind) -> tuple[int, int]:
-        """Give the id of the next attachment, and which of its kind it will be."""
+        """Return the id of the next attachment, and which of its kind it will be."""
         return self._last_attachment + 1, self._numbers.get(kind, 0) + 1
 
     def last(self, role: Role) -> ShownTurn | None:
-        """Give the last turn of somebody."""
         return next((turn for turn in reversed(self.turns.values()) if turn.role == role), None)
 
     @property

@@ -15,7 +15,7 @@ from mlx_gemma4.hub.conversations import EVENTS as EVENTS
 from .entries import Entry, from_json
 
 VERSION = 2
-"""Of the format. A later one is refused, an earlier one is brought up to date by `MIGRATIONS`."""
+"""Format version. A later one is refused, an earlier one is brought up to date by `MIGRATIONS`."""
 
 Line = dict[str, Any]
 
@@ -38,10 +38,10 @@ def read_lines(content: bytes, path: Path) -> tuple[Line, list[Line], int]:
 
     Returns:
         The head, empty where there is none; the other lines, as this version has them; and how many
-        lines are no objects of JSON.
+        lines are no JSON objects.
 
     Raises:
-        Gemma4Error: a later version of the program wrote it, or its version is none.
+        Gemma4Error: a later version of the program wrote it, or its version is invalid.
     """
     found, damaged = _objects(content.splitlines())
     head = found.pop(0) if found and "version" in found[0] else {}
@@ -77,7 +77,7 @@ def _objects(lines: list[bytes]) -> tuple[list[Line], int]:
 
 
 def merged(lines: list[Line]) -> list[Line]:
-    """Put pieces of text that follow each other in a turn together."""
+    """Join pieces of text that follow each other in a turn."""
     together: list[Line] = []
     for key, group in groupby(lines, _piece):
         if key is None:
@@ -89,14 +89,14 @@ def merged(lines: list[Line]) -> list[Line]:
 
 
 def _piece(line: Line) -> tuple[Any, ...] | None:
-    """What pieces of one text have in common; None for another line."""
+    """Return the key that the pieces of one text share; None for another line."""
     if line.get("is") == "said" and isinstance(line.get("text"), str):
         return (str(line.get("turn")), str(line.get("piece")), str(line.get("relayed")))
     return None
 
 
 def parsed(lines: list[Line]) -> tuple[list[Entry], int]:
-    """Make entries of lines; return them, and how many lines are none."""
+    """Make entries of lines; return them, and how many lines are no entries."""
     entries, damaged = [], 0
     for line in merged(lines):
         try:
@@ -107,7 +107,6 @@ def parsed(lines: list[Line]) -> tuple[list[Entry], int]:
 
 
 def dumped(line: Mapping[str, Any]) -> bytes:
-    """Write a line."""
     return json.dumps(line, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
 
 

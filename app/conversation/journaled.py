@@ -18,12 +18,12 @@ RECORDED = "recording"
 class JournaledHistory:
     """What was said, on the disk and as turns.
 
-    A disk that cannot be written is a problem of one code; what is said is still shown.
+    A disk that cannot be written is reported once, until it works; what is said is still shown.
 
     Attributes:
         history: the turns, and the attachments that wait.
-        problems: what went wrong and was not shown yet, oldest first: take them out.
-        works: what problems were about and works again: take them out.
+        problems: what went wrong and is not shown yet, oldest first; who shows one takes it out.
+        works: what problems were about and works again; who shows that takes it out.
     """
 
     def __init__(self, journal: Journal) -> None:
@@ -72,7 +72,7 @@ class JournaledHistory:
         return [self.attach(Ready("sound", file, RECORDED, seconds=s)) for file, s in clips]
 
     def report(self, problem: Problem) -> None:
-        """Add a problem, in the place of one of its code that was not shown yet."""
+        """Add a problem, in the place of one with its code that is not shown yet."""
         left = [one for one in self.problems if one.code != problem.code]
         self.problems.clear()
         self.problems.extend([*left, problem])

@@ -1,4 +1,4 @@
-"""What a worker's reports make of a conversation: turns, usage, problems. Knows no terminal.
+"""Makes turns, usage and problems of a worker's reports. Knows no terminal.
 
 `controller.py` has the other half, what the user does.
 """
@@ -26,7 +26,7 @@ from .journaled import JournaledHistory
 
 CRASHED = ("worker_crashed", "host_lost")
 UNWRITTEN = ("disk_full", "disk_too_small", "folder_unwritable")
-REPORTED = (*CRASHED, "worker_not_running", "model_not_loaded")  # what it comes of was reported
+REPORTED = (*CRASHED, "worker_not_running", "model_not_loaded")  # their cause was reported already
 
 Then = Callable[[from_worker.Failed | None], set[int]]
 """What to do when a command is finished, or failed; returns the ids of the turns that changed."""
@@ -53,17 +53,17 @@ class ReportHandler:
         now: seconds since 1970.
 
     Attributes:
-        id: the worker's name of it.
+        id: the worker's name of the conversation.
         history: the turns, and the attachments that wait.
-        usage: what it takes up.
+        usage: what the conversation takes up.
         recording: what is being recorded; None for nothing.
-        problems: what went wrong and was not shown yet, oldest first: take them out.
-        works: what problems were about and works again: take them out.
+        problems: what went wrong and is not shown yet, oldest first; who shows one takes it out.
+        works: what problems were about and works again; who shows that takes it out.
         model: that is loaded; None for none.
         sending: how far its layers are on their way to other computers while it is being loaded.
         speaks: whether answers are read aloud.
-        rereading: tokens of the conversation that the worker reads again, and how many of them it
-            has; None where it knows all that it is to know.
+        rereading: tokens of the conversation that the worker has read again, and all that it is to
+            read again; None where it reads nothing again.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class ReportHandler:
         self._client = client
         self._pending: dict[int | None, PendingCommand] = {}  # by the worker's number
         self._loading = False
-        self._answering: int | None = None  # the turn of the answer that is being given
+        self._answering: int | None = None  # the turn of the answer that is being written
         self._spoken = 0  # the turn that is being spoken
         self._figures = ReplyFigures()
         self._parking_failed = False  # since the worker was idle last
@@ -101,7 +101,6 @@ class ReportHandler:
 
     @property
     def state(self) -> State:
-        """What is done now."""
         if self.recording is not None:
             return "listening"
         if self._answering is not None:
@@ -115,7 +114,7 @@ class ReportHandler:
 
     @property
     def pending(self) -> int:
-        """How many commands the worker has not finished; at the end they are worth waiting for."""
+        """How many commands the worker has not finished yet."""
         return len(self._pending)
 
     def fold(self, reports: Iterable[from_worker.Report]) -> set[int]:
@@ -238,7 +237,7 @@ class ReportHandler:
         return set()
 
     def _added(self, number: int, failed: from_worker.Failed | None) -> set[int]:
-        """Take back what the worker could not add; after a crash nothing is wrong with it."""
+        """Take back what the worker could not add; after a crash it stays: it is not to blame."""
         lost = failed is not None and failed.code not in REPORTED
         if failed is not None and lost and number in self.history.waiting:
             self._journaled.write(note.AttachmentRemoved(number))
@@ -268,7 +267,7 @@ class ReportHandler:
         self._journaled.report(problem)
 
     def watch_recording(self) -> None:
-        """Look at how long the recording is by now."""
+        """Update `recording` with its length so far."""
         if self.recording is not None:
             clips, seconds = divmod(self.journal.recorded_seconds, LIMIT_SECONDS)
             self.recording = replace(self.recording, clip=int(clips) + 1, seconds=seconds)
@@ -312,7 +311,7 @@ class ReportHandler:
 
 
 def merged(reports: Iterable[from_worker.Report]) -> list[from_worker.Report]:
-    """Put pieces of one answer that came together into one: a line of the journal each."""
+    """Join pieces of one answer that came together: each result is one line of the journal."""
     found: list[from_worker.Report] = []
     for report in reports:
         event, before = report.event, found[-1] if found else None

@@ -83,7 +83,7 @@ class ConversationStore:
         )
 
     def find(self, words: str) -> Sequence[SavedConversation]:
-        """The conversations in whose title or text all the words occur, in any spelling."""
+        """Return the conversations in whose title or text all the words occur, ignoring case."""
         wanted = words.casefold().split()
         return [one for one in self.list() if all(word in self._text(one) for word in wanted)]
 
@@ -104,7 +104,7 @@ class ConversationStore:
         return "\n".join([saved.title, *said.values()]).casefold()
 
     def list(self) -> list[SavedConversation]:
-        """All conversations, the one that was written last first; what is damaged says so."""
+        """Return all conversations, the one written last first; a damaged one has its `damage`."""
         private_files.restrict(self.folder)
         try:
             folders = [path for path in self.folder.iterdir() if path.name != _TRASH]
@@ -172,13 +172,12 @@ class ConversationStore:
 
 
 def title_of(folder: Path) -> str:
-    """The title of a conversation's folder."""
     saved = _saved(folder)
     return UNTITLED if saved is None else saved.title
 
 
 def _saved(folder: Path) -> SavedConversation | None:
-    """Look at a folder; None where it holds no conversation."""
+    """Read a folder; None where it holds no conversation."""
     updated, title = 0.0, ""
     try:
         events = folder / EVENTS

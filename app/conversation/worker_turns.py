@@ -11,7 +11,7 @@ Adding = AddText | AddImage | AddSound | AddVideo
 
 
 def adding(attachment: Attachment, folder: Path, conversation: str) -> Adding:
-    """The command that adds an attachment.
+    """Return the command that adds an attachment.
 
     Args:
         attachment: what to add.
@@ -36,9 +36,10 @@ def adding(attachment: Attachment, folder: Path, conversation: str) -> Adding:
 
 
 def question_parts(turn: ShownTurn, folder: Path, conversation: str) -> list[Adding]:
-    """The commands that add a question; what cannot be read any more is left out.
+    """Return the commands that add a question.
 
-    Where the model knows the words that were heard instead of the sound, they take its place.
+    A file that is gone becomes a line of text; one that cannot be read is left out. Where the
+    model knows the words that were heard instead of the sound, they take its place.
     """
     parts: list[Adding] = []
     for attachment in turn.attachments:
@@ -63,7 +64,7 @@ def question_parts(turn: ShownTurn, folder: Path, conversation: str) -> list[Add
 def past_turns(
     history: History, folder: Path, conversation: str
 ) -> tuple[tuple[PastTurn, ...], list[ShownTurn]]:
-    """What a worker needs to hold a conversation as it is.
+    """Return what a worker needs to hold a conversation as it is.
 
     Returns:
         The turns up to the last answer, and the questions after it, which nobody has answered.

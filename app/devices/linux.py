@@ -23,11 +23,11 @@ PATIENCE = 120.0
 
 
 class _Unable(Exception):
-    """This way does not work here; the text says why."""
+    """This way does not work here; the text is the reason."""
 
 
 def capture(what: ScreenArea) -> tuple[Image.Image, ScreenArea] | None:
-    """Take a picture; None where the user cancelled. Waits for the user: not in the interface.
+    """Take a picture; None where the user cancelled. Waits for the user: call it in a thread.
 
     Returns:
         The picture, and what it really shows.

@@ -13,17 +13,17 @@ from mlx_gemma4.media.images import open_image
 from ..state import ScreenArea
 from . import permissions
 
-# screencapture(1): -x no sound, -o no shadow, -i interactive, -s only a part, -W begin with windows
+# screencapture(1): -x no sound, -o no shadow, -i interactive, -s only a part, -W windows first
 ARGUMENTS = {"region": ("-i", "-s"), "window": ("-i", "-W", "-o"), "screen": ()}
 PATIENCE = 120.0
 """Seconds that somebody may take to choose; then the picker is closed."""
 
 
 def capture(what: ScreenArea) -> Image.Image | None:
-    """Take a picture; None where the user cancelled. Waits for the user: not in the interface.
+    """Take a picture; None where the user cancelled. Waits for the user: call it in a thread.
 
     A cancelled picker leaves no file or an empty one. Without permission screencapture fails, or
-    gives the wallpaper alone (before macOS 15), or black.
+    its picture shows the wallpaper alone (before macOS 15) or is black.
 
     Raises:
         permissions.Refused: macOS does not allow it.

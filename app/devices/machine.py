@@ -1,4 +1,4 @@
-"""What this computer can take, asked of other processes: MLX must not live in the interface's."""
+"""What this computer can take, asked of other processes: MLX must not be in the interface's."""
 
 import json
 import subprocess
@@ -39,9 +39,9 @@ class DoctorFinding:
 
 
 def machine() -> Machine | None:
-    """Find out what a model may take here; None where MLX does not say.
+    """Find out what a model may take here; None where MLX does not report it.
 
-    Waits: not in the interface.
+    Waits: call it in a thread.
     """
     try:
         return Machine(**json.loads(_run([sys.executable, "-P", "-c", _MACHINE])))
@@ -50,7 +50,7 @@ def machine() -> Machine | None:
 
 
 def findings() -> list[DoctorFinding]:
-    """Ask the doctor. Waits: not in the interface.
+    """Ask the doctor. Waits: call it in a thread.
 
     Raises:
         Gemma4Error: it does not answer.

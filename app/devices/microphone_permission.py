@@ -1,4 +1,4 @@
-"""What macOS says of the microphone's permission: by AVFoundation, without asking the user.
+"""The microphone's permission on macOS, by AVFoundation, without asking the user.
 
 +[AVCaptureDevice authorizationStatusForMediaType:] (macOS 10.14 and later) shows no dialog.
 """

@@ -1,7 +1,7 @@
 """What macOS may refuse, recognised by its signs: the screen, the microphone, other programs.
 
-macOS gives a permission to the program that owns the terminal's window, so that one is named. What
-was granted is never remembered: it can be taken back at any time.
+macOS grants a permission to the program that owns the terminal's window, so that one is named. A
+grant is never remembered: it can be taken back at any time.
 """
 
 import ctypes
@@ -33,7 +33,7 @@ class Refused(Gemma4Error):
 
 
 def screen_allowed() -> bool | None:
-    """Ask macOS whether this program may see other programs' windows; None where it cannot tell.
+    """Ask macOS whether this program may see other programs' windows; None where it is unknown.
 
     CGPreflightScreenCaptureAccess (CoreGraphics, macOS 10.15 and later) asks without a dialog.
     """
@@ -48,7 +48,7 @@ def screen_allowed() -> bool | None:
 
 
 def screen(cause: str) -> Refused:
-    """The screen may not be recorded; `cause` says by what that was seen."""
+    """The screen may not be recorded; `cause` is the sign of it."""
     name = terminal()
     return Refused(
         "screen_permission",
@@ -62,7 +62,7 @@ def screen(cause: str) -> Refused:
 
 
 def microphone(device: str) -> Gemma4Error:
-    """A microphone delivers only zeros: every usual cause, and what still works."""
+    """Return the error of a microphone that delivers only zeros: usual causes, what still works."""
     working = "Typing, pictures and sound files still work."
     title = "The microphone is silent"
     if sys.platform != "darwin":
@@ -108,7 +108,7 @@ def microphone(device: str) -> Gemma4Error:
 def recognised(said: str) -> Refused | None:
     """Read what `screencapture` or `osascript` complained of; None where it is no permission.
 
-    screencapture says "could not create image from display" (or rect, or window). osascript gives
+    screencapture prints "could not create image from display" (or rect, or window), osascript
     Apple's numbers: -1719 and -25211, no assistive access; -1743, no Apple events to a program.
     """
     if "could not create image" in said:

@@ -1,4 +1,4 @@
-"""Pictures of the screen and of the clipboard, and how many image tokens they want."""
+"""Pictures of the screen and of the clipboard, and how many image tokens they need."""
 
 import sys
 from collections.abc import Sequence
@@ -33,7 +33,7 @@ class Shot:
 
 
 def capture(what: ScreenArea) -> Shot | None:
-    """Take a picture of the screen; None where the user cancelled. Waits: not in the interface.
+    """Take a picture of the screen; None where the user cancelled. Waits: call it in a thread.
 
     Raises:
         permissions.Refused: the system does not allow it.
@@ -66,7 +66,7 @@ def clipboard() -> Shot | list[Path] | None:
             "Neither wl-paste nor xclip is there.",
             "Install one: apt install wl-clipboard (Wayland) or xclip (X11).",
         ) from error
-    except (OSError, ValueError) as error:  # a program failed, or gave what is no picture
+    except (OSError, ValueError) as error:  # a program failed, or returned what is no picture
         raise Gemma4Error(
             "clipboard_unreadable",
             "The clipboard cannot be read",
@@ -91,7 +91,7 @@ def screen_tokens(
     Args:
         size: (width, height) in pixels.
         most: the user's limit.
-        budgets: that the model knows, upwards.
+        budgets: that the model knows, ascending.
     """
     width, height = size
     allowed = [budget for budget in budgets if budget <= most] or budgets[:1]
@@ -100,16 +100,15 @@ def screen_tokens(
 
 
 def tokens_of(size: tuple[int, int], budget: int) -> int:
-    """Say how many tokens a picture of (width, height) pixels takes of a budget."""
+    """Return how many tokens a picture of (width, height) pixels takes of a budget."""
     height, width = resized_size(size[1], size[0], budget)
     return height * width // PATCH**2
 
 
 def caption(name: str, size: tuple[int, int], tokens: int, budget: int) -> str:
-    """Say what a picture is, and what the model gets of it."""
     return f"{name} · {size[0]}×{size[1]} → {tokens} of {budget} image tokens"
 
 
 def next_budget(budget: int, budgets: Sequence[int] = BUDGETS) -> int:
-    """Give the budget above this one; after the largest comes the smallest."""
+    """Return the budget above this one; after the largest comes the smallest."""
     return next((one for one in budgets if one > budget), budgets[0])

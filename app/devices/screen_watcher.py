@@ -16,17 +16,17 @@ from ..state import Problem
 from .screen import Shot
 
 REDUCTION = 8
-"""Pixels of a side of the squares that are compared."""
+"""Pixels on each side of the squares that are compared."""
 DIFFERENCE = 12
 """Levels of 255 by which a square's brightness must differ."""
 SHARE = 0.001
-"""Squares that must differ, of all. Of the 32,400 of 1920x1080 a cursor that blinks has 3, a clock
+"""Share of squares that must differ. Of the 32,400 of 1920x1080 a cursor that blinks has 3, a clock
 10, and a line of text 250."""
 
 
 @dataclass(frozen=True, eq=False)
 class ScreenChanged:
-    """The screen has changed; `at` is in seconds, since some time or other."""
+    """The screen has changed; `at` is in seconds since an arbitrary time."""
 
     shot: Shot
     at: float
@@ -90,7 +90,7 @@ class ScreenWatcher:
         self.thread = start_thread(self._run, "screen watcher", self._fail)
 
     def close(self) -> None:
-        """End, without waiting for it."""
+        """End the thread, without waiting for it."""
         self._closing.set()
 
     def _fail(self, failed: Failed) -> None:

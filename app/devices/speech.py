@@ -23,8 +23,8 @@ class SpeechOutput:
 
     Args:
         speak: the command that speaks what it reads from stdin (`voices.command`).
-        changed: called, from the speaker's thread, when it begins or ends to speak, and when it
-            meets a problem.
+        changed: called, from the speaker's thread, when it starts or ends speaking, and when
+            it meets a problem.
 
     Attributes:
         problem: what kept it from speaking last; None where it spoke.
@@ -43,22 +43,21 @@ class SpeechOutput:
 
     @property
     def speaking(self) -> bool:
-        """Whether something is being spoken, or waits for it."""
+        """Whether something is being spoken, or waits to be."""
         with self._lock:
             return self._speaking or bool(self._queue)
 
     def add(self, piece: str) -> None:
-        """Take a piece of the answer."""
         with self._lock:
             self._say(self._sentences.add(piece))
 
     def finish(self) -> None:
-        """The answer is over: speak the rest of it."""
+        """Speak the rest of the answer: it is over."""
         with self._lock:
             self._say(self._sentences.finish())
 
     def stop(self) -> None:
-        """Be silent, at once, and forget what was to be said."""
+        """Be silent at once, and forget what was to be spoken."""
         with self._lock:
             self._queue.clear()
             self._sentences = Sentences()
@@ -67,7 +66,7 @@ class SpeechOutput:
                     os.killpg(self._process.pid, signal.SIGKILL)
 
     def close(self) -> None:
-        """Be silent, for good."""
+        """Be silent for good, and wait until the thread has ended."""
         with self._lock:
             self._closing = True
             self._lock.notify()

@@ -1,4 +1,4 @@
-"""What the program has around it, each as a function, so that tests can give it others."""
+"""The devices around the program, each as a function, so that tests can replace it."""
 
 import math
 import time
@@ -17,14 +17,14 @@ from .screen import Shot
 
 
 def microphone(device: str) -> SoundSource:
-    """Open the microphone, by a part of its name."""
+    """Open the microphone, by a part of its name; empty for the system's own choice."""
     from mlx_gemma4.capture.microphone import Microphone
 
     return Microphone(device or None)
 
 
 def gate(hands_free: bool, stop_after: float) -> Gate:
-    """Make the gate.
+    """Make the gate that decides what is recorded.
 
     Args:
         hands_free: only what is spoken passes; else everything does, for a key was pressed.
@@ -43,14 +43,14 @@ class Devices:
 
     Attributes:
         microphone: opens one, by a part of its name.
-        gate: makes what tells speech from the rest, for hands-free or not, and the seconds of
-            silence that end a recording.
+        gate: makes what distinguishes speech from the rest, for hands-free or not, and the seconds
+            of silence that end a recording.
         capture: takes a picture of the screen; None where the user cancelled.
-        clipboard: gives its picture or files.
+        clipboard: returns its picture or files; None where it holds neither.
         voice: the command that speaks, for a voice and a rate.
         voices: lists the voices of this computer.
         machine: what a model may take here; None where that is not known.
-        findings: what the doctor says.
+        findings: what the doctor finds.
         now: seconds since 1970.
     """
 

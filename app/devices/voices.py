@@ -1,6 +1,6 @@
 """The voices of this computer: those of `say` on a Mac, of espeak-ng elsewhere, or any command.
 
-A voice that begins with | is a command that reads a text on its standard input and speaks it.
+A voice that starts with | is a command that reads a text on its standard input and speaks it.
 """
 
 import re
@@ -25,7 +25,7 @@ class SystemVoice:
     Attributes:
         name: for the setting.
         language: as en_US, or as espeak-ng names it.
-        better: its name says that it is premium or enhanced.
+        better: it is marked premium or enhanced in its name.
     """
 
     name: str
@@ -34,7 +34,7 @@ class SystemVoice:
 
 
 def command(voice: str = "", rate: int = 180) -> list[str]:
-    """Give the command that speaks what it reads from stdin.
+    """Return the command that speaks what it reads from stdin.
 
     Args:
         voice: its name; empty for the system's own; or | and a command.
@@ -58,7 +58,7 @@ def command(voice: str = "", rate: int = 180) -> list[str]:
 
 
 def voices() -> list[SystemVoice]:
-    """List the voices of this computer, the better ones first. Waits: not in the interface.
+    """List the voices of this computer, the better ones first. Waits: call it in a thread.
 
     Raises:
         Gemma4Error: there are none, or they cannot be listed.
@@ -81,7 +81,7 @@ def voices() -> list[SystemVoice]:
 
 
 def how_to_get() -> str:
-    """Tell where better voices come from, or how another program speaks."""
+    """Return where better voices come from, and how another program can speak."""
     own = "Settings take any command behind a |, which reads a text on its standard input."
     if sys.platform != "darwin":
         return f"espeak-ng's voices are plain. {own}"

@@ -43,7 +43,7 @@ _BY_CODE: dict[str, tuple[str, ...]] = {
 
 
 def ways(workspace: Workspace, problem: Problem) -> list[Way]:
-    """Ways out of a problem; the first is what the command `fix` does."""
+    """Return the ways out of a problem; the first is what the command `fix` does."""
     if problem.good:
         return _of_offer(workspace, problem)
     found = [(command, _LABELS[command]) for command in _BY_CODE.get(problem.code, ())]

@@ -65,7 +65,7 @@ class ChatScreen(ChatView):
             self.do("sample")
 
     def close(self) -> None:
-        """Close the microphone, and look at the screen no more."""
+        """Close the microphone, and stop watching the screen."""
         self.voice.end()
         self.media.watch(False)
 
@@ -215,8 +215,8 @@ class ChatScreen(ChatView):
 class MicrophoneObserver(LiveObserver):
     """Passes on what a `Live` sees, from its thread.
 
-    Before the worker is sent what is spoken, an answer must be stopped, and after it, it must be
-    asked: those two wait for the interface.
+    An answer must be stopped before the worker is sent what is spoken, and asked for after it:
+    those two calls wait for the interface.
     """
 
     def __init__(self, chat: ChatScreen) -> None:

@@ -82,12 +82,12 @@ class ChatView(Screen[None]):
         return [words for words, _ in self._queue]
 
     def _free(self) -> set[int]:
-        """What waits, but goes with no question that is queued."""
+        """Return what waits, but goes with no question that is queued."""
         waiting = set(self.workspace.conversation.history.waiting)
         return waiting.difference(*(attached for _, attached in self._queue))
 
     def send(self, text: str) -> None:
-        """Ask with these words; while an answer is being given they have to wait."""
+        """Ask with these words; while an answer comes, queue them."""
         attached, state = self._free(), self.workspace.conversation.state
         if (text.strip() or attached) and state in ("thinking", "answering"):
             self._queue.append((text, attached))
@@ -105,7 +105,7 @@ class ChatView(Screen[None]):
         return bool(changed)
 
     def send_queued(self) -> None:
-        """Ask what was written while an answer was given, unless somebody is about to speak."""
+        """Ask what was written while an answer came, unless somebody is about to speak."""
         free = self.workspace.conversation.state in ("ready", "reading", "speaking")
         if self._queue and free and (self.voice.hands_free or not self.voice.active):
             self._ask(*self._queue.pop(0))
@@ -144,7 +144,7 @@ class ChatView(Screen[None]):
     def draw(self, changed: set[int] | None = None) -> None:
         """Draw what has changed, soon: turns, errors, what waits, and the lines.
 
-        One worker draws, so that an older state never comes last and no message waits for it.
+        One Textual worker draws: an older state never comes last, and no message waits for it.
         """
         self._changed |= changed or set()
         self._wanted = True
@@ -153,7 +153,7 @@ class ChatView(Screen[None]):
             self.run_worker(self._draw(), group="drawing")
 
     async def drawn(self) -> None:
-        """Wait until all that has changed is drawn; for workers alone."""
+        """Wait until all that has changed is drawn; for Textual's workers alone."""
         while self._drawing:
             await asyncio.sleep(0.01)
 
@@ -202,7 +202,7 @@ class ChatView(Screen[None]):
         self.run_worker(self.transcript.withdraw(source))
 
     async def show_problem(self, problem: Problem) -> None:
-        """Show an error; one card a code."""
+        """Show an error; one card for each code."""
         await self.transcript.show_problem(problem, cards.ways(self.workspace, problem))
 
     async def offer_model(self) -> None:
@@ -213,7 +213,7 @@ class ChatView(Screen[None]):
                 await self.show_problem(offer)
 
     def busy(self, work: Coroutine[Any, Any, str | None], source: Source = "") -> None:
-        """Do something that takes a while; see `work`."""
+        """Start something that takes a while, as `work` does it."""
         self.run_worker(self.work(work, source))
 
     async def work(self, work: Coroutine[Any, Any, str | None], source: Source = "") -> None:
@@ -243,6 +243,6 @@ class ChatView(Screen[None]):
         self.footer.keys = facts.footer(self.workspace, self.empty)
 
     def offer(self, suggestions: list[Suggestion]) -> None:
-        """Show suggestions; none hides them."""
+        """Show suggestions; an empty list hides them."""
         self.suggestions.offer(suggestions, choose=self.prompt.text.strip() not in ("/", "@"))
         self.prompt.choosing = bool(suggestions)

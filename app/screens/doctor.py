@@ -1,4 +1,4 @@
-"""What this computer has and lacks, as `gemma4 doctor` says it."""
+"""What this computer has and lacks, as `gemma4 doctor` reports it."""
 
 from textual.app import ComposeResult
 from textual.containers import VerticalScroll
@@ -44,7 +44,6 @@ class DoctorScreen(PageScreen):
 
 
 def line(finding: DoctorFinding) -> Content:
-    """Write a finding."""
     mark, colour = MARKS[finding.level]
     remedy = f"\n{'':16}{finding.remedy}" if finding.remedy else ""
     return Content.assemble(

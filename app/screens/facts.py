@@ -1,4 +1,4 @@
-"""What the lines of the chat say, made of the conversation; of widgets only their data."""
+"""What the lines of the chat show, made of the conversation; of widgets only their data."""
 
 import re
 from pathlib import Path
@@ -23,7 +23,7 @@ STATES: dict[State, tuple[str, str, str]] = {
 }
 """Each state in words, its colour, and what Escape does in it."""
 LONG = 1024
-"""Tokens of a prompt from which on it is told how much of it has been read."""
+"""Tokens of a prompt from which on the share of it that has been read is shown."""
 
 
 def status(
@@ -33,7 +33,7 @@ def status(
     queued: int = 0,
     choosing: str = "",
 ) -> Status:
-    """What the line on top says; `queued` questions wait for an answer to end."""
+    """Return what the line on top shows; `queued` questions wait for an answer to end."""
     conversation = workspace.conversation
     usage, state = conversation.usage, conversation.state
     words, colour, escape = STATES[state]
@@ -64,7 +64,7 @@ def status(
 
 
 def footer(workspace: Workspace, empty: bool) -> tuple[Key, ...]:
-    """What the last line says; beside an F key, which many keyboards hide, stands its slash."""
+    """Return the keys of the last line; an F key, which many keyboards hide, has its /command."""
     keys = []
     for key, command in commands.footer(workspace.conversation.situation(empty), workspace.keys):
         word = f"/{command.id}" if re.fullmatch(r"f\d+", key) else command.footer
@@ -73,6 +73,6 @@ def footer(workspace: Workspace, empty: bool) -> tuple[Key, ...]:
 
 
 def hint(workspace: Workspace, command: str, words: str) -> str:
-    """What stands behind a line that a key is for: the key, and what it does."""
+    """Return what is shown behind a line that a key is for: the key, and what it does."""
     keys = workspace.keys[command]
     return f"{commands.shown(keys[0]).lower()} {words}" if keys else ""

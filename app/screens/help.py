@@ -11,8 +11,6 @@ from .page import PageScreen
 
 
 class HelpScreen(PageScreen):
-    """The keys under their headings."""
-
     HEADING = "Keys"
 
     def content(self) -> ComposeResult:

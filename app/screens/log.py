@@ -12,8 +12,6 @@ END = 64 * 1024
 
 
 class LogScreen(PageScreen):
-    """The last lines."""
-
     HEADING = "Log"
 
     def content(self) -> ComposeResult:
@@ -27,7 +25,7 @@ class LogScreen(PageScreen):
 
 
 def end_of(path: Path) -> str:
-    """Give the last lines of a file; nothing where there is none."""
+    """Return the last lines of a file; empty where there is none."""
     try:
         with path.open("rb") as file:
             size = file.seek(0, 2)

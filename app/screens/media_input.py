@@ -19,13 +19,13 @@ from ..state import Problem, ScreenArea
 from ..workspace import Workspace
 
 MOST = PICTURE_TOKENS // BUDGETS[-1]
-"""Files that wait at most: as many screenshots as memory is reckoned with."""
+"""The most files that wait: as many screenshots as memory is reckoned with."""
 FRAMES = 8
-"""Pictures of a watched screen that wait at most, where all are shown; the oldest go."""
+"""The most pictures of a watched screen that wait, where all are shown; the oldest go."""
 
 
 class MediaInput:
-    """Attaches.
+    """Attaches what the user shows.
 
     Args:
         workspace: what all screens share.
@@ -120,11 +120,11 @@ class MediaInput:
 
         Args:
             shot: the newest picture.
-            at: when it was seen, in seconds since some time or other.
+            at: when it was seen, in seconds since an arbitrary time.
         """
         conversation, journal = self._workspace.conversation, self._workspace.journal
         if self._watcher is None or conversation.recording is not None:
-            return  # while somebody speaks a picture would have to be heard around
+            return  # a picture would come in the middle of what is spoken
         ready = await asyncio.to_thread(self._store, journal, shot)
         if not self.watching or conversation.recording is not None:
             return

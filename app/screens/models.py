@@ -132,17 +132,15 @@ class ModelsScreen(Listing[ModelChoice]):
 
 
 def is_loaded(one: ModelChoice, now: str) -> bool:
-    """Whether it is the model that is held now."""
     return now in (one.name, str(one.folder))
 
 
 def label(one: ModelChoice) -> str:
-    """What it is called, and how it would be converted."""
     return f"{one.label} as {one.recipe}" if one.recipe else one.label
 
 
 def line(one: ModelChoice, loaded: bool, room: int) -> Content:
-    """Write a model, with so many cells for its name: its first sign says what can be done."""
+    """Write a model, with `room` cells for its name: its first sign shows what can be done."""
     mark, colour = ("✓", "$text-success") if one.here else ("↓", MUTED)
     if loaded:
         mark = "●"
@@ -156,7 +154,7 @@ def line(one: ModelChoice, loaded: bool, room: int) -> Content:
 
 
 def marks(one: ModelChoice, loaded: bool) -> list[tuple[str, str]]:
-    """What the signs mean, in words."""
+    """Return the signs that apply, with their meaning in words, and their colours."""
     found = [("● loaded", "$text-success")] if loaded else []
     if one.recommended:
         found.append(("★ recommended", "$text-accent"))
@@ -169,7 +167,7 @@ def marks(one: ModelChoice, loaded: bool) -> list[tuple[str, str]]:
 
 
 def about(one: ModelChoice, loaded: bool) -> Content:
-    """Say all that is known of a model, a line each."""
+    """Write all that is known of a model, a line each."""
     parts: list[str | Content | tuple[str, str]] = [(label(one), "bold"), f"\n{one.about}\n\n"]
     for words, colour in marks(one, loaded):
         parts += [(words, colour), "\n"]
@@ -197,12 +195,10 @@ def about(one: ModelChoice, loaded: bool) -> Content:
 
 
 def gigabytes(count: int) -> str:
-    """Write bytes for people."""
     return f"{count / 1e9:.2f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"
 
 
 def question(one: ModelChoice, free: int) -> str:
-    """Say what a download takes."""
     comes = gigabytes(one.download) if one.download else "The model"
     stays = f"; {gigabytes(one.weights)} stay" if one.recipe else ""
     return f"{comes} to download{stays}; {free / 1e9:.0f} GB are free. Press Enter again to start."

@@ -66,7 +66,7 @@ class PageScreen(Screen[None]):
         self.query_one(".job", Static).update(job.at.brief if job is not None else "")
 
     async def in_thread(self, work: Callable[[], Found]) -> Found | Problem:
-        """Do what takes a while; whatever goes wrong is returned, and ends no program."""
+        """Do what takes a while; whatever goes wrong is returned, and never ends the program."""
         try:
             return await asyncio.to_thread(work)
         except Exception as error:
@@ -82,7 +82,7 @@ class PageScreen(Screen[None]):
 class Listing(PageScreen, Generic[One]):
     """A page whose content has one `OptionList`.
 
-    It is filled anew when something has changed, and the place in it stays.
+    It is filled again when something has changed, and the place in it stays.
 
     Attributes:
         listed: what the list shows, in order.

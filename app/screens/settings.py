@@ -59,7 +59,7 @@ class SettingsScreen(PageScreen):
             elif float in kinds or int in kinds:
                 value = (float if float in kinds else int)(text)
         except ValueError:
-            pass  # `problem` says what it must be
+            pass  # `problem` returns what it must be
         self._take(event.input, value)
 
     def _take(self, widget: Input | Select[Any] | Switch, value: Any) -> None:
@@ -87,7 +87,7 @@ class SettingsScreen(PageScreen):
 
 
 def field(name: str, value: Any) -> Input | Select[Any] | Switch:
-    """Make what changes a setting."""
+    """Make the widget that changes a setting."""
     if few := settings.choices(name):
         options = [(str(one), one) for one in few]
         if type(None) in get_args(settings.TYPES[name]):

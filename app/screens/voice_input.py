@@ -1,4 +1,4 @@
-"""The microphone while it is used: what is heard goes to the worker, and what of it shows, here.
+"""The microphone while it is used: sends what is heard to the worker, and keeps what is shown.
 
 Knows nothing of screens.
 """
@@ -77,7 +77,7 @@ class VoiceInput:
             self._live = None
 
     def change_conversation(self) -> None:
-        """Hear for the conversation that is held now, where it goes on without keys."""
+        """Listen for the conversation that is held now if hands-free, else not at all."""
         hands_free = self.hands_free
         self.end()
         if hands_free:
@@ -134,7 +134,7 @@ class VoiceInput:
 
     @property
     def due(self) -> bool:
-        """Whether the level should be drawn again."""
+        """Whether the level should be drawn again; true at most once in EVERY seconds."""
         now = time.monotonic()
         if now - self._drawn < EVERY:
             return False

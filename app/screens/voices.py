@@ -84,7 +84,6 @@ class VoicesScreen(Listing[SystemVoice]):
 
 
 def line(one: SystemVoice, chosen: bool) -> Content:
-    """Write a voice."""
     mark = "● " if chosen else "  "
     name = one.name or "System voice"
     better = ("  ★ premium", "$text-accent") if one.better else ("", "")

@@ -1,4 +1,4 @@
-"""What the screens are made of. Widgets draw what they are given, and tell what was pressed."""
+"""What the screens are made of. Widgets draw what they are given, and report what was pressed."""
 
 MUTED = "$foreground 60%"
 """The colour of what is less important, within a line."""

@@ -24,7 +24,7 @@ class Key:
 
 
 class Footer(Widget):
-    """Draws keys; each can be clicked. The last one stands on the right, whatever happens."""
+    """Draws keys; each can be clicked. The last one is always on the right."""
 
     keys: reactive[tuple[Key, ...]] = reactive(())
 
@@ -46,7 +46,7 @@ class Footer(Widget):
                 self.post_message(RunCommand(key.command))
 
     def _places(self) -> list[tuple[int, Key]]:
-        """Where each key that fits begins."""
+        """Return the keys that fit, each with the column where it starts."""
         if not self.keys:
             return []
         *others, last = self.keys

@@ -24,7 +24,7 @@ ROWS, COLUMNS = 13, 60
 SMALL_ROWS, COLUMN = 4, 18
 """Rows of a picture that is one of many, and the cells of its column."""
 CELL = 2.0
-"""How much higher than wide a cell is, about."""
+"""How many times as high as wide a cell is, about."""
 
 
 def read(path: Path) -> Pillow.Image | None:
@@ -38,7 +38,7 @@ def read(path: Path) -> Pillow.Image | None:
 
 
 def cells(image: tuple[int, int], screen: Size, small: bool) -> tuple[int, int]:
-    """Say how many (columns, rows) a picture of these pixels (width, height) takes."""
+    """Return how many (columns, rows) a picture of (width, height) pixels takes."""
     rows = SMALL_ROWS if small else max(3, min(ROWS, screen.height // 3))
     columns = COLUMN - 2 if small else max(8, min(COLUMNS, screen.width - 8))
     width, height = image
@@ -77,7 +77,7 @@ class Preview(Vertical):
         self._fit()
 
     async def load(self, path: Path) -> None:
-        """Read the picture, elsewhere, and draw it."""
+        """Read the picture, in a thread, and draw it."""
         self._image = await asyncio.to_thread(read, path)
         if self._image is not None and self.is_attached:
             self._drawn = picture(self._image)
@@ -85,7 +85,7 @@ class Preview(Vertical):
             await self.mount(self._drawn, before=0)
 
     def change(self, caption: str, small: bool) -> None:
-        """Write something else below it, and draw it as large as that is."""
+        """Change the caption, and the picture's size where `small` has changed."""
         self._caption = caption
         if small != self._small:
             self._small = small

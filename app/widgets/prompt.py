@@ -1,6 +1,6 @@
 """Where the user writes: several lines, a history, and attachments as chips in the text.
 
-A chip like `[Image #1]` is deleted as one, and what it stands for goes with it.
+A chip like `[Image #1]` is deleted as one, and its attachment goes with it.
 """
 
 import re
@@ -37,7 +37,7 @@ def _wrap_chips_whole(
 _wrapped_document.compute_wrap_offsets = _wrap_chips_whole  # type: ignore[attr-defined]
 
 LONG = 8_000
-"""Characters from which on a pasted text is attached: laying out megabytes takes seconds."""
+"""A pasted text of more characters is attached: laying out megabytes takes seconds."""
 
 
 class PromptInput(TextArea):
@@ -175,7 +175,7 @@ class PromptInput(TextArea):
             super().action_delete_right()
 
     def _delete_chip(self, before: bool) -> bool:
-        """Delete the chip that ends or begins at the cursor; whether there was one."""
+        """Delete the chip that ends or starts at the cursor; return whether there was one."""
         row, column = self.cursor_location
         for chip in self.chips.values() if self.selection.is_empty else ():
             start = column - len(chip) if before else column

@@ -17,7 +17,7 @@ GAP = Content("   ")
 
 @dataclass(frozen=True)
 class Status:
-    """What the line tells.
+    """What the line shows.
 
     Attributes:
         model: its name; empty where none is loaded.
@@ -57,7 +57,7 @@ class StatusBar(Widget):
 
 
 def _choices(status: Status) -> Iterator[tuple[Content, Content]]:
-    """What may stand left and right, from all to little."""
+    """Yield what may be on the left and on the right, from most to least."""
     left = _left(status, status.escape)
     memory, speed = _memory(status), []
     if status.usage.speed:

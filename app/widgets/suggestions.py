@@ -1,4 +1,4 @@
-"""What a beginning in the prompt may mean: commands after a slash, files after an at sign."""
+"""What the start of a word may mean in the prompt: a command after a slash, a file after an @."""
 
 import os
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ MOST = 8
 
 @dataclass(frozen=True)
 class Suggestion:
-    """One of them.
+    """A command or a file.
 
     Attributes:
         command: the id of a command; empty for a file.
@@ -42,10 +42,10 @@ class Suggestions(OptionList, can_focus=False):
         self.display = False
 
     def offer(self, suggestions: list[Suggestion], choose: bool = True) -> None:
-        """Show these; none hides the list.
+        """Show these suggestions; where there are none, hide the list.
 
         Args:
-            choose: Enter takes the first; else one must be gone to.
+            choose: Enter takes the first; else the user must go to one.
         """
         self.offered = suggestions[:MOST]
         self.clear_options()
@@ -65,7 +65,7 @@ class Suggestions(OptionList, can_focus=False):
 
 
 def of_commands(text: str, situation: Situation) -> list[Suggestion]:
-    """Give the commands that a slash and a beginning may mean, and that can be used now."""
+    """Return the commands that a slash and the start of a name may mean, if usable now."""
     found = [one for one in commands.find(text) if commands.available(one, situation)]
     typed = [one for one in found if one.id not in commands.NEVER_TYPED]
     return [
@@ -74,7 +74,7 @@ def of_commands(text: str, situation: Situation) -> list[Suggestion]:
 
 
 def of_files(text: str) -> list[Suggestion]:
-    """Give the files and folders that an at sign and a beginning may mean. Reads a folder."""
+    """Return the files and folders that an @ and the start of a path may mean. Reads a folder."""
     typed = text.removeprefix("@")
     try:
         path = Path(typed).expanduser()
@@ -83,7 +83,7 @@ def of_files(text: str) -> list[Suggestion]:
         folder = found(folder) or folder
         with os.scandir(folder) as entries:
             inside = [(entry.name, entry.is_dir()) for entry in entries]
-    except (OSError, RuntimeError, ValueError):  # also: nobody is called so, a null character
+    except (OSError, RuntimeError, ValueError):  # also: no such user, a null character
         return []
     shown = [
         (name, is_folder)

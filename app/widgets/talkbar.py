@@ -1,4 +1,4 @@
-"""The recording: its level, how long it is, from where, and how far the engine is behind."""
+"""The recording: its level, how long it is, from where, and how far the worker is behind."""
 
 import math
 from collections.abc import Iterator
@@ -19,13 +19,13 @@ QUIETEST = -60.0
 WARNING = 25.0
 """Seconds from which on the clip's end is announced."""
 LATE = 0.4
-"""Seconds behind from which on that is told: the shortest chunk."""
+"""Seconds behind from which on that is shown: the shortest chunk."""
 BLOCKS = " ▁▂▃▄▅▆▇█"
 
 
 @dataclass(frozen=True)
 class TalkStatus:
-    """What the bar tells.
+    """What the bar shows.
 
     Attributes:
         label: what is done: "rec", "listening" or "opening"; empty hides the bar.
@@ -82,7 +82,7 @@ def _line(talk: TalkStatus, width: int) -> Content:
 
 
 def _choices(talk: TalkStatus) -> Iterator[Content]:
-    """What may stand on the right, from all to little."""
+    """Yield what may be on the right, from most to least."""
     level = talk.levels[-1] if talk.levels else -math.inf
     loud = " -∞ dB" if level == -math.inf else f"{level:4.0f} dB"
     recording = talk.recording

@@ -23,7 +23,7 @@ KEPT = 24
 """The most entries that are widgets; the conversation's file has them all."""
 
 ONE_CAUSE = ("microphone", "screen", "voice", "job")
-"""What problems may be about that show one card each, whatever they are called."""
+"""Sources whose problems share one card, whatever their codes."""
 
 
 class Transcript(VerticalScroll, can_focus=True):
@@ -68,7 +68,7 @@ class Transcript(VerticalScroll, can_focus=True):
         self.follow()
 
     async def update(self, changed: set[int], hint: str = "") -> None:
-        """Show the turns that changed; `hint` stands under the last answer when it is done."""
+        """Show the turns that changed; `hint` is shown under the last answer when it is done."""
         for number in sorted(changed):
             turn = self.history.turns.get(number)
             if turn is None:
@@ -109,7 +109,7 @@ class Transcript(VerticalScroll, can_focus=True):
         await self.add(Static(clean(text), classes="note", markup=False))
 
     async def show_problem(self, problem: Problem, ways: Sequence[Way]) -> None:
-        """Show an error at the end; one of its cause that is shown already is changed instead."""
+        """Show an error at the end; if it has a card already, change that instead."""
         for card in self.query(ErrorCard):
             same = problem.source in ONE_CAUSE and card.problem.source == problem.source
             if same or card.problem.code == problem.code:
@@ -131,12 +131,11 @@ class Transcript(VerticalScroll, can_focus=True):
             card.newest = card is last
 
     def last_card(self) -> ErrorCard | None:
-        """The newest error that is not closed."""
         cards = self.query(ErrorCard)
         return cards.last() if cards else None
 
     def answer(self, number: int) -> AnswerView | None:
-        """Give the widget of a turn of the model, if it is one."""
+        """Return the widget of a turn if it is one of the model."""
         widget = self._turns.get(number)
         return widget if isinstance(widget, AnswerView) else None
 
@@ -151,7 +150,7 @@ class Transcript(VerticalScroll, can_focus=True):
     async def _turn(
         self, number: int, fresh: QuestionView | AnswerView
     ) -> QuestionView | AnswerView:
-        """Give the widget of a turn; one that is not there yet is added."""
+        """Return the widget of a turn; add `fresh` where there is none yet."""
         if number not in self._turns:
             self._turns[number] = fresh
             await self.add(fresh)

@@ -36,7 +36,7 @@ class QuestionView(Vertical):
 
     Args:
         media: the folder with the files of the attachments.
-        hint: what stands behind the caption of the last picture.
+        hint: is shown behind the caption of the last picture.
     """
 
     def __init__(self, media: Path, hint: str = "") -> None:
@@ -101,7 +101,7 @@ class _Glued(Static):
 
 
 class AnswerView(Vertical):
-    """What the model says, while it says it and afterwards.
+    """An answer, while it comes and afterwards.
 
     Args:
         speaker: the name of who answers.
@@ -147,7 +147,7 @@ class AnswerView(Vertical):
             await markdown.append(piece)
             took = time.perf_counter() - started
             pieces += 1
-            # a long table or listing is laid out anew each time: then rather seldom
+            # a long table or listing is laid out again each time: then rather seldom
             await asyncio.sleep(max(LEAST, (SHARE - 1) * took))
         if self._over and pieces > 1 and self.is_attached:
             await markdown.update(self.text)
@@ -158,7 +158,7 @@ class AnswerView(Vertical):
 
 
 def _caption(one: Attachment) -> str:
-    """What the model gets of a picture: as the engine says, and until then as it will."""
+    """What the model gets of a picture: as the worker reports, and as computed here until then."""
     if one.frames and one.size is not None:
         count = len(one.frames)
         times = " to ".join(dict.fromkeys(clock(one.frames[at][0]) for at in (0, -1)))
@@ -183,14 +183,14 @@ def _thought(turn: ShownTurn) -> str:
 
 
 def _empty(name: str) -> Static:
-    """Make a line that is hidden until it says something."""
+    """Make a line that is hidden until it has a text."""
     line = Static(classes=name, markup=False)
     line.display = False
     return line
 
 
 def _fill(line: Static, content: Content | str) -> None:
-    """Change a line, and show it if it says something."""
+    """Change a line, and show it if it has a text."""
     content = clean(content) if isinstance(content, str) else content
     if line.content != content:  # a piece of an answer changes none of them, mostly
         line.update(content)

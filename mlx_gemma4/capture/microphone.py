@@ -150,7 +150,7 @@ def inputs() -> list[str]:
 
 
 def silent(name: str) -> Gemma4Error:
-    """What to report of a microphone whose samples are all exactly zero, with every usual cause."""
+    """Make the error of a microphone whose samples are all exactly zero, with every usual cause."""
     if platform.system() == "Darwin":
         program = terminal()
         cause = f"It is muted, or {program} may not use the microphone."

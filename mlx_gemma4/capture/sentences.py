@@ -32,15 +32,15 @@ LONGEST = 280
 
 
 class Sentences:
-    """Takes pieces of an answer's Markdown, and gives what can be spoken of it."""
+    """Takes pieces of an answer's Markdown, and returns what can be spoken of it."""
 
     def __init__(self) -> None:
-        self._line = ""  # what of the line that is being written was not given yet
-        self._fresh = True  # nothing of this line was given
+        self._line = ""  # what of the unfinished line was not returned yet
+        self._fresh = True  # nothing of this line was returned
         self._code = False
 
     def add(self, piece: str) -> list[str]:
-        """Take a piece; give the sentences that are whole now."""
+        """Take a piece; return the sentences that are whole now."""
         given: list[str] = []
         self._line += piece
         while "\n" in self._line:
@@ -51,7 +51,7 @@ class Sentences:
         return given
 
     def finish(self) -> list[str]:
-        """The answer is over: give the rest."""
+        """End the answer; return the rest."""
         rest, self._line = self._line, ""
         given = self._end(rest)
         self._code = False
@@ -76,7 +76,7 @@ class Sentences:
 
 
 def spoken(text: str) -> str:
-    """Take the markup and the addresses out of a sentence; empty where nothing can be said."""
+    """Take the markup and the addresses out of a sentence; empty where nothing can be spoken."""
     for pattern, plain in _MARKUP:
         text = pattern.sub(plain, text)
     while (plain := _EMPHASIS.sub(r"\2", text)) != text:

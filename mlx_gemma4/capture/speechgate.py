@@ -26,7 +26,7 @@ OPENS_AFTER = 0.12
 CLOSES_AFTER = 0.48
 """Seconds of quiet that close it: longer than a pause within a sentence."""
 KEPT = 8
-"""Frames from before it opened: what it took to be sure, and the beginning of a soft sound."""
+"""Frames from before it opened: what it took to be sure, and the start of a soft sound."""
 
 
 class SpeechGate:
@@ -74,7 +74,7 @@ class SpeechGate:
 
         Returns:
             What is speech, in order, as (m, 640) frames, and None where an utterance ends. The
-            quiet that ended it is left out, but for the frame in which it began; a shorter pause
+            quiet that ended it is left out, but for the frame in which it started; a shorter pause
             comes with the speech after it.
         """
         passed: list[Frames | None] = []

@@ -1,8 +1,8 @@
 """The built-in chat format: a conversation as text with control tokens spelled out.
 
 The format is Google's (Apache-2.0 chat template of Gemma 4; ai.google.dev, "Gemma 4 Prompt
-Formatting"). What the turns say must be escaped by the caller: nothing here tells a `<|turn>` that
-a user typed from one that belongs to the format.
+Formatting"). The caller must escape the text of the turns: nothing here distinguishes a
+`<|turn>` that a user typed from one that belongs to the format.
 """
 
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ def chat_text(
     """Write a conversation; a picture, clip or video is one `<|image|>`, `<|audio|>`, `<|video|>`.
 
     Args are those of `render`, and:
-        empty_thought: begin every reply that does not think with an empty thought, also those of
+        empty_thought: start every reply that does not think with an empty thought, also those of
             the history, so that they stay as they were when they were drawn.
     """
     no_thought = EMPTY_THOUGHT if empty_thought and not thinking else ""
@@ -59,7 +59,7 @@ def chat_text(
 
 
 def shown(turn: Turn) -> list[Part]:
-    """Give what a turn shows, in the model's order: pictures, text, calls, results, sound.
+    """Return what a turn shows, in the model's order: pictures, text, calls, results, sound.
 
     Past thoughts are not part of it. Texts of one turn become one: a model's pieces joined as they
     are, a user's as lines.
@@ -74,7 +74,7 @@ def shown(turn: Turn) -> list[Part]:
 
 
 def thoughts(turn: Turn) -> str:
-    """Give a turn's whole thought without the newline that ends it, or nothing."""
+    """Return a turn's whole thought without the newline that ends it, or nothing."""
     pieces = [part.text for part in turn.parts if isinstance(part, Thought)]
     return "".join(pieces).removesuffix("\n")
 

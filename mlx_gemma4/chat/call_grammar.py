@@ -16,7 +16,7 @@ Controls = Mapping[str, int]
 
 _QUOTE = '<|"|>'
 _NUMERIC = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf")
-_MOST_ITEMS = 64  # of a list or an object that states no bound
+_MOST_ITEMS = 64  # of a list or an object whose schema has no bound
 
 _COMMON = """
 any: text | NUMBER | "true" | "false" | "null" | any_object | any_list
@@ -126,7 +126,7 @@ class _Rules:
         return self._new(f'"[" {some if least else f"({some})?"} "]"')
 
     def _object(self, schema: Schema) -> str:
-        """The properties in the order of `tools.value`, those that are not required or not."""
+        """An object: its properties in the order of `tools.value`, optional if not required."""
         properties, required = schema.get("properties"), schema.get("required") or ()
         if not isinstance(properties, Mapping) or not properties:
             closed = schema.get("additionalProperties") is False
@@ -167,7 +167,7 @@ class _Rules:
 
 
 def _anchored(pattern: str) -> str | None:
-    """A pattern of the whole text as one of a grammar; None where it is none, or not known."""
+    """A pattern of the whole text as a rule; None if it is no such pattern, or not supported."""
     if not (pattern.startswith("^") and pattern.endswith("$")) or "/" in pattern:
         return None
     rule = f"/{pattern[1:-1]}/"

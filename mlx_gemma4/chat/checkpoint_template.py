@@ -99,8 +99,8 @@ class Findings:
 
     Attributes:
         faults: what it loses, one sentence each; where there are any, the built-in format is used.
-        empty_thought: it opens a reply without thinking by an empty thought, as the model was
-            trained to expect it.
+        empty_thought: it opens a reply without thinking with an empty thought, as the model was
+            trained to expect.
     """
 
     faults: tuple[str, ...] = ()
@@ -111,7 +111,7 @@ class Findings:
 def findings(source: str) -> Findings:
     """Try a template on conversations whose right form is known.
 
-    A template that fails on a plain question is not judged: using it says what is wrong with it.
+    A template that fails on a plain question is not judged: using it reports what is wrong with it.
     """
     question = Turn("user", (TextPart("probe question"),))
     answer = Turn("model", (TextPart("probe answer"),))

@@ -121,7 +121,7 @@ def _problem(grammar: str) -> str | None:
 
 
 def _refused(schema: Grammar, message: str) -> Gemma4Error:
-    """The error of a schema, with the place of what is refused where that is known."""
+    """Make the error of a schema, with the place of what is refused where that is known."""
     keys = re.findall(r'"(\S+?)"', message) if message.startswith("Unimplemented") else []
     blamed = [key for sign, key in _SIGNS if message.startswith(sign)]
     if "oneOf" in blamed:
@@ -135,11 +135,11 @@ def _refused(schema: Grammar, message: str) -> Gemma4Error:
 
 
 def _usable(schema: Grammar) -> dict[str, Any]:
-    """A schema under which what is valid is valid under this one too.
+    """Return a narrower schema: what is valid under it is valid under this one too.
 
     It is without formats that only annotate, as most do that are not well known. And an object has
-    the properties that are named: others would be allowed, but nobody asks for them, and a model
-    may find no end of them.
+    only the properties that are named: others would be allowed, but nobody asks for them, and a
+    model may find no end of them.
     """
     known: dict[str, Any] = json.loads(json.dumps(schema))
     inside = [inner for _, inner in _schemas(known) if isinstance(inner, dict)]

@@ -21,7 +21,7 @@ INSTRUCTION = (
     "* When transcribing numbers, write the digits, i.e. write 1.7 and not one point seven, "
     "and write 3 instead of three."
 )
-"""What asks for a transcript (model card of google/gemma-4-12B-it, the example with sound).
+"""Asks for a transcript, in the words of the model card of google/gemma-4-12B-it (sound example).
 
 A package of the catalogue may have words of its own: the tiny model was not trained on these.
 """
@@ -124,7 +124,6 @@ class Turn:
     ids: tuple[int, ...] = field(default=(), compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        """Check that the role may hold these parts."""
         allowed = _ALLOWED.get(self.role, ())
         for part in self.parts:
             if not isinstance(part, allowed):

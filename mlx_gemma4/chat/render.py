@@ -1,7 +1,7 @@
 """Turns -> token ids with their pictures, videos and sound in place, ready for the model.
 
-Knows nothing of MLX. Whoever writes the conversation out, the built-in format or the checkpoint's
-own template, the text in it cannot become a control token: every `<` that a user, a tool or an
+Knows nothing of MLX. Whether the built-in format or the checkpoint's own template writes the
+conversation, the text in it cannot become a control token: every `<` that a user, a tool or an
 earlier reply wrote is escaped before the writing and comes back after the split at control tokens.
 Placeholders grow as in transformers 5.23 `gemma4_unified/processing_gemma4_unified.py`.
 """
@@ -29,9 +29,9 @@ Patches = tuple[NDArray[np.uint8], NDArray[np.int32]]
 _PLACEHOLDER = re.compile(r"<\|(?:image|audio|video)\|>")
 # Two private characters after a third: reversible whatever the text holds.
 _ESCAPED = str.maketrans({"\ue000": "\ue000\ue001", "<": "\ue000\ue002"})
-# Stands for the ids of a turn, by its number,
+# The placeholder of the ids of a turn, by its number,
 _DRAWN = re.compile("\ue000\ue003(\\d+)\ue000\ue003")
-# and in the name of a call, which is among them, for that call.
+# and, in the name of a call, of that call, which is among these ids.
 _DRAWN_CALL = re.compile(
     r"<\|tool_call>call:(?:(\ue000\ue003\d+\ue000\ue003)|\ue000\ue004).*?<tool_call\|>", re.DOTALL
 )
@@ -81,7 +81,7 @@ def render(
         template: another chat template to use (jinja source), whatever it loses.
         thinking: ask the model to think before it answers.
         tools: function declarations as in the OpenAI API.
-        open_reply: end where the model's reply begins.
+        open_reply: end where the model's reply starts.
 
     Raises:
         Gemma4Error: if there are no turns, a tool or a tool turn is malformed, the template fails
@@ -187,7 +187,7 @@ def _rows(medium: Medium) -> str:
 
 
 def _encode(text: str, turns: Sequence[Turn], tokenizer: Tokenizer) -> list[int]:
-    """Give the ids of escaped text between two control tokens."""
+    """Return the ids of escaped text between two control tokens."""
     ids: list[int] = []
     for index, piece in enumerate(_DRAWN.split(text)):
         plain = piece.replace("\ue000\ue002", "<").replace("\ue000\ue001", "\ue000")

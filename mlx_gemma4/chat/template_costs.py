@@ -35,7 +35,7 @@ def need_short(length: int) -> None:
 
 
 def paid(value: Any) -> Any:
-    """Count what was made."""
+    """Count what was made; return it."""
     if isinstance(value, str | bytes):
         need_short(len(value))
         spend(1 + len(value) // CHARACTERS)
@@ -76,14 +76,14 @@ def written(value: Any) -> int:
 
 
 def compared(value: Any) -> Any:
-    """Count what is compared, or is a key."""
+    """Count what is compared, or is a key; return it."""
     if not isinstance(value, str) or len(value) >= CHARACTERS:  # a short one costs next to nothing
         written(value)
     return value
 
 
 def measured(items: Any, between: int = 0) -> Iterator[Any]:
-    """What will be joined, with so many characters between each two."""
+    """Yield what will be joined, counted, with so many characters between each two."""
     length = 0
     for item in items:
         length += between + written(item)
@@ -128,7 +128,7 @@ def _count(text: str, characters: str) -> int:
 
 
 def counted(items: Any) -> Iterator[Any]:
-    """What a loop goes through, a step each."""
+    """Yield what a loop goes through, a step each."""
     for item in items:
         spend(1)
         yield item

@@ -57,7 +57,7 @@ def run(source: str, messages: list[dict[str, Any]], **variables: object) -> str
 
 
 def _filter(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-    """A filter whose result is counted; jinja2's marks on it stay."""
+    """Wrap a filter so that its result is counted; jinja2's marks on it stay."""
     before = 1 if hasattr(function, "jinja_pass_arg") else 0  # environment or context
 
     @wraps(function)
@@ -86,7 +86,7 @@ def _filter(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _test(name: str, function: Any) -> Callable[..., Any]:
-    """A test that compares what it is given, which is counted."""
+    """Wrap a test so that what it compares is counted."""
 
     @wraps(function)
     def bounded(subject: Any, *arguments: Any) -> Any:

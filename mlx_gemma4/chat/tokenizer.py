@@ -102,7 +102,7 @@ class Tokenizer:
         return int(self._backend.get_vocab_size(with_added_tokens=True))
 
     def token_id(self, name: str) -> int:
-        """Give the id of a token by its exact name.
+        """Return the id of a token by its exact name.
 
         Raises:
             Gemma4Error: if the vocabulary has no such token.
@@ -118,7 +118,7 @@ class Tokenizer:
         return int(token_id)
 
     def encode(self, text: str, special: bool = False) -> list[int]:
-        """Give the ids of a text; no <bos> is added.
+        """Return the ids of a text; no <bos> is added.
 
         Args:
             special: read control tokens' spellings as control tokens. Only for text that this
@@ -136,7 +136,7 @@ class Tokenizer:
         return self._control_pattern.split(text)
 
     def decode(self, ids: Iterable[int]) -> str:
-        """Give the text of ids; control tokens have none."""
+        """Return the text of ids; control tokens have none."""
         stream = self.stream()
         return "".join([*map(stream.add, ids), stream.finish()])
 
@@ -145,7 +145,7 @@ class Tokenizer:
         return TextStream(self)
 
     def token_bytes(self, token_id: int) -> bytes:
-        """Give the UTF-8 bytes that a token stands for; none for a control or unknown id."""
+        """Return the UTF-8 bytes of a token's text; none for a control or unknown id."""
         name = self._backend.id_to_token(token_id)
         if name is None or name in self.controls:
             return b""
@@ -154,7 +154,7 @@ class Tokenizer:
         return name.replace("▁", " ").encode()  # the normalizer wrote spaces as U+2581
 
     def spelling(self, token_id: int) -> bytes:
-        """As `token_bytes`; a control token's name."""
+        """As `token_bytes`, but the name of a control token."""
         return self.token_bytes(token_id) or (self._backend.id_to_token(token_id) or "").encode()
 
     def _encode_plain(self, text: str) -> tuple[int, ...]:
@@ -175,7 +175,7 @@ class TextStream:
         self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
 
     def add(self, token_id: int) -> str:
-        """Take the next id; give the text that is whole now."""
+        """Take the next id; return the text that is whole now."""
         return self._utf8.decode(self._tokenizer.token_bytes(token_id))
 
     def finish(self) -> str:

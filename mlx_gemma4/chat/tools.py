@@ -49,7 +49,7 @@ def _is_schema(schema: Any) -> bool:
 
 
 def declaration(tool: Schema) -> str:
-    """Give the declaration of a tool.
+    """Write the declaration of a tool.
 
     Args:
         tool: as in the OpenAI API, {"type": "function", "function": {"name", "description",
@@ -69,19 +69,19 @@ def declaration(tool: Schema) -> str:
 
 
 def call(tool_call: ToolCall) -> str:
-    """Give a call as the model writes it."""
+    """Write a call as the model does."""
     return f"<|tool_call>call:{tool_call.name}{value(tool_call.arguments)}<tool_call|>"
 
 
 def response(result: ToolResult) -> str:
-    """Give what the tool answered; anything but a mapping is put under the key `value`."""
+    """Write what a tool returned; anything but a mapping is put under the key `value`."""
     answer = result.response
     fields = answer if isinstance(answer, Mapping) else {"value": answer}
     return f"<|tool_response>response:{result.name}{value(fields)}<tool_response|>"
 
 
 def value(item: Any) -> str:
-    """Give a str, number, bool, None, sequence or mapping; the keys of a mapping are sorted."""
+    """Write a str, number, bool, None, sequence or mapping; the keys of a mapping are sorted."""
     if isinstance(item, str):
         return _quote(item)
     if isinstance(item, Mapping):

@@ -69,7 +69,7 @@ class Adapter:
 
     @property
     def digest(self) -> str:
-        """A name for what it changes."""
+        """A name for what it changes, whatever its `facts`: 16 hex digits."""
         found = sha256(repr((self.rank, self.scale, self.kind)).encode())
         for name, tensor in sorted(self.tensors.items()):
             found.update(name.encode() + np.array(tensor.astype(mx.float32)).tobytes())
@@ -205,12 +205,11 @@ def permuted(
 
 
 def unusable(cause: str, remedy: str) -> Gemma4Error:
-    """An error of an adapter."""
     return Gemma4Error("adapter_unusable", "The adapter cannot be used", cause, remedy)
 
 
 def _own(folder: Path, settings: Section) -> Adapter:
-    """Ours, and what mlx-lm and mlx-vlm write; mlx-vlm once had A, B and alpha without sections."""
+    """Read what we, mlx-lm and mlx-vlm write; mlx-vlm once had A, B and alpha without sections."""
     kind = settings.get("fine_tune_type", str, "lora")
     if kind not in ("lora", "dora"):
         raise unusable(
@@ -262,7 +261,7 @@ def _load(path: Path) -> dict[str, mx.array]:
 
 
 def _check_whole(adapter: Adapter, folder: Path) -> None:
-    """Every module has its tensors, of the rank that the settings name, and all are finite."""
+    """Check that modules have their tensors, of the rank in the settings, and all are finite."""
     leaves = {"lora_a", "lora_b", *(["m"] if adapter.kind == "dora" else [])}
     if not adapter.tensors:
         raise unusable(f"{folder} holds no tensors.", "Train or download the adapter again.")
@@ -298,7 +297,7 @@ def _write(
 
 
 def _in_transformers(path: str) -> str:
-    """A module's path where transformers has it, below its `model`."""
+    """A module's path in transformers, below its `model`."""
     if path.startswith("vision_embedder."):
         return f"embed_vision.{path.removeprefix('vision_embedder.')}"
     path = path.replace("embed_vision.", "embed_vision.multimodal_embedder.", 1)

@@ -1,9 +1,9 @@
 """The published architectures by name, so that their sizes are known without their files.
 
 A package of the catalogue names one (`architecture`). The values are those of `config.json` of
-google/gemma-4-12B-it, as far as they decide shapes and memory, and as Google's model card and
-developer guide, and the configs in transformers 5.23 and mlx-vlm 0.7.10 give them. Counted from
-them (`shapes.py`) the model has 11,959,730,224 parameters, which is the published number.
+google/gemma-4-12B-it that decide shapes and memory, as published in Google's model card and
+developer guide, and in the configs of transformers 5.23 and mlx-vlm 0.7.10. Counted from them
+(`shapes.py`) the model has 11,959,730,224 parameters, which is the published number.
 """
 
 from collections.abc import Mapping

@@ -1,8 +1,8 @@
 """Projections that are faster on MLX's CPU backend. Nothing here is used on a GPU.
 
 The matrix product of MLX's Linux wheels (the reference BLAS) is 2 to 3 times faster when the
-right-hand matrix lies by rows and not transposed, and then faster than its quantized product from
-some rows on (`bench/peer.py`).
+right-hand matrix is stored by rows and not transposed, and then faster than MLX's quantized product
+from some number of rows on (`bench/peer.py`).
 """
 
 import functools
@@ -16,7 +16,7 @@ from ..model.cpu_backend import FEW_ROWS
 
 MANY_ROWS = 16  # from here on, dequantizing first is the faster way
 SLAB = 2**16  # numbers of a matrix that are dequantized at once
-TRAINED_SLAB = 2**22  # so that what comes and goes meanwhile is little beside a large matrix
+TRAINED_SLAB = 2**22  # so that temporary arrays are small beside a large matrix
 SMALL = 2**18  # numbers of a matrix that is reordered at load: for larger ones that takes too long
 
 
@@ -27,13 +27,11 @@ def second_stream() -> mx.ThreadLocalStream:
 
 
 def by_column(weight: mx.array) -> mx.array:
-    """The same matrix; if it is small, its transpose, which projections use, lies by rows."""
+    """The same matrix; of a small one, the transpose, which projections use, is stored by rows."""
     return mx.contiguous(weight.T).T if weight.size <= SMALL else weight
 
 
 class LargeLinear(nn.Linear):
-    """A large dense projection."""
-
     def __call__(self, x: mx.array) -> mx.array:
         """(..., L, inputs) -> (..., L, outputs)."""
         if x.shape[-2] >= FEW_ROWS:
@@ -82,7 +80,7 @@ def _slabs(module: nn.QuantizedLinear, size: int, dtype: mx.Dtype) -> Iterator[m
 
 
 def use_training_projections(model: nn.Module) -> None:
-    """Replace what `use_fast_projections` has put in by what evaluates nothing; tensors stay."""
+    """Replace the classes of `use_fast_projections` by ones that evaluate nothing; tensors stay."""
     _replace(model, TrainingLinear, nn.Linear, lambda module: isinstance(module, LargeLinear))
 
 

@@ -47,11 +47,11 @@ def encode(rows: mx.array, storage: Storage, grid: bool) -> tuple[mx.array, ...]
 
 
 def on_grid(rows: mx.array, storage: Storage) -> tuple[mx.array, ...]:
-    """Find the q4_0 grid again that quantization-aware training left the weights on.
+    """Find again the q4_0 grid on which quantization-aware training left the weights.
 
     In q4_0 (llama.cpp `quantize_row_q4_0_ref`) a group of 32 is d * (q - 8), q in 0..15, and d is
-    the group's extremum, with its sign, / -8. So scale d and bias -8 d give the same numbers, and
-    both are exact in the weights' own type. With b > 4 bits the steps are d / 2 ** (b - 4): the
+    the group's extremum, with its sign, / -8. So scale d and bias -8 d represent the same numbers,
+    and both are exact in the weights' own type. With b > 4 bits the steps are d / 2 ** (b - 4): the
     grid is met as exactly, and weights between its points are kept too.
     """
     fine = 2 ** (storage.bits - 4)

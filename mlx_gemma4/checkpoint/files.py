@@ -28,7 +28,7 @@ def checked_map(written: Mapping[str, Any], place: object) -> dict[str, str]:
     if not isinstance(places, dict) or not places:
         raise weights_unusable(f"{place} is not an index of shards (it has no weight_map).")
     for name in places.values():
-        # what an index says must not lead out of the folder
+        # a name in an index must not lead out of the folder
         if not isinstance(name, str) or not _is_plain(name):
             raise weights_unusable(
                 f"{place} lists {short(name)}, which is no name of a .safetensors file."
@@ -62,7 +62,7 @@ def weight_files(folder: Path) -> dict[str, Path]:
 
 
 def is_whole(folder: Path) -> bool:
-    """If a folder has a config, all weights that it lists, and, but for drafters, a tokenizer."""
+    """Whether a folder has a config, all listed weights and, if it is no drafter's, a tokenizer."""
     try:
         needed = {"config.json", *(weight_map(folder).values() or ("model.safetensors",))}
         needed |= set() if is_drafter(folder) else {"tokenizer.json"}
@@ -74,7 +74,6 @@ def is_whole(folder: Path) -> bool:
 def weights_unusable(
     cause: str, remedy: str = "Download or convert the model again."
 ) -> Gemma4Error:
-    """Make the error of weights that cannot be loaded."""
     return Gemma4Error("weights_unusable", "The model's weights cannot be loaded", cause, remedy)
 
 

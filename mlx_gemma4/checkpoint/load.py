@@ -106,7 +106,7 @@ def fill(
     dtype: mx.Dtype | None = None,
     check: Callable[[Config, dict[str, Tensor]], None] | None = None,
 ) -> None:
-    """Load tensors into a new model, quantized as its config says; `weights` is empty then.
+    """Load tensors into a new model, quantized as in its config; `weights` is empty afterwards.
 
     Args:
         model: of the tensors' config, whole or with some of its layers.
@@ -123,12 +123,12 @@ def fill(
     if check is not None:
         check(config, _headers(weights))
     held = permute(weights, config.text_config) if model.layout == "one_row" else dict(weights)
-    weights.clear()  # who keeps what is converted holds it twice
+    weights.clear()  # whoever keeps what is converted holds it twice
     hold(model, held, dtype)
 
 
 def hold(model: Gemma4 | Drafter, held: dict[str, mx.array], dtype: mx.Dtype | None) -> None:
-    """Read tensors, which fit the model and are in its order, and give them to it."""
+    """Read tensors that fit the model and are in its order, and load them into it."""
     on_cpu = mx.default_device() == mx.cpu
     _convert(held, mx.float32 if dtype is None and on_cpu else dtype, on_cpu)
     model.load_weights(list(held.items()), strict=True)
@@ -155,7 +155,7 @@ def as_dtype(dtype: mx.Dtype | str | None) -> mx.Dtype | None:
 def save_folder(model: Gemma4, folder: Path | str) -> None:
     """Write a folder that `load_folder` and mlx-vlm 0.7.10 read: weights, config and defaults.
 
-    Heads are written in the published order, whatever the layout, so that loading gives the same
+    Heads are written in the published order, whatever the layout, so that loading makes the same
     model. Tokenizer and processor files are the caller's to copy.
     """
     folder = Path(folder)
@@ -181,7 +181,7 @@ def save_folder(model: Gemma4, folder: Path | str) -> None:
 
 
 def with_sizes(config: Config | DrafterConfig) -> dict[str, Any]:
-    """A config as it was read, and the only names of two sizes that mlx-vlm reads."""
+    """A config as it was read, with two sizes under the only names that mlx-vlm reads."""
     text = config.text_config
     sizes = {
         "global_head_dim": text.global_head_dim,
@@ -243,7 +243,7 @@ def read_weights(folder: Path) -> dict[str, mx.array]:
 
 
 def _without_lost_media(config: Config, weights: Mapping[str, mx.array], folder: Path) -> Config:
-    """Turn off media that the folder has no tensor of at all; warn unless its config says null.
+    """Turn off media that the folder has no tensor of at all; warn unless its config has null.
 
     mlx-lm's converter drops the tensors, and vision_config but not audio_config.
     """
@@ -266,7 +266,7 @@ def _without_lost_media(config: Config, weights: Mapping[str, mx.array], folder:
 def quantize_like(
     model: Gemma4 | Drafter, weights: Mapping[str, mx.array], rename: Callable[[str], str] = str
 ) -> None:
-    """Give each module that has scales in the checkpoint the quantization its config says.
+    """Quantize each module that has scales in the checkpoint as in the config.
 
     Args:
         weights: by name in the module tree.
@@ -293,7 +293,7 @@ def quantize_like(
 
 
 def check_tensors(model: Gemma4 | Drafter, weights: Mapping[str, mx.array], place: str) -> None:
-    """Every tensor used, none missing, every shape and type as the config says."""
+    """Check that all tensors are used and none is missing, and that shapes and types fit."""
     expected = model.tensors()
     both = sorted(set(expected) & set(weights))
     found = {
@@ -316,7 +316,7 @@ def check_tensors(model: Gemma4 | Drafter, weights: Mapping[str, mx.array], plac
 
 
 def _kind(dtype: mx.Dtype) -> str:
-    """The types of weights, which stand for each other, as one; any other by its own name."""
+    """The name of a type, for errors; types of weights are interchangeable, and share one."""
     if dtype in (mx.bfloat16, mx.float16, mx.float32):
         return "bfloat16, float16 or float32"
     return str(dtype)

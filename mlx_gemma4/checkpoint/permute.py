@@ -28,7 +28,7 @@ def permute(
     Args:
         weights: by name.
         back: into the published order.
-        root: what the names of the decoder's tensors begin with.
+        root: prefix of the names of the decoder's tensors.
     """
     result = dict(weights)
     rows, columns = moved_rows(config), moved_columns(config)
@@ -51,7 +51,7 @@ def permute(
 
 
 def moved_rows(config: TextConfig) -> dict[str, np.ndarray]:
-    """Where the layout's rows of a full layer's modules are in the published ones, by module."""
+    """By module of a full layer: the published place of each of the layout's rows."""
     order = head_order(config)
     return {
         "q_proj": _per_head(order, config.num_attention_heads),
@@ -62,7 +62,7 @@ def moved_rows(config: TextConfig) -> dict[str, np.ndarray]:
 
 
 def moved_columns(config: TextConfig) -> np.ndarray:
-    """Where the layout's columns of a full layer's o_proj are in the published one."""
+    """The published place of each of the layout's columns of a full layer's o_proj."""
     leaving = np.roll(head_order(config), -config.rotated_dims)
     return _per_head(leaving, config.num_attention_heads)
 

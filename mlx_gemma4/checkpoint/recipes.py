@@ -1,9 +1,10 @@
 """Recipes for fewer bits, as data: how each matrix is stored, and what that weighs.
 
 Knows shapes and names, and neither tensors nor MLX. Only the decoder's matrices and its embedding
-table are quantized. What pictures and sound pass through stays as it is: it is small, and all that
-they say goes through it once. At 4 bits the embedding table, which is also the output head, and the
-full layers' k_proj, which makes keys and values at once, lose most: they get more.
+table are quantized. The embedders of pictures and sound stay as they are: they are small, and all
+that is seen and heard goes through them once. At 4 bits the embedding table, which is also the
+output head, and the full layers' k_proj, which makes keys and values at once, lose most: they get
+more.
 """
 
 from collections.abc import Iterable, Mapping
@@ -88,7 +89,7 @@ DEFAULT = "4bit"
 
 
 def uniform(bits: int | None, group_size: int | None, mode: str = "affine") -> Recipe:
-    """Make a recipe that stores every matrix alike; what is None is what MLX takes for the mode.
+    """Make a recipe that stores every matrix alike; None means MLX's own default of the mode.
 
     Raises:
         Gemma4Error: MLX has no such storage.
@@ -133,7 +134,7 @@ def named(name: str) -> Recipe:
 def storage_of(
     recipe: Recipe, config: TextConfig, path: str, shape: tuple[int, ...]
 ) -> Storage | None:
-    """Say how a module's weight is stored; None leaves it as it is.
+    """Return how a module's weight is stored; None leaves it as it is.
 
     Groups get smaller where a row is not a multiple of them, or where they would not stay whole
     in the one-row layout.
@@ -171,10 +172,10 @@ def _is_full(config: TextConfig, path: str) -> bool:
 
 
 def settings(recipe: Recipe, chosen: Mapping[str, Storage]) -> dict[str, object]:
-    """Write `quantization` of config.json: the rule, and each module that differs from it.
+    """Make `quantization` of config.json: the rule, and each module that differs from it.
 
     Args:
-        chosen: by module path, what `storage_of` said.
+        chosen: by module path, what `storage_of` returned.
     """
     rule = recipe.matrices or next(iter(chosen.values()))
     others = {path: asdict(own) for path, own in chosen.items() if own != rule}

@@ -1,4 +1,4 @@
-"""Safetensors files by their headers: what lies where, read and written without loading tensors.
+"""Safetensors files by their headers: what is where, read and written without loading tensors.
 
 The format: 8 bytes of header length, a JSON header with each tensor's type, shape and byte range,
 then the bytes (https://github.com/huggingface/safetensors#format).
@@ -30,7 +30,7 @@ class Tensor:
 
     Attributes:
         dtype: one of `ITEMSIZE`.
-        start: where its bytes begin, after the file's header (`data_start`).
+        start: of its bytes, counted from the end of the file's header (`data_start`).
     """
 
     dtype: str
@@ -39,7 +39,6 @@ class Tensor:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the whole tensor."""
         return math.prod(self.shape) * ITEMSIZE[self.dtype]
 
 
@@ -94,7 +93,7 @@ def read_header(path: Path) -> dict[str, Tensor]:
 
 
 def tensor(place: object, name: str, dtype: Any, shape: Any, start: Any) -> Tensor:
-    """Make a tensor of what a header says of it.
+    """Make a tensor from its entry in a header.
 
     Raises:
         Gemma4Error: its type is not supported, or it is no tensor.
@@ -146,5 +145,5 @@ def _check_head(path: Path, head: bytes, size: int, length: int) -> None:
 
 
 def data_start(file: BinaryIO) -> int:
-    """Return how long the header of an open file is, which `read_header` has found good."""
+    """Return where the tensors of an open file start, whose header `read_header` has checked."""
     return 8 + int(struct.unpack("<Q", os.pread(file.fileno(), 8, 0))[0])

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from ..model.gemma4 import Gemma4
     from ..session.session import Session
 
-LONG_PROMPT = 1024  # tokens from which on a terminal shows how much of the prompt is read
+LONG_PROMPT = 1024  # tokens; from here on a terminal shows how much of the prompt is read
 
 OPTIONS = (
     Option(
@@ -184,7 +184,7 @@ def _is_file(value: str) -> bool:
 
 
 def _question(options: argparse.Namespace) -> str:
-    """Return the question, from the command or from stdin; nothing where a sound asks."""
+    """Return the question, from the command or from stdin; empty where a sound asks it."""
     text: str = options.question or ""
     try:
         piped = options.question is None and not options.audio and not sys.stdin.isatty()
@@ -251,7 +251,7 @@ def _session(
 
 
 def _show_progress(fed: int, total: int) -> None:
-    """Keep one line on the terminal while a long prompt is read; it is gone when that is done."""
+    """Show a line on the terminal while a long prompt is read, and clear it at the end."""
     if total >= LONG_PROMPT:
         line = f"Reading the prompt: {fed:,} of {total:,} tokens" if fed < total else ""
         inform(f"\r\x1b[K{line}", end="")

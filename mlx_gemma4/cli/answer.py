@@ -18,10 +18,8 @@ STATS = (
 
 
 class Printer:
-    """Prints the events of a reply as they come."""
-
     def __init__(self) -> None:
-        self._open: str | None = None  # what the line that is not ended holds
+        self._open: str | None = None  # what the unfinished line holds
 
     def show(self, event: "Event") -> None:
         """Put the answer's text on stdout, and all else on stderr."""
@@ -72,10 +70,10 @@ def print_text(events: "Iterable[Event]") -> "Done":
 
 
 def print_json(events: "Iterable[Event]", more: Mapping[str, Any] | None = None) -> "Done":
-    """Print a whole reply as one JSON object, with what else is to be in it.
+    """Print a whole reply as one JSON object.
 
     Args:
-        more: read when all events have come.
+        more: further keys; read when all events have come.
     """
     from ..events import Done, Heard, Thought, Token, ToolCall
 
@@ -100,7 +98,6 @@ def print_json(events: "Iterable[Event]", more: Mapping[str, Any] | None = None)
 
 
 def stats_line(done: "Done") -> str:
-    """Return the stats as one line."""
     parts = [
         f"{name.replace('_', ' ')} {done.stats[name]:.4g}" for name in STATS if name in done.stats
     ]

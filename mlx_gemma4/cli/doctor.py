@@ -42,7 +42,6 @@ class Finding:
 
 
 def findings() -> Iterator[Finding]:
-    """Check everything, one after another."""
     checks = (_python, _mlx, _wheel, _device, _memory, _wired, _microphone, _screen, _disk, _models)
     for check in checks:
         yield from _safely(check)
@@ -141,7 +140,7 @@ def _microphone() -> Iterator[Finding]:
         return
     try:
         name = sounddevice.query_devices(kind="input")["name"]
-    except Exception as error:  # what PortAudio raises, sounddevice hands on in several types
+    except Exception as error:  # sounddevice passes on PortAudio's errors in several types
         remedy = "Plug one in; on a Mac look at System Settings, Sound, Input."
         yield Finding("warning", "microphone", f"there is none ({error})", remedy)
         return

@@ -12,7 +12,7 @@ from ..errors import Gemma4Error
 from .doctor import Finding
 
 TOKENS_A_SECOND = 20
-"""Of the 12B in 4 bits on a Mac, to show what a link takes of the time; not a measurement."""
+"""Of the 12B in 4 bits on a Mac, to show the link's share of the time; not a measurement."""
 _CHUNK = 1024 * 3840 * 2  # bytes of the 12B's hidden states for a chunk of a prompt, in bfloat16
 _SLOW = 0.005  # seconds there and back, from which on answers become noticeably slower
 
@@ -45,12 +45,11 @@ def findings(hosts: Hosts) -> Iterator[Finding]:
 
 
 def chosen(options: argparse.Namespace) -> Hosts:
-    """The hosts that are asked for."""
     return Hosts.read(options.hosts, command=options.remote_command)
 
 
 def _host(host: str, rank: int, hosts: Hosts) -> Iterator[Finding]:
-    """Start a worker, and print what it reports of itself."""
+    """Start a worker, and yield findings of what it reports of itself."""
     worker = None
     try:
         worker = WorkerProcess(host, rank, hosts)

@@ -73,7 +73,6 @@ def measure_gain(
 
 
 def verdict(gain: MeasuredGain) -> str:
-    """What follows from it, in a sentence."""
     if gain.drafter_pays:
         return "The drafter pays here: it is used from now on (--draft off leaves it out)."
     if gain.lookup_is_free:

@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 USUAL = "google/gemma-4-12B-it"
 CONTEXTS = (8192, 32768, 131072, 262144)
 LENGTHS = (256, 512, 1024, 2048, 4096)
-"""Of conversations that are learned."""
+"""Tokens of conversations that are learned: the columns with --tune."""
 
 Cells = Callable[["Outline", "Model", list[int]], list[str]]
-"""A line of the table, after the name of its recipe."""
+"""Makes the cells of a line of the table, after the name of its recipe."""
 
 _FIT_OPTIONS = (
     Option(
@@ -99,7 +99,7 @@ def _fit(options: argparse.Namespace) -> None:
 
 
 def _end(place: "Machine", tune: bool) -> str:
-    """What the figures of this computer are, and how exact."""
+    """The text below the table: what its figures are, and how exact."""
     parts = (
         "weights, rows (KV), places to go back to, 20 screenshots and working memory at the peak"
     )

@@ -26,7 +26,7 @@ END = (
 
 
 def computers(options: argparse.Namespace) -> list[Computer]:
-    """This computer, or the Mac of --memory, then the hosts, or Macs of so much memory: printed."""
+    """Print and return this computer or the Mac of --memory, then the hosts or Macs by size."""
     found = _computers(options)
     for one in found:
         beside = f"; {one.taken}" if one.taken else ""

@@ -150,7 +150,7 @@ def _fetched(wanted: "GetPlan", as_json: bool) -> Path:
 
 
 def _is_here(options: argparse.Namespace, name: str) -> bool:
-    """Whether a model is on this machine already, in the form asked for; then print that."""
+    """Whether a model is on this machine already, in the form asked for; if so, print that."""
     package = catalog.known(name)
     if package is not None and package.path is not None:
         folder = package.path

@@ -34,7 +34,7 @@ _PROGRAM = "program_"
 
 
 def add_to_program(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of the terminal program; a command's own have other places."""
+    """Declare the options of the terminal program, under other names than a command's own."""
     for option in OPTIONS:
         option.add_to(parser, _PROGRAM)
 
@@ -47,7 +47,7 @@ def of_program(options: argparse.Namespace) -> Hosts | None:
 
 
 def chosen(options: argparse.Namespace) -> "Hosts | None":
-    """The hosts that are asked for.
+    """Return the hosts that are asked for; None without --hosts.
 
     Raises:
         Gemma4Error: they are not understood.
@@ -83,7 +83,7 @@ def sending() -> Callable[[str, int, int], None]:
 
 
 def leave(error: BaseException, status: int, arguments: Sequence[str]) -> None:
-    """End the process at once where MLX may wait for a computer: it is lost, or Ctrl-C came."""
+    """End the process at once where MLX may wait for a computer: after a loss or Ctrl-C."""
     spread = any(one.split("=")[0] == HOSTS.flag for one in arguments)
     if getattr(error, "code", "") == LOST or (spread and isinstance(error, KeyboardInterrupt)):
         with contextlib.suppress(OSError):

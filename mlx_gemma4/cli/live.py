@@ -94,7 +94,6 @@ def prepare(
 
 
 def reply_of(options: argparse.Namespace) -> "Reply":
-    """The reply that the options ask for."""
     from ..runtime.commands import Reply
 
     return Reply(options.max_tokens, options.temperature, seed=options.seed, heard=options.heard)

@@ -9,7 +9,7 @@ from ..hub import catalog
 
 MEMORIES = (8, 16, 18, 24, 32, 64)
 HEADS = ("Mac with", "for a model", "recipe", "weights", "longest conversation", "as much as")
-PICTURE, SECOND = 280, 25  # tokens that a picture and a second of sound take, as the 12B has it
+PICTURE, SECOND = 280, 25  # tokens of a picture and of a second of sound in the 12B
 
 
 def rows() -> Iterator[tuple[str, ...]]:

@@ -22,7 +22,6 @@ class Option:
         flag: without hyphens where it is positional.
         metavar: the name of its value; empty where the option takes none.
         many: whether it takes several values and may be repeated.
-        required: whether the command needs it.
     """
 
     flag: str
@@ -62,7 +61,6 @@ class Option:
 
     @property
     def is_positional(self) -> bool:
-        """Whether it has a place instead of a flag."""
         return not self.flag.startswith("-")
 
 
@@ -90,7 +88,7 @@ def named(value: str) -> str:
 
 
 def new_folder(value: str) -> str:
-    """Take a folder that is to be written, unless it cannot be: after the work is too late."""
+    """Take a folder to write; refuse it now, not after the work, where it cannot be written."""
     disk.need_writable(Path(named(value)))
     return value
 
@@ -143,7 +141,7 @@ def swallowed(options: argparse.Namespace, fits: Callable[[str], bool]) -> str |
 
 
 def flag(name: str) -> str:
-    """The option of an attribute: --last-layers of last_layers."""
+    """The flag of an attribute: --last-layers of last_layers."""
     return f"--{name.replace('_', '-')}"
 
 
@@ -159,14 +157,14 @@ def not_understood(cause: str, remedy: str) -> Gemma4Error:
 
 
 def model_of(options: argparse.Namespace) -> str:
-    """Return the model that is asked for, or that is meant where none is; the tiny one is told."""
+    """Return the chosen model, else the usual one; where that is the tiny one, inform the user."""
     chosen: str = options.model or catalog.default()
     if options.model is None and chosen == catalog.DEMONSTRATION:
         inform("No --model given: this is the tiny demonstration model, not Gemma.")
     return f"{chosen}:{options.adapter}" if getattr(options, "adapter", None) else chosen
 
 
-# what several commands have
+# shared by several commands
 IMAGE = Option("--image", "pictures to look at", "FILE", many=True)
 MODEL = Option(
     "--model",
@@ -205,7 +203,6 @@ DRAFT = Option(
     default="auto",
 )
 ANSWER = (MODEL, ADAPTER, IMAGE_TOKENS, MAX_TOKENS, TEMPERATURE, SEED, SYSTEM, DRAFTER, DRAFT)
-"""Who answers, and how."""
 JSON = Option("--json", "print one JSON object: answer, thought, tool calls, counts and speeds")
 FORCE = Option("--force", "load the model even if it does not fit into the memory")
 DEBUG = Option("--debug", "show where an error came from")
@@ -220,7 +217,7 @@ class Subcommand:
         about: the same above its options.
         options: its own; each command has DEBUG too.
         run: does it; returns the exit status, None for 0.
-        inner: a command behind it.
+        inner: a command of it, as `gemma4 models remove`.
     """
 
     name: str
@@ -231,7 +228,6 @@ class Subcommand:
     inner: "Subcommand | None" = None
 
     def add_to(self, commands: "argparse._SubParsersAction[Any]") -> None:
-        """Declare it."""
         parser = commands.add_parser(
             self.name, help=self.brief, description=self.about, allow_abbrev=False
         )

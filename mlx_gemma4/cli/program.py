@@ -11,7 +11,6 @@ if TYPE_CHECKING:
 
 
 def part(name: str) -> Any:
-    """A module of the program."""
     package = "gemma4_app" if importlib.util.find_spec("gemma4_app") else "app"
     return importlib.import_module(f"{package}.{name}")
 

@@ -159,7 +159,8 @@ def _print_settings(options: argparse.Namespace, host: str) -> None:
     from ..serve.client_settings import CLIENTS, filled, settings_text
 
     scheme = "https" if options.certificate else "http"
-    host = {"0.0.0.0": LOOPBACK[0], "::": "::1"}.get(host, host)  # any address is none to go to
+    # a client cannot connect to "any address"
+    host = {"0.0.0.0": LOOPBACK[0], "::": "::1"}.get(host, host)
     root = f"{scheme}://{f'[{host}]' if ':' in host else host}:{options.port}"
     model = Path(str(options.model or catalog.default())).name
     text = settings_text(options.print_config, root, model, options.api_key or "")

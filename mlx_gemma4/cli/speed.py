@@ -59,7 +59,6 @@ class Spoken:
 
     @property
     def rows(self) -> int:
-        """Rows of the context that it takes."""
         return len(self.frames)
 
 
@@ -162,7 +161,7 @@ def measure(
             chunks, rest = spoken(session, given.frames)
             yield given.name, WAIT, first_token(session, partial(Session.hold, frames=rest))
         session.rewind(place)
-    if chunks:  # of the longest sound; the first reads the beginning of the turn too
+    if chunks:  # of the longest sound; the first also reads the start of the turn
         took = statistics.median(chunks[1:])
         yield "live hearing", LIVE, SHORTEST * FRAME_SECONDS / took
     yield "memory peak", MEMORY, mx.get_peak_memory() / 1e9
@@ -198,7 +197,7 @@ def first_token(session: Session, add: Callable[[Session], object]) -> float:
 def spoken(session: Session, frames: Frames) -> tuple[list[float], Frames]:
     """Let a session hear frames in chunks, as an engine does while somebody speaks.
 
-    The first chunk is the odd one, and a last whole one is left, as at the worst end of speech.
+    The first chunk is the remainder, and a last whole one is left, as at the worst end of speech.
     Nobody waits for the clock: the seconds are work, not waiting.
 
     Returns:

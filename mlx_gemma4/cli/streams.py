@@ -105,7 +105,7 @@ def finish() -> None:
 
 @contextmanager
 def _noticed() -> Iterator[None]:
-    """Note that stdout takes no more, and use it no more."""
+    """Note where stdout takes no more, and stop using it."""
     try:
         yield
     except BrokenPipeError:
@@ -148,7 +148,6 @@ class ProgressLine:
             self.clear()
 
     def clear(self) -> None:
-        """Remove the line from a terminal."""
         if self._shown and sys.stderr.isatty():
             inform("\r\x1b[K", end="")
         self._shown = ""

@@ -34,7 +34,6 @@ class Talk(LiveObserver):
         self._first: float | None = None  # seconds from the end of speech to the first token
 
     def opened(self, name: str) -> None:
-        """Keep the microphone's name."""
         self._device = name
 
     def speech_started(self) -> None:
@@ -57,7 +56,6 @@ class Talk(LiveObserver):
         self.failed = failed
 
     def take(self, report: Report) -> None:
-        """Print what is reported."""
         event = report.event
         remark(event)
         if isinstance(event, Failed):

@@ -37,7 +37,7 @@ class Player:
         self._heard = threading.Event()
 
     def go_on(self) -> None:
-        """What was read last has been heard."""
+        """Note that what was read last has been heard."""
         self._heard.set()
 
     def read(self, timeout: float) -> Samples | None:
@@ -71,9 +71,8 @@ class Timeline(LiveObserver):
         self._started = self._ended = time.perf_counter()
 
     def speech_started(self) -> None:
-        """Somebody begins to speak."""
         self._started = time.perf_counter()
-        self.line("speech begins")
+        self.line("speech starts")
 
     def ended(self) -> None:
         """Nobody speaks any more: ask for the first reply."""
@@ -95,7 +94,6 @@ class Timeline(LiveObserver):
         inform(f"{(at or time.perf_counter()) - self._started:7.2f} s  {text}")
 
     def take(self, report: Report) -> None:
-        """Print a report."""
         event = report.event
         if isinstance(event, Failed):
             raise event.error()
@@ -112,7 +110,7 @@ class Timeline(LiveObserver):
             self.heard_more()
 
     def events(self, live: Live) -> Iterator[Event]:
-        """Read reports until the reply is done; its events.
+        """Read reports until the reply is done, and yield its events.
 
         Raises:
             Gemma4Error: nobody speaks, or something fails.

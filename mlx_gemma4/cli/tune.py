@@ -151,7 +151,6 @@ def _conversations() -> list[Any]:
 def train(
     job: "TuningJob", folder: Path, recompute: bool, together: int, options: argparse.Namespace
 ) -> None:
-    """Train, with a line of progress."""
     from ..tune.plot import FILE
     from ..tune.summary import progress
 

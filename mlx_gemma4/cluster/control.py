@@ -65,7 +65,7 @@ class ControlLine:
                 raise BrokenPipeError("the control line was closed here") from error
 
     def receive(self) -> Message | None:
-        """Wait for a message; None where the other side is gone, or sends what is none."""
+        """Wait for a message; None where the other side is gone, or sends something else."""
         try:
             head = self._read(4)
             if len(head) < 4 or (length := struct.unpack(">I", head)[0]) > LONGEST:

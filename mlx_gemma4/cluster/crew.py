@@ -1,7 +1,7 @@
-"""A leader's workers: they are started, compared, watched, and lost in a way that can be told.
+"""A leader's workers: they are started, compared and watched, and their loss is reported.
 
 A worker that has ended closes its control line; one that is frozen, or behind a cable that was
-pulled, gives no sign of life. Whichever comes first fails the ring, which releases whoever waits.
+pulled, shows no sign of life. Whichever comes first fails the ring, which releases whoever waits.
 """
 
 from __future__ import annotations
@@ -58,11 +58,10 @@ class WorkerProcess:
 
     @property
     def pid(self) -> int:
-        """The process's id."""
         return self._process.pid
 
     def greet(self) -> None:
-        """Wait for what the worker reports of itself, and compare it.
+        """Wait for what the worker reports of itself, and compare its versions.
 
         Raises:
             Gemma4Error: it did not start, or is of another version.
@@ -122,7 +121,6 @@ class WorkerProcess:
             self._process.kill()
 
     def kill(self) -> None:
-        """End the process by force."""
         self._process.kill()
 
     def close(self) -> None:
@@ -143,7 +141,7 @@ class Crew:
 
     Attributes:
         workers: in the order of their ranks, from 1 on.
-        lost: why the crew is of no use any more; None while it is.
+        lost: why the crew cannot be used any more; None while it can.
         watchers: called, from a thread, with the error when it is lost.
 
     Raises:
@@ -176,12 +174,11 @@ class Crew:
 
     @property
     def ring(self) -> Ring:
-        """The connected ring."""
         assert self._ring is not None, "it is connected in the beginning"
         return self._ring
 
     def number(self) -> int:
-        """A number that nothing else has."""
+        """A number that nothing else in the crew has."""
         self._numbers += 1
         return self._numbers
 
@@ -191,7 +188,7 @@ class Crew:
             raise self.lost
 
     def broadcast(self, *message: object) -> None:
-        """Send a message to every worker, after those that wait.
+        """Send a message to every worker, after the waiting ones of `later`.
 
         Raises:
             Gemma4Error: the crew is lost.
@@ -213,7 +210,7 @@ class Crew:
             self.check()
 
     def later(self, *message: object) -> None:
-        """Send a message before the next one; may be called at any place, even in a finalizer."""
+        """Send a message before the next one; may be called anywhere, even in a finalizer."""
         self._later.append(list(message))
 
     def reply(self, worker: WorkerProcess, about: str) -> Message:
@@ -226,7 +223,7 @@ class Crew:
                     return message
 
     def close(self) -> None:
-        """End the workers, and wait for that."""
+        """End the workers, and wait until they have ended."""
         if self._closed.is_set():
             return
         self._closed.set()
@@ -280,7 +277,7 @@ class Crew:
         self._lose(worker, self._reason(worker))
 
     def _watch(self) -> None:
-        """Look for signs of life, and show one; counts looks, as this process may be frozen too."""
+        """Look for signs of life, and send one; count looks, as this process may be frozen too."""
         last = time.monotonic()
         while not self._closed.wait(_LOOK):
             if time.monotonic() - last >= _BEAT:
@@ -328,7 +325,6 @@ class Crew:
 
 
 def _reported(host: str, message: Message) -> Gemma4Error:
-    """The error that a worker reports."""
     _, code, title, cause, remedy = message
     return Gemma4Error(code, title, f"On {host}: {cause}", remedy, {"host": host})
 

@@ -20,17 +20,15 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True)
 class Cut:
-    """`stops`: for each rank, the layer before which its own end; the last is their number."""
+    """`stops`: for each rank, the first layer after its own; the last is the number of layers."""
 
     stops: tuple[int, ...]
 
     @property
     def ranks(self) -> int:
-        """How many computers there are."""
         return len(self.stops)
 
     def layers(self, rank: int) -> range:
-        """The layers of a rank."""
         return range(self.stops[rank - 1] if rank else 0, self.stops[rank])
 
     def __str__(self) -> str:
@@ -65,7 +63,7 @@ def at(stops: tuple[int, ...], config: Config, ranks: int) -> Cut:
 
 
 def least_of_leader(config: Config) -> int:
-    """How many layers rank 0 has at least: one with a window, which says how far it goes back."""
+    """The fewest layers of rank 0: one has a window, which decides how far rank 0 can go back."""
     kinds = config.text_config.layer_types
     return kinds.index(SLIDING) + 1 if SLIDING in kinds else 1
 

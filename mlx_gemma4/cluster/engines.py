@@ -21,7 +21,7 @@ class EngineProcess:
     """A server on a computer, which ends with this process.
 
     Args:
-        host: where: what ssh calls it, or "local".
+        host: the name that ssh has for it, or "local".
         arguments: of `gemma4 serve`, without address and port.
         remote: how gemma4 is started there; None: it is looked for.
 
@@ -69,7 +69,6 @@ class EngineProcess:
         call(f"its server has ended with status {status}")
 
     def close(self) -> None:
-        """End it."""
         with contextlib.suppress(OSError):
             assert self._process.stdin is not None
             self._process.stdin.close()
@@ -108,7 +107,7 @@ class EngineProcess:
 def start_engines(
     names: Sequence[str], arguments: Sequence[str], remote: str | None = None
 ) -> list[EngineProcess]:
-    """Start one on each computer, and wait until all of them listen.
+    """Start an engine on each computer, and wait until all of them listen.
 
     Args:
         names: as for `EngineProcess`; blanks around them are left out.

@@ -20,7 +20,6 @@ _ROWS, _COLUMNS = 4096, 2048  # 16 MB in bfloat16 or 32 MB in float32: more than
 
 
 def gather() -> Facts:
-    """Ask this computer."""
     leader, address = link()
     place, taken = machine()
     return Facts(
@@ -62,7 +61,7 @@ def link_name(address: str) -> str:
 
 
 def installed(package: str) -> str:
-    """The installed version of a package."""
+    """The installed version of a package, or "unknown"."""
     try:
         return version(package)
     except PackageNotFoundError:

@@ -1,6 +1,6 @@
 """What each part of a cut model takes of memory, and the best cut. Imports no MLX.
 
-The best cut lets the longest conversation in; among those that let in as much, the one whose
+The best cut has room for the longest conversation; among those with equal room, it is the one whose
 slowest part takes the least time for a chunk of a prompt, as all parts work on chunks at once.
 """
 
@@ -21,12 +21,12 @@ from .hosts import LOCAL, Facts
 
 CONTEXTS = (262144, 131072, 65536, 32768, 16384, 8192, LEAST_CONTEXT)
 """Tokens of a conversation that are tried, the most first."""
-_SPEEDS = 4  # steps of a speed between two doublings: what is measured twice should come out equal
+_SPEEDS = 4  # steps between a speed and its double: repeated measurements should come out equal
 
 
 @dataclass(frozen=True)
 class Computer:
-    """One of the computers.
+    """A computer that may hold a part.
 
     Attributes:
         name: for people.
@@ -68,7 +68,6 @@ def part(model: Model, layers: range, leads: bool) -> Model:
 
 
 def parts(model: Model, cut: Cut) -> list[Model]:
-    """All parts of a cut."""
     return [part(model, cut.layers(rank), not rank) for rank in range(cut.ranks)]
 
 
@@ -94,7 +93,7 @@ def best(outline: Outline, computers: Sequence[Computer], kv_bits: int | None = 
         kv_bits: as of `estimate.need`.
 
     Raises:
-        Gemma4Error: no cut lets in even a short conversation.
+        Gemma4Error: no cut has room for even a short conversation.
     """
     cut = best_of(outline.model, computers, least_of_leader(outline.config), kv_bits)
     if cut is None:

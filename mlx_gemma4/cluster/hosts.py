@@ -70,7 +70,7 @@ class Sending:
     Attributes:
         host: which.
         done: bytes that it has.
-        total: of so many that it lacked.
+        total: bytes that it lacked.
     """
 
     host: str
@@ -84,7 +84,6 @@ class Sending:
 
     @property
     def words(self) -> str:
-        """All of it, in a line."""
         megabytes = f"{self.done / 1e6:,.1f} of {self.total / 1e6:,.1f} MB"
         return f"Sending layers to {self.host}: {megabytes}"
 
@@ -120,12 +119,10 @@ class Facts:
     taken: str
 
     def json(self) -> dict[str, Any]:
-        """As it travels."""
         return asdict(self)
 
     @classmethod
     def read(cls, value: Mapping[str, Any]) -> Facts:
-        """Read what travelled."""
         return cls(**{**value, "machine": Machine(**value["machine"])})
 
 
@@ -133,7 +130,7 @@ def check_names(names: Sequence[str]) -> None:
     """Refuse what are no names of computers, as ssh takes them.
 
     Raises:
-        Gemma4Error: one is none, or leads nowhere here, or a computer is named twice.
+        Gemma4Error: one is no name, or cannot be used here, or a computer is named twice.
     """
     for name in names:
         _check_name(name)
@@ -182,5 +179,4 @@ def read_cut(text: str | None) -> tuple[int, ...]:
 
 
 def unusable(cause: str, remedy: str) -> Gemma4Error:
-    """The error of hosts that are not understood."""
     return Gemma4Error("usage", "The hosts are not understood", cause, remedy)

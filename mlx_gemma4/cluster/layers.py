@@ -1,4 +1,4 @@
-"""The tensors of layers: their digests, as they lie in files, and those that a worker keeps.
+"""The tensors of layers: as they are in files, their digests, and those that a worker keeps.
 
 A digest covers names, types, shapes and bytes as they are stored, so that layers of any folder can
 be compared without loading them. Kept layers are one safetensors file each, named by its digest.
@@ -29,8 +29,6 @@ _WRITING = 3600.0  # seconds that a layer takes at most to be written
 
 @dataclass(frozen=True)
 class StoredTensor:
-    """A tensor in a file."""
-
     path: Path
     tensor: Tensor
 
@@ -46,7 +44,6 @@ def stored(paths: Iterable[Path]) -> dict[str, StoredTensor]:
 
 
 def stored_tensors(folder: Path) -> dict[str, StoredTensor]:
-    """The tensors of a model folder."""
     return stored(weight_files(folder).values())
 
 
@@ -85,7 +82,7 @@ class KeptLayers:
                 unfinished.unlink(missing_ok=True)
 
     def digests(self, layers: range) -> list[str]:
-        """The digests of what is here and may be of use."""
+        """The digests of these layers in its own folder, and of all kept ones."""
         own = [digest(found) for n in layers if (found := layer_tensors(self._own, n))]
         return own + [path.stem for path in self._files()]
 
@@ -93,7 +90,7 @@ class KeptLayers:
         """The tensors of a layer that is here, lazily.
 
         Raises:
-            Gemma4Error: it is not, or it was changed.
+            Gemma4Error: it is not here, or it was changed.
         """
         for layer in layers:
             tensors = layer_tensors(self._own, layer)
@@ -131,7 +128,6 @@ class KeptLayers:
             ) from error
 
     def keep_only(self, wanted: Iterable[str]) -> None:
-        """Remove what was kept and is of no use now."""
         names = set(wanted)
         for path in self._files():
             if path.stem not in names:

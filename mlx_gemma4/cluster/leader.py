@@ -56,7 +56,6 @@ class MirroredCache(Cache):
         return super().arrays + [array for layer in borrowed for array in layer.rows.arrays]
 
     def mark(self) -> Mark:
-        """As `Cache.mark`."""
         number = self._crew.number()
         mark = MirroredMark(self.offset, tuple(layer.rows for layer in self.layers), number)
         self._marks.add(mark)
@@ -65,14 +64,12 @@ class MirroredCache(Cache):
         return mark
 
     def rewind(self, mark: Mark) -> None:
-        """As `Cache.rewind`."""
         super().rewind(mark)
-        self._until = dict.fromkeys(self._until, 0)  # what was fed then may be another
+        self._until = dict.fromkeys(self._until, 0)  # what was fed after it may have been replaced
         assert isinstance(mark, MirroredMark)
         self._crew.broadcast("rewind", self.number, mark.number)
 
     def rewind_to(self, offset: int) -> None:
-        """As `Cache.rewind_to`."""
         super().rewind_to(offset)
         self._until = {layer: min(until, offset) for layer, until in self._until.items()}
         self._crew.broadcast("rewind_to", self.number, offset)
@@ -86,7 +83,7 @@ class MirroredCache(Cache):
         return result
 
     def seen(self, layer: int, more: int = 0) -> Dense | Quantized:
-        """As `Cache.seen`, also of the layers whose rows are borrowed: those that lack are fetched.
+        """As `Cache.seen`, also of the layers whose rows are borrowed: missing ones are fetched.
 
         Args:
             layer: this computer's, or a borrowed one.
@@ -164,9 +161,6 @@ class LeadingModel(Gemma4):
         config: of this part.
         layout: see `Gemma4`.
         crew: who has the other layers.
-
-    Attributes:
-        crew: as passed.
     """
 
     def __init__(self, config: Config, layout: Layout, crew: Crew) -> None:
@@ -196,7 +190,6 @@ class LeadingModel(Gemma4):
                 self._others[number] = attention
 
     def make_cache(self, kv_bits: int | None = None, slack: int = SLACK) -> Cache:
-        """As `Gemma4.make_cache`."""
         layers = super().make_cache(kv_bits, slack).layers
         borrowed = {n: one.make_cache(kv_bits, slack) for n, one in self._others.items()}
         cache = MirroredCache(layers, self.crew, kv_bits, slack, borrowed)

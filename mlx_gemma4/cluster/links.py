@@ -2,7 +2,7 @@
 
 A rank listens on the link's own address, at a port that it holds before it names it, and only while
 the ring connects. Whoever connects proves that it knows the nonce that was agreed over ssh, and is
-shown that this rank knows it. A stranger is closed, and the neighbour is still waited for.
+shown that this rank knows it. A stranger is cut off, and the neighbour is still waited for.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ REACHING = 8.0
 """Seconds in which the right neighbour must be connected to."""
 WAITING = 20.0
 """Seconds in which the left neighbour must come, and the right one prove what it is."""
-_LOOK = 0.25  # seconds between two looks whether the wait is of use
-_MOST = 64  # who is heard at a time: the others wait in the system's queue
+_LOOK = 0.25  # seconds between two checks whether to go on waiting
+_MOST = 64  # connections that are read at a time: the others wait in the system's queue
 _PROOF = hashlib.sha256().digest_size
 _SIOCGIFADDR = 0xC0206921 if sys.platform == "darwin" else 0x8915
 
 
 class Listener:
-    """Where a rank waits for its left neighbour; a context that ends the listening.
+    """Where a rank waits for its left neighbour; a context manager that ends the listening.
 
     Args:
         address: of the link.
@@ -62,13 +62,12 @@ class Listener:
 
     @property
     def port(self) -> int:
-        """Where it listens."""
         return int(self._server.getsockname()[1])
 
     def wait_for(
         self, proof: bytes, answer: bytes, name: str, check: Callable[[], object]
     ) -> socket.socket:
-        """Wait for who sends the proof, and send it the answer.
+        """Wait for whoever sends the proof, and send the answer.
 
         Args:
             proof: what only the left neighbour knows.
@@ -172,7 +171,6 @@ def join(
 
 
 def stranger() -> Gemma4Error:
-    """The error of a ring into which something else has connected."""
     return Gemma4Error(
         "ring_stranger",
         "Something else has connected to the ring",
@@ -182,7 +180,6 @@ def stranger() -> Gemma4Error:
 
 
 def unreachable(cause: str, remedy: str = "") -> Gemma4Error:
-    """The error of a neighbour to which there is no connection."""
     return Gemma4Error(
         "ring_unreachable",
         "The computers cannot reach each other",

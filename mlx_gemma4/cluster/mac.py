@@ -1,4 +1,4 @@
-"""What only a Mac is asked: that it stays awake, and what it is. Elsewhere nothing happens."""
+"""For Macs only: how one is kept awake, and what it is. Elsewhere nothing happens."""
 
 import os
 import re

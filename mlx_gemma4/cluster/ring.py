@@ -31,11 +31,11 @@ from .hosts import LOST
 Result = TypeVar("Result")
 
 AHEAD = 2
-"""Tensors that may be on their way in one direction, before whoever is faster waits."""
+"""Tensors that may be on their way in one direction, before the faster side waits."""
 KNOWN = 2.0
 """Seconds in which a computer that has ended is found by its control line."""
 _HERE = "127.0.0.1"
-_DESCRIPTORS = 4096  # a ring's sockets are looked for among so many
+_DESCRIPTORS = 4096  # a ring's sockets are looked for among so many file descriptors
 
 
 class Ring:
@@ -84,7 +84,7 @@ class Ring:
             self._result(self._on_their_way.popleft())
 
     def expect(self, shape: Sequence[int], dtype: mx.Dtype, source: int) -> Future[mx.array]:
-        """Receive a tensor from a neighbour, when fewer than AHEAD others wait to be taken."""
+        """Receive a tensor from a neighbour, once fewer than AHEAD others wait to be taken."""
 
         def work(stream: mx.Stream) -> mx.array:
             self._room.acquire()
@@ -131,7 +131,7 @@ class Ring:
             raise TimeoutError
         try:
             return future.result()
-        except RuntimeError as error:  # who has ended is known soon, and says more
+        except RuntimeError as error:  # the control line soon shows who has ended, and why
             wait([self._lost], KNOWN)
             if self._lost.done():
                 self._lost.result()
@@ -218,8 +218,8 @@ def free_port(address: str) -> int:
 def _init(rank: int, ports: Sequence[int]) -> mx.distributed.Group:
     """MLX's ring over ports of this computer.
 
-    While MLX waits for somebody to connect, no thread of this process can run: a process does it,
-    which Ctrl-C leaves alone, and which ends with this one.
+    While MLX waits for somebody to connect, no thread of this process can run: another process
+    connects, which Ctrl-C leaves alone, and which ends with this one.
     """
     code = (
         "import os, socket, sys, time\n"

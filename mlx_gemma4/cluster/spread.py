@@ -54,7 +54,7 @@ def load_spread(
         force: load it even if a part does not fit into its memory.
         progress: called while layers are sent.
         trace: have each worker report when each of its steps was (`Crew.arrived`).
-        drafter: the folder of what will propose for it; what that takes is counted.
+        drafter: the folder of its drafter, whose memory is counted.
 
     Raises:
         Gemma4Error: a host cannot be used, a part does not fit, or the folder cannot be used.
@@ -128,7 +128,7 @@ def _cut(outline: Outline, config: Config, crew: Crew, force: bool) -> Cut:
 
 
 def _send_layers(crew: Crew, folder: Path, progress: Progress) -> None:
-    """Send each worker what it has not; a layer is read when it is sent, a tensor at a time."""
+    """Send each worker what it lacks; a layer is read when it is sent, a tensor at a time."""
     tensors = stored_tensors(folder)
     held = {}
     for worker in crew.workers:
@@ -164,7 +164,7 @@ def _send_layer(
 ) -> None:
     tensors = layer_tensors(lazy, layer)
     for name in [name for name in lazy if f".layers.{layer}." in name]:
-        del lazy[name]  # who keeps what was sent holds it
+        del lazy[name]  # whoever keeps what was sent holds it in memory
     specs = [[list(t.shape), type_name(t.dtype), 0] for t in tensors.values()]
     crew.send(worker, "layer", layer, named or "", list(tensors), specs)
     for name in list(tensors):

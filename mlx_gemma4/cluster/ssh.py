@@ -16,9 +16,9 @@ from .hosts import LOCAL
 PLACES = ("gemma4", "$HOME/.local/bin/gemma4", "/opt/homebrew/bin/gemma4")
 """Where `gemma4` is looked for: ssh's shell often has a short PATH."""
 SSH = "GEMMA4_SSH"
-"""A variable with another ssh command, with its options, as GIT_SSH_COMMAND is for git."""
+"""An environment variable: another ssh command with its options, as GIT_SSH_COMMAND for git."""
 ENGINE = "GEMMA4_ENGINE"
-"""A variable that is set for an engine of `serve --also`."""
+"""An environment variable that is set for an engine of `serve --also`."""
 _NOT_FOUND, _OF_SSH = 127, 255  # status of a shell, and of ssh's own failures
 # IPv4, as MLX's ring; no questions, for nobody could answer; a dead link ends it
 _OPTIONS = ("-T", "-4", "-o", "BatchMode=yes", "-o", "ConnectTimeout=10",
@@ -75,7 +75,7 @@ def server(host: str, remote: str | None, arguments: Sequence[str]) -> list[str]
 
 
 def tunnel(host: str, port: int, remote_port: int) -> list[str]:
-    """The command that leads a port of this computer to one of the host's own."""
+    """The command that forwards a port of this computer to one of the host's own."""
     way = f"127.0.0.1:{port}:127.0.0.1:{remote_port}"
     return [*_ssh(), "-o", "ExitOnForwardFailure=yes", "-N", "-L", way, host]
 
@@ -131,7 +131,7 @@ def failure(host: str, status: int | None, printed: str, remote: str | None = No
         )
     own = re.findall(r"^(?:Error: |  Cause: )(.+?)\.?$", printed, re.MULTILINE)
     lines = [line.strip().rstrip(".") for line in printed.splitlines() if line.strip()]
-    if own:  # a command of ours, which has said why
+    if own:  # a command of ours, which has printed why
         cause = ". ".join(own)
     else:
         how = "is no worker" if status is None else f"has ended with status {status}"
@@ -143,7 +143,7 @@ def failure(host: str, status: int | None, printed: str, remote: str | None = No
 
 
 def silent(host: str, seconds: float) -> Gemma4Error:
-    """The error of a host that was started, and did not report."""
+    """The error of a host whose worker was started, and did not report in time."""
     remedy = "Check that it is awake, and what its login shell does."
     return _error(host, "host_unreachable", f"It did not answer in {seconds:g} s.", remedy)
 

@@ -42,7 +42,7 @@ SILENCE = 60.0
 """Seconds without a sign of the leader after which a worker ends: its link is dead."""
 CARRY_TENSORS = ("step", "fill", "layer", "bounce")
 """Messages whose last entry lists tensors that follow over the ring: [shape, type, rank] each."""
-_FREED_ROWS = 256  # rows after which freed buffers are given back, as in prefill and decode
+_FREED_ROWS = 256  # rows after which freed buffers are released, as in prefill and decode
 
 
 class LayersOnly(Gemma4):
@@ -63,7 +63,7 @@ class Assignment:
         layers: first layer, and the one after the last.
         layout: of full layers.
         dtype: to which tensors that are not quantized are converted; None: as they are stored.
-        mask_rule: as the leader's.
+        mask_rule: the leader's.
         trace: whether each step is reported.
         bytes: that it takes with a short conversation.
     """
@@ -96,7 +96,6 @@ class ClusterWorker:
         self._rows = 0
 
     def run(self) -> None:
-        """Serve the leader."""
         self._line.send("hello", facts.gather().json())
         for work in (self._read, self._beat):
             threads.start(work, work.__name__, lambda error: _end(self._line, error))
@@ -105,7 +104,7 @@ class ClusterWorker:
             self._do(message, expected)
 
     def _read(self) -> None:
-        """Take messages in, and end the process when the leader is gone, whatever it does."""
+        """Take messages in, and end the process when the leader is gone, whatever else runs."""
         while (message := self._line.receive()) is not None:
             self._last_sign = time.monotonic()
             if message[0] == "alive":
@@ -122,7 +121,7 @@ class ClusterWorker:
         os._exit(0)
 
     def _beat(self) -> None:
-        """Show that this process lives, and end it where the leader shows nothing."""
+        """Send signs of life, and end the process after SILENCE seconds without the leader's."""
         while time.monotonic() - self._last_sign < SILENCE:
             with contextlib.suppress(OSError):
                 self._line.send("alive")
@@ -197,7 +196,7 @@ class ClusterWorker:
             self._rows = 0
 
     def _send_rows(self, rows: int) -> None:
-        """Give the leader the last rows of the step before, if this rank has the last layers."""
+        """Send the leader the last rows of the step before, if this rank has the last layers."""
         if not self._need_ring.right:
             assert self._states is not None
             last = mx.contiguous(self._states[:, -rows:])
@@ -224,7 +223,7 @@ class ClusterWorker:
             self._need_ring.send(whole, 0)
 
     def _assign(self, assignment: Assignment) -> None:
-        """Be free for another part."""
+        """Drop the former part, its caches and marks, and take another."""
         self._model = self._states = None
         self._tensors, self._caches, self._marks = {}, {}, {}
         mx.clear_cache()
@@ -286,7 +285,7 @@ def main() -> None:
 
 
 def serve(folder: Path | None, keep: bool) -> None:
-    """Be a worker on stdin and stdout; the process ends with its leader.
+    """Run a worker on stdin and stdout; the process ends with its leader.
 
     Args:
         folder: a model folder whose layers may be used.

@@ -1,9 +1,9 @@
 """A recipe for a number of bytes: bits go where they save most.
 
 The loss of each matrix at each number of bits is estimated (`sensitivity.py`). Every matrix starts
-with the fewest; then, again and again, the one whose next step saves most a byte takes it. As each
-step saves less a byte than the one before, no other choice of the same size loses less, up to the
-size of one step.
+with the fewest; then, again and again, the one whose next step saves most per byte takes it. As
+each step saves less per byte than the one before, no other choice of the same size loses less, up
+to the size of one step.
 """
 
 import heapq
@@ -36,7 +36,7 @@ def within(
 
     Args:
         keep: a file for what was measured; it is not measured again for the same source.
-        report: called with the bytes of the source that were looked through.
+        report: called with the bytes of the source that were examined.
 
     Returns:
         The recipe, the same for the same source and size; None if opening a file was cancelled.

@@ -2,7 +2,7 @@
 
 Which file will hold which bytes follows from the headers and the recipe alone. Then the files are
 written one after another, each from its first byte to its last: some rows are read, quantized and
-appended. A file gets its name when it is complete and on the disk, so a run that was killed goes on
+appended. A file gets its name when it is complete and on the disk, so a run that was killed resumes
 with the first that is missing, and ends with the same bytes. The folder gets its name last.
 """
 
@@ -29,7 +29,7 @@ from .plan import Plan, impossible, make_plan
 from .rewrite import Rewriter
 
 MADE_FROM = "begun.json"
-"""The file of a partial folder that says of what it is made, and how."""
+"""The file of a partial folder that records what it is made from, and how."""
 
 
 def convert(
@@ -40,13 +40,13 @@ def convert(
     cancelled: Callable[[], bool] | None = None,
     adapter: Adapter | None = None,
 ) -> Path | None:
-    """Convert a model; a call that was cut goes on where it was.
+    """Convert a model; a call that was cut is resumed where it was.
 
     Args:
-        folder: that appears when all is done; until then there is `partial(folder)` beside it.
+        folder: appears when all is done; until then there is `partial(folder)` beside it.
         report: called with the bytes of the source that are done, from 0 again in each call.
         cancelled: asked as often whether to stop.
-        adapter: that is merged in.
+        adapter: one to merge in.
 
     Returns:
         The folder, or None if it was cancelled; what was done until then is kept.

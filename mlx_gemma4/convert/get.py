@@ -1,8 +1,8 @@
 """A model of the Hub for this computer: what it takes, and its way here.
 
-What is not quantized comes a file at a time and is quantized meanwhile, so that the disk needs
-room for the result and one file; what is quantized already goes into the Hub's cache as it is. A
-run that was cut, whatever cut it, goes on where it was, with the commit that it started with.
+A model that is not quantized comes a file at a time and is quantized meanwhile, so that the disk
+needs room for the result and one file; a quantized one goes into the Hub's cache as it is. A run
+that was cut, whatever cut it, resumes where it was, with the commit that it started with.
 """
 
 import json
@@ -33,7 +33,7 @@ Stage = Literal["download", "quantize", "check"]
 
 @dataclass(frozen=True)
 class GetProgress:
-    """How far it is.
+    """How far getting a model is.
 
     Attributes:
         share: of the weights that are quantized, from 0 to 1.
@@ -46,7 +46,7 @@ class GetProgress:
 
 @dataclass(frozen=True)
 class GetPlan:
-    """What getting a model means here.
+    """What getting a model takes on this computer.
 
     Attributes:
         name: of the package, or `owner/name`.
@@ -101,7 +101,7 @@ def plan(
         recipe: instead of the recommended one.
         folder: to write; None for `installed.folder()`, or the Hub's cache.
         revision: branch, tag or commit, instead of the package's.
-        guess: use the catalogue's figures where the Hub is not to be reached.
+        guess: use the catalogue's figures where the Hub cannot be reached.
 
     Raises:
         Gemma4Error: there is no such model, it does not fit into the memory, or the Hub does not
@@ -178,7 +178,7 @@ def _drafter(
 
 
 def need_room(wanted: GetPlan) -> None:
-    """Check, before anything comes, that it can be written.
+    """Check, before anything is downloaded, that it can be written.
 
     Raises:
         Gemma4Error: the disk is too small, or the folder is there or cannot be written.
@@ -196,7 +196,7 @@ def fetch(
     """Download a model, quantize it where that is planned, and check every file.
 
     Returns:
-        Its folder, which its name finds from now on; None if it was cancelled: what came is kept.
+        Its folder, found by its name from now on; None if it was cancelled: what came is kept.
 
     Raises:
         Gemma4Error: the disk is too small, the connection stays away, or a hash is wrong.

@@ -33,14 +33,14 @@ class Part:
 
     @property
     def tensors(self) -> dict[str, Tensor]:
-        """What it becomes."""
+        """The tensors that it becomes, by name."""
         if self.storage is None:
             return {self.name: self.source}
         return self.storage.tensors(self.name.removesuffix(".weight"), self.source)
 
     @property
     def nbytes(self) -> int:
-        """Bytes of what it becomes."""
+        """Bytes of all that it becomes."""
         return sum(tensor.nbytes for tensor in self.tensors.values())
 
 
@@ -59,7 +59,6 @@ class File:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all of them."""
         return sum(part.nbytes for part in self.parts)
 
 
@@ -73,12 +72,11 @@ class Plan:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all weights."""
         return sum(file.nbytes for file in self.files)
 
 
 def make_plan(source: Source, recipe: Recipe) -> Plan:
-    """Lay out a conversion; nothing but headers is read.
+    """Plan a conversion; nothing but headers is read.
 
     Raises:
         Gemma4Error: the source is quantized already, or its tensors are not those of its config.
@@ -111,7 +109,7 @@ def make_plan(source: Source, recipe: Recipe) -> Plan:
 
 
 def _grouped(parts: list[Part]) -> Iterator[tuple[Part, ...]]:
-    """Cut a list where a file becomes full."""
+    """Cut a list where a file becomes full (_FILE)."""
     group: list[Part] = []
     size = 0
     for part in parts:
@@ -144,7 +142,7 @@ def _check(expected: Shapes, tensors: dict[str, Tensor]) -> None:
 def _config_json(
     config: Config | DrafterConfig, recipe: Recipe, files: tuple[File, ...]
 ) -> dict[str, Any]:
-    """Write `quantization` into the source's config."""
+    """The source's config, with `quantization` if there is any."""
     chosen = {
         part.name.removesuffix(".weight"): part.storage
         for file in files
@@ -161,5 +159,4 @@ def check_finite(read: bytes, tensor: Tensor, name: str) -> None:
 
 
 def impossible(cause: str, remedy: str) -> Gemma4Error:
-    """The error of a model that cannot be converted."""
     return Gemma4Error("convert_impossible", "The model cannot be converted", cause, remedy)

@@ -54,7 +54,7 @@ class Rewriter:
 
     Args:
         on_progress: called with the bytes of the source that were done; False stops.
-        adapter: that is merged in.
+        adapter: one to merge in.
 
     Attributes:
         hashes: by name, SHA-256 of each file that is complete, in hex digits.
@@ -82,7 +82,7 @@ class Rewriter:
             self._writer.shutdown(cancel_futures=True)
 
     def afterwards(self, work: Callable[[str], object], shard: str) -> None:
-        """Do something with a file of the source when all files that need it are on the disk.
+        """Do `work` with a file of the source when all files that need it are on the disk.
 
         This waits for the former call's work, so that no more than two are held at a time.
         """
@@ -94,7 +94,7 @@ class Rewriter:
         """Write one file, which gets its name when it is complete.
 
         Returns:
-            Whether it will: False if it was stopped.
+            False if it was stopped, else True.
         """
         out = _Output(target)
         self._submit(out.write, header(file.tensors))
@@ -187,7 +187,7 @@ class _Output:
         self._hash.update(data)
 
     def complete(self, hashes: dict[str, str]) -> None:
-        """Give the file its name when its bytes are on the disk, and note its SHA-256."""
+        """Rename the file to its own name when its bytes are on the disk, and note its SHA-256."""
         with self._file as file:
             file.flush()
             os.fsync(file.fileno())

@@ -47,7 +47,7 @@ def losses(
     Args:
         files: of a plan; each file of the source is opened and released in turn.
         choices: by module path.
-        on_progress: called with the bytes of the source that were looked through.
+        on_progress: called with the bytes of the source that were examined.
 
     Returns:
         By module path, a loss for each choice; None if opening a file was cancelled.
@@ -82,7 +82,7 @@ def losses(
 
 
 def shares(config: TextConfig, power: Mapping[str, float]) -> dict[str, float]:
-    """Report what part of the last layer's output each branch has written, as squares.
+    """Return what part of the last layer's output each branch has written, as squares.
 
     The stream starts with the scaled embeddings; a branch adds its norm's output, whose mean square
     is that of the norm's weight; and each layer multiplies all there is by its scalar.
@@ -140,7 +140,7 @@ def _sample(data: BinaryIO, part: Part) -> mx.array:
 
 
 def _error(rows: mx.array, storage: Storage) -> float:
-    """The mean square by which rows change when they are stored so."""
+    """The mean squared change of rows that are stored so."""
     weight, scales, biases = encode(rows.astype(mx.bfloat16), storage, grid=False)
     scales, biases = scales.astype(mx.float32), biases.astype(mx.float32)
     back = mx.dequantize(weight, scales, biases, storage.group_size, storage.bits)

@@ -1,9 +1,9 @@
-"""What is recalled from how far back, and is memory what `gemma4 fit` said?
+"""What is recalled from how far back, and is memory as `gemma4 fit` predicts it?
 
-Ten numbers are in a long conversation, from its beginning to its end: as sentences, as pictures or
-spoken, one kind at a time. It is read once, and asked ten times. Sound is in the conversation as
-sound, wherever it ends: nothing is written down in between, as a `Session` would for a model that
-hears badly far back. Lengths go from 1,024 to 32,768 tokens; the set `long` adds 65,536 to 262,144.
+Ten numbers are in a long conversation, from its start to its end: as sentences, as pictures or
+spoken, one kind at a time. It is read once, and asked ten times. Sound stays in the conversation as
+sound, however far back: it is not transcribed first, as a `Session` would for a model that hears
+badly far back. Lengths go from 1,024 to 32,768 tokens; the set `long` adds 65,536 to 262,144.
 Memory and speed are measured at the same lengths with random tokens, in processes of their own. A
 limit is the most conversations of a length and kind, and the most lengths for memory.
 """
@@ -55,7 +55,7 @@ class Context:
         sets = [name for name in choice.sets if name != "long"] or _usual(choice, config)
         most = config.text_config.max_position_embeddings
         wanted = SHORT + (LONG if "long" in choice.sets else ())
-        # of the whole context, less what is said after it
+        # of the whole context, less what follows it
         lengths = [min(length, most - STEP) for length in wanted if length <= most]
         found: list[Item] = []
         if "memory" in sets:
@@ -91,7 +91,7 @@ class Context:
         return [*(_recall(needles) if needles else ()), *(_memory(memory) if memory else ())]
 
     def _read(self, model: OurModel, item: Item) -> tuple[Haystack, Session]:
-        """The item's conversation, and the session that has read it."""
+        """The item's conversation, and the session that reads it."""
         facts, config = item.facts, load_config(model.folder)
         name, length = facts["needle"], facts["length"]
         small = name.startswith("tiny-")

@@ -1,6 +1,6 @@
-"""Quantized modules as the dense ones that they represent: what MLX's CPU backend multiplies fast.
+"""Quantized modules as the dense ones that they represent, which MLX's CPU backend multiplies fast.
 
-Forty times faster than its quantized product, from four times the memory; logits agree to 1e-4.
+Forty times faster than its quantized product, for four times the memory; logits agree to 1e-4.
 """
 
 from mlx import core, nn

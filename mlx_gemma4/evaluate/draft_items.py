@@ -38,7 +38,7 @@ def items(choice: Choice, subject: Subject) -> list[Item]:
 def own(folder: Path, limit: int | None) -> list[Item]:
     """The user's prompts: a text file each, or what was asked in the program's conversations.
 
-    They stay on this machine: what is written of them is how often tokens were accepted.
+    They stay on this machine: results hold only how often tokens were accepted.
     """
     if not folder.is_dir():
         raise _none(folder, "It is not there.")

@@ -67,7 +67,7 @@ def peak(measured: Mapping[str, Any]) -> float:
 
 
 def predicted(measured: Mapping[str, Any]) -> float:
-    """The same as it was predicted."""
+    """The same, as predicted."""
     return float(max(measured["predicted_prefill"], measured["predicted_decode"]) / 1e9)
 
 

@@ -65,7 +65,7 @@ class Needle:
         return image
 
     def sound(self) -> NDArray[np.float32]:
-        """It, spoken: (n,) samples of 16 kHz; raises Gemma4Error where there is no espeak-ng."""
+        """Speak it: (n,) samples of 16 kHz; raises Gemma4Error where there is no espeak-ng."""
         said = f"The code of the {self.colour} locker is {' '.join(self.number)}"
         return with_espeak(lambda: speaker().say(said, _VOICE, random.Random(0)))
 

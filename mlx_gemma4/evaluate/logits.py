@@ -91,7 +91,6 @@ def written(config: Config, tokenizer: Tokenizer, asked: Asked) -> Prompt:
 
 
 def turn(asked: Asked, config: Config) -> Turn:
-    """A question as the user's turn."""
     tokens = asked.image_tokens or config.image_tokens
     parts: list[Part] = [ImagePart(patches(image, tokens)) for image in asked.images]
     parts += [TextPart(asked.text)] if asked.text else []

@@ -2,7 +2,7 @@
 
 Each combination of recipe, bits of the full layers' rows and length of the conversation is measured
 in a process of its own, beside what `gemma4 fit` predicts. Recipes of an unquantized model are
-converted into the run's folder first, and stay there. For the 12B in 4 bits the usual lengths are
+converted into the run's folder first, and stay there. For the 12B in 4 bits the usual lengths take
 about ten minutes on a laptop that reads 350 tokens a second; `long` adds 131,072.
 """
 
@@ -80,7 +80,7 @@ class Memory:
         if not recipe:
             return model.folder
         folder = self._work / recipe
-        if not folder.is_dir():  # it gets its name when all is done
+        if not folder.is_dir():  # it has its name only when it is complete
             convert(Folder(model.folder), folder, named(recipe))
         return folder
 

@@ -111,12 +111,12 @@ class OurModel:
             session.add_audio(samples, 16_000, long="split")
 
     def answer(self, asked: Asked) -> str:
-        """Answer: the likeliest token each time."""
+        """Answer with the likeliest token each time."""
         reply = self.session(asked).reply(asked.most, temperature=0.0)
         return "".join(event.text for event in reply if isinstance(event, Token)).strip()
 
     def heard(self, asked: Asked) -> str:
-        """What the relay writes down of the sounds; `asked.hearing` is "relay"."""
+        """What the relay transcribes of the sounds; `asked.hearing` is "relay"."""
         reply = self.session(asked).reply(temperature=0.0)
         return next(event.text for event in reply if isinstance(event, Heard)).strip()
 
@@ -128,7 +128,7 @@ class OurModel:
 
 
 def ours(subject: Subject) -> OurModel:
-    """Take a subject for a model of ours, for what rivals are never asked."""
+    """Return a subject as a model of ours, in questions that rivals are never asked."""
     assert isinstance(subject, OurModel), f"{subject.name} is a rival"
     return subject
 

@@ -57,7 +57,6 @@ def same_value(text: str) -> str:
 
 
 def normalizer(kind: object) -> Callable[[str], str]:
-    """How answers of a kind are compared."""
     return same if kind == LINES else same_value
 
 

@@ -24,7 +24,7 @@ class Table:
 
 
 Line = Sequence[tuple[float, Estimate]]
-"""Figures over a number; an interval of no length is none."""
+"""Figures over a number; an interval of length 0 means that there is none."""
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,7 @@ class Quant:
         self._held: OurModel | None = None
 
     def items(self, choice: Choice, subject: Subject) -> Sequence[Item]:
-        """List the same items for each recipe, as it is first."""
+        """List the same items for each recipe; the model as it is comes first."""
         model = ours(subject)
         reference = choice.models[0] if choice.models else model.name
         first = model if model.name == reference else OurModel(reference, model.force)
@@ -70,8 +70,8 @@ class Quant:
             "bytes": _nbytes(model.folder, item.recipe),
         }
         if asked.most:
-            # what is the likeliest at every row would be said: most answers are, and reading one is
-            # several times faster than drawing it
+            # a right answer that is the likeliest at every row would be drawn: most are, and
+            # reading one is several times faster than drawing it
             whole = found.is_greedy and len(found.ids) < ROWS
             given = asked.wanted if whole else model.answer(asked)
             measured |= scores.score(asked.wanted, given)

@@ -45,7 +45,7 @@ def tiny(medium: str, count: int, seed: int) -> list[Item]:
 
 
 def _words(name: str, choice: Choice) -> list[Item]:
-    """Items of words alone; each is made of its name."""
+    """Items of words alone; each is a function of its id."""
     kind, make = _WORDS[name]
     facts = {"set": name, "medium": "text", "kind": kind}
     ids = [f"{name}-{choice.seed}-{number:04d}" for number in range(choice.limit or USUAL)]

@@ -10,7 +10,7 @@ NAMES = {
     "ocr": "how small may print be, and what does a larger image budget buy?",
     "speech": "how well is speech understood: noise, speed, voices, and its place in the context?",
     "quant": "what does each recipe cost: text, picture and sound apart?",
-    "context": "what is recalled from how far back, and is memory what `gemma4 fit` said?",
+    "context": "what is recalled from how far back, and is memory what `gemma4 fit` estimates?",
     "memory": "how much memory do loading, reading and answering take?",
     "drafter": "how many tokens of a drafter are accepted, and what is gained?",
 }

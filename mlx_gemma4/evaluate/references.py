@@ -21,10 +21,10 @@ ROWS = 64
 
 
 class References:
-    """What a model expects at the answers of items; worked out at most once each.
+    """What a model expects at the answers of items; computed at most once each.
 
     Args:
-        reference: the model that others are held to.
+        reference: the model that others are compared with.
         folder: where the files are, or will be.
     """
 
@@ -36,7 +36,7 @@ class References:
         return [item for item in items if not self._file(item).is_file()]
 
     def fill(self, items: Sequence[Item]) -> None:
-        """Work out these items."""
+        """Compute these items, and save them."""
         for item in items:
             try:
                 asked = item.make()

@@ -95,7 +95,7 @@ def _short(value: float, _: Any = None) -> str:
 
 
 def _about(rows: Sequence[Row]) -> list[str]:
-    """Report who was asked, on what, and when."""
+    """Lines on who was asked, on what machine, and when."""
     lines = ["| model | recipe | revision | items | versions |", "|---|---|---|--:|---|"]
     for model, recipe, revision in dict.fromkeys((r.model, r.recipe, r.revision) for r in rows):
         of = [r for r in rows if (r.model, r.recipe, r.revision) == (model, recipe, revision)]

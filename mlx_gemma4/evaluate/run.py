@@ -104,6 +104,6 @@ def _check(known: Iterable[Row], subject: Subject, file: Path) -> None:
 
 
 def failures(rows: Sequence[Row]) -> list[str]:
-    """Report what could not be measured, each reason once, with how often."""
+    """List what could not be measured: each reason once, with how often."""
     reasons = Counter(f"{row.subject}: {row.measured['failed']}" for row in rows if row.failed)
     return [f"{reason} ({count} items)" for reason, count in reasons.items()]

@@ -95,7 +95,7 @@ def groups(rows: Sequence[Row], *facts: str) -> dict[tuple[Any, ...], list[Row]]
 
 
 def by_subject(rows: Sequence[Row]) -> dict[str, list[Row]]:
-    """The rows of each who was asked, by name, in the order in which they were."""
+    """The rows of each subject, by name, in the order in which they were asked."""
     found: dict[str, list[Row]] = {}
     for row in rows:
         found.setdefault(row.subject, []).append(row)
@@ -103,7 +103,7 @@ def by_subject(rows: Sequence[Row]) -> dict[str, list[Row]]:
 
 
 def shared(rows: Sequence[Row]) -> list[Row]:
-    """The rows on items that everybody was asked who was asked any of these."""
+    """The rows on items that every subject of these rows was asked."""
     items = [{row.item for row in of} for of in by_subject(rows).values()]
     common = set.intersection(*items)
     return [row for row in rows if row.item in common]

@@ -1,7 +1,7 @@
 """Needles for the tiny model, which knows receipts and spoken digits and reads no other text.
 
 A receipt is shown early in a conversation in the way of its world, and asked about at its end; or
-digits are spoken, and asked for. What it answered before is written as it should be.
+digits are spoken, and asked for. Its earlier answers are written as they should be.
 """
 
 import random

@@ -27,7 +27,7 @@ def this() -> Machine:
     on the device; on a CPU what Linux calls available.
 
     Raises:
-        Gemma4Error: MLX cannot be loaded, or the system does not tell.
+        Gemma4Error: MLX cannot be loaded, or the free memory is not known.
     """
     try:
         import mlx.core as mx
@@ -60,12 +60,12 @@ def check_fits(
 ) -> None:
     """Refuse a model that does not fit into the memory of this computer (`Outline.check`).
 
-    Else it is noted that this process holds it (`held.py`). Programs that hold a model take of
-    the memory, whether or not they have read it yet.
+    Otherwise note that this process holds it (`held.py`). A program that holds a model takes its
+    memory, whether or not it has read the model yet.
 
     Args:
         force: refuse nothing.
-        drafter: the folder of what proposes for it.
+        drafter: the folder of its drafter.
 
     Raises:
         Gemma4Error: it does not fit; the remedy names a recipe that does. Code "model_held": it
@@ -127,14 +127,13 @@ def _available() -> int:
 
 
 def is_mac() -> bool:
-    """Whether this is macOS."""
     return platform.system() == "Darwin"
 
 
 def macos() -> tuple[int, ...]:
     """The version of macOS, as (26, 1); empty elsewhere.
 
-    Python's own answer is another one where Python was built for an older macOS.
+    Python's own answer differs where Python was built for an older macOS.
     """
     version = _ask("sw_vers", "-productVersion") if is_mac() else None
     return tuple(int(part) for part in (version or "").split(".") if part.isdigit())
@@ -146,9 +145,9 @@ def memory_of_mac() -> int | None:
 
 
 def wired_limit() -> int | None:
-    """Bytes that the GPU may keep from being swapped (sysctl iogpu.wired_limit_mb); 0: as macOS.
+    """Bytes that the GPU may keep from being swapped (sysctl iogpu.wired_limit_mb).
 
-    None where it is unknown.
+    0 where macOS chooses, None where it is unknown.
     """
     megabytes = _number(_ask("sysctl", "-n", "iogpu.wired_limit_mb"))
     return None if megabytes is None else megabytes * 2**20

@@ -1,4 +1,4 @@
-"""Whether a model fits into memory, told before it is loaded or even downloaded. Knows no MLX.
+"""Whether a model fits into memory, computed before it is loaded or even downloaded. Knows no MLX.
 
 What is held while a model runs:
   weights    exact: every tensor as it is stored (by its shape and recipe, or the files' headers)
@@ -36,8 +36,8 @@ LEAST_CONTEXT = 2048
 _GIB = 2**30
 _FLOATS = ("BF16", "F16", "F32", "F64")
 # The most of a step's intermediates that live at a time, in multiples of the largest kind.
-# States are queries, the same padded to a row, and what attention gives; on the CPU, where that is
-# measured, more of them live, and quantized rows give scores that are masked in place.
+# States are queries, the same padded to a row, and what attention returns; on the CPU, where that
+# is measured, more of them live, and quantized rows make scores that are masked in place.
 _MLP, _HEAD = 4, 3
 
 
@@ -64,8 +64,8 @@ class Model:
     """A model by its settings, and by its tensors' names, types and shapes as they are stored.
 
     Attributes:
-        drafter: what proposes for it, if something does.
-        proposals: how many tokens at a time.
+        drafter: its drafter, if it has one.
+        proposals: how many tokens that proposes at a time.
     """
 
     text: TextConfig
@@ -95,8 +95,8 @@ class Need:
 
     Attributes:
         places: what the two places take to which a conversation can go back (`PrefixCache`).
-        reading: working memory while a chunk of the prompt is read.
-        answering: working memory while a token of the reply is made.
+        reading: working memory of the prefill of a chunk of the prompt.
+        answering: working memory of the decode of a token of the reply.
         pictures: what is held of the conversation's pictures, outside MLX.
     """
 
@@ -109,7 +109,7 @@ class Need:
 
     @property
     def total(self) -> int:
-        """The most of all."""
+        """The most that is held at a time, while reading or answering."""
         held = self.weights + self.rows + self.places + self.pictures
         return held + max(self.reading, self.answering)
 
@@ -145,7 +145,7 @@ def need(
     answer: int = 0,
     conversations: int = 1,
 ) -> Need:
-    """Say what a model takes with a conversation of `context` tokens.
+    """Compute what a model takes with a conversation of `context` tokens.
 
     Args:
         kv_bits: 8 or 4 where the full layers' rows are quantized (`Gemma4.make_cache`).
@@ -158,7 +158,7 @@ def need(
     sliding = max(_stepped(min(context - answer, kept + chunk)), _stepped(min(context, kept + 1)))
     sliding_row = 2 * text.num_key_value_heads * text.head_dim * number  # key and value
     sliding *= sliding_row
-    # the marks' buffer may be one, of which they hold all that is between them, a chunk at most
+    # the marks may hold one buffer, with all that is between them: a chunk at most
     places = sliding_row * min(context, text.sliding_window + max(text.sliding_window, chunk))
     width = _width(model)
     row = width * number
@@ -189,7 +189,7 @@ def need(
 def _working(
     model: Model, machine: Machine, length: int, context: int, kv_bits: int | None, drawn: int = 1
 ) -> int:
-    """Bytes of a step's intermediates, without what it does to the cache; ids `drawn` at its end.
+    """Bytes of a step's intermediates, without the cache's; `drawn` ids are drawn at its end.
 
     A drafter's step takes less than that of the model, which follows it.
     """
@@ -213,7 +213,8 @@ def _working(
 def _pairs(heads: int, length: int, context: int, window: int) -> int:
     """The most query-key pairs of a piece (`attention.pieces`) on the way to this context.
 
-    A step is cut in halves until its pieces are below the limit, which others before came close to.
+    A step is cut in halves until its pieces are below the limit; an earlier step may have come
+    close to it.
     """
     keys = min(context, window - 1 + length)
     return max(keys, min(length * keys, SCORE_LIMIT // (4 * heads)))

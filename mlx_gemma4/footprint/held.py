@@ -40,7 +40,6 @@ class Holder:
 
 
 def folder() -> Path:
-    """Where the files are."""
     return disk.own_cache("held")
 
 

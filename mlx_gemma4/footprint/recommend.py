@@ -30,7 +30,7 @@ def recipe(known: Outline, machine: Machine, usual: str) -> tuple[str, int]:
         Its name, and the longest conversation that fits with it, in tokens.
 
     Raises:
-        Gemma4Error: none fits; the remedy says which Mac would do.
+        Gemma4Error: none fits; the remedy names a Mac that would do.
     """
     names = (*FINER, usual, *SMALLER) if usual == DEFAULT else (usual,)
     models = {name: known.converted(RECIPES[name]) for name in names}

@@ -32,7 +32,7 @@ class Outline:
 
     Attributes:
         source: where this is known from, for people.
-        drafter: what proposes for it, if something does.
+        drafter: its drafter, if it has one.
     """
 
     name: str

@@ -80,7 +80,7 @@ class Constraint:
         return mask
 
     def take(self, token_id: int) -> None:
-        """Go on after an id that the last mask allowed."""
+        """Continue after an id that the last mask allowed."""
         if self._in_thought:
             self._in_thought = token_id != self._closes
         elif token_id == self._opens:
@@ -103,7 +103,7 @@ class GrammarTokenizer:
         self._built: Future[LLTokenizer] | None = None
 
     def prepare(self) -> bool:
-        """Build it in a thread, unless that was begun before; return whether it is ready."""
+        """Build it in a thread, unless that was started before; return whether it is ready."""
         if self._built is None:
             pool = ThreadPoolExecutor(1, "grammar tokenizer")
             self._built = pool.submit(self._build)
@@ -157,7 +157,7 @@ def decode_constrained(
 ) -> Generator[int]:
     """Draw ids as `decode` does, but only those that a constraint allows.
 
-    The cache holds every id that was given, but for the last.
+    The cache holds every id that was yielded, but for the last.
 
     Raises:
         Gemma4Error: the grammar has become too complex.

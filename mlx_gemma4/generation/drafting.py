@@ -107,7 +107,7 @@ class Drafting:
         return drafter.draft(self._model, cache, place.following, place.hidden, count)
 
     def observe(self, ids: Sequence[int], drafted: int) -> None:
-        """Take what a forward gave: ids, all but the first of which were among `drafted`."""
+        """Take the ids of a forward; all but the first were among its `drafted` proposals."""
         accepted, now = len(ids) - 1, self._clock()
         self.rounds.append((drafted, accepted))
         if not isinstance(self.draft, int):

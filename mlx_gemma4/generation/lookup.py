@@ -2,7 +2,7 @@
 
 A document that is quoted, a list that is written again or a picture that is read twice is proposed
 without any weights (https://github.com/apoorvumang/prompt-lookup-decoding). Where a repetition
-differs in an id or a few, the text that it repeats goes on behind them. Knows no MLX.
+differs in an id or a few, the text that it repeats continues after them. Knows nothing of MLX.
 """
 
 from collections.abc import Iterable, Sequence
@@ -17,7 +17,7 @@ _NEAR = 24  # ids that a repetition may leave out, and those for which it is fol
 _PLACES = 4  # of the same ids, the latest; they are compared by how many ids before are equal too
 
 Held = int | str | bytes
-"""A token's id, or what tells a row of one picture or sound from another; that is not proposed."""
+"""A token's id, or what a row of a picture or sound is known by; that is not proposed."""
 
 
 class Lookup:
@@ -38,7 +38,6 @@ class Lookup:
         self.add(ids[same:])
 
     def add(self, ids: Iterable[Held]) -> None:
-        """Hold more rows."""
         held = self._ids
         for token_id in ids:
             self._repeated = self._past(self._repeated, token_id)
@@ -53,7 +52,7 @@ class Lookup:
         """What may follow the ids that are held and these, at most so many; often nothing.
 
         Returns:
-            The ids, and how many rows before them were the same; 0 behind a difference.
+            The ids, and how many rows before them were the same; 0 after a difference.
         """
         ids = [*self._ids[-_LONGEST:], *known]
         best, place = 0, 0
@@ -75,7 +74,7 @@ class Lookup:
         return found, best
 
     def _past(self, place: int, token_id: Held) -> int:
-        """The place behind an id that is near, else behind another that it stands for."""
+        """The place after this id where it is near, else after the one that it replaces."""
         near = self._ids[place : place + _NEAR]
         return place + 1 + (near.index(token_id) if token_id in near else 0)
 

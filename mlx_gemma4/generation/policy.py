@@ -1,10 +1,10 @@
 """How many tokens to propose at a time, and by whom: from what was accepted and how long it took.
 
-Of 0 to `LONGEST` proposals those are made for which (1 + the expected number of accepted ones) for
-each second is the most. Where that is none, nothing is proposed for some tokens; then a few
-proposals show whether it pays by now. Estimates may be wrong, so there is an account too: who lost
-more time than was gained before makes no proposals until a small share of the tokens that followed
-has paid for it. Knows no MLX and no ids.
+It makes the number of proposals, 0 to `LONGEST`, for which tokens a second are the most: 1 + the
+expected number of accepted ones, by the expected seconds. Where that number is 0, nothing is
+proposed for some tokens; then a few proposals show whether it pays by now. Estimates may be wrong,
+so there is an account too: who lost more time than was gained before makes no proposals until a
+small share of the tokens that followed has paid for it. Knows nothing of MLX or ids.
 """
 
 import statistics
@@ -25,12 +25,12 @@ _TIMED = 9  # latest times, of which the median counts
 _PLAIN = 4  # forwards without proposals that are timed at first, and again later
 _OUTDATED = 64  # tokens, times what is gained, after which they are timed again
 _SURE = 5  # fewer times than these may be the doing of another program
-_OTHER = 1.5  # where all takes so many times as long, or as short, older times say nothing
+_OTHER = 1.5  # where all takes so many times as long, or as short, older times mean nothing
 _FADES = 0.08  # the weight of the latest proposal
 
 
 class TrackRecord:
-    """Who proposes: what was accepted by place, and the seconds of a forward by its proposals.
+    """Of one proposer: what was accepted by place, and the seconds of a forward by its proposals.
 
     Attributes:
         accepted: the share at each place of those before which all were.
@@ -47,7 +47,7 @@ class TrackRecord:
         self._seen: list[int] = []
         self.rested = 0.0
         self._seconds: dict[int, deque[float]] = {}
-        self._plain = 0.0  # those of a forward without proposals, when the last of these was timed
+        self._plain = 0.0  # seconds of a forward without proposals when the last was timed
 
     def learn(self, drafted: int, accepted: int, made: bool = True) -> None:
         """Take what came, or would have come, of proposals: a place counts if those before did."""
@@ -76,12 +76,14 @@ class TrackRecord:
             self.rest()
 
     def best(self, plain: float, most: int) -> tuple[float, int]:
-        """The number of proposals that gives most tokens a second, and how many times as many.
-
-        It is 0 if none gains enough.
+        """Find the number of proposals with the most tokens a second.
 
         Args:
             plain: seconds of a forward without proposals.
+
+        Returns:
+            How many times the tokens a second of no proposals, and the number: 0 if none gains
+            enough.
         """
         gains, tokens, chance = {0: GAIN}, 1.0, 1.0
         for count in range(1, most + 1):
@@ -129,7 +131,7 @@ class Policy:
     """Chooses for all conversations with a model; times are those of this machine.
 
     Args:
-        names: who may propose; of equal ones the first.
+        names: who may propose; of equally good ones the first is chosen.
     """
 
     def __init__(self, names: Sequence[str]) -> None:
@@ -166,7 +168,7 @@ class Policy:
         self.sources[name].learn(proposals, right, made=False)
 
     def observe(self, name: str | None, drafted: int, accepted: int, seconds: float | None) -> None:
-        """Take what a forward gave: `accepted` + 1 tokens.
+        """Take the result of a forward: `accepted` + 1 tokens.
 
         Args:
             name: who proposed; None for nobody.

@@ -38,14 +38,14 @@ def prefill(
     cache holds the chunks that were done.
 
     Args:
-        chunk: tokens in a chunk, or what is asked for them before each.
+        chunk: tokens in a chunk, or a function that is called for them before each.
 
     Yields:
         (tokens done, tokens in all) after each chunk.
 
     Returns:
-        The hidden state (1, 1, hidden) of the last row, after the final norm: `decode` goes on
-        from it.
+        The hidden state (1, 1, hidden) of the last row, after the final norm: `decode`
+        continues from it.
 
     Raises:
         Gemma4Error: the context is full.
@@ -68,7 +68,7 @@ def prefill(
 def finish(
     steps: Steps[Result], progress: Progress | None = None, cancelled: Cancelled | None = None
 ) -> Result | None:
-    """Drive steps to their end; their result, or None if they were cancelled before one.
+    """Drive steps to their end; return their result, or None if they were cancelled before.
 
     After the last of them there is nothing left to cancel.
     """
@@ -100,17 +100,17 @@ def decode(
     cancelled: Cancelled | None = None,
     proposer: Drafting | None = None,
 ) -> Generator[int]:
-    """Draw ids until one of `ends` (which is given too), `limit` ids, or a cancel.
+    """Draw ids until one of `ends` (which is yielded too), `limit` ids, or a cancel.
 
     Without proposals the next id is already being computed while the caller handles one. A proposal
     costs nothing but time: every id is the sampler's own draw, by the keys that it would have had.
-    When this ends, or is closed at any id, the cache holds every id that was given, but perhaps for
-    the last.
+    When this ends, or is closed at any id, the cache holds every id that was yielded, but perhaps
+    for the last.
 
     Args:
         hidden: (1, 1, hidden) of the last row of the cache, from `prefill`.
         ends: ids that end a reply (`Config.eos_token_ids`).
-        limit: the most ids to give; the cache needs room for one fewer.
+        limit: the most ids to draw; the cache needs room for one fewer.
         proposer: proposes the ids that may follow the next one.
     """
     start, given = cache.offset, 0

@@ -1,7 +1,7 @@
 """One row of logits to one token id: temperature, top-k, top-p, suppression.
 
 Randomness comes from explicit keys made from a seed, never from MLX's global state, which belongs
-to a thread: the same seed and the same logits give the same ids anywhere.
+to a thread: the same seed and the same logits lead to the same ids anywhere.
 """
 
 from collections.abc import Sequence
@@ -119,7 +119,7 @@ class Sampler:
         return any(self._penalties)
 
     def keep(self, draws: Draws, count: int) -> None:
-        """Go on after the first `count` of some draws."""
+        """Continue after the first `count` of some draws."""
         self._key = draws.keys[count - 1]
         self.scores += draws.scores[:count]
         if self._counts is not None:
@@ -135,7 +135,7 @@ class Sampler:
         return [*zip(ids, mx.take_along_axis(logs, ids, axis=-1), strict=True)]
 
     def _candidates(self, logits: mx.array) -> tuple[mx.array, mx.array]:
-        """Give the top-k ids (n, k), most likely first, and their logits, -inf beyond top-p."""
+        """Return the top-k ids (n, k), most likely first, and their logits, -inf beyond top-p."""
         rows, vocab = logits.shape
         k = min(self._top_k or vocab, vocab)
         ids = mx.broadcast_to(mx.arange(vocab), (rows, vocab))
@@ -152,7 +152,6 @@ class Sampler:
 
 
 def out_of_range(name: str, value: object, allowed: str) -> Gemma4Error:
-    """The error of a setting of a reply."""
     return Gemma4Error(
         "setting_out_of_range",
         f"The setting {name} is out of range",

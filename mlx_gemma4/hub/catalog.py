@@ -110,8 +110,8 @@ def is_demonstration(name: str) -> bool:
 
 
 def default() -> str:
-    """Return the model that is meant where none is named: one of the catalogue that `gemma4 get`
-    brought here, the first of those, else the demonstration.
+    """Return the model to use where none is named: the first of the catalogue that `gemma4 get`
+    brought here, else the demonstration.
     """
     sources = {model.source for model in installed.made()}
     models = (p for p in packages().values() if p.kind == "model" and p.name in sources)
@@ -289,7 +289,7 @@ def _package(path: Path, name: str, entry: Any) -> Package:
 
 
 def _type_of(key: str) -> tuple[type, str]:
-    """What a key's value is, and how that is called."""
+    """The type of a key's value, and its words for an error."""
     if key in _NUMBERS:
         return int, "a whole number"
     return (list, "a list") if key in _LISTS else (str, "a text")

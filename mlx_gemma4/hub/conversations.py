@@ -14,7 +14,6 @@ EVENTS = "events.jsonl"
 
 
 def folder() -> Path:
-    """Where the program keeps them."""
     return disk.own_data("conversations")
 
 

@@ -21,7 +21,7 @@ SPARE = 256 * 1024**2
 
 
 def own_data(name: str) -> Path:
-    """What is kept for the user under a name: a file or folder that may not be there yet."""
+    """Where something is kept for the user: a file or folder that may not be there yet."""
     return platformdirs.user_data_path("mlx-gemma4", appauthor=False) / name
 
 

@@ -44,7 +44,7 @@ class InstalledModel:
 
     @property
     def nbytes(self) -> int:
-        """What it takes on the disk."""
+        """Bytes that it takes on the disk."""
         return sum(path.stat().st_size for path in self.folder.iterdir() if path.is_file())
 
 
@@ -72,8 +72,8 @@ def downloaded() -> Iterator[InstalledModel]:
 
 
 def find(repo: str, revision: str, recipe: str | None) -> Path | None:
-    """Find the folder of a repository's model: of those made of it that with this recipe, else the
-    newest, else the Hub's cache.
+    """Find the folder of a repository's model: of those made of it the one with this recipe, else
+    the newest; else that in the Hub's cache.
     """
     of_it = [model for model in made() if model.source == repo]
     best = next((model for model in of_it if model.recipe == recipe), None)
@@ -83,7 +83,7 @@ def find(repo: str, revision: str, recipe: str | None) -> Path | None:
 
 
 def register(made_folder: Path) -> None:
-    """Have a model found by its name that is not in `folder()`."""
+    """Link a model that is elsewhere into `folder()`, so that it is found by its name."""
     home, where = folder(), made_folder.resolve()
     if where.parent == home.resolve():
         return
@@ -107,7 +107,7 @@ def remove(model: InstalledModel) -> None:
         if where.parent.name == "snapshots":
             shutil.rmtree(where.parents[1])
         elif files := known_object(where / RECORD).get("files"):
-            for name in (*files, RECORD):  # what else lies there is not the program's
+            for name in (*files, RECORD):  # any other file there is not the program's
                 (where / Path(name).name).unlink(missing_ok=True)
             if not any(where.iterdir()):
                 where.rmdir()
@@ -124,13 +124,13 @@ def remove(model: InstalledModel) -> None:
 
 
 def unfinished() -> dict[str, int]:
-    """Names of the models that were begun and are not complete, with the bytes that are here."""
+    """Names of the models that are not complete, with the bytes that are here."""
     states = {work: state(work) for work in partials()}
     return {known["name"]: held(work) for work, known in states.items() if "name" in known}
 
 
 def discard_unfinished(name: str) -> None:
-    """Remove what is here of a model that was begun."""
+    """Remove what is here of a model that is not complete."""
     for work in partials():
         if state(work).get("name") == name:
             shutil.rmtree(work)

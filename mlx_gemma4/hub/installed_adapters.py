@@ -17,12 +17,10 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 def folder() -> Path:
-    """Return where adapters are installed."""
     return disk.own_data("adapters")
 
 
 def names() -> list[str]:
-    """Return the names of the installed adapters."""
     home = folder()
     places = sorted(home.iterdir()) if home.is_dir() else []
     return [place.name for place in places if (place / ADAPTER_SETTINGS).is_file()]
@@ -43,7 +41,7 @@ def split(name: str | Path) -> tuple[str, str | None]:
 
 
 def expanded(name: str | Path) -> Path:
-    """The path that a name is; a ~ stays where it is of nobody."""
+    """The path of a name; a ~ stays where there is no such user."""
     try:
         return Path(name).expanduser()
     except RuntimeError:
@@ -69,7 +67,7 @@ def find(adapter: str | Path) -> Path:
 
 
 def check_name(name: str) -> None:
-    """Raise Gemma4Error where an adapter cannot be called so, one is, or none can be written."""
+    """Raise Gemma4Error where a name is invalid or taken, or no adapter can be written."""
     if _NAME.fullmatch(name) is None:
         raise _not_installed(
             f"{name!r} cannot be the name of a folder.",
@@ -86,7 +84,7 @@ def install(adapter: Path, name: str) -> Path:
     """Copy an adapter to where it is found by its name.
 
     Raises:
-        Gemma4Error: it cannot be called so, or one is.
+        Gemma4Error: the name is invalid or taken, or no adapter can be written.
     """
     check_name(name)
     target = folder() / name

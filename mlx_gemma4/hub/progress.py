@@ -54,7 +54,6 @@ class Speed:
             self._done += count
 
     def progress(self) -> Progress:
-        """Report how far it is now."""
         now, done = time.monotonic(), self._done
         while len(self._seen) > 1 and now - self._seen[1][0] > _WINDOW:
             self._seen.popleft()

@@ -40,7 +40,6 @@ class Folder:
         )
 
     def open(self, shard: str) -> Path:
-        """Give the path of a file of weights."""
         return self.settings / shard
 
     def release(self, shard: str) -> None:
@@ -53,7 +52,7 @@ class Stream:
     Args:
         repository: from `hub.look_up`.
         folder: for the files while they are needed.
-        report: told how far the download of the whole repository is.
+        report: called with how far the download of the whole repository is.
     """
 
     def __init__(
@@ -88,7 +87,7 @@ class Stream:
         return path
 
     def release(self, shard: str) -> None:
-        """Remove it."""
+        """Remove a file of weights from the disk."""
         self._came.add(shard)
         (self.settings / shard).unlink(missing_ok=True)
 

@@ -16,7 +16,7 @@ from ..json_reader import known_object
 from . import catalog, disk
 
 PAYS, COSTS = 1.05, 0.95
-"""A drafter pays with so much gain over all kinds of work, where no kind gets slower than this."""
+"""A drafter pays with at least so much mean gain, and at least so much for each kind of work."""
 COSTS_NOTHING = 0.97
 """Lookup is on where no kind of work becomes slower than this."""
 
@@ -39,12 +39,10 @@ class MeasuredGain:
 
     @property
     def drafter_pays(self) -> bool:
-        """Whether the drafter is worth its memory and time."""
         return bool(self.drafter) and mean(self.auto) >= PAYS and min(self.auto.values()) >= COSTS
 
     @property
     def lookup_is_free(self) -> bool:
-        """Whether lookup costs nothing."""
         return bool(self.lookup) and min(self.lookup.values()) >= COSTS_NOTHING
 
 
@@ -82,7 +80,7 @@ def keep(model: Path, gain: MeasuredGain) -> None:
 def choose(
     model: Path, draft: str | int, drafter: Path | None, alone: bool = True
 ) -> tuple[Path | None, str | int]:
-    """Which drafter to load with a model, and the `draft` of its sessions.
+    """Choose the drafter to load with a model, and the `draft` of its sessions.
 
     Args:
         draft: "auto" where nobody chose otherwise.

@@ -107,7 +107,7 @@ def read_sound(source: Source) -> Recording:
 
     wav, flac, ogg, opus, mp3, aiff and caf are read everywhere; m4a, aac and others on a Mac, or
     where PyAV or ffmpeg is installed. Files that were joined to one are read to the end. Of a
-    damaged or unfinished file what can be decoded is used, and a note says so.
+    damaged or unfinished file what can be decoded is used, with a note of that.
 
     Raises:
         Gemma4Error: if the file is missing, empty, no sound or longer than an hour.

@@ -67,7 +67,7 @@ class Picture:
 
 
 def resized_size(height: int, width: int, budget: int) -> tuple[int, int]:
-    """Give the (height, width) in pixels to which a picture is resized, up or down.
+    """Return the (height, width) in pixels to which a picture is resized, up or down.
 
     The largest multiples of 48 that keep the aspect and need at most `budget` patches; a side that
     would vanish becomes 48 (`get_aspect_ratio_preserving_size` in transformers).
@@ -141,7 +141,7 @@ def patches(image: Image.Image | Source | NDArray[np.generic], budget: int = 280
 def open_image(source: Source) -> Image.Image:
     """Open a picture as upright 8-bit RGB; transparency is laid on white.
 
-    Of an animation the first frame is taken; `patches(source)` says so in its notes.
+    Of an animation the first frame is taken; `patches(source)` has a note of that.
 
     Raises:
         Gemma4Error: if it is missing, damaged, too large or no picture.
@@ -270,12 +270,12 @@ def _from_lab(image: Image.Image) -> Image.Image:
 def _eight_bits(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
     """Scale a deep grey picture to 8 bits; Pillow's own `convert` would clip it at 255.
 
-    Modes "I" and "F" do not say what white is: it is the smallest of 1 (floats only), 255 and
+    Modes "I" and "F" do not define white: it is the smallest of 1 (floats only), 255 and
     65535 that no pixel passes, and else the picture's own range is stretched.
     """
 
     def parts() -> Iterator[tuple[int, NDArray[np.generic]]]:
-        """Some rows after others, with the number of the first: `tobytes` holds all twice."""
+        """Yield some rows at a time, with the number of the first: `tobytes` holds all twice."""
         return ((box[1], np.asarray(image.crop(box))) for box in _bands(*image.size))
 
     ends = np.array([(part.min(), part.max()) for _, part in parts() if part.size] or [(0, 0)])

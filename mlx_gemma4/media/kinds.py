@@ -23,7 +23,7 @@ class Format:
     name: str
 
 
-# The first that fits; each pattern begins at the file's beginning.
+# The first that fits counts; each pattern is matched at the start of the file.
 _SIGNATURES: tuple[tuple[bytes, Kind, str], ...] = (
     (rb"\x89PNG\r\n\x1a\n", "image", "PNG"),
     (rb"\xff\xd8\xff", "image", "JPEG"),
@@ -45,18 +45,18 @@ _SIGNATURES: tuple[tuple[bytes, Kind, str], ...] = (
     (rb"riff\x2e\x91\xcf\x11", "sound", "W64"),
     (rb"#!AMR", "sound", "AMR"),
     (rb"\xff[\xf0\xf1\xf8\xf9]", "sound", "AAC"),
-    # not \xff\xfe, with which text in UTF-16 begins
+    # not \xff\xfe, with which text in UTF-16 starts
     (rb"ID3[\x02-\x04]|\xff[\xe2-\xe7\xf2-\xf7\xfa-\xfd\xff]", "sound", "MP3"),
     (rb"RIFF....AVI ", "video", "AVI"),
     (rb"\0\0\x01[\xba\xb3]", "video", "MPEG"),
-    # packets of video begin with \xe0 to \xef, those of sound with \xbd to \xdf
+    # packets of video start with \xe0 to \xef, those of sound with \xbd to \xdf
     (rb"\x47.{187}\x47(?!.*\0\0\x01[\xe0-\xef]).*\0\0\x01[\xbd-\xdf]", "sound", "MPEG-TS"),
     (rb"\x47.{187}\x47", "video", "MPEG-TS"),
     (rb"FLV\x01\x04", "sound", "FLV"),
     (rb"FLV\x01", "video", "FLV"),
 )
 _COMPILED = tuple((re.compile(p, re.DOTALL), kind, name) for p, kind, name in _SIGNATURES)
-# ISO media (mp4, mov, heic): what the major brand says, before the tracks are looked at
+# ISO media (mp4, mov, heic): by the major brand, before the tracks are looked at
 _BRANDS: tuple[tuple[bytes, Kind, str], ...] = (
     (rb"avi[fs]", "image", "AVIF"),
     (rb"hei[cxms]|hev[cxms]|mif1|msf1", "image", "HEIC"),
@@ -78,7 +78,7 @@ def look(path: Path) -> Format | None:
 
 
 def look_at(file: BinaryIO) -> Format | None:
-    """Find what an open file holds, as `look`; it is left at its beginning."""
+    """Find what an open file holds, as `look`; it is left at its start."""
     file.seek(0)
     head = file.read(_HEAD)
     found = next((Format(kind, name) for p, kind, name in _COMPILED if p.match(head)), None)
@@ -109,7 +109,7 @@ def _container(head: bytes, file: BinaryIO) -> Format | None:
 
 
 def _moov(file: BinaryIO) -> bytes:
-    """Read the box of an ISO media file that lists its tracks, wherever it lies."""
+    """Read the box of an ISO media file that lists its tracks, wherever it is."""
     at = 0
     for _ in range(1_000):
         file.seek(at)

@@ -1,6 +1,6 @@
 """What a Mac opens by its own programs: HEIC by `sips`, m4a, aac, caf and qta by `afconvert`.
 
-Both are part of macOS; None stands for one that is not on the PATH.
+Both are part of macOS; None means that it is not on the PATH.
 """
 
 import shutil

@@ -1,6 +1,6 @@
 """The frames of MP3 and AAC, and the tags between files of them.
 
-Not every MP3 counts its frames at its beginning: a program that writes into a pipe cannot go back
+Not every MP3 counts its frames at its start: a program that writes into a pipe cannot go back
 to write the count. Readers then guess the length from the first frame's bit rate, and of a variable
 one they leave out the end. Layouts and tables are those of ISO 11172-3 and 13818-3, layer III, and
 of 13818-7, ADTS; the counting frame is Xing's.
@@ -24,7 +24,7 @@ OTHER = re.compile(
     rb"|\x1aE\xdf\xa3|APETAGEX",
     re.DOTALL,
 )
-"""Where another file or a tag begins, in at most 12 bytes."""
+"""Where another file or a tag starts, in at most 12 bytes."""
 _TAGS = 1000  # between two files, at most
 _SIXTY_FOUR = {True: 5, False: 8}  # where 64 is in them
 
@@ -59,7 +59,7 @@ def header(raw: bytes) -> FrameHeader | None:
 
 
 def follows(read: Read, at: int, length: Callable[[bytes], int]) -> bool:
-    """Whether three frames of one kind are at a place, or as many as there is: none by chance."""
+    """Whether three frames of one kind are at a place, or all up to the end: no match by chance."""
     first = read(at, 7)
     for _ in range(3):
         raw = read(at, 7)
@@ -115,7 +115,7 @@ def count(read: Read, at: int, stop: int) -> tuple[int, int]:
 
 
 def _next(read: Read, at: int) -> int | None:
-    """Where frames go on after a damage: two follow each other there."""
+    """Find where frames continue after damage: two follow each other there."""
     block = read(at, _DAMAGE)
     other = OTHER.search(block)  # which may hold anything
     for place in range(other.start() if other else len(block)):
@@ -126,7 +126,7 @@ def _next(read: Read, at: int) -> int | None:
 
 
 def counting_frame(first: FrameHeader, frames: int, size: int) -> bytes:
-    """A silent frame that says how many frames, of how many bytes, follow it."""
+    """Make a silent frame that counts the frames after it, and their bytes."""
     one, two = first.raw[1] | 1, _SIXTY_FOUR[first.first] << 4 | (first.raw[2] & 0x0C)
     made = header(bytes([0xFF, one, two, first.raw[3]]))
     assert made is not None

@@ -50,10 +50,10 @@ def heic(file: BinaryIO, fail: Unreadable) -> Iterator[Image.Image]:
 
 
 def sound_seconds(file: BinaryIO, fail: Unreadable) -> tuple[float | None, bool]:
-    """How long a sound says it is; None where that is known only when it is decoded.
+    """The seconds that a sound announces; None where they are known only when it is decoded.
 
-    Also whether that is exact: others than mp4 and Matroska are estimated by their bytes, and a
-    video may announce that of its pictures.
+    Also whether they are exact: formats other than mp4 and Matroska are estimated by their bytes,
+    and a video may announce the seconds of its pictures.
     """
     if mac.afconvert() or (av := pyav()) is None:
         return None, False
@@ -133,7 +133,7 @@ def _container(av: Any, file: BinaryIO, fail: Unreadable) -> Iterator[Any]:
 
 
 def pyav() -> Any:
-    """The module PyAV, which reads on beyond a damage; None where it is not installed."""
+    """The module PyAV, which reads on after damage; None where it is not installed."""
     try:
         import av
     except ImportError:

@@ -1,6 +1,6 @@
-"""Sound files in chunks: their beginning says where they end, and is wrong of a stream.
+"""Sound files in chunks: sizes at their start determine where they end.
 
-Sizes are wrong where a recorder wrote into a pipe or was killed.
+In a stream these are wrong: where a recorder wrote into a pipe or was killed.
 """
 
 from collections.abc import Callable, Generator, Mapping
@@ -26,11 +26,11 @@ _LAYOUTS: Mapping[bytes, tuple[int, int, int, Literal["little", "big"], int, int
     b"caff": (8, 4, 8, "big", 12, 1),
 }
 """Of formats in chunks: where the first one is, the bytes of a name, and of a size and their order,
-what of a chunk its size leaves out, and at multiples of what chunks begin."""
+what of a chunk its size leaves out, and at multiples of what chunks start."""
 
 
 def ended(file: BinaryIO, start: int, size: int) -> Cut:
-    """Formats whose beginning says where they end; a stream does not."""
+    """Cut formats that have their size at their start; that of a stream is not true."""
     kind = kind_at(file, start)
     while kind_at(file, start) == kind:
         if (stream := _stream(file, start, size, kind)) is not None:
@@ -46,10 +46,10 @@ def ended(file: BinaryIO, start: int, size: int) -> Cut:
 
 
 def _stream(file: BinaryIO, start: int, size: int, kind: bytes) -> SoundPiece | None:
-    """What a program wrote that did not know its length: with true sizes, to the end of the file.
+    """The piece of a program that did not know its length: with true sizes, to the file's end.
 
     None where the bytes of sound are announced. A recorder that was killed leaves the sizes of an
-    empty file, one that writes into a pipe sizes that no file has.
+    empty file, one that writes into a pipe leaves sizes that no file has.
     """
     data = start + _number(file, start + 4, 4)
     order: Literal["little", "big"] = "big"
@@ -82,14 +82,14 @@ def _stream(file: BinaryIO, start: int, size: int, kind: bytes) -> SoundPiece | 
     if not (killed or unknown) or data >= size or kind_at(file, data) == kind:
         return None
     head = bytearray(read_at(file, start, data - start))
-    for place, start in places:
-        place -= start
-        head[place : place + count] = min(size - start, 2 ** (8 * count) - 1).to_bytes(count, order)
+    for place, counted in places:
+        length, at = min(size - counted, 2 ** (8 * count) - 1), place - start
+        head[at : at + count] = length.to_bytes(count, order)
     return SoundPiece(data, size, bytes(head), endless=True)
 
 
 def kind_at(file: BinaryIO, at: int) -> bytes:
-    """The four letters of the format that begins at a place, or anything."""
+    """The four letters of the format that starts at a place, or anything."""
     head = read_at(file, at, 8)
     return head[4:] if head[4:] == b"ftyp" else head[:4]
 
@@ -120,12 +120,12 @@ def _mp4_end(file: BinaryIO, start: int) -> int | None:
 
 
 def _foreign(file: BinaryIO, name: bytes, end: int) -> bool:
-    """Whether a chunk is none, but what follows the file: no name, or it would not even end."""
+    """Whether this is no chunk but what follows the file: no name, or an end past the file's."""
     return name not in _NAMES and not (name.isalnum() and read_at(file, end - 1, 1))
 
 
 def _even(count: int) -> int:
-    """The bytes that so many take where all begins at an even place."""
+    """Round bytes up to an even number: chunks start at even places."""
     return count + count % 2
 
 

@@ -53,7 +53,7 @@ def read(source: Source) -> tuple[Samples, tuple[str, ...]]:
 
 
 def seconds_of(source: Source) -> float:
-    """How long a sound says it is, in seconds; decoded only where it does not say it.
+    """The seconds that a sound announces; it is decoded only where it announces none.
 
     Raises:
         Gemma4Error: if it is empty or no sound.
@@ -83,7 +83,7 @@ class _Sound:
     """One piece of a file.
 
     Attributes:
-        seconds: as its header says; None where it does not say it.
+        seconds: as in its header; None where they are not there.
         notes: what was found while it was read.
         peak: the largest of the samples that were clipped; 0 where none was.
     """
@@ -125,7 +125,7 @@ class _Sound:
         return samples
 
     def _beyond_the_damage(self, samples: Samples, mixer: Mixer) -> tuple[Samples, Mixer]:
-        """What FFmpeg decodes, which goes on after a damaged part, where that is more."""
+        """What FFmpeg decodes, which continues after a damaged part, where that is more."""
         if other_formats.pyav() is None:
             return samples, mixer
         other, found = Mixer(), (self._there, self._broken, self._within)
@@ -196,7 +196,7 @@ class _Sound:
             for block in self._after(done):
                 done += len(block)
                 yield block, rate
-        # an error is all that says where one ends that does not know its length
+        # where a sound of unknown length ends, only an error shows
         self._broken = broken and (self.seconds is not None or self._within)
         self._there = done / rate
 
@@ -248,7 +248,7 @@ def _opened(window: Window) -> "Iterator[SoundFile | None]":
     import soundfile
 
     sound = None
-    # TypeError: it would have to be told the format of a headerless file
+    # TypeError: of a headerless file, the format would have to be passed
     with suppress(soundfile.SoundFileError, TypeError, ValueError, OSError):
         sound = soundfile.SoundFile(window)
     try:

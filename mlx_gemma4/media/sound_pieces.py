@@ -25,7 +25,7 @@ _READS = 5_000  # for its search of a frame, which may take minutes where other 
 
 _FLAC = re.compile(rb"fLaC[\0\x80]\0\0\x22")
 _PAGE = re.compile(rb"OggS\0|" + mpeg.OTHER.pattern, re.DOTALL)
-# an MPEG frame's header and side information, then the mark that says how much follows
+# an MPEG frame's header and side information, then the mark of the count of what follows
 _XING = re.compile(rb"\xff[\xe2-\xff][\0-\xef].(?:.{32}|.{17}|.{9})(?:Xing|Info)", re.DOTALL)
 _MPEG = re.compile(rb"\xff[\xe2-\xff]")
 _OTHERS = (b"0&\xb2u\x8ef\xcf\x11", b"#!AMR")  # ASF and AMR: to the end
@@ -39,7 +39,7 @@ def pieces(file: BinaryIO) -> list[SoundPiece]:
     found = list(islice(_walk(file, size), _PIECES)) or [SoundPiece(0, size)]
     last = found.pop()
     rest = size - mpeg.after_tags(partial(read_at, file), last.stop)
-    if kind_at(file, last.start) in ENDED.keys() - {b"riff"}:  # it may be longer than it says
+    if kind_at(file, last.start) in ENDED.keys() - {b"riff"}:  # it may be longer than announced
         last = replace(last, stop=size)
     if rest > SPARE:
         note = f"{last.note} {rest:,} bytes after its end are not used."
@@ -57,7 +57,7 @@ def _walk(file: BinaryIO, size: int) -> Iterator[SoundPiece]:
 def _cutter(
     file: BinaryIO, at: int, first: bool = False
 ) -> Callable[[BinaryIO, int, int], Cut] | None:
-    """What cuts the format that begins at a place; the first of a file need not look so sure."""
+    """What cuts the format that starts at a place; the first of a file need not look so sure."""
     head, read = read_at(file, at, 16), partial(read_at, file)
     if kind_at(file, at) in ENDED:
         return ended
@@ -80,7 +80,7 @@ def _whole(file: BinaryIO, at: int, size: int) -> Cut:
 
 
 def _matroska(file: BinaryIO, start: int, size: int) -> Cut:
-    """Matroska: a header and a segment, with sizes of as many bytes as their first bits say."""
+    """Matroska: a header and a segment, with sizes of as many bytes as their first bits count."""
     end = start
     for _ in range(2):
         raw = read_at(file, end + 4, 8).ljust(8, b"\xff")
@@ -133,7 +133,7 @@ def _flac(file: BinaryIO, start: int, size: int) -> Cut:
     total = int.from_bytes(read_at(file, start + 21, 5), "big") & (2**36 - 1)  # of STREAMINFO
     stop = next(_search(file, size, _FLAC, 8, start + 1), size)
     end = _flac_end(file, start, stop) if total else None
-    if end is None:  # it is cut or damaged: to where another begins, behind what describes it
+    if end is None:  # it is cut or damaged: to where another starts, after its metadata
         at, last = start + 4, False
         while not last and (head := read_at(file, at, 4)):
             at, last = at + 4 + int.from_bytes(head[1:], "big"), head[0] > 127
@@ -172,14 +172,14 @@ def _aac(file: BinaryIO, start: int, size: int) -> Cut:
             end += length
         if end >= size or _cutter(file, mpeg.after_tags(read, end)) is not None:
             break
-        found = _search(file, size, _ADTS, 2, end)  # its reader goes on after a damage
+        found = _search(file, size, _ADTS, 2, end)  # its reader goes on after damage
         again = next((at for at in found if _cutter(file, at) is _aac), None)
     yield SoundPiece(start, min(end, size))
     return min(end, size)
 
 
 def _mp3(file: BinaryIO, start: int, size: int) -> Cut:
-    """MP3: a frame at the beginning may say how many bytes of frames follow; then comes more."""
+    """MP3: a frame at the start may count the bytes of frames that follow; more may come then."""
     read = partial(read_at, file)
     counted = _XING.match(read_at(file, start, 44)) is not None
     if counted and (end := _mp3_end(file, start, size)) is not None:
@@ -220,7 +220,7 @@ def _mp3_end(file: BinaryIO, start: int, size: int) -> int | None:
 def _search(
     file: BinaryIO, size: int, pattern: re.Pattern[bytes], width: int, at: int = 0
 ) -> Iterator[int]:
-    """Find where a pattern of at most `width` bytes begins, a part of the file at a time."""
+    """Find where a pattern of at most `width` bytes starts, a part of the file at a time."""
     part = 1 << 14  # what is searched for is often near
     while at < size:
         block = read_at(file, at, part + width)

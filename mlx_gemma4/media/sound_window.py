@@ -14,11 +14,11 @@ class SoundPiece:
 
     Attributes:
         start, stop: in bytes.
-        head: what is read first, where sizes at its beginning are wrong or missing; it takes the
+        head: what is read first, where sizes at its start are wrong or missing; it takes the
             place of what is before `start`.
         missing: bytes that its header announces and that are not there.
         note: what is known to be wrong with it, or nothing.
-        endless: its header does not say how long it is.
+        endless: its header is without its true length.
     """
 
     start: int
@@ -44,15 +44,12 @@ class Window(io.RawIOBase):
         self._slow, self._reads = slow, reads
 
     def readable(self) -> bool:
-        """Return True."""
         return True
 
     def seekable(self) -> bool:
-        """Return True."""
         return True
 
     def seek(self, offset: int, whence: int = 0) -> int:
-        """Go to a place in the piece."""
         size = len(self._piece.head) + self._piece.stop - self._piece.start
         self._at = max(0, offset + (0, self._at, size)[whence])
         return self._at
@@ -63,11 +60,9 @@ class Window(io.RawIOBase):
         return max(0, len(self._piece.head) + self._piece.stop - self._piece.start - self._at)
 
     def tell(self) -> int:
-        """Return the place in the piece."""
         return self._at
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # of any buffer
-        """Fill a buffer, as far as there is content."""
         piece, at = self._piece, self._at
         self._reads -= 1
         if self._reads < 0:

@@ -32,7 +32,7 @@ def name_of(source: Source) -> str:
 
 @contextmanager
 def opened(source: Source, fail: Unreadable) -> Iterator[BinaryIO]:
-    """Open a source at its beginning; a file that was open before stays open.
+    """Open a source at its start; a file that was open before stays open.
 
     Raises:
         Gemma4Error: by `fail`, if it is missing, empty, or may not be read.

@@ -30,7 +30,7 @@ _SEEK_FRAMES = 250  # the usual distance of key frames: nearer than that, decodi
 
 
 def label(seconds: float) -> str:
-    """Give the text that stands before a frame: minutes and seconds, mm:ss, cut to the second."""
+    """Return the text before a frame: minutes and seconds, mm:ss, cut to the second."""
     return f"{int(seconds // 60):02d}:{int(seconds % 60):02d}"
 
 
@@ -125,7 +125,7 @@ def frames_of(source: Source, frames: int = FRAMES) -> Iterator[tuple[float, Ima
 
 
 def _times(av: Any, file: BinaryIO, fail: Unreadable) -> list[int]:
-    """When each frame is shown; packets alone tell it, without decoding. Bounds are checked."""
+    """When each frame is shown, by packets alone, without decoding; bounds are checked."""
     with _container(av, file) as container:
         stream = container.streams.video[0]
         width, height = stream.codec_context.width, stream.codec_context.height
@@ -150,6 +150,6 @@ def _container(av: Any, file: BinaryIO) -> Iterator[Any]:
         for stream in container.streams.video:
             if stream.codec_context is None:
                 raise ValueError("its codec is not known")
-            # a header may say another size than the frames have
+            # a header may have another size than the frames
             stream.codec_context.options = {"max_pixels": str(limits.VIDEO_PIXELS)}
         yield container

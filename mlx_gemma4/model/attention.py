@@ -71,7 +71,7 @@ def visible(
 def pieces(
     offset: int, blocks: np.ndarray, window: int | None, rule: MaskRule, max_scores: int
 ) -> tuple[Piece, ...]:
-    """Cut a step so that no piece has more than `max_scores` query-key pairs (but one row has).
+    """Cut a step so that no piece has more than `max_scores` query-key pairs (unless one row has).
 
     Args:
         offset: rows already cached. A layer's view starts at row `max(0, offset - window + 1)`.
@@ -111,7 +111,7 @@ def pieces(
 
 
 def _same_before(blocks: np.ndarray) -> int:
-    """Rows of the last row's block that lie before it."""
+    """How many rows before the last one are of its block."""
     return int((blocks[:-1] == blocks[-1]).sum()) if blocks[-1] else 0
 
 
@@ -123,7 +123,6 @@ class Dense:
     values: mx.array
 
     def view(self, rows: slice) -> Dense:
-        """Some of the rows."""
         return Dense(self.keys[:, :, rows], self.values[:, :, rows])
 
 
@@ -138,7 +137,6 @@ class Uncached(Dense):
     again: bool = False
 
     def view(self, rows: slice) -> Uncached:
-        """Some of the rows."""
         return Uncached(self.keys[:, :, rows], self.values[:, :, rows], self.again)
 
 
@@ -157,7 +155,6 @@ class Quantized:
     head_dim: int
 
     def view(self, rows: slice) -> Quantized:
-        """Some of the rows."""
         numbers, scales, biases = (array[:, :, rows] for array in self.packed)
         return replace(self, packed=(numbers, scales, biases))
 
@@ -219,7 +216,7 @@ def attend_piece(queries: mx.array, cached: Dense | Quantized, mask: Mask) -> mx
 
 
 def grouped(queries: mx.array, cached: Any, mask: Mask, kv_heads: int) -> mx.array:
-    """The query heads that share a KV head as rows of one matrix product.
+    """Attention in which query heads that share a KV head are rows of one matrix product.
 
     `cached` is `Quantized`, or has its `scores` and `mix`.
     """

@@ -1,12 +1,12 @@
 """KV caches: rows in order in buffers with room at the end; mark and rewind.
 
-A cache has one `offset` for all its layers, and writing always happens there. Going back is setting
-a smaller one, while the rows that the next token sees are still held:
+A cache has one `offset` for all its layers, and writing always happens there. To go back is to set
+a smaller one, as long as the rows that the next token sees are still held:
  - a full layer holds every row;
  - a sliding layer keeps the last window + slack rows when its buffer is full, in order (no ring),
    so that dropping up to `slack` of the most rows that were held is free.
-Further back leads a `Mark`, which holds the buffers of its time: free until the cache has moved on
-to others. Buffers are shared and written in place, but rows that a live mark needs are never
+A `Mark` leads further back: it holds the buffers of its time, at no cost until the cache has moved
+on to others. Buffers are shared and written in place, but rows that a live mark needs are never
 overwritten: then the next write goes to a copy.
 """
 
@@ -48,7 +48,6 @@ class Rows:
         return Rows(start, tuple(arrays))
 
     def write(self, offset: int, new: tuple[mx.array, ...]) -> None:
-        """Put the `new` rows at position `offset`."""
         at = offset - self.start
         for array, rows in zip(self.arrays, new, strict=True):
             array[:, :, at : at + rows.shape[2]] = rows
@@ -62,7 +61,7 @@ class Rows:
             mx.async_eval(self.arrays)
 
     def trim(self, stop: int) -> None:
-        """Give back the room behind position `stop` where it is the half or more."""
+        """Free the room behind position `stop` where it is half of the buffers or more."""
         room = -(-(stop - self.start) // STEP) * STEP
         if self.arrays and 2 * room <= self.arrays[0].shape[2]:
             self.arrays = self.moved(self.start, stop, self.view(stop, stop)).arrays
@@ -132,7 +131,7 @@ class GlobalCache:
         return self.seen(stop)
 
     def seen(self, offset: int, more: int = 0) -> Dense | Quantized:
-        """The first `offset` rows; `more` there are none."""
+        """The first `offset` rows, which are all: `more` changes nothing."""
         held = self.rows.view(0, offset)
         if self.bits is not None:
             packed = (held[0], held[1], held[2])
@@ -182,7 +181,7 @@ class Cache:
         return self.layers[layer].seen(self.offset, more)
 
     def tensors(self) -> dict[str, mx.array]:
-        """What must be kept to hold these rows elsewhere: for each layer what `fill` takes."""
+        """What must be kept to hold these rows elsewhere: the tensors that `fill` takes."""
         result = {}
         for number, layer in enumerate(self.layers):
             start = layer.rows.start

@@ -2,7 +2,7 @@
 
 Both published forms are read: `global_head_dim` and `num_global_key_value_heads` (checkpoints and
 mlx-vlm), and `per_layer_config` (transformers >= 5.15). What is not built is refused here. Defaults
-are those of transformers 5.23 `configuration_gemma4_unified.py` unless a comment says otherwise.
+are those of transformers 5.23 `configuration_gemma4_unified.py` unless a comment names another.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ SLIDING, FULL = "sliding_attention", "full_attention"
 
 
 def unknown_setting(name: str, value: object, choices: str) -> Gemma4Error:
-    """The error of a setting that has no such value, but `choices`."""
+    """The error of a setting with an unknown value; `choices` are the known ones."""
     title, cause = f"The setting {name} is not known", f"It is {value!r}."
     return Gemma4Error("setting_unknown", title, cause, f"Use {choices}.")
 
 
 @dataclass(frozen=True)
 class RopeParameters:
-    """Rotary embedding of one layer type: base `rope_theta`, the share of the head that rotates."""
+    """Rotary embedding of one layer type: base `rope_theta`, share of a head that rotates."""
 
     rope_theta: float
     partial_rotary_factor: float
@@ -129,7 +129,7 @@ class Config:
             config: config.json.
             generation: generation_config.json; its eos ids are added, its sampling values are kept.
                 `do_sample: false` is temperature 0.
-            image_tokens: patches a picture may take when nobody asks for another number.
+            image_tokens: patches that a picture may take unless another number is asked for.
 
         Raises:
             Gemma4Error: a key is missing or of the wrong type, or asks for what is not built here.
@@ -165,7 +165,7 @@ class Config:
             bos_token_id=text.integer("bos_token_id", 2),
             eos_token_ids=tuple(sorted(eos or {1})),
             suppress_tokens=tuple(chosen.ids("suppress_tokens")),
-            # The model card's sampling, where the folder says nothing.
+            # The model card's sampling, where the folder has none.
             temperature=0.0 if greedy else chosen.number("temperature", 1.0),
             top_p=chosen.number("top_p", 0.95, most=1.0) or 1.0,  # 0 is how some turn it off
             top_k=chosen.integer("top_k", 64),
@@ -213,7 +213,7 @@ def _image_tokens(folder: Path) -> int:
 
 
 def text_config_of(text: Section) -> TextConfig:
-    """Read a decoder's settings, whoever's keys and values its layers read."""
+    """Read the settings of a decoder, a model's or a drafter's."""
     text.must_be("attention_bias", False)
     text.must_be("hidden_activation", "gelu_pytorch_tanh")
     text.must_be("tie_word_embeddings", True)
@@ -268,7 +268,7 @@ def _full_layers(text: Section, layer_types: list[str]) -> Section:
     layers = text.section(place)
     if layers is None:
         return text
-    # What a layer does not set, or sets to the same, is that of the text_config itself.
+    # What a layer does not set, or sets to the same value, is the text_config's own.
     own: list[dict[str, Any]] = [{} for _ in layer_types]
     for key, entry in layers.data.items():
         # transformers pads the numbers with zeros, "05", so that they sort
@@ -330,7 +330,7 @@ def _audio_config(audio: Section) -> AudioConfig:
 
 
 def quantization_of(config: Section) -> Mapping[str, Any] | None:
-    """MLX's settings; another library's scheme is refused, for its tensors mean something else."""
+    """MLX's settings, or None; another library's are refused: its tensors mean something else."""
     settings = config.section("quantization") or config.section("quantization_config")
     if settings is None:
         return None
@@ -341,7 +341,7 @@ def quantization_of(config: Section) -> Mapping[str, Any] | None:
             "Convert the unquantized checkpoint with `gemma4 convert`.",
         )
     own = [Section(v, f"quantization of {k}") for k, v in settings.data.items() if type(v) is dict]
-    for section in (settings, *own):  # a module's own settings may leave out what is the rule
+    for section in (settings, *own):  # a module's own settings may leave out what the rule sets
         section.size("group_size", 64)
         section.size("bits", 4, 32)
         section.get("mode", str, "affine")

@@ -1,7 +1,7 @@
 """Ways around the slow spots of MLX's CPU backend. Nothing here is used on a GPU.
 
 Measured with 150 million parameters, 128 rows and one row (`bench/peer.py`):
- - OpenBLAS multiplies one row up to 3 times faster when it stands on the right.
+ - OpenBLAS multiplies one row up to 3 times faster when it is on the right.
  - MLX allocates the results of operations long before it computes them. Evaluating each large
    product at once keeps the working memory to what one layer needs.
  - `mx.fast` attention goes head by head and takes 1.3 to 1.6 times as long as one product for the
@@ -18,12 +18,12 @@ import mlx.core as mx
 from .attention import Dense, Mask, Quantized, Uncached, grouped
 from .text import gelu_times
 
-DRAFTED_ROWS = 16  # so many, as where tokens are proposed, hold little; waiting would cost more
+DRAFTED_ROWS = 16  # so many, as of proposed tokens, hold little memory; waiting costs more
 FEW_ROWS = 8  # below this, a dense product is faster with the matrix on the left
 
 
 class DenseProducts(Dense):
-    """Dense rows as matrices."""
+    """Dense rows, multiplied as matrices."""
 
     def scores(self, queries: mx.array) -> mx.array:
         """(1, kv heads, M, D) -> (1, kv heads, M, rows)."""
@@ -38,7 +38,7 @@ class DenseProducts(Dense):
 
 
 def attend_piece(queries: mx.array, cached: Dense | Quantized, mask: Mask) -> mx.array:
-    """As `attention.attend_piece`, evaluated at once but for a few rows, and for gradients."""
+    """As `attention.attend_piece`, evaluated at once except for few rows or for gradients."""
     if isinstance(cached, Dense):
         products = DenseProducts(cached.keys, cached.values)
         mixed = grouped(queries, products, mask, cached.keys.shape[1])
@@ -50,7 +50,7 @@ def attend_piece(queries: mx.array, cached: Dense | Quantized, mask: Mask) -> mx
 
 
 def adapt(layers: Iterable[Any]) -> None:
-    """Make the attention and activation of a decoder's layers those for the CPU."""
+    """Replace the attention and activation of a decoder's layers by those for the CPU."""
     for layer in layers:
         layer.self_attn.attend_piece = attend_piece
         layer.mlp.activate = gelu_times

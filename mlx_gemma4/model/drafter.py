@@ -55,7 +55,7 @@ class QueryAttention(nn.Module):
 
 
 class DrafterModel(nn.Module):
-    """Its embedding table, which is only its output head, its layers and its norm."""
+    """The embedding table, which is only the output head, the layers and the norm."""
 
     def __init__(self, config: TextConfig) -> None:
         super().__init__()
@@ -85,11 +85,11 @@ class Drafter(nn.Module):
 
         Args:
             target: the model.
-            cache: its cache of all before.
+            cache: the model's, of all before the token.
             token: (1,) the id.
             hidden: (1, 1, backbone) of the cache's last row, after the final norm: it predicted
                 the token.
-            count: how many.
+            count: how many ids.
         """
         shared, never = self.shared_layers(target, cache), target.config.suppress_tokens
         drafts = []

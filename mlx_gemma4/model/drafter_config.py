@@ -68,7 +68,7 @@ class DrafterConfig:
         )
 
     def check_target(self, target: TextConfig) -> None:
-        """Refuse a model that this is no drafter of.
+        """Refuse a model that this drafter does not belong to.
 
         Raises:
             Gemma4Error: code "drafter_mismatch", with what differs.
@@ -103,7 +103,7 @@ class DrafterConfig:
 
 
 def is_drafter(folder: Path) -> bool:
-    """Whether a folder's config.json is that of a drafter, of whatever model."""
+    """Whether a folder's config.json is that of a drafter, of any model."""
     kind = (read_object(folder / "config.json") or {}).get("model_type")
     return isinstance(kind, str) and kind.endswith("_assistant")
 

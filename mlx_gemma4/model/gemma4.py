@@ -45,7 +45,7 @@ class Gemma4(nn.Module):
         mask_rule: "official", or "forward" to agree with transformers' `forward` (`attention.py`).
         drafter: the `drafter.Drafter` that proposes for it, if there is one.
         draft: how conversations with it speculate where nobody chose (`Session`).
-        policies: what they learned of what pays, by who proposes (`generation.policy`).
+        policies: what they learned of which proposals pay, by who proposes (`generation.policy`).
     """
 
     mask_rule: MaskRule = "official"
@@ -75,7 +75,7 @@ class Gemma4(nn.Module):
 
         Args:
             kv_bits: 8 or 4 to quantize the full layers' rows, None to keep them as computed.
-            slack: how far back from the most rows held going is free (`Cache.rewind_to`).
+            slack: rows, back from the most that were held, that can be dropped (`Cache.rewind_to`).
         """
         if kv_bits not in (None, 4, 8):
             raise Gemma4Error(
@@ -131,7 +131,7 @@ class Gemma4(nn.Module):
             *places(ids, config.video_token_id, [len(p) for p, _ in frames], "video frame"),
         ]
         clips_at = places(ids, config.audio_token_id, [len(clip) for clip in clips], "sound")
-        # Placeholders may lie outside the vocabulary: their own embedding is never used.
+        # Placeholders may be outside the vocabulary: their own embedding is never used.
         for place in (*blocks_at, *clips_at):
             ids[place] = config.pad_token_id
         if ids.min() < 0 or ids.max() >= config.text_config.vocab_size:
@@ -154,7 +154,7 @@ class Gemma4(nn.Module):
     def hidden(self, inputs: Inputs, cache: Cache, score_limit: int = SCORE_LIMIT) -> mx.array:
         """Feed `inputs` after what `cache` holds; return (1, T, hidden) after the final norm.
 
-        `inputs` must end at a block's border, as `Inputs.slice` and `Inputs.cuts` see to. Queries
+        `inputs` must end at a block's border, as `Inputs.slice` and `Inputs.cuts` ensure. Queries
         are split, exactly, where a layer's attention scores would take over `score_limit` bytes.
 
         Raises:
@@ -163,7 +163,7 @@ class Gemma4(nn.Module):
         return self.language_model.model.norm(self.states(inputs, cache, score_limit))
 
     def states(self, inputs: Inputs, cache: Cache, score_limit: int = SCORE_LIMIT) -> mx.array:
-        """As `hidden`, before the final norm: what the last layer gives."""
+        """As `hidden`, before the final norm: the last layer's output."""
         offset, length = cache.offset, len(inputs)
         dtype, head_dim = inputs.embeddings.dtype, self.config.text_config.global_head_dim
         streams = self.mask_rule == "official" and not cache.quantized
@@ -183,8 +183,8 @@ class Gemma4(nn.Module):
 
         Args:
             conversations: which go through side by side; none sees another.
-            recompute: compute each layer again in the backward pass: half the time more, and
-                what a single layer needs is held instead of what all need.
+            recompute: compute each layer again in the backward pass: this takes half as much time
+                more, and holds what a single layer needs instead of what all need.
             score_limit: as in `hidden`; the backward pass computes each split again.
 
         Returns:
@@ -223,11 +223,11 @@ class Gemma4(nn.Module):
         return self.language_model.logits(self.final(hidden))
 
     def final(self, hidden: mx.array) -> mx.array:
-        """What `hidden` has returned, on this computer: others may have it yet."""
+        """What `hidden` has returned, fetched where another computer still has it."""
         return hidden
 
     def attention(self, layer: int) -> Attention:
-        """The attention of a layer, which another computer may have: then without projections."""
+        """The attention of a layer, without projections where another computer has the layer."""
         attention: Attention = self.language_model.model.layers[layer].self_attn
         return attention
 

@@ -1,4 +1,4 @@
-"""What goes into the model, checked: ids, patches, frames, and the blocks that pictures make."""
+"""The inputs of the model, checked: ids, patches, frames, and the blocks that pictures make."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Inputs:
         return result
 
     def cut(self, start: int, chunk: int) -> int:
-        """Where a chunk that begins at `start` ends, see `cuts`."""
+        """The end of a chunk that starts at `start`, as in `cuts`."""
         stop = limit = min(start + chunk, len(self))
         while stop > start and self._in_block(stop):
             stop -= 1
@@ -126,5 +126,4 @@ def places(ids: np.ndarray, token_id: int, sizes: list[int], name: str) -> list[
 
 
 def unusable(cause: str, remedy: str) -> Gemma4Error:
-    """An error of the input's."""
     return Gemma4Error("input_unusable", "The input cannot be used", cause, remedy)

@@ -1,4 +1,4 @@
-"""What only a Mac's GPU needs: memory that stays wired, few freed buffers, its kernel's terms.
+"""What only a Mac's GPU needs: wired memory, few freed buffers, when its kernel holds no scores.
 
 The reason of each is in MLX's documentation of the function it calls.
 """
@@ -13,7 +13,6 @@ from ..limits import FREED_BYTES, STREAMED_HEAD_DIM, STREAMED_QUERIES
 
 
 def in_use() -> bool:
-    """Whether MLX computes with Metal."""
     return mx.metal.is_available() and mx.default_device() == mx.gpu
 
 
@@ -37,7 +36,8 @@ def streams_scores(length: int, dtype: mx.Dtype, head_dim: int) -> bool:
 def wire_while_alive(owner: object) -> None:
     """Keep the GPU's memory wired for as long as an object lives, as a conversation's cache does.
 
-    Else macOS may page the weights out between two turns, and the next first token waits for them.
+    Otherwise macOS may page the weights out between two turns, and the next first token waits for
+    them.
     """
     if in_use():
         _owners.add(key := object())

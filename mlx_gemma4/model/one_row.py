@@ -38,7 +38,7 @@ def keeps_groups(config: TextConfig, group_size: int) -> bool:
 
 
 def full_layers(config: TextConfig, root: str = "language_model.") -> list[str]:
-    """What the names of the full layers' attention tensors begin with."""
+    """The prefixes of the names of the full layers' attention tensors."""
     kinds = enumerate(config.layer_types)
     return [f"{root}model.layers.{n}.self_attn." for n, kind in kinds if kind == FULL]
 
@@ -48,7 +48,7 @@ def head_order(config: TextConfig) -> "np.ndarray":
 
     transformers pairs dim i with dim i + D / 2, so the R that rotate are two blocks of R / 2.
     """
-    import numpy as np  # the command line knows this file, and shows its help without numpy
+    import numpy as np  # the command line imports this file, and shows its help without numpy
 
     half, dims = config.rotated_dims // 2, np.arange(config.global_head_dim)
     rotates = dims % (config.global_head_dim // 2) < half

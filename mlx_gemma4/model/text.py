@@ -86,14 +86,13 @@ class SlidingAttention(Attention):
         return rope(x, self.head_dim, self.rope_theta, offset)
 
     def make_cache(self, kv_bits: int | None, slack: int) -> SlidingCache:
-        """This layer's empty cache (`Gemma4.make_cache`)."""
         return SlidingCache(self.window, slack)
 
 
 class GlobalAttention(Attention):
     """A full layer as published: a cached row is [key | value].
 
-    With `attention_k_eq_v` there is no v_proj: x = k_proj(h) gives key = rope(k_norm(x)) and
+    With `attention_k_eq_v` there is no v_proj: with x = k_proj(h), key = rope(k_norm(x)) and
     value = rms_norm(x). Only `rotated_dims` of a head rotate ("proportional" rope: transformers
     `_compute_proportional_rope_parameters`), with exponents over the whole head.
     """
@@ -119,7 +118,6 @@ class GlobalAttention(Attention):
         return self.o_proj(merge(attend(queries, kv, step.full, self.attend_piece)))
 
     def rotate(self, x: mx.array, offset: int) -> mx.array:
-        """As `SlidingAttention.rotate`."""
         return mx.fast.rope(
             x,
             self.head_dim,
@@ -131,7 +129,6 @@ class GlobalAttention(Attention):
         )
 
     def make_cache(self, kv_bits: int | None, slack: int) -> GlobalCache:
-        """This layer's empty cache (`Gemma4.make_cache`)."""
         return GlobalCache(self.head_dim, 2 * self.head_dim, kv_bits)
 
 
@@ -167,16 +164,15 @@ class OneRowAttention(Attention):
 
     @property
     def fold(self) -> mx.array:
-        """(D,): what a query's norm is multiplied by, as the row's rest is without k_norm's."""
+        """(D,): multiplies q_norm's weight, as the rest of a row is stored without k_norm's."""
         weight = self.k_norm.weight
         return mx.concatenate([mx.ones(self.rotated, weight.dtype), weight[self.rotated :]])
 
     def rotate(self, x: mx.array, offset: int) -> mx.array:
-        """As `SlidingAttention.rotate`, of the first dims."""
+        """As `SlidingAttention.rotate`, of the first `rotated` dims."""
         return rope(x, self.rotated, self.rope_theta, offset)
 
     def make_cache(self, kv_bits: int | None, slack: int) -> GlobalCache:
-        """This layer's empty cache (`Gemma4.make_cache`)."""
         return GlobalCache(self.head_dim, self.head_dim + self.rotated, kv_bits)
 
 
@@ -196,7 +192,6 @@ def rope(x: mx.array, dims: int, theta: float, offset: int) -> mx.array:
 
 
 def attention_of(config: TextConfig, layer_type: str, layout: Layout) -> Attention:
-    """The attention of a layer of a kind."""
     full = OneRowAttention if layout == "one_row" else GlobalAttention
     return SlidingAttention(config) if layer_type == SLIDING else full(config)
 
@@ -216,7 +211,7 @@ class DecoderLayer(nn.Module):
         self.layer_scalar = mx.ones(1)
 
     def __call__(self, x: mx.array, *seen: Any) -> mx.array:
-        """(1, L, hidden) -> the same; `seen` is what its attention takes beside them."""
+        """(1, L, hidden) -> the same; `seen`: the other arguments of its attention."""
         x = x + self.post_attention_layernorm(self.self_attn(self.input_layernorm(x), *seen))
         x = x + self.post_feedforward_layernorm(self.mlp(self.pre_feedforward_layernorm(x)))
         return x * self.layer_scalar

@@ -1,10 +1,10 @@
 """The forward pass for gradients: nothing is cached, and nothing is evaluated on the way.
 
-Both would defeat what saves memory here: the backward pass computes a layer again instead of
-keeping what it needs of it, and within the layer a piece of the attention scores at a time.
-Conversations can go through side by side, as one matrix: each is a piece of its own in attention,
-and sees itself alone. That their positions do not start at 0 changes nothing: rotary embeddings
-depend on distances only.
+Both would defeat what saves memory here: the backward pass computes each layer again instead of
+keeping its results, and within a layer one piece of the attention scores at a time. Conversations
+can go through side by side, as one matrix: each is a piece of its own in attention, and sees itself
+alone. That their positions do not start at 0 changes nothing: rotary embeddings depend on distances
+only.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .text import DecoderLayer
 
 
 class Passing:
-    """What a layer has for a cache: its rows are used once, and not kept.
+    """Takes the place of a layer's cache: rows are used once, and not kept.
 
     Args:
         head_dim: of the layer.
@@ -40,7 +40,7 @@ class Passing:
 
 
 def side_by_side(steps: list[Step], lengths: Iterable[int]) -> Step:
-    """One step for several conversations of so many rows, each of which starts at row 0."""
+    """One step for several conversations of these lengths, whose own steps start at row 0."""
     starts = list(accumulate(lengths, initial=0))
 
     def moved(cuts: Iterable[tuple[Piece, ...]]) -> tuple[Piece, ...]:
@@ -58,7 +58,7 @@ def run(layer: DecoderLayer, x: mx.array, step: Step, recompute: bool, split: bo
 
     Args:
         recompute: the backward pass computes the layer again.
-        split: it computes each piece of the scores again.
+        split: the backward pass computes each piece of the scores again.
     """
     passing: Any = Passing(layer.self_attn.head_dim, split)
     if not recompute:

@@ -36,9 +36,9 @@ def main() -> None:
 
 
 def _forward(worker: Worker, pipe: Connection) -> None:
-    """Pass every report on. Where nobody reads any more they are dropped, so that it can end.
+    """Pass every report on. Where nobody reads any more they are dropped: the worker can end.
 
-    A process that has lost a computer with layers of its model is of no more use.
+    A process that has lost a computer with layers of its model is useless: it ends as crashed.
     """
     for report in worker:
         event = report.event

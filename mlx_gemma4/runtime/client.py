@@ -37,7 +37,7 @@ class Client(ABC):
         self._reports: deque[Report] = deque()
         self._ids = 0
         self._unfinished: dict[int, str | None] = {}  # command -> its conversation
-        self._utterances: dict[str, int] = {}  # conversation -> the id of the frames that come now
+        self._utterances: dict[str, int] = {}  # conversation -> the id of its current frames
         self._waiting: dict[int, int] = {}  # utterance -> frames that came,
         self._heard: dict[int, int] = {}  # and those that `Hearing` reported
         self._closing = self._closed = False
@@ -148,7 +148,7 @@ class Client(ABC):
                 conversation = self._unfinished.pop(number, None)
                 self._waiting.pop(number, None)
                 self._heard.pop(number, None)
-                # it failed: frames that come begin another
+                # it failed: frames that come now start another
                 if conversation is not None and self._utterances.get(conversation) == number:
                     del self._utterances[conversation]
             elif number is not None and isinstance(event, Hearing):

@@ -22,9 +22,9 @@ from ..media.video import Film
 MAIN = "main"
 """The conversation of commands that name none."""
 SLOTS = 8
-"""The most conversations that can be open at once, where nothing else is asked for."""
+"""The most conversations that can be open at once, by default."""
 PARK_BYTES = 4 << 30
-"""Bytes on disk that parked conversations may take together."""
+"""The most bytes on disk that parked conversations take together, by default."""
 
 Pictures = Source | Pillow.Image | NDArray[np.generic] | Picture
 """A picture: its file, its pixels, or as the model sees it."""
@@ -73,7 +73,7 @@ class Load:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class InConversation:
-    """A command to one conversation; those of one are carried out in their order."""
+    """A command to one conversation; the commands to one are carried out in their order."""
 
     conversation: str = MAIN
 
@@ -127,8 +127,8 @@ PastPart = (
     AddText | AddImage | AddSound | AddVideo | AddToolResult | ImagePart | SoundPart
     | Thought | ToolCall
 )  # fmt: skip
-"""What a past turn is made of: what adds to the next one, media as the model takes them, and what
-the model drew but its text."""
+"""A part of a past turn: a command that adds to a turn, a medium as the model takes it, or what the
+model drew besides text."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,7 +137,7 @@ class PastTurn:
 
     Attributes:
         role: "system" comes first; a result of a tool belongs to a turn of the user.
-        parts: in order. The `conversation` of each is not looked at.
+        parts: in order. The `conversation` of each is ignored.
         ids: of a model's turn, `Done.ids` of the reply: they spare reading it again.
         interrupted: the reply was cancelled before it ended.
     """
@@ -154,11 +154,11 @@ class Open(InConversation):
 
     If it is open, these turns replace its own, and what was added since the last reply is gone.
     Whatever its caches hold of the new turns is kept: a turn that is taken back, edited or
-    answered again costs nothing. The rest is read as soon as nothing else is to be done
+    answered again costs nothing. The rest is read as soon as there is nothing else to do
     (`Rereading`, then `Reading`); `Stop` puts that off until the next reply.
 
     Attributes:
-        read_ahead: False puts it off from the beginning: a reply is asked for at once.
+        read_ahead: False puts it off from the start: a reply is asked for at once.
     """
 
     turns: tuple[PastTurn, ...] = ()
@@ -188,7 +188,7 @@ class Park(InConversation):
 class Hear(InConversation):
     """Sound as it is spoken: (n, 640) frames of 16 kHz.
 
-    The first frames begin an utterance, and all its frames have one id. They are read while they
+    The first frames start an utterance, and all its frames have one id. They are read while they
     come, and `Hearing` reports how far that is.
     """
 

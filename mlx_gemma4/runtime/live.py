@@ -1,7 +1,7 @@
 """From the microphone to the worker: one loop, in a thread, that a program only observes.
 
 Sound goes from its source through a gate to the client and nowhere else. The observer learns when
-speech begins and ends, and what the worker was sent, for a recording.
+speech starts and ends, and what the worker was sent, for a recording.
 """
 
 import threading
@@ -19,7 +19,7 @@ WAIT = 0.1
 """Seconds to wait for frames, so that a loop that was closed ends soon."""
 SETTLED, SILENT, MUTED = 0.5, 0.2, 4.0
 """Seconds of sound from which on, and of exact zeros after which, a source counts as silent: some
-devices begin with zeros. One that has sounded may be muted; or it removes noise, and a pause in
+devices start with zeros. One that has sounded may be muted; or it removes noise, and a pause in
 speech is zeros: that lasts less."""
 
 
@@ -57,12 +57,11 @@ class EverythingGate:
         """Do nothing."""
 
     def add(self, frames: Frames) -> list[Frames | None]:
-        """The frames as they are."""
         return [frames]
 
 
 class LiveObserver:
-    """What a program may want to know; override what it does.
+    """Called with what a program may want to know; override the methods that it needs.
 
     Called from the loop's thread, which waits for it; sound that comes meanwhile waits in the
     source. After `Live.close` nothing is called.
@@ -75,7 +74,7 @@ class LiveObserver:
         """How loud the last frames were, in dB of full scale, whether or not anybody speaks."""
 
     def speech_started(self) -> None:
-        """Somebody begins to speak; the worker has not been sent anything of it yet."""
+        """Somebody starts to speak; the worker has not been sent anything of it yet."""
 
     def heard(self, frames: Frames) -> None:
         """The worker was sent these frames.
@@ -87,7 +86,7 @@ class LiveObserver:
         """The utterance is over, and `EndSpeech` was sent: the reply may be asked for."""
 
     def silent(self, silent: bool) -> None:
-        """The source began, or ceased, to return nothing but zeros."""
+        """The source has started, or stopped, returning nothing but zeros."""
 
     def lost(self, failed: Failed) -> None:
         """The loop has ended with an error: the source cannot be opened, for example."""

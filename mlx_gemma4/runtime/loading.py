@@ -23,10 +23,7 @@ def load_noted(
     drafter: str | Path | None = None,
     draft: str | int = "auto",
 ) -> tuple[Gemma4, list[str]]:
-    """Load a model, and return what it warned of; errors are those of `load`.
-
-    The arguments are those of `load`.
-    """
+    """Load a model, and return its warnings too; arguments and errors are those of `load`."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("ignore")
         warnings.simplefilter("always", UserWarning)

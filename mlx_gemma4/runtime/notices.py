@@ -1,4 +1,4 @@
-"""Sentences for what happens without being asked for. Knows nothing of MLX."""
+"""Sentences for events that no command asked for. Knows nothing of MLX."""
 
 from ..errors import counted
 from ..events import ContextLow, Dropped, Moved
@@ -6,7 +6,7 @@ from .reports import FellBehind, Noted, Rereading
 
 
 def sentence(event: object) -> str:
-    """What an event means for the user; empty for one that needs no words."""
+    """Return what an event means for the user; empty for one that needs no words."""
     match event:
         case Noted(text):
             return text

@@ -1,7 +1,7 @@
-"""How many frames are read at once while they are spoken, decided by how fast that goes.
+"""Decides how many frames are read at once while they are spoken, by how fast that goes.
 
 Knows nothing of MLX. A chunk costs about the same for few frames as for one (every weight is read
-once), so larger chunks are cheaper a frame, and smaller ones leave less to do at the end of speech.
+once): larger chunks are cheaper per frame, and smaller ones leave less to do at the end of speech.
 """
 
 from ..media.audio import FRAME, RATE
@@ -11,12 +11,12 @@ SHORTEST = 10
 LONGEST = 60
 """Frames in the largest: 2.4 s. Beyond it a frame hardly gets cheaper."""
 BUSY = 0.5  # larger chunks above this share of the time,
-CALM = 0.15  # smaller ones below; the gap keeps it from going to and fro
+CALM = 0.15  # smaller ones below; the gap keeps the size from oscillating
 FRAME_SECONDS = FRAME / RATE
 
 
 class Pace:
-    """Decides over one utterance. `frames` is how many should have come before they are read."""
+    """Decides for one utterance. `frames` is how many should have come before they are read."""
 
     def __init__(self) -> None:
         self.frames = SHORTEST

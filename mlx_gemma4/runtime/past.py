@@ -32,7 +32,7 @@ MEDIA_BYTES = 256 << 20
 """The most bytes of media that are kept after they were read."""
 
 MediaKey = tuple[Path, int, int, int | None]
-"""A file, when it was written, its bytes, and the tokens of a picture: another is read again."""
+"""A file, when it was written, its size, a picture's tokens: if one differs, it is read again."""
 Made = TypeVar("Made", Picture, tuple[NDArray[np.float32], ...], tuple[tuple[float, Picture], ...])
 
 
@@ -43,7 +43,7 @@ class MediaCache:
         self._made: OrderedDict[MediaKey, tuple[Any, int]] = OrderedDict()
 
     def image(self, image: Pictures, tokens: int) -> Picture:
-        """A picture of at most so many tokens. Raises Gemma4Error as `patches` does."""
+        """Return a picture of at most so many tokens. Raises Gemma4Error as `patches` does."""
         if isinstance(image, Picture):
             return image
         return self._of(image, tokens, lambda: patches(image, tokens), _picture_bytes)
@@ -53,7 +53,7 @@ class MediaCache:
         self._of(image, tokens, lambda: picture, _picture_bytes)
 
     def sound(self, path: str | Path) -> tuple[NDArray[np.float32], ...]:
-        """The clips of a sound file, (n, 640) frames each. Raises Gemma4Error as `read_sound`."""
+        """Return a sound file's clips, (n, 640) frames each. Raises Gemma4Error as `read_sound`."""
 
         def read() -> tuple[NDArray[np.float32], ...]:
             samples = read_sound(path).samples
@@ -62,7 +62,7 @@ class MediaCache:
         return self._of(path, None, read, lambda made: sum(clip.nbytes for clip in made))
 
     def video(self, video: str | Path | Film) -> tuple[tuple[float, Picture], ...]:
-        """A video's frames with their times. Raises Gemma4Error as `film_of` does."""
+        """Return a video's frames with their times. Raises Gemma4Error as `film_of` does."""
 
         def read() -> tuple[tuple[float, Picture], ...]:
             return tuple((at, self.image(frame, FRAME_TOKENS)) for at, frame in film_of(video))
@@ -98,7 +98,7 @@ def _film_bytes(film: tuple[tuple[float, Picture], ...]) -> int:
 
 
 def _key(source: object, tokens: int | None) -> MediaKey | None:
-    """The file as it is now; None where there is none."""
+    """Return the key of the file as it is now; None where there is no file."""
     if not isinstance(source, str | Path):
         return None
     try:
@@ -111,10 +111,10 @@ def _key(source: object, tokens: int | None) -> MediaKey | None:
 def turns_of(
     past: Sequence[PastTurn], media: MediaCache, config: Config, image_tokens: int
 ) -> tuple[list[Turn], list[str]]:
-    """Past turns as `Session.open` takes them.
+    """Return past turns as `Session.open` takes them.
 
     A medium that cannot be read any more, or that this model cannot take, is replaced by a text
-    about that, for the model too: the conversation goes on without it.
+    about that, which the model reads too: the conversation goes on without it.
 
     Args:
         image_tokens: of pictures that have no number of their own.

@@ -21,7 +21,7 @@ class Loaded:
     Attributes:
         model: its folder.
         context: the most tokens of a conversation.
-        image_tokens: the most tokens of a picture, where nothing else is asked for.
+        image_tokens: the most tokens of a picture, by default.
     """
 
     model: str
@@ -98,7 +98,7 @@ class FellBehind:
 
 @dataclass(frozen=True)
 class Figures:
-    """What the conversation takes up.
+    """How much of the context and of the memory a conversation takes.
 
     Attributes:
         used: tokens in the conversation's rows.
@@ -141,7 +141,7 @@ class Failed:
         return cls("internal_error", "The program has a defect", cause, remedy, details)
 
     def error(self) -> Gemma4Error:
-        """The same as an exception."""
+        """Return the same as an exception."""
         return Gemma4Error(self.code, self.title, self.cause, self.remedy, self.facts)
 
 

@@ -44,7 +44,7 @@ class ScheduledJob:
 
 @dataclass(eq=False)
 class _Lane:
-    """The jobs of one conversation, the one that is in the middle of its work, and idle work."""
+    """The jobs of one conversation, the one in the middle of its work, and the idle work."""
 
     jobs: deque[ScheduledJob] = field(default_factory=deque)
     current: ScheduledJob | None = None
@@ -55,7 +55,7 @@ class _Lane:
         return min((job.priority for job in self.jobs), default=Priority.IDLE)
 
     def next(self) -> ScheduledJob | None:
-        """The job whose step is due; None while there is none."""
+        """Return the job whose step is due; None while there is none."""
         if not self.jobs:
             return None
         due = self.current or self.jobs[0]
@@ -77,7 +77,7 @@ class Scheduler:
 
     @property
     def busy(self) -> bool:
-        """Whether any job has not ended; idle work does not count."""
+        """Whether a job has not ended; idle work does not count."""
         return any(lane.jobs for lane in self._lanes.values())
 
     def urgent(self, besides: str | None) -> bool:

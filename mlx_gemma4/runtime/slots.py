@@ -1,6 +1,6 @@
 """The model and the sessions of open conversations: what each command does, in steps.
 
-Lives on the worker's one thread.
+Used on the worker's one thread alone.
 """
 
 import logging
@@ -36,12 +36,13 @@ Reporting = Generator[Event | WorkerEvent | None]
 log = logging.getLogger(__name__)
 
 SHORT_CHUNK = 256
-"""Tokens in a chunk of prefill while somebody speaks or may, or waits for a reply, elsewhere."""
+"""Tokens in a prefill chunk while, in another conversation, somebody speaks, may speak, or waits
+for a spoken reply."""
 
 FEW = 64
-"""Rows that are not worth to be taken over: to read them takes no longer than anything else."""
+"""Fewer rows than this are not taken over: reading them again takes no longer."""
 LOSS = 512
-"""Rows of a conversation that may be lost where another continues from it; else it is copied."""
+"""The most rows that a closed conversation may lose when it is taken over; else it is copied."""
 
 _CHANGES = (commands.Open, commands.Reply, commands.Discard)
 
@@ -51,7 +52,7 @@ class Slot:
     """An open conversation.
 
     Attributes:
-        owner: in whose name its rows are parked.
+        owner: the name under which its rows are parked.
         rereading: tokens of the turns that were not read when it was opened; 0 when they are.
         parked: nothing has changed since its rows were parked.
         kept: it is closed; only its rows are left.
@@ -76,7 +77,7 @@ class Slots:
     """A model and the conversations with it.
 
     Args:
-        urgent: whether somebody speaks, or waits for a spoken reply, besides a conversation.
+        urgent: whether somebody speaks, or waits for a spoken reply, in any other conversation.
         report: called, perhaps from a thread, with what happens to the model itself.
     """
 
@@ -93,7 +94,7 @@ class Slots:
         self._beside: tuple[object, ...] = ()  # what else the model was loaded with
 
     def load(self, command: commands.Load) -> Reporting:
-        """Load a model; where only the adapter is another one, the weights stay.
+        """Load a model; where only the adapter differs, the weights stay.
 
         Raises:
             Gemma4Error: it cannot be loaded.
@@ -201,17 +202,17 @@ class Slots:
             self._park(slot)
 
     def rereads(self, conversation: str) -> bool:
-        """Whether turns with which it was opened are not read yet."""
+        """Whether some of the turns that it was opened with are not read yet."""
         slot = self._slots.get(conversation)
         return slot is not None and slot.rereading > 0
 
     def notices(self, conversation: str) -> list[Event]:
-        """What has happened unasked."""
+        """Return what has happened without a command for it."""
         slot = self._slots.get(conversation)
         return [*slot.session.notices()] if slot is not None else []
 
     def figures(self, conversation: str) -> list[WorkerEvent]:
-        """What the conversation takes up, if it is open."""
+        """Return how much context and memory the conversation takes; nothing if it is not open."""
         if (slot := self._slots.get(conversation)) is None:
             return []
         used, context = slot.session.context
@@ -253,9 +254,9 @@ class Slots:
             yield Rereading(slot.rereading)
 
     def _find_rows(self, slot: Slot) -> None:
-        """Use the rows of the conversation that starts most alike, and make room.
+        """Use the rows of the conversation with the longest common prefix, and make room.
 
-        Those of a closed one are taken over where little of them is lost; else they are copied.
+        The rows of a closed one are taken over where few of them are lost; else they are copied.
         """
         rows = slot.session.rows
         others = [
@@ -295,7 +296,7 @@ class Slots:
             self._close(kept[0])
 
     def _dispensable(self, besides: Slot | None) -> list[str]:
-        """Closed conversations whose rows are left, the one that was closed first at first."""
+        """Return the closed conversations whose rows are left, the one closed first at first."""
         return [name for name, slot in self._slots.items() if slot.kept and slot is not besides]
 
     def _new_session(self, conversation: str, settings: commands.SessionSettings) -> Session:
@@ -364,7 +365,7 @@ class Slots:
                 yield Reading(*step) if isinstance(step, tuple) else step
 
     def session(self, conversation: str) -> Session:
-        """An open conversation's; an error where there is none."""
+        """Return an open conversation's session. Raises Gemma4Error where there is none."""
         return self._slot(conversation).session
 
     def _slot(self, conversation: str) -> Slot:

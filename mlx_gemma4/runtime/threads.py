@@ -17,7 +17,7 @@ def start_thread(
 
 
 def guarded(work: Callable[[], object], name: str, failed: Reporter | None = None) -> None:
-    """As `threads.guarded`, but as in `start_thread`."""
+    """As `threads.guarded`, but with `failed` as in `start_thread`."""
     threads.guarded(work, name, _of_reports(failed))
 
 

@@ -17,7 +17,7 @@ _TRACKS = (SPEECH, MODEL)
 
 
 class Trace:
-    """Collects what happened when."""
+    """Collects the events of a trace, with their times."""
 
     def __init__(self) -> None:
         self._events: list[dict[str, Any]] = []
@@ -25,7 +25,6 @@ class Trace:
         self._tokens: defaultdict[str | None, list[float]] = defaultdict(list)
 
     def add(self, report: Report) -> None:
-        """Take a report in."""
         at, event = report.time, report.event
         if isinstance(event, Loaded):
             self.span("load", MODEL, at - event.seconds, at)
@@ -53,7 +52,6 @@ class Trace:
     def instant(
         self, name: str, track: str, at: float, known: dict[str, Any] | None = None
     ) -> None:
-        """Add something that happened."""
         self._put(name, track, at, {"ph": "i", "s": "t"}, known)
 
     def save(self, path: Path) -> None:

@@ -33,7 +33,7 @@ class UnreadSpeech:
         self.waiting += len(frames)
 
     def take(self, most: int) -> Frames:
-        """Take the first frames out."""
+        """Take out the first frames, at most so many."""
         together = np.concatenate([*self._frames])
         self._frames.clear()
         if len(together) > most:

@@ -43,10 +43,10 @@ class _Owner:
         self._started = self._lent = False
 
     def lend(self, work: Callable[[], None]) -> None:
-        """Do this on the thread.
+        """Run this on the thread.
 
         Raises:
-            Gemma4Error: if it does something else.
+            Gemma4Error: if the thread has other work.
         """
         with self._lock:
             if self._lent:
@@ -95,7 +95,7 @@ class Worker(Client):
         atexit.register(self.close)  # before Python stops daemon threads in the middle of MLX
 
     def start(self) -> None:
-        """Do nothing: it runs from the beginning, and what crashes it ends the program."""
+        """Do nothing: it has run since it was made, and what crashes it ends the program."""
 
     def close(self) -> None:
         """Cancel within one token or chunk, free MLX's memory, and let another worker have it."""
@@ -139,7 +139,7 @@ class Worker(Client):
                 self._lock.wait_for(lambda: self._inbox or self._closing)
 
     def _take_in(self) -> None:
-        """Make jobs of what was sent. A `Load` waits for all before it, and all behind it wait."""
+        """Make jobs of what was sent. A `Load` waits for all before it, and all after it waits."""
         while self._inbox:
             loads = isinstance(self._inbox[0][1], Load)
             if (loads or self._loading) and self._scheduler.busy:
@@ -222,7 +222,7 @@ class Worker(Client):
         self._scheduler.add(conversation, job)
 
     def _hear(self, conversation: str, speech: UnreadSpeech) -> Generator[None]:
-        """Hear an utterance to its end; commands that come meanwhile are done between chunks."""
+        """Hear an utterance to its end; commands that come meanwhile run between chunks."""
 
         def report(events: Iterable[Event | WorkerEvent]) -> None:
             for event in events:

@@ -1,4 +1,4 @@
-"""A Realtime conversation before several engines: it is with one of them, and stays there."""
+"""A Realtime conversation in front of several engines: it goes to one of them, and stays there."""
 
 import asyncio
 import contextlib
@@ -15,7 +15,7 @@ from ..errors import Gemma4Error
 from .realtime.refusals import error_event
 
 OPENING = 30.0
-"""Seconds in which an engine accepts a conversation or refuses it: it waits for a slot itself."""
+"""Seconds in which an engine must accept or refuse a conversation: it waits for a slot itself."""
 PROTOCOL = "realtime"
 CLIENT, ENGINE = "the client", "the engine"  # who has left
 _LOST = (None, 1001, 1006, 1012)  # RFC 6455: it goes away, was cut off, or starts again
@@ -66,7 +66,7 @@ async def relay(
         gone: returns when the computer is gone, with the cause.
 
     Returns:
-        why the computer was lost; empty where it was not.
+        Why the computer was lost; empty where it was not.
     """
     async with upstream:
         await socket.accept(upstream.subprotocol)
@@ -105,7 +105,7 @@ async def _relayed(
 
 
 async def _from_client(socket: WebSocket, upstream: ClientConnection) -> str:
-    """Pass on what the client sends; returns who has left."""
+    """Pass on what the client sends, and return who has left."""
     try:
         while (message := await socket.receive())["type"] != "websocket.disconnect":
             await upstream.send(message.get("text") or message.get("bytes") or "")
@@ -116,7 +116,7 @@ async def _from_client(socket: WebSocket, upstream: ClientConnection) -> str:
 
 
 async def _from_engine(socket: WebSocket, upstream: ClientConnection) -> str:
-    """Pass on what the engine sends; returns who has left."""
+    """Pass on what the engine sends, and return who has left."""
     try:
         async for message in upstream:
             if isinstance(message, str):

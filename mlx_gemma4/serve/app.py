@@ -31,11 +31,11 @@ MESSAGE_BYTES = 16 << 20
 
 
 def make_app(engine: Engine, doors: Doors | None = None) -> ASGIApp:
-    """The application; the engine is started and closed with it.
+    """Make the application; the engine is started and closed with it.
 
     Args:
-        engine: that answers.
-        doors: who may come in; None for every program of this computer.
+        engine: answers the requests.
+        doors: who may use it; None for every program of this computer.
     """
 
     @asynccontextmanager
@@ -69,14 +69,14 @@ def make_app(engine: Engine, doors: Doors | None = None) -> ASGIApp:
 def config(
     app: ASGIApp, host: str, port: int, certificate: str | None = None, key: str | None = None
 ) -> uvicorn.Config:
-    """How uvicorn runs it.
+    """Return how uvicorn runs the application.
 
     Args:
         app: from `make_app`.
-        host: the address to listen at.
+        host: the address to listen on.
         port: 0 for any that is free.
         certificate: a PEM file, for https.
-        key: of the certificate, where it is in a file of its own.
+        key: the certificate's key, where it is in a file of its own.
     """
     return uvicorn.Config(
         app,

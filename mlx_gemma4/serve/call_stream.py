@@ -1,4 +1,4 @@
-"""Calls of tools as they are drawn: the model's notation in, pieces of JSON out. Pure.
+"""Tool calls as they are drawn: the model's notation in, pieces of JSON out. Pure.
 
 The pieces of one call, put together, are the JSON of its arguments. A dialect passes all events of
 a reply through `CallStream.take`, and writes what comes out in its own form.
@@ -14,13 +14,13 @@ from ..events import CallText, Done, Thought, Token, ToolCall
 
 _HEAD = re.compile(r"\s*call:([^\s{]+)\s*(?=\{)")
 _SURE = re.compile(r".*(?:[\]}:]|(?=[{,])(?!^))", re.DOTALL)
-"""What of a text outside strings means the same whatever follows: up to a mark that ends
-something, or before one that a key may follow."""
+"""The part of a text outside strings whose meaning does not depend on what follows: up to a mark
+that ends something, or before one that a key may follow."""
 
 
 @dataclass(frozen=True)
 class CallStarted:
-    """A call has a name; its arguments follow."""
+    """A call's name is known; its arguments follow."""
 
     id: str
     name: str
@@ -38,8 +38,8 @@ class CallEnded:
     """The call is whole.
 
     Attributes:
-        call: that was drawn.
-        arguments: its JSON: all pieces.
+        call: the whole call.
+        arguments: the JSON of its arguments: all pieces.
     """
 
     call: ToolCall
@@ -48,7 +48,7 @@ class CallEnded:
 
 @dataclass(frozen=True)
 class CallBroken:
-    """The call that was started is none: the reply was cut, or it is malformed.
+    """The call that was started is not completed: the reply was cut, or the call is malformed.
 
     Attributes:
         text: what the model wrote.
@@ -70,7 +70,7 @@ class CallStream:
         self._json = ""
 
     def take(self, event: object) -> Iterator[object]:
-        """The event, or what it is of a call; None ends what is open."""
+        """Yield the event, or the pieces of a call that are in it; None ends an open call."""
         match event:
             case CallText():
                 yield from self._piece(event)
@@ -125,5 +125,5 @@ class CallStream:
 
 
 def _json(text: str) -> str:
-    """A text outside strings as JSON has it."""
+    """Convert a text outside strings to JSON: keys get their quotes."""
     return BARE_KEY.sub(r'\1"\2":', text)

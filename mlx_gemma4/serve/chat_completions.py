@@ -27,7 +27,7 @@ def parse(body: Mapping[str, Any]) -> ReplyRequest:
     """Read a request.
 
     Raises:
-        ApiError: a field is malformed, or asks for what cannot be done.
+        ApiError: a field is malformed, or asks for something unsupported.
     """
     CHAT.check(body)
     if (fields.get(body, "modalities", list) or ["text"]) != ["text"]:
@@ -57,7 +57,7 @@ def parse(body: Mapping[str, Any]) -> ReplyRequest:
 
 
 def _thinks(body: Mapping[str, Any]) -> bool:
-    """Whether the model thinks first: by `reasoning_effort`, or as other servers are asked."""
+    """Whether the model thinks first: by `reasoning_effort`, or a field of other servers."""
     effort = fields.get(body, "reasoning_effort", str)
     kwargs = fields.get(body, "chat_template_kwargs", dict) or {}
     thinking = fields.get(body, "thinking", dict)
@@ -72,7 +72,7 @@ def _thinks(body: Mapping[str, Any]) -> bool:
 
 
 def _likeliest(body: Mapping[str, Any]) -> int | None:
-    """How many tokens are scored beside each of the answer; None: none is."""
+    """How many alternatives are scored beside each token; None: no token is scored."""
     wanted = fields.get(body, "logprobs", bool)
     most: int | None = fields.number(body, "top_logprobs", int, 0, logprobs.MOST)
     if most and not wanted:
@@ -152,7 +152,6 @@ def _part(part: Any, param: str) -> RequestPart:
 
 
 def usage(stats: Mapping[str, float]) -> Json:
-    """The counts of a reply."""
     read, new = int(stats.get("prompt_tokens", 0)), int(stats.get("new_prompt_tokens", 0))
     drawn = int(stats.get("reply_tokens", 0))
     return {
@@ -165,13 +164,13 @@ def usage(stats: Mapping[str, float]) -> Json:
 
 
 class ChatStream:
-    """A reply as chunks, or as a whole.
+    """A reply as chunks, or as a whole; see `routes.Chunks`.
 
     Args:
-        request: that is answered.
-        model: that answers.
-        index: which of several replies.
-        identity: of the whole answer; None for a new one.
+        request: the request that is answered.
+        model: the model's name.
+        index: which of several replies it is.
+        identity: the id of the whole answer; None for a new one.
     """
 
     def __init__(
@@ -185,18 +184,16 @@ class ChatStream:
         self._texts: list[str] = []
         self._thoughts: list[str] = []
         self._calls: list[Json] = []
-        self._started = 0  # calls, also such as are broken off
+        self._started = 0  # calls, with those that were broken off
         self._drawn = CallStream()
         self._reason = "stop"
         self._scores: list[Json] = []
         self._unsent: list[Json] = []  # scores of tokens whose text is yet to come
 
     def start(self) -> list[Json]:
-        """The chunks before the first event."""
         return [self._chunk({"role": "assistant", "content": ""})]
 
     def on(self, event: object) -> list[Json]:
-        """The chunks that an event is."""
         return [chunk for one in self._drawn.take(event) for chunk in self._on(one)]
 
     def _on(self, event: object) -> list[Json]:
@@ -227,11 +224,10 @@ class ChatStream:
         return []
 
     def end(self) -> list[Json]:
-        """The chunks after the last event."""
         return [self._chunk({}, self._reason)]
 
     def choice(self) -> Json:
-        """The reply as a whole."""
+        """Return the reply as one of the answer's `choices`."""
         message: Json = {"role": "assistant", "content": "".join(self._texts), "refusal": None}
         if self._thoughts:
             message["reasoning_content"] = "".join(self._thoughts)
@@ -268,7 +264,7 @@ class ChatStream:
         return {**self._head, "object": "chat.completion.chunk", "choices": [choice], **more}
 
     def counted(self, others: "list[ChatStream]") -> Json:
-        """The chunk with the counts of all replies, after the last of them."""
+        """Return the chunk with the token counts of all replies, after the last of them."""
         return {
             **self._head,
             "object": "chat.completion.chunk",
@@ -277,7 +273,7 @@ class ChatStream:
         }
 
     def whole(self, others: "list[ChatStream]") -> Json:
-        """This reply and the others as one answer."""
+        """Return this reply and the others as one answer."""
         replies = [self, *others]
         return {
             **self._head,
@@ -288,7 +284,7 @@ class ChatStream:
 
 
 def _sum(stats: list[Mapping[str, float]]) -> Json:
-    """The counts of several replies to one prompt, which counts once."""
+    """Add up the counts of several replies; their one prompt counts once."""
     total: Json = dict(stats[0])
     for name in ("reply_tokens", "thought_tokens"):
         total[name] = sum(one.get(name, 0) for one in stats)

@@ -138,10 +138,10 @@ def settings_text(name: str, root: str, model: str, key: str = "") -> str:
     """The lines to set in a program.
 
     Args:
-        name: of CLIENTS.
+        name: a key of CLIENTS.
         root: where the server is: "http://127.0.0.1:8080".
-        model: its name.
-        key: that the server wants; a word that is ignored where it wants none.
+        model: the model's name.
+        key: the server's API key; empty where it has none: the lines have a word that is ignored.
 
     Raises:
         Gemma4Error: there is no such program.
@@ -158,7 +158,7 @@ def settings_text(name: str, root: str, model: str, key: str = "") -> str:
 
 
 def filled(text: str, root: str, model: str, key: str = "") -> str:
-    """A text with its four words in place."""
+    """Replace {root}, {ws}, {model} and {key} in a text."""
     words = {"{root}": root, "{ws}": root.replace("http", "ws", 1), "{model}": model}
     for word, value in {**words, "{key}": key or "none"}.items():
         text = text.replace(word, value)
@@ -166,7 +166,7 @@ def filled(text: str, root: str, model: str, key: str = "") -> str:
 
 
 def markdown() -> str:
-    """All of them, for docs/serve.md."""
+    """Return all settings as Markdown, for docs/serve.md."""
     root, model = "http://127.0.0.1:8080", "gemma-4-12B-it-4bit"
     return "\n".join(
         f"**{client.title}** (`{name}`): {filled(client.place, root, model)}\n\n"

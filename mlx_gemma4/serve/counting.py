@@ -1,4 +1,4 @@
-"""How many tokens a request has, counted beside the worker, which need not be free for it."""
+"""Counts the tokens of a request without the worker, which may be busy."""
 
 import asyncio
 from collections.abc import Sequence
@@ -15,10 +15,10 @@ from .request import ReplyRequest, Schema
 
 
 class TokenCounter:
-    """Counts with a tokenizer of its own, which it reads when the first request comes.
+    """Counts with a tokenizer of its own, which is read at the first request.
 
     Args:
-        engine: whose model it is.
+        engine: has the model.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -27,7 +27,7 @@ class TokenCounter:
         self._read: tuple[Tokenizer, Config] | None = None
 
     async def count(self, request: ReplyRequest) -> int:
-        """The tokens of the prompt of a request.
+        """Count the tokens of a request's prompt.
 
         Raises:
             Gemma4Error: it is malformed, or the model is not loaded.

@@ -29,7 +29,7 @@ SPARE = 16  # tokens that a transcript may have besides one for each two frames
 
 
 class DialectRoutes:
-    """The routes of an engine that are not chat completions."""
+    """The routes of an engine for all dialects but chat completions."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -37,7 +37,6 @@ class DialectRoutes:
 
     @property
     def routes(self) -> list[Route]:
-        """All of them, for Starlette."""
         return [
             Route("/v1/responses", self.responses, methods=["POST"]),
             Route("/v1/messages", self.messages, methods=["POST"]),
@@ -46,7 +45,6 @@ class DialectRoutes:
         ]
 
     async def responses(self, http: HttpRequest) -> Response:
-        """POST /v1/responses."""
         self._engine.need_model()
         request = await asyncio.to_thread(responses.parse, await body_of(http))
         reply = responses.ResponseStream(request, self._engine.name)
@@ -60,7 +58,6 @@ class DialectRoutes:
         return await EventStream(self._typed(request, reply), failure).start(http)
 
     async def messages(self, http: HttpRequest) -> Response:
-        """POST /v1/messages."""
         self._engine.need_model()
         request = await asyncio.to_thread(messages.parse, await body_of(http))
         reply = messages.MessageStream(request, self._engine.name)
@@ -72,13 +69,11 @@ class DialectRoutes:
         return await stream.start(http)
 
     async def count_tokens(self, http: HttpRequest) -> Response:
-        """POST /v1/messages/count_tokens."""
         request = await asyncio.to_thread(messages.parse, await body_of(http), answered=False)
         counted = await while_there(http.receive, self._counter.count(request))
         return JSONResponse({"input_tokens": counted})
 
     async def transcribe(self, http: HttpRequest) -> Response:
-        """POST /v1/audio/transcriptions."""
         loaded = self._engine.need_model()
         if not loaded.hears:
             raise ApiError(400, "This model takes no sound.", "medium_unsupported", "file")
@@ -105,7 +100,7 @@ class DialectRoutes:
     async def _heard(
         self, request: transcriptions.TranscriptionRequest, instruction: str, clips: list[Any]
     ) -> AsyncGenerator[tuple[str, int]]:
-        """The text of each clip, and its frames."""
+        """Yield the transcript of each clip, and how many frames it has."""
         async with self._engine.conversation() as conversation:
             for clip in clips:
                 turn = PastTurn("user", (AddText(instruction), SoundPart(clip)))
@@ -116,20 +111,20 @@ class DialectRoutes:
                 text = ""
                 async for event in replied:
                     if isinstance(event, Heard) and event.relayed:
-                        text = event.text  # the server hears by the relay alone
+                        text = event.text  # it was transcribed first: this is the transcript
                         conversation.stop()
                         break
                     text += event.text if isinstance(event, Token) else ""
                 yield text.strip(), len(clip)
 
     async def _read(self, http: HttpRequest, request: ReplyRequest, reply: Chunks) -> None:
-        """Let a reply take all its events."""
+        """Pass all events of the reply to a request on to `reply`."""
         async for event in unless_gone(http.receive, self._engine.reply(request)):
             reply.on(event)
         reply.end()
 
     async def _typed(self, request: ReplyRequest, reply: Chunks) -> AsyncGenerator[str]:
-        """A reply's chunks as events that are called by their type."""
+        """Yield a reply's chunks as server-sent events named by their type."""
         async with aclosing(chunks(self._engine, request, reply)) as made:
             async for chunk in made:
                 yield sse(chunk, chunk["type"])

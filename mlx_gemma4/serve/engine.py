@@ -1,6 +1,6 @@
-"""The worker for asyncio: requests wait for a slot, and events come as they are drawn.
+"""A worker for asyncio: requests wait for a slot, and events come as they are drawn.
 
-Everything here runs in the event loop's thread, but for the thread that reads the worker's reports.
+All of it runs in the event loop's thread, except for the thread that reads the worker's reports.
 """
 
 import asyncio
@@ -36,9 +36,9 @@ class EngineOptions:
         force: load the model even if it does not fit into the memory.
         fetches: whether pictures are fetched from public addresses.
         settings: of every conversation; what a request chooses is replaced.
-        drafter: the folder or name of a drafter (`commands.Load`); so is `draft`.
-        draft: see `drafter`.
-        live: whether the Realtime API hears while somebody speaks; else when they have ended.
+        drafter: the folder or name of a drafter, as in `commands.Load`.
+        draft: as in `commands.Load`.
+        live: whether the Realtime API hears while somebody speaks; else when speech has ended.
     """
 
     model: str
@@ -53,7 +53,7 @@ class EngineOptions:
 
 
 class Ticket:
-    """What a command is answered with: iterate over its events; a failure is raised.
+    """The answer to a command: iterate over its events; a failure is raised.
 
     Args:
         number: the command's id.
@@ -66,7 +66,6 @@ class Ticket:
         self._events: asyncio.Queue[Event | WorkerEvent] = asyncio.Queue()
 
     def put(self, event: Event | WorkerEvent) -> None:
-        """Take what the worker reports."""
         self._events.put_nowait(event)
         if isinstance(event, Finished | Failed) and self._ended is not None:
             self._ended()
@@ -92,14 +91,14 @@ class Engine:
     """One model, served to several clients.
 
     Args:
-        worker: that does the work; the engine closes it.
-        options: how.
+        worker: does the work; the engine closes it.
+        options: how the model is served.
         media: reads pictures and sounds.
 
     Attributes:
-        metrics: what was done.
-        loaded: what the model can do; None while it is loaded, also after a crash.
-        failed: why it could not be loaded.
+        metrics: what the server has done.
+        loaded: what the model can do; None until it is loaded. A crash leaves it as it is.
+        failed: why it could not be loaded; None otherwise.
     """
 
     def __init__(
@@ -124,12 +123,12 @@ class Engine:
 
     @property
     def waiting(self) -> int:
-        """Requests that wait for a slot."""
+        """How many requests wait for a slot."""
         return len(self._queue)
 
     @property
     def busy(self) -> int:
-        """Slots in use."""
+        """How many slots are in use."""
         return self.options.slots - self._free
 
     def start(self) -> None:
@@ -146,10 +145,10 @@ class Engine:
                 await self._loading
 
     def need_model(self) -> Loaded:
-        """What the model can do.
+        """Return what the model can do.
 
         Raises:
-            Gemma4Error: it is still loaded for the first time, or could not be.
+            Gemma4Error: it is still being loaded for the first time, or could not be loaded.
         """
         if self.failed is not None:
             raise self.failed
@@ -258,7 +257,7 @@ class Engine:
             raise
 
     def _release(self) -> None:
-        """Pass a slot to whoever waits longest."""
+        """Pass a slot to the request that waits longest, or free it."""
         while self._queue:
             turn = self._queue.popleft()
             if not turn.done():
@@ -317,7 +316,7 @@ class ServedConversation:
     """A conversation in a slot.
 
     Attributes:
-        name: of the conversation, for commands of your own (`Engine.send`).
+        name: the conversation's, for other commands (`Engine.send`).
     """
 
     def __init__(

@@ -28,16 +28,16 @@ TYPES: Mapping[int, str] = {
     429: "rate_limit_error",
 }
 OF_MESSAGES = ("context_full", "nothing_to_answer", "tool_call_unknown", "tool_result_missing")
-"""Errors that are about the conversation that was sent."""
+"""Errors about the conversation that was sent: their `param` is "messages"."""
 RETRY_AFTER = 5
-"""Seconds after which a client may come back."""
+"""Seconds after which a client may try again."""
 
 
 class ApiError(Exception):
     """An error with its HTTP status.
 
     Args:
-        status: of the answer, 400 to 599.
+        status: the answer's, 400 to 599.
         message: what went wrong and what to do, in one or two sentences.
         code: which error it is, for programs.
         param: the field of the request that it is about.
@@ -54,32 +54,31 @@ class ApiError(Exception):
 
     @property
     def type(self) -> str:
-        """OpenAI's name of its kind."""
+        """OpenAI's name for its kind."""
         other = "server_error" if self.status >= 500 else "invalid_request_error"
         return TYPES.get(self.status, other)
 
     @property
     def headers(self) -> dict[str, str]:
-        """What a client may need beside the body."""
         if self.status in (408, 413):  # the rest of the body is not read
             return {"connection": "close"}
         return {"retry-after": str(RETRY_AFTER)} if self.status in (429, 503) else {}
 
     @property
     def body(self) -> dict[str, Any]:
-        """As OpenAI writes it."""
+        """The JSON in OpenAI's format."""
         error = {"message": self.message, "type": self.type, "param": self.param, "code": self.code}
         return {"error": error}
 
 
 def of(error: Exception) -> ApiError:
-    """Any error as one for a client."""
+    """Turn any error into one for a client."""
     if isinstance(error, ApiError):
         return error
     if isinstance(error, Gemma4Error):
         message, facts = f"{error.title}. {error.cause} {error.remedy}", error.facts
         if error.code == "context_full" and "context" in facts:
-            # the words of Anthropic and OpenAI, by which agents know that they are to shorten it
+            # the words of Anthropic and OpenAI: by these, agents know that they must shorten it
             message = f"The prompt is too long: {facts['tokens']} tokens, and this model's maximum "
             message += f"context length is {facts['context']} tokens. {error.remedy}"
         code = "context_length_exceeded" if error.code == "context_full" else error.code

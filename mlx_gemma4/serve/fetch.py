@@ -20,7 +20,7 @@ _STEP = 64 << 10
 
 
 def fetch(url: str, param: str) -> bytes:
-    """What is at an http or https address.
+    """Fetch what is at an http or https address.
 
     Raises:
         ApiError: it is not public, does not answer, or is too large; `param` is the field.
@@ -38,11 +38,11 @@ def fetch(url: str, param: str) -> bytes:
 
 
 def public_address(host: str, port: int) -> str:
-    """An address of a host, where all that it has are public.
+    """Return an address of a host whose addresses are all public.
 
     Raises:
-        ValueError: one is not.
-        OSError: it has none.
+        ValueError: one is not public.
+        OSError: it has no address.
     """
     found = [entry[4][0] for entry in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
     for text in found:
@@ -54,7 +54,7 @@ def public_address(host: str, port: int) -> str:
 
 
 def _once(url: str, param: str, due: float) -> bytes | str:
-    """The content, or where it is redirected to."""
+    """Return the content, or the address that it is redirected to."""
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.username is not None:
         raise _failed("it is no plain http or https address", param)
@@ -83,7 +83,7 @@ def _once(url: str, param: str, due: float) -> bytes | str:
 
 
 class _Pinned(http.client.HTTPConnection):
-    """A connection to an address that was checked, under the name that the certificate has."""
+    """A connection to a checked address; the certificate must be for the host's name."""
 
     def __init__(self, host: str, port: int, address: str, secure: bool, due: float) -> None:
         super().__init__(host, port, timeout=max(0.1, due - time.monotonic()))
@@ -91,7 +91,6 @@ class _Pinned(http.client.HTTPConnection):
         self._secure = secure
 
     def connect(self) -> None:
-        """Connect to the address."""
         self.sock = socket.create_connection((self._address, self.port), self.timeout)
         if self._secure:
             context = ssl.create_default_context()

@@ -25,32 +25,32 @@ NAMES |= {dict: "an object", list: "a list"}
 ROLES: Mapping[str, Role] = {
     "system": "system", "developer": "system", "user": "user", "assistant": "model",
 }  # fmt: skip
-"""What OpenAI's roles of messages are here."""
+"""OpenAI's roles of messages -> the roles here."""
 DETAIL = {"low": 70, "high": 1120, "original": 1120}
 """Tokens of a picture by `detail`; any other is the model's own number."""
 
 
 TEXTS = ("text", "refusal", "input_text", "output_text")
 """Types of a part that is a text, in Chat Completions or Responses; either reads all."""
-_HALF = re.compile(rb"\\u[dD][89a-fA-F]|\xed[\xa0-\xbf]")  # in JSON, a surrogate
+_HALF = re.compile(rb"\\u[dD][89a-fA-F]|\xed[\xa0-\xbf]")  # half of a surrogate pair in JSON
 _URL_LETTERS = str.maketrans("-_", "+/")
 
 
 def decoded(text: str) -> bytes:
-    """The bytes of base64, also cut into lines, with the letters for addresses, or not padded.
+    """Decode base64, also with line breaks, with the letters for addresses, or without padding.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is no base64.
     """
     letters = "".join(text.split()).translate(_URL_LETTERS).rstrip("=")
     return base64.b64decode(letters + "=" * (-len(letters) % 4), validate=True)
 
 
 def loaded(content: bytes) -> Any:
-    """JSON, where half of a letter that takes two, as a cut emoji leaves, is U+FFFD.
+    """Parse JSON; half of a surrogate pair, as a cut emoji leaves it, becomes U+FFFD.
 
     Raises:
-        ValueError, RecursionError: it is none, or nested too deeply.
+        ValueError, RecursionError: it is no JSON, or nested too deeply.
     """
     value = json.loads(content)
     if _HALF.search(content):
@@ -60,7 +60,7 @@ def loaded(content: bytes) -> Any:
 
 
 def parsed(content: bytes) -> dict[str, Any]:
-    """The JSON object that a body is.
+    """Parse a body that is a JSON object.
 
     Raises:
         ApiError: it is none, or nested too deeply.
@@ -76,7 +76,7 @@ def parsed(content: bytes) -> dict[str, Any]:
 
 
 def need_shallow(value: Any, param: str) -> None:
-    """Refuse what is nested more than `JSON_DEPTH` levels deep."""
+    """Raise ApiError for a value that is nested more than `JSON_DEPTH` levels deep."""
     if is_deep(value):
         raise ApiError(
             400, f"It is nested more than {JSON_DEPTH} levels deep.", param=param or None
@@ -84,7 +84,7 @@ def need_shallow(value: Any, param: str) -> None:
 
 
 def get(body: Mapping[str, Any], name: str, kind: type, place: str = "") -> Any:
-    """A field of a type; None where it is left out or null."""
+    """Return a field, which must have this type; None where it is left out or null."""
     value, param = body.get(name), f"{place}{name}"
     if value is None:
         return None
@@ -98,7 +98,7 @@ def get(body: Mapping[str, Any], name: str, kind: type, place: str = "") -> Any:
 
 
 def needed(body: Mapping[str, Any], name: str, kind: type, place: str) -> Any:
-    """A field of a type that must be there."""
+    """As `get`, for a field that must be there."""
     value = get(body, name, kind, place)
     if value is None:
         raise wrong(f"{place}{name}", "is missing")
@@ -106,14 +106,14 @@ def needed(body: Mapping[str, Any], name: str, kind: type, place: str) -> Any:
 
 
 def unsupported(param: str) -> ApiError:
-    """The error of a field that would change the answer, and cannot be done."""
+    """Make the error for an unsupported field that would change the answer."""
     return ApiError(400, f"{param} is not supported.", "unsupported_parameter", param)
 
 
 def number(
     body: Mapping[str, Any], name: str, kind: type, low: float, high: float, place: str = ""
 ) -> Any:
-    """A number within bounds; None where it is left out or null."""
+    """Return a number within bounds; None where it is left out or null."""
     value = get(body, name, kind, place)
     if value is not None and not low <= value <= high:
         raise wrong(f"{place}{name}", f"must be from {low:,} to {high:,}")
@@ -121,12 +121,12 @@ def number(
 
 
 def wrong(param: str, what: str) -> ApiError:
-    """The error of a field, as "must be a text"."""
+    """Make the error for a field; `what` follows its name: "must be a text"."""
     return ApiError(400, f"{param} {what}.", "invalid_value", param)
 
 
 def stops(body: Mapping[str, Any], name: str = "stop") -> tuple[str, ...]:
-    """Texts that end a reply: one or a list."""
+    """Return the texts that end a reply; the field is one or a list."""
     value = body.get(name)
     given = [value] if isinstance(value, str) else [] if value is None else value
     if not isinstance(given, list) or not all(isinstance(one, str) for one in given):
@@ -142,10 +142,10 @@ def sampling(
     stop: str = "stop",
     likeliest: int | None = None,
 ) -> Sampling:
-    """How a reply is drawn; `limits` are names of its most tokens, the first one goes first."""
+    """Read how a reply is drawn; `limits` are fields for its most tokens, the first one wins."""
     most = [_limit(body, name) for name in limits]
     top_p = number(body, "top_p", float, 0, 1)
-    top_k = number(body, "top_k", int, -1, 2**31)  # -1 is "all" elsewhere
+    top_k = number(body, "top_k", int, -1, 2**31)  # -1 means "all" on other servers
     seed = number(body, "seed", int, -(2**63), 2**64 - 1)
     presence, frequency = (
         number(body, f"{name}_penalty", float, -2, 2) or 0.0 for name in ("presence", "frequency")
@@ -164,7 +164,7 @@ def sampling(
 
 
 def _limit(body: Mapping[str, Any], name: str) -> int | None:
-    """The most tokens of a reply; -1 is "what fits" elsewhere."""
+    """Return the most tokens of a reply; -1 means "what fits" on other servers."""
     if get(body, name, int) == -1:
         return None
     limit: int | None = number(body, name, int, 1, 2**63)
@@ -172,7 +172,7 @@ def _limit(body: Mapping[str, Any], name: str) -> int | None:
 
 
 def tools(declared: Sequence[Schema], param: str = "tools") -> tuple[Schema, ...]:
-    """Declared tools, if there are not too many."""
+    """Return the tools. Raises ApiError for too many, too large ones, or a name used twice."""
     if len(declared) > MOST_TOOLS:
         raise wrong(param, f"may have {MOST_TOOLS} tools")
     if len(json.dumps(declared)) > MOST_BYTES_OF_TOOLS:
@@ -184,7 +184,6 @@ def tools(declared: Sequence[Schema], param: str = "tools") -> tuple[Schema, ...
 
 
 def image(url: Any, detail: Any, param: str) -> Media:
-    """A picture by its data URI or address."""
     if not isinstance(url, str):
         raise wrong(param, "must be a text")
     tokens = DETAIL.get(detail) if isinstance(detail, str) else None
@@ -192,14 +191,13 @@ def image(url: Any, detail: Any, param: str) -> Media:
 
 
 def sound(data: Any, param: str) -> Media:
-    """A sound by its base64."""
     if not isinstance(data, str):
         raise wrong(param, "must be base64")
     return Media("sound", data, None, param)
 
 
 def arguments(text: Any, param: str) -> Mapping[str, Any]:
-    """The arguments of a call: an object, or its JSON."""
+    """Return the arguments of a call, from an object or its JSON."""
     try:
         given = text.strip() if isinstance(text, str) else text
         value = json.loads(given) if given and isinstance(given, str) else given or {}
@@ -208,13 +206,13 @@ def arguments(text: Any, param: str) -> Mapping[str, Any]:
     if not isinstance(value, dict):
         if not isinstance(text, str):
             raise wrong(param, "must be a JSON object")
-        value = {"malformed": text}  # a call that was cut, and comes back
+        value = {"malformed": text}  # a call that was cut, and is sent back
     need_shallow(value, param)
     return value
 
 
 def role(message: Any, known: Mapping[str, Role], param: str) -> str:
-    """The role of a message, which must be one of these."""
+    """Return the role of a message, which must be one of these."""
     if not isinstance(message, dict):
         raise wrong(param, "must be an object")
     name = message.get("role")
@@ -224,7 +222,7 @@ def role(message: Any, known: Mapping[str, Role], param: str) -> str:
 
 
 def text(part: Mapping[str, Any], param: str) -> AddText:
-    """A part of `TEXTS`."""
+    """Read a part whose type is in `TEXTS`."""
     name = "refusal" if part["type"] == "refusal" else "text"
     return AddText(get(part, name, str, f"{param}.") or "")
 
@@ -232,7 +230,7 @@ def text(part: Mapping[str, Any], param: str) -> AddText:
 def content(
     given: Any, param: str, part: Callable[[Any, str], RequestPart | None], of: str = "parts"
 ) -> tuple[RequestPart, ...]:
-    """A content: nothing, a text, or a list of what `part` reads; None of it is left out."""
+    """Read a content: nothing, a text, or parts; one for which `part` returns None is left out."""
     if given is None or isinstance(given, str):
         return (AddText(given),) if given else ()
     given = [given] if isinstance(given, dict) else given
@@ -246,7 +244,7 @@ def content(
 
 
 def merged(turns: Sequence[RequestTurn], answered: bool = True) -> tuple[RequestTurn, ...]:
-    """Turns of one role that follow each other become one; later instructions, the user's.
+    """Merge consecutive turns of one role; instructions after the first turn become the user's.
 
     Raises:
         ApiError: there is nothing to answer, where they are to be answered.
@@ -268,10 +266,10 @@ def merged(turns: Sequence[RequestTurn], answered: bool = True) -> tuple[Request
 
 
 def schema(given: Any, param: str) -> Schema:
-    """A JSON schema that a reply can keep to.
+    """Check a JSON schema that a reply must keep to.
 
     Raises:
-        ApiError: it is none, or has what cannot be kept to; `param` is the place in it.
+        ApiError: it is none, or has something that cannot be kept to; `param` is the place in it.
     """
     if not isinstance(given, dict):
         raise wrong(param, "is missing" if given is None else "must be an object")
@@ -284,7 +282,7 @@ def schema(given: Any, param: str) -> Schema:
 
 
 def choice(given: Any, declared: Sequence[Schema], param: str = "tool_choice") -> str:
-    """What of tools is wanted: "auto", "none", "required", or a tool's name."""
+    """Return what is wanted of tools: "auto", "none", "required", or a tool's name."""
     if given is None or given in ("auto", "none"):
         return given or "auto"
     if given == "required" and declared:
@@ -295,7 +293,7 @@ def choice(given: Any, declared: Sequence[Schema], param: str = "tool_choice") -
 
 
 def allowed(given: Any, declared: tuple[Schema, ...]) -> tuple[tuple[Schema, ...], Any]:
-    """The tools that a `tool_choice` of type allowed_tools leaves, and its mode; else as given.
+    """Return the tools that a `tool_choice` of allowed_tools leaves, and its mode; else as given.
 
     Raises:
         ApiError: it names what is no tool of the request, or has another mode.
@@ -315,7 +313,7 @@ def allowed(given: Any, declared: tuple[Schema, ...]) -> tuple[tuple[Schema, ...
 
 
 def tool(name: Any, description: Any, parameters: Any, strict: Any, param: str) -> Schema:
-    """The declaration of a function, as in OpenAI's chat completions. Raises ApiError."""
+    """Declare a function as in OpenAI's chat completions. Raises ApiError."""
     if not isinstance(name, str) or not name:
         raise wrong(f"{param}.name", "must be a name")
     if any(letter.isspace() or letter in "{}" for letter in name):  # a call of it could not be read
@@ -334,14 +332,14 @@ def tool(name: Any, description: Any, parameters: Any, strict: Any, param: str) 
 
 
 def result(parts: Sequence[RequestPart]) -> Any:
-    """The content of a tool's result: its text, or a list where there are pictures."""
+    """Return the content of a tool's result: its text, or a list where there are pictures."""
     text = "\n".join(part.text for part in parts if isinstance(part, AddText))
     media = [part for part in parts if isinstance(part, Media)]
     return [*([text] if text else []), *media] if media else text
 
 
 def call(identity: Any, name: Any, text: Any, param: str) -> ToolCall:
-    """A call of a tool that comes back."""
+    """Read a tool call of an earlier reply."""
     if not isinstance(identity, str) or not isinstance(name, str) or not name:
         raise wrong(param, "must have an id and a name")
     return ToolCall(identity, name, arguments(text, f"{param}.arguments"))

@@ -1,7 +1,7 @@
-"""A part of somebody else's worker: the terminal program lets a server use its own.
+"""A client that shares the worker of another one: the terminal program's server uses its worker.
 
-One process holds the model. What the server asks goes to the same worker, under names of its own,
-and whoever reads that worker's reports hands over those that are for the server.
+One process holds the model. The server's commands go to the same worker, for conversations with
+names of their own, and whoever reads that worker's reports hands over those for the server.
 """
 
 import itertools
@@ -19,7 +19,7 @@ class GuestClient(Client):
     """A client over another one, which it neither starts nor closes.
 
     Args:
-        host: does the work.
+        host: the client whose worker does the work.
         loaded: what it has loaded; None while it loads.
     """
 
@@ -27,10 +27,10 @@ class GuestClient(Client):
         super().__init__()
         self._host = host
         self._loaded = loaded
-        self._own: set[int] = set()  # commands of the server's that are not finished
+        self._own: set[int] = set()  # the server's commands that are not finished
         self._open: set[str] = set()
         self._loads: list[int] = []  # loads that wait until the host has loaded
-        self._numbers = itertools.count(-1, -1)  # of what the host is not asked
+        self._numbers = itertools.count(-1, -1)  # ids of commands that the host is not sent
         self._sending = threading.RLock()
 
     def start(self) -> None:
@@ -39,7 +39,7 @@ class GuestClient(Client):
     def send(self, command: Command) -> int:
         """Ask for something, as `Client.send` does.
 
-        A `Load` loads nothing: it is answered with what the host has loaded, when it has.
+        A `Load` loads nothing: it is answered with what the host has loaded, as soon as it has.
         """
         with self._sending:  # no report about it is taken before its number is known
             if isinstance(command, Load):

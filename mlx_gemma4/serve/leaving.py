@@ -1,4 +1,4 @@
-"""Work for a client that may leave, also while its request waits: then it ends at once."""
+"""Work for a client that may leave, even while its request waits: then the work ends at once."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -9,15 +9,15 @@ from starlette.types import Message
 
 Item = TypeVar("Item")
 Receive = Callable[[], Awaitable[Message]]
-"""What brings a connection's messages: `Request.receive`, `WebSocket.receive`."""
+"""Returns the next message of a connection: `Request.receive`, `WebSocket.receive`."""
 
 
 class ClientLeftError(Exception):
-    """Nobody waits for the answer any more."""
+    """The client no longer waits for the answer."""
 
 
 async def while_there(receive: Receive, work: Awaitable[Item]) -> Item:
-    """What work returns, while somebody waits for it; call it when all that was sent is read.
+    """Return what work returns, while the client waits; call it when all that it sent is read.
 
     Raises:
         ClientLeftError: the client left; the work is cancelled.
@@ -27,7 +27,7 @@ async def while_there(receive: Receive, work: Awaitable[Item]) -> Item:
 
 
 async def unless_gone(receive: Receive, events: AsyncGenerator[Item]) -> AsyncGenerator[Item]:
-    """Events, while somebody waits for them. Raises ClientLeftError where nobody does."""
+    """Yield events while the client waits for them. Raises ClientLeftError when it has left."""
     async with _leaving(receive) as leaving, aclosing(events):
         while (event := await _before(leaving, anext(events, None))) is not None:
             yield event
@@ -35,7 +35,7 @@ async def unless_gone(receive: Receive, events: AsyncGenerator[Item]) -> AsyncGe
 
 @asynccontextmanager
 async def _leaving(receive: Receive) -> AsyncGenerator[asyncio.Task[None]]:
-    """A task that is done when the client has left."""
+    """Yield a task that is done when the client has left."""
 
     async def gone() -> None:
         while not (await receive())["type"].endswith(".disconnect"):

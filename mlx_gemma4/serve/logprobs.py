@@ -1,16 +1,16 @@
-"""How likely the tokens of an answer were, as OpenAI writes it."""
+"""Log probabilities of an answer's tokens, in OpenAI's format."""
 
 from typing import Any
 
 from ..events import Scores
 
 MOST = 20
-"""The most tokens beside each."""
+"""The most alternatives for each token."""
 _LEAST = -9999.0  # JSON has no infinity
 
 
 def entry(scores: Scores) -> dict[str, Any]:
-    """A token of the answer, and the likeliest ones at its place."""
+    """Return a token of the answer, with the likeliest ones at its place."""
     return {**_token(*scores.drawn), "top_logprobs": [_token(*one) for one in scores.likeliest]}
 
 

@@ -1,4 +1,4 @@
-"""Figures of several servers as those of one, with a label for the host. Pure text."""
+"""Merges the Prometheus metrics of several servers, with a label for the host. Pure."""
 
 import re
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ _SAMPLE = re.compile(r"(?P<name>[A-Za-z_:][\w:]*)(?:\{(?P<labels>.*)\})? (?P<val
 
 
 def merged(texts: Mapping[str, str]) -> list[str]:
-    """Lines of all hosts, each family once, as Prometheus wants it.
+    """Return the lines of all hosts, each metric family once, as Prometheus requires.
 
     Args:
         texts: what each host's /metrics returns, by the host's name.

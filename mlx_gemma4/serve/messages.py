@@ -24,16 +24,16 @@ TYPES = {
     401: "authentication_error", 403: "permission_error", 404: "not_found_error",
     413: "request_too_large", 429: "rate_limit_error", 503: "overloaded_error",
 }  # fmt: skip
-"""The kind of an error by its status, where it is neither the client's nor the server's fault."""
+"""Anthropic's type of an error by its status; `error_body` has that of all others."""
 CHANGING = "x-anthropic-billing-header"
-"""How a block of the system's starts that is another one in each request, and asks for nothing."""
+"""The start of a system block that differs in each request and asks for nothing: it is left out."""
 
 
 def parse(body: Mapping[str, Any], answered: bool = True) -> ReplyRequest:
-    """Read a request, which is to be answered, or only counted.
+    """Read a request that is to be answered, or only counted.
 
     Raises:
-        ApiError: a field is malformed, or asks for what cannot be done.
+        ApiError: a field is malformed, or asks for something unsupported.
     """
     MESSAGES.check(body)
     messages = fields.get(body, "messages", list)
@@ -138,7 +138,7 @@ def _part(block: Any, param: str) -> RequestPart | None:
 
 
 def _document(block: Mapping[str, Any], param: str) -> AddText:
-    """A document that is text, after its title and what is known of it."""
+    """Return a text document: its title, its context, then its text."""
     source = fields.get(block, "source", dict, f"{param}.") or {}
     if (fields.get(block, "citations", dict, f"{param}.") or {}).get("enabled"):
         raise fields.unsupported(f"{param}.citations")
@@ -164,23 +164,23 @@ def _address(source: Any, param: str) -> Any:
 
 
 def error_at(path: str, error: ApiError) -> Json:
-    """An error as the API that a path is of writes it."""
+    """Return an error's JSON in the format of the API that the path belongs to."""
     return error_body(error) if path.startswith("/v1/messages") else error.body
 
 
 def error_body(error: ApiError) -> Json:
-    """An error as Anthropic writes it, with what OpenAI's has beside it."""
+    """Return an error's JSON in Anthropic's format, with the fields of OpenAI's besides."""
     other = "api_error" if error.status >= 500 else "invalid_request_error"
     inner = {**error.body["error"], "type": TYPES.get(error.status, other)}
     return {"type": "error", "error": inner}
 
 
 class MessageStream:
-    """A reply as events, or as a whole.
+    """A reply as Anthropic's events, or as one message; see `routes.Chunks`.
 
     Args:
-        request: that is answered.
-        model: that answers.
+        request: the request that is answered.
+        model: the model's name.
     """
 
     def __init__(self, request: ReplyRequest, model: str) -> None:
@@ -194,12 +194,10 @@ class MessageStream:
         self._stats: Mapping[str, float] = {}
 
     def start(self) -> list[Json]:
-        """The events before the first one of the reply."""
         message = {**self.whole(), "stop_reason": None, "usage": _usage({})}
         return [{"type": "message_start", "message": message}, {"type": "ping"}]
 
     def on(self, event: object) -> list[Json]:
-        """The events that one of the reply is."""
         return [made for one in self._drawn.take(event) for made in self._on(one)]
 
     def _on(self, event: object) -> list[Json]:
@@ -229,7 +227,6 @@ class MessageStream:
         return []
 
     def end(self) -> list[Json]:
-        """The events after the last one of the reply."""
         delta = {"stop_reason": self._reason, "stop_sequence": self._stop}
         return [
             *self._close(),
@@ -238,7 +235,6 @@ class MessageStream:
         ]
 
     def whole(self) -> Json:
-        """The reply as one message."""
         return {
             "id": self._id,
             "type": "message",
@@ -281,7 +277,7 @@ class MessageStream:
 
 
 def _usage(stats: Mapping[str, float]) -> Json:
-    """The counts of a reply: what was read, and what the cache held, apart."""
+    """Return a reply's token counts; prompt tokens from the cache are counted apart."""
     read, new = int(stats.get("prompt_tokens", 0)), int(stats.get("new_prompt_tokens", 0))
     return {
         "input_tokens": new,

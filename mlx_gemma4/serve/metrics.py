@@ -1,10 +1,10 @@
-"""What the server has done, as Prometheus reads it: https://prometheus.io/docs/instrumenting."""
+"""The server's metrics in Prometheus's format: https://prometheus.io/docs/instrumenting."""
 
 from collections import Counter
 from collections.abc import Mapping
 
 BUCKETS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
-"""Seconds to the first token."""
+"""Upper bounds of the histogram of the time to the first token, in seconds."""
 HELP = {
     "requests_total": "Requests that were answered, by status.",
     "prompt_tokens_total": "Tokens of prompts.",
@@ -22,7 +22,7 @@ HELP = {
 
 
 class Metrics:
-    """Counts; everything here runs in the event loop's thread."""
+    """Counters; all methods are called in the event loop's thread."""
 
     def __init__(self) -> None:
         self._counts: Counter[str] = Counter()
@@ -31,7 +31,6 @@ class Metrics:
         self._seconds, self._replies = 0.0, 0
 
     def answered(self, status: int) -> None:
-        """Count an answer."""
         self._statuses[status] += 1
 
     def restarted(self) -> None:
@@ -59,7 +58,7 @@ class Metrics:
                 self._first[bucket] += seconds <= bucket
 
     def text(self, gauges: Mapping[str, int]) -> str:
-        """All figures; `gauges` are those of now."""
+        """Return all metrics; `gauges` are the current values of those that are not counted."""
         lines = []
         for name, about in HELP.items():
             kind = "counter" if name.endswith("_total") else "gauge"

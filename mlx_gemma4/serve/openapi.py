@@ -1,7 +1,7 @@
-"""The routes as an OpenAPI description, made of the dialects' tables: https://spec.openapis.org/oas.
+"""The routes as an OpenAPI description, from the dialects' tables: https://spec.openapis.org/oas.
 
 `/openapi.json` serves it, and the fuzz tests send what it allows and what it does not. It describes
-fields, not what is in them: turns, tools and events are those of the dialects' own documentation.
+fields, not their content: turns, tools and events are those of the dialects' own documentation.
 """
 
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ BODIES: Mapping[str, tuple[str, RequestFields]] = {
     "/v1/messages/count_tokens": ("How many tokens a message has", MESSAGES),
     "/v1/audio/transcriptions": ("OpenAI's transcriptions", TRANSCRIPTIONS),
 }
-"""What is posted, and its fields."""
+"""Routes that take a POST: a summary, and the fields."""
 READ: Mapping[str, str] = {
     "/health": "Whether requests can be answered: 200, or 503",
     "/metrics": "Figures for Prometheus, as text",
@@ -32,11 +32,11 @@ READ: Mapping[str, str] = {
     "/v1/models/{name}": "A model by its name",
     "/v1/realtime": "OpenAI's Realtime API: a WebSocket",
 }
-"""What is only read."""
+"""Routes that take a GET: a summary."""
 
 
 def body(fields: RequestFields) -> Schema:
-    """The JSON schema of a request; null is the same as nothing."""
+    """Return the JSON schema of a request; null is the same as nothing."""
     properties: Json = {
         name: schema if name in fields.required else {"oneOf": [schema, {"type": "null"}]}
         for name, schema in fields.read.items()
@@ -50,7 +50,7 @@ def body(fields: RequestFields) -> Schema:
 
 
 def description() -> Json:
-    """The whole description, OpenAPI 3.1."""
+    """Return the whole description, OpenAPI 3.1."""
     failed = {"$ref": "#/components/responses/Failed"}
     answers: Json = {"200": {"description": "The answer, or its stream"}, "4XX": failed}
     paths: Json = {}

@@ -1,4 +1,4 @@
-"""What a client asks for, whatever dialect it speaks: turns, tools and settings, as plain data."""
+"""A client's request, the same for all dialects: turns, tools and settings, as plain data."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -34,7 +34,7 @@ RequestPart = AddText | Media | AddToolResult | Thought | ToolCall
 
 @dataclass(frozen=True, eq=False)
 class RequestTurn:
-    """A turn of the conversation that a client sends.
+    """A turn of a client's conversation.
 
     Attributes:
         role: results of tools belong to a turn of the user.
@@ -47,7 +47,7 @@ class RequestTurn:
 
 @dataclass(frozen=True)
 class Sampling:
-    """How a reply is drawn: what `runtime.commands.Reply` has of the same names."""
+    """How a reply is drawn: the fields of `runtime.commands.Reply` of the same names."""
 
     max_tokens: int | None = None
     temperature: float | None = None
@@ -76,7 +76,7 @@ class ReplyRequest:
         stream: whether the reply is wanted piece by piece.
         usage: whether a stream ends with the counts of tokens.
         n: how many replies.
-        model: the name that the client gave.
+        model: the name that the client sent.
         metadata: whatever the dialect must return.
     """
 

@@ -1,7 +1,7 @@
 """The fields of each dialect's requests: what is read, what is refused, what changes no answer.
 
 `check` refuses by these tables, `openapi.py` describes the routes with them, and a test compares
-them with the fields that published clients can send. A field of none of them is left alone.
+them with the fields that published clients can send. A field in none of the tables is ignored.
 """
 
 from collections.abc import Mapping
@@ -27,7 +27,7 @@ SAMPLING: Mapping[str, Schema] = {
     "presence_penalty": {"type": "number", "minimum": -2, "maximum": 2},
     "frequency_penalty": {"type": "number", "minimum": -2, "maximum": 2},
 }
-"""Read in every dialect, also where it has no such field."""
+"""Read in every dialect, also in one that has no such field."""
 LOGPROBS: Schema = {"type": "integer", "minimum": 0, "maximum": logprobs.MOST}
 UNSUPPORTED: Mapping[str, tuple[Any, ...]] = {
     "logprobs": (False,), "top_logprobs": (0,), "prompt_logprobs": (0,), "logit_bias": (),
@@ -39,8 +39,8 @@ UNSUPPORTED: Mapping[str, tuple[Any, ...]] = {
     "structured_outputs": (), "grammar": (), "add_generation_prompt": (True,),
     "continue_final_message": (False,), "moderation": (),
 }  # fmt: skip
-"""Refused in every dialect unless they are empty or one of these: what this and other servers take
-in some dialect, and cannot be done."""
+"""Refused in every dialect that does not read them, unless they are empty or one of these values:
+fields that this or another server reads in some dialect."""
 
 
 EMPTY: tuple[Any, ...] = (None, "", [], {})
@@ -58,9 +58,9 @@ class RequestFields:
 
     Attributes:
         read: what is read, with the JSON schema of its value; null is the same as nothing.
-        required: of those, what must be there.
-        refused: what cannot be done; its values that ask for nothing, beside null and empty ones.
-        elsewhere: what other dialects call by another name, and the name here.
+        required: those of them that must be there.
+        refused: what is unsupported, with values that ask for nothing, besides null and empty ones.
+        elsewhere: names that only other dialects use, with the name here.
         unused: what changes no answer.
     """
 
@@ -71,7 +71,7 @@ class RequestFields:
     unused: tuple[str, ...] = ()
 
     def check(self, body: Mapping[str, Any]) -> None:
-        """Raise ApiError for the first field that would change the answer, and is not read."""
+        """Raise ApiError for the first field that would change the answer but is not read."""
         for name, value in body.items():
             if name in self.read or not asks(value):
                 continue
@@ -162,7 +162,7 @@ RESPONSES = RequestFields(
         "user",
     ),
 )  # fmt: skip
-"""POST /v1/responses. Calls that `max_tool_calls` counts are those of tools that are not here."""
+"""POST /v1/responses. `max_tool_calls` counts only calls of tools that are not here."""
 
 MESSAGES = RequestFields(
     read={

@@ -20,24 +20,24 @@ from .request_fields import RESPONSES
 Json = dict[str, Any]
 
 SKIPPED_TOOLS = ("namespace", "web_search", "web_search_preview")
-"""Tools that programs always declare, and do without where they are not called."""
+"""How the types of tools start that clients always declare, and can do without."""
 ARGUMENTS = "response.function_call_arguments"
 PREFIXES = {"message": "msg", "reasoning": "rs"}
-"""How the id of an item starts."""
+"""How an item's id starts, by the item's type."""
 ECHOED: Json = {
     "instructions": None, "max_output_tokens": None, "metadata": {}, "parallel_tool_calls": True,
     "prompt_cache_key": None, "reasoning": {"effort": None, "summary": None}, "store": False,
     "temperature": None, "text": {"format": {"type": "text"}}, "tool_choice": "auto", "tools": [],
     "top_p": None, "truncation": "disabled", "user": None,
 }  # fmt: skip
-"""Fields of a request that its response repeats, and what they are where they are left out."""
+"""Fields of a request that its response repeats, with their defaults."""
 
 
 def parse(body: Mapping[str, Any]) -> ReplyRequest:
     """Read a request.
 
     Raises:
-        ApiError: a field is malformed, or asks for what cannot be done.
+        ApiError: a field is malformed, or asks for something unsupported.
     """
     RESPONSES.check(body)
     given = body.get("input")
@@ -160,11 +160,11 @@ def _part(part: Any, param: str) -> RequestPart:
 
 
 class ResponseStream:
-    """A response as events, or as a whole.
+    """A response as events, or as a whole; see `routes.Chunks`.
 
     Args:
-        request: that is answered.
-        model: that answers.
+        request: the request that is answered.
+        model: the model's name.
     """
 
     def __init__(self, request: ReplyRequest, model: str) -> None:
@@ -174,22 +174,20 @@ class ResponseStream:
         self._output: list[Json] = []
         self._open: str | None = None  # the kind of the item that is being written
         self._text = ""
-        self._scores: list[Json] = []  # of the text of the item,
-        self._unsent: list[Json] = []  # and of what of it is yet to come
+        self._scores: list[Json] = []  # of the item's text so far
+        self._unsent: list[Json] = []  # scores of tokens whose text is yet to come
         self._drawn = CallStream()
         self._number = -1
         self._reason = "stop"
         self._stats: Mapping[str, float] = {}
 
     def start(self) -> list[Json]:
-        """The events before the first one of the reply."""
         return [
             self._event(f"response.{state}", response=self._response("in_progress"))
             for state in ("created", "in_progress")
         ]
 
     def on(self, event: object) -> list[Json]:
-        """The events that one of the reply is."""
         return [made for one in self._drawn.take(event) for made in self._on(one)]
 
     def _on(self, event: object) -> list[Json]:
@@ -214,7 +212,6 @@ class ResponseStream:
         return []
 
     def end(self) -> list[Json]:
-        """The events after the last one of the reply."""
         events = [] if self._output else self._opened("message")  # programs expect one
         events += self._close()
         status = "incomplete" if self._reason in ("length", "context") else "completed"
@@ -233,7 +230,7 @@ class ResponseStream:
         )
 
     def _opened(self, kind: str) -> list[Json]:
-        """The events that open an item, where none of its kind is open."""
+        """Open an item, unless one of its kind is open, and return the events."""
         if self._open == kind:
             return []
         events = self._close()
@@ -253,7 +250,7 @@ class ResponseStream:
         return [*events, added, self._event("response.content_part.added", **self._part())]
 
     def _close(self) -> list[Json]:
-        """The events that end the item that is open."""
+        """Close the open item, if there is one, and return the events."""
         if self._open is None:
             return []
         item, kind, part = self._output[-1], self._open, self._part(self._text)
@@ -300,7 +297,7 @@ class ResponseStream:
         return {"output_index": len(self._output) - 1}
 
     def _part(self, text: str = "") -> Json:
-        """Where the open item's one part is, and the part."""
+        """Return the open item's only part, and its place."""
         part: Json = {"type": "reasoning_text", "text": text}
         if self._open == "message":
             part = {"type": "output_text", "text": text, "annotations": []}

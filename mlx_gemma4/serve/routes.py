@@ -34,20 +34,20 @@ class Chunks(Protocol):
         """Before the first event."""
 
     def on(self, event: object) -> list[dict[str, Any]]:
-        """For an event; most of the worker's own are nothing."""
+        """For an event; there is none for most of the worker's own."""
 
     def end(self) -> list[dict[str, Any]]:
         """After the last event."""
 
 
 async def body_of(http: HttpRequest) -> dict[str, Any]:
-    """The JSON object that was sent. Raises ApiError."""
+    """Read the body as a JSON object. Raises ApiError."""
     content = await http.body()
     return await asyncio.to_thread(fields.parsed, content)
 
 
 def known(error: Exception) -> ApiError:
-    """Any error as one for a client; a defect is logged."""
+    """Turn any error into one for a client; a defect is logged."""
     result = errors.of(error)
     if result.status == 500:
         log.error("A request failed", exc_info=error)
@@ -55,7 +55,6 @@ def known(error: Exception) -> ApiError:
 
 
 async def failed(http: HttpRequest, error: Exception) -> Response:
-    """The answer to an error."""
     if isinstance(error, ClientLeftError):
         return Response(status_code=499)
     if isinstance(error, HTTPException):  # no such route, not with this method, or no form
@@ -68,18 +67,18 @@ async def failed(http: HttpRequest, error: Exception) -> Response:
 
 
 def sse(chunk: dict[str, Any] | str, name: str | None = None) -> str:
-    """A server-sent event."""
+    """Format a server-sent event."""
     text = chunk if isinstance(chunk, str) else json.dumps(chunk)
     return f"event: {name}\ndata: {text}\n\n" if name else f"data: {text}\n\n"
 
 
 class EventStream(StreamingResponse):
-    """Server-sent events, and a sign of life wherever none comes for a while.
+    """Server-sent events, and a sign of life where none comes for KEEP_ALIVE seconds.
 
     Args:
         texts: the events.
-        failure: the event of an error that comes after the beginning.
-        sign: of life.
+        failure: makes the event of an error after the first text.
+        sign: the sign of life.
     """
 
     def __init__(
@@ -91,10 +90,10 @@ class EventStream(StreamingResponse):
         self._coming = asyncio.ensure_future(anext(texts, None))
 
     async def start(self, http: HttpRequest) -> "EventStream":
-        """Wait for the first text: an error before it is no stream, unless it takes too long.
+        """Wait for the first text, at most KEEP_ALIVE seconds: an error until then is no stream.
 
         Raises:
-            ClientLeftError: nobody waits any more.
+            ClientLeftError: the client has left.
             Whatever the texts raise before their first one.
         """
         try:
@@ -107,7 +106,7 @@ class EventStream(StreamingResponse):
         return self
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send it; the work ends also where nobody was there to read any of it."""
+        """Send it; the work ends also where the client left before it read anything."""
         try:
             await super().__call__(scope, receive, send)
         finally:
@@ -131,7 +130,7 @@ class EventStream(StreamingResponse):
 async def chunks(
     engine: Engine, request: ReplyRequest, reply: Chunks
 ) -> AsyncGenerator[dict[str, Any]]:
-    """The chunks of a reply; the first comes when the request is accepted, and not refused."""
+    """Yield a reply's chunks; the first comes once the request is accepted."""
     started = False
     async with aclosing(engine.reply(request)) as events:
         async for event in events:
@@ -145,13 +144,13 @@ async def chunks(
 
 
 class Routes:
-    """The routes of an engine."""
+    """The routes of an engine for health, metrics, models and chat completions."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
     async def health(self, http: HttpRequest) -> Response:
-        """Whether requests can be answered."""
+        """Whether requests can be answered: 200, or 503."""
         engine = self._engine
         if engine.failed is not None:
             return JSONResponse({"status": "failed", "cause": str(engine.failed)}, 503)
@@ -159,20 +158,18 @@ class Routes:
         return JSONResponse({"status": status}, 503 if engine.loaded is None else 200)
 
     async def metrics(self, http: HttpRequest) -> Response:
-        """Figures for Prometheus."""
         engine = self._engine
         gauges = {"requests_waiting": engine.waiting, "slots_busy": engine.busy}
         gauges |= {"slots": engine.options.slots, "model_loaded": int(engine.loaded is not None)}
         return Response(engine.metrics.text(gauges), media_type="text/plain; version=0.0.4")
 
     async def models(self, http: HttpRequest) -> Response:
-        """The one model, as a page of OpenAI's and of Anthropic's."""
+        """List the one model, in the formats of OpenAI and Anthropic."""
         name = self._engine.name
         page = {"has_more": False, "first_id": name, "last_id": name}
         return JSONResponse({"object": "list", "data": [self._model()], **page})
 
     async def model(self, http: HttpRequest) -> Response:
-        """A model by its name."""
         if http.path_params["name"] not in (self._engine.name, self._engine.options.model):
             raise ApiError(404, "There is no such model.", "model_not_found", "model")
         return JSONResponse(self._model())
@@ -192,7 +189,6 @@ class Routes:
         }
 
     async def chat_completions(self, http: HttpRequest) -> Response:
-        """POST /v1/chat/completions."""
         self._engine.need_model()
         request = await asyncio.to_thread(chat_completions.parse, await body_of(http))
         if request.stream:
@@ -217,7 +213,7 @@ class Routes:
 
 
 def chat_streams(request: ReplyRequest, model: str) -> list[chat_completions.ChatStream]:
-    """A stream for each of the replies that are wanted, with one identity."""
+    """Make a stream for each reply that is wanted; all have one id."""
     first = chat_completions.ChatStream(request, model)
     others = [
         chat_completions.ChatStream(request, model, number, first.identity)
@@ -227,7 +223,7 @@ def chat_streams(request: ReplyRequest, model: str) -> list[chat_completions.Cha
 
 
 def numbered(request: ReplyRequest, number: int) -> ReplyRequest:
-    """The request of one of several replies: each has a seed of its own."""
+    """Return the request for one of several replies: each has a seed of its own."""
     sampling = request.sampling
     if sampling.seed is None:
         return request

@@ -15,11 +15,11 @@ from .engine import Engine, EngineOptions
 from .guest import GuestClient
 
 SECONDS = 10.0
-"""The longest that it may take to end."""
+"""The most seconds that `close` waits for the thread."""
 
 
 class SharedServer:
-    """Serves a program's own worker to programs of this computer, from when it is made.
+    """Serves a program's own worker to other programs on this computer, as soon as it is made.
 
     Args:
         client: of the worker; its reports must be passed through `take`.
@@ -29,7 +29,7 @@ class SharedServer:
         port: 0 for any that is free.
 
     Attributes:
-        address: where it listens, as a client is given it.
+        address: its URL for clients, with `/v1`.
 
     Raises:
         Gemma4Error: the port is taken.
@@ -63,6 +63,6 @@ class SharedServer:
         self._thread = start_thread(lambda: asyncio.run(serving), "server")
 
     def close(self) -> None:
-        """End it; requests that are being answered are cancelled."""
+        """Stop the server; requests that are being answered are cancelled."""
         self._server.should_exit = self._server.force_exit = True
         self._thread.join(SECONDS)

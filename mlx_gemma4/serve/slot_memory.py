@@ -1,4 +1,4 @@
-"""How long conversations may be such that all slots' rows fit into the memory."""
+"""How long conversations may be so that the rows of all slots fit into the memory."""
 
 from collections.abc import Callable, Sequence
 
@@ -16,15 +16,16 @@ from ..hub import catalog, installed_adapters
 def context_here(
     name: str, slots: int, wanted: int | None, hosts: Hosts | None = None
 ) -> int | None:
-    """`fitting_context` for a model that is on this computer; another is left to loading it.
+    """As `fitting_context`, for a model on this computer; another one is checked when it loads.
 
     Args:
-        name: of the model.
-        slots: see `fitting_context`; so is `wanted`.
+        name: the model's name.
+        slots: see `fitting_context`.
+        wanted: see `fitting_context`.
         hosts: other computers that will hold a part of its layers, and are asked.
 
     Raises:
-        Gemma4Error: so many do not fit, or a host cannot be used.
+        Gemma4Error: so many conversations do not fit, or a host cannot be used.
     """
     try:
         known = summary.of_folder(catalog.resolve(installed_adapters.split(name)[0]))
@@ -42,7 +43,7 @@ def fitting_over(
     known: Outline, stops: tuple[int, ...], computers: Sequence[Computer], slots: int,
     wanted: int | None,
 ) -> int | None:  # fmt: skip
-    """As `fitting_context`, of a model that is cut at `stops`, or as is best."""
+    """As `fitting_context`, for a model that is cut at `stops`, or where it is best."""
     config, model = known.config, known.model
     cut = at(stops, config, len(computers)) if stops else fit.best(known, computers)
     budgets = " + ".join(f"{one.machine.budget / 1e9:.2f}" for one in computers)
@@ -56,7 +57,7 @@ def fitting_over(
 
 
 def fitting_context(model: Model, machine: Machine, slots: int, wanted: int | None) -> int | None:
-    """The most tokens of a conversation, of which `slots` are held at a time.
+    """Return the most tokens of a conversation, where `slots` are held at a time.
 
     Args:
         wanted: what was asked for; None for as many as the model and the memory allow.
@@ -66,7 +67,7 @@ def fitting_context(model: Model, machine: Machine, slots: int, wanted: int | No
         that is the error of loading it.
 
     Raises:
-        Gemma4Error: so many do not fit; the remedy names how many, or how long ones do.
+        Gemma4Error: so many do not fit; the remedy names how many do, or of which length.
     """
 
     def largest(conversations: int) -> int:

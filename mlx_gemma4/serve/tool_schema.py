@@ -1,21 +1,21 @@
 """A tool's parameters as Gemma's notation can show them.
 
-It has types, enums and what may be null, but no references and no alternatives, which other
-programs write for optional fields (`anyOf` with null) and for classes (`$ref`). Pure.
+The notation has types, enums and `nullable`, but no references and no alternatives; other programs
+write those for classes (`$ref`) and for optional fields (`anyOf` with null). Pure.
 """
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 MOST = 2_000
-"""Schemas within one, references followed; more are left out."""
+"""The most schemas within one, with references followed; the rest become plain objects."""
 _JOINED = ("$ref", "anyOf", "oneOf", "allOf", "$defs", "definitions")
 
 Json = dict[str, Any]
 
 
 def shown(parameters: Any) -> Any:
-    """The same schema with its references followed, and alternatives as types and `nullable`."""
+    """Return the schema with references followed, and alternatives as types and `nullable`."""
     return _shown(parameters, parameters, iter(range(MOST)), frozenset())
 
 
@@ -63,7 +63,7 @@ def _list(schema: Mapping[str, Any], key: str) -> list[Any]:
 
 
 def _referred(reference: str, root: Any) -> Any:
-    """What a reference within the schema refers to; None where there is nothing."""
+    """Return what a reference within the schema refers to; None where there is nothing."""
     if not reference.startswith("#/"):
         return None
     for name in reference[2:].split("/"):

@@ -26,12 +26,12 @@ class SessionCaches(SessionInput):
 
     @property
     def cache(self) -> PrefixCache:
-        """What holds its rows; a look at it ends no reply."""
+        """Its prefix cache; reading this ends no reply."""
         return self._conversation.cache
 
     @property
     def owner(self) -> str:
-        """In whose name rows were parked that it found on disk; else empty."""
+        """The owner of the parked rows that it found on disk; empty if there were none."""
         return self._conversation.owner
 
     @property

@@ -20,12 +20,12 @@ _PAUSE = 0.01  # seconds between two looks whether the tokenizer is ready
 
 @lru_cache(maxsize=2)
 def grammar_tokenizer(tokenizer: Tokenizer, ends: tuple[int, ...]) -> GrammarTokenizer:
-    """The one for a tokenizer and the ids that end a reply; all its conversations share it."""
+    """Return that of a tokenizer and the ids that end a reply; its conversations share it."""
     return GrammarTokenizer(tokenizer, ends)
 
 
 class ReplyRules:
-    """What one reply has to keep to; building the tokenizer begins here, in the background.
+    """What one reply has to keep to; building the tokenizer starts here, in the background.
 
     Args:
         thinking: whether the reply may open with a thought, which is free.

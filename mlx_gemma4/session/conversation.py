@@ -116,11 +116,11 @@ class Conversation:
         return self._rendering.prompt(self.all_turns)
 
     def settled(self) -> PromptRows:
-        """Render everything as far as it is sure, whatever follows."""
+        """Render everything, as far as its rows stay the same whatever follows."""
         return self._rendering.settled(self.all_turns, bool(self.pending.turns))
 
     def unread(self) -> int:
-        """How many rows of this neither the cache nor the store holds."""
+        """How many rows of the conversation are in neither the cache nor the store."""
         settled = self.settled()
         self._fill_from_store(settled)
         return len(settled) - self.cache.shared(settled)
@@ -140,7 +140,7 @@ class Conversation:
             self.notices.append(Moved(medium_name(part), "before the sound", lost))
 
     def listen(self) -> Steps[None]:
-        """Hear what sound is pending, now."""
+        """Hear the pending sound now."""
         self._choose()
         if self.pending.relayed:
             yield from self._transcribe_pending()
@@ -152,7 +152,7 @@ class Conversation:
         self.watch_context()
 
     def go_back(self) -> None:
-        """Drop from the cache what is no part of the conversation now."""
+        """Drop from the cache what is no longer part of the conversation."""
         self.cache.go_back(self.cache.shared(self.settled()))
 
     def read_ahead(self) -> Steps[bool]:
@@ -284,7 +284,7 @@ class Conversation:
         yield Done(reason, stats, turn.ids if turn else (), reply.stops.found)
 
     def parked(self) -> int:
-        """How many rows of this the store has, if that is more than the cache has."""
+        """How many rows of the conversation the store has, if more than the cache; else 0."""
         if self._store is None:
             return 0
         return self._store.longest(self.cache, self.settled().rows)
@@ -304,7 +304,6 @@ class Conversation:
         self._reported_low = low
 
     def take_notices(self) -> list[Notice]:
-        """Take the notices."""
         taken, self.notices = self.notices, []
         return taken
 
@@ -352,7 +351,7 @@ class Conversation:
         return (yield from self.cache.prepare(settled))
 
     def _fill_from_store(self, new: PromptRows) -> None:
-        """Hold what was parked of a conversation that was just opened, if that is more."""
+        """Load the parked rows of a conversation just opened, if the cache has fewer."""
         if self._look_in_store and self._store is not None:
             self.owner = self._store.fill(self.cache, new.rows) or ""
         self._look_in_store = False
@@ -372,7 +371,7 @@ class Conversation:
         return room
 
     def _make_room(self, share: int = _TIGHT) -> int:
-        """Take the oldest turns out where that is wanted and less than a share is free.
+        """Drop the oldest turns if that is wanted and less than 1 / `share` of the rows is free.
 
         Returns:
             How many turns were dropped.

@@ -37,7 +37,7 @@ def generate(
     cancelled: Cancelled | None = None,
     grammar: Mapping[str, Any] | None = None,
 ) -> str:
-    """Answer a question about pictures, sounds and videos; its text, without thoughts.
+    """Answer a question about pictures, sounds and videos; return the text, without thoughts.
 
     Args:
         prompt: what is asked; it may be empty where a sound asks.

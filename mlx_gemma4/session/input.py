@@ -108,7 +108,7 @@ class SessionInput:
         return self._started(self._conversation.transcriber.transcribe_all([clip]))
 
     def add_video(self, video: Source | Film) -> None:
-        """Add, as `add_image`, a video file's pictures or at most 32 (seconds, picture) in order.
+        """Add a video file, or at most 32 (seconds, picture) in order, placed as by `add_image`.
 
         Raises:
             Gemma4Error: if it cannot be read, or the model cannot see.

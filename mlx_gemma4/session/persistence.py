@@ -35,7 +35,7 @@ from .turn_json import Array, pending_from_json, pending_to_json, turn_from_json
 VERSION = 3
 """Of the format."""
 ROWS = "rows"
-"""The folder of the parked rows, and their owner."""
+"""The folder of the parked rows, and the name of their owner."""
 
 _INDEX = "session.json"
 _OURS = re.compile(r"[0-9a-f]{64}\.(npy|npz|safetensors)|new[-.].*")

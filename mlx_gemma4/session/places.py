@@ -21,7 +21,7 @@ def opening_of(
 
 
 def checkpoint_of(ids: Sequence[int], tokenizer: Tokenizer) -> int:
-    """The row after the system's turn, which other conversations may have too; or 0."""
+    """The row after the system's turn, which other conversations may share; 0 without one."""
     header = tokenizer.encode("<|turn>system\n", special=True)
     start = ids.index(header[0])
     if [*ids[start : start + len(header)]] != header:

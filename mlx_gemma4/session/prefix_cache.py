@@ -44,7 +44,7 @@ class PrefixCache:
 
     Attributes:
         rows_per_second: how fast the last rows were fed; None until some were.
-        chunk: is asked for the tokens in a chunk before each.
+        chunk: called before each chunk for the number of its tokens.
     """
 
     def __init__(self, model: Gemma4, kv_bits: int | None = None, draft: Draft = "off") -> None:
@@ -149,11 +149,10 @@ class PrefixCache:
             self.rows = [*self.rows, *drawn][: self._cache.offset]
 
     def keep(self) -> None:
-        """Be able to come back here, to this one place, however much follows."""
+        """Make this the one place to go back to, however much follows."""
         self._kept = self._cache.mark()
 
     def mark(self) -> PrefixMark:
-        """Remember this place."""
         place = self._cache.mark()
         return PrefixMark(self._cache, place, tuple(self.rows), self._kept, self._checkpoint)
 
@@ -164,7 +163,7 @@ class PrefixCache:
         self._cache.rewind(mark.place)
 
     def go_back(self, row: int) -> None:
-        """Drop the cache's rows from `row` on, or more where it cannot go back so little."""
+        """Drop the rows from `row` on; more where the cache can only go back further."""
         place = self._place(row)
         if row >= self._cache.earliest:
             self._cache.rewind_to(row)
@@ -206,7 +205,7 @@ class PrefixCache:
         return max(kept, key=lambda mark: mark.offset, default=None)
 
     def tensors(self) -> tuple[dict[str, mx.array], int]:
-        """What the cache holds, for `fill`, and the fewest rows that can be gone back to then."""
+        """What the cache holds, for `fill`, and the fewest rows to go back to once it is filled."""
         tensors = self._cache.tensors()
         filled = self.model.make_cache(self.kv_bits)
         filled.fill(len(self), tensors)

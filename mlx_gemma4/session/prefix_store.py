@@ -108,7 +108,7 @@ class PrefixStore:
 
         Returns:
             The name of the owner whose rows they are; None where it was not filled, as where it
-            holds as many of them already.
+            already holds as many of them.
         """
         for count, index, parked in sorted(self._found(cache, rows), key=lambda one: -one[0]):
             path = index.with_suffix(".safetensors")
@@ -129,7 +129,7 @@ class PrefixStore:
     def _found(
         self, cache: PrefixCache, rows: Sequence[Row]
     ) -> list[tuple[int, Path, ParkedPrefix]]:
-        """What is parked and worth to be read: how many rows of it, and where."""
+        """What is parked and worth loading: how many of these rows it has, and where it is."""
         kind, held, found = kind_of(cache), common(rows, cache.rows), []
         for index in self._folder.glob(f"*/{kind}-*.json"):
             parked = self._read(index)
@@ -207,7 +207,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def cleaned(folder: Path, lock: int = fcntl.LOCK_EX | fcntl.LOCK_NB) -> Iterator[None]:
-    """Lock a folder and remove unfinished files; OSError where a writer has it, or none may."""
+    """Lock a folder and remove unfinished files; OSError if a writer has it, or it cannot open."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, lock)

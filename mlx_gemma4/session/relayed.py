@@ -15,7 +15,6 @@ from .transcriber import Transcriber
 
 
 def has_sound(turns: Sequence[Turn]) -> bool:
-    """Whether there is anything to hear."""
     return any(isinstance(part, SoundPart) for turn in turns for part in turn.parts)
 
 
@@ -26,7 +25,7 @@ def heard_in(turn: Turn, known: Mapping[str, str]) -> str:
 
 
 def known_as_text(turns: Sequence[Turn], known: Mapping[str, str]) -> list[Turn]:
-    """The turns with text in place of the sounds that were transcribed before."""
+    """Return the turns with text in place of the sounds that were transcribed before."""
     return [
         replace(
             turn,

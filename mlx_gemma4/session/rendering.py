@@ -17,8 +17,6 @@ from .rows import PromptRows, with_rows
 
 
 class Rendering:
-    """Renders turns to rows."""
-
     def __init__(self, tokenizer: Tokenizer, config: Config, thinking: bool) -> None:
         self._tokenizer = tokenizer
         self._config = config
@@ -38,13 +36,13 @@ class Rendering:
         self._before: tuple[Sequence[Turn], PromptRows | None] = (), None
 
     def prompt(self, turns: Sequence[Turn]) -> PromptRows:
-        """Up to where the reply starts."""
+        """Render turns, up to where the reply starts."""
         if (last := self._last.get(True)) and _same(last[0], turns):
             return last[1]
         return self._remembered(True, turns, self._render(turns, open_reply=True))
 
     def settled(self, turns: Sequence[Turn], pending: bool) -> PromptRows:
-        """As far as it is sure, whatever follows.
+        """Render turns, as far as their rows stay the same whatever follows.
 
         Args:
             pending: whether the last turn can still grow.

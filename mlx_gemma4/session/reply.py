@@ -73,7 +73,7 @@ class DrawnReply:
         return bool(self.stops.found or (self.ids and self.ids[-1] in ends))
 
     def turn(self, interrupted: bool) -> Turn:
-        """What was yielded so far, as a turn of the model's."""
+        """What was yielded so far, as a model turn."""
         thought = "".join(event.text for event in self._events if isinstance(event, Thought))
         text = "".join(event.text for event in self._events if isinstance(event, Token))
         calls = [event for event in self._events if isinstance(event, ToolCall)]
@@ -134,7 +134,7 @@ class DrawnReply:
 
 
 _MARK = json.dumps("\ufffd").strip('"')
-"""What stands for bytes that are no letter, as `_content` writes it."""
+"""The placeholder of bytes that are no letter, as `_content` writes it."""
 
 
 class DrawnReplies:

@@ -1,4 +1,4 @@
-"""What the rows of a prompt hold, so that a cache can be asked which of them it has already.
+"""What the rows of a prompt hold, so that a cache knows which of them it has already.
 
 Knows nothing of MLX. One row is one token.
 """

@@ -67,8 +67,8 @@ class Session(SessionCaches):
         drawn: the ids of replies, where several sessions remember them together.
         draft: whether tokens are proposed, of which the model accepts those that it would have
             drawn: "off"; "auto", as far as the time that it takes here shows that it pays;
-            "lookup", the same without the model's drafter; or always so many of the drafter's.
-            Replies are the same.
+            "lookup", the same without the model's drafter; or a number: always so many tokens of
+            the drafter's. Replies are the same.
 
     Raises:
         Gemma4Error: the tokenizer cannot be read, a setting is something else, or the turns or
@@ -161,7 +161,7 @@ class Session(SessionCaches):
             temperature: see `Sampler`; this and the next two are the checkpoint's own where None.
             top_p: see `Sampler`.
             top_k: see `Sampler`.
-            seed: the same seed gives the same reply; None for a new one each time.
+            seed: the same seed leads to the same reply; None for a new one each time.
             progress: called with (tokens fed, tokens to feed) while the prompt is read.
             cancelled: asked between chunks and tokens whether to stop.
             heard: ask for a transcript of sound that is part of the conversation, too. It is drawn
@@ -179,7 +179,7 @@ class Session(SessionCaches):
             understood, and there is nothing else to answer). Its stats are prompt_tokens,
             new_prompt_tokens (what the cache did not hold), reply_tokens, prompt_tokens_per_second
             and, where there were enough tokens to measure it, seconds_to_first_token (since this
-            reply was begun) and tokens_per_second. Also target_forwards, the model's forward
+            reply was started) and tokens_per_second. Also target_forwards, the model's forward
             passes of the reply, and of the tokens that were proposed for them drafted and accepted.
 
         Raises:
@@ -213,9 +213,9 @@ class Session(SessionCaches):
         """As `reply`, in steps.
 
         It also yields (tokens fed, tokens to feed) after each chunk of the prompt, None after any
-        other step, as a token of a transcript, and calls piece by piece (`CallText`). With
-        `likeliest` it yields `Scores` of each token of the answer, with so many beside it; that
-        and the penalties are those of `Sampler`.
+        other step (a token of a transcript, for example), and calls piece by piece (`CallText`).
+        With `likeliest` it yields `Scores` of each token of the answer, with so many beside it;
+        that and the penalties are those of `Sampler`.
         """
         self._interrupt()
         config = self._model.config

@@ -7,7 +7,7 @@ from ..events import Event, Token
 
 
 class StopTexts:
-    """Passes an answer on until one of these texts comes; what may begin one is held back.
+    """Passes an answer on until one of these texts comes; a possible start of one is held back.
 
     Args:
         texts: none of them empty.
@@ -22,7 +22,7 @@ class StopTexts:
         self._held: Token | None = None
 
     def passed(self, events: Iterable[Event], last: bool = False) -> list[Event]:
-        """The events without what is held back; after the last of them nothing is."""
+        """Return the events without what is held back; if these are the `last`, nothing is."""
         result: list[Event] = []
         for event in events if not self.found else ():
             if isinstance(event, Token) and self._texts:

@@ -110,7 +110,7 @@ class Transcriber:
             self.cache.rewind(self._start)
 
     def _prompt(self, *clip: SoundPart, open_reply: bool = False) -> PromptRows:
-        """What is fed; without a reply, only as far as more of the sound can follow."""
+        """The rows to feed; without `open_reply`, only to where more of the sound can follow."""
         turns, config = [Turn("user", (self._instruction, *clip))], self._model.config
         prompt = render(turns, self._tokenizer, config, open_reply=open_reply)
         if not open_reply:

@@ -20,7 +20,6 @@ Get = Callable[[str], Array | Picture]
 
 
 def turn_to_json(turn: Turn, put: Put) -> dict[str, Any]:
-    """A turn as JSON."""
     return {
         "role": turn.role,
         "parts": [_to_json(part, put) for part in turn.parts],
@@ -39,7 +38,6 @@ def turn_from_json(value: dict[str, Any], get: Get) -> Turn:
 
 
 def pending_to_json(pending: PendingTurn, put: Put) -> dict[str, Any]:
-    """A pending turn as JSON."""
     return {
         "results": [_to_json(result, put) for result in pending.results],
         "parts": [_to_json(part, put) for part in pending.parts],

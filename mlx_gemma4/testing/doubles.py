@@ -61,7 +61,7 @@ def tiny_model(seed: int = 0, layout: Layout = "one_row", config: Config | None 
 
 
 def random_weights(tensors: Mapping[str, mx.array], seed: int) -> dict[str, mx.array]:
-    """Weights of the names and shapes of others."""
+    """Random weights of the names and shapes of these tensors."""
     rng = np.random.default_rng(seed)
     weights = {}
     for name, value in sorted(tensors.items()):

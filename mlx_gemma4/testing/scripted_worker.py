@@ -51,7 +51,7 @@ class ScriptedWorker(Client):
     """Answers every command as a worker would, from a script.
 
     Args:
-        answers: what replies are, one after another, and then from the beginning.
+        answers: the replies, one after another, and then again from the first.
         tokens_per_second: how fast; a token is a word.
         hearing_speed: seconds of sound that are heard in a second.
 
@@ -92,7 +92,6 @@ class ScriptedWorker(Client):
         self._thread.join()
 
     def close(self) -> None:
-        """End."""
         with self._lock:
             self._closing = True
             self._lock.notify_all()

@@ -15,7 +15,7 @@ TINY_CONTROLS = (
     "<|channel>", "<channel|>", "<|think|>", "<|tool>", "<tool|>", "<|tool_call>", "<tool_call|>",
     "<|tool_response>", "<tool_response|>", '<|"|>',
 )  # fmt: skip
-"""In the order of the ids that `doubles.tiny_config` gives them."""
+"""In the order of their ids in `doubles.tiny_config`."""
 
 
 def small_backend(controls: tuple[str, ...] = CONTROLS) -> Tokenizer:

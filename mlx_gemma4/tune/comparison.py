@@ -12,7 +12,7 @@ from .train import embedded
 def right(
     model: Gemma4, data: Data, report: Callable[[int, int], None] = lambda done, total: None
 ) -> list[bool]:
-    """Whether greedy decoding would give every answer of a line exactly, line by line.
+    """For each line, whether greedy decoding would produce all its answers exactly.
 
     It does where each id is the likeliest after those before it, so one pass a line is enough.
     """

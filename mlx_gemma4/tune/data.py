@@ -143,8 +143,8 @@ class Writer:
         asked = render(turns[:-1], tokenizer, config, tools=tools)
         whole = render(turns, tokenizer, config, tools=tools, open_reply=False).token_ids
         ids = asked.token_ids
-        # A template may open a reply otherwise than it writes one of the past: what is drawn
-        # follows the first
+        # A template may open a reply otherwise than it writes a past one: what is drawn follows
+        # the opened one
         same = next((n for n, (a, b) in enumerate(zip(ids, whole, strict=False)) if a != b), None)
         answer = whole[min(len(ids), len(whole)) if same is None else same :]
         ends = [tokenizer.controls.get(name) for name in ("<turn|>", "<|tool_response>")]

@@ -30,7 +30,7 @@ Form = Literal["own", "peft"]
 """What reads an adapter: this program, mlx-vlm and mlx-lm, or PEFT for transformers."""
 LOG = "log.jsonl"
 WRITTEN = (adapters.ADAPTER_SETTINGS, adapters.WEIGHTS, LOG, plot.FILE)
-"""What a run leaves in its folder, where nothing of these may lie before."""
+"""What a run leaves in its folder, where none of these may be before."""
 SAVE_EVERY = 10
 """Steps between two states on the disk."""
 
@@ -80,7 +80,7 @@ class TuningJob:
         self.sets: dict[str, Data] = {}
 
     def check(self, report: Callable[[str, int, int], None]) -> None:
-        """Read every line once, but those of sets that were read.
+        """Read every line once, except those of sets that were read.
 
         Raises:
             Gemma4Error: lines cannot be used.
@@ -175,7 +175,7 @@ def held_data(model: Gemma4, path: Path, limit: int | None = None) -> Data:
 
 
 def refuse_old(folder: Path, *more: str) -> None:
-    """Raise Gemma4Error where a folder has what a run would write over, or cannot be one."""
+    """Raise Gemma4Error where a folder has what a run would overwrite, or cannot be written."""
     disk.need_writable(folder)
     for name, remedy in (
         (state.FILE, "Continue it with --resume, or choose another folder (-o)."),

@@ -40,7 +40,7 @@ def add(
 
     Args:
         scale: what a change is multiplied by.
-        seed: of the first matrices; they depend on nothing else, the other ones are zero.
+        seed: of the matrices A, which depend on nothing else; the matrices B are zero.
         embedders: also over what pictures and sound pass through.
         last_layers: over so many layers at the end only.
 
@@ -68,7 +68,7 @@ def add(
 
 
 def need_layers(model: Gemma4, last_layers: int | None) -> int:
-    """How many layers a model has, or Gemma4Error where fewer than are to be trained."""
+    """How many layers a model has; raises Gemma4Error where `last_layers` is out of range."""
     count = len(model.language_model.model.layers)
     if last_layers is not None and not 1 <= last_layers <= count:
         raise Gemma4Error(

@@ -59,7 +59,6 @@ class TrainingNeed:
 
     @property
     def total(self) -> int:
-        """All of it."""
         return self.weights + self.adapter + self.activations
 
 
@@ -78,7 +77,7 @@ def need(
     recompute: bool = True,
     answers: int = 64,
 ) -> TrainingNeed:
-    """Say what training takes with conversations of `tokens` tokens, `answers` of them learned.
+    """Estimate what conversations of `tokens` tokens take, `answers` of which are learned.
 
     Args:
         last_layers: layers that have an adapter; None for all.
@@ -154,7 +153,7 @@ def check(
 def way(
     model: Model, machine: Machine, tokens: int, rank: int = 8, last_layers: int | None = None
 ) -> tuple[bool, int]:
-    """Choose how to train: whether layers are computed again, and tokens that go side by side.
+    """Choose how to train: whether layers are computed again, and how many tokens go side by side.
 
     Nothing is computed again where a quarter of the memory suffices, and conversations go side by
     side while their activations take no more than TOGETHER bytes: more is not faster.
@@ -171,12 +170,10 @@ def way(
 def fits(
     model: Model, machine: Machine, tokens: int, rank: int = 8, last_layers: int | None = None
 ) -> bool:
-    """Whether training fits with such conversations."""
     return need(model, machine, tokens, rank, last_layers).total <= machine.budget
 
 
 def _bytes(sizes: Bytes, text: TextConfig, full: bool, tokens: int) -> int:
-    """Bytes of a layer with so many tokens."""
     heads = text.num_attention_heads
     dim = text.global_head_dim if full else text.head_dim
     kv = text.num_global_key_value_heads if full else text.num_key_value_heads

@@ -1,8 +1,8 @@
 """An adapter merged into a quantized model, whose changed matrices are quantized again.
 
 At 8 bits little is lost. At 4 bits most of what was learned is: a change is smaller than a step of
-the grid. What is lost is measured, and a loss above LIMIT is not accepted unasked. Into the
-unquantized source `convert` merges as it quantizes.
+the grid. What is lost is measured, and a loss above LIMIT is not accepted unasked. `convert`
+merges into the unquantized source, as it quantizes.
 """
 
 import shutil
@@ -33,7 +33,7 @@ def merge_quantized(
 
     Args:
         source: a quantized model's folder.
-        target: that is not there yet.
+        target: a folder that is not there yet.
         bits: of the changed matrices.
         force: accept a loss above LIMIT.
 
@@ -98,5 +98,4 @@ def _length(matrix: mx.array) -> float:
 
 
 def impossible(cause: str, remedy: str) -> Gemma4Error:
-    """An error of a merge."""
     return Gemma4Error("merge_impossible", "The adapter cannot be merged", cause, remedy)

@@ -48,7 +48,7 @@ class LineReader:
         self._image_tokens = image_tokens
 
     def turns(self, line: Line) -> tuple[list[Turn], Sequence[Mapping[str, Any]]]:
-        """Read a line's messages and its tools, with all that its media are.
+        """Read a line's messages, with the content of their media, and its tools.
 
         Raises:
             Gemma4Error: it cannot be learned from.

@@ -1,4 +1,4 @@
-"""The losses of a run as a picture: each step's, their mean over some, and the held-out ones."""
+"""The losses of a run as a picture: each step's, their running mean, and the held-out ones."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""`--replay auto`: what the model answers before it is trained, so that it goes on answering so.
+"""`--replay auto`: what the model answers before it is trained, so that it continues to answer so.
 
 It is asked plain questions (prompts.toml): alone, about the pictures and sounds of the data and
 those that ship with the program, and aloud about pictures (spoken/). A question that the data asks
@@ -35,7 +35,7 @@ Part = dict[str, str]
 
 
 def questions(model: Gemma4, lines: Sequence[Line], settings: TuneSettings) -> list[list[Part]]:
-    """What the model is asked: as many of each kind as the data and the prompts allow."""
+    """The questions to the model: as many of each kind as the data and the prompts allow."""
     rng = random.Random(settings.seed)
     prompts: Mapping[str, list[str]] = tomllib.loads(_PROMPTS.read_text("utf-8"))
     shipped = catalog.shipped("assets/demo")
@@ -123,9 +123,9 @@ def _answer(model: Gemma4, question: Sequence[Part], image_tokens: int | None) -
 
 
 def _in_turns(made: Mapping[str, list[list[Part]]], lines: Sequence[Line]) -> list[list[Part]]:
-    """Questions by their media, half by turns and half as the data is.
+    """Order the questions by media: half in turns, half by how often the data has them.
 
-    What is near to the data is forgotten first.
+    What is close to the data is forgotten first.
     """
     kinds = ({str(part.get("type")) for _, part in _parts([line])} for line in lines)
     near = Counter(" ".join(sorted({"audio", "image"} & found)) for found in kinds)
@@ -149,7 +149,7 @@ def _text(prompt: str) -> Part:
 
 
 def _parts(lines: Sequence[Line]) -> Iterator[tuple[Line, Mapping[str, Any]]]:
-    """The parts of all users' messages."""
+    """The parts of all users' messages, each with its line."""
     for line in lines:
         yield from ((line, part) for role, part in line.parts() if role == "user")
 

@@ -17,7 +17,7 @@ from ..errors import Gemma4Error
 WARM_STEPS = 10
 LEAST_RATE = 0.05  # of the rate, at the end
 LEAST_CONVERSATIONS = 600
-"""A small set is passed through again until so many were seen, unless told otherwise."""
+"""A small set is passed through again until so many were seen, unless steps or epochs are set."""
 
 MOST_CONVERSATIONS = 2_000_000
 """Of a run: every step's are listed before the first one."""
@@ -61,7 +61,7 @@ class TuneSettings:
 
 
 def usual_rate(hidden_size: int) -> float:
-    """The rate that is taken by default: 5e-4 was measured for the tiny model's 192.
+    """The default rate: 5e-4 was measured for the tiny model's 192.
 
     It falls with the root of the width: 1.1e-4 for the 12B, which is a guess.
     """

@@ -42,11 +42,10 @@ class Line:
     may_lack: bool = False
 
     def file(self, path: str) -> Path:
-        """Where a medium is."""
         return self.folder / (Path(path).expanduser() if path.startswith("~/") else path)
 
     def parts(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
-        """Who says it, and each part of a message that has a form known here; a text is one."""
+        """The role and content of each part that has a form known here; a plain text is one."""
         messages = self.content.get("messages")
         for message in messages if isinstance(messages, list) else ():
             content = message.get("content") if isinstance(message, dict) else None
@@ -57,7 +56,6 @@ class Line:
 
 
 def unusable(place: str, cause: str, remedy: str) -> Gemma4Error:
-    """An error of one line."""
     return Gemma4Error("data_unusable", "The data cannot be used", f"{place}: {cause}", remedy)
 
 
@@ -65,7 +63,7 @@ def lines_of(source: Path, transcribe: str) -> list[Line]:
     """Read a file or folder.
 
     Args:
-        transcribe: what asks for the transcript of a sound.
+        transcribe: the prompt for the transcript of a sound.
 
     Raises:
         Gemma4Error: it cannot be read, is none of these, or a line is no JSON object.

@@ -74,7 +74,7 @@ def save(folder: Path, state: State, run: Run) -> None:
 
 
 def need(folder: Path) -> Path:
-    """Return the file of a folder that has one; else raise Gemma4Error."""
+    """Return the file of a folder; raise Gemma4Error where there is none."""
     path = folder / FILE
     if not path.is_file():
         raise Gemma4Error(

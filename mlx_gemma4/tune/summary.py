@@ -15,7 +15,6 @@ OPENBLAS = Path("/usr/lib/x86_64-linux-gnu/openblas-pthread/libblas.so.3")
 
 
 def contents(sets: Mapping[str, Data]) -> list[str]:
-    """Write what each set of lines holds."""
     return [_held(name.replace("_", "-"), data) for name, data in sets.items()]
 
 

@@ -28,11 +28,11 @@ from .schedule import Pick, TuneSettings, batches, rate_at
 from .state import State
 
 CLIP = 1.0
-"""The longest that a step's gradient may be."""
+"""The largest norm of a step's gradient."""
 HELD_OUT_LINES = 32
-"""Lines of the held-out data that are looked at while training."""
+"""Lines of the held-out data that are measured while training."""
 MEASURED = 5
-"""Steps after which they are: the first, the last, and some between."""
+"""Steps after which they are measured: the first, the last, and some between."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class TrainingStep:
 
     Attributes:
         number: of the step, from 1.
-        loss: a token of the answers, in nats.
+        loss: per token of the answers, in nats.
         held_out: the same of the held-out data, where it was measured.
         norm: length of the gradient before it was clipped.
         tokens: that went through the model.
@@ -102,7 +102,6 @@ class Trainer:
         return State(step, self._model.trainable_parameters(), self.optimizer.state)
 
     def restore(self, state: State) -> None:
-        """Continue from a state."""
         self._model.update(state.trained)
         self.optimizer.state = state.optimizer
 
@@ -133,7 +132,7 @@ class Trainer:
             )
 
     def held_out_loss(self) -> float | None:
-        """The loss a token of the answers, over the first lines; None without any."""
+        """The loss per token of the answers, over the first lines; None without any."""
         lines = self._sets["held_out"]
         picks: list[Pick] = [("held_out", n) for n in range(min(len(lines or ()), HELD_OUT_LINES))]
         total, count = 0.0, 0
@@ -193,7 +192,7 @@ class Trainer:
         return answer_loss(self._model, hidden[:, rows], ids)
 
     def _not_finite(self, together: Sequence[tuple[str, Example]]) -> Gemma4Error:
-        """Name the line whose loss is not finite."""
+        """The error, with the line whose loss is not finite."""
         place = together[0][0]
         losses = {place: self._loss(*self._arguments([one])) for place, one in together}
         finite = {place: bool(mx.isfinite(value).item()) for place, value in losses.items()}
@@ -207,7 +206,6 @@ class Trainer:
 
 
 def embedded(model: Gemma4, example: Example) -> Inputs:
-    """The embeddings of a conversation."""
     prompt = example.prompt
     return model.embed(prompt.token_ids, prompt.images, prompt.videos, prompt.audio)
 

@@ -61,7 +61,7 @@ class StillWorker(ScriptedWorker):
 
 
 class FakeMicrophone:
-    """Gives 40 ms of a tone at each read, for as long as it is told to."""
+    """Returns 40 ms of a tone at each read, for so many seconds."""
 
     name = "Studio Microphone"
     level = -18.0
@@ -106,7 +106,7 @@ class FakeGate:
 
 @dataclass
 class World:
-    """Fake devices; tests change what they give."""
+    """Fake devices; tests change what they return."""
 
     microphone: FakeMicrophone = field(default_factory=FakeMicrophone)
     gate: Gate = field(default_factory=lambda: FakeGate(10**9))
@@ -195,7 +195,7 @@ class Stage:
 
     @property
     def text(self) -> str:
-        """ScreenArea the screen shows, line by line."""
+        """What the screen shows, line by line."""
         width = self.app.size.width
         lines = self.app.screen._compositor.render_strips()
         return "\n".join(strip.crop(0, width).text.rstrip() for strip in lines)

@@ -39,7 +39,7 @@ LEVELS = (-60, -42, -30, -24, -18, -22, -34, -50, -60, -36, -26, -20, -18, -26, 
 
 
 class QuietMicrophone(FakeMicrophone):
-    """Gives seven seconds as fast as they are taken, and then nothing more."""
+    """Returns seven seconds as fast as they are read, and then nothing more."""
 
     def __init__(self) -> None:
         super().__init__(seconds=7.0)

@@ -25,7 +25,7 @@ SECOND = np.full((25, 640), 0.25, np.float32)
 
 
 class Recorder(ScriptedWorker):
-    """A fake engine that remembers what it was told to do."""
+    """A fake engine that remembers its commands."""
 
     def __init__(self, answers: Sequence[Answer] = ("Yes.",), speed: float = math.inf) -> None:
         self.commands: list[do.Command] = []
@@ -77,7 +77,7 @@ class Table:
         return self.talk
 
     def until(self, condition: Callable[[], object]) -> set[int]:
-        """Fold reports until something is so; give the ids of the turns that changed."""
+        """Fold reports until something is so; return the ids of the turns that changed."""
         changed: set[int] = set()
         end = time.monotonic() + 10
         while not condition():
@@ -106,7 +106,7 @@ class Table:
         return self.talk.attach(shot(journal, Shot(image, name), DEFAULTS))
 
     def again(self) -> list[ShownTurn]:
-        """ScreenArea somebody sees who opens the same folder, after the program was killed."""
+        """What somebody sees who opens the same folder, after the program was killed."""
         journal = self.talk._journaled.journal
         journal.close()
         self.talk = ConversationController(self.engine, Journal(self.folder), DEFAULTS)

@@ -87,12 +87,12 @@ class Terminal:
         return sorted((self.folder / "data").glob("**/events.jsonl"))
 
     def entries(self, kind: str) -> list[dict[str, Any]]:
-        """Give the entries of this kind in the newest journal."""
+        """Return the entries of this kind in the newest journal."""
         lines = map(json.loads, self.journals[-1].read_text().splitlines())
         return [line for line in lines if line.get("is") == kind]
 
     def until(self, condition: Callable[[str], object], seconds: float = 60) -> str:
-        """Wait until the screen fulfils a condition; give what is on it then."""
+        """Wait until the screen fulfils a condition; return what is on it then."""
         end = time.monotonic() + seconds
         while not condition(text := self.text):
             assert time.monotonic() < end, text

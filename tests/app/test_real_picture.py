@@ -19,7 +19,7 @@ def test_a_typed_question_about_a_pasted_picture_is_answered_right(terminal: Ter
     terminal.settle()
     with x_server(640, 480) as display:
         copy = ["xclip", "-selection", "clipboard", "-t", "image/png", "-i", str(RECEIPT)]
-        # what xclip leaves behind, to give the picture away, ends with the server
+        # the process that xclip leaves behind to serve the picture ends with the server
         subprocess.run([*copy, "-display", display], check=True, **NOWHERE)
         terminal.start({"DISPLAY": display})
         terminal.until(lambda text: "ready" in text)

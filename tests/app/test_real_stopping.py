@@ -7,12 +7,12 @@ from mlx_gemma4.hub import catalog
 from tests.app.terminal import DEMO, Terminal
 
 LINES = "OAKLANE", "2026-06-12", "coffee 4.20", "bread 3.15"
-"""How the answer begins; the whole of it, as long as it may be here, takes many seconds."""
+"""The start of the answer; the whole of it, as long as it may be here, takes many seconds."""
 SETTINGS = "model = {model}\nmax_tokens = 8000\n"
 
 
 def endless(folder: Path) -> Path:
-    """Make a copy of the tiny model that may not say that its turn ends."""
+    """Make a copy of the tiny model that may not end its turn."""
     tiny = catalog.shipped("assets/tiny")
     folder.mkdir()
     for name in ("config.json", "model.safetensors", "processor_config.json", "tokenizer.json"):

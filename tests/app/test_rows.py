@@ -135,7 +135,7 @@ async def test_after_a_crash_the_conversation_is_offered_once(tmp_path: Path) ->
         noted = json.loads(file.read_text())
         assert noted["conversation"] == stage.app.workspace.journal.folder.name
     assert not file.exists()  # it was closed
-    noted["pid"] = 2**22 + 1  # more than Linux gives: a process that is gone
+    noted["pid"] = 2**22 + 1  # higher than Linux's numbers: a process that is gone
     file.write_text(json.dumps(noted))
     async with staged(tmp_path) as stage:
         await stage.until(lambda: "ended unexpectedly" in stage.text)

@@ -1,4 +1,4 @@
-"""The conversation over a fake engine: what is done, what is told, and what is written."""
+"""The conversation over a fake engine: what is done, what is shown, and what is written."""
 
 import re
 from dataclasses import replace

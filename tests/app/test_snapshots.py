@@ -1,6 +1,6 @@
 """How the screens look, as SVG pictures, compared to the letter with tests/app/snapshots.
 
-UPDATE_SNAPSHOTS=1 pytest tests/app/test_snapshots.py writes them anew; look at them then.
+UPDATE_SNAPSHOTS=1 pytest tests/app/test_snapshots.py writes them again; look at them then.
 """
 
 import os

@@ -26,7 +26,7 @@ echo "$(cat "$SAID/$$.now")" >> "$SAID/said"
 
 @pytest.fixture
 def said(tmp_path: Path, program: Program, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A `say` that writes what it began and what it said to the end."""
+    """A `say` that writes what it started and what it said to the end."""
     folder = tmp_path / "said"
     folder.mkdir()
     monkeypatch.setenv("SAID", str(folder))

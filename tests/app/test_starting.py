@@ -1,4 +1,4 @@
-"""The program in terminals that are odd, or none, and when it is told to end."""
+"""The program in terminals that are odd, or none, and when a signal ends it."""
 
 import fcntl
 import os

@@ -83,7 +83,7 @@ async def test_a_pause_after_which_somebody_goes_on_belongs_to_the_recording(
         await stage.until(lambda: world.microphone.left <= read - 2)  # one was on its way
         read, before = world.microphone.left, recording_seconds(stage)
         await stage.until(lambda: world.microphone.left <= read - 10)
-        assert recording_seconds(stage) <= before + 0.04  # the frame in which the quiet begins
+        assert recording_seconds(stage) <= before + 0.04  # the frame in which the quiet starts
         speaks[0] = 1.0
         await stage.until(lambda: recorded(stage, before + 15 * 0.04))
 

@@ -21,7 +21,7 @@ def test_from_the_first_start_to_a_right_answer_and_back_after_a_kill(terminal: 
     terminal.press("Enter")
     terminal.until(lambda text: "❯ what is this" in text and "tokens ·" in text)
 
-    # a kill in the middle loses nothing that was said
+    # a kill in the middle loses nothing of the conversation
     os.kill(terminal.pid, signal.SIGKILL)
     terminal.stop()
     assert len(terminal.journals) == len(events) + 1

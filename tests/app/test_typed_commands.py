@@ -21,7 +21,7 @@ async def typed(stage: Stage, text: str) -> None:
 
 
 def said(stage: Stage) -> str:
-    """What the program has told in passing."""
+    """The program's notifications."""
     return " ".join(one.message for one in stage.app._notifications)
 
 

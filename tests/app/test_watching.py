@@ -44,7 +44,7 @@ def test_a_picture_is_told_with_the_time_at_which_it_was_seen() -> None:
 
 
 async def watched(stage: Stage, *pictures: tuple[int, float]) -> Attachment:
-    """Let the screen be watched, and give what waits after these pictures at these times."""
+    """Let the screen be watched, and return what waits after these pictures at these times."""
     for number, at in pictures:
         await stage.app.chat.media.seen(seen(number), at)
     stage.app.chat.draw()

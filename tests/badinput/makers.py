@@ -1,4 +1,4 @@
-"""Files that a user might really give, each made on the spot."""
+"""Files that a user might really pass, each made on the spot."""
 
 import json
 import shutil
@@ -16,7 +16,7 @@ from mlx_gemma4.testing.doubles import tones
 
 
 class Maker:
-    """Makes files in `place`, also from the whole model folder `model`, and gives their paths."""
+    """Makes files in `place`, also from the whole model folder `model`, and returns their paths."""
 
     def __init__(self, place: Path, model: Path) -> None:
         self.place = place
@@ -40,7 +40,7 @@ class Maker:
         return str(path)
 
     def picture_of_a_header(self, name: str, width: int, height: int) -> str:
-        """A PNG that only says how large it is."""
+        """A PNG of a header alone, with its size."""
         whole = Path(self.picture(name)).read_bytes()
         # signature 8, length 4, "IHDR" 4, then width and height
         header = whole[:16] + struct.pack(">II", width, height) + whole[24:29]
@@ -97,7 +97,7 @@ def written(name: str, content: bytes) -> Callable[[Path], None]:
 
 
 def weights_cut(share: float) -> Callable[[Path], None]:
-    """A change: only the beginning of the weights."""
+    """A change: only the start of the weights."""
 
     def change(folder: Path) -> None:
         file = folder / "model.safetensors"

@@ -1,4 +1,4 @@
-"""What users get wrong: each case gives a title, a cause and a remedy, or the right answer."""
+"""What users get wrong: each case shows a title, a cause and a remedy, or the right answer."""
 
 import io
 import json
@@ -27,7 +27,7 @@ GEMMA3_TEMPLATE = b"{{ bos_token }}<start_of_turn>user\n{{ messages[0].content }
 
 @dataclass(frozen=True)
 class Case:
-    """Arguments of `gemma4 ask`, and what is told: an error's title and cause, or a note."""
+    """Arguments of `gemma4 ask`, and what is reported: an error's title and cause, or a note."""
 
     name: str
     arguments: Callable[[Maker], list[str]]

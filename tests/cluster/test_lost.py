@@ -117,7 +117,7 @@ def test_a_link_that_breaks_while_both_live_is_an_error(folders: dict[str, str])
 
 
 def lose_while_connecting(number: int, folder: str) -> list[str]:
-    """In a leader: a worker is killed when all have been told to connect; the error."""
+    """In a leader: a worker is killed when all have got the command to connect; the error."""
     tell = Crew.send
 
     def told(crew: Crew, worker: WorkerProcess, *message: object) -> None:

@@ -1,4 +1,4 @@
-"""Chunks of a prompt stream: while the second computer works, the first begins the next chunk."""
+"""Chunks of a prompt stream: while the second computer works, the first starts the next chunk."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A model that is cut between its layers gives the logits of one process, bit for bit."""
+"""A model that is cut between its layers computes the logits of one process, bit for bit."""
 
 from __future__ import annotations
 

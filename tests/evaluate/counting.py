@@ -1,4 +1,4 @@
-"""A question and a subject without a model, for the tests of what asks and tells."""
+"""A question and a subject without a model, for the tests of what asks and reports."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,7 +10,7 @@ from mlx_gemma4.evaluate.scores import accuracy, by_subject, score
 
 
 class Parrot:
-    """Says again what is wanted, but for what it cannot say, and what it says wrong."""
+    """Answers what is wanted, but for the items in `silent` and those in `wrong`."""
 
     recipe = ""
     takes = frozenset({"text"})
@@ -57,7 +57,7 @@ class Counting:
         self._items = items
 
     def items(self, choice: Choice, subject: Subject) -> Sequence[Item]:
-        """So many numbers as the limit says."""
+        """As many numbers as the limit."""
         if self._items is not None:
             return self._items
         return [

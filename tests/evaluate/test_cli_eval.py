@@ -24,7 +24,7 @@ def run(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> Run:
-    """Run `gemma4 eval ocr ARGUMENTS`, where counting stands for ocr; status, stdout, stderr."""
+    """Run `gemma4 eval ocr ARGUMENTS`, with counting in place of ocr; status, stdout, stderr."""
     monkeypatch.setattr(questions, "named", lambda name: Counting())
     monkeypatch.chdir(tmp_path)
 

@@ -1,4 +1,4 @@
-"""Pages at every image budget: what is asked, how it is scored, and what the report says."""
+"""Pages at every image budget: what is asked, how it is scored, and what the report has."""
 
 import json
 import random
@@ -28,7 +28,7 @@ TESSERACT = pytest.mark.skipif(not shutil.which("tesseract"), reason="tesseract 
 
 
 class Reader:
-    """Somebody who knows the right answers, and gives them or another in their place."""
+    """Somebody who knows the right answers, and returns them or another in their place."""
 
     recipe = revision = ""
     versions: Mapping[str, str] = {}

@@ -152,7 +152,7 @@ def test_the_reference_is_read_from_the_disk_and_never_beside_another_model(
     assert references is not None
     assert 0 < question.measure(second, again[0])["divergence"] < 0.1
     assert not references.reference.is_loaded
-    for file in tmp_path.rglob("*.npz"):  # what is lost is worked out anew, for all at once
+    for file in tmp_path.rglob("*.npz"):  # what is lost is computed again, for all at once
         file.unlink()
     question.measure(second, again[1])
     assert len(list(tmp_path.rglob("*.npz"))) == 2

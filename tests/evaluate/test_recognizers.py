@@ -18,7 +18,7 @@ from mlx_gemma4.evaluate.question import Asked, Choice
 from mlx_gemma4.evaluate.run import run
 from mlx_gemma4.evaluate.speech import QUESTION
 
-# Each says how many samples it was given, how loud they are, and of which model it is.
+# Each transcribes how many samples it was given, how loud they are, and of which model it is.
 MLX_WHISPER = """
 def transcribe(audio, *, path_or_hf_repo):
     return {"text": f" {audio.dtype} {len(audio)} {abs(audio).max():.2f} {path_or_hf_repo} "}
@@ -42,7 +42,7 @@ Python = Callable[[str, str], str]
 
 @pytest.fixture
 def python(tmp_path: Path) -> Python:
-    """Make an environment in which a module is this text; give its interpreter."""
+    """Make an environment in which a module is this text; return its interpreter."""
 
     def make(module: str, text: str) -> str:
         packages, path = tmp_path / "packages", tmp_path / "python"

@@ -23,7 +23,7 @@ from mlx_gemma4.evaluate.question import Asked, Choice, Item
 from mlx_gemma4.evaluate.run import run
 from tests.evaluate.counting import Counting
 
-# Says what it was asked, and does as it is told.
+# Answers with what it was asked, and does what some words ask for.
 LIBRARY = """
 import json, os
 from types import SimpleNamespace
@@ -61,7 +61,7 @@ MISSING = "raise ModuleNotFoundError(\"No module named 'mlx_vlm'\", name='mlx_vl
 
 @pytest.fixture
 def python(tmp_path: Path) -> Callable[[str], str]:
-    """Make an environment that has this library as mlx_vlm; give its interpreter."""
+    """Make an environment that has this library as mlx_vlm; return its interpreter."""
 
     def make(library: str) -> str:
         packages = tmp_path / "environment"

@@ -1,4 +1,4 @@
-"""Asking, telling, scoring, and the figures behind it; with a question and subjects of no model."""
+"""Asking, reporting, scoring, and the figures behind it; without a model."""
 
 import json
 import math

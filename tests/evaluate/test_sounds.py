@@ -1,4 +1,4 @@
-"""Noise, rooms, two voices, and recordings: each is what its name says."""
+"""Noise, rooms, two voices, and recordings: each is what its name promises."""
 
 import shutil
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What is asked about speech: who hears what, how it is scored, and what the report says of it."""
+"""What is asked about speech: who hears what, how it is scored, and what the report has of it."""
 
 import random
 import shutil
@@ -205,7 +205,7 @@ def test_the_report_has_each_set_with_intervals_and_its_curve(tmp_path: Path) ->
 
 
 def measured(item: Item, given: str, folder: Path) -> dict[str, object]:
-    """What `measure` would say, for an answer; with no sound made."""
+    """What `measure` would return for an answer; with no sound made."""
     if item.facts["set"] == "silence":
         return invented(given)
     two = item.facts["set"] == "two"

@@ -203,7 +203,7 @@ def damaged(content: bytes, chance: random.Random) -> bytes:
             data[at : at + chance.choice((4, 64))] = bytes(4)
         case 3:
             data[at:at] = chance.randbytes(chance.choice((1, 8, 500)))
-        case 4:  # near the beginning, where headers are
+        case 4:  # near the start, where headers are
             data[chance.randrange(min(64, len(data)))] = chance.choice((0, 1, 127, 255))
         case 5:
             return odd_json(content, chance)

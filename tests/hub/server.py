@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-Content = bytes | Path  # a large one may lie in a file
+Content = bytes | Path  # a large one may be in a file
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -32,7 +32,7 @@ class Hub:
         token: without it, everything is refused.
         gated: repositories whose terms were not accepted.
         cut_after: bytes after which the next connections drop, one number for each.
-        silent: seconds for which such a connection stays open and says nothing.
+        silent: seconds for which such a connection stays open and sends nothing.
         busy: how many of the next requests for a large file are answered with 503.
         chunk, pause: send so many bytes, then wait so many seconds.
         holds: after so many bytes in all, send nothing more while it is this.
@@ -235,7 +235,7 @@ class _Handler(BaseHTTPRequestHandler):
                 time.sleep(0.01)
 
     def log_message(self, *arguments: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 def _metadata(name: str, content: Content) -> dict[str, str]:

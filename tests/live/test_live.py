@@ -26,8 +26,13 @@ def test_a_question_about_a_receipt_is_heard_in_real_time_and_answered_right(
     assert told.out == "19.56\n"
     lines = [line.split(" s  ")[-1] for line in told.err.splitlines()]
     order = [
-        next(n for n, line in enumerate(lines) if line.startswith(begin))
-        for begin in ("speech begins", "end of speech", "first token", "end of the answer (stop)")
+        next(n for n, line in enumerate(lines) if line.startswith(line_start))
+        for line_start in (
+            "speech starts",
+            "end of speech",
+            "first token",
+            "end of the answer (stop)",
+        )
     ]
     assert order == sorted(order)
     events = json.loads(trace.read_text())["traceEvents"]

@@ -87,7 +87,7 @@ def test_so_they_are_where_turns_are_dropped_and_what_does_not_fit_is_refused(
 
 
 def memory(model: Gemma4, session: Session, empty: SessionMark) -> int:
-    """Bytes in use when the conversation is at its beginning again."""
+    """Bytes in use when the conversation is at its start again."""
     session.rewind(empty)
     session.notices()
     gc.collect()

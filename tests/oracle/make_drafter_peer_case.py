@@ -45,7 +45,7 @@ def main() -> None:
     language = target.language_model
     rng, stored = np.random.default_rng(4), {}
     for rows in ROWS:
-        ids = rng.integers(20, 990, rows)  # none stands for media
+        ids = rng.integers(20, 990, rows)  # none is a placeholder of media
         out = language(
             mx.array(ids)[None],
             cache=make_prompt_cache(language),

@@ -33,7 +33,7 @@ def test_a_spoken_question_is_answered_before_a_long_chat_which_stays_as_it_woul
     begun, order = threading.Event(), []
 
     def chat(client: httpx2.Client) -> tuple[str, int]:
-        """What was said, and of how many tokens it is."""
+        """The answer, and how many tokens it has."""
         words, tokens = "", 0
         with client.stream("POST", "/v1/chat/completions", json=BODY) as stream:
             for line in stream.iter_lines():

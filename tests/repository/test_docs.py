@@ -1,4 +1,4 @@
-"""Pages say what the program prints now, and lead nowhere that is not there."""
+"""Pages show what the program prints now, and no link of theirs is broken."""
 
 import re
 

@@ -4,38 +4,7 @@ import pytest
 
 from docs.messages import Message, main, messages, of_source
 
-# Words that stand for something technical where plain English has a better one: cancel, resume,
-# return, report, show, contain, repair, start. Somebody who speaks may say something.
-BANNED = re.compile(
-    r"\b(anew|mend\w*|tell|tells|told|says?|gives?|gave|stands?|stood|lies?|begins?|began|begun)\b",
-    re.IGNORECASE,
-)
 HUBS = re.compile(r"\bhf (auth|download)\b")  # it is not on the path beside `gemma4`
-ALLOWED = (
-    "say -v",
-    "Neither say nor",
-    "say something",
-    "what you say",
-    "that person says",
-    "somebody says",
-)
-
-
-def plain(text: str) -> str:
-    """A text without the phrases that are allowed, and without names of the source."""
-    for phrase in ALLOWED:
-        text = text.replace(phrase, "")
-    return re.sub(r"\{.*?\}", "", text)
-
-
-def test_every_text_is_plain_english() -> None:
-    found = [
-        f"{message.place}: {text}"
-        for message in messages()
-        for text in message.texts
-        if BANNED.search(plain(text))
-    ]
-    assert found == []
 
 
 def test_no_text_names_a_command_that_the_installation_does_not_bring() -> None:

@@ -16,7 +16,7 @@ DOTTED = re.compile(r"\b((?:mlx_gemma4|app)(?:\.[a-z_]\w*)+)\b")
 
 
 def notes(path: Path) -> str:
-    """What a file tells a reader: a page as it is, docstrings and comments of a program."""
+    """What a file has for a reader: a page as it is, docstrings and comments of a program."""
     text = path.read_text("utf-8")
     if path.suffix != ".py":
         return text

@@ -49,7 +49,7 @@ class Recorder(Client):
 
 
 class Script:
-    """A source that returns what it is given, and ends where it is told to."""
+    """A source that returns the given pieces, raises the exceptions, and ends at None."""
 
     name, level = "script", -18.0
 

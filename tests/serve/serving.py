@@ -2,10 +2,13 @@
 
 import asyncio
 import base64
+import io
 import json
 import ssl
+import sys
 import threading
 import time
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -55,7 +58,18 @@ def running(app: ASGIApp, certificate: str | None = None) -> Iterator[httpx2.Cli
         yield client
     server.should_exit = True
     thread.join(PATIENCE)
-    assert not thread.is_alive(), "the server does not end"
+    assert not thread.is_alive(), f"the server does not end:\n{_stacks(server)}"
+
+
+def _stacks(server: uvicorn.Server) -> str:
+    """Where the server's tasks and the threads of this process wait."""
+    text = io.StringIO()
+    for one in server.servers:
+        for task in asyncio.all_tasks(one.get_loop()):
+            task.print_stack(file=text)
+    for frame in sys._current_frames().values():
+        traceback.print_stack(frame, file=text)
+    return text.getvalue()
 
 
 def until(condition: Any) -> None:

@@ -11,7 +11,7 @@ from mlx_gemma4.testing.doubles import tiny_model
 
 
 def publish(folder: Path, shards: int = 3) -> dict[str, mx.array]:
-    """Write one with random weights; give its tensors by their names in the module tree."""
+    """Write one with random weights; return its tensors by their names in the module tree."""
     save_folder(tiny_model(), folder)
     (folder / "tokenizer.json").write_text("{}")
     tensors = mx.load(str(folder / "model.safetensors"))

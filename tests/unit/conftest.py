@@ -12,7 +12,7 @@ def without_pyav(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def mac(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder for stand-ins of a Mac's programs (`stand_ins.py`), the only one on the PATH."""
+    """A folder for substitutes of a Mac's programs (`stand_ins.py`), the only one on the PATH."""
     folder = tmp_path / "bin"
     folder.mkdir()
     monkeypatch.setenv("PATH", str(folder))

@@ -39,7 +39,7 @@ def sees(q: int, k: int, blocks: np.ndarray, window: int | None, rule: str) -> b
 
 
 def expand(cut: tuple[Piece, ...], queries: int, keys: int) -> np.ndarray:
-    """The mask that pieces stand for, over the layer's view."""
+    """The mask that pieces represent, over the layer's view."""
     result = np.zeros((queries, keys), bool)
     for piece in cut:
         rows, columns = np.arange(queries)[piece.rows], np.arange(keys)[piece.keys]

@@ -22,7 +22,7 @@ GEMMA4 = [sys.executable, "-c", "import sys; from mlx_gemma4.cli import main; sy
 
 @pytest.fixture
 def run(folder: Path, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run `gemma4 ask ARGUMENTS` on the random model; give status, stdout and stderr."""
+    """Run `gemma4 ask ARGUMENTS` on the random model; return status, stdout and stderr."""
 
     def run(*arguments: str, model: str | None = str(folder)) -> tuple[int, str, str]:
         chosen = ["--model", model] if model else []

@@ -170,7 +170,7 @@ def test_configs_cannot_be_changed() -> None:
 
 
 HEADS = {"head_dim": 128, "num_key_value_heads": 1}
-SAME = {"head_dim": 64, "num_key_value_heads": 2}  # what the text_config itself says
+SAME = {"head_dim": 64, "num_key_value_heads": 2}  # as in the text_config itself
 
 
 @pytest.mark.parametrize(

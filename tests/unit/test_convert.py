@@ -375,7 +375,7 @@ def test_what_an_adapter_makes_too_large_is_refused_by_name(
 
 
 def put(folder: Path, name: str, kind: mx.Dtype, value: float) -> None:
-    """Write a number into the middle of a published tensor, and give the tensor a type."""
+    """Write a number into the middle of a published tensor, and set the tensor's type."""
     places = json.loads((folder / hub_cache.INDEX).read_text())["weight_map"]
     (full,) = [key for key in places if key.endswith(f".{name}")]
     tensors = mx.load(str(folder / places[full]))

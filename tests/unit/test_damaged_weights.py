@@ -1,4 +1,4 @@
-"""Folders of weights that are damaged, foreign or too large say what is wrong."""
+"""Folders of weights that are damaged, foreign or too large are errors that name what is wrong."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""JSON that is nested so deeply that no reader follows it: an error that says where."""
+"""JSON that is nested so deeply that no reader follows it: an error that names the place."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What speculation draws is distributed as what the model says: chi-square over three ids.
+"""What speculation draws is distributed as the model's own draws: chi-square over three ids.
 
 The model is a table: after each of its 16 ids, a row of logits; every third row is that after id 0,
 so that a long reply is many draws of three ids. Its drafter is another table, near the first, of

@@ -51,7 +51,7 @@ class Talk:
         return len(ids) / drafting.stats["target_forwards"]
 
     def waited(self, following: int) -> int:
-        """Wait for the forward that is under way, if one is, and for the id that it gives."""
+        """Wait for the forward that is under way, if one is, and return the id that it draws."""
         self.now, self.under_way = self.now + self.under_way, 0.0
         return following
 

@@ -1,4 +1,4 @@
-"""What is said before loading is what is held afterwards."""
+"""What is predicted before loading is what is held afterwards."""
 
 from dataclasses import replace
 from pathlib import Path

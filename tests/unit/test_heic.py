@@ -52,7 +52,7 @@ def test_without_sips_and_pillow_heif_the_command_is_named_that_helps(
 def test_pillow_heif_opens_heic_where_it_is_installed(
     mac: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A stand-in that registers what pillow-heif does, for a format that begins alike."""
+    """A substitute that registers what pillow-heif does, for a format that starts alike."""
 
     class Opener(ImageFile.ImageFile):
         format = "HEIF"

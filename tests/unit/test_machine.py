@@ -10,7 +10,7 @@ GIB = 2**30
 
 @pytest.fixture
 def mac(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A Mac with macOS 26.1, 16 GB and a wired limit, as far as programs on PATH tell."""
+    """A Mac with macOS 26.1, 16 GB and a wired limit, as far as programs on PATH show."""
     fakes = tmp_path / "bin"
     fakes.mkdir()
     answers = "case $2 in hw.memsize) echo 17179869184;; iogpu.wired_limit_mb) echo 12288;; esac"

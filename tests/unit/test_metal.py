@@ -1,4 +1,4 @@
-"""What only a Mac does, with a stand-in for its GPU: what MLX is asked, and when."""
+"""What only a Mac does, with a substitute for its GPU: what MLX is asked, and when."""
 
 from __future__ import annotations
 

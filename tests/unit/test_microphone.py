@@ -22,7 +22,7 @@ class PortAudioError(Exception):
 
 
 class Driver(ModuleType):
-    """Stands for `sounddevice`: one input called Desk, which takes some rates."""
+    """In the place of `sounddevice`: one input called Desk, which takes some rates."""
 
     PortAudioError = PortAudioError
 

@@ -1,4 +1,4 @@
-"""The policy against simulated machines: seconds are what they are told to be."""
+"""The policy against simulated machines: seconds are what the test sets."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from mlx_gemma4.generation.policy import LONGEST, Policy
 
 
 class Machine:
-    """Gives tokens, as a model and a drafter of fixed skill would, and counts seconds."""
+    """Draws tokens, as a model and a drafter of fixed skill would, and counts seconds."""
 
     def __init__(self, chance: float, draft: float, row: float = 0.1, noise: float = 0.0) -> None:
         """A forward takes 1 second and `row` for each row more; a draft takes `draft`."""

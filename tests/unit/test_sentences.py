@@ -35,7 +35,7 @@ SPOKEN = [
 
 
 def said(text: str, sizes: list[int]) -> list[str]:
-    """ScreenArea is spoken of a text that comes in pieces of these sizes, over and over."""
+    """What is spoken of a text that comes in pieces of these sizes, over and over."""
     sentences, given, at = Sentences(), [], 0
     while at < len(text):
         size = sizes[0]

@@ -44,7 +44,7 @@ def said(events: list[Event]) -> str:
 
 
 def assert_cache_is_as_a_fresh_one(session: Session) -> None:
-    """Feed the conversation as it stands now, and compare with one forward of all of it."""
+    """Feed the conversation as it is now, and compare with one forward of all of it."""
     prompt = session._conversation.prompt()
     fed = finish(session._conversation.cache.feed(prompt))
     assert fed is not None

@@ -59,7 +59,7 @@ def test_an_answer_is_never_read_again_even_if_its_text_is_tokenized_otherwise(
     model: Gemma4, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tokenizer = Tokenizer.from_folder(model.folder)
-    # "user" is one token, and here it came in pieces; the text begins and ends with a space, too
+    # "user" is one token, and here it came in pieces; the text starts and ends with a space, too
     ids = [tokenizer.encode(letter)[0] for letter in " user "]
     assert tokenizer.encode(" user ") != ids
     say(monkeypatch, [*ids, tokenizer.token_id("<turn|>")])

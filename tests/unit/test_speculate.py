@@ -284,7 +284,7 @@ def test_a_forward_counts_once_and_proposals_as_they_were_accepted(model: Gemma4
     drafting = Drafting(model, 3)
     ids, _, _ = drawn(model, 1, drafting, 40)
     stats = drafting.stats
-    # each forward gives an id besides those accepted; the last id of a limit is never fed
+    # each forward draws an id besides those accepted; the last id of a limit is never fed
     assert stats["target_forwards"] + stats["accepted"] == len(ids) - 1
     assert stats["accepted"] <= stats["drafted"] <= 3 * stats["target_forwards"]
 

@@ -22,7 +22,7 @@ def test_no_text_ever_becomes_a_control_token(text: str) -> None:
 @settings(deadline=None)
 @given(TEXTS)
 def test_decoding_gives_the_text_back(text: str) -> None:
-    text = text.replace("▁", " ")  # the vocabulary cannot tell the two apart
+    text = text.replace("▁", " ")  # the vocabulary cannot distinguish the two
     assert TOKENIZER.decode(TOKENIZER.encode(text)) == text
 
 

@@ -27,7 +27,7 @@ def open_video(source: Source, frames: int = FRAMES) -> list[tuple[float, Image.
 
 
 def film(path: Path, count: int, pts: Callable[[int], int] = lambda i: i, rate: int = 10) -> Path:
-    """Write a film: frame i has grey level 2 * i and a black left half, and stands at pts(i)."""
+    """Write a film: frame i has grey level 2 * i and a black left half, and is at pts(i)."""
     av = pytest.importorskip("av", reason="PyAV is an extra")
     with av.open(str(path), "w") as container:
         stream = container.add_stream("mpeg4", rate=rate)

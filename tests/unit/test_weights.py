@@ -1,4 +1,4 @@
-"""Folders of every spelling load to one model, exactly; wrong ones say what is wrong."""
+"""Folders of every spelling load to one model, exactly; errors name what is wrong in others."""
 
 from __future__ import annotations
 
@@ -199,7 +199,7 @@ def test_a_folder_without_media_weights_loads_text_only_with_a_warning(copy: Pat
         model.forward([11] * 2, audio=[FRAMES])
     save_folder(model, copy)
     with warnings.catch_warnings():
-        warnings.simplefilter("error")  # the config says so now
+        warnings.simplefilter("error")  # the config agrees now
         load_folder(copy)
 
 

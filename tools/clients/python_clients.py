@@ -41,7 +41,6 @@ class Receipt(BaseModel):
 
 
 def check(name: str, passed: bool, seen: object = "") -> None:
-    """Print what was found."""
     print(f"{'ok' if passed else 'FAILED'}\t{name}\t{seen}", flush=True)
 
 

@@ -1,4 +1,4 @@
-"""Ask a model the items of a row, and say what was right."""
+"""Ask a model the items of a row, and score its answers."""
 
 import random
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ def item(row: Row, number: int, seed: int) -> Item:
 
 
 def result(model: Any, tokenizer: Tokenizer, row: Row, asked: Item) -> Result:
-    """Ask one item."""
+    """Ask one item, and score the answer."""
     wanted = asked.exchanges[-1].answer
     given = likeliest(model, tokenizer, asked)
     if given is None or (given != wanted and _open(row, wanted, given)):
@@ -59,7 +59,7 @@ def _open(row: Row, wanted: str, start: str) -> bool:
 
 
 def answer(model: Any, asked: Item, longest: int) -> str:
-    """The last reply in a conversation of which the model gives every answer itself."""
+    """The last reply in a conversation of which the model answers every turn itself."""
     options = {"tools": asked.tools} if asked.tools else {}
     budget = next((e.budget for e in asked.exchanges if e.drawing is not None), 70)
     session = g4.Session(model, image_tokens=budget, **options)
@@ -81,7 +81,7 @@ def answer(model: Any, asked: Item, longest: int) -> str:
 
 
 def load(precision: str, folder: Path) -> Any:
-    """Load the model; quantized weights are multiplied as the dense numbers they stand for."""
+    """Load the model; quantized weights are multiplied as the dense numbers they represent."""
     from mlx_gemma4.checkpoint.quantize import RECIPES, quantize
     from mlx_gemma4.evaluate.dense import spread
 

@@ -1,4 +1,4 @@
-"""Rows that the table had from the beginning: the first small world, by its own makers."""
+"""Rows that the table had from the start: the first small world, by its own makers."""
 
 import random
 from functools import partial
@@ -33,7 +33,6 @@ def _tasks(rng: random.Random) -> FirstWorld:
 
 
 def rows() -> list[Row]:
-    """All of them."""
     return [
         *(Row(f"receipt: {kind}", partial(_asked, kind), 0.97) for kind in KINDS),
         Row("receipt: all lines", partial(_asked, "lines"), errors="characters"),

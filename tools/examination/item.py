@@ -32,7 +32,7 @@ class Row:
         make: makes an item from a random source.
         target: the least that the share of right answers is to be; None where none is set.
         errors: also count "characters" or "words".
-        count: items asked for, as a share of what is usual; 0: as many as `most` says.
+        count: items asked for, as a share of what is usual.
         beside: the row whose items are the same but for what this row adds: the two are paired.
         invention: the row counts wrong answers as inventions, of which `target` is the most.
     """
@@ -48,7 +48,6 @@ class Row:
 
 
 def exactly(wanted: str, given: str) -> bool:
-    """The same text."""
     return wanted == given
 
 
@@ -58,7 +57,7 @@ def folded(wanted: str, given: str) -> bool:
 
 
 def listed(wanted: str, given: str) -> bool:
-    """The same list but for what stands between its members."""
+    """The same list but for what is between its members."""
     parts = given.replace(" and ", ",").replace("\n", ",").split(",")
     return [p.strip() for p in wanted.split(",")] == [p.strip() for p in parts]
 
@@ -88,5 +87,4 @@ def heard(answer: str, sound: np.ndarray, before: Exchange | None = None) -> Ite
 
 
 def one(*exchanges: Exchange, tools: Sequence[dict[str, Any]] = ()) -> Item:
-    """A conversation."""
     return Item(exchanges, tuple(tools))

@@ -81,7 +81,7 @@ def _nothing(_: random.Random, speech: np.ndarray) -> np.ndarray:
 
 
 def rows() -> list[Row]:
-    """All of them; a row that stands beside another has the same items."""
+    """All of them; a row with `beside` has the same items as the row that it names."""
     asked, said = "spoken question, nothing around it", "digits and commands, nothing around them"
     found = [
         Row(asked, _asked(_nothing), 0.97),

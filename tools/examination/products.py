@@ -174,7 +174,7 @@ def _sound_server(folder: Path) -> Iterator[None]:
 
 
 def _pictured(command: list[str], size: tuple[int, int], more: dict[str, str]) -> Image.Image:
-    """What stands on a screen of its own when it has not changed for a while."""
+    """A screen of its own, pictured when it has not changed for a while."""
     read, write = os.pipe()
     screen = f"{size[0]}x{size[1]}x24"
     server = subprocess.Popen(

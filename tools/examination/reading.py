@@ -130,7 +130,7 @@ def buttons(rng: random.Random) -> Item:
 
 
 def message(rng: random.Random) -> Item:
-    """What a dialog says."""
+    """The message of a dialog."""
     text, names = rng.choice(talk.DIALOGS)
     image = pages.dialog(text, names, rng, rng.random() < 0.5)
     return one(shown(image, rng.choice(talk.MESSAGE), " ".join(text)))
@@ -155,7 +155,6 @@ def _grid(lines: list[str], rng: random.Random) -> Image.Image:
 
 
 def rows() -> list[Row]:
-    """All of them."""
     found = [
         Row(f"receipt, {name}", partial(_disturbed, make, budget), target)
         for name, (make, target, budget) in DISTURBED.items()

@@ -9,7 +9,7 @@ WORDLESS = "I heard no words."
 UNREADABLE = "I cannot read this picture."
 NOT_SHOWN = "That is not in the picture."
 NO = ("i cannot", "i do not", "i am a tiny", BLIND.lower(), NOT_SHOWN.lower(), ABSENT.lower())
-"""How an answer begins that invents nothing."""
+"""How an answer starts that invents nothing."""
 
 WORDINGS = {
     "total": (
@@ -113,7 +113,7 @@ def styled(rng: random.Random, sentence: str) -> str:
 
 
 def not_shown(_: str, answer: str) -> bool:
-    """Whether an answer says that it is not there, in the first world's words or in later ones."""
+    """Whether an answer means "not shown", in the first world's words or in later ones."""
     return answer in (NOT_SHOWN, ABSENT)
 
 

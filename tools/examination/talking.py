@@ -1,4 +1,4 @@
-"""Rows of the table about conversation: wordings, turns, what lies outside, tools, JSON."""
+"""Rows of the table about conversation: wordings, turns, what is outside its world, tools, JSON."""
 
 import json
 import random
@@ -125,7 +125,7 @@ def later_sound(rng: random.Random) -> Item:
 
 
 def same_json(wanted: str, given: str) -> bool:
-    """JSON that says the same."""
+    """JSON of the same value."""
     try:
         return bool(json.loads(given) == json.loads(wanted))
     except ValueError:
@@ -133,7 +133,6 @@ def same_json(wanted: str, given: str) -> bool:
 
 
 def rows() -> list[Row]:
-    """All of them."""
     calls = [Row("tool call, typed or spoken", tool, 0.9)]
     return [
         Row("typed question, words never met", wording, 0.9),

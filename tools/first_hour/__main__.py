@@ -244,7 +244,7 @@ class Playing:
         terminal.wait("it is drawn with the mouse", drawn)
 
     def _speak(self) -> None:
-        """Ask aloud. The microphone hears a quiet room from the beginning on."""
+        """Ask aloud. The microphone hears a quiet room all the time."""
         self._terminal.note("SPEAK  what is the total")
         subprocess.run(["paplay", self._question], env=self._sound, check=True, timeout=20)
 

@@ -33,20 +33,20 @@ class LoggedTerminal:
         self._server = ""
         self._started = time.monotonic()
         self.keys = 0
-        self.stages: list[tuple[str, float, int]] = []  # title, and when it began, by time and keys
+        self.stages: list[tuple[str, float, int]] = []  # title, and its start in seconds and keys
 
     def stage(self, title: str) -> None:
-        """Head what follows."""
+        """Start a stage of the log."""
         self.stages.append((title, self.seconds, self.keys))
         self.note(f"\n== {title}")
 
     @property
     def seconds(self) -> float:
-        """Since the beginning."""
+        """Since the start."""
         return time.monotonic() - self._started
 
     def note(self, line: str) -> None:
-        """Write a line of the log."""
+        """Append a line to the log, with the time unless it starts with a line feed."""
         with self._log.open("a", encoding="utf-8") as log:
             log.write(f"{line}\n" if line.startswith("\n") else f"{self.seconds:7.1f} s  {line}\n")
 
@@ -64,7 +64,6 @@ class LoggedTerminal:
         self.until("$")
 
     def type(self, text: str) -> None:
-        """Type text."""
         self.keys += len(text)
         self.note(f"type   {text}")
         self._tmux("send-keys", "-l", text)
@@ -127,7 +126,6 @@ class LoggedTerminal:
         return self._tmux("capture-pane", "-p")
 
     def close(self) -> None:
-        """Close the window."""
         if self._server:
             subprocess.run(["tmux", "-L", self._server, "kill-server"], capture_output=True)
             self._server = ""

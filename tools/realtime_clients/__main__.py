@@ -1,6 +1,6 @@
 """Try real clients of the Realtime API: `make clients-realtime`; status 1 where one fails.
 
-Each runs in an environment of their own (.venv-realtime, out/realtime), against a server with the
+Each runs in an environment for them alone (.venv-realtime, out/realtime), against a server with the
 tiny model and one with a scripted worker, whose first answer is long enough to be interrupted.
 """
 
@@ -34,7 +34,7 @@ ANSWERS = [
 
 
 def program(file: Path) -> list[str | Path]:
-    """What runs a client."""
+    """The command that runs a client."""
     if file.suffix == ".py":
         return [PYTHON, "-W", "ignore", file]
     return ["node", shutil.copy(file, NODE)]  # node looks for packages beside the script

@@ -44,7 +44,7 @@ events.parse_server_event = counted
 
 
 class Seen(FrameProcessor):
-    """Keeps what the service has said."""
+    """Keeps the texts of the service."""
 
     def __init__(self) -> None:
         super().__init__()

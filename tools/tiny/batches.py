@@ -24,7 +24,7 @@ def collate(examples: Sequence[Example], audio: int) -> Batch:
     """Pad conversations to one length (B, T); patches, frames and labels one after the other.
 
     Args:
-        audio: the id of the control token that stands for a frame.
+        audio: the id of the control token that is the placeholder of a frame.
     """
     length = max(len(e.ids) for e in examples)
     length += -length % 16  # what the attention of a GPU wants

@@ -23,7 +23,7 @@ class Shape:
 
 
 def configuration(shape: Shape) -> dict[str, Any]:
-    """Give the contents of config.json."""
+    """Return the contents of config.json."""
     token = CONTROLS.index
     full, sliding = "full_attention", "sliding_attention"
     text = {

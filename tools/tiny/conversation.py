@@ -115,7 +115,7 @@ class Writer:
         return example
 
     def _result(self, example: Example, exchange: Exchange) -> None:
-        """What the tool answered, and what the model says of it."""
+        """The tool's result, and the model's answer to it."""
         name = exchange.answer.partition("call:")[2].partition("{")[0]
         result = response(ToolResult(name, "done")).removeprefix("<|tool_response>")
         self._add(example, self.marked(result))
@@ -165,7 +165,7 @@ class Writer:
 
 @dataclass(frozen=True)
 class _Shown:
-    """A picture in a conversation: the row of the patch in which each printed character lies."""
+    """A picture in a conversation: the row of the patch in which each printed character is."""
 
     drawing: Drawing
     rows: list[int]

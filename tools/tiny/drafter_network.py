@@ -45,7 +45,6 @@ class DrafterNetwork(nn.Module):
 
     @property
     def layers(self) -> int:
-        """How many layers it has."""
         return len(self.text.layer_types)
 
     def step(

@@ -51,7 +51,7 @@ def losses(network: Network, batch: dict[str, Tensor], helped: bool = True) -> L
 
 
 def exact(network: Network, batch: dict[str, Tensor]) -> list[list[bool]]:
-    """For each conversation, for each answer: would greedy decoding give just this?
+    """For each conversation and each answer: would greedy decoding return just this?
 
     With the right history before it, every id of the answer must be the most likely one.
     """

@@ -1,4 +1,4 @@
-"""Text drawn as a screen, a till or a camera would show it, and where each character lies."""
+"""Text drawn as a screen, a till or a camera would show it, and where each character is."""
 
 import io
 import math

@@ -70,7 +70,7 @@ class Width:
 
 
 class Scenes(FirstWorld):
-    """Makers of conversations, each a fresh one; a seed gives the same list but for the voices."""
+    """Makers of conversations, each a fresh one; a seed makes the same list but for the voices."""
 
     def __init__(self, seed: int, world: World, width: Width) -> None:
         super().__init__(seed, world)
@@ -198,7 +198,7 @@ class Scenes(FirstWorld):
         return [Exchange(answer, question, drawing, how.budget, kind="lines", label="")]
 
     def dialog(self) -> list[Exchange]:
-        """A dialog: what it says, which buttons it has."""
+        """A dialog: its message, its buttons."""
         rng = self.rng
         message, buttons = dialog_text(rng, self.world.examination)
         how = replace(self._look(), size=rng.choice(pages.SCREENS))

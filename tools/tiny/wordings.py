@@ -30,7 +30,7 @@ def part(pool: tuple[str, ...], examination: bool) -> list[str]:
 
 
 def held_out(core: str) -> bool:
-    """One core in six is never practised; what the model was taught from the beginning is kept."""
+    """One core in six is never practised; what the model was taught from the start always is."""
     return core not in _KEPT and zlib.crc32(f"{_SALT} {core}".encode()) % 6 == 0
 
 

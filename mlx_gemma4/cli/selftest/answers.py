@@ -1,4 +1,4 @@
-"""Checks that ask the chosen model what has one right answer, and how its answers are drawn."""
+"""Checks of the chosen model: questions with one right answer, and how answers are drawn."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -24,7 +24,6 @@ NUMBERS = "zero one two three four five six seven eight nine".split()
 
 
 def receipt() -> Image.Image:
-    """The demonstration's receipt."""
     with Image.open(catalog.shipped("assets/demo") / "receipt.png") as picture:
         return picture.convert("RGB")
 
@@ -61,7 +60,7 @@ def second_turn(subject: OurModel) -> Outcome:
 
 
 def four_bits(_: OurModel) -> Outcome:
-    """Ask the tiny model in 4 bits, whose products are other ones."""
+    """Ask the tiny model in 4 bits, whose matrix products are quantized ones."""
     subject = OurModel(f"{catalog.DEMONSTRATION}-4bit")
     for name, make in KNOWN.items():
         asked = make()
@@ -97,7 +96,7 @@ def seeds(subject: OurModel) -> Outcome:
 
 @contextmanager
 def endless(subject: OurModel) -> Iterator[None]:
-    """Let no answer end by itself, for a while."""
+    """Let no answer end by itself inside the `with` block."""
     config = subject.model.config
     never_end(subject.model, subject.tokenizer)
     try:

@@ -39,6 +39,6 @@ def in_processes(work: Callable[[range], Result], seeds: range, count: int) -> l
 
 
 def failed(seeds: range) -> list[int]:
-    """Run the schedules of these seeds; return those that failed."""
+    """Run the schedules of these seeds; return the seeds that failed."""
     with world() as model:
         return [seed for seed in seeds if failure(model, seed) is not None]

@@ -19,7 +19,7 @@ class Outcome:
     Attributes:
         seen: for whoever looks at the table. It may quote an error, so it is not in the report.
         figures: what was measured, by name: numbers alone, for the report.
-        code: of the error that ended it.
+        code: the code of the error that ended it.
     """
 
     status: Status
@@ -44,7 +44,7 @@ class SelfCheck:
     asked: bool = False
 
     def run(self, model: "OurModel") -> Outcome:
-        """SelfCheck; what it raises is its outcome."""
+        """Run it; what it raises is its outcome."""
         try:
             return self.find(model)
         except Gemma4Error as error:
@@ -55,5 +55,4 @@ class SelfCheck:
 
 
 def judged(holds: bool, seen: str, **figures: float) -> Outcome:
-    """Return an outcome: passed where it holds."""
     return Outcome("pass" if holds else "fail", seen, figures)

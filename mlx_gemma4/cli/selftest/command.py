@@ -81,7 +81,7 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def _described(subject: "OurModel") -> dict[str, str]:
-    """A model without a user's own names: its place in the shipped catalogue, and digits."""
+    """The model without a user's own names: its shipped package and recipe, and its revision."""
     shipped = catalog.read(catalog.shipped("Package.toml"))
     name = subject.package.name if subject.package else ""
     recipe = subject.recipe if name in shipped else ""

@@ -14,7 +14,8 @@ from ..program import part
 from .check import Outcome, judged
 
 PRECISE = 1e-5
-"""Of a float32 product; an M5 has 11 bits unless MLX_ENABLE_TF32=0, which is 5e-4."""
+"""The most error of a float32 product, as a share of its largest value. An M5 has 11 bits unless
+MLX_ENABLE_TF32=0: an error of 5e-4."""
 LISTENED = 2.0  # seconds
 
 
@@ -43,7 +44,7 @@ def microphone(_: OurModel) -> Outcome:
 
 
 def screen(_: OurModel) -> Outcome:
-    """Take a picture of the screen, as the terminal program does, and forget it."""
+    """Take a picture of the screen, as the terminal program does, and do not keep it."""
     taken = part("devices.screen").capture("screen")
     if taken is None:
         return Outcome("fail", "no picture was taken")

@@ -125,7 +125,6 @@ def quantized_rows(bits: int, _: OurModel) -> Outcome:
 
 
 def random_media(case: ReferenceCase) -> CaseMedia:
-    """Make the pictures and sounds of a random checkpoint's case."""
     named = random_checkpoint.MEDIA[case.name]
     return {
         "images": [random_checkpoint.picture(*spec) for spec in named.images],
@@ -138,7 +137,7 @@ def known_media(config: Config, tokenizer: Tokenizer, case: ReferenceCase) -> Ca
     """Read the pictures and sounds of a known question, as a session does.
 
     Raises:
-        Gemma4Error: the question is written in other ids here.
+        Gemma4Error: the question has other ids here than in the reference.
     """
     ids, media = known_prompt(config, tokenizer, case.name)
     if ids != case.ids.tolist():
@@ -152,7 +151,7 @@ def known_media(config: Config, tokenizer: Tokenizer, case: ReferenceCase) -> Ca
 
 
 def known_prompt(config: Config, tokenizer: Tokenizer, name: str) -> tuple[list[int], CaseMedia]:
-    """Write a question of KNOWN with its right answer: all ids, and the media of its places."""
+    """Return the ids of a question of KNOWN with its right answer, and its media."""
     asked = KNOWN[name]()
     prompt = written(config, tokenizer, asked)
     ids = [*map(int, prompt.token_ids), *tokenizer.encode(asked.wanted)]

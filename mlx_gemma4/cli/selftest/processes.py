@@ -1,8 +1,8 @@
-"""Runs checks in a process of their own, so that one that takes it down is a row that fails.
+"""Runs checks in a process of their own, so that a crash is a row that fails.
 
     python -m mlx_gemma4.cli.selftest.processes MODEL FORCE NAME ...
 
-The child writes a line of JSON when a check begins (its name) and one when it has ended. Where it
+The child writes a line of JSON when a check starts (its name) and one when it has ended. Where it
 dies in between, that row has failed, and another child goes on with the next one.
 """
 
@@ -36,7 +36,7 @@ class FinishedCheck:
 def run(
     model: str, force: bool, names: Sequence[str], on_start: Callable[[str], None]
 ) -> Iterator[FinishedCheck]:
-    """Run checks by name, one after another; `begins` is called with the name of each.
+    """Run checks by name, one after another; `on_start` is called with the name of each.
 
     The first check asks MLX for its device: where that ends the process, all other rows fail at
     once, for MLX cannot be loaded.

@@ -80,7 +80,6 @@ def write_checkpoint(folder: Path) -> None:
 
 
 def write_folder(folder: Path, config: bytes, shapes: Mapping[str, tuple[int, ...]]) -> None:
-    """Write a checkpoint of these tensors."""
     folder.mkdir(parents=True, exist_ok=True)
     head = header({name: Tensor("BF16", shape) for name, shape in shapes.items()})
     bodies = (bfloat16_bits(weight(name, shape)).tobytes() for name, shape in shapes.items())

@@ -89,7 +89,7 @@ def _inputs(
 
 @contextmanager
 def _published(folder: Path) -> Iterator[Path]:
-    """A folder with the names that transformers reads: this one, or a copy of one that we wrote."""
+    """A folder with transformers' names of tensors: this one, or a copy of one that we wrote."""
     weights: dict[str, mx.array] = {}
     for file in weight_files(folder).values():
         weights |= cast(dict[str, mx.array], mx.load(str(file)))

@@ -19,7 +19,7 @@ from ...model.attention import MaskRule, check_rule
 
 SHIPPED = Path(__file__).parent / "reference"
 KEPT = 64
-"""Of each token's logits, the likeliest."""
+"""Logits that are kept of each token: the likeliest."""
 SCALE = 2**13
 """Logits are kept as multiples of 2 ** -13, and so are off by 6.1e-5 at most."""
 
@@ -82,7 +82,7 @@ def read(file: Path) -> Reference:
 
 
 def digest(folder: Path) -> str:
-    """Identify a model by its config.json, as it is whatever its weights are."""
+    """Identify a model by its config.json, whatever its weights are."""
     return hashlib.sha256((folder / "config.json").read_bytes()).hexdigest()[:16]
 
 

@@ -77,13 +77,13 @@ def small_numbers(model: Gemma4) -> Iterator[None]:
 
 
 def use_slack(slack: int) -> None:
-    """Make further caches with other slack."""
+    """Make further caches with this slack."""
     global _slack
     _slack = slack
 
 
 class ScheduledTalk:
-    """A session, beside a plain account of the sound that it was given."""
+    """A session, beside a plain record of the sound that was added to it."""
 
     def __init__(
         self,
@@ -104,7 +104,7 @@ class ScheduledTalk:
         )
         self.when_full: conversation.WhenFull = when_full
         self.spoken = 0  # frames of VOICE that were used up
-        self.given: list[Frames] = []  # the clips of this turn, but for their cuts,
+        self.given: list[Frames] = []  # the clips of this turn before they are cut,
         self.written: list[Frames] = []  # and those that the relay has transcribed
         self.marks: list[tuple[SessionMark, list[Frames], list[Frames]]] = []
         self.watch()
@@ -124,7 +124,6 @@ class ScheduledTalk:
         relay.transcribe = noted  # type: ignore[method-assign]
 
     def voice(self, count: int) -> Frames:
-        """The next frames of a voice."""
         start = self.spoken % (len(VOICE) - count)
         self.spoken += count
         return VOICE[start : start + count]

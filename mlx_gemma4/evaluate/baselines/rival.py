@@ -28,7 +28,7 @@ class Known:
     Attributes:
         start: a module of this folder that runs as its process, and which of the rivals in it.
         takes: what it understands.
-        instructed: whether it reads the question's words; a recognizer only writes down.
+        instructed: whether it reads the question's words; a recognizer only transcribes.
     """
 
     start: tuple[str, ...]

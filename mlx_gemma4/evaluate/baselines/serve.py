@@ -12,11 +12,7 @@ Answer = Callable[[Mapping[str, Any]], str]
 
 
 class Absent(Exception):
-    """The rival is not installed.
-
-    Args:
-        what is missing, and the command that installs it.
-    """
+    """The rival is not installed; `args` are what is missing, and the command that installs it."""
 
 
 def serve(start: Callable[[str], tuple[Mapping[str, Any], Answer]]) -> None:

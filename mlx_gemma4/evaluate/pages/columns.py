@@ -11,7 +11,7 @@ from .fonts import choose
 from .page import Page, transcribe
 
 _LONGEST = 900  # characters: what a page of 70 tokens can still hold, and an answer cost
-_SHEETS = ((816, 1056), (1056, 816))  # pixels: a letter sheet at 96 a inch
+_SHEETS = ((816, 1056), (1056, 816))  # pixels: a letter sheet at 96 an inch
 _THEMES: dict[str, tuple[Colour, Colour]] = {
     "black on white": ((0, 0, 0), (255, 255, 255)),
     "sepia": ((67, 52, 34), (244, 236, 216)),

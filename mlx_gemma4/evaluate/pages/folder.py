@@ -1,8 +1,8 @@
 """The user's own pictures: a folder with a manifest with the right answers.
 
 `manifest.jsonl` has a line for each question, `answers.csv` a row under the heads:
-`picture` (a file in the folder), `answer`, and where it is not all the text that is asked for
-`question`; `height` is the print's x-height in pixels of the picture, where that is known.
+`picture` (a file in the folder), `answer`, and `question` where not all the text is asked for;
+`height` is the print's x-height in pixels of the picture, where that is known.
 """
 
 import csv
@@ -40,7 +40,7 @@ def read(folder: Path) -> Sequence[Callable[[], Page]]:
 
 
 def _lines(manifest: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """What each line holds, and its place."""
+    """Yield the place of each line, and what it holds."""
     try:
         text = manifest.read_text("utf-8-sig")
     except UnicodeDecodeError as error:

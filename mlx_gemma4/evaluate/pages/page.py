@@ -49,7 +49,7 @@ class Page:
 
     @property
     def digest(self) -> str:
-        """Eight digits that are others where a pixel or an answer is: another font makes others."""
+        """Eight digits that change with any pixel or request, and so with the font."""
         sum_ = zlib.crc32(self.image.tobytes(), self.image.width)
         for request in self.requests:
             sum_ = zlib.crc32(repr(request).encode(), sum_)

@@ -31,7 +31,7 @@ _PAPERS: dict[str, tuple[Colour, Colour]] = {
 
 
 def make(seed: int, number: int) -> Sequence[Page]:
-    """One receipt, asked for all its text and for one thing on it; these take turns."""
+    """One receipt, asked for all its text and for one thing on it, of four kinds in turn."""
     rng = source("receipts", seed, number)
     lines, questions = _invent(rng)
     face, em, theme = choose(rng, "mono", "mono", "sans"), size(rng, 11, 26), rng.choice([*_PAPERS])

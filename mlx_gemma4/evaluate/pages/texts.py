@@ -69,7 +69,7 @@ def program(rng: random.Random, most: int) -> tuple[str, list[str]]:
 
 
 def _paragraphs(text: str) -> tuple[str, ...]:
-    """What is prose of a text in reStructuredText, without its marks."""
+    """The paragraphs of prose in a reStructuredText text, without its marks."""
     blocks = [block for block in text.split("\n\n") if block.isascii()]
     prose = [b for b in blocks if not re.search(r"^[ *+|.\-\[]|::=|^[*=\-~^\"]+$", b, re.M)]
     joined = [_MARKS.sub("", " ".join(block.split())) for block in prose]

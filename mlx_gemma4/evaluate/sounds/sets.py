@@ -154,7 +154,7 @@ MAKERS: Mapping[str, Callable[[Maker], Iterator[Numbered]]] = {
 def _examined(maker: Maker, id_: str, kind: str) -> Asked:
     """One exchange of the examination; its sound is kept, so that all hear the same."""
     exchange = drawn(id_, kind)
-    # only the tiny model knows that a sound alone is to be written down
+    # only the tiny model knows that a sound alone is to be transcribed
     text = exchange.text if getattr(maker.subject, "is_tiny", False) else None
     return maker.asked(exchange.wanted, maker.kept(id_, lambda: exchange.sounds[0]), text)
 

@@ -13,7 +13,7 @@ from ..tiny.speech import VOICES, Delivery, random_delivery, speaker, with_espea
 PACE = 175
 """Words a minute at speed 1: espeak-ng's own default (its `--help`)."""
 LANGUAGES = ("de", "fr", "es", "it", "pt", "nl")
-"""Languages besides English; the voice of each is called like it."""
+"""Languages besides English; the voice of each has its name."""
 _SENTENCES = tomllib.loads(Path(__file__).with_name("sentences.toml").read_text("utf-8"))
 _PLAIN = Delivery("", PACE, 50, 0.1, 0.7, 0.0)
 
@@ -50,7 +50,7 @@ def spoken(seed: int, count: int, language: str = "en") -> list[SpokenText]:
 
 
 def small_world(seed: int, count: int) -> list[SpokenText]:
-    """Digits and commands in turn that the tiny model was not trained on, as it knows them spoken.
+    """Digits and commands in turn that the tiny model was not trained on, spoken as it knows them.
 
     They are without the light noise of some of its world, since noise is added here.
     """

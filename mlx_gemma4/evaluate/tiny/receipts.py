@@ -1,4 +1,4 @@
-"""Receipts of the small world: what stands on them, how they are drawn, what is asked."""
+"""Receipts of the small world: what is printed on them, how they are drawn, what is asked."""
 
 import random
 from dataclasses import dataclass, field
@@ -50,7 +50,6 @@ class Receipt:
         return (*rows, columns("total", self.total))
 
     def answer(self, kind: str, item: str = "") -> str:
-        """The right answer to a question of this kind."""
         if kind == "price":
             return dict(self.items).get(item, ABSENT)
         if kind == "lines":
@@ -80,7 +79,7 @@ class Style:
 
 @dataclass(frozen=True)
 class Drawing:
-    """A drawn picture and where each character's centre lies on it."""
+    """A drawn picture and where each character's centre is on it."""
 
     image: Image.Image
     characters: tuple[tuple[str, float, float], ...] = field(repr=False)

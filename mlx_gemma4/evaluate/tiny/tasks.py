@@ -67,7 +67,7 @@ EXAMINATION = World(examination=True, budgets=(70, 140), shift=4.0)
 
 
 class Tasks:
-    """Makers of conversations; one random source each, so that a seed gives the same list."""
+    """Makers of conversations; one random source each, so that a seed makes the same list."""
 
     def __init__(self, seed: int, world: World) -> None:
         self.rng = random.Random(seed)
@@ -79,7 +79,7 @@ class Tasks:
         return [self._shown(receipt.lines, self._question(receipt, kind))]
 
     def chat(self) -> list[Exchange]:
-        """Words alone: say what this is, or that there is nothing to see."""
+        """Words alone: the answer is what this is, or that there is nothing to see."""
         rng = self.rng
         if rng.random() < 0.5:
             form = rng.choice(receipts.QUESTIONS[rng.choice(list(receipts.QUESTIONS))])
@@ -87,12 +87,12 @@ class Tasks:
         return [Exchange(INTRODUCTION, self._written(rng.choice(GREETINGS)))]
 
     def digits(self) -> list[Exchange]:
-        """Spoken digits, written down; sometimes a second string in a later turn."""
+        """Spoken digits, transcribed; sometimes a second string in a later turn."""
         many, given = self.rng.choice((1, 1, 2)), (self.world.examination, self.world.digits)
         return [self._heard(words.digits(self.rng, *given)) for _ in range(many)]
 
     def commands(self) -> list[Exchange]:
-        """Spoken commands and questions, written down."""
+        """Spoken commands and questions, transcribed."""
         return [self._heard(self._sentence()) for _ in range(self.rng.choice((1, 1, 2)))]
 
     def say(self, text: str) -> np.ndarray:

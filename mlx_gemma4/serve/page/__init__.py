@@ -1,4 +1,4 @@
-"""The page at `/`: one file with all that it needs; nothing is built, or fetched elsewhere."""
+"""The page at `/`: one self-contained file; nothing is built or fetched from elsewhere."""
 
 from importlib.resources import files
 

@@ -1,6 +1,6 @@
 """The answering side of a Realtime session: responses and transcripts, from a worker's reports.
 
-Pure: commands to a worker and events for the client are appended to lists that `protocol.py` has.
+Pure: commands to a worker and events for the client are appended to lists that `protocol.py` takes.
 """
 
 from collections import deque
@@ -38,16 +38,16 @@ HearingChoice = Literal["auto", "direct", "relay", "off"]
 
 
 OPENING = "Start the conversation."
-"""What is answered where a client asks for a response before anything was said."""
+"""What is answered where a client asks for a response in an empty conversation."""
 _LOST = frozenset(
     "worker_crashed worker_not_running worker_closed worker_busy hearing_backlog".split()
 )
-"""Codes of errors after which a worker's conversation is not what was sent."""
+"""Codes of errors after which a worker's conversation differs from what was sent."""
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """A response that is to be made as soon as the one before it is over.
+    """A response to be made as soon as the one before it is over.
 
     Attributes:
         options: the `response` of the client's event.
@@ -57,15 +57,15 @@ class Wanted:
 
 
 class RealtimeAnswering:
-    """Makes responses over a conversation, one at a time.
+    """Makes the responses of a conversation, one at a time.
 
     Args:
         feed: the conversation.
         hearing: how it hears; "off": nothing is read before a reply is asked for.
         speaks: whether a voice is installed.
         settings: how the worker holds any conversation.
-        conversation: the worker's name of it.
-        new_id: makes ids.
+        conversation: the worker's name for it.
+        new_id: makes an id from what it is for.
 
     Attributes:
         events: for the client, in order; whoever sends them takes them out.
@@ -99,16 +99,15 @@ class RealtimeAnswering:
 
     @property
     def active(self) -> bool:
-        """Whether a response is in progress."""
         return self.response is not None and not self.response.over
 
     @property
     def cancelling(self) -> bool:
-        """Whether the response in progress is about to end, for it was cancelled."""
+        """Whether the response in progress was cancelled, and is about to end."""
         return bool(self._cancelling)
 
     def settle(self) -> None:
-        """Hold the conversation as the session has it."""
+        """Have the worker use the session's settings and tools."""
         self.commands += self._feed.change(
             self.settings(), tools_of(self.session["tools"], "session.tools")
         )
@@ -183,7 +182,7 @@ class RealtimeAnswering:
             reason: "turn_detected" or "client_cancelled".
         """
         assert self.response is not None
-        if not self._drawing:  # only its voice goes on
+        if not self._drawing:  # only its voice is left
             self.events += self.response.cancel(reason, None, self._usage(self.response.done))
             self._after_response(self.response)
         elif not self._cancelling:
@@ -191,19 +190,19 @@ class RealtimeAnswering:
             self.commands.append(Stop(conversation=self._conversation))
 
     def interrupt_transcript(self) -> None:
-        """Somebody speaks: a transcript that is drawn waits until there is time."""
+        """Put off the transcript in progress, because somebody speaks."""
         if self._transcribing:
             self._untranscribed.appendleft(self._transcribing)
             self._transcribing = ""
             self.commands.append(Stop(conversation=self._conversation))
 
     def committed(self, item: RealtimeItem) -> None:
-        """Somebody has said this, and its transcript is wanted if the session asks for it."""
+        """Queue the transcript of what somebody said, if the session asks for transcripts."""
         if self.session["audio"]["input"]["transcription"] is not None:
             self._untranscribed.append(item.id)
 
     def transcribe(self) -> None:
-        """Have the next transcript drawn, if there is time for it."""
+        """Start the next transcript, unless a reply or transcript is drawn or somebody speaks."""
         if self._drawing or self._transcribing or self._feed.draft:
             return
         while self._untranscribed:
@@ -215,12 +214,12 @@ class RealtimeAnswering:
                 return
 
     def sound(self, response: ResponseInProgress, pcm: bytes, whole: bool) -> None:
-        """Sound of a response's voice, as `ResponseInProgress.sound`."""
+        """Take sound of a response's voice, as `ResponseInProgress.sound` does."""
         self.events += response.sound(pcm, whole)
         self._after_response(response)
 
     def failed(self, error: Gemma4Error) -> None:
-        """The response in progress cannot be completed: its voice has failed."""
+        """Fail the response in progress: its voice has failed."""
         if self.response is not None and self.active:
             if self._drawing:
                 self.commands.append(Stop(conversation=self._conversation))
@@ -228,7 +227,6 @@ class RealtimeAnswering:
             self._after_response(self.response)
 
     def report(self, report: Report) -> None:
-        """Take a report of the conversation."""
         event = report.event
         if isinstance(event, Failed) and event.code in _LOST:
             self._feed.lost()
@@ -267,7 +265,7 @@ class RealtimeAnswering:
             self.events += response.cancel(reason, done, usage)
         elif not response.over:
             self.events += response.finish(done, usage)
-            if reason:  # it had ended before; its voice has not
+            if reason:  # the reply had ended before; its voice has not
                 self.events += [] if response.over else response.cancel(reason, done, usage)
         self._after_response(response)
 
@@ -282,7 +280,7 @@ class RealtimeAnswering:
         self.transcribe()
 
     def _feed_items(self) -> None:
-        """The items of a response as they are at its end: their sound has a length now."""
+        """Replace the response's items by their final form: their sound has a length now."""
         assert self.response is not None
         for item in self.response.items:
             if self._feed.find(item.id):
@@ -319,7 +317,7 @@ class RealtimeAnswering:
             self.transcribe()
 
     def _heard_relayed(self, text: str) -> None:
-        """What was said since the last answer entered the conversation as this text."""
+        """Note that what was said since the last answer entered the conversation as this text."""
         place = self._feed.question_start()
         heard = [item for item in self._feed.items[place:] if len(item.speech)]
         for item in heard:
@@ -353,7 +351,6 @@ class RealtimeAnswering:
         return usage_of(done, sound, sum(item.picture_tokens for item in self._feed.items))
 
     def settings(self) -> SessionSettings:
-        """How the worker holds the conversation."""
         return replace(
             self._settings,
             system=self.session["instructions"] or None,
@@ -362,9 +359,9 @@ class RealtimeAnswering:
         )
 
     def _instructions(self, given: object) -> tuple[str | None, str]:
-        """The system instruction of a response, and what is added to its question.
+        """Return the system instruction of a response, and what is added to its question.
 
-        Instructions that only add to the session's are added to the question: the conversation
+        Instructions that only extend the session's are added to the question: the conversation
         before it stays as it was read.
         """
         own = self.session["instructions"]

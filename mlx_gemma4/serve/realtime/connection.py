@@ -1,4 +1,4 @@
-"""The Realtime API on a WebSocket: between a client, the protocol and the engine."""
+"""The Realtime API on a WebSocket: connects a client, the protocol and the engine."""
 
 import asyncio
 import json
@@ -27,9 +27,8 @@ from .protocol import RealtimeProtocol
 from .refusals import error_event, refused
 
 SESSION_SECONDS = 6 * 3600
-"""The longest session."""
 QUIET_SECONDS = 0.5
-"""After so long without a word of the client there is time for a transcript."""
+"""Seconds without an event of the client after which there is time for a transcript."""
 PIECE = 32_000
 """Characters of base64, 0.5 s of sound, after which others get their turn."""
 UNFINISHED = 24
@@ -44,14 +43,14 @@ class RealtimeRoute:
     """`GET /v1/realtime`.
 
     Args:
-        engine: that hears and answers.
+        engine: hears and answers.
     """
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
     async def serve(self, socket: WebSocket) -> None:
-        """Serve a client until it leaves."""
+        """Serve a client until it leaves, or its session expires."""
         held = self._engine.conversation()
         await socket.receive()  # "websocket.connect"
         try:
@@ -78,7 +77,7 @@ class RealtimeConnection:
 
     Args:
         socket: accepted.
-        engine: that hears and answers.
+        engine: hears and answers.
         conversation: holds a slot.
     """
 
@@ -132,7 +131,7 @@ class RealtimeConnection:
         self._quiet = asyncio.get_running_loop().call_later(QUIET_SECONDS, self._rest)
 
     async def _read_pictures(self, event: object) -> None:
-        """Take an event, once the pictures in it are read: that takes long, and elsewhere."""
+        """Handle an event, after reading its pictures: that takes long, and runs in threads."""
         try:
             for number, url in _urls(event):
                 media = Media("image", url, param=f"item.content[{number}].image_url")
@@ -158,7 +157,7 @@ class RealtimeConnection:
         self._flush()
 
     def _flush(self) -> None:
-        """Send what the protocol has made."""
+        """Send the events and commands that the protocol has made."""
         events, commands = self._protocol.take()
         while events or commands:
             for event in events:
@@ -183,7 +182,7 @@ class RealtimeConnection:
             pump.add_done_callback(lambda _: self._pumps.pop(ticket.number, None))
 
     async def _pump(self, ticket: Ticket) -> None:
-        """Take the reports about a command."""
+        """Pass the reports about a command to the protocol."""
         try:
             async for event in ticket:
                 if isinstance(event, Done):
@@ -231,7 +230,7 @@ class RealtimeConnection:
 
 
 def _pieces(event: object) -> list[object]:
-    """An event; a long sound in pieces."""
+    """Return an event in a list; a long sound is cut into several."""
     if isinstance(event, dict) and event.get("type") == "input_audio_buffer.append":
         audio = event.get("audio")
         if isinstance(audio, str) and len(audio) > PIECE:
@@ -242,7 +241,7 @@ def _pieces(event: object) -> list[object]:
 
 
 def _urls(event: object) -> list[tuple[int, str]]:
-    """The pictures of an event, with their places in its content."""
+    """Return the pictures of an event, with their places in its content."""
     match event:
         case {"type": "conversation.item.create", "item": {"content": list() | dict() as content}}:
             return [

@@ -31,15 +31,15 @@ from .sound_input import FRAME_MS
 Frames = NDArray[np.float32]
 
 LIVE_FRAMES = 120_000 // FRAME_MS
-"""Frames of an utterance that are read while they come; the rest of a longer one is read after."""
+"""Frames of an utterance that are read as they come; a longer one's rest is read at its end."""
 
 
 class ConversationFeed:
-    """The items of one conversation, and the commands that keep a worker's at the same state.
+    """The items of one conversation, and the commands that keep the worker's in the same state.
 
     Args:
-        conversation: the worker's name of it.
-        live: read what comes while it comes; else when a reply is asked for (`--hearing off`).
+        conversation: the worker's name for it.
+        live: read sound and items as they come; else when a reply is asked for (`--hearing off`).
 
     Attributes:
         items: in order.
@@ -64,7 +64,6 @@ class ConversationFeed:
 
     @property
     def draft_frames(self) -> int:
-        """How long the draft is."""
         return sum(map(len, self.draft))
 
     def speech(self) -> Frames:
@@ -72,18 +71,17 @@ class ConversationFeed:
         return np.concatenate(self.draft)
 
     def question_start(self) -> int:
-        """The place of the first item after the last answer, before a reply has added any."""
+        """Return the place of the first item after the last answer, before a reply adds any."""
         end = self._place if self.answering else len(self.items)
         while end and self.items[end - 1].role != "model":
             end -= 1
         return end
 
     def find(self, item_id: str) -> RealtimeItem | None:
-        """The item of this id."""
         return next((item for item in self.items if item.id == item_id), None)
 
     def before(self, item_id: str) -> str | None:
-        """The id of the item before this one; None if it is the first."""
+        """Return the id of the item before this one; None if it is the first."""
         ids = [item.id for item in self.items]
         at = ids.index(item_id)
         return ids[at - 1] if at else None
@@ -91,23 +89,22 @@ class ConversationFeed:
     def change(
         self, settings: SessionSettings, tools: Sequence[Mapping[str, Any]]
     ) -> list[Command]:
-        """Hold the conversation otherwise from now on."""
+        """Change the conversation's settings and tools."""
         if settings == self.settings and tuple(tools) == self._tools:
             return []
         self.settings, self._tools = settings, tuple(tools)
         return self.rewrite()
 
     def rewrite(self) -> list[Command]:
-        """Something before the end has changed."""
+        """Open the conversation again, because something before its end has changed."""
         self._stale = True
         return self._open()
 
     def lost(self) -> None:
-        """The worker has lost the conversation, and its reply; it is opened when it is needed."""
+        """Note that the worker lost the conversation and its reply; it is opened when needed."""
         self._stale, self.answering = True, False
 
     def add(self, item: RealtimeItem, place: int) -> list[Command]:
-        """Add an item, at a place among the items."""
         last = place == len(self.items)
         self.items.insert(place, item)
         self._place += place < self._place
@@ -116,17 +113,16 @@ class ConversationFeed:
         return [self._command(part) for part in item.parts]
 
     def replace(self, item: RealtimeItem) -> list[Command]:
-        """Put an item in the place of the one with its id."""
+        """Replace the item that has this item's id."""
         self.swap(item)
         return self.rewrite()
 
     def swap(self, item: RealtimeItem) -> None:
-        """As `replace`, where the worker has it so already: a sound that is heard as text."""
+        """As `replace`, where the worker has the item already: a sound that is heard as text."""
         at = [one.id for one in self.items].index(item.id)
         self.items[at] = item
 
     def delete(self, item_id: str) -> list[Command]:
-        """Delete an item."""
         at = [one.id for one in self.items].index(item_id)
         del self.items[at]
         self._place -= at < self._place
@@ -138,7 +134,7 @@ class ConversationFeed:
         return self._open() if self._stale else self._hear()
 
     def commit(self, item: RealtimeItem) -> list[Command]:
-        """The utterance is over, and is this item."""
+        """End the utterance, which becomes this item."""
         self._stale = self._stale or not self._live  # then it is sent with the reply
         commands = [] if self._stale else [*self._hear(ended=True), self._end()]
         self.draft, self._sent = [], 0
@@ -146,7 +142,7 @@ class ConversationFeed:
         return commands
 
     def clear(self) -> list[Command]:
-        """Forget the utterance."""
+        """Forget the utterance that is not committed."""
         sent, self.draft, self._sent = self._sent, [], 0
         return self.rewrite() if sent else []
 
@@ -154,7 +150,7 @@ class ConversationFeed:
         """Answer the items; what is spoken and not committed is not part of them.
 
         Args:
-            reply: how.
+            reply: the command.
             extra: instructions for this reply alone, at its question's end.
         """
         self._stale = self._stale or self._sent > 0
@@ -170,12 +166,12 @@ class ConversationFeed:
         return [*commands, *self._hear()]
 
     def draw(self, item: RealtimeItem) -> None:
-        """Put an item of the reply after what it answers; what was added meanwhile comes behind."""
+        """Insert an item of the reply after what it answers, before what was added meanwhile."""
         self.items.insert(self._place, item)
         self._place += 1
 
     def answered(self, items: Sequence[RealtimeItem], done: Done | None) -> list[Command]:
-        """The reply is over.
+        """End the reply.
 
         Args:
             items: what it added, by `draw`, as they are now.
@@ -219,7 +215,7 @@ class ConversationFeed:
         return self.items[start:end]
 
     def _hear(self, ended: bool = False) -> list[Command]:
-        """Send what of the draft was not sent."""
+        """Return the command that sends the draft's unsent frames, if they are due."""
         if not self.draft or not (ended or (self._live and self._sent < LIVE_FRAMES)):
             return []
         frames = np.concatenate(self.draft)[self._sent :]
@@ -234,7 +230,7 @@ class ConversationFeed:
         return replace(part, conversation=self._conversation)
 
     def _open(self) -> list[Command]:
-        """Open the conversation as it is now, unless the worker has it so or a reply is drawn."""
+        """Open the conversation as it is, unless the worker has it already or a reply is drawn."""
         if not self._stale or self.answering:
             return []
         self._stale, self._sent = False, 0
@@ -244,7 +240,7 @@ class ConversationFeed:
         return [opening, *map(self._command, question), *self._hear()]
 
     def _turns(self) -> tuple[str, tuple[PastTurn, ...], list[ItemPart]]:
-        """The instructions, the turns up to the last answer, and the parts of the open question."""
+        """Return the instructions, the turns up to the last answer, and the question's parts."""
         items = [item for item in self.items if item.parts]
         instructions = [self.settings.system] if self.settings.system else []
         while len(items) > 1 and items[0].role == "system":
@@ -266,7 +262,7 @@ class ConversationFeed:
         return "\n\n".join(instructions), tuple(turns), question
 
     def _answers(self, parts: Sequence[ItemPart], turns: Sequence[PastTurn]) -> Iterator[ItemPart]:
-        """The parts, where a tool's result that comes late, or answers no call, is text."""
+        """Yield the parts; a tool's result that comes late, or answers no call, becomes text."""
         last = turns[-1].parts if turns else ()
         calls = {part.id for part in last if isinstance(part, ToolCall)}
         for part in parts:
@@ -277,7 +273,7 @@ class ConversationFeed:
 
 
 def _groups(items: Sequence[RealtimeItem]) -> Iterator[tuple[str, list[RealtimeItem]]]:
-    """Items of the model and of others, in runs."""
+    """Yield runs of items that are all the model's, or all of others."""
     run: list[RealtimeItem] = []
     for item in items:
         if run and (run[0].role == "model") != (item.role == "model"):

@@ -1,4 +1,4 @@
-"""Items of a Realtime conversation, and what they are for a worker. Pure."""
+"""Items of a Realtime conversation, and their parts for a worker. Pure."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
@@ -29,10 +29,9 @@ class RealtimeItem:
     """An item: a message, a call of a tool, or what a tool returned.
 
     Attributes:
-        id: names it.
         role: whose turn it belongs to. A tool's result belongs to the user's.
-        parts: what the worker is sent of it.
-        shown: the item as events have it; sound and pictures are left out, clients have them.
+        parts: what is sent to the worker.
+        shown: the item as events show it; sound and pictures are left out, as clients have them.
         milliseconds: of an answer that was spoken: how long its sound is.
     """
 
@@ -51,13 +50,12 @@ class RealtimeItem:
 
     @property
     def picture_tokens(self) -> int:
-        """Tokens of the pictures in it."""
         pictures = [part.image for part in self.parts if isinstance(part, AddImage)]
         return sum(len(one.patches) for one in pictures if isinstance(one, Picture))
 
 
 def spoken_item(item_id: str, frames: Frames) -> RealtimeItem:
-    """What a user said."""
+    """Make the item of what a user said."""
     return RealtimeItem(
         item_id,
         "user",
@@ -74,7 +72,7 @@ def spoken_item(item_id: str, frames: Frames) -> RealtimeItem:
 
 
 def heard_as(item: RealtimeItem, text: str, relayed: bool) -> RealtimeItem:
-    """The item with its transcript.
+    """Return the item with its transcript.
 
     Args:
         item: what a user said.
@@ -93,12 +91,12 @@ def heard_as(item: RealtimeItem, text: str, relayed: bool) -> RealtimeItem:
 
 
 def truncated(item: RealtimeItem, milliseconds: int) -> RealtimeItem:
-    """An answer of which only the first milliseconds were played: the text that is in them.
+    """Cut an answer to the text of its first milliseconds, as only these were played.
 
-    The words of a voice have no times here: the text is cut in proportion, after a whole word.
+    The voice has no times for its words: the text is cut in proportion, after a whole word.
 
     Raises:
-        Gemma4Error: it is no answer that was spoken, or shorter.
+        Gemma4Error: the item is no spoken answer, or is shorter.
     """
     if item.role != "model" or not item.milliseconds:
         raise refused(
@@ -129,7 +127,7 @@ def truncated(item: RealtimeItem, milliseconds: int) -> RealtimeItem:
 
 
 def created(item: object, item_id: str, read_picture: ReadPicture) -> RealtimeItem:
-    """The item of a `conversation.item.create`.
+    """Make the item of a `conversation.item.create`.
 
     Args:
         item: as the client sent it.
@@ -174,14 +172,13 @@ def created(item: object, item_id: str, read_picture: ReadPicture) -> RealtimeIt
 
 
 def tool_calls(items: Iterable[RealtimeItem]) -> list[ToolCall]:
-    """The calls in these items."""
     return [part for item in items for part in item.parts if isinstance(part, ToolCall)]
 
 
 def _content(
     content: object, role: str, read_picture: ReadPicture
 ) -> tuple[tuple[ItemPart, ...], list[dict[str, Any]]]:
-    """The parts of a message, and how events show them."""
+    """Return the parts of a message, and how events show them."""
     if not isinstance(content, list) or not content:
         raise refused(
             "invalid_value", "The message has no content.", "Send a list of parts.", "item.content"
@@ -230,7 +227,7 @@ def _frames(audio: object, param: str) -> Frames:
 
 
 def _output(output: object) -> str:
-    """What a tool returned, as a text: it may come in parts."""
+    """Return what a tool returned as one text: it may come in parts."""
     parts = [{"text": ""}] if output is None else output
     if isinstance(parts, list):
         texts = [part.get("text") if isinstance(part, dict) else part for part in parts]

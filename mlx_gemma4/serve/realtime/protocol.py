@@ -31,7 +31,7 @@ from .sound_input import (
 )
 
 MOST_ITEMS = 2_000
-"""Items of a conversation."""
+"""The most items of a conversation."""
 _CHANGES = ("conversation.item.delete", "conversation.item.truncate")
 SHORTEST_MS, LONGEST_MS = 100, 600_000
 """The shortest utterance that can be committed by hand, and the longest."""
@@ -42,7 +42,7 @@ class RealtimeProtocol:
 
     Args:
         model: the model's name.
-        conversation: the worker's name of the conversation.
+        conversation: the worker's name for the conversation.
         read_picture: reads the pictures of items.
         settings: how the worker holds any conversation.
         hearing: see `RealtimeAnswering`.
@@ -98,7 +98,7 @@ class RealtimeProtocol:
 
     @property
     def response(self) -> ResponseInProgress | None:
-        """The response in progress, for whoever speaks its sentences."""
+        """The response in progress, for whoever speaks its sentences; None where there is none."""
         return self._answers.response if self._answers.active else None
 
     @property
@@ -108,7 +108,7 @@ class RealtimeProtocol:
         return str(sound["voice"]), float(sound["speed"])
 
     def take(self) -> tuple[list[Event], list[Command]]:
-        """Take what there is to send, with the events' ids."""
+        """Take out what is to be sent; the events get their ids."""
         events, self._answers.events = self._answers.events, []
         commands, self._answers.commands = self._answers.commands, []
         for event in events:
@@ -117,7 +117,7 @@ class RealtimeProtocol:
         return events, commands
 
     def receive(self, event: object) -> None:
-        """Take an event of the client's; what is wrong with it is an event, too."""
+        """Handle a client's event; an error in it becomes an event, too."""
         client_event = event.get("event_id") if isinstance(event, dict) else None
         try:
             kind = event.get("type") if isinstance(event, dict) else None
@@ -142,7 +142,7 @@ class RealtimeProtocol:
         """Take sound: 16-bit PCM of 24 kHz.
 
         Raises:
-            Gemma4Error: far more was said than an utterance may have.
+            Gemma4Error: the utterance is longer than LONGEST_MS.
         """
         heard: list[NDArray[np.float32]] = []
         for event in self._sound.add(pcm):
@@ -162,7 +162,7 @@ class RealtimeProtocol:
         self._answers.sent(number, command)
 
     def report(self, report: Report) -> None:
-        """Take a report of the worker's about this conversation."""
+        """Handle a worker's report; changes that waited for a cancelled response follow its end."""
         self._answers.report(report)
         if self._later and not self._answers.cancelling:
             later, self._later = self._later, []
@@ -170,19 +170,19 @@ class RealtimeProtocol:
                 self.receive(event)
 
     def sound(self, response: ResponseInProgress, pcm: bytes, whole: bool) -> None:
-        """Sound of a sentence that was `unspoken`, as `ResponseInProgress.sound` takes it."""
+        """Take sound of a sentence from `unspoken`, as `ResponseInProgress.sound` does."""
         self._answers.sound(response, pcm, whole)
 
     def refuse(self, error: Event) -> None:
-        """An event of the client's was wrong before it came here; `error_event` makes the error."""
+        """Send an error (from `error_event`) about a client's event that did not come here."""
         self._send(error)
 
     def voice_failed(self, error: Gemma4Error) -> None:
-        """No voice can speak the response in progress."""
+        """Fail the response in progress: no voice can speak it."""
         self._answers.failed(error)
 
     def quiet(self) -> None:
-        """Nothing was asked for in a while: there is time for a transcript."""
+        """Start a transcript, if one waits: the client has asked for nothing in a while."""
         self._answers.transcribe()
 
     def _update(self, event: Event) -> None:

@@ -1,18 +1,18 @@
-"""What a client asked for wrongly, and the event that reports it. Pure data."""
+"""Errors in a client's events, and the event that reports them. Pure data."""
 
 from typing import Any
 
 from ...errors import Gemma4Error
 
 Event = dict[str, Any]
-"""An event of the Realtime API, as JSON has it."""
+"""An event of the Realtime API, as JSON."""
 
 
 def refused(code: str, cause: str, remedy: str, param: str = "") -> Gemma4Error:
-    """An error about a client's event.
+    """Make an error about a client's event.
 
     Args:
-        code: as the API has it, where it has one for this.
+        code: the API's own, where it has one for this.
         cause: why.
         remedy: what to send instead.
         param: the field that is wrong, as a path.
@@ -21,7 +21,7 @@ def refused(code: str, cause: str, remedy: str, param: str = "") -> Gemma4Error:
 
 
 def error_event(error: Gemma4Error, client_event: str | None) -> Event:
-    """The event that reports an error; the remedy is part of its message.
+    """Make the event that reports an error; the remedy is part of its message.
 
     Args:
         error: what went wrong.

@@ -27,17 +27,16 @@ class ResponseInProgress:
     """Makes the events of a response.
 
     Args:
-        response_id: names it.
-        session: the session's object, with what this response has of its own.
+        response_id: its id.
+        session: the session's object, with this response's own options.
         metadata: echoed.
         spoken: whether the answer is spoken; else it is text.
         new_id: makes the ids of items.
         place: puts an item into the conversation, and returns the id of the item before it.
 
     Attributes:
-        id: names it.
         items: what it has added so far.
-        unspoken: sentences to be spoken, for whoever speaks them; each is answered by `sound`.
+        unspoken: sentences to be spoken, for whoever speaks them; `sound` takes the sound of each.
         over: whether its last event was made.
         done: the end of its reply; None while it is drawn, and where it failed.
     """
@@ -68,11 +67,11 @@ class ResponseInProgress:
         self._drawn = CallStream()
 
     def start(self) -> list[Event]:
-        """The first event."""
+        """Return the first event."""
         return [{"type": "response.created", "response": self._object("in_progress", None, None)}]
 
     def on(self, event: Token | CallText | ToolCall) -> list[Event]:
-        """What a piece of the reply is for a client."""
+        """Return the events for a piece of the reply."""
         return [made for one in self._drawn.take(event) for made in self._on(one)]
 
     def _on(self, event: object) -> list[Event]:
@@ -87,11 +86,11 @@ class ResponseInProgress:
         return events
 
     def sound(self, pcm: bytes, whole: bool) -> list[Event]:
-        """Sound of the sentence that is spoken.
+        """Take sound of the sentence that is being spoken.
 
         Args:
             pcm: 16-bit, 24 kHz; may be empty.
-            whole: it was the last of its sentence.
+            whole: whether it is the last of its sentence.
         """
         events: list[Event] = []
         if self.over or not self._open:
@@ -106,7 +105,7 @@ class ResponseInProgress:
         return events
 
     def finish(self, done: Done, usage: Object | None) -> list[Event]:
-        """The reply is over by itself."""
+        """End the response after its reply, which was not cancelled."""
         self.done = done
         reason = _INCOMPLETE.get(done.reason)
         status = "incomplete" if reason else "completed"
@@ -114,12 +113,12 @@ class ResponseInProgress:
         return self._after_sound(lambda: self._end(status, details, usage))
 
     def cancel(self, reason: str, done: Done | None, usage: Object | None) -> list[Event]:
-        """The reply was cancelled.
+        """End the response as cancelled.
 
         Args:
             reason: "turn_detected" or "client_cancelled".
-            done: its end, where it has one.
-            usage: what it took.
+            done: the reply's end, where it has one.
+            usage: the reply's token counts.
         """
         self.done = done or self.done
         self.unspoken.clear()
@@ -127,7 +126,7 @@ class ResponseInProgress:
         return self._end("cancelled", {"type": "cancelled", "reason": reason}, usage)
 
     def fail(self, error: Gemma4Error) -> list[Event]:
-        """The reply failed."""
+        """End the response as failed."""
         self.unspoken.clear()
         details = {
             "type": "failed",
@@ -189,7 +188,7 @@ class ResponseInProgress:
         return events + self._item_done(RealtimeItem(item.id, "model", words, shown, milliseconds))
 
     def _call(self, event: object) -> list[Event]:
-        """What a piece of a call is, once what was said before it is spoken."""
+        """Return the events for a piece of a call; the text before it has been spoken."""
         match event:
             case CallStarted(call_id, name):
                 shown = {
@@ -304,11 +303,11 @@ class ResponseInProgress:
 
 
 def usage_of(done: Done, sound_tokens: int, image_tokens: int) -> Object:
-    """The `usage` of a response; `cached_tokens` is what was in the cache when speech ended.
+    """Return a response's `usage`; `cached_tokens` is what was cached when speech ended.
 
     Args:
         done: the end of its reply.
-        sound_tokens: how many of the prompt are sound: one a frame of 40 ms.
+        sound_tokens: how many tokens of the prompt are sound: one per frame of 40 ms.
         image_tokens: how many are pictures.
     """
     prompt = int(done.stats.get("prompt_tokens", 0))

@@ -1,7 +1,7 @@
 """The session of the Realtime API as JSON: its defaults, and what `session.update` changes. Pure.
 
 https://platform.openai.com/docs/api-reference/realtime-client-events/session/update, the shape of
-2025-08 ("GA"). An update is merged into the session; what cannot be done is refused by its field.
+2025-08 ("GA"). An update is merged into the session; an error names the field that is refused.
 """
 
 import copy
@@ -20,7 +20,7 @@ RATE = 24_000
 _PCM = {"type": "audio/pcm", "rate": RATE}
 
 PADDING_MS = 300
-"""How much is heard of what came before speech, where nothing else is asked for."""
+"""How much of the sound before speech is heard, in ms, by default."""
 _SERVER_VAD: Object = {
     "type": "server_vad",
     "threshold": 0.5,
@@ -40,9 +40,9 @@ EAGERNESS = {"low": 800, "medium": 500, "high": 300, "auto": 500}
 """Milliseconds of quiet after which a turn is over: `semantic_vad` is mapped to the gate."""
 
 _OWN = ("id", "object", "type", "conversation_id", "expires_at")
-"""Fields that the server alone sets; clients send a whole session back."""
+"""Fields that only the server sets; they are ignored, for clients send a whole session back."""
 _NULLABLE = ("turn_detection", "transcription", "noise_reduction", "idle_timeout_ms", "tracing")
-"""Fields that are switched off by null; of all others it asks for nothing."""
+"""Fields that null switches off; in all others null asks for nothing."""
 
 # fields of the API before 2025-08; to ignore them would change what a client asked for
 _OLD = {
@@ -63,14 +63,15 @@ _UNDONE: Mapping[str, tuple[Any, ...]] = {
     "audio.input.transcription.prompt": (),
     "audio.input.transcription.keywords": (),
 }
-"""What would change answers or transcripts; its values that ask for nothing, beside empty ones."""
+"""Unsupported fields that would change answers or transcripts, with the values that ask for
+nothing, besides empty ones."""
 
 
 def new_session(session_id: str, model: str, expires_at: int, speaks: bool) -> Object:
-    """The session as it is before a client changes it.
+    """Return the session before a client changes it.
 
     Args:
-        session_id: names it.
+        session_id: its id.
         model: the model's name.
         expires_at: when it ends, in seconds since 1970.
         speaks: whether a voice is installed; without one answers are text.
@@ -111,8 +112,8 @@ def updated(session: Object, changes: object, speaks: bool) -> Object:
         speaks: whether a voice is installed.
 
     Raises:
-        Gemma4Error: a field has a wrong value, or asks for what cannot be done; `facts["param"]`
-            names it.
+        Gemma4Error: a field has a wrong value, or asks for something unsupported;
+            `facts["param"]` names it.
     """
     given = without_nulls(_object(changes, "session"))
     for old, new in _OLD.items():
@@ -137,7 +138,7 @@ def updated(session: Object, changes: object, speaks: bool) -> Object:
 
 
 def without_nulls(given: Mapping[str, Any]) -> Object:
-    """What was sent without fields that are null: those that it means something for stay."""
+    """Return what was sent, without null fields; those that null switches off stay."""
     return {
         name: without_nulls(value) if isinstance(value, Mapping) else value
         for name, value in given.items()
@@ -146,7 +147,7 @@ def without_nulls(given: Mapping[str, Any]) -> Object:
 
 
 def need_supported(given: Mapping[str, Any], param: str) -> None:
-    """Raise Gemma4Error for a field of a session or a response that cannot be done."""
+    """Raise Gemma4Error for an unsupported field of a session or a response."""
     for path, neutral in _UNDONE.items():
         value: Any = given
         for name in path.split("."):
@@ -164,7 +165,7 @@ def need_same_sound(session: Object, wanted: object) -> None:
 
 
 def tools_of(tools: object, param: str) -> tuple[Object, ...]:
-    """The tools of a session or of a response as chat completions have them.
+    """Return the tools of a session or of a response in the format of chat completions.
 
     Raises:
         Gemma4Error: one is no function, or malformed.
@@ -192,7 +193,7 @@ def tools_of(tools: object, param: str) -> tuple[Object, ...]:
 
 
 def text_only(modalities: object, speaks: bool, param: str) -> bool:
-    """Whether answers are text alone. Raises Gemma4Error if they cannot be what is asked for."""
+    """Whether answers are text alone. Raises Gemma4Error for modalities that are impossible."""
     if modalities == ["text"]:
         return True
     if modalities not in (["audio"], ["text", "audio"], ["audio", "text"]):
@@ -208,7 +209,7 @@ def text_only(modalities: object, speaks: bool, param: str) -> bool:
 
 
 def token_limit(value: object, param: str) -> int | None:
-    """`max_output_tokens` as a number; None for "inf". Raises Gemma4Error for anything else."""
+    """Return `max_output_tokens`; None for "inf". Raises Gemma4Error for anything else."""
     if value in (None, "inf"):
         return None
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
@@ -217,7 +218,7 @@ def token_limit(value: object, param: str) -> int | None:
 
 
 def temperature_of(value: object, param: str) -> float | None:
-    """A temperature, which is no field of the API but understood. Raises Gemma4Error."""
+    """Check a temperature, which the API lacks but this server accepts. Raises Gemma4Error."""
     if value is None:
         return None
     if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= 2:
@@ -252,7 +253,7 @@ def _check(session: Object, speaks: bool) -> None:
 
 
 def must_call(choice: object, tools: Sequence[Object], param: str) -> tuple[str, ...]:
-    """The names of the tools of which one must be called; none where none must.
+    """Return the names of the tools of which one must be called; none where none must.
 
     Args:
         choice: `tool_choice`: "auto", "none", "required", or a function by its name.
@@ -274,7 +275,7 @@ def must_call(choice: object, tools: Sequence[Object], param: str) -> tuple[str,
 
 
 def _turn_detection(before: Object, wanted: object) -> Object | None:
-    """Turn detection after an update that has it; None: by hand."""
+    """Return turn detection after an update that contains it; None: the client commits by hand."""
     param = "session.audio.input.turn_detection"
     if wanted is None:
         return None

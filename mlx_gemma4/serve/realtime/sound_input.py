@@ -1,6 +1,6 @@
 """Sound that a client appends: base64 PCM of 24 kHz -> frames of 16 kHz -> what is speech.
 
-Pure but for the detector. Everything is counted in samples that came, never by a clock.
+Pure but for the detector. All times are counted in samples that came, never taken from a clock.
 """
 
 import math
@@ -28,7 +28,7 @@ _OPENING = 4  # frames that the gate takes to be sure, and that are therefore al
 
 @dataclass(frozen=True)
 class SpeechStarted:
-    """Somebody speaks since `at_ms` of the sound that came."""
+    """Somebody speaks since `at_ms` of the sound that has come."""
 
     at_ms: int
 
@@ -53,7 +53,7 @@ SpeechEvent = SpeechStarted | SpeechFrames | SpeechStopped
 class Resampler:
     """16-bit PCM of 24 kHz, in pieces of any size, to frames of 16 kHz.
 
-    The frames are those that the whole sound has, wherever the pieces end.
+    The frames do not depend on where the pieces end.
     """
 
     def __init__(self) -> None:
@@ -62,14 +62,14 @@ class Resampler:
         self._restart()
 
     def add(self, pcm: bytes) -> Frames:
-        """The frames (n, 640) that are whole now, float32 in [-1, 1]; n may be 0."""
+        """Return the frames (n, 640) that are complete now, float32 in [-1, 1]; n may be 0."""
         pcm = self._odd + pcm  # a piece may end in the middle of a sample
         self._odd = pcm[len(pcm) - len(pcm) % 2 :]
         samples = np.frombuffer(pcm[: len(pcm) - len(pcm) % 2], "<i2").astype(np.float32) / 32768
         return self._cut(self._stream.resample_chunk(samples))
 
     def end(self) -> Frames:
-        """The rest, its last frame padded with zeros; what comes next is another sound."""
+        """Return the rest, its last frame padded with zeros; what comes next is another sound."""
         rest = self._cut(self._stream.resample_chunk(np.zeros(0, np.float32), last=True))
         if len(self._samples):
             padded = np.pad(self._samples, (0, FRAME - len(self._samples)))
@@ -90,11 +90,11 @@ class Resampler:
 
 
 class SoundInput:
-    """What a client appends, as speech.
+    """Finds the speech in what a client appends.
 
     Args:
-        make_gate: makes the gate of a turn detection as the session has it; `gate_of` does.
-        turn_detection: of the session; None: the client commits by hand, and all is let through.
+        turn_detection: the session's; None: the client commits by hand, and all is let through.
+        make_gate: makes the gate for a session's turn detection; None for `gate_of`.
     """
 
     def __init__(
@@ -109,14 +109,14 @@ class SoundInput:
         self.set(turn_detection)
 
     def set(self, turn_detection: dict[str, Any] | None) -> None:
-        """Detect turns otherwise from here on; what came before is forgotten."""
+        """Change turn detection from here on; what came before is forgotten."""
         self._resampler.end()
         self.by_hand = turn_detection is None
         self._gate = self._make_gate(turn_detection)
         self._speaking = False
 
     def add(self, pcm: bytes) -> Iterator[SpeechEvent]:
-        """Take sound, and return what of it is speech, in order."""
+        """Take sound, and yield what of it is speech, in order."""
         for frame in self._resampler.add(pcm):
             self._frames += 1
             for passed in self._gate.add(frame[None]):
@@ -140,7 +140,7 @@ class SoundInput:
         self._speaking = False
 
     def clear(self) -> None:
-        """Forget what was said since the last end."""
+        """Forget what was said since the last utterance."""
         self._resampler.end()
         self._gate.shut()
         self._speaking = False
@@ -151,7 +151,7 @@ class SoundInput:
 
 
 def pcm_of(audio: object, param: str = "audio") -> bytes:
-    """The bytes of base64. Raises Gemma4Error, for a client, if it is something else."""
+    """Decode base64. Raises Gemma4Error, for a client, if it is something else."""
     try:
         if isinstance(audio, str):
             return decoded(audio)
@@ -161,7 +161,7 @@ def pcm_of(audio: object, param: str = "audio") -> bytes:
 
 
 def gate_of(turn_detection: dict[str, Any] | None) -> Gate:
-    """The gate of a session's turn detection; by hand, everything passes."""
+    """Make the gate for a session's turn detection; for commits by hand, everything passes."""
     if turn_detection is None:
         return EverythingGate()
     if turn_detection["type"] == "semantic_vad":

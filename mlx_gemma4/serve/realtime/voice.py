@@ -17,21 +17,21 @@ from .session_object import RATE
 WORDS_A_MINUTE = 180
 """At the speed 1."""
 SECONDS = 30.0
-"""The longest that a sentence may take to be spoken into a file."""
-# OpenAI's voices: none is here, and a client that names one has not chosen among ours
+"""The most seconds that speaking a sentence into a file may take."""
+# OpenAI's voices: none is here, and a client that names one gets the default
 OTHERS = frozenset(
     "default alloy ash ballad cedar coral echo fable marin nova onyx sage shimmer verse".split()
 )
 
 
 def program() -> str | None:
-    """What speaks on this computer; None where nothing does."""
+    """Return the path of the program that speaks on this computer; None where there is none."""
     names = ("say",) if sys.platform == "darwin" else ("espeak-ng", "espeak")
     return next(filter(None, map(shutil.which, names)), None)
 
 
 def command(speaker: str, voice: str, speed: float, file: str) -> list[str]:
-    """The command that speaks what it reads from stdin into a wav file."""
+    """Return the command that speaks what it reads from stdin into a wav file."""
     rate = str(round(WORDS_A_MINUTE * speed))
     named = [] if voice in OTHERS else ["-v", voice]
     if Path(speaker).name == "say":
@@ -41,7 +41,7 @@ def command(speaker: str, voice: str, speed: float, file: str) -> list[str]:
 
 
 async def spoken(text: str, voice: str, speed: float) -> bytes:
-    """A sentence as 16-bit PCM of 24 kHz; when this is cancelled, the program is ended.
+    """Speak a sentence as 16-bit PCM of 24 kHz; when this is cancelled, the program is ended.
 
     Raises:
         Gemma4Error: nothing speaks on this computer, or it does not have this voice.
