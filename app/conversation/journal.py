@@ -1,9 +1,9 @@
 """One conversation on disk: a folder with events.jsonl, and media files named by their content.
 
     events.jsonl     a head with the version, then one entry a line
-    <sha256>.png     and other media; the entries name them
+    <sha256>.png     and other media, by half of their hash; the entries name them
     recording.raw    what is being recorded: 16-bit mono, 16 kHz
-    title.txt        only where the user gave a title
+    title.txt        only where the user set a title
 
 An entry is written at once, so that a program that is killed loses nothing. Waiting for the disk
 (fsync) takes 1 to 30 ms: a thread does that at the borders of turns, and a power cut loses no more
@@ -114,14 +114,13 @@ class Journal:
                 (self.folder / name).unlink()
 
     def drop_all_but(self, names: set[str]) -> None:
-        """Delete what `put` stored but for these: a program was killed before it did."""
+        """Delete all that `put` stored but these: a program that was killed left it."""
         if self.folder.is_dir():
             for name in [path.name for path in self.folder.iterdir()]:
                 if _STORED.fullmatch(name) and name not in names:
                     self.drop(name)
 
     def path(self, name: str) -> Path:
-        """Where a stored file is."""
         return self.folder / name
 
     def record(self, frames: NDArray[np.float32]) -> None:
@@ -142,7 +141,6 @@ class Journal:
 
     @property
     def recorded_seconds(self) -> float:
-        """How long the recording is."""
         return self._recorded / RATE
 
     def end_recording(self) -> list[tuple[str, float]]:
@@ -161,7 +159,6 @@ class Journal:
         return stored
 
     def drop_recording(self) -> None:
-        """Delete the recording."""
         with contextlib.suppress(OSError):
             (self.folder / RECORDING).unlink()
         self._recorded = 0
@@ -206,7 +203,7 @@ class Journal:
         size = os.fstat(self._file).st_size
         try:
             if os.write(self._file, content) != len(content):
-                os.write(self._file, b"\n")  # it says why there was no room
+                os.write(self._file, b"\n")  # fails with the reason
                 raise OSError("the line was cut")
         except OSError:
             os.ftruncate(self._file, size)
@@ -247,12 +244,11 @@ class Journal:
                 os.link(path, self.folder / f"events-version-{before}.jsonl")
         times = path.stat()
         head = {**head, "version": journal_file.VERSION}
-        private_files.write(path, b"".join(map(dumped, [head, *lines])))
+        private_files.write(path, b"".join(map(dumped, [head, *lines])), sync=True)
         os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
         assert self._file is not None
         os.close(self._file)
         self._file = _locked(path)
-        os.fsync(self._file)
 
     def _sync_soon(self) -> None:
         with self._wanted:

@@ -19,10 +19,10 @@ def make_folder(path: Path) -> None:
 
 @contextmanager
 def program_folders(*folders: Path) -> Iterator[None]:
-    """Make the program's folders; what cannot be written there within is explained.
+    """Make the program's folders; for writing there in the `with` block.
 
     Raises:
-        Gemma4Error: something cannot.
+        Gemma4Error: a folder cannot be made, or the block raised an OSError.
     """
     try:
         for folder in folders:
@@ -37,12 +37,15 @@ def program_folders(*folders: Path) -> Iterator[None]:
         ) from error
 
 
-def write(path: Path, content: bytes) -> None:
-    """Write a file so that it is there whole or not at all."""
+def write(path: Path, content: bytes, sync: bool = False) -> None:
+    """Write a file so that it is there whole or not at all; with `sync` after a power cut, too."""
     new = path.with_name(f"{path.name}.{os.getpid()}.new")
     try:
         with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, FILE), "wb") as file:
             file.write(content)
+            if sync:
+                file.flush()
+                os.fsync(file.fileno())
         new.replace(path)
     except OSError:
         new.unlink(missing_ok=True)
@@ -50,7 +53,7 @@ def write(path: Path, content: bytes) -> None:
 
 
 def restrict(path: Path) -> None:
-    """Take what others may do with a file or folder away; one of somebody else stays as it is."""
+    """Take away others' access to a file or folder; one of somebody else stays as it is."""
     try:
         mode = path.stat().st_mode
         if mode & 0o077:

@@ -12,7 +12,7 @@ from mlx_gemma4.media.sources import found
 
 from ..state import Kind
 
-# Of a file whose content is not known: it is damaged, and opening it says how.
+# For a file whose content is not recognised: it is damaged, and opening it reports how.
 _SUFFIXES: dict[str, Kind] = {
     **dict.fromkeys((".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"), "image"),
     **dict.fromkeys((".heic", ".heif", ".avif", ".jp2", ".ico"), "image"),
@@ -27,7 +27,7 @@ TEXT_LIMIT = 256 * 1024
 def pasted(text: str) -> list[Path]:
     """Read pasted text as paths of files that are there; nothing where it is anything else.
 
-    Every path must be absolute or begin with ~, and be a file: other text is never taken for one.
+    Every path must be absolute or start with ~, and be a file: other text is never taken for one.
     """
     text = text.strip()
     if not text or len(text) > 10_000:
@@ -66,7 +66,7 @@ def kind(path: Path) -> Kind | None:
 
 
 def _readings(text: str) -> Iterable[list[str]]:
-    """Ways to cut it into words: one bare path, a line each, as a shell does."""
+    """Yield ways to cut it into words: one bare path, a line each, as a shell does."""
     yield [text]
     yield [line.strip() for line in text.splitlines() if line.strip()]
     try:
@@ -76,8 +76,11 @@ def _readings(text: str) -> Iterable[list[str]]:
 
 
 def _path(word: str) -> Path | None:
-    if word.startswith("file://"):
-        word = unquote(urlsplit(word).path)
+    try:
+        if word.startswith("file://"):
+            word = unquote(urlsplit(word).path)
+    except ValueError:  # a bracket that is not closed
+        return None
     if len(word) > 1 and word[0] == word[-1] and word[0] in "'\"":
         word = word[1:-1]
     for spelling in (word, re.sub(r"\\(.)", r"\1", word)):

@@ -1,4 +1,4 @@
-"""What the commands of the table do in the chat; a method is called like its command."""
+"""What the commands of the table do in the chat; each method is named after its command's id."""
 
 import asyncio
 import time
@@ -18,8 +18,6 @@ from .chat_view import ChatView
 
 
 class ChatActions:
-    """Acts on a chat."""
-
     def __init__(self, chat: ChatView) -> None:
         self._chat = chat
         self._workspace = chat.workspace
@@ -216,6 +214,7 @@ class ChatActions:
 
     async def _load(self, name: str) -> str:
         await asyncio.to_thread(catalog.resolve, name)
+        await asyncio.to_thread(self._workspace.end_server)
         try:
             self._workspace.load(name)
         except OSError as error:  # it is loaded, and not in the settings

@@ -73,7 +73,10 @@ class PageScreen(Screen[None]):
             return Problem.of(error)
 
     def problem(self, error: Exception) -> None:
-        self.app.post_message(ShowProblem(Problem.of(error)))
+        """Show an error here, and as a card in the conversation, which may offer a way out."""
+        problem = Problem.of(error)
+        self.subtitle(problem.words)
+        self.app.post_message(ShowProblem(problem))
 
     def action_back(self) -> None:
         self.dismiss()

@@ -80,9 +80,11 @@ class SessionsScreen(Listing[SavedConversation]):
             self.query_one(OptionList).focus()
             return
         event.input.display = False
-        if (chosen := self.chosen) is not None:
-            self._try(lambda: self.workspace.store.rename(chosen.id, event.value))
-        await self._read()
+        chosen = self.chosen
+        if chosen is not None and self._try(
+            lambda: self.workspace.store.rename(chosen.id, event.value)
+        ):
+            await self._read()
         self.query_one(OptionList).focus()
 
     async def action_delete(self) -> None:
@@ -100,12 +102,13 @@ class SessionsScreen(Listing[SavedConversation]):
 
     async def action_undo(self) -> None:
         if self._deleted:
-            name = self._deleted.pop()
-            self._try(lambda: self.workspace.store.restore(name))
-            await self._read()
+            name = self._deleted[-1]
+            if self._try(lambda: self.workspace.store.restore(name)):
+                self._deleted.pop()
+                await self._read()
 
     def _try(self, work: Callable[[], object]) -> bool:
-        """Do something on the disk; whether it was done."""
+        """Do something on the disk; return whether it was done."""
         try:
             work()
         except Exception as error:
@@ -126,7 +129,6 @@ class SessionsScreen(Listing[SavedConversation]):
 
 
 def line(one: SavedConversation, held: bool) -> Content:
-    """Write a conversation."""
     when = time.strftime("%Y-%m-%d %H:%M", time.localtime(one.updated))
     return Content.assemble(
         (f"{when}   ", MUTED),

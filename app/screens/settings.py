@@ -79,11 +79,12 @@ class SettingsScreen(PageScreen):
                 self.workspace.change(**{name: value})
         except (OSError, Gemma4Error) as error:
             self.problem(error)
+        else:
+            later = "; it holds from the next conversation on" if name in OF_WORKER else ""
+            self.subtitle(
+                f"{settings.label(name)} is {'empty' if value in ('', None) else value}{later}."
+            )
         self.app.theme = f"textual-{self.workspace.settings.theme}"
-        later = "; it holds from the next conversation on" if name in OF_WORKER else ""
-        self.subtitle(
-            f"{settings.label(name)} is {'empty' if value in ('', None) else value}{later}."
-        )
 
 
 def field(name: str, value: Any) -> Input | Select[Any] | Switch:

@@ -15,6 +15,7 @@ from ..checkpoint import recipes
 from ..convert import pin
 from ..errors import Gemma4Error
 from ..hub import catalog, installed, installed_adapters
+from ..hub.client_settings import readable
 from ..hub.progress import Progress
 from .options import Option, Subcommand, new_folder, not_understood
 from .streams import ProgressLine, inform, put
@@ -180,8 +181,9 @@ def _place(source: str, revision: str | None) -> Path | tuple[str, str]:
 
 
 def _source(place: Path | tuple[str, str], target: Path, low_disk: bool) -> "Source":
-    """Get at the weights, which may mean to download them."""
-    from huggingface_hub import constants
+    """Find the weights; download them where needed."""
+    with readable():
+        from huggingface_hub import constants
 
     from ..convert.convert import partial
     from ..hub import cache as hub_cache
@@ -227,7 +229,7 @@ def _verify(options: argparse.Namespace) -> None:
 
 @contextlib.contextmanager
 def _shown(done: str) -> Iterator[Callable[[Progress], None]]:
-    """Show how far something is, on a line that is gone at the end."""
+    """Show progress on a line that is cleared at the end."""
     line = ProgressLine()
     yield lambda progress: line.show(f"{done} {progress.text}")
     line.clear()

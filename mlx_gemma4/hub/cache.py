@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ..checkpoint.files import INDEX as INDEX
 from ..checkpoint.files import is_whole as is_whole
+from .client_settings import readable
 
 SETTINGS = (
     "config.json", "generation_config.json", "processor_config.json", "preprocessor_config.json",
@@ -74,7 +75,8 @@ def _store(repo: str) -> Path:
 
 
 def _home() -> Path:
-    from huggingface_hub import constants  # which takes a moment
+    with readable():
+        from huggingface_hub import constants  # which takes a moment
 
     return Path(constants.HF_HUB_CACHE).expanduser()
 

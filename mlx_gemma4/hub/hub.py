@@ -12,14 +12,16 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 
-from huggingface_hub import HfApi, constants, errors, hf_hub_url
-
 from ..checkpoint.safetensors import Tensor, tensor
 from ..errors import Gemma4Error
 from . import cache as hub_cache
 from . import disk
+from .client_settings import readable
 from .progress import Progress, Speed
 from .transfer import explained, held, receive
+
+with readable():
+    from huggingface_hub import HfApi, constants, errors, hf_hub_url
 
 Report = Callable[[Progress], None]
 """Called about ten times a second, by the thread that asked for the download."""
@@ -47,7 +49,6 @@ class RemoteFile:
 
     @property
     def is_weights(self) -> bool:
-        """Whether it holds tensors."""
         return _WEIGHTS.fullmatch(self.name) is not None
 
 
@@ -108,7 +109,7 @@ def download(
         download goes on from there.
 
     Raises:
-        Gemma4Error: the disk is too small, the connection stays away, or a file's hash is wrong.
+        Gemma4Error: the disk is too small, the connection keeps failing, or a file's hash is wrong.
     """
     name = repository.name
     places = {hub_cache.blob(name, file.oid): file for file in repository.files}

@@ -1,7 +1,7 @@
 """One file of the Hub over HTTP: resumed where it was cut, checked by its hash, then put in place.
 
 The Hub's own client opens the connection (tokens, mirrors, proxies, offline mode). The bytes are
-written here: since its release 1.18 the client starts a cut file from its beginning again, which
+written here: since its release 1.18 the client starts a cut file from its first byte again, which
 hurts where a model is one file of 24 GB, and it compares nothing but sizes
 (https://github.com/huggingface/huggingface_hub/issues/4196).
 """
@@ -15,11 +15,14 @@ from pathlib import Path
 from typing import BinaryIO
 
 import httpx2
-from huggingface_hub import constants, errors, get_session, get_token, hf_raise_for_status
-from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]  # lazily there
 
 from ..errors import Gemma4Error
 from . import disk
+from .client_settings import readable, unusable
+
+with readable():
+    from huggingface_hub import constants, errors, get_session, get_token, hf_raise_for_status
+    from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]  # lazy
 
 WAITS = (1.0, 2.0, 4.0, 8.0, 16.0)
 """Seconds before the next try, after as many failures in a row that brought no byte."""
@@ -38,7 +41,7 @@ def held(path: Path) -> int:
 def receive(
     url: str, path: Path, size: int, oid: str, count: Callable[[int], None], stop: threading.Event
 ) -> None:
-    """Download a file; what a former try left is used. Ends early, without it, when `stop` is set.
+    """Download a file; what an earlier try left is used. When `stop` is set, it ends without it.
 
     Args:
         path: where it appears when all of it is there.
@@ -48,7 +51,7 @@ def receive(
 
     Raises:
         Gemma4Error: the content has another hash, or another download of this file is running.
-        httpx2.TransportError: the connection stays away.
+        httpx2.TransportError: the connection keeps failing.
         huggingface_hub.errors.HfHubHTTPError: the server refuses.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -58,7 +61,7 @@ def receive(
         resumed = content.size > 0
         _complete(url, content, size, count, stop)
         if resumed and content.size == size and content.digest.hexdigest() != oid:
-            # it has changed since the former try, or that left something damaged: all of it again
+            # it has changed since the earlier try, or that left something damaged: all of it again
             count(-content.size)
             content.restart()
             _complete(url, content, size, count, stop)
@@ -207,6 +210,8 @@ def explained(repo: str, revision: str) -> Iterator[None]:
             f"{constants.ENDPOINT}: {str(error).rstrip('.') or type(error).__name__}.",
             "Look at the network (or at HF_ENDPOINT), and run it again: what came so far is kept.",
         ) from error
+    except OSError as error:  # the token's file, or one of certificates
+        raise unusable(f"{error.filename or error}: {error.strerror or ''}") from error
 
 
 def _refused(error: errors.HfHubHTTPError, repo: str, page: str) -> Gemma4Error:

@@ -1,18 +1,21 @@
-"""Which route a path means as programs write it: slashes too many, `/v1` twice or left out."""
+"""Finds the route that a client's path means: with extra slashes, `/v1` twice or left out."""
 
-from urllib.parse import urlsplit
+import re
 
 BELOW_V1 = frozenset(("chat", "responses", "messages", "audio", "models", "realtime"))
-"""What every route of the API starts with, behind `/v1`."""
+"""The first name of every route of the API, behind `/v1`."""
+
+
+_SERVER = re.compile(r"^https?://[^/]*", re.IGNORECASE)
 
 
 def route_of(path: str) -> str:
-    """The path of the route that is meant; one that means none comes back without extra slashes.
+    """Return the path of the route that is meant; one that means none only loses extra slashes.
 
     Args:
-        path: of the request; whole where it came through a proxy (`http://host/v1/models`).
+        path: the request's; a whole URL where it came through a proxy (`http://host/v1/models`).
     """
-    names = [name for name in (urlsplit(path).path if "://" in path else path).split("/") if name]
+    names = [name for name in _SERVER.sub("", path).split("/") if name]
     while names[:2] == ["v1", "v1"]:
         del names[0]
     if names and names[0] in BELOW_V1:

@@ -1,8 +1,8 @@
-"""One server before several: each request goes to a whole engine on one of several computers.
+"""One server in front of several: each request goes to a whole engine on one of several computers.
 
-A conversation stays where its beginning was read; a new one goes where least is done. What a
-computer was asked and has not begun to answer when it leaves is asked elsewhere, and its
-conversations are read again there.
+A conversation stays where its first part was read; a new one goes to the computer with the least to
+do. A request that a computer has not started to answer when it is lost goes to another one, and the
+lost computer's conversations are read again there.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route, WebSocketRoute
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from . import also_realtime
@@ -33,12 +33,12 @@ from .merged_metrics import merged
 log = logging.getLogger(__name__)
 
 KNOWN = 20_000
-"""Beginnings of conversations whose place is remembered."""
+"""The most prefixes of conversations whose computer is remembered."""
 EVERY, FROZEN = 2.0, 15.0
-"""Seconds between two looks at a computer, and in which it must answer one."""
+"""Seconds between two health checks of a computer, and in which it must answer one."""
 MOMENT = 2.0
-"""Seconds that `/health` and `/metrics` wait for a computer."""
-_LOOK = 0.25  # seconds between two looks whether a client has left
+"""The most seconds that `/health` and `/metrics` wait for a computer."""
+_LOOK = 0.25  # seconds between two checks whether a client has left or a computer is lost
 _FRONT = ("system", "instructions", "tools")
 _HOP = {"connection", "content-length", "date", "host", "keep-alive", "server", "transfer-encoding"}
 _NOT_FORWARDED = _HOP | {"authorization", "origin", "x-api-key", "accept-encoding"}
@@ -50,9 +50,9 @@ class EngineHost:
 
     Attributes:
         name: for people and `/metrics`.
-        url: of its server, as seen from here.
-        busy: requests that it answers now.
-        asked: requests that it was given.
+        url: the address of its server, as seen from this computer.
+        busy: how many requests it answers now.
+        asked: how many requests it was sent so far.
         gone: why it is not asked any more; empty while it is.
         state: what its server reports of its model: "ok", "loading", or why it has none.
     """
@@ -73,20 +73,24 @@ class Placement:
     _places: OrderedDict[str, EngineHost] = field(default_factory=OrderedDict)
 
     def choose(self, keys: Sequence[str]) -> EngineHost | None:
-        """The computer for a conversation with these beginnings, the shortest first; None: none."""
+        """Choose the computer for a conversation with these prefixes, the shortest first.
+
+        Returns:
+            None where all computers are lost.
+        """
         there = [host for host in self.hosts if not host.gone]
         there = [host for host in there if host.state == "ok"] or there
         if not there:
             return None
         least = min(there, key=lambda host: (host.busy, host.asked))
-        for key in reversed(keys[:-1]):  # it goes on: its rows are there
+        for key in reversed(keys[:-1]):  # it continues: its rows are there
             if (place := self._places.get(key)) in there:
                 return place
         same = self._places.get(keys[-1]) if keys else None  # asked again, or by somebody else
         return same if same in there and same is not None and same.busy <= least.busy else least
 
     def remember(self, keys: Sequence[str], host: EngineHost) -> None:
-        """The conversation with these beginnings is at this computer."""
+        """Note that the conversation with these prefixes is at this computer."""
         for key in keys:
             self._places[key] = host
             self._places.move_to_end(key)
@@ -95,9 +99,9 @@ class Placement:
 
 
 def beginnings(body: Mapping[str, Any]) -> list[str]:
-    """Digests of a request's beginnings: its head with the first message, with two, and so on.
+    """Return digests of a request's prefixes: its head with one message, with two, and so on.
 
-    Messages of the system count to the head: many conversations share them.
+    System messages are part of the head: many conversations share them.
     """
     messages = body.get("messages", body.get("input"))
     if not isinstance(messages, list):
@@ -113,11 +117,7 @@ def beginnings(body: Mapping[str, Any]) -> list[str]:
 
 
 class Router:
-    """Passes requests on.
-
-    Args:
-        hosts: the computers.
-    """
+    """Forwards requests to the engines of several computers."""
 
     def __init__(self, hosts: Sequence[EngineHost]) -> None:
         self.hosts = hosts
@@ -127,7 +127,7 @@ class Router:
         self._client = httpx2.AsyncClient(timeout=None, trust_env=False)
 
     async def watch(self) -> None:
-        """Ask each computer again and again whether it is there; ends when cancelled."""
+        """Check each computer every EVERY seconds; ends when cancelled."""
         while True:
             await asyncio.gather(*(self._look(host) for host in self.hosts if not host.gone))
             await asyncio.sleep(EVERY)
@@ -147,16 +147,15 @@ class Router:
         host.state = state
 
     async def close(self) -> None:
-        """Close all connections; the computers may end now."""
+        """Close all connections; a computer that ends from now on is not logged as lost."""
         self._closing = True
         await self._client.aclose()
 
     def answered(self, status: int) -> None:
-        """Count an answer."""
         self._answers[status] += 1
 
     async def health(self, request: Request) -> Response:
-        """Which computers are there, and whether one can answer."""
+        """Return the state of each computer, and whether one can answer."""
         await self._of_all(self._look)
         states = {host.name: host.gone or host.state for host in self.hosts}
         there = [host.state for host in self.hosts if not host.gone]
@@ -165,11 +164,11 @@ class Router:
         return JSONResponse({"status": status, "hosts": states}, 200 if status == "ok" else 503)
 
     async def metrics(self, request: Request) -> Response:
-        """The figures of all engines by host, and of this server, as Prometheus reads them."""
+        """Return the metrics of all engines by host, and of this server, in Prometheus's format."""
         texts: dict[str, str] = {}
 
         async def ask(host: EngineHost) -> None:
-            with contextlib.suppress(httpx2.TransportError):  # it is found lost elsewhere
+            with contextlib.suppress(httpx2.TransportError):  # `_look` finds that it is lost
                 texts[host.name] = (await self._client.get(f"{host.url}/metrics")).text
 
         await self._of_all(ask)
@@ -184,7 +183,7 @@ class Router:
         return PlainTextResponse("\n".join(lines) + "\n")
 
     async def _of_all(self, ask: Callable[[EngineHost], Awaitable[None]]) -> None:
-        """Ask all computers that are there, and wait no longer than a moment."""
+        """Ask all computers that are not lost, and wait at most MOMENT seconds."""
         asking = [asyncio.ensure_future(ask(host)) for host in self.hosts if not host.gone]
         if asking:
             _, late = await asyncio.wait(asking, timeout=MOMENT)
@@ -192,13 +191,13 @@ class Router:
                 task.cancel()
 
     async def realtime(self, socket: WebSocket) -> None:
-        """Hold a Realtime conversation with one computer: the one that does least."""
+        """Hold a Realtime conversation with the computer that has the least to do."""
         while (host := self._placement.choose(())) is not None:
             host.busy += 1
             host.asked += 1
             try:
                 upstream = await also_realtime.open_upstream(socket, host.url)
-                if isinstance(upstream, Response):  # others do as much as this one
+                if isinstance(upstream, Response):  # the others are as busy as this one
                     await socket.send_denial_response(upstream)
                     return
                 gone = partial(_gone, host)
@@ -212,7 +211,7 @@ class Router:
         await socket.send_denial_response(failed(self._nobody()))
 
     async def forward(self, request: Request) -> Response:
-        """Answer a request by one of the computers."""
+        """Have one of the computers answer a request."""
         content = await request.body()
         keys: list[str] = []
         if request.method == "POST":
@@ -233,7 +232,7 @@ class Router:
         return ApiError(502, f"No computer answers ({causes}).", "host_lost")
 
     def leave(self, host: EngineHost, cause: str) -> None:
-        """A computer is not asked any more."""
+        """Send a computer nothing more; the cause is logged, unless the router is closing."""
         if not host.gone:
             host.gone = cause
             if not self._closing:
@@ -255,13 +254,13 @@ class Router:
                 body = await unless_lost(host, response.aread(), request)
                 return Response(body, response.status_code, kept)
             handed_over = True
-            return StreamingResponse(self._stream(host, response), response.status_code, kept)
+            return Forwarded(host, response, self._stream(host, response), kept)
         finally:
             if not handed_over:
                 host.busy -= 1
 
     async def _stream(self, host: EngineHost, response: httpx2.Response) -> AsyncGenerator[bytes]:
-        """The events of an answer; one that breaks off ends with an error, for half is known."""
+        """Yield an answer's events; a lost computer ends them with an error: half was sent."""
         try:
             pieces = response.aiter_raw()
             while piece := await unless_lost(host, anext(pieces, b"")):
@@ -270,20 +269,39 @@ class Router:
             self.leave(host, f"{type(error).__name__}: {error}")
             lost = ApiError(502, f"{host.name} was lost in the answer. Ask again.", "host_lost")
             yield f"\n\ndata: {json.dumps(lost.body)}\n\n".encode()
+
+
+class Forwarded(StreamingResponse):
+    """An answer's events from another computer, until they end or the client leaves."""
+
+    def __init__(
+        self,
+        host: EngineHost,
+        response: httpx2.Response,
+        events: AsyncGenerator[bytes],
+        headers: Mapping[str, str],
+    ) -> None:
+        super().__init__(events, response.status_code, headers)
+        self._host, self._response = host, response
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it; the connection is closed also where the client left before the first event."""
+        try:
+            await super().__call__(scope, receive, send)
         finally:
-            host.busy -= 1
-            await response.aclose()
+            self._host.busy -= 1
+            await self._response.aclose()
 
 
 async def _gone(host: EngineHost) -> str:
-    """Wait until a computer is gone; the cause."""
+    """Wait until a computer is lost, and return the cause."""
     while not host.gone:
         await asyncio.sleep(_LOOK)
     return host.gone
 
 
 async def unless_lost(host: EngineHost, work: Any, request: Request | None = None) -> Any:
-    """Wait for work, and cancel it when the computer is gone, or the client."""
+    """Wait for work; cancel it when the computer is lost or the client has left."""
     task = asyncio.ensure_future(work)
     try:
         while not (await asyncio.wait([task], timeout=_LOOK))[0]:
@@ -297,16 +315,15 @@ async def unless_lost(host: EngineHost, work: Any, request: Request | None = Non
 
 
 def failed(error: ApiError) -> Response:
-    """An error as a client reads it."""
     return JSONResponse(error.body, error.status, error.headers)
 
 
 def make_router(router: Router, doors: Doors | None = None) -> ASGIApp:
-    """The application that passes requests on.
+    """Make the application that forwards requests.
 
     Args:
-        router: that does.
-        doors: who may come in; the engines' own servers let in this computer only.
+        router: forwards them.
+        doors: who may use it; the engines' own servers let in this computer only.
     """
 
     @asynccontextmanager

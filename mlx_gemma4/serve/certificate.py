@@ -1,4 +1,4 @@
-"""A certificate of one's own for https in the house, made by the openssl command."""
+"""A self-signed certificate for https in the home network, made by the openssl command."""
 
 import os
 import socket
@@ -11,7 +11,7 @@ from pathlib import Path
 from ..errors import Gemma4Error
 
 DAYS = 825
-"""How long it holds: iPhones and Macs refuse what holds longer (support.apple.com/103769)."""
+"""How long it is valid: iPhones and Macs refuse more (support.apple.com/103769)."""
 
 _CONFIG = """
 [req]
@@ -29,12 +29,12 @@ extendedKeyUsage = serverAuth
 
 
 def own_names() -> list[str]:
-    """The names and the address under which others find this computer."""
+    """Return the names and the address under which others find this computer."""
     host = socket.gethostname()
     names = ["localhost", host, f"{host.removesuffix('.local')}.local", "127.0.0.1"]
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
-            probe.connect(("192.0.2.1", 9))  # sends nothing: which address would be used
+            probe.connect(("192.0.2.1", 9))  # sends nothing: finds the address that would be used
             names.append(probe.getsockname()[0])
         except OSError:
             pass  # there is no network
@@ -45,8 +45,8 @@ def make(file: Path, names: Sequence[str]) -> None:
     """Make a certificate and its key in one PEM file, readable by its owner alone.
 
     Args:
-        file: it must not be there yet.
-        names: the names and addresses that it is for.
+        file: must not be there yet.
+        names: the names and addresses that the certificate is for.
 
     Raises:
         Gemma4Error: the file is there, or cannot be written, or openssl is missing or fails.
@@ -65,7 +65,8 @@ def make(file: Path, names: Sequence[str]) -> None:
         except OSError as error:
             raise _failed(f"openssl: {error.strerror}.", "Install openssl.") from error
         if done.returncode:
-            raise _failed(done.stderr.strip().splitlines()[-1], "See `openssl req`.")
+            lines = done.stderr.strip().splitlines() or [f"Its status is {done.returncode}."]
+            raise _failed(lines[-1], "See `openssl req`.")
         content = certificate.read_bytes() + key.read_bytes()
     try:
         place = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -76,7 +77,7 @@ def make(file: Path, names: Sequence[str]) -> None:
 
 
 def made(file: Path, more: Sequence[str]) -> str:
-    """Make one for this computer's own names and `more`; what its user needs to know of it."""
+    """Make one for this computer's own names and `more`; return what its user needs to know."""
     names = [*own_names(), *more]
     make(file, names)
     return (

@@ -1,6 +1,6 @@
-"""Who may come in, and how much of it: hosts, origins, keys, bytes and seconds.
+"""Checks who may use the server, and how much they send: hosts, origins, keys, bytes and seconds.
 
-It is the outermost layer, for HTTP and WebSocket alike; what it refuses reaches no route.
+The outermost layer, for HTTP and WebSocket alike; a refused request reaches no route.
 """
 
 import asyncio
@@ -22,7 +22,6 @@ from .errors import ApiError
 from .messages import error_at
 
 BODY_BYTES = 64 << 20
-"""The most bytes of a body."""
 BODY_SECONDS = 30.0
 """How long the next piece of a body may take."""
 HEADER_SECONDS = 20.0
@@ -30,17 +29,17 @@ HEADER_SECONDS = 20.0
 OPEN = {("GET", "/"), ("HEAD", "/"), ("GET", "/health"), ("HEAD", "/health")}
 """What needs no key: the page, in which the key is typed, and whether the server is there."""
 SUBPROTOCOL = "openai-insecure-api-key."
-"""How a browser's WebSocket brings its key."""
+"""The start of the subprotocol by which a browser's WebSocket sends its key."""
 
 
 @dataclass(frozen=True)
 class Doors:
-    """Who may come in.
+    """Who may use the server.
 
     Attributes:
-        key: that every client must have; empty for none.
-        hosts: names under which the server is known, beside this computer's own and addresses.
-        origins: pages of other servers that may use this one.
+        key: the key that every client must send; empty for none.
+        hosts: names under which it may be reached, besides this computer's own and IP addresses.
+        origins: origins of other servers' pages that may use this one.
     """
 
     key: str = ""
@@ -49,11 +48,11 @@ class Doors:
 
 
 class Guard:
-    """Refuses what may not come in.
+    """Refuses requests that are not allowed.
 
     Args:
-        app: what it guards.
-        doors: who may.
+        app: the application that it guards.
+        doors: who may use it.
         answered: called with the status of each HTTP answer.
     """
 
@@ -66,7 +65,7 @@ class Guard:
         self._hosts |= {host.lower() for host in doors.hosts}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let a request in, or answer why not."""
+        """Pass a request to the application, or answer why it is refused."""
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
@@ -124,9 +123,12 @@ class Guard:
         return None
 
     def _known_host(self, host: str) -> bool:
-        """Whether this is one of our names, or an address: only names can be rebound."""
-        name = urlsplit(f"//{host}").hostname if host and "@" not in host else None
-        if name is None:
+        """Whether this is one of our names, or an IP address: DNS rebinding needs a name."""
+        try:
+            name = urlsplit(f"//{host}").hostname
+        except ValueError:  # a bracket that is not closed
+            return False
+        if name is None or "@" in host:
             return False
         try:
             ipaddress.ip_address(name)
@@ -135,7 +137,7 @@ class Guard:
         return True
 
     async def _bounded(self, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
-        """Count the body while it comes, and wait for no piece of it too long."""
+        """Pass a request on; limit the size of its body, and the wait for each piece of it."""
         read, over = 0, False
         length = headers.get("content-length", "0")
         if length.isdigit() and int(length) > BODY_BYTES:
@@ -160,7 +162,7 @@ class Guard:
 
 
 async def answer(send: Send, error: ApiError, scope: Scope, closes: bool = False) -> None:
-    """Send an error, and close the connection behind it where a body is still to come."""
+    """Send an error, and close the connection after it where a body is still to come."""
     content = json.dumps(error_at(scope["path"], error)).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(content))]
     headers += [(b"connection", b"close")] if closes else []
@@ -169,7 +171,7 @@ async def answer(send: Send, error: ApiError, scope: Scope, closes: bool = False
 
 
 def _before_upgrade(send: Send) -> Send:
-    """Answer a WebSocket's request as one of HTTP, as the ASGI extension of this name has it."""
+    """Turn an HTTP answer into that of a WebSocket (ASGI's extension `websocket.http.response`)."""
 
     async def sending(message: Message) -> None:
         await send({**message, "type": f"websocket.{message['type']}"})
@@ -192,9 +194,8 @@ def _keys(headers: Headers) -> Iterable[str]:
 
 
 def _same(origin: str, host: str) -> bool:
-    """Whether a page of this server sends it."""
-    parts = urlsplit(origin)
-    return parts.scheme in ("http", "https") and parts.netloc.lower() == host.lower()
+    """Whether a request comes from a page of this server."""
+    return origin.lower() in (f"http://{host}".lower(), f"https://{host}".lower())
 
 
 def _cors(origin: str, headers: Headers) -> list[tuple[bytes, bytes]]:
@@ -217,27 +218,25 @@ def _with_headers(send: Send, more: list[tuple[bytes, bytes]]) -> Send:
 
 
 class TimedProtocol(H11Protocol):
-    """HTTP whose headers must come within HEADER_SECONDS; uvicorn itself waits for ever."""
+    """HTTP whose request headers must come within HEADER_SECONDS; uvicorn itself waits for ever."""
 
     _headers_due: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Start to wait."""
         super().connection_made(transport)
         self._wait()
 
     def data_received(self, data: bytes) -> None:
-        """Wait on only where the headers are not whole."""
+        """Keep waiting only while the headers are incomplete."""
         super().data_received(data)
         self._wait()
 
     def handle_websocket_upgrade(self, event: h11.Request) -> None:
-        """Wait no more: the connection is another protocol's."""
+        """Stop waiting: another protocol takes over the connection."""
         super().handle_websocket_upgrade(event)
         self._stop_waiting()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Wait no more."""
         self._stop_waiting()
         super().connection_lost(exc)
 

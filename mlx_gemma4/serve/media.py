@@ -1,6 +1,6 @@
 """Pictures and sounds of a request -> parts of turns, bounded, each read once.
 
-Reading is done in threads: a large picture keeps nobody else waiting.
+They are read in threads, so that a large picture keeps nobody else waiting.
 """
 
 import asyncio
@@ -11,11 +11,15 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import unquote, unquote_to_bytes
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ..chat.messages import ImagePart, SoundPart
 from ..errors import Gemma4Error
 from ..events import Thought, ToolCall
 from ..media.audio import RATE, clips, frames, read_sound
 from ..media.images import Picture, patches
+from ..media.sound_files import seconds_of
 from ..runtime.commands import AddText, AddToolResult, PastPart, PastTurn
 from ..runtime.reports import Loaded
 from .errors import ApiError
@@ -26,15 +30,15 @@ from .request import Media, RequestTurn
 CACHE_BYTES = 256 << 20
 """The most bytes of media that are kept after they were read."""
 MOST_MEDIA = 128
-"""Pictures and sounds of one request."""
+"""The most pictures and sounds of one request."""
 MOST_SECONDS = 3_600
-"""Seconds of all its sounds together."""
+"""The most seconds of one sound."""
 
 Parts = tuple[ImagePart | SoundPart, ...]
 
 
 class MediaReader:
-    """Reads media, and keeps what was read last.
+    """Reads media, and keeps those that were read last, up to CACHE_BYTES.
 
     Args:
         image_tokens: the most that a picture may take; None for the model's own number.
@@ -65,9 +69,9 @@ class MediaReader:
         return part.picture
 
     def _turns(self, turns: Sequence[RequestTurn], model: Loaded) -> tuple[PastTurn, ...]:
-        media = [part for turn in turns for part in turn.parts if isinstance(part, Media)]
-        if len(media) > MOST_MEDIA:
-            raise ApiError(400, f"There are {len(media)} pictures and sounds; {MOST_MEDIA} may be.")
+        count = sum(_count(part) for turn in turns for part in turn.parts)
+        if count > MOST_MEDIA:
+            raise ApiError(400, f"There are {count} pictures and sounds; {MOST_MEDIA} may be.")
         return tuple(
             PastTurn(turn.role, tuple(p for part in turn.parts for p in self._parts(part, model)))
             for turn in turns
@@ -114,10 +118,31 @@ class MediaReader:
 def _made(kind: str, content: bytes, tokens: int) -> Parts:
     if kind == "image":
         return (ImagePart(patches(content, tokens)),)
-    samples = read_sound(content).samples
-    if len(samples) > MOST_SECONDS * RATE:
-        raise ApiError(400, f"The sound is longer than {MOST_SECONDS} s.", "sound_too_long")
-    return tuple(SoundPart(frames(clip)) for clip in clips(samples, long="split"))
+    made = clips(samples_of(content), long="split")
+    return tuple(SoundPart(frames(clip)) for clip in made)
+
+
+def samples_of(content: bytes, param: str | None = None) -> NDArray[np.float32]:
+    """Decode a sound of at most MOST_SECONDS; one that announces more is not decoded.
+
+    Raises:
+        ApiError: it is longer; `param` is the field.
+        Gemma4Error: it cannot be read.
+    """
+    if seconds_of(content) <= MOST_SECONDS:
+        samples = read_sound(content).samples
+        if len(samples) <= MOST_SECONDS * RATE:
+            return samples
+    raise ApiError(400, f"The sound is longer than {MOST_SECONDS} s.", "sound_too_long", param)
+
+
+def _count(part: object) -> int:
+    match part:
+        case Media():
+            return 1
+        case AddToolResult(_, list() | tuple() as content):
+            return sum(map(_count, content))
+    return 0
 
 
 def _bytes(parts: Parts) -> int:
@@ -128,7 +153,7 @@ def _bytes(parts: Parts) -> int:
 
 
 def _content(medium: Media, fetches: bool) -> bytes:
-    """The bytes of a medium that was sent, or of a picture that has to be fetched."""
+    """Return the bytes of a medium that was sent, or of a picture that is fetched."""
     source = medium.source.strip()
     if medium.kind == "image":
         if fetches and source.lower().startswith(("http://", "https://")):

@@ -12,15 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import Gemma4Error
-from ..media.audio import FRAME, LIMIT_SECONDS, RATE, clips, frames, read_sound
+from ..media.audio import FRAME, LIMIT_SECONDS, RATE, clips, frames
 from . import fields
 from .errors import ApiError
-from .media import MOST_SECONDS
+from .media import samples_of
 from .request_fields import TRANSCRIPTIONS
 
 FORMATS = ("json", "text", "verbose_json", "srt", "vtt")
 INSTRUCTION_TOKENS = 100
-"""Kept free before the sound: what asks for a transcript has fewer."""
+"""Kept free before the sound: the instruction to transcribe has fewer."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,10 +28,10 @@ class TranscriptionRequest:
     """A sound to be transcribed.
 
     Attributes:
-        content: of the file.
-        form: of the answer, one of FORMATS.
-        language: that is spoken, or nothing.
-        temperature: of the draws.
+        content: the file's bytes.
+        form: the answer's format, one of FORMATS.
+        language: the language that is spoken, or empty.
+        temperature: with which the transcript is drawn.
     """
 
     content: bytes
@@ -50,10 +50,10 @@ class Segment:
 
 
 def parse(form: Sequence[tuple[str, str]], content: bytes | None) -> TranscriptionRequest:
-    """Read a form: its fields but the file, in order.
+    """Read the fields of a form, in order, without the file.
 
     Raises:
-        ApiError: a field asks for what cannot be done, or there is no file.
+        ApiError: a field asks for something unsupported, or there is no file.
     """
     if not content:
         raise ApiError(400, "There is no sound; send a file.", "invalid_value", "file")
@@ -77,23 +77,20 @@ def parse(form: Sequence[tuple[str, str]], content: bytes | None) -> Transcripti
 
 
 def clips_of(content: bytes, safe: int | None) -> list[NDArray[np.float32]]:
-    """The sound in clips that the model hears well: (n, 640) frames each.
+    """Cut the sound into clips that the model hears well: (n, 640) frames each.
 
     Args:
-        content: of the file.
+        content: the file's bytes.
         safe: the position of the context past which the model hears badly, or None.
 
     Raises:
         ApiError: it cannot be read.
     """
     try:
-        samples = read_sound(content).samples
+        samples = samples_of(content, "file")
     except Gemma4Error as error:
         message = f"{error.title}. {error.cause} {error.remedy}"
         raise ApiError(400, message, error.code, "file") from error
-    if len(samples) > MOST_SECONDS * RATE:
-        message = f"The sound is longer than {MOST_SECONDS} s."
-        raise ApiError(400, message, "sound_too_long", "file")
     most = LIMIT_SECONDS
     if safe is not None:
         most = min(most, max(safe - INSTRUCTION_TOKENS, 50) * FRAME / RATE)
@@ -101,7 +98,7 @@ def clips_of(content: bytes, safe: int | None) -> list[NDArray[np.float32]]:
 
 
 def answer(request: TranscriptionRequest, segments: Sequence[Segment]) -> dict[str, Any] | str:
-    """The transcript in the form that was asked for: JSON, or a text."""
+    """Return the transcript in the format that was asked for: JSON, or a text."""
     text = " ".join(one.text for one in segments if one.text)
     duration = segments[-1].end if segments else 0.0
     match request.form:

@@ -5,7 +5,6 @@ assistant and tool; content is text or a list of parts. Nothing is fetched over 
 """
 
 import base64
-import binascii
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -26,7 +25,7 @@ Piece = str | Image.Image | Recording
 
 
 def split(messages: Sequence[Message]) -> tuple[Sequence[Message], Sequence[Message]]:
-    """The messages before the last answer, with it, and those after it: what is to be answered.
+    """Return the messages up to the last answer, and those after it: what is to be answered.
 
     Raises:
         Gemma4Error: there is nothing to answer.
@@ -141,7 +140,10 @@ def _piece(part: Any) -> Piece:
 
 
 def _picture(url: str) -> Image.Image:
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise _malformed(f"a picture has no usable URL ({error})", "Send a data URI.") from error
     if parts.scheme == "data":
         return open_image(_decoded(url.partition(",")[2]))
     if parts.scheme in ("http", "https"):
@@ -152,7 +154,7 @@ def _picture(url: str) -> Image.Image:
 def _decoded(text: str) -> bytes:
     try:
         return base64.b64decode(text, validate=True)
-    except binascii.Error as error:
+    except ValueError as error:  # of binascii, or a letter beyond ASCII
         raise _malformed(f"some data is not base64 ({error})", "Encode it again.") from error
 
 

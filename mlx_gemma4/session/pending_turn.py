@@ -7,6 +7,7 @@ it.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from io import IOBase
 from pathlib import Path
 from typing import Any, Self
 from weakref import WeakValueDictionary
@@ -124,7 +125,7 @@ class PendingTurn:
 
 
 def held_once(part: Part) -> Part:
-    """The part; what the model sees or hears of it is held once, however often it is added."""
+    """Return the part; its patches or frames are in memory once, however often they are added."""
 
     def once(picture: Picture) -> Picture:
         patches = _HELD.setdefault(picture.digest, picture.patches)
@@ -166,18 +167,25 @@ def _frames_malformed(cause: str) -> Gemma4Error:
     return Gemma4Error("frames_malformed", title, cause, remedy)
 
 
+_PICTURES = (
+    *(Pillow.Image, np.ndarray, Picture, ImagePart),
+    *(Path, bytes, bytearray, memoryview, IOBase),
+)
+"""What `add_image` takes, but for a str, which is text here; and what a turn holds."""
+
+
 def tool_content(content: str | Mapping[str, Any] | Sequence[Any]) -> tuple[Any, list[Any]]:
     """A tool's response, and its pictures. Raises Gemma4Error where a part is something else."""
     if isinstance(content, str | Mapping):
         return content, []
     texts, pictures = [], []
-    for part in listed("content", content):
+    for part in [content] if isinstance(content, _PICTURES) else listed("content", content):
         match part:
             case str(text) | {"type": "text", "text": str(text)}:
                 texts.append(text)
-            case {"type": "image", "image": picture}:
+            case {"type": "image", "image": picture} | ImagePart(picture):
                 pictures.append(picture)
-            case Pillow.Image() | Path() | np.ndarray() | ImagePart():
+            case _ if isinstance(part, _PICTURES):
                 pictures.append(part)
             case _:
                 raise Gemma4Error(
@@ -214,6 +222,5 @@ def without_oldest(turns: Sequence[Turn]) -> list[Turn]:
 
 
 def medium_name(part: Part) -> str:
-    """What a person calls it."""
     names = {ImagePart: "picture", VideoPart: "video", SoundPart: "sound"}
     return names.get(type(part), "text")

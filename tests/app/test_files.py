@@ -58,7 +58,17 @@ def test_several_dropped_files_are_found(picture: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "hello", "README.md", "/nowhere/at/all.png", "see /etc/hosts now", "/etc", "'", "~"],
+    [
+        "",
+        "hello",
+        "README.md",
+        "/nowhere/at/all.png",
+        "see /etc/hosts now",
+        "/etc",
+        "'",
+        "~",
+        "file://[x",
+    ],
 )
 def test_other_text_is_not_taken_for_files(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
@@ -66,9 +76,10 @@ def test_other_text_is_not_taken_for_files(text: str, monkeypatch: pytest.Monkey
 
 
 @settings(deadline=None, max_examples=200)
-@given(st.text(max_size=40) | st.text("/~\\'\" \n\x00file:%2", max_size=20))
+@given(st.text(max_size=40) | st.text("/~\\'\" \n\x00file:%2[]@", max_size=20))
 def test_no_text_breaks_it(text: str) -> None:
-    assert all(path.is_file() for path in pasted(text))
+    for one in (text, f"file://{text}"):
+        assert all(path.is_file() for path in pasted(one))
 
 
 @pytest.mark.parametrize(
@@ -185,7 +196,7 @@ def test_a_name_with_its_accents_apart_is_found(tmp_path: Path) -> None:
 
 
 def ftyp(brand: bytes, *tracks: bytes) -> bytes:
-    """The beginning of an ISO media file, with the handlers of its tracks."""
+    """The start of an ISO media file, with the handlers of its tracks."""
     hdlr = b"".join(b"\0\0\0\x20hdlr" + bytes(8) + track + bytes(12) for track in tracks)
     filler = b"\0\0\0\x10mdat" + bytes(8)
     moov = (8 + len(hdlr)).to_bytes(4, "big") + b"moov" + hdlr
@@ -193,7 +204,7 @@ def ftyp(brand: bytes, *tracks: bytes) -> bytes:
 
 
 def ts(*streams: bytes) -> bytes:
-    """The beginning of an MPEG transport stream: a table, and a packet of each stream."""
+    """The start of an MPEG transport stream: a table, and a packet of each stream."""
     packets = (b"", *(b"\0\0\x01" + stream for stream in streams))
     return b"".join(b"\x47" + packet.ljust(187, b"\xff") for packet in packets)
 

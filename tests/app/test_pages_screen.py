@@ -69,6 +69,22 @@ async def test_a_setting_is_written_at_once_and_a_wrong_value_is_explained(tmp_p
 
 
 @live
+async def test_a_setting_that_cannot_be_written_is_explained_on_its_page(tmp_path: Path) -> None:
+    async with staged(tmp_path, size=(100, 80)) as stage:
+        await stage.press("f3")
+        await stage.until(lambda: "max_tokens" in stage.text)
+
+        def fail(**_: object) -> None:
+            raise OSError("the disk is away")
+
+        stage.app.workspace.change = fail
+        stage.app.screen.query_one("#set-max_tokens").value = "64"  # type: ignore[attr-defined]
+        stage.app.screen.query_one("#set-max_tokens").focus()
+        await stage.press("enter")
+        await stage.until(lambda: "That did not work. the disk is away" in stage.text)
+
+
+@live
 async def test_a_settings_file_with_an_error_is_told_and_used_as_far_as_it_goes(
     tmp_path: Path,
 ) -> None:
@@ -119,6 +135,28 @@ async def test_conversations_are_renamed_deleted_and_brought_back(tmp_path: Path
         await stage.until(
             lambda: [one.title for one in stage.app.workspace.store.list()] == ["Cats"]
         )
+
+
+@live
+async def test_what_could_not_be_brought_back_is_brought_back_by_the_next_u(tmp_path: Path) -> None:
+    async with staged(tmp_path) as stage:
+        await stage.ask("what is this?")
+        await stage.press("ctrl+n")
+        await open_conversations(stage)
+        await stage.press("d")
+        store = stage.app.workspace.store
+        await stage.until(lambda: not store.list())
+        restore = store.restore
+
+        def fail(name: str) -> None:
+            store.restore = restore
+            raise OSError("the disk is away")
+
+        store.restore = fail
+        await stage.press("u")
+        await stage.until(lambda: "the disk is away" in stage.text)
+        await stage.press("u")
+        await stage.until(lambda: len(store.list()) == 1)
 
 
 @live

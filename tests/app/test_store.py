@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from app.conversation import private_files
 from app.conversation.entries import (
     Attachment,
     AttachmentAdded,
@@ -122,6 +123,16 @@ def test_a_deleted_conversation_lies_in_the_trash_and_comes_back(store: Conversa
     assert store.list() == [] and (place / "events.jsonl").is_file()
     store.restore(name)
     assert [one.id for one in store.list()] == [name]
+
+
+def test_a_file_is_on_the_disk_before_it_replaces_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, synced = tmp_path / "a", []
+    path.write_bytes(b"before")
+    monkeypatch.setattr(os, "fsync", lambda _: synced.append(path.read_bytes()))
+    private_files.write(path, b"after", sync=True)
+    assert synced == [b"before"] and path.read_bytes() == b"after"
 
 
 def test_opening_what_is_not_there_is_told(store: ConversationStore) -> None:

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx2
 import pytest
 
-from mlx_gemma4.serve.also import EngineHost, Placement, beginnings
+from mlx_gemma4.serve.also import EngineHost, Forwarded, Placement, beginnings
 
 CLIENTS, TURNS = 12, 3
 GEMMA4 = Path(sys.executable).with_name("gemma4")
@@ -98,6 +101,32 @@ def test_an_engine_that_is_killed_costs_no_answer(server: tuple[httpx2.Client, i
     metrics = client.get("/metrics").text
     assert metrics.count("gemma4_host_up") == 4  # a line of its type, and a host each
     assert 'gemma4_host_up{host="this computer"} 1' in metrics
+
+
+@pytest.mark.parametrize("version", ["2.0", "2.4"])
+def test_a_client_that_leaves_before_the_first_event_leaves_nothing_open(version: str) -> None:
+    closed: list[bool] = []
+
+    async def events() -> AsyncGenerator[bytes]:
+        yield b"never sent"
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        raise OSError("the client has left")
+
+    async def close() -> None:
+        closed.append(True)
+
+    host = EngineHost("one", "")
+    host.busy = 1
+    response: Any = SimpleNamespace(status_code=200, aclose=close)
+    forwarded = Forwarded(host, response, events(), {})
+    scope = {"type": "http", "asgi": {"spec_version": version}}
+    with suppress(Exception):
+        asyncio.run(forwarded(scope, receive, send))
+    assert host.busy == 0 and closed == [True]
 
 
 def test_a_conversation_stays_where_its_beginning_is_and_a_new_one_goes_where_least_is_done() -> (

@@ -49,7 +49,9 @@ def post(client: httpx2.Client, body: Any = HELLO, **headers: str) -> httpx2.Res
     return client.post("/v1/chat/completions", json=body, headers=headers)
 
 
-@pytest.mark.parametrize("host", ["evil.example", "evil.example:80", "localhost@evil.example", ""])
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:80", "localhost@evil.example", "", "[x", "["]
+)
 def test_a_name_that_is_not_ours_is_refused(client: httpx2.Client, host: str) -> None:
     assert code(post(client, host=host)) == (403, "forbidden")
 
@@ -59,7 +61,9 @@ def test_our_own_names_and_addresses_are_let_in(client: httpx2.Client, host: str
     assert post(client, host=host).status_code == 200
 
 
-@pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://localhost:1", ""])
+@pytest.mark.parametrize(
+    "origin", ["https://evil.example", "null", "http://localhost:1", "", "http://[x", "[", "://"]
+)
 def test_a_page_of_another_server_is_refused(client: httpx2.Client, origin: str) -> None:
     assert code(post(client, origin=origin)) == (403, "forbidden")
     preflight = client.options("/v1/chat/completions", headers={"origin": origin})
@@ -229,7 +233,10 @@ def test_only_public_addresses_are_fetched(host: str) -> None:
         fetch.fetch(f"http://{host}/a.png", "url")
 
 
-@pytest.mark.parametrize("url", ["ftp://1.1.1.1/a", "http://a@1.1.1.1/", "http://", "file:///a"])
+@pytest.mark.parametrize(
+    "url",
+    ["ftp://1.1.1.1/a", "http://a@1.1.1.1/", "http://", "file:///a", "http://[x", "http://a:b/"],
+)
 def test_only_plain_addresses_are_fetched(url: str) -> None:
     with pytest.raises(ApiError, match=r"plain|fetched"):
         fetch.fetch(url, "url")

@@ -13,6 +13,16 @@ from mlx_gemma4.model.gemma4 import Gemma4
 CALLED = {"role": "assistant", "content": "x", "tool_calls": 5}
 
 
+def pictured(url: str) -> dict[str, Any]:
+    part = {"type": "image_url", "image_url": {"url": url}}
+    return {"role": "user", "content": [part]}
+
+
+def sounded(data: str) -> dict[str, Any]:
+    part = {"type": "input_audio", "input_audio": {"data": data, "format": "wav"}}
+    return {"role": "user", "content": [part]}
+
+
 @pytest.mark.parametrize(
     ("messages", "cause"),
     [
@@ -24,6 +34,9 @@ CALLED = {"role": "assistant", "content": "x", "tool_calls": 5}
         ([{"role": "user", "content": 5}], "content is a int"),
         ([{"role": "user", "content": [{"type": "sticker"}]}], "type 'sticker'"),
         ([CALLED, {"role": "user", "content": "y"}], "tool_calls are a int"),
+        ([pictured("data:image/png;base64,é===")], "not base64"),
+        ([pictured("http://[x/a.png")], "no usable URL"),
+        ([sounded("ñ")], "not base64"),
     ],
 )
 def test_malformed_messages_are_an_error_with_their_cause(

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from mlx_gemma4.chat.messages import ImagePart, TextPart, ToolResult, Turn
 from mlx_gemma4.chat.tokenizer import Tokenizer
@@ -133,6 +136,28 @@ def test_pictures_of_a_result_follow_as_a_turn_of_the_users(
     assert [turn.role for turn in session.turns] == ["user", "model", "tool", "user", "model"]
     assert session.turns[2].parts == (ToolResult("shot", "one\ntwo"),)
     assert [type(part) for part in session.turns[3].parts] == [ImagePart, ImagePart]
+
+
+def test_a_picture_of_any_kind_may_be_in_a_result_or_be_all_of_it(
+    model: Gemma4, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    Image.fromarray(NOISE).save(tmp_path / "noise.png")
+    content = (tmp_path / "noise.png").read_bytes()
+    picture = Session(model, image_tokens=70).add_image(NOISE)
+    kinds = [
+        *(NOISE, Image.fromarray(NOISE), picture, ImagePart(picture)),
+        *(tmp_path / "noise.png", content, bytearray(content), BytesIO(content)),
+    ]
+    for kind in kinds:
+        for whole in (kind, [kind], ["seen", kind]):
+            session = Session(model, tools=TOOLS, image_tokens=70)
+            script(monkeypatch, model, f"{SHOT}<|tool_response>")
+            session.add_text("go")
+            (shot,), _ = replied(session)
+            if isinstance(kind, BytesIO):
+                kind.seek(0)
+            (made,) = session.add_tool_result(shot.id, whole)
+            assert np.array_equal(made.patches, picture.patches)
 
 
 def test_a_result_without_a_call_and_a_part_that_is_something_else_are_refused(

@@ -1,0 +1,29 @@
+"""The Hub's own client reads its settings from the environment while it is imported."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from ..errors import Gemma4Error
+
+
+@contextmanager
+def readable() -> Iterator[None]:
+    """For importing the client in the `with` block.
+
+    Raises:
+        Gemma4Error: a setting is no number or no URL.
+    """
+    try:
+        yield
+    except ValueError as error:
+        raise unusable(str(error)) from error
+
+
+def unusable(cause: str) -> Gemma4Error:
+    """The error for settings with which the client cannot work."""
+    return Gemma4Error(
+        "hub_settings_unusable",
+        "The settings for the Hub cannot be used",
+        f"{cause.rstrip('.')}.",
+        "Look at the environment's variables that start with HF_, and at SSL_CERT_FILE.",
+    )
