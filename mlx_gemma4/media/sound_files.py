@@ -42,7 +42,12 @@ def read(source: Source) -> tuple[Samples, tuple[str, ...]]:
                 f"It lasts {announced / 60:.0f} minutes.",
                 f"Use at most {limits.SOUND_SECONDS // 60} minutes.",
             )
-        samples = np.concatenate([sound.read() for sound in sounds])
+        parts: list[Samples] = []
+        left = float(limits.SOUND_SECONDS)  # several may announce no length
+        for sound in sounds:
+            parts.append(sound.read(left))
+            left -= len(parts[-1]) / RATE
+        samples = np.concatenate(parts)
     if not samples.size:
         raise fail(
             f"It holds no sound. {' '.join(sounds[0].notes)}".rstrip(), "Record or export it again."
@@ -94,6 +99,7 @@ class _Sound:
         self.notes: list[str] = [piece.note] if piece.note else []
         self.seconds: float | None = None
         self.peak = 0.0
+        self._most = float(limits.SOUND_SECONDS)
         self._decode: _Decode | None = None  # libsndfile's own
         self._exact = True
         self._there, self._broken, self._within, self._unused = 0.0, False, False, ""
@@ -108,8 +114,9 @@ class _Sound:
             elif not piece.endless and opened_file.frames < 2**62:
                 self.seconds = opened_file.frames / opened_file.samplerate
 
-    def read(self) -> Samples:
-        """Decode it all: (n,) mono at 16 kHz."""
+    def read(self, most: float) -> Samples:
+        """Decode it all: (n,) mono at 16 kHz. It may last `most` seconds."""
+        self._most = most
         mixer = Mixer()
         samples = self._mono(mixer)
         if self._decode is None and (self._broken or self._lacks(0.1)):
@@ -151,7 +158,7 @@ class _Sound:
             except Gemma4Error as error:  # with the name of the file
                 raise self._fail(error.cause, error.remedy) from error
             count += len(mono)
-            if count > limits.SOUND_SECONDS * rate:
+            if count > self._most * rate:
                 raise self._fail(
                     f"It lasts more than {limits.SOUND_SECONDS // 60} minutes.",
                     f"Use at most {limits.SOUND_SECONDS // 60} minutes.",

@@ -279,6 +279,20 @@ def test_a_sound_that_does_not_say_how_long_it_is_is_bounded_while_it_is_read(
         read_sound(bytes(content))
 
 
+def test_joined_sounds_that_announce_no_length_are_bounded_together(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    content = bytearray(encoded(tone(440), "flac"))
+    content[21] &= 0xF0  # STREAMINFO's number of samples, as a program writes it into a pipe
+    content[22:26] = bytes(4)
+    assert seconds_of(bytes(content) * 3) == pytest.approx(9, abs=0.01)
+    monkeypatch.setattr(limits, "SOUND_SECONDS", 8)
+    assert len(read_sound(bytes(content) * 2).samples) > 5.9 * RATE
+    for read in (read_sound, seconds_of):
+        with pytest.raises(Gemma4Error, match="lasts more than 0 minutes"):
+            read(bytes(content) * 3)
+
+
 # what other machines bring
 
 
