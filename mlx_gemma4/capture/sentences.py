@@ -5,7 +5,8 @@ Code, tables, addresses and markup are left out.
 
 import re
 
-_FENCE = re.compile(r"^\s{0,3}(```|~~~)")
+# also in a list or a quotation; after ``` no other ` may follow in the line
+_FENCE = re.compile(r"^\s*(?:(?:>|[-*+]|\d{1,3}[.)])\s+)*(`{3,}+(?!.*`)|~{3,}+)")
 _TABLE = re.compile(r"^\s*\|.*\|\s*$")
 _RULE = re.compile(r"^\s*([-*_=]\s*){3,}$")
 # what is taken out of a sentence: formulas, pictures, links, addresses, code, tags, list marks
@@ -37,7 +38,7 @@ class Sentences:
     def __init__(self) -> None:
         self._line = ""  # what of the unfinished line was not returned yet
         self._fresh = True  # nothing of this line was returned
-        self._code = False
+        self._fence = ""  # that opened the code in which this line is
 
     def add(self, piece: str) -> list[str]:
         """Take a piece; return the sentences that are whole now."""
@@ -46,7 +47,7 @@ class Sentences:
         while "\n" in self._line:
             line, self._line = self._line.split("\n", 1)
             given += self._end(line)
-        if not self._code and not _undecided(self._line, self._fresh):
+        if not self._fence and not _undecided(self._line, self._fresh):
             given += self._cut()
         return given
 
@@ -54,15 +55,20 @@ class Sentences:
         """End the answer; return the rest."""
         rest, self._line = self._line, ""
         given = self._end(rest)
-        self._code = False
+        self._fence = ""
         return given
 
     def _end(self, line: str) -> list[str]:
         fresh, self._fresh = self._fresh, True
-        if fresh and _FENCE.match(line):
-            self._code = not self._code
+        if self._fence:  # closed by as many of the same marks, alone in their line
+            marks = line.strip(" \t\r>")
+            if marks.startswith(self._fence) and not marks.strip(self._fence[0]):
+                self._fence = ""
             return []
-        if self._code or (fresh and (_TABLE.match(line) or _RULE.match(line))):
+        if fresh and (opened := _FENCE.match(line)):
+            self._fence = opened[1]
+            return []
+        if fresh and (_TABLE.match(line) or _RULE.match(line)):
             return []
         whole, rest = _split(line)
         return _speakable([*whole, rest])

@@ -67,6 +67,24 @@ def test_code_that_is_not_closed_is_not_spoken() -> None:
     assert said("Look:\n```\nrm -rf. all.\nmore.", [4]) == ["Look:"]
 
 
+@pytest.mark.parametrize("size", [1, 3, 1000])
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("1.  Run:\n    ```sh\n    rm -rf. all.\n    ```\n    Then go.", ["Run:", "Then go."]),
+        ("1. ```sh\n   rm. it.\n   ```\nDone.", ["Done."]),
+        ("> ~~~\n> rm. it.\n> ~~~\nDone.", ["Done."]),
+        ("````\n```\nrm. it.\n```\nall. more.\n````\nDone.", ["Done."]),
+        ("~~~\n```\nrm. it.\n~~~\nDone.", ["Done."]),
+        ("```js``` is code.\nSo it is.", ["js is code.", "So it is."]),
+    ],
+)
+def test_code_is_known_by_its_fences_wherever_they_are(
+    text: str, expected: list[str], size: int
+) -> None:
+    assert said(text, [size]) == expected
+
+
 def test_a_code_block_of_the_last_answer_does_not_silence_the_next() -> None:
     sentences = Sentences()
     sentences.add("```\nx")
