@@ -7,9 +7,8 @@ Conversations are the same as those of the program with screens.
 import os
 import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
-from mlx_gemma4.hub import catalog
+from mlx_gemma4.hub import catalog, disk
 from mlx_gemma4.runtime.commands import Hosts
 from mlx_gemma4.runtime.subprocess_worker import SubprocessWorker
 
@@ -113,7 +112,7 @@ class PlainProgram:
                 self._print_line("A new conversation.")
                 self._wait()
             case "/file" if rest:
-                path = Path(rest.strip().strip("'\"")).expanduser()
+                path = disk.expanded(rest.strip().strip("'\""))
                 ready = attachments.file(self._workspace.journal, path, self._workspace.of_pictures)
                 chip = conversation.attach(ready).chip
                 self._print_line(

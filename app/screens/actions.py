@@ -2,12 +2,11 @@
 
 import asyncio
 import time
-from pathlib import Path
 
 import platformdirs
 
 from mlx_gemma4.errors import Gemma4Error
-from mlx_gemma4.hub import catalog
+from mlx_gemma4.hub import catalog, disk
 
 from ..conversation import export
 from ..conversation.store import title_of
@@ -243,7 +242,7 @@ class ChatActions:
             title_of(workspace.journal.folder) if workspace.conversation.history.turns else "empty"
         )
         if where:
-            folder = Path(where).expanduser()
+            folder = disk.expanded(where)
             if folder.suffix == ".md":
                 folder, title = folder.parent, folder.stem
         path = await asyncio.to_thread(

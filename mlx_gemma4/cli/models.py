@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from ..checkpoint import recipes
 from ..convert import pin
 from ..errors import Gemma4Error
-from ..hub import catalog, installed, installed_adapters
+from ..hub import catalog, disk, installed, installed_adapters
 from ..hub.client_settings import readable
 from ..hub.progress import Progress
 from .options import Option, Subcommand, new_folder, not_understood
@@ -164,7 +164,7 @@ def _place(source: str, revision: str | None) -> Path | tuple[str, str]:
             "Start from the published checkpoint, as google/gemma-4-12B-it; of the one trained for "
             "4 bits, --recipe qat-4bit keeps what a Q4_0 file holds.",
         )
-    if (folder := Path(source).expanduser()).is_dir():
+    if (folder := disk.expanded(source)).is_dir():
         return folder
     if package := catalog.known(source):
         if package.path is not None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import counted
-from ..hub import catalog, installed_adapters
+from ..hub import catalog, disk, installed_adapters
 from . import options as shared
 from .options import Option, Subcommand, not_understood, out_of_range
 from .streams import ProgressLine, inform, put
@@ -173,7 +173,7 @@ def _lines(source: str | None, model: str) -> list[Any]:
 
     package = catalog.packages().get(model)
     transcribe = (package and package.transcribe) or INSTRUCTION
-    return lines_of(Path(source).expanduser(), transcribe)
+    return lines_of(disk.expanded(source), transcribe)
 
 
 def _settings(options: argparse.Namespace, hidden_size: int) -> "TuneSettings":

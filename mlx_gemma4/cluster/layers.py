@@ -75,7 +75,7 @@ class KeptLayers:
     """
 
     def __init__(self, folder: Path | None, keep: Path | None) -> None:
-        self._own = stored_tensors(folder.expanduser()) if folder is not None else {}
+        self._own = stored_tensors(disk.expanded(folder)) if folder is not None else {}
         self._keep = keep
         for unfinished in keep.glob("new-*.safetensors") if keep is not None else ():
             if unfinished.stat().st_mtime < time.time() - _WRITING:  # its writer was killed

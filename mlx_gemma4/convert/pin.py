@@ -38,7 +38,7 @@ def pin(name: str, commit: str) -> Path:
 
     check(name)
     path = catalog.packages()[name].catalogue
-    document = tomlkit.parse(path.read_text(encoding="utf-8"))
+    document = tomlkit.parse(path.read_text(encoding="utf-8-sig"))
     document[name]["revision"] = commit
     disk.write(path, tomlkit.dumps(document).encode())
     catalog.packages.cache_clear()

@@ -18,7 +18,7 @@ from ..checkpoint.architectures import ARCHITECTURES
 from ..errors import Gemma4Error
 from ..json_reader import known_object
 from . import cache as hub_cache
-from . import installed, installed_adapters
+from . import disk, installed, installed_adapters
 from .installed import RECORD as RECORD
 
 DEMONSTRATION = "tiny"
@@ -82,13 +82,15 @@ def read(path: Path) -> dict[str, Package]:
     """Read a catalogue.
 
     Raises:
-        Gemma4Error: if it is not TOML, or a package lacks a key, has one that is not known, or one
-            of a wrong type.
+        Gemma4Error: if it cannot be read or is not TOML, or a package lacks a key, has one that is
+            not known, or one of a wrong type.
     """
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
-        raise _wrong(path, f"It is not valid TOML: {error}.") from error
+        document = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except ValueError as error:
+        raise _wrong(path, f"It is not valid TOML in UTF-8: {error}.") from error
+    except OSError as error:
+        raise _wrong(path, f"It cannot be read: {error.strerror}.") from error
     return {name: _package(path, name, entry) for name, entry in document.items()}
 
 
@@ -134,7 +136,7 @@ def resolve(name_or_folder: str | Path, kind: str = "model") -> Path:
     name, adapter = installed_adapters.split(name_or_folder)
     if adapter is not None:
         return resolve(name)
-    if name.strip() and (folder := installed_adapters.expanded(name)).is_dir():
+    if name.strip() and (folder := disk.expanded(name)).is_dir():
         return folder
     own = next((model for model in installed.made() if model.name == name), None)
     package = packages().get(name) or (None if own else known(name))
@@ -284,7 +286,7 @@ def _package(path: Path, name: str, entry: Any) -> Package:
         raise _wrong(path, f"[{name}] targets are not the names of a drafter's models.")
     own = {**entry, "image_tokens": image_tokens, "targets": targets}
     if "path" in entry:  # relative to the catalogue
-        own["path"] = path.parent / Path(entry["path"]).expanduser()
+        own["path"] = path.parent / disk.expanded(entry["path"])
     return Package(name, path, **own)
 
 

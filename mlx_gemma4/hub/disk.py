@@ -30,6 +30,14 @@ def own_cache(name: str) -> Path:
     return platformdirs.user_cache_path("mlx-gemma4", appauthor=False) / name
 
 
+def expanded(name: str | Path) -> Path:
+    """The path of a name; a ~ stays where there is no such user."""
+    try:
+        return Path(name).expanduser()
+    except RuntimeError:
+        return Path(name)
+
+
 def free(folder: Path) -> int:
     """Bytes that are free for a folder that may not be there yet."""
     return shutil.disk_usage(_there(folder)).free

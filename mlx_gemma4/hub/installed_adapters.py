@@ -35,17 +35,9 @@ def facts_of(name: str) -> dict[str, Any]:
 def split(name: str | Path) -> tuple[str, str | None]:
     """Split MODEL:ADAPTER; a folder and a name without a colon have no adapter."""
     model, colon, adapter = str(name).rpartition(":")
-    if not colon or not model or not adapter or expanded(name).is_dir():
+    if not colon or not model or not adapter or disk.expanded(name).is_dir():
         return str(name), None
     return model, adapter
-
-
-def expanded(name: str | Path) -> Path:
-    """The path of a name; a ~ stays where there is no such user."""
-    try:
-        return Path(name).expanduser()
-    except RuntimeError:
-        return Path(name)
 
 
 def find(adapter: str | Path) -> Path:
@@ -54,7 +46,7 @@ def find(adapter: str | Path) -> Path:
     Raises:
         Gemma4Error: there is none.
     """
-    for place in (folder() / str(adapter), expanded(str(adapter))):
+    for place in (folder() / str(adapter), disk.expanded(str(adapter))):
         if (place / ADAPTER_SETTINGS).is_file():
             return place
     known = ", ".join(names())

@@ -195,20 +195,20 @@ def explained(repo: str, revision: str) -> Iterator[None]:
             "It holds letters that no token of the Hub has.",
             f"Set HF_TOKEN to {_TOKEN}.",
         ) from error
-    except (ValueError, LookupError, TypeError) as error:  # in what the Hub's client reads
-        raise Gemma4Error(
-            "hub_unreadable",
-            "What answers is not the Hub",
-            f"{constants.ENDPOINT} returned something else than a description of {repo} "
-            f"({type(error).__name__}): the sign-in page of a network, or a proxy's.",
-            "Sign in with a browser, look at HF_ENDPOINT, and run it again: what came is kept.",
-        ) from error
     except httpx2.TransportError as error:
         raise Gemma4Error(
             "hub_unreachable",
             "The Hub cannot be reached",
             f"{constants.ENDPOINT}: {str(error).rstrip('.') or type(error).__name__}.",
             "Look at the network (or at HF_ENDPOINT), and run it again: what came so far is kept.",
+        ) from error
+    except (ValueError, LookupError, TypeError, httpx2.RequestError) as error:  # in what it reads
+        raise Gemma4Error(
+            "hub_unreadable",
+            "What answers is not the Hub",
+            f"{constants.ENDPOINT} returned something else than a description of {repo} "
+            f"({type(error).__name__}): the sign-in page of a network, or a proxy's.",
+            "Sign in with a browser, look at HF_ENDPOINT, and run it again: what came is kept.",
         ) from error
     except OSError as error:  # the token's file, or one of certificates
         raise unusable(f"{error.filename or error}: {error.strerror or ''}") from error

@@ -42,6 +42,7 @@ class Hub:
         forgets: it knows no other commit than that.
         only_whole: `cut_after` is for requests from some place to the end, not for headers.
         portal: a part of paths that are answered with a page of HTML, as a network's sign-in does.
+        circle: a part of paths that redirect to themselves.
         requests: (method, path, range) of all that was asked.
     """
 
@@ -60,6 +61,7 @@ class Hub:
     forgets: bool = False
     only_whole: bool = False
     portal: str = ""
+    circle: str = ""
     requests: list[tuple[str, str, str | None]] = field(default_factory=list)
     sent: int = 0
     url: str = ""
@@ -122,6 +124,9 @@ class _Handler(BaseHTTPRequestHandler):
         if self.state.portal and self.state.portal in path:
             page = b"<html>Sign in</html>"
             self._answer(200, {"Content-Type": "text/html"}, [page], len(page))
+            return
+        if self.state.circle and self.state.circle in path:
+            self._answer(302, {"Location": self.path}, [], 0)
             return
         parts = path.strip("/").split("/")
         if parts[0] == "cdn":

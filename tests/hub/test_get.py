@@ -206,6 +206,7 @@ def cut_in_the_middle(hub: Hub) -> None:
         ("refused token", "The token is refused (status 401"),
         ("letters in the token", "The token cannot be sent"),
         ("sign-in page", "What answers is not the Hub"),
+        ("redirects in a circle", "What answers is not the Hub"),
         ("missing", "404"),
         ("gated", "Accept them at"),
         ("offline", "HF_HUB_OFFLINE is set"),
@@ -233,6 +234,8 @@ def test_what_can_go_wrong_is_one_error_and_leaves_nothing_half_made(
             monkeypatch.setenv("HF_TOKEN", "hf_t\u00f6ken")
         case "sign-in page":
             published.portal = "/api/"
+        case "redirects in a circle":
+            published.circle = "/api/"
         case "missing":
             del published.files[NAME]
         case "gated":

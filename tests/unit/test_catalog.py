@@ -72,6 +72,23 @@ def test_a_wrong_catalogue_is_refused_with_the_place(
     assert cause in caught.value.cause
 
 
+def test_a_catalogue_of_another_encoding_or_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    place = written(tmp_path, GOOD)
+    place.write_bytes(GOOD.replace("A model", "Größe").encode("latin-1"))
+    with pytest.raises(Gemma4Error, match="not valid TOML in UTF-8"):
+        catalog.read(place)
+    place.write_bytes(GOOD.encode("utf-8-sig"))
+    assert list(catalog.read(place)) == ["somebody/model"]
+    with pytest.raises(Gemma4Error, match="cannot be read"):
+        catalog.read(tmp_path)
+
+
+def test_a_home_of_nobody_is_a_folder_of_that_name(tmp_path: Path) -> None:
+    text = GOOD.replace('repo = "somebody/model"\nrevision = "main"', 'path = "~nobody-here/x"')
+    (package,) = catalog.read(written(tmp_path, text)).values()
+    assert package.path == tmp_path / "~nobody-here/x"
+
+
 def test_a_folder_is_taken_as_it_is(tmp_path: Path) -> None:
     assert catalog.resolve(tmp_path) == tmp_path
     assert catalog.resolve(str(tmp_path)) == tmp_path
