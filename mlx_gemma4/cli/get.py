@@ -13,14 +13,15 @@ from typing import TYPE_CHECKING
 
 from ..checkpoint import recipes
 from ..errors import Gemma4Error
-from ..hub import catalog, installed
+from ..hub import catalog, disk, installed
 from ..hub.progress import minutes_for
 from .options import Option, Subcommand, gigabytes
 from .program import open_program
 from .streams import ProgressLine, agreed, inform, put, size
 
 if TYPE_CHECKING:
-    from ..convert.get import GetPlan, GetProgress
+    from ..convert.get import GetProgress
+    from ..convert.get_plan import GetPlan
 
 BAR = 24
 """Cells of the progress bar."""
@@ -53,7 +54,7 @@ def _get(options: argparse.Namespace) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
-    from ..convert import get
+    from ..convert import get, get_plan
     from ..footprint import device, estimate
 
     package = catalog.known(options.model)
@@ -62,11 +63,11 @@ def _run(options: argparse.Namespace) -> None:
         return
     place = device.this() if options.memory is None else estimate.mac(gigabytes(options.memory))
     only_shown = options.dry_run or (options.memory is not None and not options.yes)
-    wanted = get.plan(
+    wanted = get_plan.plan(
         name,
         place,
         options.recipe,
-        Path(options.to).expanduser() if options.to else None,
+        disk.expanded(options.to) if options.to else None,
         options.revision,
         guess=only_shown,
     )
@@ -156,14 +157,21 @@ def _is_here(options: argparse.Namespace, name: str) -> bool:
         folder = package.path
     else:
         source = package.repo if package and package.repo else name
-        alike = (
+        alike = [
             model
             for model in installed.made()
             if model.source == source and options.recipe in (None, model.recipe)
-        )
-        if options.to is not None or (model := next(alike, None)) is None:
+        ]
+        if options.to is not None or not alike:
             return False
-        folder = model.folder
+        if options.revision is not None:
+            from ..hub import hub  # which takes a moment
+
+            commit = hub.look_up(source, options.revision).commit
+            alike = [model for model in alike if model.commit == commit]
+            if not alike:
+                return False
+        folder = alike[0].folder
     if options.json:
         put(json.dumps({"folder": str(folder), "name": name}))
         return True
@@ -198,12 +206,12 @@ def _offer_drafter(name: str, asked: bool) -> None:
     if not asked:
         inform(f"{what}: gemma4 get {drafter.name}, then gemma4 bench --draft --model {name}")
     elif agreed(f"{what}. Download it too?", True):
-        from ..convert import get
+        from ..convert import get, get_plan
         from ..footprint import device
         from .bench import measure_drafts
 
         try:
-            wanted = get.plan(drafter.name, device.this())
+            wanted = get_plan.plan(drafter.name, device.this())
             get.need_room(wanted)
             _fetched(wanted, False)
             if agreed("Measure now whether it does? That takes some minutes.", True):

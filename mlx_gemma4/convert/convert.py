@@ -69,7 +69,7 @@ def convert(
         shutil.rmtree(work)  # the former call was cut when all was done
         return folder
     made.mkdir(parents=True, exist_ok=True)
-    with (work / "lock").open("w") as lock:
+    with disk.explained(), (work / "lock").open("w") as lock:
         disk.claim(lock, work)
         if not _is_from(work, made_from):
             disk.write(work / MADE_FROM, made_from.encode())
@@ -77,6 +77,8 @@ def convert(
         last = {file.shard: file for file in missing}
         for shard in source.shards.keys() - last.keys():
             source.release(shard)
+        for rest in made.glob("*.part"):  # what was cut is written once more
+            rest.unlink()
         disk.need_space(folder, sum(file.nbytes for file in missing) + source.room)
         speed = Speed(sum(part.source.nbytes for file in missing for part in file.parts), 0)
 
@@ -86,7 +88,7 @@ def convert(
                 report(speed.progress())
             return cancelled is None or not cancelled()
 
-        with disk.explained(), Rewriter(plan.grid, on_progress, adapter) as rewriter:
+        with Rewriter(plan.grid, on_progress, adapter) as rewriter:
             for file in missing:
                 path = source.open(file.shard)
                 if path is None or not rewriter.write(file, path, made / file.name):
@@ -108,7 +110,8 @@ def refuse_old(folder: Path) -> None:
 
 def partial(folder: Path) -> Path:
     """Where a conversion into a folder keeps what is done: beside it, on the same disk."""
-    return folder.with_name(f"{folder.name}{PARTIAL}")
+    where = folder.resolve()  # "." has no name
+    return where.parent / f"{where.name}{PARTIAL}"
 
 
 def verify(folder: Path) -> dict[str, Any]:
@@ -161,12 +164,7 @@ def _is_from(work: Path, made_from: str) -> bool:
 def _finish(
     plan: Plan, source: Source, how: Mapping[str, Any], folder: Path, hashes: Mapping[str, str]
 ) -> None:
-    """Write what belongs beside the weights, and the record of all.
-
-    Args:
-        how: the recipe, and the digest of an adapter that was merged in.
-        hashes: SHA-256 of the files that are known already, by name.
-    """
+    """Write what belongs beside the weights, and the record of all: see `record`."""
     for name in hub_cache.SETTINGS:
         if (source.settings / name).is_file():
             disk.write(folder / name, (source.settings / name).read_bytes())
@@ -175,16 +173,32 @@ def _finish(
         places = {name: file.name for file in plan.files for name in file.tensors}
         index = {"metadata": {"total_size": plan.nbytes}, "weight_map": places}
         disk.write(folder / hub_cache.INDEX, _json(index))
+    record(folder, source.name, source.commit, how, hashes)
+
+
+def record(
+    folder: Path,
+    source: str,
+    commit: str | None,
+    how: Mapping[str, Any],
+    hashes: Mapping[str, str],
+) -> None:
+    """Write what a folder was made of and how, and every file's size and hash.
+
+    Args:
+        how: the recipe, and the digest of an adapter that was merged in; empty as the Hub has it.
+        hashes: SHA-256 of the files that are known already, by name.
+    """
     everything = sorted(path.name for path in folder.iterdir())
     names = [name for name in everything if name != RECORD and not name.startswith(".")]
-    record = {
+    written = {
         "program": f"mlx-gemma4 {__version__}",
-        "source": source.name,
-        "commit": source.commit,
+        "source": source,
+        "commit": commit,
         **how,
         "files": {name: _measured(folder / name, hashes.get(name)) for name in names},
     }
-    disk.write(folder / RECORD, _json(record))
+    disk.write(folder / RECORD, _json(written))
 
 
 def _measured(path: Path, digest: str | None = None) -> dict[str, Any]:

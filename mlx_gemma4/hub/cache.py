@@ -5,11 +5,13 @@ Its layout: https://huggingface.co/docs/huggingface_hub/guides/manage-cache.
 
 import os
 import re
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
 from ..checkpoint.files import INDEX as INDEX
 from ..checkpoint.files import is_whole as is_whole
+from . import disk
 from .client_settings import readable
 
 SETTINGS = (
@@ -78,14 +80,20 @@ def _home() -> Path:
     with readable():
         from huggingface_hub import constants  # which takes a moment
 
-    return Path(constants.HF_HUB_CACHE).expanduser()
+    return disk.expanded(constants.HF_HUB_CACHE)
 
 
 def _link(target: Path, link: Path) -> None:
-    """Make or repair a relative link, so that at no time there is a wrong one."""
+    """Make or repair a relative link, or else a file, so that at no time there is a wrong one."""
     if link.exists():
         return
     made = link.with_name(f".{link.name}.part")
     made.unlink(missing_ok=True)
-    made.symlink_to(os.path.relpath(target, link.parent))
+    try:
+        made.symlink_to(os.path.relpath(target, link.parent))
+    except OSError:  # a disk without links, as exFAT
+        if link.suffix == ".safetensors":
+            target.replace(made)
+        else:
+            shutil.copyfile(target, made)  # two of the small ones may be alike
     made.replace(link)

@@ -116,7 +116,8 @@ def download(
     if not fetch(repository, places, report, cancelled):
         return None
     oids = {file.name: file.oid for file in repository.files}
-    return hub_cache.publish(name, revision, repository.commit, oids)
+    with disk.explained():
+        return hub_cache.publish(name, revision, repository.commit, oids)
 
 
 def fetch(

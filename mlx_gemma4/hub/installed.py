@@ -3,6 +3,7 @@
 What was made is in `folder()`, or elsewhere with a link there, so that one look finds all of it.
 """
 
+import itertools
 import json
 import shutil
 from collections.abc import Iterator
@@ -34,6 +35,7 @@ class InstalledModel:
         source: the repository or folder that it was made of, "with an adapter" where one was
             merged in; its own repository as it is.
         recipe: of `recipes.RECIPES`; empty for another one, or as the Hub has it.
+        commit: of its repository; empty for a folder.
     """
 
     name: str
@@ -41,6 +43,7 @@ class InstalledModel:
     folder: Path
     source: str
     recipe: str
+    commit: str
 
     @property
     def nbytes(self) -> int:
@@ -68,7 +71,7 @@ def downloaded() -> Iterator[InstalledModel]:
     for store in hub_cache.stores():
         repo = hub_cache.repo_of(store)
         if (where := hub_cache.installed(repo)) is not None:
-            yield InstalledModel(repo, store, where, repo, "")
+            yield InstalledModel(repo, store, where, repo, "", where.name)
 
 
 def find(repo: str, revision: str, recipe: str | None) -> Path | None:
@@ -87,13 +90,19 @@ def register(made_folder: Path) -> None:
     home, where = folder(), made_folder.resolve()
     if where.parent == home.resolve():
         return
-    home.mkdir(parents=True, exist_ok=True)
     repo = hub_cache.repo_at(where)  # whose folder is named after a commit
-    link = home / (repo.split("/")[-1] or where.name)
-    if link.is_symlink():
-        link.unlink()
-    if not link.exists():
-        link.symlink_to(where)
+    name = repo.split("/")[-1] or where.name
+    with disk.explained():
+        home.mkdir(parents=True, exist_ok=True)
+        for n in itertools.count(1):
+            link = home / (f"{name}-{n}" if n > 1 else name)
+            other = link.resolve()
+            former = other == where or (repo and hub_cache.repo_at(other) == repo)
+            if link.is_symlink() and (former or not other.is_dir()):
+                link.unlink()
+            if not link.exists():
+                link.symlink_to(where)
+                return
 
 
 def remove(model: InstalledModel) -> None:
@@ -155,11 +164,12 @@ def held(work: Path) -> int:
 def _described(name: str, place: Path, where: Path) -> InstalledModel:
     """Read what a folder was made of."""
     record = known_object(where / RECORD)
-    source = str(record.get("source") or "")
+    source, commit = (str(record.get(key) or "") for key in ("source", "commit"))
     if "adapter" in record:  # another model than the one that its source names
         source += " with an adapter"
     if not record:
         source = hub_cache.repo_at(where)
+        commit = where.name if source else ""
     own = json.dumps(record.get("recipe"))
     alike = (key for key, recipe in RECIPES.items() if json.dumps(asdict(recipe)) == own)
-    return InstalledModel(name, place, where, source, next(alike, ""))
+    return InstalledModel(name, place, where, source, next(alike, ""), commit)
