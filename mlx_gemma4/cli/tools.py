@@ -5,10 +5,10 @@ Calls are printed; nothing is run.
 
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from ..errors import Gemma4Error
+from ..hub.installed_adapters import expanded
 from .options import Option
 
 OPTION = Option(
@@ -59,7 +59,7 @@ def read_schema(file: str | None) -> Mapping[str, Any] | None:
 
 def _json(file: str, what: str, wanted: str) -> Any:
     try:
-        return json.loads(Path(file).expanduser().read_text(encoding="utf-8-sig"))
+        return json.loads(expanded(file).read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise _unusable(file, what, f"{error.strerror}.", "Check the path.") from error
     except (ValueError, RecursionError) as error:

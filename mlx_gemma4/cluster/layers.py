@@ -21,6 +21,7 @@ from ..checkpoint.load import sanitize
 from ..checkpoint.safetensors import Tensor, data_start, read_header
 from ..errors import Gemma4Error
 from ..hub import disk
+from ..hub.installed_adapters import expanded
 from .cut import layer_tensors
 
 _PIECE = 1 << 22
@@ -75,7 +76,7 @@ class KeptLayers:
     """
 
     def __init__(self, folder: Path | None, keep: Path | None) -> None:
-        self._own = stored_tensors(folder.expanduser()) if folder is not None else {}
+        self._own = stored_tensors(expanded(folder)) if folder is not None else {}
         self._keep = keep
         for unfinished in keep.glob("new-*.safetensors") if keep is not None else ():
             if unfinished.stat().st_mtime < time.time() - _WRITING:  # its writer was killed

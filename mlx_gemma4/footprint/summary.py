@@ -17,6 +17,7 @@ from ..checkpoint.safetensors import Tensor, read_header
 from ..checkpoint.shapes import Shapes, drafter_shapes, shapes
 from ..errors import Gemma4Error
 from ..hub import catalog
+from ..hub.installed_adapters import expanded
 from ..model.config import Config, TextConfig, load_config
 from ..model.drafter_config import DrafterConfig, load_drafter_config
 from . import estimate
@@ -88,7 +89,7 @@ class Outline:
             for name in sorted(sizes, key=lambda name: -sizes[name]):
                 most = estimate.largest_context(self.converted(RECIPES[name]), place)
                 if most >= self._least_context:
-                    if not Path(self.name).expanduser().is_dir():
+                    if not expanded(self.name).is_dir():
                         return f"`gemma4 get {self.name}` brings it in a form that fits."
                     return (
                         f"`gemma4 convert {self.name} --recipe {name}` makes a folder that fits "
