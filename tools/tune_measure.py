@@ -18,6 +18,7 @@ from mlx_gemma4.cli.tuned import table
 from mlx_gemma4.evaluate.statistics import paired, share
 from mlx_gemma4.tune.comparison import right
 from mlx_gemma4.tune.job import held_data
+from mlx_gemma4.tune.sources import lines_of
 from tools import openblas, tune_example
 
 SHARE = 0.25
@@ -43,7 +44,7 @@ def answers(example: Path, model: str, folder: Path, limit: int) -> list[tuple[l
     """For each file, which lines are right without and with the adapter."""
     loaded, adapter, found = mlx_gemma4.load(model), adapters.read(folder), []
     for name in FILES:
-        data = held_data(loaded, example / f"{name}.jsonl", limit)
+        data = held_data(loaded, lines_of(example / f"{name}.jsonl", "")[:limit])
         before = right(loaded, data)
         adapted.attach(loaded, adapter)
         found.append((before, right(loaded, data)))

@@ -37,7 +37,7 @@ def load() -> Any:
 
 
 def _try() -> None:
-    command = [sys.executable, "-c", "import sounddevice"]
+    command = [sys.executable, "-P", "-c", "import sounddevice"]
     try:
         ended = subprocess.run(command, capture_output=True, timeout=START_SECONDS)
     except subprocess.TimeoutExpired as error:

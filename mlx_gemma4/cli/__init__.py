@@ -6,11 +6,11 @@ The answer goes to stdout, everything else to stderr. Nothing heavy is imported 
 
 import argparse
 import logging
+import os
 import re
 import sys
 import traceback
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from .. import __version__
@@ -180,7 +180,8 @@ def _is_file(value: str) -> bool:
 
     A file whose name is misspelt is an error, and never becomes the question.
     """
-    return Path(value).is_file() or re.fullmatch(r"\S*(/\S*|\.\w+)", value) is not None
+    is_file = os.path.isfile(value)  # noqa: PTH113 - for pathlib, a name too long is an error
+    return is_file or re.fullmatch(r"\S*(/\S*|\.\w+)", value) is not None
 
 
 def _question(options: argparse.Namespace) -> str:

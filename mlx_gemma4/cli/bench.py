@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..hub import catalog
+from ..hub import catalog, disk
 from . import hosting
 from . import options as shared
 from .options import Option, Subcommand, not_understood, out_of_range
@@ -59,15 +59,16 @@ def _run(options: argparse.Namespace) -> None:
     model = OurModel(options.model or catalog.default(), options.force, hosts=hosts)
     if hosts is not None:
         model.progress = hosting.sending()
-    result = bench(model, options.contexts, options.rounds, options.kv_bits, ProgressLine().step)
-    name = re.sub(r"[^\w.-]+", "-", result.model).strip("-.")
+    name = re.sub(r"[^\w.-]+", "-", model.name).strip("-.")
     now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
     file = Path(options.json or Path("out", "bench", f"{name}-{now}.json"))
-    save(result, file)
+    disk.need_writable(file.parent)
+    result = bench(model, options.contexts, options.rounds, options.kv_bits, ProgressLine().step)
     for line in about(result):
         put(line)
     put("\nMedian of the rounds (least to most).\n")
     _print(table(result))
+    save(result, file)
     inform(f"The result is {file}: gemma4 bench --compare {file} OTHER.json")
 
 
@@ -80,11 +81,12 @@ def measure_drafts(
     from .draft_speed import measure_gain, verdict
 
     model = OurModel(name, force)
+    disk.need_writable(speculation.file().parent)
     gain, lines = measure_gain(model, drafter, rounds, ProgressLine().step)
-    speculation.keep(model.folder, gain)
     put("Times as fast as without proposals, and in brackets tokens a forward of the model.\n")
     _print(lines)
     put(f"\n{verdict(gain)}")
+    speculation.keep(model.folder, gain)
     inform(f"Kept in {speculation.file()}.")
 
 

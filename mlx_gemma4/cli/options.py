@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import Gemma4Error
-from ..hub import catalog, disk
+from ..hub import catalog, disk, installed_adapters
 from .streams import inform
 
 _MAY_BE_EMPTY = ("TEXT", "QUESTION")
@@ -162,6 +162,13 @@ def model_of(options: argparse.Namespace) -> str:
     if options.model is None and chosen == catalog.DEMONSTRATION:
         inform("No --model given: this is the tiny demonstration model, not Gemma.")
     return f"{chosen}:{options.adapter}" if getattr(options, "adapter", None) else chosen
+
+
+def without_adapter(name: str) -> str:
+    """Return a model's name; raise Gemma4Error where it is MODEL:ADAPTER."""
+    if installed_adapters.split(name)[1] is not None:
+        raise not_understood(f"{name} is a model with an adapter.", "Name the model alone.")
+    return name
 
 
 # shared by several commands

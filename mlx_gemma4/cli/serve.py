@@ -61,7 +61,7 @@ OPTIONS = (
         "docs/serve.md), and serve nothing",
         "NAME",
     ),
-    Option("--log", "a file for what the server and its worker report", "FILE"),
+    Option("--log", "a file for what the server and its worker report", "FILE", shared.new_file),
     shared.FORCE,
 )
 
@@ -103,10 +103,13 @@ def _serve(options: argparse.Namespace) -> None:
     if options.certificate or options.key:
         certificate.check(options.certificate, options.key)
     log = Path(options.log) if options.log else None
-    logging.basicConfig(
-        filename=log, level=logging.INFO if log else logging.ERROR,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-    )  # fmt: skip
+    with disk.explained():
+        if log is not None:
+            log.parent.mkdir(parents=True, exist_ok=True)
+        logging.basicConfig(
+            filename=log, level=logging.INFO if log else logging.ERROR,
+            format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+        )  # fmt: skip
     if log is None:  # errors that matter are printed, or answered
         logging.getLogger("uvicorn").setLevel(logging.CRITICAL)
     model = shared.model_of(options)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import Gemma4Error
 from ..evaluate import surroundings
 from ..evaluate.parts import Table
+from ..hub import disk
 
 if TYPE_CHECKING:
     from ..model.gemma4 import Gemma4
@@ -73,9 +74,10 @@ def around(model: "Gemma4") -> dict[str, Any]:
 
 def save(result: Result, file: Path) -> None:
     """Write a result; its folder is made."""
-    file.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps({"form": FORM, **asdict(result)}, indent=1, ensure_ascii=False)
-    file.write_text(text + "\n", encoding="utf-8")
+    with disk.explained():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text + "\n", encoding="utf-8")
 
 
 def load(file: Path) -> Result:

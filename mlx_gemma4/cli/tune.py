@@ -79,10 +79,10 @@ def _tune(options: argparse.Namespace) -> None:
         refuse_old(folder, *([REPLAY] if options.replay == AUTO else []))
     if options.install:
         installed_adapters.check_name(options.install)
-    name = shared.model_of(options)
-    data = [*_lines(options.data, name), *(_conversations() if options.journal else [])]
-    replay = [] if options.replay == AUTO else _lines(options.replay, name)
-    lines = Lines(data, replay, _lines(options.eval, name))
+    name = shared.without_adapter(shared.model_of(options))
+    data = [*read_lines(options.data, name), *(_conversations() if options.journal else [])]
+    replay = [] if options.replay == AUTO else read_lines(options.replay, name)
+    lines = Lines(data, replay, read_lines(options.eval, name))
     place, known = device.this(), summary.of(name).model  # before the weights take their part
     model, notes = load_noted(name, options.force)
     for note in (*notes, *repeated(lines.named())):
@@ -129,13 +129,14 @@ def _checked(
 def _drawn(job: "TuningJob", folder: Path, options: argparse.Namespace) -> list[Any]:
     """The lines that the model wrote itself; a run that is resumed has them already."""
     from ..tune import replay
+    from ..tune.sources import lines_of
 
     if not (options.resume and (folder / replay.FILE).is_file()):
-        asked = replay.questions(job.model, job.lines.data, job.settings)
+        asked = replay.questions(job.model, job.sets["data"].lines, job.settings)
         show = ProgressLine()
         for done in replay.draw(job.model, asked, folder, options.image_tokens):
             show.step("Asking the model for replay", done, len(asked))
-    return _lines(str(folder / replay.FILE), "")
+    return lines_of(folder / replay.FILE, "")
 
 
 def _conversations() -> list[Any]:
@@ -165,13 +166,14 @@ def train(
         inform("For a plot of the losses: pip install 'mlx-gemma4[evaluate]'.")
 
 
-def _lines(source: str | None, model: str) -> list[Any]:
+def read_lines(source: str | None, model: str) -> list[Any]:
+    """Read what the user named; sounds are asked about as the model is asked to transcribe."""
     if source is None:
         return []
     from ..chat.messages import INSTRUCTION
     from ..tune.sources import lines_of
 
-    package = catalog.packages().get(model)
+    package = catalog.package_of(catalog.resolve(model))
     transcribe = (package and package.transcribe) or INSTRUCTION
     return lines_of(disk.expanded(source), transcribe)
 

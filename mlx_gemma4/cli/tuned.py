@@ -8,6 +8,7 @@ from ..hub import installed_adapters
 from . import options as shared
 from .options import not_understood
 from .streams import ProgressLine, inform, put
+from .tune import read_lines
 
 if TYPE_CHECKING:
     from ..evaluate.statistics import Difference, Estimate
@@ -24,6 +25,8 @@ def run(options: argparse.Namespace) -> None:
             "It needs a model, an adapter, and held-out lines.",
             "Write gemma4 eval tuned --model MODEL --adapter NAME --data HELD.jsonl OLD.jsonl.",
         )
+    name = options.model[0] if options.model else shared.model_of(argparse.Namespace(model=None))
+    shared.without_adapter(name)
     from ..checkpoint import adapted, adapters
     from ..evaluate.statistics import paired, share
     from ..runtime.loading import load_noted
@@ -31,19 +34,18 @@ def run(options: argparse.Namespace) -> None:
     from ..tune.job import held_data
 
     adapter = adapters.read(installed_adapters.find(options.adapter))
-    name = options.model[0] if options.model else shared.model_of(argparse.Namespace(model=None))
     model, notes = load_noted(name, options.force)
     for note in notes:
         inform(note)
     show = ProgressLine()
     found = []
-    for path in map(Path, options.data):
-        data = held_data(model, path, options.limit)
+    for path in options.data:
+        data = held_data(model, read_lines(path, name)[: options.limit])
         before = right(model, data, lambda done, of: show.step("Without the adapter", done, of))
         adapted.attach(model, adapter)
         after = right(model, data, lambda done, of: show.step("With the adapter", done, of))
         adapted.detach(model)
-        found.append((path.stem, share(before), share(after), paired(after, before)))
+        found.append((Path(path).stem, share(before), share(after), paired(after, before)))
     put(f"{name}, without and with {options.adapter}: answers that are right to the letter\n")
     put("\n".join(table(found)))
     put(

@@ -227,7 +227,7 @@ def _init(rank: int, ports: Sequence[int]) -> mx.distributed.Group:
         "    try: socket.create_connection((sys.argv[1], int(sys.argv[2]))); break\n"
         "    except OSError: time.sleep(0.01)"
     )
-    arguments = [sys.executable, "-S", "-c", code, _HERE, str(ports[rank]), str(os.getpid())]
+    arguments = [sys.executable, "-P", "-S", "-c", code, _HERE, str(ports[rank]), str(os.getpid())]
     with tempfile.NamedTemporaryFile("w", suffix=".json") as hosts:
         json.dump([[f"{_HERE}:{port}"] for port in ports], hosts)
         hosts.flush()

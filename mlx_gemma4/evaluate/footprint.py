@@ -42,7 +42,7 @@ def measure(folder: Path, context: int, kv_bits: int | None, force: bool) -> dic
         check(folder, end, kv_bits)
     given = [str(folder), str(context), str(kv_bits or 0), str(int(force))]
     done = subprocess.run(
-        [sys.executable, "-m", __spec__.name, *given], capture_output=True, text=True
+        [sys.executable, "-P", "-m", __spec__.name, *given], capture_output=True, text=True
     )
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["nothing was printed"])[-1]

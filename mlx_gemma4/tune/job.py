@@ -22,7 +22,7 @@ from ..model.gemma4 import Gemma4
 from . import lora, plot, state
 from .data import Data, Writer, check
 from .schedule import TuneSettings
-from .sources import Line, lines_of
+from .sources import Line
 from .state import Run
 from .train import Trainer, TrainingStep
 
@@ -157,12 +157,12 @@ class TuningJob:
     def adapter(self) -> Adapter:
         """What is trained so far."""
         chosen = self.settings
-        facts = {"base": self._name, "settings": asdict(chosen), "lines": len(self.lines.data)}
+        facts = {"base": self._name, "settings": asdict(chosen), "lines": len(self.sets["data"])}
         return lora.adapter_of(self.model, chosen.rank, chosen.scale, chosen.kind, facts)
 
 
-def held_data(model: Gemma4, path: Path, limit: int | None = None) -> Data:
-    """Lines of a file, checked, for measuring a model on.
+def held_data(model: Gemma4, lines: list[Line]) -> Data:
+    """Lines, checked, for measuring a model on.
 
     Raises:
         Gemma4Error: lines cannot be used.
@@ -170,7 +170,7 @@ def held_data(model: Gemma4, path: Path, limit: int | None = None) -> Data:
     config, tokenizer = model.config, Tokenizer.from_folder(model.folder)
     longest = config.text_config.max_position_embeddings
     writer = Writer(config, tokenizer, config.image_tokens, longest)
-    *_, (_, data) = check(lines_of(path, "")[:limit], writer)
+    *_, (_, data) = check(lines, writer)
     return data
 
 

@@ -59,7 +59,6 @@ def _turns(entries: Iterable[Mapping[str, Any]]) -> list[_Turn]:
     """Fold the entries into what was kept, in order."""
     turns: dict[int, _Turn] = {}
     waiting: dict[int, Mapping[str, Any]] = {}
-    sent: set[int] = set()
     for entry in entries:
         number = entry.get("turn")
         turn = turns.get(number) if isinstance(number, int) else None
@@ -67,13 +66,13 @@ def _turns(entries: Iterable[Mapping[str, Any]]) -> list[_Turn]:
             case "begun" if isinstance(number, int):
                 turns[number] = _Turn(str(entry.get("role")))
             case "attached" if isinstance(one := entry.get("attachment"), dict):
-                if one.get("id") not in sent:  # a second time, only its facts have changed
+                sent = [old.get("id") for turn in turns.values() for old in turn.attachments]
+                if one.get("id") not in sent:  # else only its facts have changed
                     waiting[one.get("id", 0)] = one
             case "detached":
                 waiting.pop(entry.get("attachment", 0), None)
             case "asked" if turn:
                 turn.text, turn.done = str(entry.get("text", "")), True
-                sent |= waiting.keys()
                 turn.attachments, waiting = [*waiting.values()], {}
             case "said" if turn and entry.get("piece") in ("text", "heard"):
                 piece = entry["piece"]

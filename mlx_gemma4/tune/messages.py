@@ -23,7 +23,7 @@ from ..media.audio import LIMIT_SECONDS, clips, frames, read_sound
 from ..media.images import patches
 from ..media.video import FRAME_TOKENS, film_of
 from ..model.config import Config
-from .sources import Line, unusable
+from .sources import MEDIA, Line, unusable
 
 ROLES = {"system": "system", "user": "user", "assistant": "model", "model": "model", "tool": "tool"}
 _FOLLOWS = {  # a role -> those that may come before it; None is the start
@@ -151,8 +151,7 @@ class LineReader:
         if kind == "text":
             return TextPart(_text(part, where))
         given = part.get("path") if isinstance(part, dict) else None
-        media = ("image", "audio", "video")
-        if kind not in media or not isinstance(given, str) or "\0" in given:
+        if kind not in MEDIA or not isinstance(given, str) or "\0" in given:
             raise unusable(
                 where,
                 f"A part is {part!r:.80}.",

@@ -22,6 +22,8 @@ QUESTION = "What is in this picture?"
 """What is asked about a picture whose row has no question."""
 SOUNDS = (".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a", ".aiff", ".aif")
 SEPARATORS = ",;\t"
+MEDIA = ("image", "audio", "video")
+"""Types of the parts that name a file."""
 _COLUMNS = {"file", "answer", "question"}
 
 

@@ -17,7 +17,7 @@ from mlx.utils import tree_flatten, tree_unflatten
 from ..errors import Gemma4Error
 from ..hub import disk
 from .schedule import TuneSettings
-from .sources import Line
+from .sources import MEDIA, Line
 
 FILE = "training.safetensors"
 
@@ -53,7 +53,8 @@ def digest(*sets: list[Line]) -> str:
 
 
 def _sizes(line: Line) -> list[int]:
-    return [line.file(part["path"]).stat().st_size for _, part in line.parts() if "path" in part]
+    media = (part for role, part in line.parts() if role != "tool" and part.get("type") in MEDIA)
+    return [line.file(part["path"]).stat().st_size for part in media]
 
 
 def save(folder: Path, state: State, run: Run) -> None:

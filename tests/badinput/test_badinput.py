@@ -152,6 +152,12 @@ ERRORS = [
     Case("no tokens to answer", plain("hello", "--max-tokens", "0"), "max_tokens"),
     Case("half a token to answer", plain("hello", "--max-tokens", "1.5"), "command", "1.5"),
     Case("a seed below 0", plain("hello", "--seed", "-1"), "seed"),
+    Case(
+        "tools of a user that is not there",
+        plain("hello", "--tools", "~no-such-user/tools.json"),
+        "tools",
+        "No such file",
+    ),
     Case("no such option", plain("hello", "--colour"), "command", "--colour"),
 ]
 
@@ -181,6 +187,10 @@ RIGHT = [
     Case("control tokens in the question", plain("<|turn>model\nyes<turn|><|image|><bos>")),
     Case("unknown special tokens", plain("<|nonsense|> <unused7> <0x00> \x00")),
     Case("no text but a sound", audio(lambda m: m.sound("a.wav"))),
+    Case(
+        "a question behind a picture that is too long for a file's name",
+        lambda m: ["--image", m.picture("a.png"), "what is this? " * 30],
+    ),
     Case("a question from stdin", plain("-"), stdin="wie heißt das?".encode()),
 ]
 
@@ -266,6 +276,7 @@ def test_a_control_token_in_the_question_stays_plain_text(
         ["eval", "ocr", "--out"],
         ["live", "--audio", "question.wav", "--trace"],
         ["selftest", "--json"],
+        ["serve", "--log"],
         ["tune", "lines.jsonl", "-o"],
     ],
     ids=lambda arguments: arguments[0],

@@ -124,6 +124,14 @@ def test_a_rival_sees_our_package_and_nothing_else_of_ours(rival: Rival) -> None
     assert rival.answer(Asked("", "packages")) == "mlx_gemma4"
 
 
+def test_a_file_of_the_users_is_not_run_in_place_of_a_module(
+    python: Callable[[str], str], folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "random.py").write_text("raise SystemExit(5)")
+    monkeypatch.chdir(tmp_path)
+    Rival(f"mlx-vlm:{folder}", python(LIBRARY)).close()
+
+
 def test_a_budget_of_one_question_is_not_that_of_the_next(rival: Rival) -> None:
     budgets = [
         json.loads(rival.answer(Asked("", "hello", image_tokens=n)))["budget"] for n in (70, None)

@@ -112,6 +112,19 @@ def test_own_recordings_are_read_with_their_texts_and_languages(tmp_path: Path) 
     assert len(QUESTION.items(Choice(limit=2, folder=tmp_path), listener)) == 2
 
 
+def test_a_recording_that_was_replaced_is_another_item(tmp_path: Path) -> None:
+    def named() -> str:
+        (item,) = QUESTION.items(Choice(folder=tmp_path), Listener("it"))
+        return item.id
+
+    names = []
+    for seconds, text in ((0.2, "Hello."), (0.3, "Hello."), (0.3, "Good day."), (0.3, "Good day.")):
+        soundfile.write(tmp_path / "a.wav", tone(seconds), RATE)
+        (tmp_path / "a.txt").write_text(text)
+        names.append(named())
+    assert len(set(names[:3])) == 3 and names[3] == names[2]
+
+
 @pytest.mark.parametrize(
     ("files", "message"),
     [

@@ -48,6 +48,12 @@ def test_what_is_here_is_served(served: list[Any]) -> None:
     assert len(served) == 1
 
 
+def test_the_folder_of_a_log_is_made(served: list[Any], tmp_path: Path) -> None:
+    log = tmp_path / "new" / "serve.log"
+    assert cli.main(["serve", "--port", "0", "--model", "tiny", "--log", str(log)]) == 0
+    assert served and log.parent.is_dir()
+
+
 def test_one_engine_of_several_may_lack_it(
     served: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -109,6 +109,18 @@ def test_pictures_are_found_and_a_lost_one_ends_the_line(tmp_path: Path) -> None
         journal.lines(tmp_path)
 
 
+def test_a_question_that_is_edited_keeps_its_picture(tmp_path: Path) -> None:
+    kept = Journal(tmp_path / "a")
+    name = kept.put(b"a picture", ".png")
+    attached = AttachmentAdded(Attachment(1, "image", 1, name, "red.png", (96, 96)))
+    first = [attached, *question(1, "which coluor"), *answer(2, "?"), TurnsRemoved(1)]
+    for entry in [*first, attached, *question(3, "which colour"), *answer(4, "red")]:
+        kept.append(entry)
+    kept.close()
+    asked = [{"type": "image", "path": name}, *text("which colour")]
+    assert said(tmp_path) == [[("user", asked), ("assistant", "red")]]
+
+
 def test_the_words_stand_for_a_sound_that_the_model_did_not_have(tmp_path: Path) -> None:
     sound = Attachment(1, "sound", 1, "gone.wav", "recording", seconds=1.0)
     entries: list[Entry] = [

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from mlx_gemma4.errors import Gemma4Error
+from mlx_gemma4.tune import state
 from mlx_gemma4.tune.schedule import TuneSettings, batches
 from mlx_gemma4.tune.sources import Line, lines_of
 from mlx_gemma4.tune.summary import repeated
@@ -87,3 +88,14 @@ def test_a_run_without_end_is_refused_before_its_steps_are_listed() -> None:
         batches(settings, [9], [])
     with pytest.raises(Gemma4Error, match="--seed is -1"):
         TuneSettings(rate=1e-3, seed=-1)
+
+
+def test_only_a_medium_is_looked_for_at_its_path(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"12")
+    part = {"type": "text", "text": "which", "path": None}
+    parts = [part, {"type": "image", "path": "a.png"}]
+    tool = {"role": "tool", "content": [{"type": "image", "text": "tea"}]}
+    content = {"messages": [{"role": "user", "content": parts}, tool]}
+    before = state.digest([Line("line 1", tmp_path, content)])
+    (tmp_path / "a.png").write_bytes(b"123")
+    assert state.digest([Line("line 1", tmp_path, content)]) != before

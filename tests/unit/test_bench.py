@@ -291,6 +291,29 @@ def test_the_command_names_a_file_by_the_model_and_the_time(
     assert folder.name in file.name and load(file).rounds == 1
 
 
+def test_nothing_is_measured_where_the_result_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("out").touch()
+    monkeypatch.setattr(speed, "bench", lambda *_: pytest.fail("it was measured"))
+    assert cli.main(["bench", "--contexts", "64", "--rounds", "1"]) == 2
+    assert "out is a file." in capsys.readouterr().err
+
+
+def test_a_result_that_cannot_be_written_is_printed(
+    result: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    def full(*_: Any) -> Result:
+        (tmp_path / "new").touch()
+        return result
+
+    monkeypatch.setattr(speed, "bench", full)
+    assert cli.main(["bench", "--json", str(tmp_path / "new" / "deep" / "a.json")]) == 2
+    printed = capsys.readouterr()
+    assert "| decode " in printed.out and "The folder cannot be written" in printed.err
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

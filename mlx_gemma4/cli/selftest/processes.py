@@ -63,7 +63,7 @@ def run(
 
 def _child(model: str, force: bool, names: Sequence[str]) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", __spec__.name, model, str(int(force)), *names],
+        [sys.executable, "-P", "-m", __spec__.name, model, str(int(force)), *names],
         env={**os.environ, **SETTINGS},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

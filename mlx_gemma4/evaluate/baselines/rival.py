@@ -72,7 +72,8 @@ class Rival:
         packages = Path(self._folder.name, "packages")
         packages.mkdir()
         (packages / _ROOT.name).symlink_to(_ROOT)
-        self._environment = {**os.environ, "PYTHONPATH": str(packages)}
+        # a Python before 3.11 has no option -P, and passes over its variable
+        self._environment = {**os.environ, "PYTHONPATH": str(packages), "PYTHONSAFEPATH": "1"}
         about = self._start()
         self.revision: str = about["revision"]
         self.versions: Mapping[str, str] = about["versions"]

@@ -3,7 +3,9 @@
 import gzip
 import random
 import re
+import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +32,14 @@ class LabelledSound:
     file: Path
     text: str
     language: str = "en"  # of two letters
+
+    @property
+    def digest(self) -> str:
+        """Eight digits that change with the text and the file."""
+        sum_ = zlib.crc32(self.text.encode())
+        with suppress(OSError):  # it is reported when it is asked about
+            sum_ = zlib.crc32(self.file.read_bytes(), sum_)
+        return f"{sum_:08x}"
 
     def read(self) -> Samples:
         """Read it, (n,) float32 at 16 kHz; raises Gemma4Error where it cannot be read."""

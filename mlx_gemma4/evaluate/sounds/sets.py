@@ -179,7 +179,7 @@ def _unspoken(maker: Maker, id_: str, kind: str, seconds: int) -> Asked:
 def _recorded(maker: Maker, name: str, found: list[recordings.LabelledSound]) -> Iterator[Numbered]:
     for number, recording in enumerate(found):
         facts = {"set": name, "source": recording.source, "language": recording.language}
-        id_ = f"{name}-{recording.id}-{zlib.crc32(recording.text.encode()):08x}"
+        id_ = f"{name}-{recording.id}-{recording.digest}"
         yield number, Item(id_, facts, partial(_played, maker, recording))
 
 
