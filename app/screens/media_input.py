@@ -134,7 +134,8 @@ class MediaInput:
         if self._watcher is None or journal is not self._workspace.journal:
             return
         if ready is None or conversation.recording is not None:
-            self._watcher.forget()  # it would come in the middle of what is spoken
+            # a picture would come in the middle of what is spoken: one after it is shown
+            self._watcher.forget()
             return
         if journal is not self._journal:
             self._journal, self._first = journal, at
