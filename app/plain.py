@@ -38,6 +38,8 @@ def main(model: str | None = None, hosts: Hosts | None = None) -> int:
         Gemma4Error: there is nowhere to write.
     """
     os.umask(0o077)
+    if hasattr(sys.stdin, "reconfigure"):  # a path may be no UTF-8
+        sys.stdin.reconfigure(errors="surrogateescape")
     folder, store = settings.folder(), ConversationStore()
     with private_files.program_folders(folder, store.folder):
         worker = SubprocessWorker(folder / LOG, hosts)
@@ -127,7 +129,8 @@ class PlainProgram:
             case _ if line.startswith("/") and not line.startswith("//"):
                 self._print_line(f"There is no command {name}. /help lists them.")
             case _ if line or conversation.history.waiting:
-                self._ask(conversation.send(line.removeprefix("/") if line[:2] == "//" else line))
+                words = line.removeprefix("/").encode(errors="replace").decode()
+                self._ask(conversation.send(words))
 
     def _ask(self, changed: set[int]) -> None:
         if not changed:
@@ -136,7 +139,11 @@ class PlainProgram:
         self._shown, self._answer = 0, max(changed)
         tiny = catalog.is_demonstration(self._workspace.conversation.model_name)
         self._write("Tiny model: " if tiny else "Gemma: ")
-        self._wait()
+        try:
+            self._wait()
+        except KeyboardInterrupt:
+            self._workspace.conversation.escape()
+            self._wait()
         turn = self._workspace.conversation.history.last("model")
         self._write("\n")
         if turn is not None:
@@ -161,8 +168,8 @@ class PlainProgram:
     def _print_answer(self) -> None:
         turn = self._workspace.conversation.history.last("model")
         if self._answer and turn is not None and turn.id >= self._answer:
-            self._write(turn.text[self._shown :])
-            self._shown = len(turn.text)
+            new, self._shown = turn.text[self._shown :], len(turn.text)
+            self._write(new)
 
     def _print_line(self, text: str) -> None:
         if text:

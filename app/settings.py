@@ -211,8 +211,9 @@ def load(path: Path) -> tuple[Settings, list[str]]:
     """
     try:
         document = _document(path)
-    except ValueError as error:
-        said = f"{path} cannot be read: {error} All settings are as the program has them."
+    except (OSError, ValueError) as error:
+        why = f"{error.strerror}." if isinstance(error, OSError) else error
+        said = f"{path} cannot be read: {why} All settings are as the program has them."
         return DEFAULTS, [said]
     found: dict[str, Any] = {}
     warnings = []

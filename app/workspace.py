@@ -165,8 +165,13 @@ class Workspace:
 
         Raises:
             OSError: the file cannot be written; the settings hold until the end of the program.
+            Gemma4Error: answers are to be read aloud, and the voice cannot be used; nothing is
+                changed.
         """
-        self.settings = dataclasses.replace(self.settings, **values)
+        new = dataclasses.replace(self.settings, **values)
+        if new.speak and {"speak", "voice", "rate"} & values.keys():
+            self.devices.voice(new.voice, new.rate)
+        self.settings = new
         if "model" in values:
             self._model = None
         self._load_again |= bool({"draft", "drafter"} & values.keys())

@@ -57,8 +57,14 @@ def shot(
 
 
 def pasted_text(journal: Journal, text: str) -> Ready:
-    """Store a text that is too long for the prompt."""
+    """Store a text that is too long for the prompt.
+
+    Raises:
+        Gemma4Error: it is longer than a text file may be.
+    """
     content = text.encode()
+    if len(content) > files.TEXT_LIMIT:
+        raise _too_long("Pasted text", len(content))
     return Ready("text", journal.put(content, ".txt"), f"Pasted text, {len(content) / 1000:.0f} kB")
 
 
@@ -68,29 +74,36 @@ def file(journal: Journal, path: Path, settings: Settings) -> Ready:
     Raises:
         Gemma4Error: it cannot be read, or is nothing that a model can be given.
     """
-    with open_file(path, partial(_unreadable, path)) as opened:
+    with open_file(path, partial(_unreadable, path.name)) as opened:
         path = Path(opened.name)
+    called = path.name.encode(errors="replace").decode()  # it may be no UTF-8
+    suffix = Path(called).suffix.lower()
     kind = files.kind(path)
     if kind == "image":
         image: Image.Image = open_image(path)
-        name = journal.put(path.read_bytes(), path.suffix.lower())
-        return Ready(kind, name, path.name, image.size, budget=settings.image_tokens)
+        name = journal.put(path.read_bytes(), suffix)
+        return Ready(kind, name, called, image.size, budget=settings.image_tokens)
     if kind == "sound":
         seconds = seconds_of(path)
         note = ""
         if seconds > LIMIT_SECONDS:
-            note = f"{path.name} lasts {seconds:.0f} s: it is heard as clips of at most 30 s."
-        name = journal.put(path.read_bytes(), path.suffix.lower())
-        return Ready(kind, name, path.name, seconds=seconds, note=note)
+            note = f"{called} lasts {seconds:.0f} s: it is heard as clips of at most 30 s."
+        name = journal.put(path.read_bytes(), suffix)
+        return Ready(kind, name, called, seconds=seconds, note=note)
     if kind == "video":
-        return Ready(kind, str(path.resolve()), path.name)
-    if kind == "text" and path.stat().st_size <= files.TEXT_LIMIT:
-        return Ready(kind, journal.put(path.read_bytes(), ".txt"), path.name)
-    cause = "It is neither a picture, nor a sound, a video or a text in UTF-8."
+        return Ready(kind, str(path.resolve()), called)
     if kind == "text":
-        cause = f"It has {path.stat().st_size:,} bytes; a text may have {files.TEXT_LIMIT:,}."
-    raise _unreadable(path, cause, "Choose another file, or a part of this one.")
+        if (size := path.stat().st_size) > files.TEXT_LIMIT:
+            raise _too_long(called, size)
+        return Ready(kind, journal.put(path.read_bytes(), ".txt"), called)
+    cause = "It is neither a picture, nor a sound, a video or a text in UTF-8."
+    raise _unreadable(called, cause, "Choose another file.")
 
 
-def _unreadable(path: Path, cause: str, remedy: str) -> Gemma4Error:
-    return Gemma4Error("file_not_attachable", f"{path.name} cannot be attached", cause, remedy)
+def _too_long(name: str, size: int) -> Gemma4Error:
+    cause = f"It has {size:,} bytes; a text may have {files.TEXT_LIMIT:,}."
+    return _unreadable(name, cause, "Attach a part of it.")
+
+
+def _unreadable(name: str, cause: str, remedy: str) -> Gemma4Error:
+    return Gemma4Error("file_not_attachable", f"{name} cannot be attached", cause, remedy)

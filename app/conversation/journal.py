@@ -67,8 +67,12 @@ class Journal:
         self._syncer: threading.Thread | None = None
         with unwritable(folder, "conversation_unreadable", "The conversation cannot be opened"):
             if (folder / EVENTS).is_file():
-                self._open()
-                self._read()
+                try:
+                    self._open()
+                    self._read()
+                except BaseException:
+                    self._unlock()
+                    raise
 
     def entries(self) -> Iterator[note.Entry]:
         """What was written before it was opened."""
@@ -175,8 +179,7 @@ class Journal:
             with contextlib.suppress(Gemma4Error, OSError):  # it is whole as it is
                 if self._pieces:
                     self._compact()
-            os.close(self._file)
-            self._file = None
+            self._unlock()
 
     def __enter__(self) -> "Journal":
         return self
@@ -185,18 +188,23 @@ class Journal:
         self.close()
 
     def _open(self) -> None:
-        if self._file is not None:
-            return
         if self._closing:
             raise ValueError("the journal is closed")
-        private_files.make_folder(self.folder)
-        for path in self.folder.iterdir():
-            private_files.restrict(path)
-            if path.name.endswith(".new"):  # a program that was killed was writing it
-                path.unlink(missing_ok=True)
-        self._file = _locked(self.folder / EVENTS)
+        if self._file is None:
+            private_files.make_folder(self.folder)
+            self._file = _locked(self.folder / EVENTS)
+            for path in self.folder.iterdir():
+                private_files.restrict(path)
+                # what this program does not write itself, a program that was killed was writing
+                if path.name.endswith(".new") and not path.name.endswith(private_files.NEW):
+                    path.unlink(missing_ok=True)
         if not os.fstat(self._file).st_size:
             self._write(dumped({"version": journal_file.VERSION, "at": time.time()}))
+
+    def _unlock(self) -> None:
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
 
     def _write(self, content: bytes) -> None:
         assert self._file is not None
@@ -216,11 +224,7 @@ class Journal:
         if whole < len(content):
             assert self._file is not None
             os.ftruncate(self._file, whole)
-        try:
-            head, lines, self.damaged = read_lines(content[:whole], path)
-        except Gemma4Error:
-            self.close()
-            raise
+        head, lines, self.damaged = read_lines(content[:whole], path)
         self._entries, unknown = parsed(lines)
         self.damaged += unknown
         if head.get("version", journal_file.VERSION) < journal_file.VERSION:
@@ -246,8 +250,7 @@ class Journal:
         head = {**head, "version": journal_file.VERSION}
         private_files.write(path, b"".join(map(dumped, [head, *lines])), sync=True)
         os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
-        assert self._file is not None
-        os.close(self._file)
+        self._unlock()
         self._file = _locked(path)
 
     def _sync_soon(self) -> None:

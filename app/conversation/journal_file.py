@@ -107,7 +107,9 @@ def parsed(lines: list[Line]) -> tuple[list[Entry], int]:
 
 
 def dumped(line: Mapping[str, Any]) -> bytes:
-    return json.dumps(line, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+    text = json.dumps(line, ensure_ascii=False, separators=(",", ":"))
+    # a path may have bytes that are no UTF-8: JSON has the same escapes for them
+    return text.encode(errors="backslashreplace") + b"\n"
 
 
 @contextmanager

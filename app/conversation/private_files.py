@@ -8,6 +8,8 @@ from pathlib import Path
 from mlx_gemma4.errors import Gemma4Error
 
 FOLDER, FILE = 0o700, 0o600
+NEW = f".{os.getpid()}.new"
+"""What the names of files end with while this program writes them."""
 
 
 def make_folder(path: Path) -> None:
@@ -39,7 +41,7 @@ def program_folders(*folders: Path) -> Iterator[None]:
 
 def write(path: Path, content: bytes, sync: bool = False) -> None:
     """Write a file so that it is there whole or not at all; with `sync` after a power cut, too."""
-    new = path.with_name(f"{path.name}.{os.getpid()}.new")
+    new = path.with_name(path.name + NEW)
     try:
         with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, FILE), "wb") as file:
             file.write(content)

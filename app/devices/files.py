@@ -20,8 +20,8 @@ _SUFFIXES: dict[str, Kind] = {
     **dict.fromkeys((".m4a", ".aac", ".qta", ".caf", ".amr"), "sound"),
     **dict.fromkeys((".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v"), "video"),
 }
-TEXT_LIMIT = 256 * 1024
-"""Bytes of the largest text file that is put into a conversation."""
+TEXT_LIMIT = 1 << 20
+"""Bytes of the longest text that is attached: four a token, it fills the context of the 12B."""
 
 
 def pasted(text: str) -> list[Path]:

@@ -70,8 +70,8 @@ def _grim(what: ScreenArea) -> tuple[Image.Image, ScreenArea] | None:
         area: list[str] = []
         if what != "screen":
             chosen = _run(["slurp"])
-            if chosen.returncode:
-                return None  # Escape
+            if _cancelled(chosen):
+                return None
             area = ["-g", chosen.stdout.decode().strip()]
         done = _run(["grim", *area, str(file)])
         if done.returncode or not _is_there(file):
@@ -93,8 +93,8 @@ def _pillow(what: ScreenArea) -> tuple[Image.Image, ScreenArea] | None:
     box = None
     if what != "screen" and shutil.which("slop"):
         chosen = _run(["slop", "-f", "%x %y %w %h"])
-        if chosen.returncode:
-            return None  # Escape
+        if _cancelled(chosen):
+            return None
         left, top, width, height = map(int, chosen.stdout.split())
         box = left, top, left + width, top + height
     try:
@@ -116,6 +116,13 @@ def _run(command: list[str]) -> "subprocess.CompletedProcess[bytes]":
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise _Unable(str(error)) from error
+
+
+def _cancelled(chosen: "subprocess.CompletedProcess[bytes]") -> bool:
+    """Whether the user chose nothing: then slurp and slop fail, and write this word."""
+    if chosen.returncode and b"cancel" not in chosen.stderr:
+        raise _Unable(_said(chosen))
+    return chosen.returncode != 0
 
 
 def _said(done: "subprocess.CompletedProcess[bytes]") -> str:

@@ -1,11 +1,14 @@
 """Pictures of the screen and of the clipboard, and how many image tokens they need."""
 
+import os
+import shutil
+import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image, ImageGrab
+from PIL import Image, ImageGrab, UnidentifiedImageError
 
 from mlx_gemma4.errors import Gemma4Error
 from mlx_gemma4.media.images import BUDGETS, PATCH, resized_size
@@ -14,6 +17,8 @@ from ..state import ScreenArea
 from . import files, linux, mac
 
 CLIPBOARD = "clipboard"
+PATIENCE = 20.0
+"""Seconds that another program may take to pass on the clipboard's text."""
 WORDS = {"region": "part of the screen", "window": "window", "screen": "screen"}
 
 
@@ -51,8 +56,8 @@ def capture(what: ScreenArea) -> Shot | None:
     return Shot(image, WORDS[shown], note)
 
 
-def clipboard() -> Shot | list[Path] | None:
-    """Take the picture or the files out of the clipboard; None where it holds neither.
+def clipboard() -> Shot | list[Path] | str | None:
+    """Take the picture, the files or the text out of the clipboard; None where it holds neither.
 
     Raises:
         Gemma4Error: it cannot be read.
@@ -67,6 +72,8 @@ def clipboard() -> Shot | list[Path] | None:
             "Install one: apt install wl-clipboard (Wayland) or xclip (X11).",
         ) from error
     except (OSError, ValueError) as error:  # a program failed, or returned what is no picture
+        if isinstance(error, UnidentifiedImageError) and (text := _text()):
+            return text  # xclip passes on what it holds as whatever it is asked for
         raise Gemma4Error(
             "clipboard_unreadable",
             "The clipboard cannot be read",
@@ -76,7 +83,22 @@ def clipboard() -> Shot | list[Path] | None:
     if isinstance(held, Image.Image):
         held.load()
         return Shot(held, CLIPBOARD)
-    return files.existing(held) or None if held else None
+    return files.existing(held or ()) or _text() or None
+
+
+def _text() -> str:
+    """Take the text out of the clipboard, by the program that Pillow asks for its picture."""
+    command = ["xclip", "-selection", "clipboard", "-t", "UTF8_STRING", "-o"]
+    if sys.platform == "darwin":
+        command = ["env", "LC_CTYPE=UTF-8", "pbpaste"]
+    elif os.environ.get("WAYLAND_DISPLAY") or shutil.which("xclip") is None:
+        command = ["wl-paste", "--no-newline", "--type", "text"]
+    try:
+        done = subprocess.run(command, capture_output=True, timeout=PATIENCE, check=True)
+        text = done.stdout.decode()
+    except (OSError, subprocess.SubprocessError, UnicodeDecodeError):
+        return ""
+    return text if text.strip() else ""
 
 
 def screen_tokens(

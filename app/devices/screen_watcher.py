@@ -87,21 +87,25 @@ class ScreenWatcher:
     ) -> None:
         self._report, self._take, self._seconds, self._clock = report, take, seconds, clock
         self._closing = threading.Event()
+        self.forget()
         self.thread = start_thread(self._run, "screen watcher", self._fail)
 
     def close(self) -> None:
         """End the thread, without waiting for it."""
         self._closing.set()
 
+    def forget(self) -> None:
+        """Report the next picture, also where nothing has changed: the last one was not shown."""
+        self._detector = ChangeDetector(self._seconds)
+
     def _fail(self, failed: Failed) -> None:
         self._report(Problem.of(failed, "screen"))
 
     def _run(self) -> None:
-        detector = ChangeDetector(self._seconds)
         while not self._closing.is_set():
             shot = self._take()
             now = self._clock()
-            shown = shot is not None and detector.look(shot.image, now)
+            shown = shot is not None and self._detector.look(shot.image, now)
             if shot is not None and shown and not self._closing.is_set():
                 self._report(ScreenChanged(shot, now))
             self._closing.wait(self._seconds)

@@ -46,7 +46,7 @@ class Devices:
         gate: makes what distinguishes speech from the rest, for hands-free or not, and the seconds
             of silence that end a recording.
         capture: takes a picture of the screen; None where the user cancelled.
-        clipboard: returns its picture or files; None where it holds neither.
+        clipboard: returns its picture, files or text; None where it holds neither.
         voice: the command that speaks, for a voice and a rate.
         voices: lists the voices of this computer.
         machine: what a model may take here; None where that is not known.
@@ -57,7 +57,7 @@ class Devices:
     microphone: Callable[[str], SoundSource] = microphone
     gate: Callable[[bool, float], Gate] = gate
     capture: Callable[[ScreenArea], Shot | None] = screen.capture
-    clipboard: Callable[[], Shot | list[Path] | None] = screen.clipboard
+    clipboard: Callable[[], Shot | list[Path] | str | None] = screen.clipboard
     voice: Callable[[str, int], list[str]] = speaking.command
     voices: Callable[[], list[speaking.SystemVoice]] = speaking.voices
     machine: Callable[[], Machine | None] = this_machine.machine

@@ -35,11 +35,11 @@ class ChatActions:
         self._chat.prompt.action_new_line()
 
     def commands(self) -> None:
-        self._chat.prompt.write("/")
+        self._chat.prompt.write_words("/")
         self._chat.prompt.focus()
 
     def files(self) -> None:
-        self._chat.prompt.write("@")
+        self._chat.prompt.write_words("@")
         self._chat.prompt.focus()
 
     def edit(self) -> None:
@@ -47,7 +47,8 @@ class ChatActions:
         if conversation.can_redo:
             before = set(conversation.history.turns)
             words = conversation.edit()
-            self._chat.prompt.write(f"/{words}" if words.startswith("/") else words)
+            self._chat.prompt.remember()
+            self._chat.prompt.write_words(f"/{words}" if words.startswith("/") else words)
             self._chat.draw(before - set(conversation.history.turns))
 
     def regenerate(self) -> None:

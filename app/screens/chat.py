@@ -5,7 +5,7 @@ import re
 
 import numpy as np
 from numpy.typing import NDArray
-from textual import on
+from textual import events, on
 from textual.widgets import TextArea
 
 from mlx_gemma4.errors import Gemma4Error
@@ -39,6 +39,7 @@ class ChatScreen(ChatView):
 
     async def on_mount(self) -> None:
         self.media.notify, self.media.came = self.notify, self.draw
+        self.media.insert = lambda text: self.prompt.post_message(events.Paste(text))
         self.workspace.speech_changed = lambda: self.call_later(self._speech_changed)
         for warning in self.workspace.warnings:
             await self.transcript.note(warning)
@@ -154,7 +155,7 @@ class ChatScreen(ChatView):
         if wrong:
             self.notify(wrong, severity="error")
             return
-        self.prompt.write("")
+        self.prompt.write_words("")
         self.app.post_message(RunCommand(name, argument))
 
     def on_prompt_input_attached(self, message: PromptInput.Attached) -> None:
@@ -180,19 +181,19 @@ class ChatScreen(ChatView):
         if chosen.command:
             takes = commands.BY_ID[chosen.command].argument
             if takes and message.key == "tab":
-                self.prompt.write(f"/{chosen.command} ")
+                self.prompt.write_words(f"/{chosen.command} ")
                 return
-            self.prompt.write("")
+            self.prompt.write_words("")
             self.app.post_message(RunCommand(chosen.command))
         elif chosen.path is not None and chosen.label.endswith("/"):  # a folder
-            self.prompt.write(f"@{chosen.path}/")
+            self.prompt.write_words(f"@{chosen.path}/")
         elif chosen.path is not None:
-            self.prompt.write("")
+            self.prompt.write_words("")
             self.busy(self.media.files([chosen.path]), "file")
 
     @on(TextArea.Changed, "#prompt")
     def _suggest(self) -> None:
-        text = self.prompt.text
+        text = self.prompt.without_chips
         if "\n" not in text and text.startswith("/"):
             situation = self.workspace.conversation.situation(True)
             self.offer(of_commands(text, situation) if " " not in text else [])

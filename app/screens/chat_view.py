@@ -93,7 +93,7 @@ class ChatView(Screen[None]):
             self._queue.append((text, attached))
             self.prompt.clear_sent()
             self.draw_lines()
-        elif self._ask(text, attached) and not self.voice.hands_free:
+        elif self._ask(text, attached) and (text or not self.voice.hands_free):
             self.prompt.clear_sent()
 
     def _ask(self, text: str, attached: set[int]) -> bool:
@@ -244,5 +244,5 @@ class ChatView(Screen[None]):
 
     def offer(self, suggestions: list[Suggestion]) -> None:
         """Show suggestions; an empty list hides them."""
-        self.suggestions.offer(suggestions, choose=self.prompt.text.strip() not in ("/", "@"))
+        self.suggestions.offer(suggestions, choose=self.prompt.words not in ("/", "@"))
         self.prompt.choosing = bool(suggestions)

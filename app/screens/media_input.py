@@ -34,6 +34,7 @@ class MediaInput:
     Attributes:
         notify: shows a sentence at once.
         came: called when one of several files is attached, or the user is waited for.
+        insert: writes a text into the prompt, as if it was pasted there.
         choosing: what the user is to do with the pointer meanwhile; empty for nothing.
     """
 
@@ -44,6 +45,7 @@ class MediaInput:
         self._watcher: ScreenWatcher | None = None
         self.notify: Callable[[str], object] = lambda _: None
         self.came: Callable[[], object] = lambda: None
+        self.insert: Callable[[str], object] = lambda _: None
         self.choosing = ""
         self._journal: Journal | None = None  # whose screen was watched,
         self._first = 0.0  # and when its first picture was seen
@@ -63,14 +65,17 @@ class MediaInput:
         return "" if shot is None else await self.attach(shot)
 
     async def clipboard(self) -> str:
-        """Attach what the clipboard holds; return a remark.
+        """Attach or insert what the clipboard holds; return a remark.
 
         Raises:
             Gemma4Error: it cannot be read.
         """
         held = await asyncio.to_thread(self._workspace.devices.clipboard)
         if held is None:
-            return "The clipboard holds neither a picture nor a file."
+            return "The clipboard holds neither a picture, nor a file or a text."
+        if isinstance(held, str):
+            self.insert(held)
+            return ""
         return await self.attach(held) if isinstance(held, Shot) else await self.files(held)
 
     async def files(self, paths: list[Path]) -> str:
@@ -123,12 +128,14 @@ class MediaInput:
             at: when it was seen, in seconds since an arbitrary time.
         """
         conversation, journal = self._workspace.conversation, self._workspace.journal
-        if self._watcher is None or conversation.recording is not None:
-            return  # a picture would come in the middle of what is spoken
-        ready = await asyncio.to_thread(self._store, journal, shot)
-        if not self.watching or conversation.recording is not None:
+        ready = None
+        if self.watching and conversation.recording is None:
+            ready = await asyncio.to_thread(self._store, journal, shot)
+        if self._watcher is None or journal is not self._workspace.journal:
             return
-        if journal is not self._workspace.journal:
+        if ready is None or conversation.recording is not None:
+            # a picture would come in the middle of what is spoken: one after it is shown
+            self._watcher.forget()
             return
         if journal is not self._journal:
             self._journal, self._first = journal, at

@@ -1,5 +1,6 @@
 """F3: every setting with its comment, changed here and in settings.toml at once."""
 
+import asyncio
 from typing import Any, get_args
 
 from textual import on
@@ -43,12 +44,12 @@ class SettingsScreen(PageScreen):
 
     @on(Switch.Changed)
     @on(Select.Changed)
-    def _take_choice(self, event: Switch.Changed | Select.Changed) -> None:
-        self._take(event.control, event.value)
+    async def _take_choice(self, event: Switch.Changed | Select.Changed) -> None:
+        await self._take(event.control, event.value)
 
     @on(Input.Submitted)
     @on(Input.Blurred)
-    def _take_text(self, event: Input.Submitted | Input.Blurred) -> None:
+    async def _take_text(self, event: Input.Submitted | Input.Blurred) -> None:
         name = (event.input.id or "").removeprefix("set-")
         kinds = get_args(settings.TYPES[name]) or (settings.TYPES[name],)
         text = event.input.value.strip()
@@ -60,9 +61,9 @@ class SettingsScreen(PageScreen):
                 value = (float if float in kinds else int)(text)
         except ValueError:
             pass  # `problem` returns what it must be
-        self._take(event.input, value)
+        await self._take(event.input, value)
 
-    def _take(self, widget: Input | Select[Any] | Switch, value: Any) -> None:
+    async def _take(self, widget: Input | Select[Any] | Switch, value: Any) -> None:
         name = (widget.id or "").removeprefix("set-")
         if value == getattr(self.workspace.settings, name):
             widget.remove_class("wrong")
@@ -74,10 +75,12 @@ class SettingsScreen(PageScreen):
         widget.remove_class("wrong")
         try:
             if name == "model":
+                await asyncio.to_thread(self.workspace.end_server)
                 self.workspace.load(value)
             else:
                 self.workspace.change(**{name: value})
         except (OSError, Gemma4Error) as error:
+            widget.set_class(getattr(self.workspace.settings, name) != value, "wrong")
             self.problem(error)
         else:
             later = "; it holds from the next conversation on" if name in OF_WORKER else ""

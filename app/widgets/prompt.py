@@ -150,9 +150,9 @@ class PromptInput(TextArea):
             self.post_message(self.Choosing("up"))
         elif self.cursor_at_first_line and self._place > 0:
             if self._place == len(self.sent):
-                self._draft = self.text
+                self._draft = self.words
             self._place -= 1
-            self.write(self.sent[self._place])
+            self.write_words(self.sent[self._place])
         else:
             self.action_cursor_up()
 
@@ -162,7 +162,7 @@ class PromptInput(TextArea):
         elif self.cursor_at_last_line and self._place < len(self.sent):
             self._place += 1
             end = self._place == len(self.sent)
-            self.write(self._draft if end else self.sent[self._place])
+            self.write_words(self._draft if end else self.sent[self._place])
         else:
             self.action_cursor_down()
 
@@ -186,10 +186,14 @@ class PromptInput(TextArea):
 
     @property
     def words(self) -> str:
+        return self.without_chips.strip()
+
+    @property
+    def without_chips(self) -> str:
         text = self.text
         for chip in self.chips.values():
             text = _without(text, chip)
-        return text.strip()
+        return text
 
     def clear_sent(self) -> None:
         self.chips = {}
@@ -226,6 +230,10 @@ class PromptInput(TextArea):
     def write(self, text: str) -> None:
         self.load_text(text)
         self.move_cursor(self.document.end)
+
+    def write_words(self, words: str) -> None:
+        """Replace the words: what is attached stays."""
+        self.write("".join(f"{chip} " for chip in self.chips.values()) + words)
 
 
 def _without(text: str, chip: str) -> str:

@@ -111,7 +111,7 @@ class World:
     microphone: FakeMicrophone = field(default_factory=FakeMicrophone)
     gate: Gate = field(default_factory=lambda: FakeGate(10**9))
     screen: Shot | Gemma4Error | None = None
-    clipboard: Shot | list[Path] | None = None
+    clipboard: Shot | list[Path] | str | None = None
     voice: list[str] | Gemma4Error = field(default_factory=lambda: ["cat"])
     machine: Machine | None = field(
         default_factory=lambda: Machine("this Mac", 24 * 10**9, "what Metal recommends", "metal")

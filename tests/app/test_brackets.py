@@ -77,7 +77,7 @@ async def test_keys_voices_findings_and_paths_show_their_brackets(
     devices = {"findings": lambda: [finding], "voices": lambda: [voice]}
     world = World()
     world.microphone.name = f"{markup} mic"
-    own = f'system = "{markup} system"\n[keys]\nmend = "{markup}"\nhelp = "{markup}2"\n'
+    own = f'system = "{markup} system"\n[keys]\nfix = "{markup}"\nhelp = "{markup}2"\n'
     async with staged(tmp_path, settings=own, world=world, size=(100, 70)) as stage:
         stage.app.workspace.devices = replace(stage.app.workspace.devices, **devices)
         (stage.app.workspace.folder / markup.replace("/", ":")).write_text("a note")

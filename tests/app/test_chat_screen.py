@@ -216,7 +216,7 @@ async def test_a_refused_screen_is_a_card_that_opens_system_settings(
 
 
 @live
-async def test_the_clipboard_gives_pictures_files_or_a_remark(tmp_path: Path) -> None:
+async def test_the_clipboard_gives_pictures_files_text_or_a_remark(tmp_path: Path) -> None:
     async with staged(tmp_path) as stage:
         await stage.press("ctrl+v")
         await stage.until(lambda: "The clipboard holds neither" in stage.text)
@@ -226,6 +226,9 @@ async def test_the_clipboard_gives_pictures_files_or_a_remark(tmp_path: Path) ->
         stage.world.clipboard = [chart(tmp_path)]
         await stage.press("ctrl+v")
         await stage.until(lambda: "chart.png · 1280×800" in stage.text)
+        stage.world.clipboard = "two\r\nlines\x1b"
+        await stage.press("ctrl+v")
+        await stage.until(lambda: stage.app.chat.prompt.words == "two\nlines")
 
 
 @live

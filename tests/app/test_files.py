@@ -1,5 +1,6 @@
 import os
 import shlex
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ from PIL import Image
 
 from app.conversation.attachments import file, shot
 from app.conversation.journal import Journal
+from app.conversation.journal_file import EVENTS
+from app.conversation.journaled import JournaledHistory
 from app.devices.files import existing, kind, pasted
 from app.devices.screen import Shot
 from app.settings import DEFAULTS
@@ -256,3 +259,22 @@ def test_text_that_begins_like_a_picture_or_a_sound_is_text(tmp_path: Path, text
 def test_text_of_another_encoding_is_no_sound(tmp_path: Path, encoding: str) -> None:
     (tmp_path / "a.txt").write_bytes("a question".encode(encoding))
     assert kind(tmp_path / "a.txt") is None
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="its names of files are UTF-8")
+@pytest.mark.parametrize("name", [b"caf\xe9.png", b"a.p\xe9g", b"\xe9.mp4"])
+def test_a_file_whose_name_is_no_utf8_stays_in_the_conversation(
+    tmp_path: Path, name: bytes
+) -> None:
+    path = tmp_path / os.fsdecode(name)
+    content = b"x" if name.endswith(b"mp4") else (ROOT / "assets/demo/receipt.png").read_bytes()
+    path.write_bytes(content)
+    with Journal(tmp_path / "talk") as journal:
+        held = JournaledHistory(journal)
+        made = held.attach(file(journal, path, DEFAULTS))
+        assert not held.problems
+        made.name.encode()
+    with Journal(tmp_path / "talk") as journal:
+        assert list(JournaledHistory(journal).history.waiting.values()) == [made]
+        assert journal.path(made.file).read_bytes() == content
+    (tmp_path / "talk" / EVENTS).read_text("utf-8")  # every reader can

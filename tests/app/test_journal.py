@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.conversation import journal_file as module
+from app.conversation import private_files
 from app.conversation.entries import (
     Attachment,
     AttachmentAdded,
@@ -315,3 +316,34 @@ def test_a_conversation_of_the_first_format_is_read_without_its_second_copy(
     assert history.turns[2].error == ("", "a", "b", "c")
     assert not (tmp_path / "memory").exists()
     assert (tmp_path / "events-version-1.jsonl").read_text().splitlines() == lines
+
+
+def test_what_is_being_stored_stays_when_the_first_entry_is_written_or_another_program_refused(
+    tmp_path: Path,
+) -> None:
+    with Journal(tmp_path) as journal:
+        ours, other = tmp_path / f"a.png{private_files.NEW}", tmp_path / "b.png.1.new"
+        ours.write_bytes(b"half")
+        journal.append(EXAMPLES[0])
+        assert ours.exists()
+        other.write_bytes(b"half")
+        with pytest.raises(Gemma4Error, match="open elsewhere"):
+            Journal(tmp_path)
+        assert other.exists()
+    Journal(tmp_path).close()
+    assert not other.exists()  # by now nobody writes it
+
+
+def test_a_conversation_of_the_first_format_is_opened_once_a_full_disk_has_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    (tmp_path / EVENTS).write_text('{"version":1,"at":1}\n')
+    with monkeypatch.context() as patch:
+        patch.setattr(private_files, "write", full)
+        with pytest.raises(Gemma4Error, match="disk is full"):
+            Journal(tmp_path)
+    with Journal(tmp_path) as journal:
+        journal.append(EXAMPLES[0])

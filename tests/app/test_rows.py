@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from app import plain
 from app.conversation.history import History
 from app.conversation.store import ConversationStore, title_of
 from app.devices import voices
@@ -329,51 +328,3 @@ async def test_a_slash_alone_does_nothing(tmp_path: Path) -> None:
         assert stage.app.chat.prompt.text == "/"
         await stage.press("down", "enter")
         await stage.until(lambda: stage.app.chat.prompt.text != "/")
-
-
-def test_the_plain_program_talks_line_by_line(tmp_path: Path) -> None:
-    (tmp_path / "note.txt").write_text("a note")
-    lines = [
-        "hello",
-        f"/file {tmp_path / 'note.txt'}",
-        "and this?",
-        "/nonsense",
-        "/help",
-        "/quit",
-        "x",
-    ]
-    shown: list[str] = []
-    worker = ScriptedWorker(["Hello yourself.", "A note."])
-    workspace = Workspace(worker, ConversationStore(tmp_path / "all"), tmp_path / "config")
-    plain.PlainProgram(workspace, iter(lines), shown.append).run()
-    text = "".join(shown)
-    for words in (
-        "Ready.",
-        "Tiny model: Hello yourself.\n",
-        "note.txt goes with the next question.",
-        "Tiny model: A note.\n",
-        "There is no command /nonsense",
-        "/file PATH",
-    ):
-        assert words in text
-    assert "\x1b" not in text and "\r" not in text
-    asked = [
-        one.text for one in workspace.conversation.history.turns.values() if one.role == "user"
-    ]
-    assert asked == ["hello", "and this?"]
-    workspace.close()
-    worker.close()
-
-
-def test_no_line_ends_the_plain_program_and_a_plain_blank_finds_a_file(tmp_path: Path) -> None:
-    (tmp_path / "Shot 9.41\u202fPM.txt").write_text("a note")
-    lines = ["/file ~nobodyhere/x", "/file \0", f"/file {tmp_path}/Shot 9.41 PM.txt", "and?"]
-    shown: list[str] = []
-    worker = ScriptedWorker(["A note."])
-    workspace = Workspace(worker, ConversationStore(tmp_path / "all"), tmp_path / "config")
-    plain.PlainProgram(workspace, iter(lines), shown.append).run()
-    text = "".join(shown)
-    assert text.count("Error: ") == 2 and "There is no file \0." in text
-    assert "PM.txt goes with the next question." in text and "A note.\n" in text
-    workspace.close()
-    worker.close()

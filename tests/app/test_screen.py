@@ -144,11 +144,16 @@ def test_on_wayland_slurp_chooses_the_part_that_grim_takes(
 
 
 @pytest.mark.usefixtures("no_screen", "shot")
-def test_escape_in_slurp_cancels(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_escape_in_slurp_cancels_and_another_failure_is_reported(
+    program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("WAYLAND_DISPLAY", "wayland-0")
     program("slurp", "echo 'selection cancelled' >&2; exit 1")
     program("grim", TAKE)
     assert screen.capture("region") is None
+    program("slurp", "echo 'compositor does not support zwlr_layer_shell_v1' >&2; exit 1")
+    with pytest.raises(Gemma4Error, match="grim: compositor does not support zwlr_layer_shell"):
+        screen.capture("region")
 
 
 @pytest.mark.usefixtures("no_screen")
@@ -204,8 +209,21 @@ def test_slop_chooses_a_part_of_a_real_screen(display: str, program: Program) ->
     program("slop", 'echo "-20 500 300 200"')  # a window that is partly outside the screen
     part = screen.capture("window")
     assert part is not None and part.image.size == (280, 100)
-    program("slop", "exit 1")  # Escape
+    program("slop", "echo 'Selection was cancelled by keystroke or right-click.' >&2; exit 1")
     assert screen.capture("window") is None
+    program("slop", "echo 'Slop encountered an error:' >&2; exit 1")
+    with pytest.raises(Gemma4Error, match="Slop encountered an error"):
+        screen.capture("window")
+
+
+@pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}")
+@pytest.mark.skipif(shutil.which("xclip") is None, reason="not installed: xclip")
+def test_text_comes_out_of_a_real_clipboard(display: str) -> None:
+    assert screen.clipboard() is None
+    copy = ["xclip", "-selection", "clipboard", "-i", "-display", display]
+    nowhere = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    subprocess.run(copy, input="zwei\nWörter\n".encode(), check=True, **nowhere)
+    assert screen.clipboard() == "zwei\nWörter\n"
 
 
 @pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}")
@@ -328,7 +346,7 @@ def test_a_clipboard_without_a_picture_gives_nothing(program: Program) -> None:
 
 
 @pytest.mark.usefixtures("clipboard")
-@pytest.mark.parametrize("script", ["echo 'no seat' >&2; exit 1", "echo this is no picture"])
+@pytest.mark.parametrize("script", ["echo 'no seat' >&2; exit 1", r"printf '\x89PNG'"])
 def test_a_clipboard_that_cannot_be_read_is_told(program: Program, script: str) -> None:
     program("wl-paste", script)
     with pytest.raises(Gemma4Error, match="clipboard cannot be read"):

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -95,3 +96,26 @@ def test_a_load_is_answered_with_what_the_host_has_as_soon_as_it_has_it() -> Non
             (number, Finished()),
         ]
         assert not any(isinstance(one, Load) for one in host.accepted)
+
+
+@live
+async def test_a_model_that_is_set_ends_the_server_while_the_screen_goes_on(tmp_path: Path) -> None:
+    async with staged(tmp_path, settings=PORT) as stage:
+        await opened(stage)
+        server = stage.app.workspace.server
+        assert server is not None
+        close, closers = server.close, []
+
+        def closed() -> None:
+            closers.append(threading.current_thread())
+            close()
+
+        server.close = closed  # type: ignore[method-assign]
+        await stage.press("f3")
+        await stage.until(lambda: stage.app.screen.query("#set-model"))
+        line = stage.app.screen.query_one("#set-model")
+        line.value = "tiny-4bit"  # type: ignore[attr-defined]
+        line.focus()
+        await stage.press("enter")
+        await stage.until(lambda: stage.app.workspace.settings.model == "tiny-4bit")
+        assert closers and threading.main_thread() not in closers

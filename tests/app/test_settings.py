@@ -117,6 +117,22 @@ def test_a_file_that_is_not_toml_is_told_and_kept(path: Path) -> None:
     assert path.with_name("settings.toml.broken").read_text() == "rate = = 3\n"
 
 
+def test_a_file_that_may_not_be_read_is_reported_and_left_alone(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object, **__: object) -> str:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    path.write_text("rate = 200\n")
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_text", refused)  # root may read any file
+        now, warnings = load(path)
+        assert now == DEFAULTS and "cannot be read: Permission denied. All" in warnings[0]
+        with pytest.raises(PermissionError):
+            save(path, dataclasses.replace(now, rate=150))
+    assert path.read_text() == "rate = 200\n"
+
+
 def test_saving_nothing_new_changes_nothing(path: Path) -> None:
     path.write_text("rate=200#x\n\n\n[keys]\n talk = 'f5'\n")
     save(path, load(path)[0])

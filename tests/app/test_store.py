@@ -1,4 +1,5 @@
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -194,6 +195,21 @@ def test_a_conversation_is_exported_with_its_pictures_and_sounds(
     beside = tmp_path / "out/Bars redblue"
     assert (beside / "image-1.png").read_bytes() == b"picture"
     assert (beside / "sound-1.wav").read_bytes() == b"sound"
+
+
+def test_a_conversation_may_go_on_while_it_is_exported(
+    tmp_path: Path, history: History, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = shutil.copyfile
+
+    def asked_meanwhile(*paths: Path) -> None:
+        copy(*paths)
+        history.apply(TurnStarted(3, "user", 0.0))
+
+    (tmp_path / "p.png").write_bytes(b"picture")
+    monkeypatch.setattr(shutil, "copyfile", asked_meanwhile)
+    page = write(history, tmp_path, "Bars", tmp_path / "out").read_text()
+    assert page.count("## ") == 2 and 3 in history.turns
 
 
 def test_an_export_never_overwrites_another(tmp_path: Path, history: History) -> None:

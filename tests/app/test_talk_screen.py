@@ -1,5 +1,7 @@
 from pathlib import Path
 
+import pytest
+
 from app.widgets.talkbar import BLOCKS, bars
 from mlx_gemma4.capture.speechgate import SpeechGate
 from mlx_gemma4.errors import Gemma4Error
@@ -235,3 +237,33 @@ async def test_what_ends_listening_is_the_key_of_the_settings(tmp_path: Path) ->
         await stage.until(lambda: "Ctrl+Y ends" in stage.text)
         await stage.press("ctrl+y", "space")
         await stage.until(lambda: "/talk ends" in stage.text)
+
+
+@live
+async def test_hands_free_too_a_typed_question_is_asked_once(tmp_path: Path) -> None:
+    async with staged(tmp_path, ["One.", "Two."], world=World(gate=FakeGate(0))) as stage:
+        await stage.press("f7")
+        await stage.ask("typed")
+        assert stage.app.chat.prompt.text == ""
+        await stage.press("enter")
+        await stage.pilot.pause()
+        assert len(stage.app.workspace.conversation.history.turns) == 2
+
+
+@live
+async def test_a_voice_that_cannot_be_used_changes_no_setting(tmp_path: Path) -> None:
+    unusable = Gemma4Error("voice_unusable", "It cannot be used", "No such program.", "Choose.")
+    async with staged(tmp_path) as stage:
+        workspace = stage.app.workspace
+        workspace.change(speak=True)
+        stage.world.voice = unusable
+        with pytest.raises(Gemma4Error):
+            workspace.change(voice="| nothing")
+        workspace.change(theme="light")
+        assert workspace.settings.voice == "" and workspace.conversation.speaks
+        assert "nothing" not in workspace.path.read_text()
+        workspace.change(speak=False)
+        with pytest.raises(Gemma4Error):
+            workspace.change(speak=True)
+        workspace.change(theme="dark")
+        assert not workspace.settings.speak and "speak = true" not in workspace.path.read_text()

@@ -110,6 +110,14 @@ async def test_a_megabyte_that_is_pasted_is_attached_and_not_laid_out(tmp_path: 
 
 
 @live
+async def test_a_text_that_is_pasted_may_be_as_long_as_a_file(tmp_path: Path) -> None:
+    async with staged(tmp_path) as stage:
+        await stage.app.chat.prompt._on_paste(Paste("0123456789 words\n" * 70_000))
+        await stage.until(lambda: "It has 1,190,000 bytes; a text may have 1,048,576" in stage.text)
+        assert not stage.app.workspace.conversation.history.waiting
+
+
+@live
 async def test_twenty_pictures_are_drawn_small_and_no_chip_is_broken(tmp_path: Path) -> None:
     world = World(clipboard=shot(tmp_path, "clipboard"))
     async with staged(tmp_path, world=world, size=(100, 40)) as stage:
@@ -276,3 +284,44 @@ async def test_each_demonstration_model_is_called_so(tmp_path: Path) -> None:
     async with staged(other, settings='model = "google/gemma-4-12B-it"\n') as stage:
         await stage.ask("who are you?")
         assert "Gemma\n" in stage.text and "demonstration" not in stage.text
+
+
+@live
+async def test_commands_earlier_questions_and_editing_leave_what_is_attached(
+    tmp_path: Path,
+) -> None:
+    async with staged(tmp_path) as stage:
+        chat, prompt = stage.app.chat, stage.app.chat.prompt
+        await stage.ask("first")
+        chat.busy(chat.media.files([chart(tmp_path)]))
+        await stage.until(lambda: prompt.text == "[Image #1] ")
+        waiting = stage.app.workspace.conversation.history.waiting
+        (budget,) = [one.budget for one in waiting.values()]
+        await stage.press("up")
+        await stage.until(lambda: prompt.text == "[Image #1] first")
+        await stage.press("down")
+        await stage.until(lambda: prompt.text == "[Image #1] ")
+        await typed(stage, "/detail")
+        await stage.until(lambda: [one.budget for one in waiting.values()] != [budget])
+        assert prompt.text == "[Image #1] "
+        await stage.write("half a ques")
+        await stage.press("ctrl+e")
+        await stage.until(lambda: prompt.text == "[Image #1] first")
+        await stage.press("up")
+        await stage.until(lambda: prompt.text == "[Image #1] half a ques")
+        await stage.ask("tion")
+        turns = stage.app.workspace.conversation.history.turns
+        (asked,) = [turn for turn in turns.values() if turn.role == "user"]
+        assert asked.text == "half a question" and len(asked.attachments) == 1
+
+
+@live
+async def test_the_name_of_a_command_is_completed_behind_what_is_attached(tmp_path: Path) -> None:
+    async with staged(tmp_path) as stage:
+        chat, prompt = stage.app.chat, stage.app.chat.prompt
+        chat.busy(chat.media.files([chart(tmp_path)]))
+        await stage.until(lambda: prompt.text == "[Image #1] ")
+        await stage.write("/expo")
+        await stage.until(lambda: chat.suggestions.display)
+        await stage.press("tab")
+        await stage.until(lambda: prompt.text == "[Image #1] /export ")

@@ -18,7 +18,7 @@ from app.devices.screen_watcher import ScreenChanged, ScreenWatcher
 from mlx_gemma4.media.images import open_image
 from mlx_gemma4.media.video import timed
 from mlx_gemma4.runtime import commands as do
-from tests.app.host import Stage, World, chart, live, staged
+from tests.app.host import Stage, World, chart, live, recorded, staged
 
 COLOURS = ("red", "white", "blue", "green", "black", "grey", "navy", "teal", "olive", "maroon")
 VIDEO = 'watch_as = "video"\n'
@@ -214,3 +214,19 @@ def test_an_attachment_that_was_written_without_frames_is_read() -> None:
     del written["attachment"]["frames"]
     entry = from_json(written)
     assert isinstance(entry, AttachmentAdded) and entry.attachment.frames == ()
+
+
+@live
+async def test_what_changed_while_somebody_spoke_is_shown_afterwards(tmp_path: Path) -> None:
+    world = World(screen=seen(0))
+    async with staged(tmp_path, settings="watch_seconds = 1.0\n", world=world) as stage:
+        conversation = stage.app.workspace.conversation
+        await stage.press("f9")
+        await stage.until(lambda: conversation.history.waiting)
+        before = conversation.watched
+        await stage.press("f4")
+        await stage.until(lambda: recorded(stage, 0.04))
+        await stage.app.chat.media.seen(seen(0), 5.0)
+        assert conversation.watched == before
+        await stage.press("escape")  # from here on nothing changes
+        await stage.until(lambda: conversation.watched > before)

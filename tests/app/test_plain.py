@@ -1,0 +1,90 @@
+"""`gemma4 --plain`: line by line."""
+
+import io
+from pathlib import Path
+
+import pytest
+
+from app import plain
+from app.conversation.store import ConversationStore
+from app.workspace import Workspace
+from mlx_gemma4.testing.scripted_worker import ScriptedWorker
+from tests.app.host import COUNTED
+
+
+def test_the_plain_program_talks_line_by_line(tmp_path: Path) -> None:
+    (tmp_path / "note.txt").write_text("a note")
+    lines = [
+        "hello",
+        f"/file {tmp_path / 'note.txt'}",
+        "and this?",
+        "/nonsense",
+        "/help",
+        "/quit",
+        "x",
+    ]
+    shown: list[str] = []
+    worker = ScriptedWorker(["Hello yourself.", "A note."])
+    workspace = Workspace(worker, ConversationStore(tmp_path / "all"), tmp_path / "config")
+    plain.PlainProgram(workspace, iter(lines), shown.append).run()
+    text = "".join(shown)
+    for words in (
+        "Ready.",
+        "Tiny model: Hello yourself.\n",
+        "note.txt goes with the next question.",
+        "Tiny model: A note.\n",
+        "There is no command /nonsense",
+        "/file PATH",
+    ):
+        assert words in text
+    assert "\x1b" not in text and "\r" not in text
+    asked = [
+        one.text for one in workspace.conversation.history.turns.values() if one.role == "user"
+    ]
+    assert asked == ["hello", "and this?"]
+    workspace.close()
+    worker.close()
+
+
+def test_no_line_ends_the_plain_program_and_a_plain_blank_finds_a_file(tmp_path: Path) -> None:
+    (tmp_path / "Shot 9.41\u202fPM.txt").write_text("a note")
+    lines = ["/file ~nobodyhere/x", "/file \0", f"/file {tmp_path}/Shot 9.41 PM.txt", "and?"]
+    shown: list[str] = []
+    worker = ScriptedWorker(["A note."])
+    workspace = Workspace(worker, ConversationStore(tmp_path / "all"), tmp_path / "config")
+    plain.PlainProgram(workspace, iter(lines), shown.append).run()
+    text = "".join(shown)
+    assert text.count("Error: ") == 2 and "There is no file \0." in text
+    assert "PM.txt goes with the next question." in text and "A note.\n" in text
+    workspace.close()
+    worker.close()
+
+
+def test_ctrl_c_stops_an_answer_and_ends_its_line(tmp_path: Path) -> None:
+    shown: list[str] = []
+
+    def write(text: str) -> None:
+        shown.append(text)
+        if "two" in text:
+            raise KeyboardInterrupt  # as a key does while the answer comes
+
+    worker = ScriptedWorker([f"one two three {COUNTED}"], tokens_per_second=8)
+    workspace = Workspace(worker, ConversationStore(tmp_path / "all"), tmp_path / "config")
+    plain.PlainProgram(workspace, iter(["count", "/help"]), write).run()
+    answer, facts, following, *_ = "".join(shown).split("Tiny model: ")[1].split("\n")
+    assert answer.startswith("one two") and not answer.endswith("ninety")
+    assert facts.endswith("stopped") and following == plain.HELP.split("\n")[0]
+    workspace.close()
+    worker.close()
+
+
+def test_words_that_are_no_utf8_are_asked_and_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    typed = io.TextIOWrapper(io.BytesIO(b"caf\xe9?\n/quit\n"), "utf-8")
+    monkeypatch.setattr("sys.stdin", typed)
+    monkeypatch.setattr(plain, "SubprocessWorker", lambda *_: ScriptedWorker(["Yes."]))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    plain.main()
+    (kept,) = ConversationStore().list()
+    assert kept.title == "caf??"
