@@ -2,11 +2,12 @@
 
 import asyncio
 import time
+from pathlib import Path
 
 import platformdirs
 
 from mlx_gemma4.errors import Gemma4Error
-from mlx_gemma4.hub import catalog, disk
+from mlx_gemma4.hub import catalog
 
 from ..conversation import export
 from ..conversation.store import title_of
@@ -243,7 +244,7 @@ class ChatActions:
             title_of(workspace.journal.folder) if workspace.conversation.history.turns else "empty"
         )
         if where:
-            folder = disk.expanded(where)
+            folder = Path(where).expanduser()  # an error where there is no such user
             if folder.suffix == ".md":
                 folder, title = folder.parent, folder.stem
         path = await asyncio.to_thread(

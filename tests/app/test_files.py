@@ -136,7 +136,10 @@ def test_files_are_measured_and_copied_but_videos_stay(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "content"),
-    [("a.png", b"no picture"), ("a.wav", b"no sound"), ("a.bin", b"\0"), ("a.txt", b"a" * 300_000)],
+    [
+        *(("a.png", b"no picture"), ("a.wav", b"no sound"), ("a.bin", b"\0")),
+        ("a.txt", b"a" * 1_100_000),
+    ],
 )
 def test_what_cannot_be_attached_is_told(tmp_path: Path, name: str, content: bytes) -> None:
     (tmp_path / name).write_bytes(content)
