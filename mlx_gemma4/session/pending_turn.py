@@ -4,7 +4,7 @@ Knows nothing of MLX. A `PendingTurn` is never changed: a mark keeps it, and an 
 it.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from io import IOBase
@@ -208,17 +208,31 @@ def cut(clip: Frames, limit: int) -> list[Frames]:
     return [*clips, clip]
 
 
-def without_oldest(turns: Sequence[Turn]) -> list[Turn]:
-    """Drop the oldest question and all that answers it; a system turn stays.
+def shortened(
+    turns: Sequence[Turn], last_stays: bool, free: Callable[[Sequence[Turn]], int], wanted: int
+) -> list[Turn]:
+    """Drop the oldest questions, each with all that answers it, until enough rows are free.
+
+    System turns stay. What the user adds to a question or to a tool's results belongs to it.
+
+    Args:
+        last_stays: never drop the last question.
+        free: counts the rows that some turns leave free.
+        wanted: as many rows as should be free.
 
     Returns:
-        The other turns; as many as before if there was no question.
+        The other turns; all turns where no row would be free without them either.
     """
-    asked = [number for number, turn in enumerate(turns) if turn.role == "user"]
-    if not asked:
-        return list(turns)
-    stop = asked[1] if len(asked) > 1 else len(turns)
-    return [*turns[: asked[0]], *turns[stop:]]
+    before = [None, *(turn.role for turn in turns)]
+    user = [number for number, turn in enumerate(turns) if turn.role == "user"]
+    asked = [number for number in user if before[number] not in ("user", "tool")] or [len(turns)]
+    fewer = list(turns)
+    for stop in asked[1:] if last_stays else [*asked[1:], len(turns)]:
+        kept = [turn for turn in turns[asked[0] : stop] if turn.role == "system"]
+        fewer = [*turns[: asked[0]], *kept, *turns[stop:]]
+        if free(fewer) >= wanted:
+            break
+    return fewer if free(fewer) > 0 else list(turns)
 
 
 def medium_name(part: Part) -> str:

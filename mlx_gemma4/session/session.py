@@ -61,7 +61,8 @@ class Session(SessionCaches):
         thinking: whether the model thinks before it answers.
         tokenizer: None for the one in the model's folder.
         when_full: what to do when less than an eighth of the context is left: "stop" waits until it
-            is full, "drop" takes the oldest turns out until half of it is free.
+            is full, "drop" takes the oldest questions out, each with what answers it, until half of it
+            is free; the one that is open stays, as do the system turn and calls without results.
         store: where `park` keeps rows on disk, and where those of `turns` are looked for.
         context: the most tokens of the conversation, where that is less than the model's.
         drawn: the ids of replies, where several sessions remember them together.
@@ -275,16 +276,13 @@ class Session(SessionCaches):
         """Do one piece of work that would else be done in the next reply.
 
         The turns are read as far as they are not, the last answer is read again without its
-        thought, and what was added is read ahead of the reply.
+        thought, and what was added is read ahead of the reply; nothing where that would not fit.
 
         Args:
             cancelled: asked between chunks whether to stop; what was done is kept.
 
         Returns:
             Whether there may be more to do.
-
-        Raises:
-            Gemma4Error: the context is full.
         """
         return finish(self.reading(), cancelled=cancelled) is not False
 
