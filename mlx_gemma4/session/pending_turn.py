@@ -4,6 +4,7 @@ Knows nothing of MLX. A `PendingTurn` is never changed: a mark keeps it, and an 
 it.
 """
 
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -153,7 +154,7 @@ def listed(name: str, values: Any, kind: type = object) -> tuple[Any, ...]:
 def checked(frames: ArrayLike) -> Frames:
     """Frames (n, 640) as float32. Raises Gemma4Error if there are none, or they are not usable."""
     try:
-        clip = np.asarray(frames, np.float32)
+        clip = np.array(frames, np.float32)  # the caller's own may change
     except (TypeError, ValueError) as error:
         raise _frames_malformed(f"They are no numbers: {error}.") from error
     need_frames(clip)
@@ -176,8 +177,15 @@ _PICTURES = (
 
 def tool_content(content: str | Mapping[str, Any] | Sequence[Any]) -> tuple[Any, list[Any]]:
     """A tool's response, and its pictures. Raises Gemma4Error where a part is something else."""
-    if isinstance(content, str | Mapping):
+    if isinstance(content, str):
         return content, []
+    if isinstance(content, Mapping):
+        try:
+            return json.loads(json.dumps(dict(content))), []
+        except (TypeError, ValueError, RecursionError) as error:
+            raise _result_malformed(
+                f"It is not JSON: {error}.", "Use text, numbers, lists and objects in it."
+            ) from error
     texts, pictures = [], []
     for part in [content] if isinstance(content, _PICTURES) else listed("content", content):
         match part:
@@ -188,14 +196,18 @@ def tool_content(content: str | Mapping[str, Any] | Sequence[Any]) -> tuple[Any,
             case _ if isinstance(part, _PICTURES):
                 pictures.append(part)
             case _:
-                raise Gemma4Error(
-                    "tool_result_malformed",
-                    "The tool result is malformed",
+                raise _result_malformed(
                     f"A part of it is {str(part)[:80]!r}.",
                     'Use text, {"type": "text", "text": ...}, pictures, or {"type": "image", '
                     '"image": ...}.',
                 )
     return "\n".join(texts), pictures
+
+
+def _result_malformed(cause: str, remedy: str) -> Gemma4Error:
+    return Gemma4Error(
+        "tool_result_malformed", "The tool result is malformed", cause, remedy
+    )
 
 
 def cut(clip: Frames, limit: int) -> list[Frames]:
