@@ -205,9 +205,7 @@ def tool_content(content: str | Mapping[str, Any] | Sequence[Any]) -> tuple[Any,
 
 
 def _result_malformed(cause: str, remedy: str) -> Gemma4Error:
-    return Gemma4Error(
-        "tool_result_malformed", "The tool result is malformed", cause, remedy
-    )
+    return Gemma4Error("tool_result_malformed", "The tool result is malformed", cause, remedy)
 
 
 def cut(clip: Frames, limit: int) -> list[Frames]:
