@@ -130,28 +130,28 @@ def load(
     def check(config: _Any, tensors: _Any) -> None:
         check_fits(str(folder), config, tensors, force, proposes)
 
-    if hosts is not None:
-        from .cluster.spread import load_spread
+    try:
+        if hosts is not None:
+            from .cluster.spread import load_spread
 
-        model: Gemma4 = load_spread(
-            folder, hosts, wanted, mask_rule, force, progress, drafter=proposes
-        )
-    else:
-        try:
+            model: Gemma4 = load_spread(
+                folder, hosts, wanted, mask_rule, force, progress, drafter=proposes
+            )
+        else:
             model = load_folder(folder, wanted, check=check)
-        except BaseException:
-            held.release()
-            raise
-        model.mask_rule = mask_rule
-    model.folder = folder
-    model.package = catalog.package_of(folder)
-    if change is not None:
-        adapted.attach(model, change)
-    model.draft = setting
-    if proposes is not None:
-        from .checkpoint.drafter import load_drafter
+            model.mask_rule = mask_rule
+        model.folder = folder
+        model.package = catalog.package_of(folder)
+        if change is not None:
+            adapted.attach(model, change)
+        model.draft = setting
+        if proposes is not None:
+            from .checkpoint.drafter import load_drafter
 
-        model.attach(load_drafter(proposes, model, wanted))
+            model.attach(load_drafter(proposes, model, wanted))
+    except BaseException:
+        held.release()
+        raise
     return model
 
 
