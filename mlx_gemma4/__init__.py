@@ -91,8 +91,9 @@ def load(
         hosts: other computers that hold a part of its layers (docs/several-macs.md).
         progress: called with a host, and how many of its bytes were sent, of how many.
         drafter: the folder or name of a drafter that proposes tokens for it (`Session(draft=)`).
-        draft: keep this setting for sessions as `model.draft`, and get the drafter that it needs;
-            "auto" becomes what `gemma4 bench --draft` measured to pay on this machine.
+        draft: what sessions take that choose none (`Session(draft=)`), as `model.draft`; and get
+            the drafter that it needs; "auto" becomes what `gemma4 bench --draft` measured to pay
+            on this machine.
 
     Raises:
         Gemma4Error: there is no such model, it cannot be loaded, or it does not fit. Code

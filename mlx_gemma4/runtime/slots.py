@@ -322,7 +322,6 @@ class Slots:
             store=store,
             context=settings.context,
             drawn=self._drawn,
-            draft=self._model.draft,
         )
         session.set_chunk(lambda: SHORT_CHUNK if self._hurries(conversation) else CHUNK)
         return session

@@ -374,8 +374,8 @@ class Conversation:
         return room
 
     def _make_room(self, share: int = _TIGHT, answering: bool = False) -> int:
-        """Drop the oldest turns if that is wanted, if less than 1 / `share` of the rows is free, and
-        if what stays fits: the question that is answered, or that calls without results belong to.
+        """Drop the oldest turns if that is wanted, less than 1 / `share` of the rows is free, and
+        what stays fits. The question that is open, or whose calls wait for results, stays.
 
         Returns:
             How many turns were dropped.

@@ -126,9 +126,9 @@ class SessionInput:
 
         Args:
             call_id: `ToolCall.id` of a call in the last reply.
-            content: text, a dict that JSON can hold, or a list of texts, {"type": "text", "text": ...} and pictures
-                (what `add_image` takes but a str, or {"type": "image", "image": ...}). Pictures
-                follow all results, as a turn of the user's.
+            content: text, a dict that JSON can hold, or a list of texts, {"type": "text",
+                "text": ...} and pictures (what `add_image` takes but a str, or {"type": "image",
+                "image": ...}). Pictures follow all results, as a turn of the user's.
 
         Returns:
             The pictures.

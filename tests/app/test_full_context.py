@@ -10,9 +10,9 @@ from app.settings import Settings
 from mlx_gemma4.errors import Gemma4Error
 from mlx_gemma4.events import Done, Dropped, Token
 from mlx_gemma4.runtime import commands as do
+from mlx_gemma4.runtime.reports import Idle
 from mlx_gemma4.runtime.worker import Worker
 from tests.runtime.reading import done, first
-from mlx_gemma4.runtime.reports import Idle
 
 
 def test_a_paste_that_is_too_long_costs_nothing_and_one_that_fits_the_oldest_turns(
