@@ -1,4 +1,4 @@
-"""The folder of a saved conversation: other files in it, who may enter it, and what JSON makes of it."""
+"""The folder of a saved conversation: other files in it, and what cannot be written or read."""
 
 from __future__ import annotations
 
