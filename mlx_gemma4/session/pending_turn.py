@@ -5,6 +5,7 @@ it.
 """
 
 import json
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -236,12 +237,17 @@ def shortened(
     before = [None, *(turn.role for turn in turns)]
     user = [number for number, turn in enumerate(turns) if turn.role == "user"]
     asked = [number for number in user if before[number] not in ("user", "tool")] or [len(turns)]
-    fewer = list(turns)
-    for stop in asked[1:] if last_stays else [*asked[1:], len(turns)]:
+
+    def without(stop: int) -> list[Turn]:
         kept = [turn for turn in turns[asked[0] : stop] if turn.role == "system"]
-        fewer = [*turns[: asked[0]], *kept, *turns[stop:]]
-        if free(fewer) >= wanted:
-            break
+        return [*turns[: asked[0]], *kept, *turns[stop:]]
+
+    stops = [*asked, len(turns)]
+    if last_stays:
+        stops.pop()
+    # rendering takes long: half of the places are left out each time
+    at = bisect_left(stops, wanted, key=lambda stop: free(without(stop)))
+    fewer = without(stops[min(at, len(stops) - 1)])
     return fewer if free(fewer) > 0 else list(turns)
 
 
