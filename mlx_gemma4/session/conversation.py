@@ -389,7 +389,7 @@ class Conversation:
 
         if self._when_full == "stop" or free(self.turns) >= self.rows // share:
             return 0
-        answered = all(turn.role == "model" for turn in self.turns[-1:])
+        answered = not any(turn.role in ("user", "tool") for turn in self.turns[-1:])
         called = self.pending.results or (self.calls and not answering)
         stays = not (answered and self.pending.turns) or bool(called)
         fewer = shortened(self.turns, stays, free, self.rows - self.rows // 2)
