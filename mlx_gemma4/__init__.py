@@ -91,8 +91,9 @@ def load(
         hosts: other computers that hold a part of its layers (docs/several-macs.md).
         progress: called with a host, and how many of its bytes were sent, of how many.
         drafter: the folder or name of a drafter that proposes tokens for it (`Session(draft=)`).
-        draft: keep this setting for sessions as `model.draft`, and get the drafter that it needs;
-            "auto" becomes what `gemma4 bench --draft` measured to pay on this machine.
+        draft: what sessions take that choose none (`Session(draft=)`), as `model.draft`; and get
+            the drafter that it needs; "auto" becomes what `gemma4 bench --draft` measured to pay
+            on this machine.
 
     Raises:
         Gemma4Error: there is no such model, it cannot be loaded, or it does not fit. Code
@@ -130,28 +131,28 @@ def load(
     def check(config: _Any, tensors: _Any) -> None:
         check_fits(str(folder), config, tensors, force, proposes)
 
-    if hosts is not None:
-        from .cluster.spread import load_spread
+    try:
+        if hosts is not None:
+            from .cluster.spread import load_spread
 
-        model: Gemma4 = load_spread(
-            folder, hosts, wanted, mask_rule, force, progress, drafter=proposes
-        )
-    else:
-        try:
+            model: Gemma4 = load_spread(
+                folder, hosts, wanted, mask_rule, force, progress, drafter=proposes
+            )
+        else:
             model = load_folder(folder, wanted, check=check)
-        except BaseException:
-            held.release()
-            raise
-        model.mask_rule = mask_rule
-    model.folder = folder
-    model.package = catalog.package_of(folder)
-    if change is not None:
-        adapted.attach(model, change)
-    model.draft = setting
-    if proposes is not None:
-        from .checkpoint.drafter import load_drafter
+            model.mask_rule = mask_rule
+        model.folder = folder
+        model.package = catalog.package_of(folder)
+        if change is not None:
+            adapted.attach(model, change)
+        model.draft = setting
+        if proposes is not None:
+            from .checkpoint.drafter import load_drafter
 
-        model.attach(load_drafter(proposes, model, wanted))
+            model.attach(load_drafter(proposes, model, wanted))
+    except BaseException:
+        held.release()
+        raise
     return model
 
 

@@ -5,7 +5,6 @@ Every error is a `Gemma4Error` that names the file, and the key where there is o
 
 import json
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,18 +28,34 @@ def read_bytes(path: Path, most: int) -> bytes:
     Raises:
         Gemma4Error: it is larger, or cannot be read.
     """
-    if path.exists() and not (path.is_file() or path.is_dir()):  # a pipe may never end
+    if there(path) and not (path.is_file() or path.is_dir()):  # a pipe may never end
         raise unusable(f"{path} cannot be read: it is no ordinary file.")
     try:
         with path.open("rb") as file:
             content = file.read(most + 1)
     except OSError as error:
-        raise unusable(
-            f"{path} cannot be read ({error.strerror or error}).", "Check its permissions."
-        ) from error
+        raise _unreadable(path, error) from error
     if len(content) > most:
         raise unusable(f"{path} has more than {most:,} bytes.")
     return content
+
+
+def there(path: Path) -> bool:
+    """Whether it exists. Raises Gemma4Error where that cannot be known."""
+    try:
+        return path.exists()
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def is_folder(path: Path) -> bool:
+    """As `there`, of a folder."""
+    return there(path) and path.is_dir()
+
+
+def _unreadable(path: Path, error: OSError) -> Gemma4Error:
+    cause = f"{path} cannot be read ({error.strerror or error})."
+    return unusable(cause, "Check its permissions.")
 
 
 def read_object(path: Path) -> dict[str, Any] | None:
@@ -49,9 +64,8 @@ def read_object(path: Path) -> dict[str, Any] | None:
     Raises:
         Gemma4Error: it cannot be read, is not JSON in UTF-8, no object, or exceeds a limit.
     """
-    with suppress(OSError):  # of the folder: reading the file raises it again, with its reason
-        if not path.exists():
-            return None
+    if not there(path):
+        return None
     try:
         content: Any = json.loads(read_bytes(path, limits.JSON_BYTES))
     except (ValueError, RecursionError) as error:

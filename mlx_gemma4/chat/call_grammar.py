@@ -5,6 +5,7 @@ A parameter of a kind that is not known here may be any value: the model was sho
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from functools import reduce
 from typing import Any
 
 from llguidance import LLMatcher
@@ -16,6 +17,7 @@ Controls = Mapping[str, int]
 
 _QUOTE = '<|"|>'
 _NUMERIC = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf")
+_ELSEWHERE = frozenset(("$ref", "allOf", "anyOf", "oneOf", "enum", "const"))
 _MOST_ITEMS = 64  # of a list or an object whose schema has no bound
 
 _COMMON = """
@@ -59,8 +61,26 @@ class _Rules:
         """The call of a function; it takes no arguments where it declares none."""
         self._root = function.get("parameters") or {}
         self._refs = {}
-        schema = {"type": "object", "additionalProperties": False, **self._root}
-        return self._new(f"{_text(function['name'])} {self._schema(schema)}")
+        declares = not _ELSEWHERE.isdisjoint(self._root)
+        schema = self._root if declares else {"additionalProperties": False, **self._root}
+        return self._new(f"{_text(function['name'])} {self._arguments(schema)}")
+
+    def _arguments(self, schema: Schema, seen: frozenset[str] = frozenset()) -> str:
+        """The arguments of a call: an object, whatever else their schema allows."""
+        for key in ("$ref", "allOf", "anyOf", "oneOf"):
+            if key not in schema:
+                continue
+            rest, inner = {k: schema[k] for k in schema if k != key}, schema[key]
+            if key == "$ref":
+                reference = str(inner)
+                inner = [] if reference in seen else [self._found(reference)]
+                seen |= {reference}
+            others = [one for one in inner if isinstance(one, Mapping)] if _listed(inner) else []
+            if key in ("$ref", "allOf"):
+                return self._arguments(reduce(_joined, others, rest), seen)
+            if others:
+                return self._one_of(self._arguments(_joined(rest, one), seen) for one in others)
+        return self._object(schema)
 
     def _new(self, body: str) -> str:
         return self.add(f"r{len(self.lines)}", body)
@@ -127,7 +147,7 @@ class _Rules:
 
     def _object(self, schema: Schema) -> str:
         """An object: its properties in the order of `tools.value`, optional if not required."""
-        properties, required = schema.get("properties"), schema.get("required") or ()
+        properties, required = schema.get("properties"), _required(schema)
         if not isinstance(properties, Mapping) or not properties:
             closed = schema.get("additionalProperties") is False
             return '"{" "}"' if closed else "any_object"
@@ -143,17 +163,24 @@ class _Rules:
     def _reference(self, reference: str) -> str:
         """The rule of a schema elsewhere in the root, which may refer to itself."""
         if reference not in self._refs:
-            found: Any = self._root
-            for key in reference.removeprefix("#").split("/")[1:]:
-                key = key.replace("~1", "/").replace("~0", "~")
-                found = found.get(key) if isinstance(found, Mapping) else None
-            if not reference.startswith("#") or found is None:
+            found = self._found(reference)
+            if found is None:
                 return "any"
             self.lines.append("")
             at = len(self.lines) - 1
             self._refs[reference] = f"r{at}"
             self.lines[at] = f"r{at}: {self._schema(found)}"
         return self._refs[reference]
+
+    def _found(self, reference: str) -> Any:
+        """The schema of a reference; None where there is none in the root."""
+        if not reference.startswith("#"):
+            return None
+        found: Any = self._root
+        for key in reference.removeprefix("#").split("/")[1:]:
+            key = key.replace("~1", "/").replace("~0", "~")
+            found = found.get(key) if isinstance(found, Mapping) else None
+        return found
 
     def _literal(self, item: Any) -> str:
         parts: list[str] = []
@@ -164,6 +191,23 @@ class _Rules:
     def _one_of(self, rules: Iterable[str]) -> str:
         several = list(dict.fromkeys(rules))
         return several[0] if len(several) == 1 else f"({' | '.join(several)})"
+
+
+def _required(schema: Schema) -> list[Any]:
+    required = schema.get("required") or ()
+    return [*required] if _listed(required) else []
+
+
+def _listed(value: object) -> bool:
+    return isinstance(value, list | tuple)
+
+
+def _joined(one: Schema, other: Schema) -> Schema:
+    """An object's schema under which the named properties of two are allowed."""
+    named = [s["properties"] for s in (one, other) if isinstance(s.get("properties"), Mapping)]
+    properties = {name: inner for each in named for name, inner in each.items()}
+    required = [*_required(one), *_required(other)]
+    return {**one, **other, "properties": properties, "required": required}
 
 
 def _anchored(pattern: str) -> str | None:

@@ -148,7 +148,7 @@ def _usable(schema: Grammar) -> dict[str, Any]:
         for inner in inside
     )
     for inner in inside:
-        if inner.get("format") not in _FORMATS:
+        if str(inner.get("format")) not in _FORMATS:  # as others, it may be no text
             inner.pop("format", None)
         named, required = inner.get("properties"), inner.get("required", [])
         if joined or not named or not isinstance(named, dict) or not isinstance(required, list):

@@ -164,7 +164,8 @@ def save_folder(model: Gemma4, folder: Path | str) -> None:
     weights = model.tensors()
     if model.layout == "one_row":
         weights = permute(weights, config.text_config, back=True)
-    mx.save_safetensors(str(folder / "model.safetensors"), weights, metadata={"format": "mlx"})
+    with (folder / "model.safetensors").open("wb") as file:  # not MLX: it hides the reason
+        mx.save_safetensors(file, weights, metadata={"format": "mlx"})
     written = with_sizes(config)
     written |= {key: None for key in _MEDIA if getattr(config, key) is None}
     written |= {"quantization": config.quantization} if config.quantization else {}

@@ -232,7 +232,6 @@ def _session(
         tools=declared,
         image_tokens=options.image_tokens,
         thinking=options.think,
-        draft=model.draft,
     )
     for path in options.image:
         for note in session.add_image(path).notes:

@@ -24,6 +24,7 @@ from ..hub import disk
 from .cut import layer_tensors
 
 _PIECE = 1 << 22
+_UNFINISHED = f"new-{'[0-9a-f]' * 16}.safetensors"
 _WRITING = 3600.0  # seconds that a layer takes at most to be written
 
 
@@ -77,7 +78,7 @@ class KeptLayers:
     def __init__(self, folder: Path | None, keep: Path | None) -> None:
         self._own = stored_tensors(disk.expanded(folder)) if folder is not None else {}
         self._keep = keep
-        for unfinished in keep.glob("new-*.safetensors") if keep is not None else ():
+        for unfinished in keep.glob(_UNFINISHED) if keep is not None else ():
             if unfinished.stat().st_mtime < time.time() - _WRITING:  # its writer was killed
                 unfinished.unlink(missing_ok=True)
 

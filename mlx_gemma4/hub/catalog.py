@@ -16,7 +16,7 @@ import platformdirs
 
 from ..checkpoint.architectures import ARCHITECTURES
 from ..errors import Gemma4Error
-from ..json_reader import known_object
+from ..json_reader import is_folder, known_object
 from . import cache as hub_cache
 from . import disk, installed, installed_adapters
 from .installed import RECORD as RECORD
@@ -136,7 +136,8 @@ def resolve(name_or_folder: str | Path, kind: str = "model") -> Path:
     name, adapter = installed_adapters.split(name_or_folder)
     if adapter is not None:
         return resolve(name)
-    if name.strip() and (folder := disk.expanded(name)).is_dir():
+    folder = disk.expanded(name)
+    if name.strip() and is_folder(folder):
         return folder
     own = next((model for model in installed.made() if model.name == name), None)
     package = packages().get(name) or (None if own else known(name))

@@ -15,7 +15,10 @@ import platformdirs
 
 from ..errors import Gemma4Error
 
-_REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EFBIG, errno.EIO)
+_REFUSED = (
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EFBIG, errno.EIO),
+    errno.ENAMETOOLONG,
+)
 SPARE = 256 * 1024**2
 """Bytes that a disk keeps free."""
 

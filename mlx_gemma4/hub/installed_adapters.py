@@ -10,7 +10,7 @@ from typing import Any
 
 from ..checkpoint.files import ADAPTER_SETTINGS
 from ..errors import Gemma4Error
-from ..json_reader import read_object
+from ..json_reader import is_folder, read_object, there
 from . import disk
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -35,7 +35,7 @@ def facts_of(name: str) -> dict[str, Any]:
 def split(name: str | Path) -> tuple[str, str | None]:
     """Split MODEL:ADAPTER; a folder and a name without a colon have no adapter."""
     model, colon, adapter = str(name).rpartition(":")
-    if not colon or not model or not adapter or disk.expanded(name).is_dir():
+    if not colon or not model or not adapter or is_folder(disk.expanded(name)):
         return str(name), None
     return model, adapter
 
@@ -47,7 +47,7 @@ def find(adapter: str | Path) -> Path:
         Gemma4Error: there is none.
     """
     for place in (folder() / str(adapter), disk.expanded(str(adapter))):
-        if (place / ADAPTER_SETTINGS).is_file():
+        if there(place / ADAPTER_SETTINGS):
             return place
     known = ", ".join(names())
     raise Gemma4Error(

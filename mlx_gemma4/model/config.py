@@ -14,7 +14,7 @@ from typing import Any
 
 from .. import limits
 from ..errors import Gemma4Error
-from ..json_reader import Section, read_object, short, unusable
+from ..json_reader import Section, is_folder, read_object, short, unusable
 
 MODEL_TYPE = "gemma4_unified"
 SLIDING, FULL = "sliding_attention", "full_attention"
@@ -182,7 +182,7 @@ def load_config(folder: Path) -> Config:
         Gemma4Error: not a folder, no config.json, not JSON, or a model that is not Gemma 4 unified.
     """
     folder = Path(folder)
-    if not folder.is_dir():
+    if not is_folder(folder):
         raise Gemma4Error(
             "folder_unreadable",
             "The model folder cannot be read",

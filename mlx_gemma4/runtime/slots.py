@@ -16,6 +16,7 @@ from .. import exchange_adapter
 from ..cluster.hosts import Sending
 from ..errors import Gemma4Error
 from ..events import Event
+from ..footprint import held
 from ..generation.prefill_decode import CHUNK
 from ..media.audio import RATE, read_sound
 from ..model.gemma4 import Gemma4
@@ -105,17 +106,21 @@ class Slots:
         self.close()  # two models need not fit beside each other
         yield None
         started = time.perf_counter()
-        if kept is None or not exchange_adapter(kept, command.model):
-            kept = None
-            free_memory()
-            kept, notes = load_noted(
-                command.model,
-                command.force,
-                command.hosts,
-                lambda *sent: self._report(Sending(*sent)),
-                command.drafter,
-                command.draft,
-            )
+        try:
+            if kept is None or not exchange_adapter(kept, command.model):
+                kept = None
+                free_memory()
+                kept, notes = load_noted(
+                    command.model,
+                    command.force,
+                    command.hosts,
+                    lambda *sent: self._report(Sending(*sent)),
+                    command.drafter,
+                    command.draft,
+                )
+        except BaseException:
+            held.release()  # the model before it is freed, too
+            raise
         self._model = kept
         self._limit, self._drawn, self._beside = command.slots, None, beside
         for note in notes:
@@ -317,7 +322,6 @@ class Slots:
             store=store,
             context=settings.context,
             drawn=self._drawn,
-            draft=self._model.draft,
         )
         session.set_chunk(lambda: SHORT_CHUNK if self._hurries(conversation) else CHUNK)
         return session

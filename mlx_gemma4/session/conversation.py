@@ -20,7 +20,7 @@ from ..generation.prefill_decode import Cancelled, Steps
 from ..generation.sampler import Sampler
 from ..model.gemma4 import Gemma4
 from .constrained import ReplyRules
-from .pending_turn import PendingTurn, cut, held_once, medium_name, without_oldest
+from .pending_turn import PendingTurn, cut, held_once, medium_name, shortened
 from .places import checkpoint_of, opening_of
 from .prefix_cache import PrefixCache
 from .prefix_store import PrefixStore
@@ -36,6 +36,7 @@ PATIENCE = 5.0
 """Seconds that hearing a sound again may take for a picture that is added while it is spoken."""
 _LOW = 8  # the context is low when less than one in so many of its rows is free,
 _TIGHT = 16  # and then turns are dropped at once, not when there is time
+_FEW = 64  # rows: more than what ends a question and opens its reply takes
 
 
 class Conversation:
@@ -148,6 +149,8 @@ class Conversation:
                 yield from self.transcriber.hear(SoundPart(self.pending.live))
         else:
             self._make_room()
+            near = self.rows - len(self.settled()) < _FEW
+            self._room(self.prompt() if near else self.settled())
             yield from self._prepare()
         self.watch_context()
 
@@ -159,7 +162,7 @@ class Conversation:
         """Do a piece of work that the next reply would have to do; return whether there was one."""
         self._choose()
         dropped = self._make_room(_LOW)
-        fed = yield from self._prepare()
+        fed = (yield from self._prepare()) if len(self.settled()) <= self.rows else 0
         if self.pending.is_empty:
             self.cache.keep()  # the next turn starts here
         if not fed and self._may_relay:
@@ -232,7 +235,7 @@ class Conversation:
             yield Heard(heard_in(self._asked, self._drawn.heard), relayed=True)
             self._asked = None
         clips = self.pending.sounds if heard else ()
-        self._make_room()
+        self._make_room(answering=True)
         prompt = self.prompt()
         room = self._room(prompt)
         limit = room if max_tokens is None else min(max_tokens, room)
@@ -297,7 +300,7 @@ class Conversation:
 
     def watch_context(self) -> None:
         """Report, once, that the context is nearly full."""
-        left = self.rows - len(self.cache)
+        left = max(0, self.rows - len(self.cache))
         low = left < self.rows // _LOW
         if low and not self._reported_low:
             self.notices.append(ContextLow(left))
@@ -370,24 +373,28 @@ class Conversation:
             )
         return room
 
-    def _make_room(self, share: int = _TIGHT) -> int:
-        """Drop the oldest turns if that is wanted and less than 1 / `share` of the rows is free.
+    def _make_room(self, share: int = _TIGHT, answering: bool = False) -> int:
+        """Drop the oldest turns if that is wanted, less than 1 / `share` of the rows is free, and
+        what stays fits. The question that is open, or whose calls wait for results, stays.
 
         Returns:
             How many turns were dropped.
         """
-        if self._when_full == "stop":
+
+        def free(turns: Sequence[Turn]) -> int:
+            added = self.pending.turns
+            if answering:
+                return self.rows - len(self._rendering.prompt([*turns, *added]))
+            return self.rows - len(self._rendering.settled([*turns, *added], bool(added)))
+
+        if self._when_full == "stop" or free(self.turns) >= self.rows // share:
             return 0
-        before, length = self.turns, len(self.settled())
-        if self.rows - length >= self.rows // share:
-            return 0
-        while length > self.rows // 2:
-            fewer = without_oldest(self.turns)
-            if len(fewer) == len(self.turns):
-                break
-            self.turns = fewer
-            length = len(self.settled())
-        dropped = len(before) - len(self.turns)
+        answered = not any(turn.role in ("user", "tool") for turn in self.turns[-1:])
+        called = self.pending.results or (self.calls and not answering)
+        stays = not (answered and self.pending.turns) or bool(called)
+        fewer = shortened(self.turns, stays, free, self.rows - self.rows // 2)
+        dropped = len(self.turns) - len(fewer)
         if dropped:
+            self.turns = fewer
             self.notices.append(Dropped(dropped))
         return dropped

@@ -126,15 +126,15 @@ class SessionInput:
 
         Args:
             call_id: `ToolCall.id` of a call in the last reply.
-            content: text, a dict, or a list of texts, {"type": "text", "text": ...} and pictures
-                (what `add_image` takes but a str, or {"type": "image", "image": ...}). Pictures
-                follow all results, as a turn of the user's.
+            content: text, a dict that JSON can hold, or a list of texts, {"type": "text",
+                "text": ...} and pictures (what `add_image` takes but a str, or {"type": "image",
+                "image": ...}). Pictures follow all results, as a turn of the user's.
 
         Returns:
             The pictures.
 
         Raises:
-            Gemma4Error: there is no such call, or a part of the content is something else.
+            Gemma4Error: there is no such call, or the content is something else.
         """
         self._interrupt()
         calls = self._conversation.calls

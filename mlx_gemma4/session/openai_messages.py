@@ -6,7 +6,7 @@ assistant and tool; content is text or a list of parts. Nothing is fetched over 
 
 import base64
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -18,6 +18,7 @@ from ..errors import Gemma4Error
 from ..events import ToolCall
 from ..media.audio import Recording, clips, frames, read_sound
 from ..media.images import open_image, patches
+from .pending_turn import tool_content
 
 Message = Mapping[str, Any]
 Piece = str | Image.Image | Recording
@@ -45,6 +46,8 @@ def split(messages: Sequence[Message]) -> tuple[Sequence[Message], Sequence[Mess
 def turns(messages: Sequence[Message], image_tokens: int) -> list[Turn]:
     """Make turns of messages; those of one role that follow each other become one turn.
 
+    Pictures of tools follow all results, as in `Session.add_tool_result`.
+
     Args:
         image_tokens: the most tokens that a picture may take.
 
@@ -53,11 +56,20 @@ def turns(messages: Sequence[Message], image_tokens: int) -> list[Turn]:
     """
     result: list[Turn] = []
     names: dict[str, str] = {}  # of the tools that were called, by the calls' ids
+    shown: list[Part] = []  # what tools returned beside text
+
+    def add(role: Any, parts: Iterable[Part]) -> None:
+        before = result.pop().parts if result and result[-1].role == role else ()
+        result.append(Turn(role, (*before, *parts)))
+
     for message in messages:
-        role, parts = _role(message), _parts(message, image_tokens, names)
-        if result and result[-1].role == role:
-            parts = (*result.pop().parts, *parts)
-        result.append(Turn(role, parts))
+        role = _role(message)
+        if role != "tool" and shown:
+            add("user", shown)
+            shown = []
+        add(role, _parts(message, image_tokens, names, shown))
+    if shown:
+        add("user", shown)
     return result
 
 
@@ -83,13 +95,16 @@ def _role(message: Message) -> Any:
     return roles.get(role, role)
 
 
-def _parts(message: Message, image_tokens: int, names: dict[str, str]) -> tuple[Part, ...]:
+def _parts(
+    message: Message, image_tokens: int, names: dict[str, str], shown: list[Part]
+) -> tuple[Part, ...]:
     pieces = content(message)
     if message["role"] == "tool":
         call_id = str(message.get("tool_call_id", ""))
         if call_id not in names:
             raise _malformed(f"no call has the id {call_id!r}", "Keep the message that called.")
-        text = "".join(piece for piece in pieces if isinstance(piece, str))
+        text, pictures = tool_content(pieces)
+        shown += [ImagePart(patches(picture, image_tokens)) for picture in pictures]
         return (ToolResult(names[call_id], text, call_id),)
     result: list[Part] = []
     for piece in pieces:

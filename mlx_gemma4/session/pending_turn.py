@@ -4,7 +4,9 @@ Knows nothing of MLX. A `PendingTurn` is never changed: a mark keeps it, and an 
 it.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+import json
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from io import IOBase
@@ -153,7 +155,7 @@ def listed(name: str, values: Any, kind: type = object) -> tuple[Any, ...]:
 def checked(frames: ArrayLike) -> Frames:
     """Frames (n, 640) as float32. Raises Gemma4Error if there are none, or they are not usable."""
     try:
-        clip = np.asarray(frames, np.float32)
+        clip = np.array(frames, np.float32)  # the caller's own may change
     except (TypeError, ValueError) as error:
         raise _frames_malformed(f"They are no numbers: {error}.") from error
     need_frames(clip)
@@ -176,8 +178,15 @@ _PICTURES = (
 
 def tool_content(content: str | Mapping[str, Any] | Sequence[Any]) -> tuple[Any, list[Any]]:
     """A tool's response, and its pictures. Raises Gemma4Error where a part is something else."""
-    if isinstance(content, str | Mapping):
+    if isinstance(content, str):
         return content, []
+    if isinstance(content, Mapping):
+        try:
+            return json.loads(json.dumps(dict(content))), []
+        except (TypeError, ValueError, RecursionError) as error:
+            raise _result_malformed(
+                f"It is not JSON: {error}.", "Use text, numbers, lists and objects in it."
+            ) from error
     texts, pictures = [], []
     for part in [content] if isinstance(content, _PICTURES) else listed("content", content):
         match part:
@@ -188,14 +197,16 @@ def tool_content(content: str | Mapping[str, Any] | Sequence[Any]) -> tuple[Any,
             case _ if isinstance(part, _PICTURES):
                 pictures.append(part)
             case _:
-                raise Gemma4Error(
-                    "tool_result_malformed",
-                    "The tool result is malformed",
+                raise _result_malformed(
                     f"A part of it is {str(part)[:80]!r}.",
                     'Use text, {"type": "text", "text": ...}, pictures, or {"type": "image", '
                     '"image": ...}.',
                 )
     return "\n".join(texts), pictures
+
+
+def _result_malformed(cause: str, remedy: str) -> Gemma4Error:
+    return Gemma4Error("tool_result_malformed", "The tool result is malformed", cause, remedy)
 
 
 def cut(clip: Frames, limit: int) -> list[Frames]:
@@ -208,17 +219,36 @@ def cut(clip: Frames, limit: int) -> list[Frames]:
     return [*clips, clip]
 
 
-def without_oldest(turns: Sequence[Turn]) -> list[Turn]:
-    """Drop the oldest question and all that answers it; a system turn stays.
+def shortened(
+    turns: Sequence[Turn], last_stays: bool, free: Callable[[Sequence[Turn]], int], wanted: int
+) -> list[Turn]:
+    """Drop the oldest questions, each with all that answers it, until enough rows are free.
+
+    System turns stay. What the user adds to a question or to a tool's results belongs to it.
+
+    Args:
+        last_stays: never drop the last question.
+        free: counts the rows that some turns leave free.
+        wanted: as many rows as should be free.
 
     Returns:
-        The other turns; as many as before if there was no question.
+        The other turns; all turns where no row would be free without them either.
     """
-    asked = [number for number, turn in enumerate(turns) if turn.role == "user"]
-    if not asked:
-        return list(turns)
-    stop = asked[1] if len(asked) > 1 else len(turns)
-    return [*turns[: asked[0]], *turns[stop:]]
+    before = [None, *(turn.role for turn in turns)]
+    user = [number for number, turn in enumerate(turns) if turn.role == "user"]
+    asked = [number for number in user if before[number] not in ("user", "tool")] or [len(turns)]
+
+    def without(stop: int) -> list[Turn]:
+        kept = [turn for turn in turns[asked[0] : stop] if turn.role == "system"]
+        return [*turns[: asked[0]], *kept, *turns[stop:]]
+
+    stops = [*asked, len(turns)]
+    if last_stays:
+        stops.pop()
+    # rendering takes long: half of the places are left out each time
+    at = bisect_left(stops, wanted, key=lambda stop: free(without(stop)))
+    fewer = without(stops[min(at, len(stops) - 1)])
+    return fewer if free(fewer) > 0 else list(turns)
 
 
 def medium_name(part: Part) -> str:

@@ -29,7 +29,7 @@ from ..hub import disk
 from ..media.images import Picture
 from .pending_turn import PendingTurn
 from .prefix_cache import PrefixCache
-from .prefix_store import PrefixStore, cleaned, locked, write
+from .prefix_store import UNFINISHED, PrefixStore, cleaned, locked, write
 from .turn_json import Array, pending_from_json, pending_to_json, turn_from_json, turn_to_json
 
 VERSION = 3
@@ -38,7 +38,7 @@ ROWS = "rows"
 """The folder of the parked rows, and the name of their owner."""
 
 _INDEX = "session.json"
-_OURS = re.compile(r"[0-9a-f]{64}\.(npy|npz|safetensors)|new[-.].*")
+_OURS = re.compile(rf"[0-9a-f]{{64}}\.(npy|npz|safetensors)|{UNFINISHED.pattern}")
 _FINDERS = re.compile(r"\.DS_Store|\.localized|\._.*")  # what macOS leaves where it has looked
 
 
@@ -58,10 +58,8 @@ def save(folder: Path, state: SavedSession, cache: PrefixCache | None) -> None:
 
     Files that are there already are not written again.
     """
-    known = (_OURS, _FINDERS)
-    strange = [p.name for p in _files(folder) if not any(one.fullmatch(p.name) for one in known)]
-    if strange and not (folder / _INDEX).is_file():
-        raise _unsaved(f"{folder} holds something else: {strange[0]}.", "Use another folder.")
+    with disk.explained():
+        _need_ours(folder)
     with disk.explained(), locked(folder):
         names: set[str] = set()
 
@@ -84,6 +82,11 @@ def save(folder: Path, state: SavedSession, cache: PrefixCache | None) -> None:
             "turns": [turn_to_json(turn, put) for turn in state.turns],
             "pending": pending_to_json(state.pending, put),
         }
+        try:
+            session = json.loads(json.dumps(session))  # as it is read again
+        except (TypeError, ValueError, RecursionError) as error:
+            cause = f"Tools or their results hold what is not JSON: {error}."
+            raise _unsaved(cause, "Use text, numbers, lists and objects there.") from error
         text = _json({"version": VERSION, "sha256": _hash(session), "session": session}).encode()
         index = folder / _INDEX
         if not index.is_file() or index.read_bytes() != text:
@@ -91,7 +94,7 @@ def save(folder: Path, state: SavedSession, cache: PrefixCache | None) -> None:
             write(index, text)
             _sync(folder)
         for path in _files(folder):
-            if _OURS.fullmatch(path.name) and path.name not in names:
+            if _OURS.fullmatch(path.name) and path.name not in names and path.is_file():
                 path.unlink(missing_ok=True)
         if cache is not None and len(cache):
             PrefixStore(folder / ROWS).park(ROWS, cache)
@@ -106,7 +109,11 @@ def load(folder: Path) -> SavedSession:
         Gemma4Error: there is none, it is damaged, or of another version.
     """
     index = folder / _INDEX
-    if not index.is_file():
+    try:
+        content = index.read_bytes() if index.is_file() else None
+    except OSError as error:
+        raise _unreadable(f"{index}: {error.strerror}.", "Check its permissions.") from error
+    if content is None:
         raise Gemma4Error(
             "saved_missing",
             "There is no saved conversation",
@@ -117,16 +124,14 @@ def load(folder: Path) -> SavedSession:
         with suppress(OSError), cleaned(place):
             pass
     try:
-        written = json.loads(index.read_bytes())
+        written = json.loads(content)
         version, session = written["version"], written["session"]
         if version == VERSION and written["sha256"] != _hash(session):
             raise ValueError("its checksum is wrong")
     except Exception as error:  # JSON can hold anything
         raise _damaged(index, error) from error
     if version != VERSION:
-        raise Gemma4Error(
-            "saved_unreadable",
-            "The saved conversation cannot be read",
+        raise _unreadable(
             f"Its format has version {version!r}, and this program reads version {VERSION}.",
             "Use the version of the program that saved it.",
         )
@@ -179,6 +184,13 @@ def _sync(folder: Path) -> None:
         os.close(descriptor)
 
 
+def _need_ours(folder: Path) -> None:
+    known = (_OURS, _FINDERS)
+    strange = [p.name for p in _files(folder) if not any(one.fullmatch(p.name) for one in known)]
+    if strange and not (folder / _INDEX).is_file():
+        raise _unsaved(f"{folder} holds something else: {strange[0]}.", "Use another folder.")
+
+
 def _files(folder: Path) -> list[Path]:
     if folder.exists() and not folder.is_dir():
         raise _unsaved(f"{folder} is a file.", "Use a folder.")
@@ -188,6 +200,10 @@ def _files(folder: Path) -> list[Path]:
 
 def _unsaved(cause: str, remedy: str) -> Gemma4Error:
     return Gemma4Error("save_failed", "The conversation cannot be saved", cause, remedy)
+
+
+def _unreadable(cause: str, remedy: str) -> Gemma4Error:
+    return Gemma4Error("saved_unreadable", "The saved conversation cannot be read", cause, remedy)
 
 
 def _damaged(path: Path, error: Exception) -> Gemma4Error:

@@ -26,7 +26,6 @@ from weakref import WeakKeyDictionary
 import mlx.core as mx
 import numpy as np
 
-from ..checkpoint.safetensors import read_header
 from ..errors import Gemma4Error
 from ..hub import disk
 from ..model.gemma4 import Gemma4
@@ -35,7 +34,8 @@ from .rows import Row, common
 
 _INDEX = re.compile(r"([0-9a-f]{16})-([0-9a-f]{48})\.json")
 _OWNER = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,99}")
-_NEW = "new-"  # how the names of unfinished files start
+UNFINISHED = re.compile(r"new-[0-9a-f]+\.(json|npy|npz|safetensors)")
+"""The names of files that are being written."""
 _WORTH = 64  # rows: to read fewer takes no longer than to load a file that continues otherwise
 _SAMPLE = 16  # values of each tensor, which distinguish models of one shape
 _DIGESTS: WeakKeyDictionary[PrefixCache, tuple[Sequence[Row], str]] = WeakKeyDictionary()
@@ -82,11 +82,15 @@ class PrefixStore:
         if cache.nbytes > self._max_bytes:
             return False
         with disk.explained(), locked(folder):
-            making = folder / f"{_NEW}{secrets.token_hex(8)}.safetensors"
+            making = folder / f"new-{secrets.token_hex(8)}.safetensors"
             disk.need_space(folder, cache.nbytes)
             held, earliest = cache.tensors()
-            mx.save_safetensors(str(making), held)
-            read_header(making)  # an error if it is not whole, which MLX would not notice
+            try:
+                with making.open("wb") as file:  # not MLX: it hides the reason
+                    mx.save_safetensors(file, held)
+            except OSError:
+                making.unlink(missing_ok=True)
+                raise
             making.chmod(0o600)
             checksum = _hash_of_file(making)
             making.replace(tensors)
@@ -211,8 +215,9 @@ def cleaned(folder: Path, lock: int = fcntl.LOCK_EX | fcntl.LOCK_NB) -> Iterator
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, lock)
-        for orphan in folder.glob(f"{_NEW}*"):
-            orphan.unlink(missing_ok=True)
+        for path in folder.iterdir():
+            if UNFINISHED.fullmatch(path.name) and path.is_file():
+                path.unlink(missing_ok=True)
         yield
     finally:
         os.close(descriptor)
@@ -220,7 +225,7 @@ def cleaned(folder: Path, lock: int = fcntl.LOCK_EX | fcntl.LOCK_NB) -> Iterator
 
 def write(path: Path, content: bytes | memoryview) -> None:
     """Write a private file that is there whole or not at all; its folder is locked."""
-    making = path.with_name(f"{_NEW}{secrets.token_hex(8)}{path.suffix}")
+    making = path.with_name(f"new-{secrets.token_hex(8)}{path.suffix}")
     with os.fdopen(os.open(making, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
         file.write(content)
         file.flush()

@@ -61,14 +61,15 @@ class Session(SessionCaches):
         thinking: whether the model thinks before it answers.
         tokenizer: None for the one in the model's folder.
         when_full: what to do when less than an eighth of the context is left: "stop" waits until it
-            is full, "drop" takes the oldest turns out until half of it is free.
+            is full, "drop" takes the oldest questions and their answers out until half of it is
+            free; the question that is open, calls that wait for results and the system turn stay.
         store: where `park` keeps rows on disk, and where those of `turns` are looked for.
         context: the most tokens of the conversation, where that is less than the model's.
         drawn: the ids of replies, where several sessions remember them together.
         draft: whether tokens are proposed, of which the model accepts those that it would have
             drawn: "off"; "auto", as far as the time that it takes here shows that it pays;
             "lookup", the same without the model's drafter; or a number: always so many tokens of
-            the drafter's. Replies are the same.
+            the drafter's. Replies are the same. None is the model's own setting (`load(draft=)`).
 
     Raises:
         Gemma4Error: the tokenizer cannot be read, a setting is something else, or the turns or
@@ -90,7 +91,7 @@ class Session(SessionCaches):
         store: PrefixStore | None = None,
         context: int | None = None,
         drawn: DrawnReplies | None = None,
-        draft: Draft = "off",
+        draft: Draft | None = None,
     ) -> None:
         _check("hearing", hearing, get_args(HearingMode))
         _check("when_full", when_full, get_args(WhenFull))
@@ -98,8 +99,9 @@ class Session(SessionCaches):
         tokenizer = tokenizer or tokenizer_of(model)
         drawn = drawn or DrawnReplies(tokenizer, model.config)
         conversation = Conversation(
-            model, tokenizer, drawn, hearing, kv_bits, thinking, when_full, store, context, draft
-        )
+            model, tokenizer, drawn, hearing, kv_bits, thinking, when_full, store, context,
+            model.draft if draft is None else draft,
+        )  # fmt: skip
         if image_tokens is not None:
             check_budget(image_tokens)
         super().__init__(model, conversation, image_tokens or model.config.image_tokens)
@@ -275,16 +277,13 @@ class Session(SessionCaches):
         """Do one piece of work that would else be done in the next reply.
 
         The turns are read as far as they are not, the last answer is read again without its
-        thought, and what was added is read ahead of the reply.
+        thought, and what was added is read ahead of the reply; nothing where that would not fit.
 
         Args:
             cancelled: asked between chunks whether to stop; what was done is kept.
 
         Returns:
             Whether there may be more to do.
-
-        Raises:
-            Gemma4Error: the context is full.
         """
         return finish(self.reading(), cancelled=cancelled) is not False
 
@@ -335,7 +334,7 @@ class Session(SessionCaches):
         kv_bits: int | None = None,
         tokenizer: Tokenizer | None = None,
         when_full: WhenFull = "stop",
-        draft: Draft = "off",
+        draft: Draft | None = None,
     ) -> "Session":
         """Resume a conversation that was saved; the other settings are saved with it.
 

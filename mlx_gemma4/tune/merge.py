@@ -20,6 +20,7 @@ from ..checkpoint.adapted import dense_weight
 from ..checkpoint.adapters import Adapter, check_fits
 from ..checkpoint.load import load_folder, save_folder
 from ..errors import Gemma4Error
+from ..hub import disk
 
 LIMIT = 0.25
 """The most of a change that may be lost unasked: error over change, the median of the matrices."""
@@ -82,14 +83,15 @@ def merge_quantized(
     model.config = replace(model.config, quantization=settings or None)
     making = target.with_name(f"{target.name}.partial")
     shutil.rmtree(making, ignore_errors=True)
-    making.mkdir(parents=True)
-    for pattern in _SETTINGS:
-        for file in source.glob(f"[!.]{pattern}"):
-            shutil.copy(file, making / file.name)
-    for record in ("conversion.json", "model.safetensors.index.json"):
-        (making / record).unlink(missing_ok=True)
-    save_folder(model, making)
-    making.replace(target)
+    with disk.explained():
+        making.mkdir(parents=True)
+        for pattern in _SETTINGS:
+            for file in source.glob(f"[!.]{pattern}"):
+                shutil.copy(file, making / file.name)
+        for record in ("conversion.json", "model.safetensors.index.json"):
+            (making / record).unlink(missing_ok=True)
+        save_folder(model, making)
+        making.replace(target)
     return share
 
 

@@ -244,6 +244,50 @@ def test_calls_of_a_strict_tool_keep_to_its_schema_in_a_reply_that_is_free(drawe
     assert first[drawer.text.controls["<|tool_call>"]]
 
 
+SOME = {"a": {"type": "integer", "minimum": 1, "maximum": 9}, "b": {"enum": ["x"]}}
+NESTED = {"type": "object", "properties": SOME, "required": ["a"], "additionalProperties": False}
+
+
+CLOSED = {"type": "object", "properties": SOME, "additionalProperties": False}
+OTHER = {"properties": {"c": {"type": "boolean"}}, "required": ["c"]}
+EITHER = [{"required": ["a"]}, {"required": ["b"]}]
+IN_DEFS = {"$ref": "#/$defs/one"}
+
+
+@pytest.mark.parametrize(
+    ("schema", "expected"),
+    [
+        ({"properties": SOME, "anyOf": EITHER}, {**CLOSED, "anyOf": EITHER}),
+        ({"properties": SOME, "oneOf": EITHER}, {**CLOSED, "anyOf": EITHER}),
+        ({"properties": SOME, "allOf": EITHER}, {**CLOSED, "required": ["a", "b"]}),
+        ({**CLOSED, "type": ["object", "null"], "nullable": True}, CLOSED),
+        ({"anyOf": [NESTED, OTHER]}, {"anyOf": [NESTED, OTHER]}),
+        ({**IN_DEFS, "$defs": {"one": NESTED}}, NESTED),
+        ({"anyOf": [IN_DEFS], "$defs": {"one": NESTED}, "description": "d"}, NESTED),
+        ({"$ref": "#", "properties": SOME, "required": ("b",)}, {**CLOSED, "required": ["b"]}),
+        ({"const": {"a": 1}}, {"type": "object"}),
+        ({"enum": [{"a": 1}, 5]}, {"type": "object"}),
+        ({"anyOf": 5, "allOf": [], "$ref": {}, "required": True}, {"type": "object"}),
+    ],
+)
+def test_the_arguments_of_a_call_are_an_object_whatever_else_the_schema_allows(
+    drawer: Drawer, schema: dict[str, Any], expected: dict[str, Any]
+) -> None:
+    grammar = grammar_of(drawer, None, [tool("find", schema)], ["find"])
+    found = set()
+    for seed in range(25):
+        (call,) = drawer.events(drawer.ids(grammar, seed))
+        assert isinstance(call, ToolCall), call
+        jsonschema.validate(call.arguments, expected)
+        found.add(str(call.arguments))
+    assert len(found) > 1
+
+
+def test_a_format_that_is_no_text_is_left_out(drawer: Drawer) -> None:
+    assert grammar_of(drawer, {"type": "string", "format": ["date"]})
+    assert grammar_of(drawer, {"type": "string", "format": {"date": 1}})
+
+
 def test_a_thought_may_come_first_and_is_free(drawer: Drawer) -> None:
     grammar = grammar_of(drawer, PERSON)
     thoughts = 0

@@ -13,6 +13,7 @@ import mlx_gemma4 as g4
 from mlx_gemma4.chat.messages import ImagePart, TextPart, Turn
 from mlx_gemma4.media.images import patches
 from mlx_gemma4.model.gemma4 import Gemma4
+from mlx_gemma4.session import openai_messages
 from mlx_gemma4.session.session import Session
 
 GREEDY: dict[str, Any] = {"temperature": 0, "max_tokens": 12}
@@ -95,6 +96,43 @@ def test_a_sound_comes_as_base64(model: Gemma4, sound: Path) -> None:
     part = {"type": "input_audio", "input_audio": {"data": data, "format": "wav"}}
     answer = text(g4.stream_generate(model, [{"role": "user", "content": [part]}], **GREEDY))
     assert answer == g4.generate(model, "", audio=[sound], **GREEDY)
+
+
+def test_a_setting_of_the_model_is_that_of_sessions_which_choose_none(model: Gemma4) -> None:
+    model.draft = "lookup"
+    try:
+        assert g4.Session(model).cache.drafting.draft == "lookup"
+        assert not g4.Session(model, draft="off").cache.drafting.draft
+    finally:
+        model.draft = "off"
+    assert not g4.Session(model).cache.drafting.draft
+
+
+def test_pictures_of_a_tool_stay_where_they_were_once_it_is_history(
+    model: Gemma4, picture: Path
+) -> None:
+    shown = {"type": "image_url", "image_url": {"url": str(picture)}}
+    texts = [{"type": "text", "text": "one"}, {"type": "text", "text": "two"}]
+    call = {"type": "function", "function": {"name": "look", "arguments": "{}"}}
+    calls = [{**call, "id": "c1"}, {**call, "id": "c2"}]
+    returned = [
+        {"role": "tool", "tool_call_id": "c1", "content": [shown, *texts]},
+        {"role": "tool", "tool_call_id": "c2", "content": "three"},
+    ]
+    messages = [
+        {"role": "user", "content": "look"},
+        {"role": "assistant", "content": None, "tool_calls": calls},
+        *returned,
+    ]
+    *_, first = g4.stream_generate(model, messages, max_tokens=1)
+    history = openai_messages.turns([*messages, {"role": "user", "content": "and?"}], 280)
+    assert [turn.role for turn in history] == ["user", "model", "tool", "user"]
+    assert [result.response for result in history[2].parts] == ["one\ntwo", "three"]
+    session = g4.Session(model, turns=history)
+    *_, done = session.reply(1)
+    assert isinstance(first, g4.Done) and isinstance(done, g4.Done)
+    added = done.stats["prompt_tokens"] - first.stats["prompt_tokens"]
+    assert 0 < added == len(session._tokenizer.encode("and?"))
 
 
 def test_a_result_of_a_tool_follows_the_call_that_it_answers(model: Gemma4) -> None:

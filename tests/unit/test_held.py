@@ -1,3 +1,5 @@
+import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,6 +11,10 @@ from mlx_gemma4 import load
 from mlx_gemma4.errors import Gemma4Error
 from mlx_gemma4.footprint import device, held
 from mlx_gemma4.footprint.estimate import Machine
+from mlx_gemma4.hub import catalog
+from mlx_gemma4.runtime.commands import Load
+from mlx_gemma4.runtime.worker import Worker
+from tests.runtime.reading import done
 
 HOLDER = """
 import sys
@@ -102,3 +108,26 @@ def test_without_a_folder_nothing_is_known_and_nothing_fails(
     with held.alone():
         held.hold("tiny", 1)
     assert held.others() == []
+
+
+def test_a_load_that_fails_behind_the_weights_holds_nothing(tmp_path: Path) -> None:
+    drafter = tmp_path / "drafter"
+    shutil.copytree(catalog.shipped("assets/tiny-drafter"), drafter)
+    config = json.loads((drafter / "config.json").read_text())
+    config["text_config"]["sliding_window"] = 7
+    (drafter / "config.json").write_text(json.dumps(config))
+    with pytest.raises(Gemma4Error):
+        load("tiny", drafter=drafter)
+    assert not list(tmp_path.glob("*.json"))
+
+
+@pytest.mark.parametrize("name", ["tiny:missing", "missing"])
+def test_a_worker_whose_next_model_cannot_be_loaded_holds_nothing(
+    tmp_path: Path, name: str
+) -> None:
+    with Worker() as worker:
+        done(worker, Load("tiny"))
+        assert len([*tmp_path.glob("*.json")]) == 1
+        with pytest.raises(Gemma4Error):
+            done(worker, Load(name))
+        assert not list(tmp_path.glob("*.json"))

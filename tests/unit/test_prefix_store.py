@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import resource
+import signal
 import stat
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import numpy as np
 import pytest
 
 import mlx_gemma4
+from mlx_gemma4.errors import Gemma4Error
 from mlx_gemma4.events import Done
 from mlx_gemma4.model.gemma4 import Gemma4
 from mlx_gemma4.session.prefix_store import PrefixStore
@@ -205,6 +208,22 @@ def test_two_writers_on_one_folder_leave_it_whole(
     assert not list(tmp_path.rglob("new*"))
     (index,) = (tmp_path / "same").glob("*.json")
     assert index.with_suffix(".safetensors").is_file()
+
+
+def test_a_disk_that_takes_no_more_is_an_error_with_its_reason_and_leaves_nothing(
+    model: Gemma4, tmp_path: Path
+) -> None:
+    was = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
+    try:
+        with pytest.raises(Gemma4Error, match="File too large") as error:
+            parked(model, PrefixStore(tmp_path))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, was)
+    assert error.value.code == "folder_unwritable"
+    assert not [*(tmp_path / "a").iterdir()]
 
 
 def test_what_a_killed_writer_left_is_removed(model: Gemma4, tmp_path: Path) -> None:

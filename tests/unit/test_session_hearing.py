@@ -334,3 +334,15 @@ def test_a_model_that_cannot_hear_has_no_work_in_the_relay(model: Gemma4) -> Non
     deaf._conversation._model = Gemma4(replace(model.config, audio_config=None))
     assert not deaf._conversation._may_relay
     assert transcriber.CLIP == 750
+
+
+def test_sound_stays_as_it_was_when_it_was_added_here_and_in_other_sessions(model: Gemma4) -> None:
+    buffer, same = VOICE[:10].copy(), VOICE[:10].copy()
+    one, other = Session(model, hearing="direct"), Session(model, hearing="direct")
+    one.add_frames(buffer)
+    buffer[:] = 0
+    other.add_frames(same)
+    for session in (one, other):
+        events_of(session, 1)
+        (sound,) = session.turns[0].parts
+        assert isinstance(sound, SoundPart) and np.array_equal(sound.frames, VOICE[:10])

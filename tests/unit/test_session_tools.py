@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from datetime import datetime
+from decimal import Decimal
 from io import BytesIO
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -158,6 +161,54 @@ def test_a_picture_of_any_kind_may_be_in_a_result_or_be_all_of_it(
                 kind.seek(0)
             (made,) = session.add_tool_result(shot.id, whole)
             assert np.array_equal(made.patches, picture.patches)
+
+
+@pytest.mark.parametrize(
+    ("response", "kept"),
+    [
+        ({2: "two", 10: ("ten",)}, {"2": "two", "10": ["ten"]}),
+        ({1: "a", "b": 2}, {"1": "a", "b": 2}),
+        (MappingProxyType({"a": 1}), {"a": 1}),
+        ({"when": datetime(2026, 1, 1)}, None),
+        ({"total": Decimal("3.1")}, None),
+        ({"total": np.float32(3)}, None),
+        ({"all": {1, 2}}, None),
+        ({(1, 2): 3}, None),
+    ],
+)
+def test_a_result_is_what_json_makes_of_it_or_refused(
+    model: Gemma4, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, response: Any, kept: Any
+) -> None:
+    session = Session(model, tools=TOOLS)
+    script(monkeypatch, model, FIND)
+    session.add_text("find x")
+    (call,), _ = replied(session)
+    if kept is None:
+        with pytest.raises(Gemma4Error) as error:
+            session.add_tool_result(call.id, response)
+        assert error.value.code == "tool_result_malformed"
+        return
+    session.add_tool_result(call.id, response)
+    session.save(tmp_path)
+    script(monkeypatch, model, "yes<turn|>")
+    for one in (session, Session.restore(model, tmp_path)):
+        replied(one)
+        (result,) = one.turns[2].parts
+        assert isinstance(result, ToolResult) and result.response == kept
+
+
+def test_a_result_stays_as_it_was_when_it_was_added(
+    model: Gemma4, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = Session(model, tools=TOOLS)
+    script(monkeypatch, model, FIND)
+    session.add_text("find x")
+    (call,), _ = replied(session)
+    response = {"found": ["a"]}
+    session.add_tool_result(call.id, response)
+    response["found"].append("b")
+    replied(session)
+    assert session.turns[2].parts == (ToolResult("find", {"found": ["a"]}, call.id),)
 
 
 def test_a_result_without_a_call_and_a_part_that_is_something_else_are_refused(
