@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import threading
+import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -53,11 +54,12 @@ def test_a_picture_that_comes_in_drops_is_given_up_in_time(
 
     def drip(server: socket.socket) -> None:
         with server.accept()[0] as client:
-            start = b"" if dripping == "headers" else b"transfer-encoding: chunked\r\n\r\n9;"
+            start = b"x: " if dripping == "headers" else b"transfer-encoding: chunked\r\n\r\n9;"
             try:
-                client.sendall(b"HTTP/1.1 200 OK\r\nx: " + start)
-                while not left.wait(0.05):
+                client.sendall(b"HTTP/1.1 200 OK\r\n" + start)
+                for _ in range(200):
                     client.sendall(b"x")
+                    time.sleep(0.05)
             except OSError:  # it was given up
                 left.set()
 

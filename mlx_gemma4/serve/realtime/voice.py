@@ -44,8 +44,7 @@ async def spoken(text: str, voice: str, speed: float) -> bytes:
     """Speak a sentence as 16-bit PCM of 24 kHz; when this is cancelled, the program is ended.
 
     Raises:
-        Gemma4Error: nothing speaks on this computer, it does not have this voice, or the disk is
-            full.
+        Gemma4Error: nothing speaks on this computer, or it does not have this voice.
     """
     speaker = program()
     if speaker is None:
@@ -83,9 +82,7 @@ async def _run(words: Sequence[str], text: str) -> None:
 
 
 def _failed(cause: str) -> Gemma4Error:
+    cause = f"{cause.rstrip('.')}."
     return Gemma4Error(
-        "voice_failed",
-        "The answer cannot be spoken",
-        f"{cause.rstrip('.')}.",
-        "Choose another voice, or text.",
+        "voice_failed", "The answer cannot be spoken", cause, "Choose another voice, or text."
     )
