@@ -199,8 +199,7 @@ class TerminalApp(App[None]):
             self._reader.join(CLOSING)
 
     def _take(self, reports: list[Report]) -> None:
-        server = self.workspace.server
-        if shown := reports if server is None else server.take(reports):
+        if shown := self.workspace.take(reports):
             with contextlib.suppress(RuntimeError):  # the program has ended: nobody looks any more
                 self.chat.post_message(messages.Reports(shown))
 

@@ -17,6 +17,7 @@ from mlx_gemma4.hub import catalog, disk
 from mlx_gemma4.json_reader import known_object
 from mlx_gemma4.model.config import load_config
 from mlx_gemma4.runtime.client import Client
+from mlx_gemma4.runtime.reports import Crashed, Loaded, Report
 from mlx_gemma4.runtime.trace import Trace
 
 from . import commands, settings
@@ -62,6 +63,7 @@ class Workspace:
         trace: what happened since the last question.
         job: the model that is on its way; None for none.
         server: lets other programs use the worker; None while it does not.
+        loaded: what the worker has reported that it has loaded; None while it loads.
     """
 
     def __init__(
@@ -77,6 +79,7 @@ class Workspace:
         self._load_again = False  # with the next conversation
         self._make_server = make_server
         self.server: OpenServer | None = None
+        self.loaded: Loaded | None = None
         self.client, self.store, self.folder = client, store, folder
         self.devices = devices or Devices()
         self.path, self.log = folder / settings.FILE, folder / LOG
@@ -240,7 +243,7 @@ class Workspace:
             OSError: as `change`.
         """
         self.end_server()  # its programs were promised the other model
-        self.conversation.model = None
+        self.conversation.model = self.loaded = None
         try:
             self.change(model=model)
         finally:
@@ -258,7 +261,16 @@ class Workspace:
             settings = dataclasses.replace(own, system=None, park=None)
             name, port = controller.model_name, self.settings.serve_port
             self.server = self._make_server(self.client, controller.model, name, settings, port)
+            if self.loaded is not None:  # it came while the server was made, which takes seconds
+                self.server.take([Report(None, self.loaded)])
         return "" if self.server is None else self.server.address
+
+    def take(self, reports: list[Report]) -> list[Report]:
+        """Take what is for the server; return the rest. Called by the thread that reads reports."""
+        for report in reports:
+            if isinstance(report.event, Loaded | Crashed):
+                self.loaded = report.event if isinstance(report.event, Loaded) else None
+        return reports if self.server is None else self.server.take(reports)
 
     def end_server(self) -> None:
         """End the server: the worker is this program's alone again. Waits: call it in a thread."""

@@ -194,6 +194,11 @@ def _serve_also(options: argparse.Namespace, doors: "Doors", host: str) -> None:
     ]
     names = [LOCAL, *options.also.split(",")]
     processes = start_engines(names, arguments, options.remote_command)
+
+    def end() -> None:
+        for process in processes:
+            process.close()
+
     try:
         named = [("this computer", processes[0])]
         named += [(f"{one.host} {n}", one) for n, one in enumerate(processes[1:], start=1)]
@@ -201,11 +206,10 @@ def _serve_also(options: argparse.Namespace, doors: "Doors", host: str) -> None:
         for engine, process in zip(router.hosts, processes, strict=True):
             leave = partial(router.leave, engine)
             start_thread(partial(process.when_ended, leave), f"end of {process.host}")
-        app = make_router(router, doors)
+        app = make_router(router, doors, end)
         run(config(app, host, options.port, options.certificate, options.key), put)
     finally:
-        for process in processes:
-            process.close()
+        end()
 
 
 COMMAND = Subcommand(

@@ -29,6 +29,8 @@ from . import also_realtime
 from .errors import ApiError
 from .guard import Doors, Guard
 from .merged_metrics import merged
+from .messages import error_at
+from .routes import sse
 
 log = logging.getLogger(__name__)
 
@@ -208,14 +210,15 @@ class Router:
                 self.leave(host, str(error))
             finally:
                 host.busy -= 1
-        await socket.send_denial_response(failed(self._nobody()))
+        await socket.send_denial_response(failed(socket.scope["path"], self._nobody()))
 
     async def forward(self, request: Request) -> Response:
         """Have one of the computers answer a request."""
         content = await request.body()
         keys: list[str] = []
         if request.method == "POST":
-            with contextlib.suppress(ValueError, AttributeError):
+            # what is no request of ours, an engine refuses
+            with contextlib.suppress(ValueError, AttributeError, RecursionError):
                 keys = beginnings(json.loads(content))
         failures = []
         while (host := self._placement.choose(keys)) is not None:
@@ -225,7 +228,7 @@ class Router:
             except httpx2.TransportError as error:
                 self.leave(host, f"{type(error).__name__}: {error}")
                 failures.append(f"{host.name}: {host.gone}")
-        return failed(self._nobody(failures))
+        return failed(request.scope["path"], self._nobody(failures))
 
     def _nobody(self, failures: Sequence[str] = ()) -> ApiError:
         causes = "; ".join(failures or [f"{host.name}: {host.gone}" for host in self.hosts])
@@ -254,12 +257,16 @@ class Router:
                 body = await unless_lost(host, response.aread(), request)
                 return Response(body, response.status_code, kept)
             handed_over = True
-            return Forwarded(host, response, self._stream(host, response), kept)
+            return Forwarded(
+                host, response, self._stream(host, response, request.scope["path"]), kept
+            )
         finally:
             if not handed_over:
                 host.busy -= 1
 
-    async def _stream(self, host: EngineHost, response: httpx2.Response) -> AsyncGenerator[bytes]:
+    async def _stream(
+        self, host: EngineHost, response: httpx2.Response, path: str
+    ) -> AsyncGenerator[bytes]:
         """Yield an answer's events; a lost computer ends them with an error: half was sent."""
         try:
             pieces = response.aiter_raw()
@@ -268,7 +275,8 @@ class Router:
         except httpx2.TransportError as error:
             self.leave(host, f"{type(error).__name__}: {error}")
             lost = ApiError(502, f"{host.name} was lost in the answer. Ask again.", "host_lost")
-            yield f"\n\ndata: {json.dumps(lost.body)}\n\n".encode()
+            body = error_at(path, lost)
+            yield f"\n\n{sse(body, body.get('type'))}".encode()
 
 
 class Forwarded(StreamingResponse):
@@ -314,16 +322,19 @@ async def unless_lost(host: EngineHost, work: Any, request: Request | None = Non
         task.cancel()
 
 
-def failed(error: ApiError) -> Response:
-    return JSONResponse(error.body, error.status, error.headers)
+def failed(path: str, error: ApiError) -> Response:
+    return JSONResponse(error_at(path, error), error.status, error.headers)
 
 
-def make_router(router: Router, doors: Doors | None = None) -> ASGIApp:
+def make_router(
+    router: Router, doors: Doors | None = None, ended: Callable[[], object] = lambda: None
+) -> ASGIApp:
     """Make the application that forwards requests.
 
     Args:
         router: forwards them.
         doors: who may use it; the engines' own servers let in this computer only.
+        ended: called in a thread when the server ends, also by a signal that ends the process.
     """
 
     @asynccontextmanager
@@ -332,10 +343,11 @@ def make_router(router: Router, doors: Doors | None = None) -> ASGIApp:
         yield
         watching.cancel()
         await router.close()
+        await asyncio.to_thread(ended)
 
-    async def refused(_: Request, error: Exception) -> Response:
+    async def refused(request: Request, error: Exception) -> Response:
         assert isinstance(error, ApiError)
-        return failed(error)
+        return failed(request.scope["path"], error)
 
     methods = ["GET", "POST"]
     inner = Starlette(

@@ -24,6 +24,9 @@ from .request import ReplyRequest, Sampling, Schema
 
 log = logging.getLogger(__name__)
 
+RESTARTS = 3
+"""How often a worker is started again before it has loaded the model."""
+
 
 @dataclass(frozen=True)
 class EngineOptions:
@@ -115,6 +118,7 @@ class Engine:
         self._queue: deque[asyncio.Future[None]] = deque()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._loading: asyncio.Task[None] | None = None
+        self._restarts = 0  # since a model was loaded
 
     @property
     def name(self) -> str:
@@ -282,7 +286,7 @@ class Engine:
         try:
             async for event in ticket:
                 if isinstance(event, Loaded):
-                    self.loaded = event
+                    self.loaded, self.failed, self._restarts = event, None, 0
         except Gemma4Error as error:
             self.failed = error
             if error.code == "worker_closed":  # the server ends
@@ -305,9 +309,11 @@ class Engine:
             ticket.put(event)
         elif isinstance(event, Crashed):
             log.error("%s: %s", event.title, event.cause)
-            self.metrics.restarted()
-            self._worker.start()
-            self._load()  # what is sent from now on waits behind it
+            if self._restarts < RESTARTS:
+                self._restarts += 1
+                self.metrics.restarted()
+                self._worker.start()
+                self._load()  # what is sent from now on waits behind it
         elif isinstance(event, Failed):
             log.error("%s: %s %s", event.title, event.cause, event.details)
 

@@ -8,7 +8,9 @@ import http.client
 import ipaddress
 import socket
 import ssl
+import threading
 import time
+from contextlib import suppress
 from urllib.parse import urljoin, urlsplit
 
 from .errors import ApiError
@@ -75,11 +77,11 @@ def _once(url: str, param: str, due: float) -> bytes | str:
             content += part
             if len(content) > MOST_BYTES:
                 raise _failed(f"it has more than {MOST_BYTES >> 20} MiB", param)
-            if time.monotonic() > due:
-                raise _failed(f"it takes more than {SECONDS:g} s", param)
+        if time.monotonic() >= due:
+            raise _failed(f"it takes more than {SECONDS:g} s", param)
         return bytes(content)
     finally:
-        connection.close()
+        connection.end()
 
 
 class _Pinned(http.client.HTTPConnection):
@@ -89,12 +91,32 @@ class _Pinned(http.client.HTTPConnection):
         super().__init__(host, port, timeout=max(0.1, due - time.monotonic()))
         self._address = address
         self._secure = secure
+        self._due = due
+        self._late: threading.Timer | None = None
+        self._same: socket.socket | None = None  # TLS takes over `sock`, and then the answer
 
     def connect(self) -> None:
         self.sock = socket.create_connection((self._address, self.port), self.timeout)
+        self._same = self.sock.dup()
+        # what comes in drops is never late for the socket's own timeout
+        self._late = threading.Timer(self._due - time.monotonic(), self._shut)
+        self._late.daemon = True
+        self._late.start()
         if self._secure:
             context = ssl.create_default_context()
             self.sock = context.wrap_socket(self.sock, server_hostname=self.host)
+
+    def _shut(self) -> None:
+        assert self._same is not None
+        with suppress(OSError):
+            self._same.shutdown(socket.SHUT_RDWR)
+
+    def end(self) -> None:
+        """Close it; `close` is called before an answer is read."""
+        self.close()
+        if self._late is not None and self._same is not None:
+            self._late.cancel()
+            self._same.close()
 
 
 def _failed(cause: str, param: str) -> ApiError:

@@ -301,9 +301,10 @@ def allowed(given: Any, declared: tuple[Schema, ...]) -> tuple[tuple[Schema, ...
     if not isinstance(given, dict) or given.get("type") != "allowed_tools":
         return declared, given
     inner = get(given, "allowed_tools", dict, "tool_choice.") or given  # so in chat completions
-    listed = [one for one in inner.get("tools") or () if isinstance(one, dict)]
+    listed = get(inner, "tools", list, "tool_choice.") or []
+    listed = [one for one in listed if isinstance(one, dict)]
     functions = (get(one, "function", dict, "tool_choice.tools.") or one for one in listed)
-    names = {function.get("name") for function in functions}
+    names = {get(function, "name", str, "tool_choice.tools.") for function in functions}
     kept = tuple(one for one in declared if one["function"]["name"] in names)
     if not kept or len(kept) < len(names):
         raise wrong("tool_choice.tools", "must name tools of the request")

@@ -10,7 +10,7 @@ import json
 import socket
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import h11
 from starlette.datastructures import Headers
@@ -29,7 +29,9 @@ HEADER_SECONDS = 20.0
 OPEN = {("GET", "/"), ("HEAD", "/"), ("GET", "/health"), ("HEAD", "/health")}
 """What needs no key: the page, in which the key is typed, and whether the server is there."""
 SUBPROTOCOL = "openai-insecure-api-key."
-"""The start of the subprotocol by which a browser's WebSocket sends its key."""
+"""The start of the subprotocol by which a browser's WebSocket sends its key; that may be written as
+in addresses, for a subprotocol has no slash."""
+OWN_PORTS = {"http": ":80", "https": ":443"}
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,8 @@ class Guard:
     def __init__(self, app: ASGIApp, doors: Doors, answered: Callable[[int], None]) -> None:
         self._app = app
         self._answered = answered
-        self._doors = doors
+        self._key = doors.key
+        self._origins = {_usual(origin) for origin in doors.origins}
         own = socket.gethostname().lower()
         self._hosts = {"localhost", own, f"{own.removesuffix('.local')}.local"}
         self._hosts |= {host.lower() for host in doors.hosts}
@@ -74,7 +77,7 @@ class Guard:
         if scope["type"] == "http":
             send = self._counted(send)
         origin = headers.get("origin", "")
-        allowed = origin in self._doors.origins
+        allowed = _usual(origin) in self._origins
         preflight = scope.get("method") == "OPTIONS" and allowed and origin
         error = self._refusal(scope, headers, bool(preflight))
         if scope["type"] == "websocket":
@@ -106,14 +109,14 @@ class Guard:
             message = "This name of the host is not allowed; --allow-host NAME allows it."
             return ApiError(403, message, "forbidden")
         origin = headers.get("origin")
-        if origin is not None and origin not in self._doors.origins:
+        if origin is not None and _usual(origin) not in self._origins:
             if not _same(origin, headers.get("host", "")):
                 message = "This origin is not allowed; --allow-origin URL allows it."
                 return ApiError(403, message, "forbidden")
         if (scope.get("method"), scope["path"]) in OPEN or preflight:
             return None
-        if self._doors.key and not any(
-            hmac.compare_digest(key.encode(), self._doors.key.encode()) for key in _keys(headers)
+        if self._key and not any(
+            hmac.compare_digest(key.encode(), self._key.encode()) for key in _keys(headers)
         ):
             return ApiError(401, "The API key is missing or wrong.", "invalid_api_key")
         encoding = headers.get("content-encoding", "identity")
@@ -190,7 +193,15 @@ def _keys(headers: Headers) -> Iterable[str]:
     yield headers.get("x-api-key", "")
     for name in headers.get("sec-websocket-protocol", "").split(","):
         if name.strip().startswith(SUBPROTOCOL):
-            yield name.strip().removeprefix(SUBPROTOCOL)
+            key = name.strip().removeprefix(SUBPROTOCOL)
+            yield key
+            yield unquote(key)
+
+
+def _usual(origin: str) -> str:
+    """Write an origin as browsers do: in lower case, without a slash and its scheme's own port."""
+    scheme, _, host = origin.lower().rstrip("/").partition("://")
+    return f"{scheme}://{host.removesuffix(OWN_PORTS.get(scheme, ''))}"
 
 
 def _same(origin: str, host: str) -> bool:

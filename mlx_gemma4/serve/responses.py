@@ -205,8 +205,11 @@ class ResponseStream:
                 return [self._event(f"{ARGUMENTS}.delta", **self._call_place(), delta=text)]
             case CallEnded(_, arguments):
                 return self._call_over(arguments, "completed")
-            case CallBroken(_, arguments):
+            case CallBroken(_, arguments) if self._request.stream:
                 return self._call_over(arguments, "incomplete")
+            case CallBroken(text):
+                self._output.pop()  # it cannot be carried out
+                return self._on(Token(text, -1)) if text else []
             case Done(reason, stats):
                 self._reason, self._stats = reason, stats
         return []

@@ -49,6 +49,15 @@ async def test_another_program_and_the_person_are_answered_by_one_worker(tmp_pat
 
 
 @live
+async def test_a_model_that_is_loaded_while_the_server_is_made_answers(tmp_path: Path) -> None:
+    async with staged(tmp_path, ["For you."], settings=PORT) as stage:
+        workspace = stage.app.workspace
+        # it was made before the model was loaded, which the program has heard by now
+        workspace._make_server = lambda client, _, *rest: SharedServer(client, None, *rest)
+        assert await ask(await asyncio.to_thread(workspace.serve)) == "For you."
+
+
+@live
 async def test_once_more_ends_it_and_the_person_goes_on(tmp_path: Path) -> None:
     async with staged(tmp_path, settings=PORT) as stage:
         address = await opened(stage)

@@ -1,6 +1,8 @@
 import base64
 import json
+import shutil
 from dataclasses import replace
+from typing import Any
 
 import httpx2
 import pytest
@@ -11,6 +13,7 @@ from mlx_gemma4.runtime.commands import SessionSettings
 from mlx_gemma4.runtime.subprocess_worker import SubprocessWorker
 from mlx_gemma4.serve.engine import EngineOptions
 from mlx_gemma4.serve.guard import Doors
+from mlx_gemma4.serve.realtime import voice
 from mlx_gemma4.serve.realtime.connection import PIECE
 from mlx_gemma4.serve.realtime.protocol import RealtimeProtocol
 from mlx_gemma4.testing.scripted_worker import ScriptedWorker
@@ -275,3 +278,33 @@ def test_a_defect_is_an_error_and_the_session_goes_on(
             broken.setattr(RealtimeProtocol, "report", fail)
             one.send("response.create")
             assert one.until("response.done")["type"] == "error"
+
+
+async def defect(*_: Any) -> bytes:
+    raise RuntimeError("a defect")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "code"),
+    [
+        ("program", lambda: shutil.which("true"), "voice_failed"),  # it writes no file
+        ("program", lambda: "/nonexistent", "voice_failed"),
+        ("spoken", defect, "internal_error"),
+    ],
+)
+def test_a_voice_that_fails_in_any_way_fails_its_response_alone(
+    name: str, value: Any, code: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(voice, "program", lambda: "/bin/true")
+    monkeypatch.setattr(voice, name, value)
+    with served(ScriptedWorker(["Hello there."]), TINY) as client, call(client) as one:
+        for _ in range(2):
+            one.update(output_modalities=["audio"])
+            one.item(TYPED)
+            one.send("response.create")
+            done = one.until("response.done", seconds=20)["response"]
+            assert done["status_details"]["error"]["code"] == code
+        one.update(output_modalities=["text"])
+        one.item(TYPED)
+        one.send("response.create")
+        assert answer(one.until("response.done")) == "Hello there."

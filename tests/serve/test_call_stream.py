@@ -156,6 +156,11 @@ def test_responses_stream_the_arguments(client: httpx2.Client, cut: httpx2.Clien
     assert (broken.type, broken.status, broken.arguments) == (
         "function_call", "incomplete", '{"city":"Ro',
     )  # fmt: skip
+    asked = {"model": "m", "input": HI, "tools": [tool]}
+    whole = cut.post("/v1/responses", json=asked).json()["output"]
+    assert [item["content"][0]["text"] for item in whole] == [
+        "Let me look.", 'call:weather{city:"Ro',
+    ]  # fmt: skip
 
 
 def test_messages_stream_the_arguments(client: httpx2.Client, cut: httpx2.Client) -> None:

@@ -77,6 +77,8 @@ def test_each_field_that_a_published_client_sends_is_read_refused_or_known_to_be
         (ANSWERS, "truncation", "middle"), (ANSWERS, "response_format", {"type": "json_object"}),
         (ANSWERS, "text", {"verbosity": "high"}), (ANSWERS, "prompt", {"id": "p"}),
         (ANSWERS, "tool_choice", {"type": "allowed_tools", "mode": "auto", "tools": []}),
+        (ANSWERS, "tool_choice", {"type": "allowed_tools", "tools": 5}),
+        (ANSWERS, "tool_choice", {"type": "allowed_tools", "tools": [{"name": []}]}),
         (ANSWERS, "tool_choice", {"type": "web_search_preview"}),
         (ANSWERS, "context_management", [{"type": "compaction"}]),
         (TALKS, "mcp_servers", [{"url": "x"}]), (TALKS, "container", "c"), (TALKS, "stop", ["x"]),

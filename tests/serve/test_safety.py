@@ -76,6 +76,19 @@ def test_our_own_page_is_let_in(client: httpx2.Client) -> None:
     assert post(client, origin=origin).status_code == 200
 
 
+@pytest.mark.parametrize(
+    ("given", "origin"),
+    [
+        ("http://192.168.1.5:3000/", "http://192.168.1.5:3000"),
+        ("https://Page.Example:443", "https://page.example"),
+    ],
+)
+def test_an_origin_may_be_given_as_people_write_it(given: str, origin: str) -> None:
+    with served(ScriptedWorker(["Yes."]), doors=Doors(origins=(given,))) as client:
+        assert post(client, origin=origin).status_code == 200
+        assert post(client, origin=f"{origin}0").status_code == 403
+
+
 def test_a_page_that_is_allowed_is_let_in_with_the_headers_that_a_browser_wants(
     locked: httpx2.Client,
 ) -> None:

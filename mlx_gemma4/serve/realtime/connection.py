@@ -216,8 +216,9 @@ class RealtimeConnection:
                 text = response.unspoken.popleft()
                 try:
                     pcm = await voice.spoken(text, *self._protocol.voice)
-                except Gemma4Error as error:
-                    self._protocol.voice_failed(error)
+                except Exception as error:  # in a task that nobody waits for
+                    known(error)
+                    self._protocol.voice_failed(Failed.of(error).error())
                     self._flush()
                     break
                 size = PIECE // 4 * 3

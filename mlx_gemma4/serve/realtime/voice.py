@@ -48,11 +48,14 @@ async def spoken(text: str, voice: str, speed: float) -> bytes:
     """
     speaker = program()
     if speaker is None:
-        raise _failed("This computer has no voice.")
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder, "spoken.wav")
-        await _run(command(speaker, voice, speed, str(file)), text)
-        samples, rate = await asyncio.to_thread(soundfile.read, file, dtype="float32")
+        raise _failed("This computer has no voice")
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder, "spoken.wav")
+            await _run(command(speaker, voice, speed, str(file)), text)
+            samples, rate = await asyncio.to_thread(soundfile.read, file, dtype="float32")
+    except (OSError, ValueError, soundfile.LibsndfileError) as error:
+        raise _failed(str(error)) from error
     mono = samples if samples.ndim == 1 else samples.mean(axis=1)
     sound = np.clip(soxr.resample(mono, rate, RATE), -1, 1)
     return bytes((sound * 32767).astype("<i2").tobytes())
@@ -68,17 +71,18 @@ async def _run(words: Sequence[str], text: str) -> None:
     try:
         _, said = await asyncio.wait_for(process.communicate(text.encode()), SECONDS)
     except TimeoutError:
-        raise _failed(f"{words[0]} took longer than {SECONDS:g} s.") from None
+        raise _failed(f"{words[0]} took longer than {SECONDS:g} s") from None
     finally:
         if process.returncode is None:
             process.kill()
             await process.wait()
     if process.returncode:
         message = said.decode(errors="replace").strip()
-        raise _failed(f"{words[0]}: {message or f'status {process.returncode}'}.")
+        raise _failed(f"{words[0]}: {message or f'status {process.returncode}'}")
 
 
 def _failed(cause: str) -> Gemma4Error:
+    cause = f"{cause.rstrip('.')}."
     return Gemma4Error(
         "voice_failed", "The answer cannot be spoken", cause, "Choose another voice, or text."
     )
