@@ -16,7 +16,7 @@ from ..errors import Gemma4Error
 from ..events import Heard, Token
 from ..generation.drafting import Draft
 from ..hub import catalog, installed_adapters
-from ..json_reader import known_object
+from ..json_reader import read_object
 from ..model.config import load_config
 from ..model.gemma4 import Gemma4
 from ..session.session import Session
@@ -145,7 +145,7 @@ def quantized_already(model: OurModel) -> Gemma4Error:
 
 def _recipe(folder: Path) -> str:
     """How the weights are stored: the recipe of their conversion, or their bits."""
-    if recipe := known_object(folder / catalog.RECORD).get("recipe"):
+    if recipe := (read_object(folder / catalog.RECORD) or {}).get("recipe"):
         return str(recipe)
     quantized = load_config(folder).quantization
     return f"{quantized['bits']}bit" if quantized else "as it is"
