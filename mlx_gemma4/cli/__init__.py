@@ -244,7 +244,8 @@ def _session(
             inform(note)
         session.add_audio(recording.samples, RATE, "split" if options.split_audio else "refuse")
     if options.video is not None:
-        session.add_video(options.video)
+        for note in session.add_video(options.video):
+            inform(f"{options.video}: {note}")
     if question.strip():
         session.add_text(question)
     return session

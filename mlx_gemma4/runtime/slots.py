@@ -172,7 +172,7 @@ class Slots:
                         yield Noted(note)
                     self.session(conversation).add_audio(recording.samples, RATE, "split")
             case commands.AddVideo(video):
-                self.session(conversation).add_video(video)
+                yield from map(Noted, self.session(conversation).add_video(video))
             case commands.AddToolResult(call_id, content):
                 self.session(conversation).add_tool_result(call_id, content)
             case commands.Reply():

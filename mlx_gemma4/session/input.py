@@ -107,17 +107,22 @@ class SessionInput:
         self._interrupt()
         return self._started(self._conversation.transcriber.transcribe_all([clip]))
 
-    def add_video(self, video: Source | Film) -> None:
+    def add_video(self, video: Source | Film) -> tuple[str, ...]:
         """Add a video file, or at most 32 (seconds, picture) in order, placed as by `add_image`.
+
+        Returns:
+            Notes on what could not be read, one sentence each.
 
         Raises:
             Gemma4Error: if it cannot be read, or the model cannot see.
         """
         self._needs("pictures", self._model.config.vision_config)
-        film = film_of(video)
+        notes: list[str] = []
+        film = film_of(video, notes.append)
         self._add(
             VideoPart(tuple((seconds, patches(frame, FRAME_TOKENS)) for seconds, frame in film))
         )
+        return tuple(notes)
 
     def add_tool_result(
         self, call_id: str, content: str | Mapping[str, Any] | Sequence[Any]
