@@ -1,5 +1,6 @@
 """Pages show what the program prints now, and no link of theirs is broken."""
 
+import json
 import re
 import shutil
 from pathlib import Path
@@ -56,6 +57,12 @@ def test_the_readmes_pictures_name_the_model_and_load_nothing(name: str) -> None
     picture = (ROOT / "docs" / f"{name}.svg").read_text("utf-8")
     assert "tiny" in picture and "19.56" in picture
     assert not re.findall(r"(?:href|src|url\()\s*=?\s*[\"']?https?:", picture)
+
+
+def test_the_data_that_the_page_of_tuning_shows_is_a_conversation_a_line() -> None:
+    page = (ROOT / "docs/tune.md").read_text("utf-8")
+    (block,) = re.findall(r"```json\n(.*?)```", page, re.DOTALL)
+    assert all(json.loads(line)["messages"] for line in block.splitlines())
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/library.md"])

@@ -292,7 +292,10 @@ def test_the_command_names_a_file_by_the_model_and_the_time(
 
 
 def test_without_model_what_get_brought_is_measured_and_nothing_else_named(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(catalog, "default", lambda: str(folder))
     file = tmp_path / "a.json"
