@@ -82,10 +82,11 @@ class SessionInput:
             Gemma4Error: if it is not usable sound or too long, or the model cannot hear.
         """
         self._needs("sound", self._model.config.audio_config)
-        if rate is None:
+        if rate is None and not isinstance(samples, np.ndarray | list | tuple):
             recording = audio.read_sound(cast(Source, samples))
-        else:
-            recording = audio.Recording(audio.to_mono16k(cast(ArrayLike, samples), rate))
+        else:  # a rate of None is refused there
+            mono = audio.to_mono16k(cast(ArrayLike, samples), cast(float, rate))
+            recording = audio.Recording(mono)
         clips = audio.clips(recording.samples, long=long)
         self._interrupt()
         self._conversation.pending = self._conversation.pending.hear(
