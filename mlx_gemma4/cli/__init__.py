@@ -223,7 +223,6 @@ def _session(
     seen: "list[tuple[Image, int]]",
     options: argparse.Namespace,
 ) -> "Session":
-    from ..media.audio import RATE, read_sound
     from ..session.session import Session
 
     session = Session(
@@ -239,12 +238,11 @@ def _session(
     for image, tokens in seen:
         session.add_image(image, tokens)
     for path in options.audio:
-        recording = read_sound(path)
-        for note in recording.notes:
+        for note in session.add_audio(path, long="split" if options.split_audio else "refuse"):
             inform(note)
-        session.add_audio(recording.samples, RATE, "split" if options.split_audio else "refuse")
     if options.video is not None:
-        session.add_video(options.video)
+        for note in session.add_video(options.video):
+            inform(f"{options.video}: {note}")
     if question.strip():
         session.add_text(question)
     return session

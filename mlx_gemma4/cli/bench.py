@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..hub import catalog, disk
+from ..hub import disk
 from . import hosting
 from . import options as shared
 from .options import Option, Subcommand, not_understood, out_of_range
@@ -54,9 +54,7 @@ def _run(options: argparse.Namespace) -> None:
             raise out_of_range("rounds", options.rounds, "1 or more")
         measure_drafts(shared.model_of(options), options.drafter, options.rounds, options.force)
         return
-    if options.model is None:
-        inform("No --model given: this measures the tiny demonstration model, not Gemma.")
-    model = OurModel(options.model or catalog.default(), options.force, hosts=hosts)
+    model = OurModel(shared.model_of(options), options.force, hosts=hosts)
     if hosts is not None:
         model.progress = hosting.sending()
     name = re.sub(r"[^\w.-]+", "-", model.name).strip("-.")

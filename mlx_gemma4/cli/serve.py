@@ -144,7 +144,8 @@ def _serve(options: argparse.Namespace) -> None:
         _serve_also(options, doors, host)
         return
     app = make_app(Engine(SubprocessWorker(log, hosts), settings), doors)
-    run(config(app, host, options.port, options.certificate, options.key), put)
+    configured = config(app, host, options.port, options.certificate, options.key)
+    run(configured, put, bool(options.api_key))
 
 
 def _need(model: str, drafter: str | None) -> None:
@@ -159,12 +160,9 @@ def _need(model: str, drafter: str | None) -> None:
 
 def _print_settings(options: argparse.Namespace, host: str) -> None:
     """Print what another program needs; where it goes, on stderr."""
-    from ..serve.client_settings import CLIENTS, filled, settings_text
+    from ..serve.client_settings import CLIENTS, filled, root_of, settings_text
 
-    scheme = "https" if options.certificate else "http"
-    # a client cannot connect to "any address"
-    host = {"0.0.0.0": LOOPBACK[0], "::": "::1"}.get(host, host)
-    root = f"{scheme}://{f'[{host}]' if ':' in host else host}:{options.port}"
+    root = root_of(host, options.port, bool(options.certificate))
     model = Path(str(options.model or catalog.default())).name
     text = settings_text(options.print_config, root, model, options.api_key or "")
     inform(f"{filled(CLIENTS[options.print_config].place, root, model)}:\n")
@@ -207,7 +205,8 @@ def _serve_also(options: argparse.Namespace, doors: "Doors", host: str) -> None:
             leave = partial(router.leave, engine)
             start_thread(partial(process.when_ended, leave), f"end of {process.host}")
         app = make_router(router, doors, end)
-        run(config(app, host, options.port, options.certificate, options.key), put)
+        configured = config(app, host, options.port, options.certificate, options.key)
+        run(configured, put, bool(options.api_key))
     finally:
         end()
 

@@ -37,6 +37,10 @@ _FORMATS = (
     *("JPEG2000", "ICO", "ICNS", "PPM", "QOI", "PSD"),
 )
 
+# What Pillow scales to 8 bits while it decodes a PNG, by how it calls that: the factor of a level.
+# It leaves the transparent colour (tRNS) as it is.
+_SCALED = {"L;2": 255 / 3, "L;4": 255 / 15, "RGB;16B": 1 / 256}
+
 _BAND = 2**18  # pixels that are converted at once
 
 
@@ -225,8 +229,9 @@ def _rgb(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
     """Make upright 8-bit RGB of any Pillow image, with notes on what was left out."""
     notes: list[str] = []
     frames = getattr(image, "n_frames", 1)
-    if frames > 1 and image.format in _FRAMED_FORMATS:
+    if frames > 1 and image.format in _FRAMED_FORMATS and image.tell() == 0:
         notes.append(f"Only the first of {frames} {_FRAMED_FORMATS[image.format]} is used.")
+    _scale_transparent_colour(image)
     image.load()
     plain = image.getexif().get(ExifTags.Base.Orientation, 1) == 1 and image.mode not in ("P", "PA")
     # it always copies, and a copy has the palette that some of Pillow's readers do not set
@@ -246,6 +251,16 @@ def _rgb(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
             opaque.paste(Image.alpha_composite(white, layer).convert("RGB"), box)
         upright = opaque
     return upright if upright.mode == "RGB" else upright.convert("RGB"), tuple(notes)
+
+
+def _scale_transparent_colour(image: Image.Image) -> None:
+    colour = image.info.get("transparency")
+    tiles = getattr(image, "tile", None)
+    factor = _SCALED.get(str(tiles[0][3])) if tiles and image.format == "PNG" else None
+    if factor is None or colour is None:
+        return
+    scaled = tuple(int(level * factor) for level in np.atleast_1d(colour))
+    image.info["transparency"] = scaled if image.mode == "RGB" else scaled[0]
 
 
 def _bands(width: int, height: int) -> Iterator[tuple[int, int, int, int]]:
@@ -292,12 +307,15 @@ def _eight_bits(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
         known = (1.0, *known)
     white = next((white for white in known if low >= 0 and high <= white), None)
     notes: tuple[str, ...] = ()
-    if white is None:
+    if white is None and high > low:
         notes = (f"Its values from {low:g} to {high:g} were stretched to black and white.",)
-    black, span = (0.0, white) if white is not None else (low, high - low)
+    black, span = (0.0, white) if white is not None else (low, (high - low) or 1.0)
     made = np.empty((image.height, image.width), np.uint8)
     for top, part in parts():
-        made[top : top + len(part)] = np.round((part.astype(np.float64) - black) / span * 255)
+        levels = np.round((part.astype(np.float64) - black) / span * 255)
+        if image.mode.startswith("I;16") and "transparency" in image.info:
+            levels[part == image.info["transparency"]] = 255  # as if laid on white
+        made[top : top + len(part)] = levels
     return Image.fromarray(made), notes
 
 

@@ -23,10 +23,11 @@ from .sources import Unreadable
 
 DEMUXERS = "mov,matroska,avi,mpeg,mpegts,mpegvideo,flv,asf,ogg,aac,amr,mp3,flac,wav,caf,aiff"
 """What FFmpeg may take a file for: no playlists, which lead to other files and addresses."""
+FAILED = 100_000
+"""The most packets that cannot be read: where all is damage, reading ends."""
 
 _FFMPEG = ("ffmpeg", "-v", "error", "-nostdin", "-format_whitelist", DEMUXERS)
 _SECONDS = 300.0
-_FAILED = 100_000  # packets that cannot be read, at most: where all is damage, reading ends
 
 
 @contextmanager
@@ -101,7 +102,7 @@ def packets(
         planar = av.AudioResampler(format="fltp")  # numbers only: rate and channels stay
         given = container.demux(container.streams.audio[0])
         empty, failed, error = True, 0, None
-        while failed < _FAILED:
+        while failed < FAILED:
             try:
                 if (packet := next(given, None)) is None:
                     break

@@ -5,7 +5,8 @@ Knows nothing of MLX. Of a file frames are chosen evenly by number, as in transf
 """
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, BinaryIO
 
@@ -15,7 +16,8 @@ from PIL import Image
 
 from .. import limits
 from ..errors import Gemma4Error
-from .other_formats import DEMUXERS
+from .other_formats import DEMUXERS, FAILED
+from .sound_window import DAMAGED
 from .sources import Source, Unreadable, name_of, opened, unreadable
 
 FRAMES = 32
@@ -68,19 +70,24 @@ def _unusable(cause: str, remedy: str) -> Gemma4Error:
     return Gemma4Error("video_unreadable", "The video is not usable", cause, remedy)
 
 
-def film_of(video: Source | Film) -> Iterable[tuple[float, Any]]:
-    """Frames with their times, of a file or of what `timed` takes."""
+def film_of(
+    video: Source | Film, note: Callable[[str], object] | None = None
+) -> Iterable[tuple[float, Any]]:
+    """Frames with their times, of a file or of what `timed` takes; `note` as in `frames_of`."""
     if isinstance(video, Sequence) and not isinstance(video, str | bytes | bytearray | memoryview):
         return timed(video)
-    return frames_of(video)
+    return frames_of(video, note=note)
 
 
-def frames_of(source: Source, frames: int = FRAMES) -> Iterator[tuple[float, Image.Image]]:
+def frames_of(
+    source: Source, frames: int = FRAMES, note: Callable[[str], object] | None = None
+) -> Iterator[tuple[float, Image.Image]]:
     """Pick frames of a video evenly over its length, one at a time.
 
     Args:
         source: a path, or a file's bytes, of what FFmpeg can decode; its sound is not used.
         frames: the most frames to pick.
+        note: called after the last frame where something could not be read.
 
     Yields:
         (seconds since the first frame, upright RGB picture) of each, in order.
@@ -94,38 +101,60 @@ def frames_of(source: Source, frames: int = FRAMES) -> Iterator[tuple[float, Ima
         import av
     except ImportError as error:
         raise fail("PyAV is not installed.", "Run `python -m pip install av`.") from error
-    picked = 0
+    picked: list[int] = []
+    errors: list[Exception] = []
     with opened(source, fail) as file:
         try:
-            times = _times(av, file, fail)
+            times, keys = _times(av, file, fail)
             count = min(frames, len(times))
             wanted = [times[number * len(times) // count] for number in range(count)]
             with _container(av, file) as container:
                 stream = container.streams.video[0]
                 stream.thread_type = "AUTO"
-                coming: Iterator[Any] = container.decode(stream)
+                coming = _decoded(av, container, stream, errors)
                 for target in wanted:
-                    if len(times) > count * _SEEK_FRAMES:
-                        container.seek(target, stream=stream)
-                        coming = container.decode(stream)
-                    frame = next((f for f in coming if f.pts is not None and f.pts >= target), None)
+                    before = bisect_right(keys, (target, math.inf))
+                    if before and len(times) > count * _SEEK_FRAMES:
+                        # where mpeg streams are entered elsewhere, nothing is decoded up to a key
+                        container.seek(keys[before - 1][1], stream=stream)
+                        coming = _decoded(av, container, stream, errors)
+                    later = (f for f in coming if f.pts is not None and f.pts >= target)
+                    frame = next((f for f in later if f.pts not in picked), None)
                     if frame is not None:
-                        picked += 1
+                        picked.append(frame.pts)
                         seconds = float((frame.pts - times[0]) * stream.time_base)
                         # `rotation` is what a player must turn it by, counter-clockwise
                         yield seconds, frame.to_image().rotate(frame.rotation, expand=True)
         except (av.FFmpegError, IndexError, ValueError, TypeError, OverflowError) as error:
-            if not picked:
-                raise fail(
-                    f"It is damaged or holds no video ({error}).",
-                    "Use an mp4, mov, mkv or webm file that plays to its end.",
-                ) from error
+            errors.append(error)
+    if not picked and errors:
+        raise fail(
+            f"It is damaged or holds no video ({errors[-1]}).",
+            "Use an mp4, mov, mkv or webm file that plays to its end.",
+        ) from errors[-1]
     if not picked:
         raise fail("It holds no frames.", "Use a video that plays.")
+    if errors and note:
+        note(DAMAGED)
 
 
-def _times(av: Any, file: BinaryIO, fail: Unreadable) -> list[int]:
-    """When each frame is shown, by packets alone, without decoding; bounds are checked."""
+def _decoded(av: Any, container: Any, stream: Any, errors: list[Exception]) -> Iterator[Any]:
+    """Decode from here on, without the packets that cannot be read; `errors` grows by theirs."""
+    packets = container.demux(stream)
+    while len(errors) < FAILED and (packet := next(packets, None)) is not None:
+        try:
+            decoded = packet.decode()
+        except (av.FFmpegError, ValueError) as error:
+            errors.append(error)
+        else:
+            yield from decoded
+
+
+def _times(av: Any, file: BinaryIO, fail: Unreadable) -> tuple[list[int], list[tuple[int, int]]]:
+    """When each frame is shown, by packets alone, without decoding; bounds are checked.
+
+    Also of each key frame when it is shown, and the time to seek to for it.
+    """
     with _container(av, file) as container:
         stream = container.streams.video[0]
         width, height = stream.codec_context.width, stream.codec_context.height
@@ -134,13 +163,17 @@ def _times(av: Any, file: BinaryIO, fail: Unreadable) -> list[int]:
                 f"Its frames are {width}x{height}, more than {limits.VIDEO_PIXELS:,} pixels.",
                 "Scale it down.",
             )
-        times = []
+        times, keys = [], []
         for packet in container.demux(stream):
-            if packet.pts is not None:
+            if packet.pts is None:
+                continue
+            if packet.is_keyframe:
+                keys.append((packet.pts, packet.pts if packet.dts is None else packet.dts))
+            if not packet.is_discard:  # a cut film may hold what is decoded but not shown
                 times.append(packet.pts)
             if len(times) > limits.VIDEO_FRAMES:
                 raise fail(f"It has more than {limits.VIDEO_FRAMES:,} frames.", "Cut it.")
-    return sorted(times)
+    return sorted(times), sorted(keys)
 
 
 @contextmanager

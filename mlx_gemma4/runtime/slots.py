@@ -18,7 +18,6 @@ from ..errors import Gemma4Error
 from ..events import Event
 from ..footprint import held
 from ..generation.prefill_decode import CHUNK
-from ..media.audio import RATE, read_sound
 from ..model.gemma4 import Gemma4
 from ..session.constrained import prepare_grammars, tokenizer_of
 from ..session.prefix_store import PrefixStore
@@ -167,12 +166,10 @@ class Slots:
                 if isinstance(path, np.ndarray):
                     self.session(conversation).add_frames(path)
                 else:
-                    recording = read_sound(path)
-                    for note in recording.notes:
-                        yield Noted(note)
-                    self.session(conversation).add_audio(recording.samples, RATE, "split")
+                    added = self.session(conversation).add_audio(path, long="split")
+                    yield from map(Noted, added)
             case commands.AddVideo(video):
-                self.session(conversation).add_video(video)
+                yield from map(Noted, self.session(conversation).add_video(video))
             case commands.AddToolResult(call_id, content):
                 self.session(conversation).add_tool_result(call_id, content)
             case commands.Reply():

@@ -12,6 +12,7 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.types import ASGIApp
 
 from ..errors import Gemma4Error
+from .client_settings import ANY, root_of
 from .dialect_routes import DialectRoutes
 from .engine import Engine
 from .errors import ApiError
@@ -95,12 +96,15 @@ def config(
     )
 
 
-def run(configured: uvicorn.Config, announce: Callable[[str], object]) -> None:
+def run(
+    configured: uvicorn.Config, announce: Callable[[str], object], has_key: bool = False
+) -> None:
     """Serve until Ctrl-C.
 
     Args:
         configured: from `config`.
         announce: called with where it listens, and what to paste to use it.
+        has_key: whether requests need a key, whose place is then shown.
 
     Raises:
         Gemma4Error: it cannot listen.
@@ -111,7 +115,7 @@ def run(configured: uvicorn.Config, announce: Callable[[str], object]) -> None:
             await super().startup(sockets)
             for server in getattr(self, "servers", ()):
                 for socket in server.sockets:
-                    announce(_usage(configured, socket.getsockname()))
+                    announce(_usage(configured, socket.getsockname(), has_key))
 
     try:
         Announced(configured).run()
@@ -124,13 +128,14 @@ def run(configured: uvicorn.Config, announce: Callable[[str], object]) -> None:
         ) from error
 
 
-def _usage(configured: uvicorn.Config, name: tuple[Any, ...]) -> str:
-    host = f"[{name[0]}]" if ":" in name[0] else name[0]
-    base = f"{'https' if configured.is_ssl else 'http'}://{host}:{name[1]}/v1"
+def _usage(configured: uvicorn.Config, name: tuple[Any, ...], has_key: bool) -> str:
+    base = f"{root_of(name[0], name[1], configured.is_ssl)}/v1"
+    others = ", and at all addresses of this computer" if name[0] in ANY else ""
+    key, header = ("KEY", " -H 'authorization: Bearer KEY'") if has_key else ("none", "")
     body = '{"messages": [{"role": "user", "content": "hello"}]}'
     return (
-        f"Listening at {base}\n"
-        f"  curl {base}/chat/completions -H 'content-type: application/json' -d '{body}'\n"
-        f'  OpenAI(base_url="{base}", api_key="none")\n'
-        f"  OPENAI_BASE_URL={base} OPENAI_API_KEY=none AGENT"
+        f"Listening at {base}{others}\n"
+        f"  curl {base}/chat/completions -H 'content-type: application/json'{header} -d '{body}'\n"
+        f'  OpenAI(base_url="{base}", api_key="{key}")\n'
+        f"  OPENAI_BASE_URL={base} OPENAI_API_KEY={key} AGENT"
     )

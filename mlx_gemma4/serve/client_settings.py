@@ -3,10 +3,26 @@
 docs/serve.md is made from the same table.
 """
 
-from collections.abc import Mapping
+import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from ..errors import Gemma4Error
+
+ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+"""What a server listens at to be reached at every address, and where a client here finds it."""
+
+_SHELL = str.maketrans({**{c: f"\\{c}" for c in '"$`\\'}, "!": "\"'!'\""})
+
+
+def in_shell(value: str) -> str:
+    """Write a value between double quotes as a shell reads it."""
+    return value.translate(_SHELL)
+
+
+def in_json(value: str) -> str:
+    """Write a value between double quotes as JSON, TOML, YAML, Python and JavaScript read it."""
+    return json.dumps(value, ensure_ascii=False)[1:-1]
 
 
 @dataclass(frozen=True)
@@ -17,11 +33,13 @@ class ClientSettings:
         title: its name.
         place: where the text goes.
         text: with {root} (http://address), {ws} (the same for a WebSocket), {key} and {model}.
+        written: how a value is written there.
     """
 
     title: str
     place: str
     text: str
+    written: Callable[[str], str] = in_json
 
 
 CLIENTS: Mapping[str, ClientSettings] = {
@@ -29,16 +47,18 @@ CLIENTS: Mapping[str, ClientSettings] = {
         "openai (Python, npm)",
         "the environment, or base_url= and api_key= of the client",
         'export OPENAI_BASE_URL="{root}/v1"\nexport OPENAI_API_KEY="{key}"',
+        in_shell,
     ),
     "anthropic": ClientSettings(
         "anthropic (Python, npm)",
         "the environment, or base_url= and api_key= of the client",
         'export ANTHROPIC_BASE_URL="{root}"\nexport ANTHROPIC_API_KEY="{key}"',
+        in_shell,
     ),
     "llm": ClientSettings(
         "llm",
         'extra-openai-models.yaml in the folder of `llm logs path`; then `llm -m gemma "hello"`',
-        "- model_id: gemma\n  model_name: {model}\n  api_base: {root}/v1\n  api_key: {key}\n"
+        '- model_id: gemma\n  model_name: "{model}"\n  api_base: {root}/v1\n  api_key: "{key}"\n'
         "  vision: true\n  audio: true\n  supports_schema: true\n  supports_tools: true",
     ),
     "litellm": ClientSettings(
@@ -61,8 +81,8 @@ CLIENTS: Mapping[str, ClientSettings] = {
     "ai-sdk": ClientSettings(
         "AI SDK (@ai-sdk/openai-compatible)",
         "the provider; then provider('{model}')",
-        "createOpenAICompatible({\n  name: 'gemma',\n  baseURL: '{root}/v1',\n"
-        "  apiKey: '{key}',\n  supportsStructuredOutputs: true,\n})",
+        'createOpenAICompatible({\n  name: "gemma",\n  baseURL: "{root}/v1",\n'
+        '  apiKey: "{key}",\n  supportsStructuredOutputs: true,\n})',
     ),
     "opencode": ClientSettings(
         "opencode",
@@ -85,12 +105,14 @@ CLIENTS: Mapping[str, ClientSettings] = {
         'export ANTHROPIC_BASE_URL="{root}"\nexport ANTHROPIC_AUTH_TOKEN="{key}"\n'
         'export ANTHROPIC_MODEL="{model}"\nexport ANTHROPIC_DEFAULT_HAIKU_MODEL="{model}"\n'
         "export CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC=1",
+        in_shell,
     ),
     "qwen-code": ClientSettings(
         "qwen-code",
         "the environment, before `qwen`",
         'export OPENAI_BASE_URL="{root}/v1"\nexport OPENAI_API_KEY="{key}"\n'
         'export OPENAI_MODEL="{model}"',
+        in_shell,
     ),
     "pi": ClientSettings(
         "pi",
@@ -106,7 +128,8 @@ CLIENTS: Mapping[str, ClientSettings] = {
         "aider",
         "the environment, then the command",
         'export OPENAI_API_BASE="{root}/v1"\nexport OPENAI_API_KEY="{key}"\n'
-        "aider --model openai/{model}",
+        'aider --model "openai/{model}"',
+        in_shell,
     ),
     "open-webui": ClientSettings(
         "Open WebUI",
@@ -114,6 +137,7 @@ CLIENTS: Mapping[str, ClientSettings] = {
         'OPENAI_API_BASE_URL="{root}/v1"\nOPENAI_API_KEY="{key}"\n'
         'AUDIO_STT_ENGINE="openai"\nAUDIO_STT_OPENAI_API_BASE_URL="{root}/v1"\n'
         'AUDIO_STT_OPENAI_API_KEY="{key}"',
+        in_shell,
     ),
     "pipecat": ClientSettings(
         "pipecat",
@@ -130,6 +154,7 @@ CLIENTS: Mapping[str, ClientSettings] = {
         "Home Assistant",
         "an integration that takes a base URL, such as Extended OpenAI Conversation (HACS)",
         "Base URL: {root}/v1\nAPI key: {key}\nModel: {model}",
+        str,
     ),
 }
 
@@ -154,7 +179,13 @@ def settings_text(name: str, root: str, model: str, key: str = "") -> str:
             f"It is {name!r}.",
             f"Known are {', '.join(CLIENTS)}. Others take the address {root}/v1 as OpenAI's.",
         )
-    return filled(client.text, root, model, key)
+    return filled(client.text, root, client.written(model), client.written(key))
+
+
+def root_of(host: str, port: int, https: bool) -> str:
+    """Return where a client on this computer finds the server that listens there."""
+    host = ANY.get(host, host)
+    return f"{'https' if https else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def filled(text: str, root: str, model: str, key: str = "") -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 from ..events import Event, Token
 from ..generation.prefill_decode import Cancelled, Progress
-from ..media.audio import RATE, Recording, read_sound
+from ..media.audio import RATE, Recording
 from ..model.gemma4 import Gemma4
 from . import openai_messages
 from .pending_turn import listed
@@ -109,8 +109,7 @@ def stream_generate(
     for image in listed("images", images):
         session.add_image(image)
     for path in listed("audio", audio):
-        sound = read_sound(path)
-        session.add_audio(sound.samples, RATE)
+        session.add_audio(path)
     for path in listed("videos", videos):
         session.add_video(path)
     yield from session.reply(

@@ -1,7 +1,7 @@
 """What is added to a conversation: text, pictures, sound, videos and what tools returned."""
 
 from collections.abc import Generator, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -63,26 +63,38 @@ class SessionInput:
         return picture
 
     def add_audio(
-        self, samples: ArrayLike, rate: float, long: Literal["refuse", "split"] = "refuse"
-    ) -> None:
-        """Add sound.
+        self,
+        samples: ArrayLike | Source,
+        rate: float | None = None,
+        long: Literal["refuse", "split"] = "refuse",
+    ) -> tuple[str, ...]:
+        """Add sound: a file, or samples and their rate.
 
         Args:
-            samples: as `audio.to_mono16k` takes them.
+            samples: as `audio.to_mono16k` takes them; without a rate what `audio.read_sound` takes.
             rate: samples a second.
             long: what to do with more than 30 seconds, as in `audio.clips`.
+
+        Returns:
+            Notes on what of a file could not be read or was changed, one sentence each.
 
         Raises:
             Gemma4Error: if it is not usable sound or too long, or the model cannot hear.
         """
         self._needs("sound", self._model.config.audio_config)
-        clips = audio.clips(audio.to_mono16k(samples, rate), long=long)
+        if rate is None and not isinstance(samples, np.ndarray | list | tuple):
+            recording = audio.read_sound(cast(Source, samples))
+        else:  # a rate of None is refused there
+            mono = audio.to_mono16k(cast(ArrayLike, samples), cast(float, rate))
+            recording = audio.Recording(mono)
+        clips = audio.clips(recording.samples, long=long)
         self._interrupt()
         self._conversation.pending = self._conversation.pending.hear(
             self._conversation.limit
         )  # what is held comes before
         for clip in clips:
             self._add(SoundPart(audio.frames(clip)))
+        return recording.notes
 
     def add_frames(self, frames: ArrayLike) -> None:
         """Add sound that was cut into frames (n, 640); more than 30 s is cut at pauses.
@@ -107,17 +119,22 @@ class SessionInput:
         self._interrupt()
         return self._started(self._conversation.transcriber.transcribe_all([clip]))
 
-    def add_video(self, video: Source | Film) -> None:
+    def add_video(self, video: Source | Film) -> tuple[str, ...]:
         """Add a video file, or at most 32 (seconds, picture) in order, placed as by `add_image`.
+
+        Returns:
+            Notes on what could not be read, one sentence each.
 
         Raises:
             Gemma4Error: if it cannot be read, or the model cannot see.
         """
         self._needs("pictures", self._model.config.vision_config)
-        film = film_of(video)
+        notes: list[str] = []
+        film = film_of(video, notes.append)
         self._add(
             VideoPart(tuple((seconds, patches(frame, FRAME_TOKENS)) for seconds, frame in film))
         )
+        return tuple(notes)
 
     def add_tool_result(
         self, call_id: str, content: str | Mapping[str, Any] | Sequence[Any]

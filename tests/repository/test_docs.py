@@ -1,9 +1,14 @@
 """Pages show what the program prints now, and no link of theirs is broken."""
 
+import json
 import re
+import shutil
+from pathlib import Path
 
+import numpy as np
 import pytest
 
+import mlx_gemma4 as g4
 from docs.update import BLOCKS, ROOT, block_updated
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -52,3 +57,39 @@ def test_the_readmes_pictures_name_the_model_and_load_nothing(name: str) -> None
     picture = (ROOT / "docs" / f"{name}.svg").read_text("utf-8")
     assert "tiny" in picture and "19.56" in picture
     assert not re.findall(r"(?:href|src|url\()\s*=?\s*[\"']?https?:", picture)
+
+
+def test_the_data_that_the_page_of_tuning_shows_is_a_conversation_a_line() -> None:
+    page = (ROOT / "docs/tune.md").read_text("utf-8")
+    (block,) = re.findall(r"```json\n(.*?)```", page, re.DOTALL)
+    assert all(json.loads(line)["messages"] for line in block.splitlines())
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/library.md"])
+def test_the_python_of_a_page_runs_as_it_is(
+    page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / page).read_text("utf-8"), re.DOTALL)
+    code = "\n".join(blocks).replace('g4.load("google/gemma-4-12B-it")', 'g4.load("tiny")')
+    monkeypatch.chdir(tmp_path)
+    for name in ("receipt.png", "screen.png", "one.png", "two.png"):
+        shutil.copy(ROOT / "assets/demo/receipt.png", name)
+    shutil.copy(ROOT / "assets/demo/question.wav", "question.wav")
+    if "film.mp4" in code:
+        av = pytest.importorskip("av", reason="PyAV is an extra")
+        with av.open("film.mp4", "w") as film:
+            stream = film.add_stream("mpeg4", rate=10)
+            stream.width, stream.height = 64, 48
+            film.mux(stream.encode(av.VideoFrame(64, 48, "yuv420p")))
+            film.mux(stream.encode())
+    config = g4.load("tiny").config
+    frames = np.zeros((2, 640), np.float32)
+    names = {
+        "token_ids": [2, config.image_token_id, *[config.audio_token_id] * 2],
+        "samples": frames.ravel(),
+        "frames": frames,
+        "patches": np.zeros((1, 6912), np.uint8),
+        "positions": np.zeros((1, 2), np.int32),
+    }
+    exec(code, names)
+    assert names["session"].turns[-1].role == "model" and capsys.readouterr().out

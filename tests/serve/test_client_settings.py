@@ -1,13 +1,18 @@
 """What `gemma4 serve --print-config` prints, and the page that is made of it."""
 
+import ast
 import json
+import signal
+import subprocess
 import tomllib
 from pathlib import Path
 
 import pytest
+from starlette.applications import Starlette
 
 from docs.update import block_updated
 from mlx_gemma4 import cli
+from mlx_gemma4.serve.app import config, run
 from mlx_gemma4.serve.client_settings import CLIENTS
 
 PAGE = Path(__file__).parents[2] / "docs" / "serve.md"
@@ -35,6 +40,46 @@ def test_the_settings_have_the_address_the_model_and_the_key(
     )
     provider = json.loads(printed(capsys, "pi"))["providers"]["gemma"]
     assert (provider["apiKey"], provider["models"][0]["id"]) == ("none", "tiny")
+
+
+def test_every_form_of_settings_holds_a_key_and_a_name_of_any_characters(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    key, model = "pa$$wd\"`id`'\\n!", 'my "$HOME" model'
+    chosen = ("--api-key", key, "--model", model)
+    assert json.loads(printed(capsys, "pi", *chosen))["providers"]["gemma"]["apiKey"] == key
+    codex = tomllib.loads(printed(capsys, "codex", *chosen))
+    assert codex["model_providers"]["gemma"]["experimental_bearer_token"] == key
+    assert codex["model"] == model
+    call = ast.parse(printed(capsys, "litellm", *chosen))
+    values = [node.value for node in ast.walk(call) if isinstance(node, ast.Constant)]
+    assert key in values and f"openai/{model}" in values
+    text = printed(capsys, "qwen-code", *chosen)
+    script = f'{text}\nprintf \'%s|%s\' "$OPENAI_API_KEY" "$OPENAI_MODEL"'
+    shell = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True)
+    assert shell.stdout == f"{key}|{model}"
+
+
+@pytest.mark.parametrize(
+    "host, has_key, address, key",
+    [("0.0.0.0", True, "127.0.0.1", "KEY"), ("127.0.0.1", False, "127.0.0.1", "none")],
+)
+def test_what_is_printed_to_paste_has_an_address_to_connect_to_and_the_keys_place(
+    host: str, has_key: bool, address: str, key: str
+) -> None:
+    printed: list[str] = []
+
+    def announce(text: str) -> None:
+        printed.append(text)
+        signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(config(Starlette(), host, 0), announce, has_key)
+    (text,) = printed
+    assert f"curl http://{address}:" in text and "0.0.0.0" not in text
+    assert f'api_key="{key}"' in text and f"OPENAI_API_KEY={key} " in text
+    assert ("-H 'authorization: Bearer KEY'" in text) == has_key
+    assert ("all addresses" in text) == has_key
 
 
 def test_no_placeholder_is_left_in_any_settings(capsys: pytest.CaptureFixture[str]) -> None:

@@ -291,6 +291,19 @@ def test_the_command_names_a_file_by_the_model_and_the_time(
     assert folder.name in file.name and load(file).rounds == 1
 
 
+def test_without_model_what_get_brought_is_measured_and_nothing_else_named(
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(catalog, "default", lambda: str(folder))
+    file = tmp_path / "a.json"
+    assert cli.main(["bench", "--contexts", "64", "--rounds", "1", "--json", str(file)]) == 0
+    assert load(file).model == str(folder)
+    assert "demonstration" not in capsys.readouterr().err
+
+
 def test_nothing_is_measured_where_the_result_cannot_be_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,5 +1,7 @@
 import io
 import os
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -85,6 +87,34 @@ def test_a_transparent_colour_is_laid_on_white(mode: str) -> None:
     assert reopened(image, transparency=key).getpixel((0, 0)) == (255, 255, 255)
 
 
+@pytest.mark.parametrize(
+    "bits, kind, pixel, colour, other, level",
+    [
+        (2, 0, "80", "0002", "0001", 170),
+        (4, 0, "70", "0007", "0008", 119),
+        (16, 0, "8001", "8001", "8000", 128),
+        (16, 2, "800040002000", "800040002000", "700040002000", 128),
+    ],
+)
+def test_a_transparent_colour_is_found_at_every_depth_of_a_png(
+    bits: int, kind: int, pixel: str, colour: str, other: str, level: int
+) -> None:
+    def png(transparent: str) -> bytes:
+        chunks = {
+            b"IHDR": struct.pack(">IIBBBBB", 1, 1, bits, kind, 0, 0, 0),
+            b"tRNS": bytes.fromhex(transparent),
+            b"IDAT": zlib.compress(b"\0" + bytes.fromhex(pixel)),
+            b"IEND": b"",
+        }
+        return b"\x89PNG\r\n\x1a\n" + b"".join(
+            struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+            for name, data in chunks.items()
+        )
+
+    assert open_image(png(colour)).getpixel((0, 0)) == (255, 255, 255)
+    assert open_image(png(other)).getpixel((0, 0))[0] == level
+
+
 def test_a_photo_taken_sideways_is_turned_upright() -> None:
     image = Image.new("RGB", (40, 20), "white")
     image.paste((255, 0, 0), (0, 0, 40, 10))
@@ -124,6 +154,14 @@ def test_stretched_values_are_told() -> None:
     )
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("value", [np.float32(-5), np.int32(100_000)])
+def test_a_plain_picture_of_a_level_beyond_all_is_black(value: np.generic) -> None:
+    Image.fromarray(np.full((9, 9), value)).save("plain.tiff")
+    made = patches("plain.tiff")
+    assert not made.patches.any() and made.notes == ()
+
+
 def test_palette_cmyk_and_one_bit_pictures_keep_their_colours() -> None:
     palette = Image.new("RGB", (9, 9), (200, 30, 60)).quantize(4)
     assert first_pixel(palette) == (200, 30, 60)
@@ -138,6 +176,15 @@ def test_of_an_animation_the_first_frame_is_used_and_told() -> None:
     made = patches("two.gif")
     assert made.patches[0, :3].tolist() == [255, 0, 0]
     assert made.notes == ("Only the first of 2 frames is used.",)
+
+
+def test_a_later_frame_of_an_animation_is_a_picture_without_a_note() -> None:
+    red, blue = Image.new("RGB", (9, 9), "red"), Image.new("RGB", (9, 9), "blue")
+    red.save("two.gif", save_all=True, append_images=[blue])
+    with Image.open("two.gif") as moving:
+        moving.seek(1)
+        made = patches(moving)
+    assert made.patches[0, :3].tolist() == [0, 0, 255] and made.notes == ()
 
 
 def test_an_ordinary_picture_has_no_notes() -> None:

@@ -119,6 +119,15 @@ def test_the_command_names_the_row_that_fails_and_its_report_has_nothing_of_ones
         assert private not in text
 
 
+def test_without_model_what_get_brought_is_tested(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(catalog, "default", lambda: "tiny-4bit")
+    assert cli.main(["selftest", "--only", "device"]) == 0
+    assert "selftest, tiny-4bit (" in capsys.readouterr().out
+
+
 def test_a_row_whose_process_dies_has_failed_and_the_next_one_runs(tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(
         "import os\nfrom mlx_gemma4.cli.selftest import answers\n"

@@ -126,6 +126,18 @@ def test_auto_without_a_safe_position_never_moves_a_sound(model: Gemma4) -> None
     assert heard_in(events_of(session)) == []
 
 
+def test_a_sound_may_be_a_file_and_what_it_lacks_is_noted(model: Gemma4) -> None:
+    whole = (DEMO / "digits.wav").read_bytes()
+    session = Session(model)
+    assert session.add_audio(DEMO / "digits.wav") == ()
+    (note,) = session.add_audio(whole[:-2000])
+    assert "2,000 bytes are missing at its end" in note
+    clip, cut_off = session._conversation.pending.parts
+    assert isinstance(clip, SoundPart) and isinstance(cut_off, SoundPart)
+    assert np.array_equal(clip.frames, frames(open_sound(whole)))
+    assert 0 < len(cut_off.frames) < len(clip.frames)
+
+
 def test_a_sound_file_goes_to_the_relay_too_where_it_ends_too_late(unsafe: Gemma4) -> None:
     session = Session(unsafe)
     session.add_audio(VOICE[:150].ravel(), 16_000)

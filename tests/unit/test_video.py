@@ -13,6 +13,7 @@ from mlx_gemma4.chat.messages import VideoPart
 from mlx_gemma4.chat.tokenizer import Tokenizer
 from mlx_gemma4.errors import Gemma4Error
 from mlx_gemma4.media.images import patches
+from mlx_gemma4.media.sound_window import DAMAGED
 from mlx_gemma4.media.sources import Source
 from mlx_gemma4.media.video import FRAME_TOKENS, FRAMES, film_of, frames_of, label, timed
 from mlx_gemma4.model.gemma4 import Gemma4
@@ -26,12 +27,18 @@ def open_video(source: Source, frames: int = FRAMES) -> list[tuple[float, Image.
     return list(frames_of(source, frames))
 
 
-def film(path: Path, count: int, pts: Callable[[int], int] = lambda i: i, rate: int = 10) -> Path:
-    """Write a film: frame i has grey level 2 * i and a black left half, and is at pts(i)."""
+def film(
+    path: Path, count: int, pts: Callable[[int], int] = lambda i: i, rate: int = 10, keys: int = 12
+) -> Path:
+    """Write a film: frame i has grey level 2 * i and a black left half, and is at pts(i).
+
+    Each `keys`-th is a key frame.
+    """
     av = pytest.importorskip("av", reason="PyAV is an extra")
     with av.open(str(path), "w") as container:
         stream = container.add_stream("mpeg4", rate=rate)
         stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        stream.codec_context.gop_size = keys
         for i in range(count):
             pixels = np.full((48, 64, 3), 2 * i % 256, np.uint8)
             pixels[:, :32] = 0
@@ -65,6 +72,42 @@ def test_times_are_those_of_the_file_not_number_over_rate(tmp_path: Path) -> Non
 def test_in_a_long_film_the_same_frames_are_found_by_seeking(tmp_path: Path) -> None:
     path = film(tmp_path / "long.mp4", 1100)
     assert np.allclose([s for s, _ in open_video(path, 4)], [0, 27.5, 55, 82.5])
+
+
+def test_a_long_film_of_a_broadcast_is_entered_at_key_frames(tmp_path: Path) -> None:
+    path = film(tmp_path / "long.ts", 1100, rate=25, keys=250)
+    picked = open_video(path, 4)
+    assert np.allclose([seconds for seconds, _ in picked], [0, 11, 22, 33])
+    levels = [picture.getpixel((50, 20))[0] for _, picture in picked]
+    assert levels == pytest.approx([2 * i % 256 for i in (0, 275, 550, 825)], abs=6)
+
+
+def test_what_was_cut_off_a_film_without_encoding_it_again_has_no_time(tmp_path: Path) -> None:
+    av = pytest.importorskip("av", reason="PyAV is an extra")
+    cut = tmp_path / "cut.mp4"
+    with av.open(str(film(tmp_path / "a.mp4", 60, keys=30))) as whole, av.open(cut, "w") as made:
+        stream = made.add_stream_from_template(whole.streams.video[0])
+        for packet in whole.demux(video=0):
+            if packet.dts is not None:
+                packet.pts, packet.dts = (
+                    at - int(2 / packet.time_base) for at in (packet.pts, packet.dts)
+                )
+                packet.stream = stream
+                made.mux(packet)
+    assert np.allclose([s for s, _ in open_video(cut, 4)], [0, 1, 2, 3])
+
+
+def test_a_film_goes_on_behind_damage_and_a_note_reports_it(model: Gemma4, tmp_path: Path) -> None:
+    av = pytest.importorskip("av", reason="PyAV is an extra")
+    path = film(tmp_path / "a.mp4", 100)
+    assert Session(model).add_video(path) == ()
+    with av.open(str(path)) as container:
+        (damaged,) = [p for at, p in enumerate(container.demux(video=0)) if at == 50]
+    data = bytearray(path.read_bytes())
+    data[damaged.pos : damaged.pos + damaged.size] = bytes(damaged.size)
+    path.write_bytes(data)
+    assert np.allclose([s for s, _ in open_video(path, 10)], [0, 1, 2, 3, 4, 5.1, 6, 7, 8, 9])
+    assert Session(model).add_video(path) == (DAMAGED,)
 
 
 def test_a_short_film_gives_every_frame_once(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ OPTIONS = (
 def _run(options: argparse.Namespace) -> None:
     from ...evaluate.models import OurModel
 
-    subject = OurModel(options.model or catalog.DEMONSTRATION, options.force)
+    subject = OurModel(shared.model_of(options), options.force)
     if options.record:
         _record(subject)
         return
