@@ -100,9 +100,13 @@ class ConversationFeed:
         self._stale = True
         return self._open()
 
-    def lost(self) -> None:
-        """Note that the worker lost the conversation and its reply; it is opened when needed."""
-        self._stale, self.answering = True, False
+    def lost(self, answering: bool) -> None:
+        """Note that the worker lost the conversation; it is opened when needed.
+
+        Args:
+            answering: a reply that was asked for since is drawn.
+        """
+        self._stale, self.answering = True, answering
 
     def add(self, item: RealtimeItem, place: int) -> list[Command]:
         last = place == len(self.items)
