@@ -201,10 +201,12 @@ class RealtimeProtocol:
         if before["audio"]["output"]["voice"] != session["audio"]["output"]["voice"]:
             session["audio"]["output"]["voice"] = str(session["audio"]["output"]["voice"])
         self._answers.session = session
-        turn_detection = session["audio"]["input"]["turn_detection"]
-        if turn_detection != before["audio"]["input"]["turn_detection"]:
-            self._sound.set(turn_detection)
         self._send({"type": "session.updated", "session": _shown(session)})
+        turn_detection = session["audio"]["input"]["turn_detection"]
+        if _gated(turn_detection) != _gated(before["audio"]["input"]["turn_detection"]):
+            self._sound.set(turn_detection)
+            if self._draft and turn_detection is not None:  # else it is committed by hand
+                self._speech_stops(self._sound.heard_ms)
         if not self._answers.active:
             self._answers.settle()
 
@@ -242,6 +244,7 @@ class RealtimeProtocol:
     def _commit_by_hand(self) -> None:
         self._hear([event.frames for event in self._sound.commit()])
         if self._feed.draft_frames * FRAME_MS < SHORTEST_MS:
+            self._draft = ""
             self._answers.commands += self._feed.clear()
             raise refused(
                 "input_audio_buffer_commit_empty",
@@ -352,6 +355,11 @@ class RealtimeProtocol:
 
     def _send(self, event: Event) -> None:
         self._answers.events.append(event)
+
+
+def _gated(turn_detection: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Return what of turn detection changes which sound is speech."""
+    return turn_detection and {**turn_detection, "create_response": 0, "interrupt_response": 0}
 
 
 def _shown(session: dict[str, Any]) -> dict[str, Any]:
