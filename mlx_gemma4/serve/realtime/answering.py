@@ -24,6 +24,7 @@ from .refusals import Event, error_event, refused
 from .response import ResponseInProgress, usage_of
 from .session_object import (
     must_call,
+    need_current,
     need_same_sound,
     need_supported,
     temperature_of,
@@ -146,6 +147,7 @@ class RealtimeAnswering:
                 "response.conversation",
             )
         options = without_nulls(options)
+        need_current(options, "response")
         need_supported(options, "response")
         need_same_sound(self.session, options.get("audio") or {})
         modalities = options.get("output_modalities", self.session["output_modalities"])
