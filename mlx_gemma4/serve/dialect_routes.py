@@ -53,7 +53,7 @@ class DialectRoutes:
             return JSONResponse(reply.whole())
 
         def failure(error: ApiError) -> str:
-            return sse(reply.failed(error), "response.failed")
+            return "".join(sse(event, event["type"]) for event in reply.failed(error))
 
         return await EventStream(self._typed(request, reply), failure).start(http)
 

@@ -28,7 +28,7 @@ TYPES: Mapping[int, str] = {
     429: "rate_limit_error",
 }
 OF_MESSAGES = ("context_full", "nothing_to_answer", "tool_call_unknown", "tool_result_missing")
-"""Errors about the conversation that was sent: their `param` is "messages"."""
+"""Errors about the conversation that was sent: their `param` is "messages" (`error_at`)."""
 RETRY_AFTER = 5
 """Seconds after which a client may try again."""
 

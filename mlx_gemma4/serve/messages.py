@@ -165,6 +165,8 @@ def _address(source: Any, param: str) -> Any:
 
 def error_at(path: str, error: ApiError) -> Json:
     """Return an error's JSON in the format of the API that the path belongs to."""
+    if error.param == "messages" and path.startswith("/v1/responses"):
+        error.param = "input"  # its name of the conversation
     return error_body(error) if path.startswith("/v1/messages") else error.body
 
 

@@ -220,11 +220,12 @@ class ResponseStream:
         status = "incomplete" if self._reason in ("length", "context") else "completed"
         return [*events, self._event(f"response.{status}", response=self._response(status))]
 
-    def failed(self, error: ApiError) -> Json:
-        """The event of an error after the start."""
+    def failed(self, error: ApiError) -> list[Json]:
+        """For an error; clients expect the start before it."""
+        started = [] if self._number >= 0 else self.start()
         response = self._response("failed")
         response["error"] = {"code": error.code, "message": error.message}
-        return self._event("response.failed", response=response)
+        return [*started, self._event("response.failed", response=response)]
 
     def whole(self) -> Json:
         """The response; call `end` before."""

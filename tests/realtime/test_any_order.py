@@ -35,7 +35,10 @@ DETECTIONS: list[Event | None] = [
 
 
 def runs(parts: Iterable[tuple[str, Any]]) -> list[Run]:
-    """Runs of one role: their texts together, and what else they have; without instructions."""
+    """Runs of one role: their texts together, and what else they have, results and calls first.
+
+    Instructions are left out.
+    """
     found: list[Run] = []
     for role, part in parts:
         text, others = "", ()
@@ -53,7 +56,8 @@ def runs(parts: Iterable[tuple[str, Any]]) -> list[Run]:
         if not found or found[-1][0] != role:
             found.append((role, "", ()))
         _, before, rest = found[-1]
-        found[-1] = (role, before + text, rest + others)
+        others = tuple(sorted(rest + others, key=lambda one: one if isinstance(one, str) else "~"))
+        found[-1] = (role, before + text, others)
     return found
 
 
@@ -75,7 +79,15 @@ class OneByOne:
         self._answerable: set[str] = set()
         self._frames = 0
         self._script: list[Any] | None = None  # what is left of the first command
+        self._asked: list[Run] = []  # the items when the last reply was asked for
+        feed = self.talk.protocol._feed
+        self._reply, feed.reply = feed.reply, self._ask  # type: ignore[method-assign]
         self.flush()
+
+    def _ask(self, reply: Reply, extra: str = "") -> list[Command]:
+        items = self.talk.protocol._feed.items
+        self._asked = runs((who(item.role), part) for item in items for part in item.parts)
+        return self._reply(reply, extra)
 
     def flush(self) -> None:
         """Take what the protocol has made."""
@@ -85,9 +97,7 @@ class OneByOne:
             self.talk.protocol.sent(number, command)
             if isinstance(command, Stop) and self._script:
                 self._script = [done("cancelled")]
-            items = self.talk.protocol._feed.items
-            held = runs((who(item.role), part) for item in items for part in item.parts)
-            self._queue.append((number, command, held))
+            self._queue.append((number, command, self._asked))
         for event in events:
             self._see(event)
 

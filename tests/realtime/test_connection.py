@@ -249,6 +249,18 @@ def test_a_picture_that_cannot_be_read_is_refused_by_its_place(server: httpx2.Cl
             assert refused["error"]["param"] == "item.content[1].image_url"
 
 
+def test_a_picture_takes_as_many_tokens_as_its_detail_asks_for(server: httpx2.Client) -> None:
+    with call(server) as one:
+        one.update(output_modalities=["text"], audio=BY_HAND, max_output_tokens=1)
+        taken = []
+        for detail in ("low", "high"):
+            one.item({**receipt(), "detail": detail})
+            one.send("response.create")
+            usage = one.until("response.done")["response"]["usage"]
+            taken.append(usage["input_token_details"]["image_tokens"])
+    assert taken[0] <= 70 and taken[1] - taken[0] > 280
+
+
 def test_half_of_a_letter_and_a_part_alone_are_taken(server: httpx2.Client) -> None:
     with call(server) as one:
         half = {"type": "input_text", "text": "hi \ud83d"}

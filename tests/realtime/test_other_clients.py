@@ -45,6 +45,15 @@ def test_null_asks_a_response_for_nothing() -> None:
     assert last(talk, Reply).may_call
 
 
+def test_a_field_of_the_former_api_is_refused_in_a_response_too() -> None:
+    talk = by_hand()
+    talk.say("hi")
+    (error,) = talk.send("response.create", response={"modalities": ["text"]})
+    assert error["error"]["param"] == "response.modalities"
+    (error,) = talk.send("response.create", response={"max_response_output_tokens": 1})
+    assert "response.max_output_tokens" in error["error"]["message"]
+
+
 @pytest.mark.parametrize(
     "item",
     [
@@ -84,6 +93,13 @@ def test_a_call_and_its_result_come_back_as_they_were_kept(
         i for item in talk.protocol._feed.items for i in item.parts if isinstance(i, AddToolResult)
     ]
     assert [(one.call_id, one.content) for one in results] == [("c", text)]
+
+
+def test_arguments_that_are_nested_too_deeply_are_refused() -> None:
+    deep = '{"a": ' + "[" * 200 + "]" * 200 + "}"
+    call = {"type": "function_call", "call_id": "c", "name": "f", "arguments": deep}
+    (error,) = by_hand().send("conversation.item.create", item=call, event_id="mine")
+    assert error["error"]["param"] == "item.arguments" and error["error"]["event_id"] == "mine"
 
 
 def test_a_developer_is_the_system() -> None:

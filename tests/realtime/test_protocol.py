@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -136,6 +138,33 @@ def test_speech_leaves_the_answer_alone_where_it_must_not_interrupt() -> None:
     talk.send("response.create")
     talk.append(tone(1))
     assert "Stop" not in talk.names()
+
+
+def detection(**fields: Any) -> dict[str, Any]:
+    return {"input": {"turn_detection": {"type": "server_vad", **fields}}}
+
+
+def test_what_is_said_goes_on_where_only_what_follows_it_is_changed() -> None:
+    talk = Talk()
+    started = talk.append(tone(1))[-1]
+    assert types(talk.update(audio=detection(create_response=False))) == ["session.updated"]
+    events = talk.append(tone(0.4) + quiet(1))
+    assert types(events) == ["input_audio_buffer.speech_stopped", *COMMITTED]
+    assert events[0]["item_id"] == started["item_id"]
+    assert len(talk.protocol._feed.items[0].speech) >= 35
+
+
+def test_what_is_said_ends_where_it_is_heard_in_another_way() -> None:
+    talk = Talk()
+    talk.append(tone(1))
+    events = talk.update(audio=detection(silence_duration_ms=800))
+    ended = ["input_audio_buffer.speech_stopped", *COMMITTED, "response.created"]
+    assert types(events) == ["session.updated", *ended]
+    assert 900 < events[1]["audio_end_ms"] <= 1000
+    talk = Talk()
+    talk.append(tone(1))
+    talk.update(audio={"input": {"turn_detection": None}})
+    assert types(talk.send("input_audio_buffer.commit")) == COMMITTED
 
 
 def test_a_commit_by_hand_makes_an_item_and_no_answer() -> None:

@@ -56,7 +56,9 @@ def test_a_list_is_replaced_and_no_client_changes_the_id() -> None:
         ({"output_modalities": ["smell"]}, "session.output_modalities"),
         ({"output_modalities": ["audio"]}, "session.output_modalities"),  # no voice is installed
         ({"tools": [{"type": "mcp"}]}, "session.tools[0].type"),
-        ({"tools": [{"type": "function"}]}, "session.tools[0]"),
+        ({"tools": [{"type": "function"}]}, "session.tools[0].name"),
+        ({"tools": [{"type": "function", "name": "get weather"}]}, "session.tools[0].name"),
+        ({"tools": 2 * [{"type": "function", "name": "weather"}]}, "session.tools"),
         ({"tools": {}}, "session.tools"),
         ({"tool_choice": "required"}, "session.tool_choice"),
         ({"max_output_tokens": 0}, "session.max_output_tokens"),

@@ -7,6 +7,8 @@ import httpx2
 import pytest
 
 from mlx_gemma4.serve import routes
+from mlx_gemma4.serve.errors import ApiError
+from mlx_gemma4.serve.responses import ResponseStream, parse
 from mlx_gemma4.testing.scripted_worker import ScriptedWorker
 
 from .serving import asked, chat, events, picture, served, text
@@ -34,6 +36,28 @@ def test_a_stream_that_waits_shows_that_it_is_alive(
     assert "one" in data and "two" in data
     if sign.startswith("event"):
         assert lines[lines.index(sign) + 1] == 'data: {"type": "ping"}'
+
+
+RESULT = {"type": "function_call_output", "call_id": "none", "output": "r"}
+
+
+def test_an_error_before_the_start_of_a_response_comes_after_it() -> None:
+    reply = ResponseStream(parse({"input": "hi", "stream": True}), "tiny")
+    failed = reply.failed(ApiError(503, "The worker has stopped."))
+    assert [(event["type"], event["sequence_number"]) for event in failed] == [
+        ("response.created", 0),
+        ("response.in_progress", 1),
+        ("response.failed", 2),
+    ]
+    assert [event["type"] for event in reply.failed(ApiError(503, ""))] == ["response.failed"]
+
+
+@pytest.mark.parametrize("more", [RESULT, {"role": "assistant", "content": "Yes."}])
+def test_an_error_about_the_conversation_names_its_field(
+    server: httpx2.Client, more: dict[str, str]
+) -> None:
+    error = server.post("/v1/responses", json={"input": [*HI, more]}).json()["error"]
+    assert error["param"] == "input"
 
 
 def test_a_message_has_the_text_that_stopped_it(server: httpx2.Client) -> None:

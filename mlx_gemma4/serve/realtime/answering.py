@@ -24,6 +24,7 @@ from .refusals import Event, error_event, refused
 from .response import ResponseInProgress, usage_of
 from .session_object import (
     must_call,
+    need_current,
     need_same_sound,
     need_supported,
     temperature_of,
@@ -72,6 +73,7 @@ class RealtimeAnswering:
         commands: for the worker, likewise.
         response: the response in progress, or the last one.
         session: the session's object; replaced when it is updated.
+        later: events that wait for the end of a cancelled response: their types, and what they do.
     """
 
     def __init__(
@@ -87,6 +89,7 @@ class RealtimeAnswering:
         self.commands: list[Command] = []
         self.response: ResponseInProgress | None = None
         self.session: dict[str, Any] = {}
+        self.later: list[tuple[str, Callable[[], None]]] = []
         self._feed, self._hearing, self._speaks = feed, hearing, speaks
         self._settings, self._conversation, self._new_id = settings, conversation, new_id
         self._sent: dict[int, Command] = {}  # what is not finished
@@ -144,6 +147,7 @@ class RealtimeAnswering:
                 "response.conversation",
             )
         options = without_nulls(options)
+        need_current(options, "response")
         need_supported(options, "response")
         need_same_sound(self.session, options.get("audio") or {})
         modalities = options.get("output_modalities", self.session["output_modalities"])
@@ -173,7 +177,7 @@ class RealtimeAnswering:
             return
         self.commands += self._feed.change(replace(self.settings(), system=system), tools)
         self.commands += self._feed.reply(reply, extra)
-        self._drawing = True
+        self._drawing, self._wanted = True, None
 
     def cancel(self, reason: str) -> None:
         """Cancel the response in progress.
@@ -228,9 +232,9 @@ class RealtimeAnswering:
 
     def report(self, report: Report) -> None:
         event = report.event
-        if isinstance(event, Failed) and event.code in _LOST:
-            self._feed.lost()
         command = self._sent.get(report.command or 0)
+        if isinstance(event, Failed) and event.code in _LOST:
+            self._feed.lost(self._feed.answering and not isinstance(command, Reply))
         if isinstance(event, Finished | Failed):
             self._sent.pop(report.command or 0, None)
         if isinstance(command, Reply):
@@ -273,9 +277,13 @@ class RealtimeAnswering:
         if not response.over or self._drawing:
             return
         if self._feed.answering:  # its items are whole now, and not before
-            self.commands += self._feed.answered(response.items, self._ended)
+            ended = None if response.cut else self._ended
+            self.commands += self._feed.answered(response.items, ended)
         self._feed_items()
         self.settle()
+        later, self.later = self.later, []
+        for _, handle in later:
+            handle()
         self._next()
         self.transcribe()
 

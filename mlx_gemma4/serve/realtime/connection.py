@@ -17,7 +17,7 @@ from ...runtime.commands import AddImage, Command
 from ...runtime.reports import Failed, Finished, Report
 from .. import errors
 from ..engine import Engine, ServedConversation, Ticket
-from ..fields import loaded
+from ..fields import image, loaded
 from ..leaving import ClientLeftError, while_there
 from ..request import Media
 from ..routes import known
@@ -95,7 +95,7 @@ class RealtimeConnection:
             speaks=voice.program() is not None,
             expires_at=int(time.time()) + SESSION_SECONDS,
         )
-        self._pictures: dict[str, Picture] = {}  # of the event that is taken now
+        self._pictures: dict[str, Picture] = {}  # of the event that is taken now, by their fields
         self._outgoing: asyncio.Queue[str] = asyncio.Queue()
         self._pumps: dict[int, asyncio.Task[None]] = {}
         self._refused = 0
@@ -133,11 +133,9 @@ class RealtimeConnection:
     async def _read_pictures(self, event: object) -> None:
         """Handle an event, after reading its pictures: that takes long, and runs in threads."""
         try:
-            for number, url in _urls(event):
-                media = Media("image", url, param=f"item.content[{number}].image_url")
-                self._pictures[url] = await self._engine.media.picture(
-                    media, self._engine.need_model()
-                )
+            for picture in _pictures(event):
+                read = await self._engine.media.picture(picture, self._engine.need_model())
+                self._pictures[picture.param] = read
             self._protocol.receive(event)
         except Exception as error:  # a defect, too, leaves the session
             self._refuse(error, event.get("event_id") if isinstance(event, dict) else None)
@@ -150,7 +148,7 @@ class RealtimeConnection:
         self._protocol.refuse(error_event(refusal, named))
 
     def _picture(self, url: str, param: str) -> AddImage:
-        return AddImage(self._pictures[url])
+        return AddImage(self._pictures[param])
 
     def _rest(self) -> None:
         self._protocol.quiet()
@@ -241,12 +239,11 @@ def _pieces(event: object) -> list[object]:
     return [event]
 
 
-def _urls(event: object) -> list[tuple[int, str]]:
-    """Return the pictures of an event, with their places in its content."""
+def _pictures(event: object) -> list[Media]:
     match event:
         case {"type": "conversation.item.create", "item": {"content": list() | dict() as content}}:
             return [
-                (number, part["image_url"])
+                image(part["image_url"], part.get("detail"), f"item.content[{number}].image_url")
                 for number, part in enumerate(content if isinstance(content, list) else [content])
                 if isinstance(part, dict)
                 and part.get("type") == "input_image"

@@ -100,9 +100,13 @@ class ConversationFeed:
         self._stale = True
         return self._open()
 
-    def lost(self) -> None:
-        """Note that the worker lost the conversation and its reply; it is opened when needed."""
-        self._stale, self.answering = True, False
+    def lost(self, answering: bool) -> None:
+        """Note that the worker lost the conversation; it is opened when needed.
+
+        Args:
+            answering: a reply that was asked for since is drawn.
+        """
+        self._stale, self.answering = True, answering
 
     def add(self, item: RealtimeItem, place: int) -> list[Command]:
         last = place == len(self.items)
@@ -153,9 +157,9 @@ class ConversationFeed:
             reply: the command.
             extra: instructions for this reply alone, at its question's end.
         """
-        self._stale = self._stale or self._sent > 0
+        self._stale = self._stale or self._sent > 0 or bool(_some_results(*self._turns()[1:]))
         draft, self.draft, self._sent = self.draft, [], 0
-        commands = self._open()
+        commands = self._open(answered=True)
         if extra:
             self._extra = extra
             commands.append(AddText(extra, conversation=self._conversation))
@@ -229,12 +233,19 @@ class ConversationFeed:
         assert not isinstance(part, ToolCall)
         return replace(part, conversation=self._conversation)
 
-    def _open(self) -> list[Command]:
-        """Open the conversation as it is, unless the worker has it already or a reply is drawn."""
+    def _open(self, answered: bool = False) -> list[Command]:
+        """Open the conversation as it is, unless the worker has it already or a reply is drawn.
+
+        Args:
+            answered: it is answered at once: a call whose result is missing is waited for no more.
+        """
         if not self._stale or self.answering:
             return []
         self._stale, self._sent = False, 0
         system, turns, question = self._turns()
+        if answered and (results := _some_results(turns, question)):
+            turns = (*turns, PastTurn("user", results))
+            question = [part for part in question if not isinstance(part, AddToolResult)]
         settings = replace(self.settings, system=system or None)
         opening = Open(turns, settings, self._tools, self._live, conversation=self._conversation)
         return [opening, *map(self._command, question), *self._hear()]
@@ -270,6 +281,15 @@ class ConversationFeed:
                 yield AddText(f"The tool call {part.call_id} returned: {part.content}")
             else:
                 yield part
+
+
+def _some_results(
+    turns: Sequence[PastTurn], question: Sequence[ItemPart]
+) -> tuple[AddToolResult, ...]:
+    """Return the results of the last turn's calls, where others are missing."""
+    calls = {part.id for turn in turns[-1:] for part in turn.parts if isinstance(part, ToolCall)}
+    results = tuple(part for part in question if isinstance(part, AddToolResult))
+    return () if calls <= {result.call_id for result in results} else results
 
 
 def _groups(items: Sequence[RealtimeItem]) -> Iterator[tuple[str, list[RealtimeItem]]]:

@@ -14,7 +14,7 @@ from ...runtime.commands import AddImage, AddSound, AddText, AddToolResult
 from ..fields import ROLES
 from ..fields import arguments as called_with
 from ..request import Role
-from .refusals import refused
+from .refusals import as_refusal, refused
 from .sound_input import Resampler, pcm_of
 
 Frames = NDArray[np.float32]
@@ -156,7 +156,8 @@ def created(item: object, item_id: str, read_picture: ReadPicture) -> RealtimeIt
         case {"type": "function_call", "name": str(name), "arguments": str() | None as arguments}:
             call_id = str(item.get("call_id") or f"call_{item_id}")
             arguments = arguments or "{}"
-            call = ToolCall(call_id, name, called_with(arguments, "item.arguments"))
+            with as_refusal():
+                call = ToolCall(call_id, name, called_with(arguments, "item.arguments"))
             shown |= {"type": "function_call", "call_id": call_id, "name": name}
             return RealtimeItem(item_id, "model", (call,), shown | {"arguments": arguments})
         case {"type": "function_call_output", "call_id": str(call_id), "output": output}:

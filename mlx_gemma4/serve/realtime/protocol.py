@@ -17,7 +17,7 @@ from ...runtime.live import Gate
 from ...runtime.reports import Report
 from .answering import HearingChoice, RealtimeAnswering
 from .feed import ConversationFeed
-from .items import ReadPicture, created, spoken_item, truncated
+from .items import ReadPicture, RealtimeItem, created, spoken_item, truncated
 from .refusals import Event, error_event, refused
 from .response import ResponseInProgress
 from .session_object import new_session, updated
@@ -32,7 +32,7 @@ from .sound_input import (
 
 MOST_ITEMS = 2_000
 """The most items of a conversation."""
-_CHANGES = ("conversation.item.delete", "conversation.item.truncate")
+_CHANGES = ("conversation.item.delete", "conversation.item.truncate", "response.create")
 SHORTEST_MS, LONGEST_MS = 100, 600_000
 """The shortest utterance that can be committed by hand, and the longest."""
 
@@ -81,7 +81,6 @@ class RealtimeProtocol:
         self._sound = SoundInput(session["audio"]["input"]["turn_detection"], make_gate)
         self._draft = ""  # the id of the item that is spoken
         self._event = 0
-        self._later: list[Event] = []  # changes of items that wait for a cancelled response's end
         self._send({"type": "session.created", "session": session})
         self._handlers: dict[str, Callable[[Event], None]] = {
             "session.update": self._update,
@@ -118,25 +117,7 @@ class RealtimeProtocol:
 
     def receive(self, event: object) -> None:
         """Handle a client's event; an error in it becomes an event, too."""
-        client_event = event.get("event_id") if isinstance(event, dict) else None
-        try:
-            kind = event.get("type") if isinstance(event, dict) else None
-            handler = self._handlers.get(str(kind))
-            if handler is None:
-                raise refused(
-                    "unknown_event",
-                    f"There is no client event {str(kind)[:80]!r}.",
-                    f"Known are {', '.join(self._handlers)}.",
-                    "type",
-                )
-            assert isinstance(event, dict)
-            if kind in _CHANGES and self._answers.cancelling:
-                self._later.append(event)
-            else:
-                handler(event)
-        except Gemma4Error as error:
-            named = str(client_event) if client_event is not None else None
-            self._send(error_event(error, named))
+        self._handle(event, self._take)
 
     def append(self, pcm: bytes) -> None:
         """Take sound: 16-bit PCM of 24 kHz.
@@ -162,12 +143,8 @@ class RealtimeProtocol:
         self._answers.sent(number, command)
 
     def report(self, report: Report) -> None:
-        """Handle a worker's report; changes that waited for a cancelled response follow its end."""
+        """Handle a worker's report."""
         self._answers.report(report)
-        if self._later and not self._answers.cancelling:
-            later, self._later = self._later, []
-            for event in later:
-                self.receive(event)
 
     def sound(self, response: ResponseInProgress, pcm: bytes, whole: bool) -> None:
         """Take sound of a sentence from `unspoken`, as `ResponseInProgress.sound` does."""
@@ -185,16 +162,51 @@ class RealtimeProtocol:
         """Start a transcript, if one waits: the client has asked for nothing in a while."""
         self._answers.transcribe()
 
+    def _take(self, event: Any) -> None:
+        kind = event.get("type") if isinstance(event, dict) else None
+        handler = self._handlers.get(str(kind))
+        if handler is None:
+            raise refused(
+                "unknown_event",
+                f"There is no client event {str(kind)[:80]!r}.",
+                f"Known are {', '.join(self._handlers)}.",
+                "type",
+            )
+        if kind == "conversation.item.create":  # at once: its pictures are not there later
+            item = created(event.get("item"), self._new_id("item"), self._read_picture)
+            event = {**event, "item": item}
+        if self._waits(str(kind)):
+            self._answers.later.append((str(kind), lambda: self._handle(event, handler)))
+        else:
+            handler(event)
+
+    def _handle(self, event: Any, handler: Callable[[Event], None]) -> None:
+        try:
+            handler(event)
+        except Gemma4Error as error:
+            named = event.get("event_id") if isinstance(event, dict) else None
+            self._send(error_event(error, None if named is None else str(named)))
+
+    def _waits(self, kind: str) -> bool:
+        """Whether an event waits for a cancelled response's end: the first, and what follows it."""
+        before = [name for name, _ in self._answers.later]
+        if kind == "response.cancel":
+            return "response.create" in before
+        follows = bool(before) and kind.startswith("conversation.item.")
+        return self._answers.cancelling and (follows or kind in _CHANGES)
+
     def _update(self, event: Event) -> None:
         before = self._answers.session
         session = updated(before, event.get("session"), self._speaks)
         if before["audio"]["output"]["voice"] != session["audio"]["output"]["voice"]:
             session["audio"]["output"]["voice"] = str(session["audio"]["output"]["voice"])
         self._answers.session = session
-        turn_detection = session["audio"]["input"]["turn_detection"]
-        if turn_detection != before["audio"]["input"]["turn_detection"]:
-            self._sound.set(turn_detection)
         self._send({"type": "session.updated", "session": _shown(session)})
+        turn_detection = session["audio"]["input"]["turn_detection"]
+        if _gated(turn_detection) != _gated(before["audio"]["input"]["turn_detection"]):
+            self._sound.set(turn_detection)
+            if self._draft and turn_detection is not None:  # else it is committed by hand
+                self._speech_stops(self._sound.heard_ms)
         if not self._answers.active:
             self._answers.settle()
 
@@ -232,6 +244,7 @@ class RealtimeProtocol:
     def _commit_by_hand(self) -> None:
         self._hear([event.frames for event in self._sound.commit()])
         if self._feed.draft_frames * FRAME_MS < SHORTEST_MS:
+            self._draft = ""
             self._answers.commands += self._feed.clear()
             raise refused(
                 "input_audio_buffer_commit_empty",
@@ -260,7 +273,7 @@ class RealtimeProtocol:
 
     def _create_item(self, event: Event) -> None:
         self._need_room()
-        item = created(event.get("item"), self._new_id("item"), self._read_picture)
+        item: RealtimeItem = event["item"]
         if self._feed.find(item.id):
             raise refused(
                 "invalid_value",
@@ -342,6 +355,11 @@ class RealtimeProtocol:
 
     def _send(self, event: Event) -> None:
         self._answers.events.append(event)
+
+
+def _gated(turn_detection: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Return what of turn detection changes which sound is speech."""
+    return turn_detection and {**turn_detection, "create_response": 0, "interrupt_response": 0}
 
 
 def _shown(session: dict[str, Any]) -> dict[str, Any]:

@@ -1,8 +1,11 @@
 """Errors in a client's events, and the event that reports them. Pure data."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from ...errors import Gemma4Error
+from ..errors import ApiError
 
 Event = dict[str, Any]
 """An event of the Realtime API, as JSON."""
@@ -18,6 +21,15 @@ def refused(code: str, cause: str, remedy: str, param: str = "") -> Gemma4Error:
         param: the field that is wrong, as a path.
     """
     return Gemma4Error(code, "The event was refused", cause, remedy, {"param": param})
+
+
+@contextmanager
+def as_refusal() -> Iterator[None]:
+    """Raise an error of a field that other routes have, too, as one about the event."""
+    try:
+        yield
+    except ApiError as error:
+        raise refused(error.code, error.message, "", error.param or "") from None
 
 
 def error_event(error: Gemma4Error, client_event: str | None) -> Event:

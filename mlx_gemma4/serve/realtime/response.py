@@ -39,6 +39,7 @@ class ResponseInProgress:
         unspoken: sentences to be spoken, for whoever speaks them; `sound` takes the sound of each.
         over: whether its last event was made.
         done: the end of its reply; None while it is drawn, and where it failed.
+        cut: whether a call that was drawn is not shown, for the text before it was not spoken.
     """
 
     def __init__(
@@ -53,7 +54,7 @@ class ResponseInProgress:
         self.id = response_id
         self.items: list[RealtimeItem] = []
         self.unspoken: deque[str] = deque()
-        self.over = False
+        self.over = self.cut = False
         self.done: Done | None = None
         self._session, self._metadata, self._spoken = session, metadata, spoken
         self._new_id, self._place = new_id, place
@@ -120,19 +121,23 @@ class ResponseInProgress:
             done: the reply's end, where it has one.
             usage: the reply's token counts.
         """
+        self._drop()
         self.done = done or self.done
-        self.unspoken.clear()
-        self._later.clear()
         return self._end("cancelled", {"type": "cancelled", "reason": reason}, usage)
 
     def fail(self, error: Gemma4Error) -> list[Event]:
         """End the response as failed."""
-        self.unspoken.clear()
+        self._drop()
         details = {
             "type": "failed",
             "error": {"type": "server_error", "code": error.code, "message": str(error)},
         }
         return self._end("failed", details, None)
+
+    def _drop(self) -> None:
+        self.cut = len(self._later) > (self.done is not None)  # its end waits, too
+        self.unspoken.clear()
+        self._later.clear()
 
     def _after_sound(self, what: Callable[[], list[Event]]) -> list[Event]:
         if self._spoken:

@@ -8,10 +8,9 @@ import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ...chat.tools import is_tool
+from .. import fields
 from ..request_fields import asks
-from ..tool_schema import shown
-from .refusals import refused
+from .refusals import as_refusal, refused
 
 Object = dict[str, Any]
 
@@ -116,14 +115,7 @@ def updated(session: Object, changes: object, speaks: bool) -> Object:
             `facts["param"]` names it.
     """
     given = without_nulls(_object(changes, "session"))
-    for old, new in _OLD.items():
-        if old in given:
-            raise refused(
-                "unknown_parameter",
-                f"session.{old} is of the API before August 2025.",
-                f"Use session.{new}.",
-                f"session.{old}",
-            )
+    need_current(given, "session")
     if given.get("type", "realtime") != "realtime":
         raise _unsupported("session.type", given["type"], '"realtime"')
     result = copy.deepcopy(session)
@@ -146,6 +138,18 @@ def without_nulls(given: Mapping[str, Any]) -> Object:
     }
 
 
+def need_current(given: Mapping[str, Any], param: str) -> None:
+    """Raise Gemma4Error for a field that a session or a response had before August 2025."""
+    for old, new in _OLD.items():
+        if old in given:
+            raise refused(
+                "unknown_parameter",
+                f"{param}.{old} is of the API before August 2025.",
+                f"Use {param}.{new}.",
+                f"{param}.{old}",
+            )
+
+
 def need_supported(given: Mapping[str, Any], param: str) -> None:
     """Raise Gemma4Error for an unsupported field of a session or a response."""
     for path, neutral in _UNDONE.items():
@@ -164,32 +168,23 @@ def need_same_sound(session: Object, wanted: object) -> None:
         raise _unsupported("response.audio", wanted, "what the session has; update that")
 
 
-def tools_of(tools: object, param: str) -> tuple[Object, ...]:
+def tools_of(tools: object, param: str) -> tuple[Mapping[str, Any], ...]:
     """Return the tools of a session or of a response in the format of chat completions.
 
     Raises:
-        Gemma4Error: one is no function, or malformed.
+        Gemma4Error: one is no function, or malformed, or two have one name.
     """
     if not isinstance(tools, list):
         raise _unsupported(param, tools, "a list of functions")
     declared = []
-    for number, tool in enumerate(tools):
-        where = f"{param}[{number}]"
-        if _object(tool, where).get("type") != "function":
-            raise _unsupported(f"{where}.type", tool.get("type"), '"function"')
-        function = {k: v for k, v in tool.items() if k != "type"}
-        if "parameters" in function and function.get("strict") is not True:
-            function["parameters"] = shown(function["parameters"])
-        wrapped = {"type": "function", "function": function}
-        if not is_tool(wrapped):
-            raise refused(
-                "invalid_value",
-                f"{where} is malformed.",
-                "A function has a name, and parameters that are a JSON schema.",
-                where,
-            )
-        declared.append(wrapped)
-    return tuple(declared)
+    with as_refusal():
+        for number, tool in enumerate(tools):
+            where = f"{param}[{number}]"
+            if _object(tool, where).get("type") != "function":
+                raise _unsupported(f"{where}.type", tool.get("type"), '"function"')
+            given = (tool.get("name"), tool.get("description"), tool.get("parameters"))
+            declared.append(fields.tool(*given, tool.get("strict"), where))
+        return fields.tools(declared, param)
 
 
 def text_only(modalities: object, speaks: bool, param: str) -> bool:
@@ -252,7 +247,7 @@ def _check(session: Object, speaks: bool) -> None:
         raise _unsupported("session.audio.output.speed", speed, "a number from 0.25 to 1.5")
 
 
-def must_call(choice: object, tools: Sequence[Object], param: str) -> tuple[str, ...]:
+def must_call(choice: object, tools: Sequence[Mapping[str, Any]], param: str) -> tuple[str, ...]:
     """Return the names of the tools of which one must be called; none where none must.
 
     Args:

@@ -104,9 +104,14 @@ class SoundInput:
     ) -> None:
         self._make_gate = make_gate or gate_of
         self._resampler = Resampler()
-        self._frames = 0  # that came, spoken or not
+        self._frames = self._last = 0  # that came, spoken or not, and where the last spoken one is
         self._speaking = False
         self.set(turn_detection)
+
+    @property
+    def heard_ms(self) -> int:
+        """Where the last frame of speech ends in the sound that has come."""
+        return self._last * FRAME_MS
 
     def set(self, turn_detection: dict[str, Any] | None) -> None:
         """Change turn detection from here on; what came before is forgotten."""
@@ -147,7 +152,7 @@ class SoundInput:
 
     def _stop(self) -> SpeechStopped:
         self._speaking = False
-        return SpeechStopped(self._last * FRAME_MS)
+        return SpeechStopped(self.heard_ms)
 
 
 def pcm_of(audio: object, param: str = "audio") -> bytes:
