@@ -157,7 +157,7 @@ class ConversationController(ReportHandler):
         changed = self.stop()
         for one in later:
             self._journaled.write(note.AttachmentRemoved(one.id))
-        self._stale |= bool(later)
+        stale, self._stale = self._stale or bool(later), False
         question = self._spoken or self.history.next_turn()
         spoken, self._spoken = self._stop_recording(), 0
         if spoken:
@@ -166,12 +166,12 @@ class ConversationController(ReportHandler):
         else:
             changed |= self._journaled.write(note.TurnStarted(question, "user", self._now()))
         changed |= self._journaled.write(note.QuestionSent(question, text))
-        if self._stale:  # only what the journal has is asked
+        if stale:  # only what the journal has is asked
             self._send(do.Discard(conversation=self.id))
             self._add_unanswered()
         elif text:
             self._send(do.AddText(text, conversation=self.id))
-        self._edited = self._stale = False
+        self._edited = False
         changed |= self._ask(question)
         for one in later:
             self._journaled.write(note.AttachmentAdded(one))

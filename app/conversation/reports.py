@@ -240,6 +240,7 @@ class ReportHandler:
         self, failed: from_worker.Failed | None, reported: tuple[str, ...] = REPORTED
     ) -> set[int]:
         if failed is not None and failed.code not in reported:
+            self._stale |= failed.code == "worker_busy"
             self._journaled.report(Problem.of(failed, "model"))
         return set()
 

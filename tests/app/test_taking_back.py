@@ -26,6 +26,12 @@ def asked(table: Table) -> list[str]:
     return [one.text for one in table.engine.commands if isinstance(one, do.AddText)]
 
 
+def fill(table: Table) -> None:
+    """Let as many commands as there may be wait for an answer to end."""
+    while len(table.engine._unfinished) < UNFINISHED:
+        table.engine.send(do.AddText("more", conversation="another"))
+
+
 def test_what_is_taken_back_while_an_answer_comes_asks_no_question_twice(table: Make) -> None:
     one = table("one two three four five six", "Second.", speed=20)
     one.settle()
@@ -85,8 +91,8 @@ def test_a_busy_worker_takes_no_attachment_away(table: Make) -> None:
     one = table("late", speed=0.2)
     one.settle()
     one.talk.send("count")
-    while len(one.engine._unfinished) < UNFINISHED:
-        one.engine.send(do.AddText("more", conversation="another"))
+    one.until(lambda: one.talk.pending == 1)
+    fill(one)
     made = one.picture()
     assert list(one.talk.history.waiting) == [made.id] and not one.talk.problems
     one.talk.stop()
@@ -99,10 +105,10 @@ def test_more_attachments_than_a_worker_takes_are_refused(table: Make) -> None:
     one = table("late", speed=0.2)
     one.settle()
     one.talk.send("count")
+    one.until(lambda: one.talk.pending == 1)
     while len(one.talk.history.waiting) < MOST:
         one.picture()
-    while len(one.engine._unfinished) < UNFINISHED:
-        one.engine.send(do.AddText("more", conversation="another"))
+    fill(one)
     one.picture()
     assert len(one.talk.history.waiting) == MOST
     assert [problem.code for problem in one.talk.problems] == ["worker_busy"]
