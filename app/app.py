@@ -76,7 +76,7 @@ class TerminalApp(App[None]):
         self.set_keymap({name: ",".join(own) or NO_KEY for name, own in keys.items()})
         self.chat = ChatScreen(self.workspace)
         self.push_screen(self.chat)
-        if (left := self.workspace.interrupted) is not None:
+        if (left := self.workspace.take_interrupted()) is not None:
             self.post_message(messages.StartJob(*left))
         self._reader = start_thread(
             lambda: read_reports(self.workspace.client, self._take), "report reader", self._unread

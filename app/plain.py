@@ -86,11 +86,8 @@ class PlainProgram:
 
     def run(self) -> None:
         """Load the model, then read lines until there are no more."""
-        conversation = self._workspace.conversation
-        self._print_line(f"Loading {conversation.model_name}.")
-        conversation.start()
-        self._wait()
-        if conversation.model is not None:
+        self._start()
+        if self._workspace.conversation.model is not None:
             self._print_line("Ready. Type a question, or /help.")
         for line in self._lines:
             if line.strip() == "/quit":
@@ -103,9 +100,18 @@ class PlainProgram:
             except Exception as error:  # it never ends the program
                 self._print_error(error)
 
+    def _start(self) -> None:
+        conversation = self._workspace.conversation
+        self._print_line(f"Loading {conversation.model_name}.")
+        conversation.start()
+        self._wait()
+
     def _do(self, line: str) -> None:
         name, _, rest = line.partition(" ")
         conversation = self._workspace.conversation
+        self._wait()  # the worker may have crashed since
+        if conversation.model is None:
+            self._workspace.client.start()
         match name:
             case "/help":
                 self._print_line(HELP)
@@ -125,14 +131,19 @@ class PlainProgram:
                 self._print_line(f"Loading {rest.strip()}.")
                 self._wait()
             case "/again":
-                self._ask(conversation.regenerate())
+                self._ask(conversation.regenerate)
             case _ if line.startswith("/") and not line.startswith("//"):
                 self._print_line(f"There is no command {name}. /help lists them.")
             case _ if line or conversation.history.waiting:
                 words = line.removeprefix("/").encode(errors="replace").decode()
-                self._ask(conversation.send(words))
+                self._ask(lambda: conversation.send(words))
 
-    def _ask(self, changed: set[int]) -> None:
+    def _ask(self, question: Callable[[], set[int]]) -> None:
+        if self._workspace.conversation.model is None:
+            self._start()
+            if self._workspace.conversation.model is None:
+                return
+        changed = question()
         if not changed:
             self._print_line("There is nothing to answer.")
             return
@@ -152,9 +163,12 @@ class PlainProgram:
 
     def _wait(self) -> None:
         """Fold reports until nothing is being done; print what comes of an answer."""
-        conversation = self._workspace.conversation
-        while conversation.pending or conversation.state in ("loading", "thinking", "answering"):
-            report = self._workspace.client.read(0.1)
+        conversation, busy = self._workspace.conversation, True
+        while busy:
+            waits = conversation.state in ("loading", "thinking", "answering")
+            waits = waits or conversation.pending > 0
+            report = self._workspace.client.read(0.1 if waits else 0)
+            busy = waits or report is not None
             if report is not None:
                 conversation.fold([report])
             if conversation.sending is not None and conversation.sending.host not in self._sent_to:
@@ -163,7 +177,6 @@ class PlainProgram:
             self._print_answer()
             while conversation.problems:
                 self._print_error(conversation.problems.popleft())
-        self._print_answer()
 
     def _print_answer(self) -> None:
         turn = self._workspace.conversation.history.last("model")

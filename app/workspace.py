@@ -17,7 +17,7 @@ from mlx_gemma4.hub import catalog, disk
 from mlx_gemma4.json_reader import known_object
 from mlx_gemma4.model.config import load_config
 from mlx_gemma4.runtime.client import Client
-from mlx_gemma4.runtime.reports import Crashed, Loaded, Report
+from mlx_gemma4.runtime.reports import Crashed, Failed, Loaded, Report
 from mlx_gemma4.runtime.trace import Trace
 
 from . import commands, settings
@@ -85,7 +85,7 @@ class Workspace:
         self.path, self.log = folder / settings.FILE, folder / LOG
         # the conversation of this process, and the model that is on its way: for the next start
         self._running_file = folder / f"running-{os.getpid()}.json"
-        self._job_file = folder / "download.json"
+        self._job_file = folder / f"download-{os.getpid()}.json"
         self.first = not self.path.exists() and not store.list()
         self.settings, self.warnings = settings.load(self.path)
         self.keys, clashes = commands.keymap(self.settings.keys)
@@ -110,7 +110,7 @@ class Workspace:
         before, alone = "", True
         for file in self.folder.glob("running*.json"):
             noted = known_object(file)
-            if type(pid := noted.get("pid")) is int and _is_alive(pid):
+            if _is_alive(noted.get("pid")):
                 alone = False
                 continue
             before = str(noted.get("conversation", before))
@@ -126,13 +126,15 @@ class Workspace:
             noted = {"pid": os.getpid(), "conversation": self.journal.folder.name}
             disk.write(self._running_file, json.dumps(noted).encode())
 
-    @property
-    def interrupted(self) -> tuple[str, str] | None:
-        """The model that was on its way when the program ended, and its recipe; None for none."""
-        known = known_object(self._job_file)
-        if not {"model", "recipe"} <= known.keys():
-            return None
-        return str(known["model"]), str(known["recipe"])
+    def take_interrupted(self) -> tuple[str, str] | None:
+        """Return the model that was on its way when a program ended, and its recipe."""
+        for file in self.folder.glob("download*.json"):
+            noted = known_object(file)
+            if {"model", "recipe"} <= noted.keys() and not _is_alive(noted.get("pid")):
+                with contextlib.suppress(OSError):  # another program was faster
+                    file.replace(self._job_file)
+                    return str(noted["model"]), str(noted["recipe"])
+        return None
 
     def bring(self, model: str, recipe: str, on_progress: OnProgress) -> None:
         """Start bringing a model here; if the program ends before, the next start goes on with it.
@@ -142,7 +144,7 @@ class Workspace:
         """
         if self.job is None:
             self.folder.mkdir(parents=True, exist_ok=True)
-            wanted = {"model": model, "recipe": recipe}
+            wanted = {"pid": os.getpid(), "model": model, "recipe": recipe}
             disk.write(self._job_file, json.dumps(wanted).encode())
             self.job = GetJob(model, recipe, on_progress)
 
@@ -237,12 +239,13 @@ class Workspace:
         self.conversation.start()
 
     def load(self, model: str) -> None:
-        """Load another model; it reads the conversation again.
+        """Stop the answer, and load another model; it reads the conversation again.
 
         Raises:
             OSError: as `change`.
         """
         self.end_server()  # its programs were promised the other model
+        self.conversation.stop()
         self.conversation.model = self.loaded = None
         try:
             self.change(model=model)
@@ -268,8 +271,12 @@ class Workspace:
     def take(self, reports: list[Report]) -> list[Report]:
         """Take what is for the server; return the rest. Called by the thread that reads reports."""
         for report in reports:
-            if isinstance(report.event, Loaded | Crashed):
-                self.loaded = report.event if isinstance(report.event, Loaded) else None
+            event = report.event
+            load = report.command is not None and report.conversation is None
+            if isinstance(event, Loaded):
+                self.loaded = event
+            elif isinstance(event, Crashed) or (isinstance(event, Failed) and load):
+                self.loaded = None
         return reports if self.server is None else self.server.take(reports)
 
     def end_server(self) -> None:
@@ -304,8 +311,10 @@ class Workspace:
             self.speech = self.conversation.speech = None
 
 
-def _is_alive(pid: int) -> bool:
+def _is_alive(pid: object) -> bool:
     """Whether another process of this number runs; with our own number, an earlier one had it."""
+    if type(pid) is not int:
+        return False
     try:
         os.kill(pid, 0)
     except (OSError, OverflowError) as error:

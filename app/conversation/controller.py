@@ -25,7 +25,7 @@ from ..settings import Settings
 from ..state import Problem, RecordingState
 from . import entries as note
 from .attachments import Ready
-from .reports import ReportHandler
+from .reports import MOST, ReportHandler
 from .worker_turns import adding, past_turns, question_parts
 
 
@@ -34,7 +34,6 @@ class ConversationController(ReportHandler):
 
     watched = 0  # the attachment that shows the screen while it is watched; 0 for none
     _edited = False  # a question was taken back, and nothing was sent since
-    _stale = False  # the worker has something of the next question that was taken back since
 
     @property
     def model_name(self) -> str:
@@ -52,7 +51,8 @@ class ConversationController(ReportHandler):
         Also after the worker was started again, and with another model.
         """
         if self.model is None:
-            self._loading, self.sending = True, None
+            self._loading += 1
+            self.sending = None
             load = do.Load(
                 self.model_name, drafter=self.settings.drafter or None, draft=self.settings.draft
             )
@@ -157,7 +157,7 @@ class ConversationController(ReportHandler):
         changed = self.stop()
         for one in later:
             self._journaled.write(note.AttachmentRemoved(one.id))
-        self._stale |= bool(later)
+        stale, self._stale = self._stale or bool(later), False
         question = self._spoken or self.history.next_turn()
         spoken, self._spoken = self._stop_recording(), 0
         if spoken:
@@ -166,12 +166,12 @@ class ConversationController(ReportHandler):
         else:
             changed |= self._journaled.write(note.TurnStarted(question, "user", self._now()))
         changed |= self._journaled.write(note.QuestionSent(question, text))
-        if self._stale:  # only what the journal has is asked
+        if stale:  # only what the journal has is asked
             self._send(do.Discard(conversation=self.id))
             self._add_unanswered()
         elif text:
             self._send(do.AddText(text, conversation=self.id))
-        self._edited = self._stale = False
+        self._edited = False
         changed |= self._ask(question)
         for one in later:
             self._journaled.write(note.AttachmentAdded(one))
@@ -265,7 +265,8 @@ class ConversationController(ReportHandler):
 
     def _open(self, waiting: bool = True) -> None:
         """Open the conversation in the worker, as the journal has it."""
-        self.rereading, self._stale = None, False
+        self.rereading = None
+        self._stale = self.recording is not None  # it lacks what was spoken before
         turns, _ = past_turns(self.history, self._folder, self.id)
         settings = worker_settings(self.settings, self._folder.parent.parent / "prefixes")
         self._send(do.Open(turns, settings, conversation=self.id))
@@ -292,6 +293,12 @@ class ConversationController(ReportHandler):
         )
         return changed | self._send(reply, partial(self._answered, turn), turn)
 
+    def _answered(self, turn: int, failed: from_worker.Failed | None) -> set[int]:
+        changed = super()._answered(turn, failed)
+        if self._stale:
+            self._take_back()
+        return changed
+
     def _add(self, attachment: note.Attachment) -> None:
         then = partial(self._added, attachment.id)
         try:
@@ -316,10 +323,12 @@ class ConversationController(ReportHandler):
     def _take_back(self) -> None:
         """Take everything of the next question out of the worker, and add again what waits.
 
-        While somebody speaks, the sound would have to be heard again: then `send` does it.
+        Later where somebody speaks, whose sound would have to be heard again; where an answer
+        comes, whose question the worker keeps; and where too much waits to be carried out.
         """
-        if self.recording is not None:
-            self._stale = True
+        replies = any(pending.turn for pending in self._pending.values())
+        self._stale = self.recording is not None or replies or self.pending > MOST
+        if self._stale:
             return
         self._send(do.Discard(conversation=self.id))
         self._add_unanswered()

@@ -192,7 +192,7 @@ class Journal:
             raise ValueError("the journal is closed")
         if self._file is None:
             private_files.make_folder(self.folder)
-            self._file = _locked(self.folder / EVENTS)
+            self._file = locked(self.folder / EVENTS)
             for path in self.folder.iterdir():
                 private_files.restrict(path)
                 # what this program does not write itself, a program that was killed was writing
@@ -251,7 +251,7 @@ class Journal:
         private_files.write(path, b"".join(map(dumped, [head, *lines])), sync=True)
         os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
         self._unlock()
-        self._file = _locked(path)
+        self._file = locked(path)
 
     def _sync_soon(self) -> None:
         with self._wanted:
@@ -292,7 +292,7 @@ def _wav(samples: bytes) -> bytes:
     return content.getvalue()
 
 
-def _locked(path: Path) -> int:
+def locked(path: Path) -> int:
     flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
     file = os.open(path, flags, private_files.FILE)
     try:

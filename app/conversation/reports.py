@@ -12,7 +12,7 @@ from mlx_gemma4 import events as said
 from mlx_gemma4.errors import Gemma4Error
 from mlx_gemma4.media.audio import LIMIT_SECONDS
 from mlx_gemma4.runtime import reports as from_worker
-from mlx_gemma4.runtime.client import Client
+from mlx_gemma4.runtime.client import UNFINISHED, Client
 from mlx_gemma4.runtime.commands import Command
 from mlx_gemma4.runtime.notices import sentence
 
@@ -27,6 +27,8 @@ from .journaled import JournaledHistory
 CRASHED = ("worker_crashed", "host_lost")
 UNWRITTEN = ("disk_full", "disk_too_small", "folder_unwritable")
 REPORTED = (*CRASHED, "worker_not_running", "model_not_loaded")  # their cause was reported already
+MOST = UNFINISHED // 2
+"""Commands that may wait when as many attachments are added once more."""
 
 Then = Callable[[from_worker.Failed | None], set[int]]
 """What to do when a command is finished, or failed; returns the ids of the turns that changed."""
@@ -92,12 +94,13 @@ class ReportHandler:
         self._now = now
         self._client = client
         self._pending: dict[int | None, PendingCommand] = {}  # by the worker's number
-        self._loading = False
+        self._loading = 0  # models that are on their way; the last one counts
         self._answering: int | None = None  # the turn of the answer that is being written
         self._spoken = 0  # the turn that is being spoken
         self._figures = ReplyFigures()
         self._parking_failed = False  # since the worker was idle last
         self._heard_for = 0  # the question whose transcript is awaited; 0 for none
+        self._stale = False  # the worker has something else of the next question than the journal
 
     @property
     def state(self) -> State:
@@ -165,8 +168,10 @@ class ReportHandler:
             case from_worker.Failed() | from_worker.Finished():
                 del self._pending[report.command]
                 return pending.then(event if isinstance(event, from_worker.Failed) else None)
+            case from_worker.Loaded() if self._loading > 1:
+                pass
             case from_worker.Loaded():
-                self.model, self._loading = event, False
+                self.model = event
                 self.works.add("model")
                 self.usage = Usage(context=event.context)
             case from_worker.ImageAdded():
@@ -226,20 +231,26 @@ class ReportHandler:
         )
 
     def _loaded(self, failed: from_worker.Failed | None) -> set[int]:
-        self._loading = False
+        self._loading -= 1
+        if failed is not None:
+            self.model = None
         return self._checked(failed, CRASHED)
 
     def _checked(
         self, failed: from_worker.Failed | None, reported: tuple[str, ...] = REPORTED
     ) -> set[int]:
         if failed is not None and failed.code not in reported:
+            self._stale |= failed.code == "worker_busy"
             self._journaled.report(Problem.of(failed, "model"))
         return set()
 
     def _added(self, number: int, failed: from_worker.Failed | None) -> set[int]:
-        """Take back what the worker could not add; after a crash it stays: it is not to blame."""
-        lost = failed is not None and failed.code not in REPORTED
-        if failed is not None and lost and number in self.history.waiting:
+        """Take back what the worker could not add, unless something else is to blame."""
+        if failed is None or failed.code in REPORTED or number not in self.history.waiting:
+            return set()
+        if failed.code == "worker_busy" and len(self.history.waiting) <= MOST:
+            self._stale = True
+        else:
             self._journaled.write(note.AttachmentRemoved(number))
             self._journaled.report(Problem.of(failed, "file"))
         return set()
@@ -248,7 +259,7 @@ class ReportHandler:
         """The worker itself has failed; a crash has ended every command before it is reported."""
         changed: set[int] = set()
         if isinstance(failed, from_worker.Crashed):
-            self.model, self._loading, self.rereading = None, False, None
+            self.model = self.rereading = None
             changed = self._keep_recording()
         self._journaled.report(Problem.of(failed, "model"))
         return changed

@@ -15,7 +15,7 @@ from mlx_gemma4.hub import conversations
 
 from . import private_files
 from .entries import Entry, QuestionSent, TextAdded
-from .journal import Journal
+from .journal import Journal, locked
 from .journal_file import EVENTS, Line, parsed, read_lines, unwritable
 
 TITLE_LENGTH = 60
@@ -130,13 +130,17 @@ class ConversationStore:
         """Delete a conversation's parked rows, and move it to the trash; return where it is now.
 
         Raises:
-            Gemma4Error: it cannot be moved.
+            Gemma4Error: another program has it open, or it cannot be moved.
         """
-        shutil.rmtree(self.parked / name, ignore_errors=True)
         place = self._trash / name
         with unwritable(self.folder):
-            private_files.make_folder(place.parent)
-            return (self.folder / name).rename(place)
+            file = locked(self.folder / name / EVENTS)
+            try:
+                shutil.rmtree(self.parked / name, ignore_errors=True)
+                private_files.make_folder(place.parent)
+                return (self.folder / name).rename(place)
+            finally:
+                os.close(file)
 
     def restore(self, name: str) -> None:
         """Bring a conversation back from the trash.

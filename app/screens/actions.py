@@ -67,6 +67,7 @@ class ChatActions:
         elif chat.voice.active and not chat.voice.hands_free:
             chat.voice.end()
             chat.draw()
+            chat.send_queued()
         elif (card := chat.transcript.last_card()) is not None:
             chat.run_worker(chat.transcript.close(card))
 
@@ -111,6 +112,7 @@ class ChatActions:
         elif chat.voice.active:
             chat.voice.end()
             chat.draw()
+            chat.send_queued()
         else:
             chat.draw(self._workspace.conversation.stop())
             chat.voice.start(hands_free=False)

@@ -112,6 +112,7 @@ class ChatScreen(ChatView):
         else:
             self.problem(Problem.of(failed, "microphone"))
         self.draw()
+        self.send_queued()
 
     def _speech_started(self) -> None:
         if self.voice.hears_itself:  # it speaks since that was heard

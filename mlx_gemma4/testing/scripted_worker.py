@@ -76,10 +76,13 @@ class ScriptedWorker(Client):
         self._used: Counter[str] = Counter()
         self._speech: tuple[str, int] | None = None  # the utterance that is being heard,
         self._frames = 0  # and how much of it was
+        self._crashed = True  # it does not run yet
         self.start()
 
     def start(self) -> None:
         """Start, or start again after `crash`, as a `SubprocessWorker` does."""
+        if not self._crashed:
+            return
         self._crashed = False
         self._settings.clear()
         self._thread = start_thread(self._run, "scripted worker")

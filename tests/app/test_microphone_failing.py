@@ -1,6 +1,7 @@
 """A microphone, or the worker that hears, that fails while somebody speaks."""
 
 import asyncio
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
@@ -12,7 +13,16 @@ from numpy.typing import NDArray
 from app.conversation.journal import RECORDING
 from app.widgets.card import ErrorCard
 from mlx_gemma4.errors import Gemma4Error
-from tests.app.host import FakeGate, FakeMicrophone, Stage, World, live, recorded, staged
+from tests.app.host import (
+    COUNTED,
+    FakeGate,
+    FakeMicrophone,
+    Stage,
+    World,
+    live,
+    recorded,
+    staged,
+)
 
 
 @live
@@ -36,6 +46,33 @@ async def test_a_microphone_that_cannot_be_opened_is_a_card(tmp_path: Path) -> N
         await stage.until(lambda: "There is no microphone" in stage.text)
         assert "f3 settings" in stage.text
         assert not stage.app.chat.voice.active
+
+
+@pytest.mark.parametrize("end", ["failure", "escape", "f4"])
+@live
+async def test_a_queued_question_is_asked_where_talking_did_not_start(
+    tmp_path: Path, end: str
+) -> None:
+    fails = threading.Event()
+
+    def microphone(_: str) -> NoReturn:
+        fails.wait(20)
+        raise Gemma4Error("microphone_missing", "There is no microphone", "None.", "Plug it in.")
+
+    async with staged(tmp_path, [COUNTED, "Second."], tokens_per_second=20) as stage:
+        workspace = stage.app.workspace
+        workspace.devices = replace(workspace.devices, microphone=microphone)
+        await stage.start("count")
+        await stage.send("and now?")
+        await stage.press("f4")
+        await stage.until(lambda: not workspace.conversation.pending)
+        assert stage.app.chat.queued == ["and now?"]
+        if end == "failure":
+            fails.set()
+        else:
+            await stage.press(end)
+        await stage.until(lambda: "Second." in stage.text)
+        fails.set()
 
 
 @live

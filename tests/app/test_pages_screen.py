@@ -263,7 +263,7 @@ async def test_a_download_shows_on_every_screen_until_it_is_stopped(
             await stage.until(lambda: "↓ 50 %" in stage.text.partition("\n")[0])
         await stage.press("c")
         await stage.until(lambda: stage.app.workspace.job is None)
-        assert stage.app.workspace.interrupted is None  # it was stopped on purpose
+        assert stage.app.workspace.take_interrupted() is None  # it was stopped on purpose
 
 
 @live

@@ -1,6 +1,7 @@
 """`gemma4 --plain`: line by line."""
 
 import io
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,25 @@ def test_no_line_ends_the_plain_program_and_a_plain_blank_finds_a_file(tmp_path:
     text = "".join(shown)
     assert text.count("Error: ") == 2 and "There is no file \0." in text
     assert "PM.txt goes with the next question." in text and "A note.\n" in text
+    workspace.close()
+    worker.close()
+
+
+def test_a_worker_that_crashed_is_reported_and_runs_for_the_next_line(tmp_path: Path) -> None:
+    shown: list[str] = []
+    worker = ScriptedWorker(["One.", "Two.", "Three.", "Four."])
+
+    def lines() -> Iterator[str]:
+        for line in ("count", "/again", "/new", "/model tiny"):
+            yield line
+            worker.crash()
+        yield "on"
+
+    workspace = Workspace(worker, ConversationStore(tmp_path / "all"), tmp_path / "config")
+    plain.PlainProgram(workspace, lines(), shown.append).run()
+    text = "".join(shown)
+    assert text.count("Error: The model's worker has stopped.") == 4 == text.count("Error: ")
+    assert text.index("One.") < text.index("Two.") < text.index("A new") < text.index("Three.")
     workspace.close()
     worker.close()
 

@@ -201,6 +201,23 @@ def test_a_program_that_ends_leaves_the_trash_and_the_note_of_another(
         one.client.close()
 
 
+def test_a_download_is_resumed_only_where_its_program_has_ended(tmp_path: Path) -> None:
+    def left(name: str, **noted: object) -> None:
+        (tmp_path / name).write_text(json.dumps({"model": name, "recipe": "6bit", **noted}))
+
+    worker = ScriptedWorker()
+    workspace = Workspace(worker, ConversationStore(tmp_path / "all"), tmp_path)
+    left("download-1.json", pid=os.getppid())
+    assert workspace.take_interrupted() is None
+    left("download-2.json", pid=2**22 + 1)
+    assert workspace.take_interrupted() == ("download-2.json", "6bit")
+    assert (tmp_path / "download-1.json").exists() and not (tmp_path / "download-2.json").exists()
+    (tmp_path / f"download-{os.getpid()}.json").unlink()  # it has come
+    left("download.json")  # of an earlier version
+    assert workspace.take_interrupted() == ("download.json", "6bit")
+    worker.close()
+
+
 @live
 async def test_a_conversation_of_voice_alone_is_called_after_its_answer(tmp_path: Path) -> None:
     world = World(gate=FakeGate(8))

@@ -126,6 +126,18 @@ def test_a_deleted_conversation_lies_in_the_trash_and_comes_back(store: Conversa
     assert [one.id for one in store.list()] == [name]
 
 
+def test_a_conversation_that_another_program_has_open_is_not_deleted(
+    store: ConversationStore,
+) -> None:
+    name = asked(store, "why?")
+    (store.parked / name).mkdir(parents=True)
+    with store.open(name) as journal:
+        with pytest.raises(Gemma4Error, match="open elsewhere"):
+            store.delete(name)
+        journal.append(TextAdded(1, "text", "It goes on."))
+    assert [one.id for one in store.list()] == [name] and (store.parked / name).is_dir()
+
+
 def test_a_file_is_on_the_disk_before_it_replaces_another(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
