@@ -105,7 +105,7 @@ class DrawnReply:
         Control tokens that mean nothing have no text, so the history does without them.
         """
         ids, controls = self.ids, self._tokenizer.controls
-        if self.stops.found:  # they hold more than the text
+        if self.stops.found or self.stops.holds:  # they hold more than the text
             return ()
         if self.ended:
             ids = ids[:-1]
