@@ -109,11 +109,11 @@ def test_a_conversation_has_the_events_of_one_process_and_leaves_nothing(
     assert [(one["caches"], one["marks"]) for one in result["left"]] == [(0, 0)] * 2
 
 
-def turned_back(hosts: list[str], folder: str) -> list[list[Any]]:
+def turned_back(hosts: list[str]) -> list[list[Any]]:
     """In a leader: what is read and answered after edits far back, alone and spread."""
     found = []
     for spread in (None, Hosts(tuple(hosts), patience=120)):
-        model = mlx_gemma4.load(folder, hosts=spread)
+        model = mlx_gemma4.load("tiny", hosts=spread)
         seen: list[Any] = []
 
         def ask(session: Session, text: str, ahead: str = "", seen: list[Any] = seen) -> None:
@@ -143,11 +143,8 @@ def turned_back(hosts: list[str], folder: str) -> list[list[Any]]:
     return found
 
 
-def test_edits_far_back_read_and_answer_the_same_over_several_computers(
-    folders: dict[str, str],
-) -> None:
-    module = "tests.cluster.test_conversation"
-    alone, spread = lead(module, "turned_back", ["local"], folders["tiny fp32"])
+def test_edits_far_back_read_and_answer_the_same_over_several_computers() -> None:
+    alone, spread = lead("tests.cluster.test_conversation", "turned_back", ["local"])
     assert spread == alone
 
 
