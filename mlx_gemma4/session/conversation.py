@@ -72,7 +72,7 @@ class Conversation:
         self._tokenizer = tokenizer
         self._hearing = hearing
         self._when_full = when_full
-        self.context = context
+        self._context = context
         self._store = store
         self._look_in_store = False
         self._drawn, self.rendering = drawn, Rendering(tokenizer, model.config, thinking)
@@ -87,7 +87,7 @@ class Conversation:
     def rows(self) -> int:
         """How many rows the context has."""
         most = self._model.config.text_config.max_position_embeddings
-        return min(most, self.context or most)
+        return min(most, self._context or most)
 
     @property
     def all_turns(self) -> list[Turn]:

@@ -51,7 +51,6 @@ class SavedSession:
     image_tokens: int
     thinking: bool
     tools: tuple[Any, ...] = ()
-    context: int | None = None
 
 
 def save(folder: Path, state: SavedSession, cache: PrefixCache | None) -> None:
@@ -80,7 +79,6 @@ def save(folder: Path, state: SavedSession, cache: PrefixCache | None) -> None:
             "image_tokens": state.image_tokens,
             "thinking": state.thinking,
             "tools": state.tools,
-            "context": state.context,
             "turns": [turn_to_json(turn, put) for turn in state.turns],
             "pending": pending_to_json(state.pending, put),
         }
@@ -145,7 +143,6 @@ def load(folder: Path) -> SavedSession:
             int(session["image_tokens"]),
             bool(session["thinking"]),
             tuple(session["tools"]),
-            session.get("context"),  # none in older folders
         )
     except Exception as error:  # a damaged file makes numpy and zipfile raise nearly anything
         raise _damaged(folder, error) from error

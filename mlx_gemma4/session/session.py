@@ -328,9 +328,8 @@ class Session(SessionCaches):
         while cache and self.idle():
             pass
         state = persistence.SavedSession(
-            self.turns, self._conversation.pending, self._image_tokens, self._thinking,
-            self._tools, self._conversation.context,
-        )  # fmt: skip
+            self.turns, self._conversation.pending, self._image_tokens, self._thinking, self._tools
+        )
         persistence.save(Path(path), state, self._conversation.cache if cache else None)
 
     @classmethod
@@ -343,6 +342,7 @@ class Session(SessionCaches):
         tokenizer: Tokenizer | None = None,
         when_full: WhenFull = "stop",
         draft: Draft | None = None,
+        context: int | None = None,
     ) -> "Session":
         """Resume a conversation that was saved; the other settings are saved with it.
 
@@ -363,7 +363,7 @@ class Session(SessionCaches):
             thinking=saved.thinking,
             tokenizer=tokenizer,
             when_full=when_full,
-            context=saved.context,
+            context=context,
             draft=draft,
         )
         conversation = session._conversation
