@@ -56,12 +56,22 @@ class MirroredCache(Cache):
         return super().arrays + [array for layer in borrowed for array in layer.rows.arrays]
 
     def mark(self) -> Mark:
-        number = self._crew.number()
-        mark = MirroredMark(self.offset, tuple(layer.rows for layer in self.layers), number)
-        self._marks.add(mark)
-        self._crew.broadcast("mark", self.number, number)
-        weakref.finalize(mark, self._crew.later, "forget", number)
+        mark = super().mark()
+        assert isinstance(mark, MirroredMark)
+        self._crew.broadcast("mark", self.number, mark.number)
         return mark
+
+    def adopt(self, mark: Mark) -> Mark:
+        own = super().adopt(mark)
+        assert isinstance(own, MirroredMark) and isinstance(mark, MirroredMark)
+        self._crew.broadcast("adopt", self.number, mark.number, own.number)
+        return own
+
+    def _remembered(self, mark: Mark) -> Mark:
+        number = self._crew.number()
+        mirrored = MirroredMark(mark.offset, mark.buffers, number)
+        weakref.finalize(mirrored, self._crew.later, "forget", number)
+        return super()._remembered(mirrored)
 
     def rewind(self, mark: Mark) -> None:
         super().rewind(mark)

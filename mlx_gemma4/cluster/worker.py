@@ -140,6 +140,8 @@ class ClusterWorker:
                 self._caches.pop(number, None)
             case ["mark", number, mark]:
                 self._marks[mark] = self._caches[number].mark()
+            case ["adopt", number, mark, own]:
+                self._marks[own] = self._caches[number].adopt(self._marks[mark])
             case ["forget", mark]:
                 self._marks.pop(mark, None)
             case ["rewind", number, mark]:

@@ -219,17 +219,18 @@ class Cache:
 
     def mark(self) -> Mark:
         """Remember this place, for as long as the mark is kept."""
-        mark = Mark(self.offset, tuple(layer.rows for layer in self.layers))
-        self._marks.add(mark)
-        for rows in mark.buffers:
-            rows.marks.add(mark)
-        return mark
+        return self._remembered(Mark(self.offset, tuple(layer.rows for layer in self.layers)))
 
     def adopt(self, mark: Mark) -> Mark:
         """A mark of this cache at the place of another's: the next write there goes to a copy."""
         buffers = tuple(Rows(r.start, r.view(r.start, mark.offset)) for r in mark.buffers)
-        self._marks.add(own := Mark(mark.offset, buffers))
-        return own
+        return self._remembered(Mark(mark.offset, buffers))
+
+    def _remembered(self, mark: Mark) -> Mark:
+        self._marks.add(mark)
+        for rows in mark.buffers:
+            rows.marks.add(mark)
+        return mark
 
     def rewind(self, mark: Mark) -> None:
         """Go to a mark of this cache, behind or ahead, however far.

@@ -244,6 +244,7 @@ class Slots:
         if slot is None or slot.settings != settings:
             slot = Slot(self._new_session(conversation, settings), settings, conversation)
         slot.session.open(turns, command.tools)
+        slot.kept = False  # it may have been closed
         if before is None:
             self._find_rows(slot)
         elif before is not slot and before.settings.kv_bits == settings.kv_bits:

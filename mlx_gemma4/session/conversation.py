@@ -45,6 +45,7 @@ class Conversation:
     Attributes:
         pending: what was added since the last reply.
         notices: what was not yet reported.
+        asked: the last turn, where its sound is text now and this was not yet reported.
         owner: whose parked rows the cache was filled with last.
     """
 
@@ -66,6 +67,7 @@ class Conversation:
         self.notices: list[Notice] = []
         self.cache = PrefixCache(model, kv_bits, draft)
         self.owner = ""
+        self.asked: Turn | None = None
         self._model = model
         self._tokenizer = tokenizer
         self._hearing = hearing
@@ -73,11 +75,10 @@ class Conversation:
         self._context = context
         self._store = store
         self._look_in_store = False
-        self._asked: Turn | None = None  # the last turn, whose sound is text now
-        self._drawn = drawn
-        self._rendering = Rendering(tokenizer, model.config, thinking)
+        self._drawn, self.rendering = drawn, Rendering(tokenizer, model.config, thinking)
         package = getattr(model, "package", None)
         self._safe: int | None = package.audio_safe_position if package else None
+        self._direct_to = self._safe if hearing == "auto" else None
         instruction: str = (package and package.transcribe) or INSTRUCTION
         self.transcriber = Transcriber(model, tokenizer, instruction, self._safe, draft)
         self._reported_low = False
@@ -101,24 +102,23 @@ class Conversation:
 
     def open(self, turns: Sequence[Turn], tools: Sequence[Mapping[str, Any]]) -> None:
         """Replace the turns and tools; nothing is pending then."""
-        self._rendering.open(tools)
-        self.turns = [
-            self._drawn.restored(replace(turn, parts=tuple(map(held_once, turn.parts))))
-            for turn in known_as_text(turns, self._drawn.heard)
-        ]
-        asked, now = turns[-1:], self.turns[-1:]
-        self._asked = asked[0] if has_sound(asked) and not has_sound(now) else None
+        self.rendering.open(tools)
+        held = [replace(turn, parts=tuple(map(held_once, turn.parts))) for turn in turns]
+        self.turns, self.pending = [*map(self._drawn.restored, held)], PendingTurn()
+        if self._may_relay:
+            self.turns = known_as_text(self.turns, self.prompt, self._direct_to, self._drawn.heard)
+        text_now = has_sound(turns[-1:]) and not has_sound(self.turns[-1:])
+        self.asked = turns[-1] if text_now else None
         self._look_in_store = self._store is not None
-        self.pending = PendingTurn()
         self.transcriber.reset()
 
     def prompt(self) -> PromptRows:
         """Render everything up to where the reply starts."""
-        return self._rendering.prompt(self.all_turns)
+        return self.rendering.prompt(self.all_turns)
 
     def settled(self) -> PromptRows:
         """Render everything, as far as its rows stay the same whatever follows."""
-        return self._rendering.settled(self.all_turns, bool(self.pending.turns))
+        return self.rendering.settled(self.all_turns, bool(self.pending.turns))
 
     def unread(self) -> int:
         """How many rows of the conversation are in neither the cache nor the store."""
@@ -222,18 +222,18 @@ class Conversation:
                 yield Done("silence")
                 return
         if self._may_relay and has_sound(self.turns):
-            safe = self._safe if self._hearing == "auto" else None
-            relay = relayed(self.turns, self.prompt(), safe, self.transcriber, self._drawn.heard)
+            place = self.prompt, self._direct_to
+            relay = relayed(self.turns, *place, self.transcriber, self._drawn.heard)
             turns = yield from unless(cancelled, relay, quiet=True)
             if turns is None:
                 yield Done("cancelled")
                 return
             if has_sound(self.turns[-1:]) and not has_sound(turns[-1:]):
-                self._asked = self.turns[-1]
+                self.asked = self.turns[-1]
             self.turns = turns
-        if self._asked is not None:
-            yield Heard(heard_in(self._asked, self._drawn.heard), relayed=True)
-            self._asked = None
+        if self.asked is not None:
+            yield Heard(heard_in(self.asked, self._drawn.heard), relayed=True)
+            self.asked = None
         clips = self.pending.sounds if heard else ()
         self._make_room(answering=True)
         prompt = self.prompt()
@@ -384,8 +384,8 @@ class Conversation:
         def free(turns: Sequence[Turn]) -> int:
             added = self.pending.turns
             if answering:
-                return self.rows - len(self._rendering.prompt([*turns, *added]))
-            return self.rows - len(self._rendering.settled([*turns, *added], bool(added)))
+                return self.rows - len(self.rendering.prompt([*turns, *added]))
+            return self.rows - len(self.rendering.settled([*turns, *added], bool(added)))
 
         if self._when_full == "stop" or free(self.turns) >= self.rows // share:
             return 0

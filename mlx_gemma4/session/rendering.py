@@ -21,7 +21,7 @@ class Rendering:
         self._tokenizer = tokenizer
         self._config = config
         self._thinking = thinking
-        self._tools: tuple[Mapping[str, Any], ...] = ()
+        self.tools: tuple[Mapping[str, Any], ...] = ()
         self.open(())
 
     def open(self, tools: Sequence[Mapping[str, Any]]) -> None:
@@ -31,7 +31,7 @@ class Rendering:
             Gemma4Error: a tool is malformed.
         """
         check_tools(tools)
-        self._tools = tuple(tools)
+        self.tools = tuple(tools)
         self._last: dict[bool, tuple[Sequence[Turn], PromptRows]] = {}
         self._before: tuple[Sequence[Turn], PromptRows | None] = (), None
 
@@ -76,7 +76,7 @@ class Rendering:
             self._tokenizer,
             self._config,
             thinking=self._thinking,
-            tools=self._tools,
+            tools=self.tools,
             open_reply=open_reply,
         )
         return with_rows(prompt, turns, self._config)

@@ -105,7 +105,7 @@ class DrawnReply:
         Control tokens that mean nothing have no text, so the history does without them.
         """
         ids, controls = self.ids, self._tokenizer.controls
-        if self.stops.found:  # they hold more than the text
+        if self.stops.found or self.stops.holds:  # they hold more than the text
             return ()
         if self.ended:
             ids = ids[:-1]
@@ -162,8 +162,9 @@ class DrawnReplies:
                 del self._turns[next(iter(self._turns))]
 
     def restored(self, turn: Turn) -> Turn:
-        """The turn with the ids (and the thought before calls) that it was drawn with, if known.
+        """The turn with the ids that it was drawn with, if known.
 
+        A thought is what its own conversation holds: only calls bring theirs, by their ids.
         Ids that are not those of its text and calls, as after a change of the model, are left out.
         """
         if turn.role != "model":
@@ -175,6 +176,8 @@ class DrawnReplies:
             self.add(turn)
         if turn.ids or known is None:
             return turn
+        if not any(isinstance(part, ToolCall) for part in turn.parts):
+            return replace(turn, ids=known.ids)
         thoughts = tuple(part for part in known.parts if isinstance(part, Thought))
         rest = tuple(part for part in turn.parts if not isinstance(part, Thought))
         return replace(turn, parts=(*thoughts, *rest), ids=known.ids)
@@ -211,10 +214,14 @@ def unless(cancelled: Cancelled | None, steps: Steps[Result], quiet: bool) -> Wo
 
 
 def _keys(turn: Turn) -> list[str]:
-    """What a reply is found by: its calls' ids with what it holds, and that alone."""
+    """What a reply is found by: its calls' ids with what it holds, and that alone.
+
+    Ids of calls hold the thought before them, which another conversation's must not bring.
+    """
     content = _content(turn)
     ids = [part.id for part in turn.parts if isinstance(part, ToolCall)]
-    return [f"{ids} {content}", content] if ids else [content]
+    thought = any(isinstance(part, Thought) for part in turn.parts)
+    return [*([f"{ids} {content}"] if ids else []), *([] if ids and thought else [content])]
 
 
 def _content(turn: Turn) -> str:

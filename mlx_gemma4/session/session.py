@@ -36,6 +36,8 @@ class SessionMark:
     turns: tuple[Turn, ...]
     pending: PendingTurn
     place: PrefixMark
+    tools: tuple[Mapping[str, Any], ...]
+    asked: Turn | None
 
 
 class Session(SessionCaches):
@@ -250,7 +252,8 @@ class Session(SessionCaches):
         """
         self._interrupt()
         talk = self._conversation
-        return SessionMark(self, tuple(talk.turns), talk.pending, talk.cache.mark())
+        place = tuple(talk.turns), talk.pending, talk.cache.mark()
+        return SessionMark(self, *place, self._tools, talk.asked)
 
     def rewind(self, mark: SessionMark) -> None:
         """Go to a place that was marked in this session, as if nothing had come after it.
@@ -267,11 +270,15 @@ class Session(SessionCaches):
                 "The mark was made in another session." if another else f"{mark!r} is no mark.",
                 "Use a mark of this session.",
             )
-        self._conversation.turns, self._conversation.pending = list(mark.turns), mark.pending
-        self._conversation.cache.rewind(mark.place)
+        talk = self._conversation
+        talk.turns, talk.pending, talk.asked = list(mark.turns), mark.pending, mark.asked
+        self._tools = mark.tools
+        if talk.rendering.tools != mark.tools:
+            talk.rendering.open(mark.tools)
+        talk.cache.rewind(mark.place)
         if not mark.pending.relayed:
-            self._conversation.transcriber.reset()
-        self._conversation.watch_context()
+            talk.transcriber.reset()
+        talk.watch_context()
 
     def idle(self, cancelled: Cancelled | None = None) -> bool:
         """Do one piece of work that would else be done in the next reply.
@@ -335,6 +342,7 @@ class Session(SessionCaches):
         tokenizer: Tokenizer | None = None,
         when_full: WhenFull = "stop",
         draft: Draft | None = None,
+        context: int | None = None,
     ) -> "Session":
         """Resume a conversation that was saved; the other settings are saved with it.
 
@@ -355,6 +363,7 @@ class Session(SessionCaches):
             thinking=saved.thinking,
             tokenizer=tokenizer,
             when_full=when_full,
+            context=context,
             draft=draft,
         )
         conversation = session._conversation

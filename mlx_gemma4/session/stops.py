@@ -21,6 +21,11 @@ class StopTexts:
         self._texts = texts
         self._held: Token | None = None
 
+    @property
+    def holds(self) -> bool:
+        """Whether something is held back."""
+        return self._held is not None
+
     def passed(self, events: Iterable[Event], last: bool = False) -> list[Event]:
         """Return the events without what is held back; if these are the `last`, nothing is."""
         result: list[Event] = []

@@ -109,6 +109,45 @@ def test_a_conversation_has_the_events_of_one_process_and_leaves_nothing(
     assert [(one["caches"], one["marks"]) for one in result["left"]] == [(0, 0)] * 2
 
 
+def turned_back(hosts: list[str]) -> list[list[Any]]:
+    """In a leader: what is read and answered after edits far back, alone and spread."""
+    found = []
+    for spread in (None, Hosts(tuple(hosts), patience=120)):
+        model = mlx_gemma4.load("tiny", hosts=spread)
+        seen: list[Any] = []
+
+        def ask(session: Session, text: str, ahead: str = "", seen: list[Any] = seen) -> None:
+            session.add_text(text)
+            seen += plain(session.reply(5, temperature=0.0))
+            while ahead and session.idle():
+                pass
+            session.add_text(ahead)
+            while ahead and session.idle():  # read, and then taken back
+                pass
+            session.discard()
+
+        document = "one two " * 300
+        session = Session(model, "be brief " * 4)
+        ask(session, document + "what is it", "three four " * 300)
+        session.open(())
+        ask(session, document + "what was that")
+        session = Session(model, "be brief " * 60)
+        ask(session, "what is it")
+        fork = Session(model, "be brief " * 60)
+        fork.use(session.cache.fork(len(session.cache)))
+        ask(fork, "one two " * 400)
+        fork.open(())
+        ask(fork, "another question")
+        ask(session, "and now")
+        found.append(seen)
+    return found
+
+
+def test_edits_far_back_read_and_answer_the_same_over_several_computers() -> None:
+    alone, spread = lead("tests.cluster.test_conversation", "turned_back", ["local"])
+    assert spread == alone
+
+
 def drafted(hosts: list[str], cut: list[int]) -> dict[str, Any]:
     """In a leader: replies that the drafter proposes for, alone and spread."""
     found: dict[str, Any] = {}

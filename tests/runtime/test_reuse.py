@@ -92,6 +92,17 @@ def test_a_branch_is_answered_as_if_nothing_had_been_shared(worker: Worker, fold
     assert branched[1].ids == alone[1].ids
 
 
+def test_a_closed_conversation_that_is_opened_again_keeps_its_rows(worker: Worker) -> None:
+    turns = (SYSTEM, user("what is it"))
+    for _ in range(2):
+        done(worker, Open(turns, SessionSettings(), read_ahead=False, conversation="a"))
+        done(worker, Reply(3, 0.0, seed=1, conversation="a"))
+        done(worker, Close(keep=True, conversation="a"))
+    done(worker, Open(turns, SessionSettings(), read_ahead=False, conversation="a"))
+    replied(worker, SYSTEM, user("what is it now"))
+    done(worker, AddText("more", conversation="a"))
+
+
 def test_the_rows_that_were_used_least_recently_make_room(worker: Worker) -> None:
     systems = [PastTurn("system", (AddText(f"{word} " * 40),)) for word in ("red", "blue", "dog")]
     for system in systems:

@@ -229,6 +229,16 @@ def test_rewinding_forgets_what_came_after_the_mark(session: Session) -> None:
     assert_cache_is_as_a_fresh_one(session)
 
 
+def test_rewinding_brings_the_tools_of_the_mark_back(session: Session) -> None:
+    session.add_text("what is it")
+    mark, rows = session.mark(), session.rows
+    tool = {"name": "find", "description": "d", "parameters": {}}
+    session.open(session.turns, [{"type": "function", "function": tool}])
+    assert session.rows != rows
+    session.rewind(mark)
+    assert session.rows == rows
+
+
 def test_a_mark_outlives_a_cache_that_had_to_be_built_anew(session: Session) -> None:
     ask(session, "one")
     mark = session.mark()

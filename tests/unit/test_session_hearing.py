@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mlx_gemma4 import load
-from mlx_gemma4.chat.messages import ImagePart, SoundPart, TextPart
+from mlx_gemma4.chat.messages import ImagePart, SoundPart, TextPart, Turn
 from mlx_gemma4.errors import Gemma4Error
 from mlx_gemma4.events import Done, Event, Heard, Moved, Token
 from mlx_gemma4.generation.prefill_decode import Steps, finish
@@ -136,6 +136,31 @@ def test_a_sound_may_be_a_file_and_what_it_lacks_is_noted(model: Gemma4) -> None
     assert isinstance(clip, SoundPart) and isinstance(cut_off, SoundPart)
     assert np.array_equal(clip.frames, frames(open_sound(whole)))
     assert 0 < len(cut_off.frames) < len(clip.frames)
+
+
+def test_a_sound_that_was_relayed_once_is_text_only_where_it_is_relayed(unsafe: Gemma4) -> None:
+    asked = Turn("user", (SoundPart(VOICE[:20]),))
+    relay = Session(unsafe, hearing="relay", turns=[asked])
+    events_of(relay)
+    drawn = relay._conversation._drawn
+    assert drawn.heard and relay.turns[0].parts != asked.parts
+    for hearing in ("direct", "auto"):
+        session = Session(unsafe, turns=[asked], hearing=hearing, drawn=drawn)
+        assert isinstance(session.turns[0].parts[0], SoundPart)
+        assert heard_in(events_of(session)) == []
+    before = [Turn("user", (TextPart("one two " * SAFE),)), Turn("model", (TextPart("yes"),))]
+    late = Session(unsafe, turns=[asked, *before, asked], drawn=drawn)
+    assert isinstance(late.turns[0].parts[0], SoundPart)
+    assert isinstance(late.turns[-1].parts[0], TextPart)
+    mark = late.mark()
+    late.open(before[:1])
+    late.rewind(mark)
+    assert len(heard_in(events_of(late))) == 1
+    late.open(before[:1])
+    mark = late.mark()
+    late.open([asked, *before, asked])
+    late.rewind(mark)
+    assert heard_in(events_of(late)) == []
 
 
 def test_a_sound_file_goes_to_the_relay_too_where_it_ends_too_late(unsafe: Gemma4) -> None:

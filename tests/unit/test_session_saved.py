@@ -365,6 +365,14 @@ def test_a_tokenizer_that_reads_otherwise_makes_the_cache_useless(
     assert Session.restore(model, tmp_path, tokenizer=tokenizer).context[0] == 0
 
 
+def test_a_restored_conversation_has_the_context_that_is_asked_for(
+    model: Gemma4, tmp_path: Path
+) -> None:
+    Session(model, context=40).save(tmp_path)
+    assert Session.restore(model, tmp_path, context=50).context == (0, 50)
+    assert Session.restore(model, tmp_path).context[1] > 50
+
+
 def test_a_reply_that_was_cancelled_within_a_letter_keeps_its_ids() -> None:
     tokenizer = small_tokenizer()
     first = tokenizer.encode("☃")[0]  # of three bytes

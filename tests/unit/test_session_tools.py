@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from io import BytesIO
@@ -102,6 +103,29 @@ def test_a_thought_before_a_call_stays_until_the_user_speaks(
     session.add_text("and now?")
     assert channel not in session._conversation.settled().prompt.token_ids
     assert any(isinstance(part, Thought) for part in session.turns[1].parts)
+
+
+@pytest.mark.parametrize("reply", [SHOT, "a word"])
+def test_a_thought_is_in_no_other_conversation_that_has_an_equal_turn(
+    model: Gemma4, monkeypatch: pytest.MonkeyPatch, reply: str
+) -> None:
+    one = Session(model, tools=TOOLS, thinking=True)
+    script(monkeypatch, model, f"<|channel>thought\nJohn is ill\n<channel|>{reply}<turn|>")
+    one.add_text("go")
+    replied(one)
+    thought, *said = one.turns[1].parts
+    assert isinstance(thought, Thought)
+    other = [replace(part, id="mine") if isinstance(part, ToolCall) else part for part in said]
+    result = Turn("tool", (ToolResult("shot", "done", "mine"),))
+    turns = [one.turns[0], Turn("model", tuple(other)), *([result] if reply == SHOT else [])]
+    alone = Session(model, turns=turns, tools=TOOLS, thinking=True)._conversation
+    beside = Session(
+        model, turns=turns, tools=TOOLS, thinking=True, drawn=one._conversation._drawn
+    )._conversation
+    assert beside.turns[1].parts == tuple(other)
+    assert beside.settled().prompt.token_ids == alone.settled().prompt.token_ids
+    one.open([one.turns[0], Turn("model", tuple(said))])  # its own comes back without its thought
+    assert (thought in one.turns[1].parts) == (reply == SHOT)
 
 
 def test_results_of_several_calls_are_in_the_order_of_the_calls_and_none_may_be_missing(
