@@ -240,7 +240,7 @@ class ScriptedWorker(Client):
     def _die(self) -> None:
         with self._lock:
             self._inbox.clear()
-            self._speech, self._frames, self._stops = None, 0, 0
+            self._speech, self._frames, self._stops, self._crashed = None, 0, 0, True
         self._crash(
             Crashed(
                 "worker_crashed",
