@@ -49,7 +49,6 @@ def there(path: Path) -> bool:
 
 
 def is_folder(path: Path) -> bool:
-    """As `there`, of a folder."""
     return there(path) and path.is_dir()
 
 

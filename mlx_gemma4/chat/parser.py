@@ -61,7 +61,6 @@ class ReplyParser:
 
     @property
     def thinking(self) -> bool:
-        """Whether a thought is open."""
         return self.inside == _CHANNEL
 
     def finish(self) -> list[Event]:

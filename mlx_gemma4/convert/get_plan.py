@@ -54,7 +54,6 @@ class GetPlan:
 
     @property
     def repo(self) -> str:
-        """Its repository, `owner/name`."""
         return _repo(self.name)
 
     @property

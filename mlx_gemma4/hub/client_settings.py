@@ -20,7 +20,6 @@ def readable() -> Iterator[None]:
 
 
 def unusable(cause: str) -> Gemma4Error:
-    """The error for settings with which the client cannot work."""
     return Gemma4Error(
         "hub_settings_unusable",
         "The settings for the Hub cannot be used",

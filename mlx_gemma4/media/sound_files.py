@@ -36,10 +36,10 @@ def read(source: Source) -> tuple[Samples, tuple[str, ...]]:
     fail = unreadable("sound", name)
     with opened(source, fail) as file:
         sounds = _sounds(file, name, fail)
-        announced = sum(sound.seconds or 0.0 for sound in sounds)
-        if announced > limits.SOUND_SECONDS:
+        least = sum(sound.seconds or 0.0 for sound in sounds)
+        if least > limits.SOUND_SECONDS:
             raise fail(
-                f"It lasts {announced / 60:.0f} minutes.",
+                f"It lasts {least / 60:.0f} minutes.",
                 f"Use at most {limits.SOUND_SECONDS // 60} minutes.",
             )
         parts: list[Samples] = []
@@ -63,12 +63,16 @@ def seconds_of(source: Source) -> float:
     Raises:
         Gemma4Error: if it is empty or no sound.
     """
+    seconds = announced(source)
+    return len(read(source)[0]) / RATE if seconds is None else seconds
+
+
+def announced(source: Source) -> float | None:
+    """As `seconds_of`, without decoding: None where a part announces no length."""
     fail = unreadable("sound", name_of(source))
     with opened(source, fail) as file:
         lengths = [sound.seconds for sound in _sounds(file, "", fail)]
-    if None in lengths:
-        return len(read(source)[0]) / RATE
-    return sum(length or 0.0 for length in lengths)
+    return None if None in lengths else sum(length or 0.0 for length in lengths)
 
 
 def _sounds(file: BinaryIO, name: str, fail: Unreadable) -> "list[_Sound]":

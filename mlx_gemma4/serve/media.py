@@ -19,7 +19,7 @@ from ..errors import Gemma4Error
 from ..events import Thought, ToolCall
 from ..media.audio import RATE, clips, frames, read_sound
 from ..media.images import Picture, patches
-from ..media.sound_files import seconds_of
+from ..media.sound_files import announced
 from ..runtime.commands import AddText, AddToolResult, PastPart, PastTurn
 from ..runtime.reports import Loaded
 from .errors import ApiError
@@ -129,7 +129,7 @@ def samples_of(content: bytes, param: str | None = None) -> NDArray[np.float32]:
         ApiError: it is longer; `param` is the field.
         Gemma4Error: it cannot be read.
     """
-    if seconds_of(content) <= MOST_SECONDS:
+    if (announced(content) or 0.0) <= MOST_SECONDS:
         samples = read_sound(content).samples
         if len(samples) <= MOST_SECONDS * RATE:
             return samples

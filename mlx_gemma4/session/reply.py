@@ -221,7 +221,8 @@ def _keys(turn: Turn) -> list[str]:
     content = _content(turn)
     ids = [part.id for part in turn.parts if isinstance(part, ToolCall)]
     thought = any(isinstance(part, Thought) for part in turn.parts)
-    return [*([f"{ids} {content}"] if ids else []), *([] if ids and thought else [content])]
+    by_calls = [f"{ids} {content}"] if ids else []
+    return by_calls if by_calls and thought else [*by_calls, content]
 
 
 def _content(turn: Turn) -> str:

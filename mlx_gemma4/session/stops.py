@@ -23,7 +23,6 @@ class StopTexts:
 
     @property
     def holds(self) -> bool:
-        """Whether something is held back."""
         return self._held is not None
 
     def passed(self, events: Iterable[Event], last: bool = False) -> list[Event]:

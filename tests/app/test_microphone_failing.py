@@ -25,6 +25,12 @@ from tests.app.host import (
 )
 
 
+def stopped() -> Gemma4Error:
+    return Gemma4Error(
+        "microphone_stopped", "The microphone has stopped", "Nothing came.", "Look at it."
+    )
+
+
 @live
 async def test_a_microphone_that_gives_only_zeros_is_told_and_goes_on(tmp_path: Path) -> None:
     world = World(microphone=FakeMicrophone(silent=True))
@@ -84,9 +90,7 @@ async def test_a_microphone_that_goes_is_opened_again_and_the_recording_kept(
         await stage.press("f4")
         await stage.until(lambda: recorded(stage, 0.2))
         old, world.microphone = world.microphone, FakeMicrophone()
-        old.problem = Gemma4Error(
-            "microphone_stopped", "The microphone has stopped", "Nothing came.", "Look at it."
-        )
+        old.problem = stopped()
         await stage.until(lambda: "The microphone has stopped" in stage.text)
         await stage.until(lambda: recorded(stage, 0.6))
 
@@ -99,9 +103,7 @@ async def test_a_microphone_that_stays_away_ends_the_recording_and_keeps_what_ca
     async with staged(tmp_path, world=world) as stage:
         await stage.press("f4")
         await stage.until(lambda: recorded(stage, 0.2))
-        world.microphone.problem = Gemma4Error(
-            "microphone_stopped", "The microphone has stopped", "Nothing came.", "Look at it."
-        )
+        world.microphone.problem = stopped()
         conversation = stage.app.workspace.conversation
         await stage.until(lambda: conversation.recording is None)
         assert conversation.state == "ready" and not stage.app.chat.voice.active
