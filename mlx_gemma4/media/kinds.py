@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal
 
+from .sound_window import read_at
+
 Kind = Literal["image", "sound", "video"]
 
 _HEAD = 64 * 1024
@@ -112,14 +114,12 @@ def _moov(file: BinaryIO) -> bytes:
     """Read the box of an ISO media file that lists its tracks, wherever it is."""
     at = 0
     for _ in range(1_000):
-        file.seek(at)
-        head = file.read(16)
+        head = read_at(file, at, 16)
         size = int.from_bytes(head[:4], "big")
         if size == 1:  # the size follows in 8 bytes
             size = int.from_bytes(head[8:16], "big")
         if head[4:8] == b"moov":
-            file.seek(at)
-            return file.read(min(size or _TRACKS, _TRACKS))
+            return read_at(file, at, min(size or _TRACKS, _TRACKS))
         if size < 8 or len(head) < 8:
             break
         at += size

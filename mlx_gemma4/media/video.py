@@ -16,7 +16,8 @@ from PIL import Image
 
 from .. import limits
 from ..errors import Gemma4Error
-from .other_formats import DEMUXERS, FAILED
+from .other_formats import FAILED
+from .programs import DEMUXERS
 from .sound_window import DAMAGED
 from .sources import Source, Unreadable, name_of, opened, unreadable
 

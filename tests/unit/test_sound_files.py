@@ -170,6 +170,16 @@ def test_channels_that_cancel_each_other_are_not_mixed(gain: float) -> None:
     assert np.corrcoef(to_mono16k(both.astype(np.float32), RATE), left)[0, 1] > 0.999
 
 
+def test_channels_that_cancel_each_other_in_a_part_are_not_mixed_there() -> None:
+    left = tone(440, rate=RATE)
+    both = np.concatenate([np.stack([left, -left], axis=1), np.stack([left, left], axis=1)])
+    sound = read_sound(encoded(both, "wav", RATE))
+    assert np.corrcoef(sound.samples, both[:, 0])[0, 1] > 0.99
+    note = "Its channels cancel each other out in a part of it: only channel 1 is used there."
+    assert sound.notes == (note,)
+    assert np.corrcoef(to_mono16k(both.astype(np.float32), RATE), both[:, 0])[0, 1] > 0.99
+
+
 @pytest.mark.parametrize("other", ["silence", "another tone", "the same"])
 def test_channels_that_do_not_cancel_are_mixed(other: str) -> None:
     left = tone(440, rate=RATE)
