@@ -39,7 +39,9 @@ def capture(what: ScreenArea) -> tuple[Image.Image, ScreenArea] | None:
     for name, way in _ways(what):
         try:
             return way()
-        except _Unable as error:
+        except (_Unable, subprocess.TimeoutExpired) as error:
+            if what != "screen" and isinstance(error, subprocess.TimeoutExpired):
+                return None  # nobody has chosen: the next way may take the whole screen unasked
             reasons.append(f"{name}: {error}")
     raise Gemma4Error(
         "screenshot_failed",
@@ -106,6 +108,8 @@ def _pillow(what: ScreenArea) -> tuple[Image.Image, ScreenArea] | None:
         return image, "screen"
     left, top, right, bottom = box  # a window may be partly outside
     seen = max(0, left), max(0, top), min(image.width, right), min(image.height, bottom)
+    if seen[0] >= seen[2] or seen[1] >= seen[3]:
+        raise _Unable("what was chosen is outside the screen")
     return image.crop(seen), "region"
 
 
@@ -114,7 +118,7 @@ def _run(command: list[str]) -> "subprocess.CompletedProcess[bytes]":
         return subprocess.run(
             command, stdin=subprocess.DEVNULL, capture_output=True, timeout=PATIENCE
         )
-    except (OSError, subprocess.TimeoutExpired) as error:
+    except OSError as error:
         raise _Unable(str(error)) from error
 
 

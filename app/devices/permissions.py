@@ -1,4 +1,4 @@
-"""What macOS may refuse, recognised by its signs: the screen, the microphone, other programs.
+"""What macOS may refuse, recognised by its signs: the screen and the microphone.
 
 macOS grants a permission to the program that owns the terminal's window, so that one is named. A
 grant is never remembered: it can be taken back at any time.
@@ -14,7 +14,6 @@ from . import microphone_permission
 
 _PANE = "x-apple.systempreferences:com.apple.preference.security?Privacy_"
 SCREEN_PANE, MICROPHONE_PANE = f"{_PANE}ScreenCapture", f"{_PANE}Microphone"
-ACCESSIBILITY_PANE, AUTOMATION_PANE = f"{_PANE}Accessibility", f"{_PANE}Automation"
 """The pages of System Settings; `open URL` opens one."""
 
 _GRAPHICS = "/System/Library/Frameworks/CoreGraphics.framework/CoreGraphics"
@@ -103,32 +102,3 @@ def microphone(device: str) -> Gemma4Error:
         f"mute switch on the device, or choose another microphone in the settings (F3). {working}",
         MICROPHONE_PANE,
     )
-
-
-def recognised(said: str) -> Refused | None:
-    """Read what `screencapture` or `osascript` complained of; None where it is no permission.
-
-    screencapture prints "could not create image from display" (or rect, or window), osascript
-    Apple's numbers: -1719 and -25211, no assistive access; -1743, no Apple events to a program.
-    """
-    if "could not create image" in said:
-        return screen("screencapture got no picture.")
-    name = terminal()
-    if "-25211" in said or "-1719" in said or "assistive access" in said:
-        return Refused(
-            "accessibility_permission",
-            "Other programs' windows cannot be read",
-            f"{name} has no access for assistive programs.",
-            f"Allow {name} under System Settings > Privacy & Security > Accessibility. Pictures of "
-            "a part of the screen work without it (Ctrl+S).",
-            ACCESSIBILITY_PANE,
-        )
-    if "-1743" in said:
-        return Refused(
-            "automation_permission",
-            "Another program cannot be asked",
-            f"macOS does not let {name} control it.",
-            f"Allow it for {name} under System Settings > Privacy & Security > Automation.",
-            AUTOMATION_PANE,
-        )
-    return None

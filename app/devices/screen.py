@@ -64,6 +64,9 @@ def clipboard() -> Shot | list[Path] | str | None:
     """
     try:
         held = ImageGrab.grabclipboard()
+        if isinstance(held, Image.Image):
+            held.load()  # a Mac's is not decoded yet
+            return Shot(held, CLIPBOARD)
     except NotImplementedError as error:
         raise Gemma4Error(
             "clipboard_unreadable",
@@ -71,7 +74,7 @@ def clipboard() -> Shot | list[Path] | str | None:
             "Neither wl-paste nor xclip is there.",
             "Install one: apt install wl-clipboard (Wayland) or xclip (X11).",
         ) from error
-    except (OSError, ValueError) as error:  # a program failed, or returned what is no picture
+    except Exception as error:  # a program failed, or what it returned makes a decoder fail
         if isinstance(error, UnidentifiedImageError) and (text := _text()):
             return text  # xclip passes on what it holds as whatever it is asked for
         raise Gemma4Error(
@@ -80,9 +83,6 @@ def clipboard() -> Shot | list[Path] | str | None:
             f"{error}.",
             "Save the picture, and attach its file.",
         ) from error
-    if isinstance(held, Image.Image):
-        held.load()
-        return Shot(held, CLIPBOARD)
     return files.existing(held or ()) or _text() or None
 
 

@@ -122,12 +122,11 @@ class SpeechOutput:
         _, said = process.communicate(text.encode())
         with self._lock:
             self._process = None
-            # below 0: killed by a signal, which is how it is stopped
-            if process.returncode > 0:
+            if process.returncode == 0:
+                self.problem = None
+            elif process.returncode != -signal.SIGKILL:  # which is how it is stopped
                 message = said.decode(errors="replace").strip()
                 self._fail(message or f"it ended with status {process.returncode}")
-            elif process.returncode == 0:
-                self.problem = None
 
     def _fail(self, said: str) -> None:
         self._queue.clear()
