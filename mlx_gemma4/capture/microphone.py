@@ -7,7 +7,7 @@ import platform
 import threading
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,9 +16,6 @@ from ..errors import Gemma4Error
 from ..media.audio import FRAME, RATE, Frames
 from . import portaudio
 from .terminal import terminal
-
-if TYPE_CHECKING:
-    import soxr
 
 FIRST_BLOCK_SECONDS = 5.0
 """How long a device may take to start: Bluetooth needs 1 to 3 s, a permission dialog longer."""
@@ -30,7 +27,8 @@ class Microphone:
     """An input that is open from the start.
 
     Args:
-        device: part of its name, as in `inputs`; None for the system's default.
+        device: part of its name, as in `inputs`, of several the first; None for the system's
+            default.
 
     Attributes:
         rate: at which it records; its sound is resampled to 16 kHz.
@@ -52,7 +50,11 @@ class Microphone:
         """Of the last frames, in dB of full scale (the root mean square)."""
         self._closing = threading.Lock()
         self.rate, self._stream = self._start(sounddevice, information)
-        self._resampler = None if self.rate == RATE else _resampler(self.rate)
+        self._resampler = None
+        if self.rate != RATE:
+            import soxr
+
+            self._resampler = soxr.ResampleStream(self.rate, RATE, 1, dtype="float32")
 
     @property
     def silent_seconds(self) -> float:
@@ -114,7 +116,11 @@ class Microphone:
                     dtype="float32",
                     callback=self._take,
                 )
-                stream.start()
+                try:
+                    stream.start()
+                except sounddevice.PortAudioError:
+                    stream.close()  # what is open keeps the next try out
+                    raise
                 return rate, stream
             except sounddevice.PortAudioError as refused:
                 error = refused
@@ -145,8 +151,7 @@ def inputs() -> list[str]:
     Raises:
         Gemma4Error: as `portaudio.load`.
     """
-    devices = portaudio.load().query_devices()
-    return [device["name"] for device in devices if device["max_input_channels"] > 0]
+    return [device["name"] for device in _inputs(portaudio.load())]
 
 
 def silent(name: str) -> Gemma4Error:
@@ -169,20 +174,22 @@ def silent(name: str) -> Gemma4Error:
     )
 
 
-def _resampler(rate: int) -> "soxr.ResampleStream":
-    import soxr
-
-    return soxr.ResampleStream(rate, RATE, 1, dtype="float32")
+def _inputs(sounddevice: Any) -> list[Any]:
+    return [device for device in sounddevice.query_devices() if device["max_input_channels"] > 0]
 
 
 def _find(sounddevice: Any, device: str | None) -> Any:
     try:
         return sounddevice.query_devices(device, "input")
     except (ValueError, sounddevice.PortAudioError) as error:
-        there = inputs()
+        there = _inputs(sounddevice)
+        words = (device or "").casefold().split()
+        alike = [one for one in there if all(word in one["name"].casefold() for word in words)]
+        if words and alike:  # several, which may all have this name
+            return alike[0]
         raise Gemma4Error(
             "microphone_missing",
             f"There is no microphone {device}" if device else "There is no microphone",
-            f"Inputs of this machine: {', '.join(there) if there else 'none'}.",
+            f"Inputs of this machine: {', '.join(one['name'] for one in there) or 'none'}.",
             "Choose one of these, or connect another." if there else "Connect one.",
         ) from error
