@@ -27,13 +27,9 @@ class _Unable(Exception):
 
 
 def capture(what: ScreenArea) -> tuple[Image.Image, ScreenArea] | None:
-    """Take a picture; None where the user cancelled. Waits for the user: call it in a thread.
+    """Take a picture, and report what it really shows; None where the user cancelled.
 
-    Returns:
-        The picture, and what it really shows.
-
-    Raises:
-        Gemma4Error: no way works.
+    Waits for the user: call it in a thread. Raises Gemma4Error where no way works.
     """
     reasons = []
     for name, way in _ways(what):

@@ -23,11 +23,8 @@ def capture(what: ScreenArea) -> Image.Image | None:
     """Take a picture; None where the user cancelled. Waits for the user: call it in a thread.
 
     A cancelled picker leaves no file or an empty one, and prints nothing. Without permission
-    screencapture fails, or its picture shows the wallpaper alone (before macOS 15) or is black.
-
-    Raises:
-        permissions.Refused: macOS does not allow it.
-        Gemma4Error: it failed for another reason.
+    screencapture fails, or its picture shows the wallpaper alone (before macOS 15) or is black:
+    then `permissions.Refused` is raised, and Gemma4Error where it failed otherwise.
     """
     with tempfile.TemporaryDirectory(prefix="gemma4-") as folder:
         file = Path(folder) / "screen.png"

@@ -46,11 +46,7 @@ def machine() -> Machine | None:
 
 
 def findings() -> list[DoctorFinding]:
-    """Ask the doctor. Waits: call it in a thread.
-
-    Raises:
-        Gemma4Error: it does not answer.
-    """
+    """Ask the doctor. Waits: call it in a thread. Raises Gemma4Error where it does not answer."""
     return [DoctorFinding(**one) for one in json.loads(_run([*GEMMA4, "doctor", "--json"]))]
 
 

@@ -22,8 +22,7 @@ _GRAPHICS = "/System/Library/Frameworks/CoreGraphics.framework/CoreGraphics"
 class Refused(Gemma4Error):
     """Something that the system does not allow.
 
-    Attributes:
-        link: the URL of the page of System Settings where it can be allowed; empty elsewhere.
+    `link` is the page of System Settings where it can be allowed; empty elsewhere.
     """
 
     def __init__(self, code: str, title: str, cause: str, remedy: str, link: str) -> None:

@@ -40,9 +40,7 @@ class Shot:
 def capture(what: ScreenArea) -> Shot | None:
     """Take a picture of the screen; None where the user cancelled. Waits: call it in a thread.
 
-    Raises:
-        permissions.Refused: the system does not allow it.
-        Gemma4Error: there is no screen, or nothing that takes pictures of it.
+    Raises `permissions.Refused`, or Gemma4Error where there is nothing that can take it.
     """
     if sys.platform == "darwin":
         image = mac.capture(what)
@@ -59,8 +57,7 @@ def capture(what: ScreenArea) -> Shot | None:
 def clipboard() -> Shot | list[Path] | str | None:
     """Take the picture, the files or the text out of the clipboard; None where it holds neither.
 
-    Raises:
-        Gemma4Error: it cannot be read.
+    Raises Gemma4Error where it cannot be read.
     """
     try:
         held = ImageGrab.grabclipboard()
@@ -104,16 +101,11 @@ def _text() -> str:
 def screen_tokens(
     size: tuple[int, int], most: int = BUDGETS[-1], budgets: Sequence[int] = BUDGETS
 ) -> int:
-    """Choose the image tokens for a picture of a screen.
+    """Choose the image tokens for a picture of a screen, (width, height) in pixels.
 
     The least budget at which it is not made smaller, because text on screens is drawn to be read at
-    its own size and a smaller picture blurs it; else the largest that is allowed. A screen of more
-    than 1.3 megapixels comes to 1120.
-
-    Args:
-        size: (width, height) in pixels.
-        most: the user's limit.
-        budgets: that the model knows, ascending.
+    its own size and a smaller picture blurs it; else the largest that is allowed, at `most`. A
+    screen of more than 1.3 megapixels comes to 1120.
     """
     width, height = size
     allowed = [budget for budget in budgets if budget <= most] or budgets[:1]

@@ -60,8 +60,7 @@ def command(voice: str = "", rate: int = 180) -> list[str]:
 def voices() -> list[SystemVoice]:
     """List the voices of this computer, the better ones first. Waits: call it in a thread.
 
-    Raises:
-        Gemma4Error: there are none, or they cannot be listed.
+    Raises Gemma4Error where there are none, or they cannot be listed.
     """
     program = command()[0]
     arguments = ["-v", "?"] if program == "say" else ["--voices"]

@@ -64,8 +64,7 @@ class Microphone:
     def read(self, timeout: float) -> Frames:
         """The frames (n, 640) that have come; n is 0 where none came within the seconds.
 
-        Raises:
-            Gemma4Error: the device has stopped. What came before was returned.
+        Raises Gemma4Error where the device has stopped, once what came before was returned.
         """
         with self._came:
             self._came.wait_for(lambda: self._blocks, timeout)
@@ -146,11 +145,7 @@ class Microphone:
 
 
 def inputs() -> list[str]:
-    """The names of the devices that can record.
-
-    Raises:
-        Gemma4Error: as `portaudio.load`.
-    """
+    """The names of the devices that can record. Raises Gemma4Error as `portaudio.load`."""
     return [device["name"] for device in _inputs(portaudio.load())]
 
 

@@ -45,10 +45,8 @@ class AdaptedLinear(nn.Module):
 def attach(model: Gemma4, adapter: Adapter) -> None:
     """Put an adapter on a model in place of the one that it has.
 
-    Caches of the model hold rows of the former one then, and must not be used again.
-
-    Raises:
-        Gemma4Error: it was trained on another model; the model is as it was.
+    Caches of the model hold rows of the former one then, and must not be used again. Raises
+    Gemma4Error where it was trained on another model; the model is as it was then.
     """
     check_fits(adapter, model.config)
     tensors: dict[str, mx.array] = dict(adapter.tensors)

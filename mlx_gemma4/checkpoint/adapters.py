@@ -76,11 +76,9 @@ class Adapter:
         return found.hexdigest()[:16]
 
     def merged(self, path: str, weight: mx.array, start: int = 0) -> mx.array:
-        """The weight of a module (outputs, inputs) with the change, float32.
+        """The weight (outputs, inputs) of a module with the change, float32.
 
-        Args:
-            weight: all its rows, or some.
-            start: the number of the first of them.
+        `weight` is all its rows, or some from the row `start` on.
         """
         rows = slice(start, start + len(weight))
         a, b = (self.tensors[f"{path}.{leaf}"].astype(mx.float32) for leaf in ("lora_a", "lora_b"))
@@ -94,8 +92,7 @@ class Adapter:
 def read(folder: Path | str) -> Adapter:
     """Read a folder in this library's, mlx-lm's, mlx-vlm's or PEFT's form.
 
-    Raises:
-        Gemma4Error: it is not there, is no adapter, or holds what is not built here.
+    Raises Gemma4Error where it is not there, is no adapter, or holds what is not built here.
     """
     folder = Path(folder)
     settings = read_object(folder / ADAPTER_SETTINGS) if folder.is_dir() else None
@@ -156,11 +153,7 @@ def write_peft(adapter: Adapter, folder: Path, base: str) -> None:
 
 
 def check_fits(adapter: Adapter, config: Config) -> None:
-    """Compare every tensor with the model's matrices.
-
-    Raises:
-        Gemma4Error: it was trained on another model.
-    """
+    """Raise Gemma4Error where a tensor does not fit the model: it was trained on another one."""
     known = shapes(config)
     strange = [path for path in adapter.paths if len(known.get(f"{path}.weight", ())) != 2]
     if strange:

@@ -15,8 +15,7 @@ INDEX = "model.safetensors.index.json"
 def weight_map(folder: Path) -> dict[str, str]:
     """Read which file holds which tensor; empty where the folder has no index.
 
-    Raises:
-        Gemma4Error: the index cannot be read, or names a file that is not in the folder itself.
+    Raises Gemma4Error where it cannot be read, or names a file outside the folder itself.
     """
     written = read_object(folder / INDEX)
     return {} if written is None else checked_map(written, folder / INDEX)
@@ -39,8 +38,7 @@ def checked_map(written: Mapping[str, Any], place: object) -> dict[str, str]:
 def weight_files(folder: Path) -> dict[str, Path]:
     """Find a folder's files of weights by name, in the order of their names.
 
-    Raises:
-        Gemma4Error: there are none, or one that the index lists is missing.
+    Raises Gemma4Error where there are none, or one that the index lists is missing.
     """
     listed = sorted(set(weight_map(folder).values()))
     try:

@@ -27,14 +27,9 @@ _QUIET = 5  # frames (200 ms) of a pause
 
 
 def frames(samples: ArrayLike, rate: float = RATE) -> Samples:
-    """Cut sound into frames (n, 640) float32; the last one is padded with zeros.
+    """Cut raw sound into frames (n, 640) float32; the last one is padded with zeros.
 
-    Args:
-        samples: raw sound, as `to_mono16k` takes it.
-        rate: its samples a second.
-
-    Raises:
-        Gemma4Error: as `to_mono16k`.
+    What it may be, and errors, are those of `to_mono16k`.
     """
     mono = to_mono16k(samples, rate)
     return np.pad(mono, (0, -len(mono) % FRAME)).reshape(-1, FRAME)
@@ -126,9 +121,7 @@ def clips(
 def pause(frames: Samples, start: int) -> int:
     """Find the frame in the middle of the last and quietest 200 ms from `start` on.
 
-    Args:
-        frames: (n, 640).
-        start: the first frame that is looked at; where less than 200 ms follow, a frame is enough.
+    Of `frames` (n, 640); where less than 200 ms follow, a frame is enough.
     """
     energy = np.square(frames[start:]).sum(axis=1)
     width = _QUIET if len(energy) >= _QUIET else 1

@@ -72,8 +72,7 @@ _VIDEO_IN_ASF = bytes.fromhex("c0ef19bc4d5bcf11")
 def look(path: Path) -> Format | None:
     """Find what a file holds; None where it is neither a picture, a sound nor a video.
 
-    Raises:
-        OSError: it cannot be read.
+    Raises OSError where it cannot be read.
     """
     with path.open("rb") as file:
         return look_at(file)

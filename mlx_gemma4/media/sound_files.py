@@ -83,8 +83,7 @@ def read_sound(source: Source) -> Recording:
 def seconds_of(source: Source) -> float:
     """The seconds that a sound announces; it is decoded only where it announces none.
 
-    Raises:
-        Gemma4Error: if it is empty or no sound.
+    Raises Gemma4Error where it is empty or no sound.
     """
     seconds = announced(source)
     return len(read_sound(source).samples) / RATE if seconds is None else seconds

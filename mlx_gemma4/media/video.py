@@ -38,11 +38,9 @@ def label(seconds: float) -> str:
 
 
 def timed(film: Film) -> Film:
-    """Check frames that come with their times.
+    """Check frames that come with their times: 1 to FRAMES of them, from 0 s on, in order.
 
-    Raises:
-        Gemma4Error: if there are none or more than FRAMES, or a time is negative, not finite or
-            before the one that precedes it.
+    Raises Gemma4Error where they are not so.
     """
     pairs = isinstance(film, Sequence) and all(
         isinstance(f, Sequence) and len(f) == 2 for f in film
