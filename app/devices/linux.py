@@ -62,29 +62,21 @@ def _ways(what: ScreenArea) -> Iterator[tuple[str, Way]]:
 
 
 def _grim(what: ScreenArea) -> tuple[Image.Image, ScreenArea] | None:
-    # grim cannot point at a window: the user draws a rectangle around it
-    with tempfile.TemporaryDirectory(prefix="gemma4-") as folder:
-        file = Path(folder) / "screen.png"
-        area: list[str] = []
-        if what != "screen":
-            chosen = _run(["slurp"])
-            if _cancelled(chosen):
-                return None
-            area = ["-g", chosen.stdout.decode().strip()]
-        done = _run(["grim", *area, str(file)])
-        if done.returncode or not _is_there(file):
-            raise _Unable(_said(done))
-        return open_image(file), "screen" if what == "screen" else "region"
+    area: list[str] = []
+    if what != "screen":  # it cannot point at a window: the user draws a rectangle around it
+        chosen = _run(["slurp"])
+        if _cancelled(chosen):
+            return None
+        area = ["-g", chosen.stdout.decode().strip()]
+    if (image := _written(["grim", *area])) is None:
+        raise _Unable("it wrote no picture")
+    return image, "screen" if what == "screen" else "region"
 
 
 def _gnome(what: ScreenArea) -> tuple[Image.Image, ScreenArea] | None:
-    with tempfile.TemporaryDirectory(prefix="gemma4-") as folder:
-        file = Path(folder) / "screen.png"
-        chosen = {"region": ["-a"], "window": ["-w"], "screen": []}[what]
-        done = _run(["gnome-screenshot", *chosen, "-f", str(file)])
-        if done.returncode:
-            raise _Unable(_said(done))
-        return (open_image(file), what) if _is_there(file) else None
+    chosen = {"region": ["-a"], "window": ["-w"], "screen": []}[what]
+    image = _written(["gnome-screenshot", *chosen, "-f"])
+    return None if image is None else (image, what)
 
 
 def _pillow(what: ScreenArea) -> tuple[Image.Image, ScreenArea] | None:
@@ -109,6 +101,16 @@ def _pillow(what: ScreenArea) -> tuple[Image.Image, ScreenArea] | None:
     return image.crop(seen), "region"
 
 
+def _written(command: list[str]) -> Image.Image | None:
+    """The picture that a command writes into the file of its last argument, if it writes one."""
+    with tempfile.TemporaryDirectory(prefix="gemma4-") as folder:
+        file = Path(folder) / "screen.png"
+        done = _run([*command, str(file)])
+        if done.returncode:
+            raise _Unable(_said(done))
+        return open_image(file) if file.is_file() and file.stat().st_size else None
+
+
 def _run(command: list[str]) -> "subprocess.CompletedProcess[bytes]":
     try:
         return subprocess.run(
@@ -128,7 +130,3 @@ def _cancelled(chosen: "subprocess.CompletedProcess[bytes]") -> bool:
 def _said(done: "subprocess.CompletedProcess[bytes]") -> str:
     said = done.stderr.decode(errors="replace").strip()
     return said or f"it ended with status {done.returncode}"
-
-
-def _is_there(file: Path) -> bool:
-    return file.is_file() and file.stat().st_size > 0

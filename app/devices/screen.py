@@ -24,12 +24,9 @@ WORDS = {"region": "part of the screen", "window": "window", "screen": "screen"}
 
 @dataclass(frozen=True, eq=False)
 class Shot:
-    """One picture.
+    """One picture as it was taken, and the name of what it shows, as "part of the screen".
 
-    Attributes:
-        image: as it was taken.
-        name: what it shows: "window", "screen", "part of the screen", "clipboard".
-        note: a sentence, where it shows something else than was asked for.
+    `note` is a sentence, where it shows something else than was asked for.
     """
 
     image: Image.Image

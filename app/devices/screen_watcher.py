@@ -58,15 +58,9 @@ class ChangeDetector:
 
 
 class ScreenWatcher:
-    """Watches the whole screen from when it is made until `close`.
+    """Watches the whole screen from when it is made until `close`, after which `thread` ends.
 
-    Args:
-        report: called, from the thread, with each change, or with why it cannot be watched.
-        seconds: the least time between two pictures.
-        take: takes a picture.
-
-    Attributes:
-        thread: ends soon after `close`.
+    `report` is called, from the thread, with each change, or with why it cannot be watched.
     """
 
     def __init__(

@@ -20,12 +20,9 @@ _BETTER = re.compile(r"\((Premium|Enhanced)\)")
 
 @dataclass(frozen=True)
 class SystemVoice:
-    """A voice.
+    """A voice: its name for the setting, and its language as en_US, or as espeak-ng has it.
 
-    Attributes:
-        name: for the setting.
-        language: as en_US, or as espeak-ng names it.
-        better: it is marked premium or enhanced in its name.
+    `better` is what its name marks as premium or enhanced.
     """
 
     name: str

@@ -7,6 +7,7 @@ import platform
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import Any, Self
 
 import numpy as np
@@ -50,11 +51,12 @@ class Microphone:
         """Of the last frames, in dB of full scale (the root mean square)."""
         self._closing = threading.Lock()
         self.rate, self._stream = self._start(sounddevice, information)
-        self._resampler = None
+        self._resampled: Callable[[NDArray[np.float32]], NDArray[np.float32]] = lambda block: block
         if self.rate != RATE:
             import soxr
 
-            self._resampler = soxr.ResampleStream(self.rate, RATE, 1, dtype="float32")
+            stream = soxr.ResampleStream(self.rate, RATE, 1, dtype="float32")
+            self._resampled = stream.resample_chunk
 
     @property
     def silent_seconds(self) -> float:
@@ -136,12 +138,6 @@ class Microphone:
             self._blocks.append(block[:, 0].copy())
             self._last = max(self._last, time.monotonic())
             self._came.notify_all()
-
-    def _resampled(self, block: NDArray[np.float32]) -> NDArray[np.float32]:
-        if self._resampler is None:
-            return block
-        resampled: NDArray[np.float32] = self._resampler.resample_chunk(block)
-        return resampled
 
 
 def inputs() -> list[str]:

@@ -3,8 +3,6 @@
 The layer computes what mlx-lm's LoRALinear and DoRALinear do, whose import takes two seconds.
 """
 
-from typing import Any
-
 import mlx.core as mx
 import mlx.nn as nn
 from mlx.utils import tree_unflatten
@@ -53,9 +51,9 @@ def attach(model: Gemma4, adapter: Adapter) -> None:
     if model.layout == "one_row":
         tensors = permuted(tensors, model.config.text_config)
     detach(model)
-    layers = []
+    layers, modules = [], dict(model.named_modules())
     for path in adapter.paths:
-        linear = _module(model, path)
+        linear = modules[path]
         lora_a, lora_b = tensors[f"{path}.lora_a"], adapter.scale * tensors[f"{path}.lora_b"]
         gain = None
         if adapter.kind == "dora":
@@ -89,10 +87,3 @@ def dense_weight(linear: nn.Module) -> mx.array:
         linear.bits,
         linear.mode,
     )
-
-
-def _module(model: nn.Module, path: str) -> Any:
-    found: Any = model
-    for name in path.split("."):
-        found = found[int(name)] if name.isdigit() else found[name]
-    return found

@@ -107,7 +107,7 @@ def read(folder: Path | str) -> Adapter:
     except Gemma4Error as error:
         if error.code == "adapter_unusable":
             raise
-        raise unusable(error.cause, "Train or download the adapter again.") from error
+        raise unusable(error.cause) from error
     _check_whole(adapter, folder)
     return adapter
 
@@ -197,7 +197,7 @@ def permuted(
     return result
 
 
-def unusable(cause: str, remedy: str) -> Gemma4Error:
+def unusable(cause: str, remedy: str = "Train or download the adapter again.") -> Gemma4Error:
     return Gemma4Error("adapter_unusable", "The adapter cannot be used", cause, remedy)
 
 
@@ -245,7 +245,7 @@ def _peft(folder: Path, settings: Section) -> Adapter:
 
 def _load(path: Path) -> dict[str, mx.array]:
     if not path.is_file():
-        raise unusable(f"There is no {path}.", "Train or download the adapter again.")
+        raise unusable(f"There is no {path}.")
     read_header(path)  # refuse what is not whole, before MLX reads beyond its end
     try:
         return cast(dict[str, mx.array], mx.load(str(path)))
@@ -257,13 +257,12 @@ def _check_whole(adapter: Adapter, folder: Path) -> None:
     """Check that modules have their tensors, of the rank in the settings, and all are finite."""
     leaves = {"lora_a", "lora_b", *(["m"] if adapter.kind == "dora" else [])}
     if not adapter.tensors:
-        raise unusable(f"{folder} holds no tensors.", "Train or download the adapter again.")
+        raise unusable(f"{folder} holds no tensors.")
     for path in adapter.paths:
         own = {name.rpartition(".")[2] for name in adapter.tensors if name.startswith(f"{path}.")}
         if own != leaves:
             raise unusable(
-                f"{path} has {', '.join(sorted(own))} where {', '.join(sorted(leaves))} belong.",
-                "Train or download the adapter again.",
+                f"{path} has {', '.join(sorted(own))} where {', '.join(sorted(leaves))} belong."
             )
         a, b = (adapter.tensors[f"{path}.{leaf}"].shape for leaf in ("lora_a", "lora_b"))
         if len(a) != 2 or len(b) != 2 or a[1] != adapter.rank or b[0] != adapter.rank:

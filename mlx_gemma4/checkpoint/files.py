@@ -1,8 +1,6 @@
 """The files of weights in a model folder: those that its index lists, or else all."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from ..errors import Gemma4Error
 from ..json_reader import read_object, short
@@ -17,12 +15,9 @@ def weight_map(folder: Path) -> dict[str, str]:
 
     Raises Gemma4Error where it cannot be read, or names a file outside the folder itself.
     """
-    written = read_object(folder / INDEX)
-    return {} if written is None else checked_map(written, folder / INDEX)
-
-
-def checked_map(written: Mapping[str, Any], place: object) -> dict[str, str]:
-    """Check the content of an index; errors as in `weight_map`."""
+    place = folder / INDEX
+    if (written := read_object(place)) is None:
+        return {}
     places = written.get("weight_map")
     if not isinstance(places, dict) or not places:
         raise weights_unusable(f"{place} is not an index of shards (it has no weight_map).")

@@ -57,7 +57,6 @@ _SIGNATURES: tuple[tuple[bytes, Kind, str], ...] = (
     (rb"FLV\x01\x04", "sound", "FLV"),
     (rb"FLV\x01", "video", "FLV"),
 )
-_COMPILED = tuple((re.compile(p, re.DOTALL), kind, name) for p, kind, name in _SIGNATURES)
 # ISO media (mp4, mov, heic): by the major brand, before the tracks are looked at
 _BRANDS: tuple[tuple[bytes, Kind, str], ...] = (
     (rb"avi[fs]", "image", "AVIF"),
@@ -82,9 +81,8 @@ def look_at(file: BinaryIO) -> Format | None:
     """Find what an open file holds, as `look`; it is left at its start."""
     file.seek(0)
     head = file.read(_HEAD)
-    found = next((Format(kind, name) for p, kind, name in _COMPILED if p.match(head)), None)
-    if found is None:
-        found = _container(head, file)
+    known = (Format(kind, name) for p, kind, name in _SIGNATURES if re.match(p, head, re.DOTALL))
+    found = next(known, None) or _container(head, file)
     file.seek(0)
     return found
 

@@ -71,7 +71,7 @@ def test_a_refusal_and_a_terminal_that_cannot_ask_are_told_apart(
 ) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
     monkeypatch.setattr(permissions, "terminal", lambda: "Shiny")
-    monkeypatch.setattr(permissions.microphone_permission, "ask", lambda: noted)
+    monkeypatch.setattr(permissions, "microphone_noted", lambda: noted)
     error = microphone("MacBook Pro Microphone")
     assert error.code == code and told in error.cause
     if noted == "not asked":
@@ -82,9 +82,9 @@ def test_a_refusal_and_a_terminal_that_cannot_ask_are_told_apart(
 def test_what_the_microphones_permission_is_cannot_be_asked_elsewhere(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    assert permissions.microphone_permission.ask() is None
+    assert permissions.microphone_noted() is None
     monkeypatch.setattr(sys, "platform", "darwin")  # without AVFoundation
-    assert permissions.microphone_permission.ask() is None
+    assert permissions.microphone_noted() is None
 
 
 def test_elsewhere_the_microphones_card_has_no_page_of_a_mac(
