@@ -65,7 +65,7 @@ def clipboard() -> Shot | list[Path] | str | None:
         raise Gemma4Error(
             "clipboard_unreadable",
             "The clipboard cannot be read",
-            "Neither wl-paste nor xclip is there.",
+            "wl-paste (Wayland) or xclip (X11) reads it, and is not there.",
             "Install one: apt install wl-clipboard (Wayland) or xclip (X11).",
         ) from error
     except Exception as error:  # a program failed, or what it returned makes a decoder fail

@@ -28,7 +28,7 @@ def sips() -> Convert | None:
 
 
 def afconvert() -> Convert | None:
-    """Makes a WAV of a sound at 16 kHz; told to make one channel, it would drop the others."""
+    """Makes a WAV of a sound at 16 kHz, with all channels: for one it would drop the others."""
     return _program("afconvert", "-f", "WAVE", "-d", "LEI16@16000")
 
 
