@@ -19,15 +19,10 @@ from mlx_gemma4.runtime.threads import start_thread
 
 
 class SpeechOutput:
-    """Speaks the pieces of an answer.
+    """Speaks the pieces of an answer, by a command that reads from stdin (`voices.command`).
 
-    Args:
-        speak: the command that speaks what it reads from stdin (`voices.command`).
-        changed: called, from the speaker's thread, when it starts or ends speaking, and when
-            it meets a problem.
-
-    Attributes:
-        problem: what kept it from speaking last; None where it spoke.
+    `changed` is called, from the speaker's thread, when it starts or ends speaking, and when it
+    meets a problem. `problem` is what kept it from speaking last; None where it spoke.
     """
 
     def __init__(self, speak: Sequence[str], changed: Callable[[], object] = lambda: None) -> None:

@@ -107,13 +107,8 @@ def fill(
 ) -> None:
     """Load tensors into a new model, quantized as in its config; `weights` is empty afterwards.
 
-    Args:
-        model: of the tensors' config, whole or with some of its layers.
-        weights: its tensors as they are stored.
-        place: where they are from, for errors.
-
-    Raises:
-        Gemma4Error: the tensors are not the model's.
+    `model` is that of the tensors' config, whole or with some of its layers, and `place` is where
+    the tensors are from, for errors. Raises Gemma4Error where they are not the model's.
     """
     metal.limit_freed_buffers()
     config = model.config

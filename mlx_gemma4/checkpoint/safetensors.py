@@ -26,11 +26,9 @@ ITEMSIZE = {
 
 @dataclass(frozen=True)
 class Tensor:
-    """A tensor that has not been read.
+    """A tensor that has not been read, of a type of `ITEMSIZE`.
 
-    Attributes:
-        dtype: one of `ITEMSIZE`.
-        start: of its bytes, counted from the end of the file's header (`data_start`).
+    `start` is that of its bytes, counted from the end of the file's header (`data_start`).
     """
 
     dtype: str

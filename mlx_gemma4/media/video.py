@@ -81,12 +81,10 @@ def film_of(
 def frames_of(
     source: Source, frames: int = FRAMES, note: Callable[[str], object] | None = None
 ) -> Iterator[tuple[float, Image.Image]]:
-    """Pick frames of a video evenly over its length, one at a time.
+    """Pick frames of a video evenly over its length, one at a time, at most `frames`.
 
-    Args:
-        source: a path, or a file's bytes, of what FFmpeg can decode; its sound is not used.
-        frames: the most frames to pick.
-        note: called after the last frame where something could not be read.
+    The source is what FFmpeg can decode; its sound is not used. `note` is called after the last
+    frame where something could not be read.
 
     Yields:
         (seconds since the first frame, upright RGB picture) of each, in order.
