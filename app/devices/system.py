@@ -24,11 +24,10 @@ def microphone(device: str) -> SoundSource:
 
 
 def gate(hands_free: bool, stop_after: float) -> Gate:
-    """Make the gate that decides what is recorded.
+    """Make the gate that decides what is recorded: hands-free, only what is spoken.
 
-    Args:
-        hands_free: only what is spoken passes; else everything does, for a key was pressed.
-        stop_after: seconds of silence after speech that end a recording; 0: it never ends so.
+    Else everything is, for a key was pressed, until `stop_after` seconds of silence follow speech;
+    with 0 it never ends so.
     """
     from mlx_gemma4.capture.speechgate import SpeechGate
 

@@ -53,7 +53,7 @@ _SIGNATURES: tuple[tuple[bytes, Kind, str], ...] = (
     (rb"\0\0\x01[\xba\xb3]", "video", "MPEG"),
     # packets of video start with \xe0 to \xef, those of sound with \xbd to \xdf
     (rb"\x47.{187}\x47(?!.*\0\0\x01[\xe0-\xef]).*\0\0\x01[\xbd-\xdf]", "sound", "MPEG-TS"),
-    (rb"\x47.{187}\x47", "video", "MPEG-TS"),
+    (rb"\x47.{187}\x47.*[\0\xff]", "video", "MPEG-TS"),  # bytes that no text has
     (rb"FLV\x01\x04", "sound", "FLV"),
     (rb"FLV\x01", "video", "FLV"),
 )
@@ -63,6 +63,8 @@ _BRANDS: tuple[tuple[bytes, Kind, str], ...] = (
     (rb"hei[cxms]|hev[cxms]|mif1|msf1", "image", "HEIC"),
     (rb"M4[ABP] |F4[AB] ", "sound", "M4A"),
 )
+# the size of the first box, which is small but for mdat, and is no letter; then its name
+_BOX = re.compile(rb"\0.{3}(?:ftyp|moov|wide|free|skip)|.{4}mdat", re.DOTALL)
 _TRACK = re.compile(rb"hdlr.{8}(vide|soun)", re.DOTALL)
 _ASF = bytes.fromhex("3026b2758e66cf11")
 _VIDEO_IN_ASF = bytes.fromhex("c0ef19bc4d5bcf11")
@@ -89,7 +91,7 @@ def look_at(file: BinaryIO) -> Format | None:
 
 def _container(head: bytes, file: BinaryIO) -> Format | None:
     """Find what a file of many kinds of tracks holds."""
-    if head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"):
+    if _BOX.match(head):
         brand = head[8:12] if head[4:8] == b"ftyp" else b""
         for pattern, kind, name in _BRANDS:
             if re.match(pattern, brand):

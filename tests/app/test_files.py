@@ -257,7 +257,19 @@ def test_a_box_that_ends_beyond_any_file_is_no_error(tmp_path: Path, size: int) 
 
 
 @pytest.mark.parametrize(
-    "text", ["BM is a car", "P1 is the goal", "GIF", "RIFF WAVE", "FORM AIFF", "ID3 tags", "fLaC"]
+    "text",
+    [
+        "The free lunch",
+        "You skip it",
+        "G".ljust(188) + "Good",
+        "BM is a car",
+        "P1 is the goal",
+        "GIF",
+        "RIFF WAVE",
+        "FORM AIFF",
+        "ID3 tags",
+        "fLaC",
+    ],
 )
 def test_text_that_begins_like_a_picture_or_a_sound_is_text(tmp_path: Path, text: str) -> None:
     (tmp_path / "a").write_text(text)
