@@ -31,6 +31,7 @@ class Mixer:
 
     def __init__(self) -> None:
         self.peak = 0.0
+        self._channel = 0  # that was kept last: another one may have the opposite sign
         self._energy = 0.0  # mean of the channels
         self._kept: Counter[int] = Counter()  # its part where only this channel was kept
 
@@ -53,10 +54,12 @@ class Mixer:
         means = energies.mean(axis=1)
         # channels that have nothing in common leave 1 / channels of their mean energy
         for stretch in np.flatnonzero(mixed < 0.1 * means / block.shape[1]):
-            loud = int(np.argmax(energies[stretch] >= 0.8 * energies[stretch].max()))
+            own = energies[stretch]
+            if self._channel >= len(own) or own[self._channel] < 0.5 * own.max():
+                self._channel = int(np.argmax(own))
             place = slice(starts[stretch], starts[stretch] + _STRETCH)
-            mono[place] = block[place, loud]
-            self._kept[loud] += means[stretch]
+            mono[place] = block[place, self._channel]
+            self._kept[self._channel] += means[stretch]
         self._energy += float(means.sum())
         return mono
 
