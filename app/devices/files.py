@@ -48,8 +48,7 @@ def existing(names: Iterable[str]) -> list[Path]:
 def kind(path: Path) -> Kind | None:
     """Find what a file is, by its content; None where it is nothing that a model can be given.
 
-    Raises:
-        OSError: it cannot be read.
+    Raises OSError where it cannot be read.
     """
     if (known := look(path)) is not None:
         return known.kind

@@ -27,19 +27,17 @@ class _Unable(Exception):
 
 
 def capture(what: ScreenArea) -> tuple[Image.Image, ScreenArea] | None:
-    """Take a picture; None where the user cancelled. Waits for the user: call it in a thread.
+    """Take a picture, and report what it really shows; None where the user cancelled.
 
-    Returns:
-        The picture, and what it really shows.
-
-    Raises:
-        Gemma4Error: no way works.
+    Waits for the user: call it in a thread. Raises Gemma4Error where no way works.
     """
     reasons = []
     for name, way in _ways(what):
         try:
             return way()
-        except _Unable as error:
+        except (_Unable, subprocess.TimeoutExpired) as error:
+            if what != "screen" and isinstance(error, subprocess.TimeoutExpired):
+                return None  # nobody has chosen: the next way may take the whole screen unasked
             reasons.append(f"{name}: {error}")
     raise Gemma4Error(
         "screenshot_failed",
@@ -64,29 +62,21 @@ def _ways(what: ScreenArea) -> Iterator[tuple[str, Way]]:
 
 
 def _grim(what: ScreenArea) -> tuple[Image.Image, ScreenArea] | None:
-    # grim cannot point at a window: the user draws a rectangle around it
-    with tempfile.TemporaryDirectory(prefix="gemma4-") as folder:
-        file = Path(folder) / "screen.png"
-        area: list[str] = []
-        if what != "screen":
-            chosen = _run(["slurp"])
-            if _cancelled(chosen):
-                return None
-            area = ["-g", chosen.stdout.decode().strip()]
-        done = _run(["grim", *area, str(file)])
-        if done.returncode or not _is_there(file):
-            raise _Unable(_said(done))
-        return open_image(file), "screen" if what == "screen" else "region"
+    area: list[str] = []
+    if what != "screen":  # it cannot point at a window: the user draws a rectangle around it
+        chosen = _run(["slurp"])
+        if _cancelled(chosen):
+            return None
+        area = ["-g", chosen.stdout.decode().strip()]
+    if (image := _written(["grim", *area])) is None:
+        raise _Unable("it wrote no picture")
+    return image, "screen" if what == "screen" else "region"
 
 
 def _gnome(what: ScreenArea) -> tuple[Image.Image, ScreenArea] | None:
-    with tempfile.TemporaryDirectory(prefix="gemma4-") as folder:
-        file = Path(folder) / "screen.png"
-        chosen = {"region": ["-a"], "window": ["-w"], "screen": []}[what]
-        done = _run(["gnome-screenshot", *chosen, "-f", str(file)])
-        if done.returncode:
-            raise _Unable(_said(done))
-        return (open_image(file), what) if _is_there(file) else None
+    chosen = {"region": ["-a"], "window": ["-w"], "screen": []}[what]
+    image = _written(["gnome-screenshot", *chosen, "-f"])
+    return None if image is None else (image, what)
 
 
 def _pillow(what: ScreenArea) -> tuple[Image.Image, ScreenArea] | None:
@@ -106,7 +96,19 @@ def _pillow(what: ScreenArea) -> tuple[Image.Image, ScreenArea] | None:
         return image, "screen"
     left, top, right, bottom = box  # a window may be partly outside
     seen = max(0, left), max(0, top), min(image.width, right), min(image.height, bottom)
+    if seen[0] >= seen[2] or seen[1] >= seen[3]:
+        raise _Unable("what was chosen is outside the screen")
     return image.crop(seen), "region"
+
+
+def _written(command: list[str]) -> Image.Image | None:
+    """The picture that a command writes into the file of its last argument, if it writes one."""
+    with tempfile.TemporaryDirectory(prefix="gemma4-") as folder:
+        file = Path(folder) / "screen.png"
+        done = _run([*command, str(file)])
+        if done.returncode:
+            raise _Unable(_said(done))
+        return open_image(file) if file.is_file() and file.stat().st_size else None
 
 
 def _run(command: list[str]) -> "subprocess.CompletedProcess[bytes]":
@@ -114,7 +116,7 @@ def _run(command: list[str]) -> "subprocess.CompletedProcess[bytes]":
         return subprocess.run(
             command, stdin=subprocess.DEVNULL, capture_output=True, timeout=PATIENCE
         )
-    except (OSError, subprocess.TimeoutExpired) as error:
+    except OSError as error:
         raise _Unable(str(error)) from error
 
 
@@ -128,7 +130,3 @@ def _cancelled(chosen: "subprocess.CompletedProcess[bytes]") -> bool:
 def _said(done: "subprocess.CompletedProcess[bytes]") -> str:
     said = done.stderr.decode(errors="replace").strip()
     return said or f"it ended with status {done.returncode}"
-
-
-def _is_there(file: Path) -> bool:
-    return file.is_file() and file.stat().st_size > 0

@@ -22,12 +22,9 @@ PATIENCE = 120.0
 def capture(what: ScreenArea) -> Image.Image | None:
     """Take a picture; None where the user cancelled. Waits for the user: call it in a thread.
 
-    A cancelled picker leaves no file or an empty one. Without permission screencapture fails, or
-    its picture shows the wallpaper alone (before macOS 15) or is black.
-
-    Raises:
-        permissions.Refused: macOS does not allow it.
-        Gemma4Error: it failed for another reason.
+    A cancelled picker leaves no file or an empty one, and prints nothing. Without permission
+    screencapture fails, or its picture shows the wallpaper alone (before macOS 15) or is black:
+    then `permissions.Refused` is raised, and Gemma4Error where it failed otherwise.
     """
     with tempfile.TemporaryDirectory(prefix="gemma4-") as folder:
         file = Path(folder) / "screen.png"
@@ -41,10 +38,10 @@ def capture(what: ScreenArea) -> Image.Image | None:
         except OSError as error:
             raise _failed(str(error)) from error
         said = done.stderr.decode(errors="replace").strip()
-        if (refused := permissions.recognised(said)) is not None:
-            raise refused
+        if "could not create image" in said:  # from display, rect or window
+            raise permissions.screen("screencapture got no picture.")
         if not file.is_file() or not file.stat().st_size:
-            if what == "screen":  # there is nothing to cancel
+            if what == "screen" or (done.returncode and said):  # a screen is not cancelled
                 raise _failed(said or f"it ended with status {done.returncode} and no picture")
             return None
         image = open_image(file)

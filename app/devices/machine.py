@@ -23,13 +23,9 @@ _MACHINE = (
 
 @dataclass(frozen=True)
 class DoctorFinding:
-    """What `gemma4 doctor --json` prints of one thing that it looked at.
+    """What `gemma4 doctor --json` prints of one thing: `name`, and what was `said` of it.
 
-    Attributes:
-        level: how bad it is.
-        name: what was looked at.
-        said: what was found.
-        remedy: what to do about it; empty where nothing is to be done.
+    `remedy` is empty where nothing is to be done.
     """
 
     level: Literal["ok", "warning", "problem"]
@@ -50,11 +46,7 @@ def machine() -> Machine | None:
 
 
 def findings() -> list[DoctorFinding]:
-    """Ask the doctor. Waits: call it in a thread.
-
-    Raises:
-        Gemma4Error: it does not answer.
-    """
+    """Ask the doctor. Waits: call it in a thread. Raises Gemma4Error where it does not answer."""
     return [DoctorFinding(**one) for one in json.loads(_run([*GEMMA4, "doctor", "--json"]))]
 
 

@@ -1,4 +1,4 @@
-"""What macOS may refuse, recognised by its signs: the screen, the microphone, other programs.
+"""What macOS may refuse, recognised by its signs: the screen and the microphone.
 
 macOS grants a permission to the program that owns the terminal's window, so that one is named. A
 grant is never remembered: it can be taken back at any time.
@@ -6,25 +6,25 @@ grant is never remembered: it can be taken back at any time.
 
 import ctypes
 import sys
+from typing import Literal
 
 from mlx_gemma4.capture.terminal import terminal
 from mlx_gemma4.errors import Gemma4Error
 
-from . import microphone_permission
-
 _PANE = "x-apple.systempreferences:com.apple.preference.security?Privacy_"
 SCREEN_PANE, MICROPHONE_PANE = f"{_PANE}ScreenCapture", f"{_PANE}Microphone"
-ACCESSIBILITY_PANE, AUTOMATION_PANE = f"{_PANE}Accessibility", f"{_PANE}Automation"
 """The pages of System Settings; `open URL` opens one."""
 
-_GRAPHICS = "/System/Library/Frameworks/CoreGraphics.framework/CoreGraphics"
+Permission = Literal["not asked", "restricted", "refused", "allowed"]
+_STATES: tuple[Permission, ...] = ("not asked", "restricted", "refused", "allowed")
+_AUDIO = b"soun"  # AVMediaTypeAudio
+_FRAMEWORKS = "/System/Library/Frameworks"
 
 
 class Refused(Gemma4Error):
     """Something that the system does not allow.
 
-    Attributes:
-        link: the URL of the page of System Settings where it can be allowed; empty elsewhere.
+    `link` is the page of System Settings where it can be allowed; empty elsewhere.
     """
 
     def __init__(self, code: str, title: str, cause: str, remedy: str, link: str) -> None:
@@ -40,11 +40,44 @@ def screen_allowed() -> bool | None:
     if sys.platform != "darwin":
         return None
     try:
-        ask = ctypes.CDLL(_GRAPHICS).CGPreflightScreenCaptureAccess
+        graphics = ctypes.CDLL(f"{_FRAMEWORKS}/CoreGraphics.framework/CoreGraphics")
+        ask = graphics.CGPreflightScreenCaptureAccess
     except (OSError, AttributeError):
         return None
     ask.restype = ctypes.c_bool
     return bool(ask())
+
+
+def microphone_noted() -> Permission | None:
+    """Ask macOS what it has noted of the terminal program; None where it is unknown.
+
+    +[AVCaptureDevice authorizationStatusForMediaType:] (macOS 10.14 and later) shows no dialog.
+    "not asked" after the microphone was opened means that the terminal program cannot ask: macOS
+    refuses in silence, and lists it nowhere, where its Info.plist has no reason for the question.
+    """
+    if sys.platform != "darwin":
+        return None
+    try:
+        return _noted()
+    except (OSError, AttributeError, IndexError):
+        return None
+
+
+def _noted() -> Permission:
+    ctypes.CDLL(f"{_FRAMEWORKS}/AVFoundation.framework/AVFoundation")
+    objc = ctypes.CDLL("/usr/lib/libobjc.A.dylib")
+    pointer, text = ctypes.c_void_p, ctypes.c_char_p
+    for name in ("objc_getClass", "sel_registerName"):
+        function = getattr(objc, name)
+        function.restype, function.argtypes = pointer, [text]
+    make = ctypes.CFUNCTYPE(pointer, pointer, pointer, text)(("objc_msgSend", objc))
+    status = ctypes.CFUNCTYPE(ctypes.c_long, pointer, pointer, pointer)(("objc_msgSend", objc))
+    string = make(
+        objc.objc_getClass(b"NSString"), objc.sel_registerName(b"stringWithUTF8String:"), _AUDIO
+    )
+    question = objc.sel_registerName(b"authorizationStatusForMediaType:")
+    answer: int = status(objc.objc_getClass(b"AVCaptureDevice"), question, string)
+    return _STATES[answer]
 
 
 def screen(cause: str) -> Refused:
@@ -74,7 +107,7 @@ def microphone(device: str) -> Gemma4Error:
             f"microphone in the settings (F3). {working}",
         )
     name = terminal()
-    known = microphone_permission.ask()
+    known = microphone_noted()
     if known in ("refused", "restricted"):
         whom = "you refused it" if known == "refused" else "this Mac's management refuses it"
         return Refused(
@@ -103,32 +136,3 @@ def microphone(device: str) -> Gemma4Error:
         f"mute switch on the device, or choose another microphone in the settings (F3). {working}",
         MICROPHONE_PANE,
     )
-
-
-def recognised(said: str) -> Refused | None:
-    """Read what `screencapture` or `osascript` complained of; None where it is no permission.
-
-    screencapture prints "could not create image from display" (or rect, or window), osascript
-    Apple's numbers: -1719 and -25211, no assistive access; -1743, no Apple events to a program.
-    """
-    if "could not create image" in said:
-        return screen("screencapture got no picture.")
-    name = terminal()
-    if "-25211" in said or "-1719" in said or "assistive access" in said:
-        return Refused(
-            "accessibility_permission",
-            "Other programs' windows cannot be read",
-            f"{name} has no access for assistive programs.",
-            f"Allow {name} under System Settings > Privacy & Security > Accessibility. Pictures of "
-            "a part of the screen work without it (Ctrl+S).",
-            ACCESSIBILITY_PANE,
-        )
-    if "-1743" in said:
-        return Refused(
-            "automation_permission",
-            "Another program cannot be asked",
-            f"macOS does not let {name} control it.",
-            f"Allow it for {name} under System Settings > Privacy & Security > Automation.",
-            AUTOMATION_PANE,
-        )
-    return None

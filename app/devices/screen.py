@@ -24,12 +24,9 @@ WORDS = {"region": "part of the screen", "window": "window", "screen": "screen"}
 
 @dataclass(frozen=True, eq=False)
 class Shot:
-    """One picture.
+    """One picture as it was taken, and the name of what it shows, as "part of the screen".
 
-    Attributes:
-        image: as it was taken.
-        name: what it shows: "window", "screen", "part of the screen", "clipboard".
-        note: a sentence, where it shows something else than was asked for.
+    `note` is a sentence, where it shows something else than was asked for.
     """
 
     image: Image.Image
@@ -40,9 +37,7 @@ class Shot:
 def capture(what: ScreenArea) -> Shot | None:
     """Take a picture of the screen; None where the user cancelled. Waits: call it in a thread.
 
-    Raises:
-        permissions.Refused: the system does not allow it.
-        Gemma4Error: there is no screen, or nothing that takes pictures of it.
+    Raises `permissions.Refused`, or Gemma4Error where there is nothing that can take it.
     """
     if sys.platform == "darwin":
         image = mac.capture(what)
@@ -59,19 +54,21 @@ def capture(what: ScreenArea) -> Shot | None:
 def clipboard() -> Shot | list[Path] | str | None:
     """Take the picture, the files or the text out of the clipboard; None where it holds neither.
 
-    Raises:
-        Gemma4Error: it cannot be read.
+    Raises Gemma4Error where it cannot be read.
     """
     try:
         held = ImageGrab.grabclipboard()
+        if isinstance(held, Image.Image):
+            held.load()  # a Mac's is not decoded yet
+            return Shot(held, CLIPBOARD)
     except NotImplementedError as error:
         raise Gemma4Error(
             "clipboard_unreadable",
             "The clipboard cannot be read",
-            "Neither wl-paste nor xclip is there.",
+            "wl-paste (Wayland) or xclip (X11) reads it, and is not there.",
             "Install one: apt install wl-clipboard (Wayland) or xclip (X11).",
         ) from error
-    except (OSError, ValueError) as error:  # a program failed, or returned what is no picture
+    except Exception as error:  # a program failed, or what it returned makes a decoder fail
         if isinstance(error, UnidentifiedImageError) and (text := _text()):
             return text  # xclip passes on what it holds as whatever it is asked for
         raise Gemma4Error(
@@ -80,9 +77,6 @@ def clipboard() -> Shot | list[Path] | str | None:
             f"{error}.",
             "Save the picture, and attach its file.",
         ) from error
-    if isinstance(held, Image.Image):
-        held.load()
-        return Shot(held, CLIPBOARD)
     return files.existing(held or ()) or _text() or None
 
 
@@ -104,16 +98,11 @@ def _text() -> str:
 def screen_tokens(
     size: tuple[int, int], most: int = BUDGETS[-1], budgets: Sequence[int] = BUDGETS
 ) -> int:
-    """Choose the image tokens for a picture of a screen.
+    """Choose the image tokens for a picture of a screen, (width, height) in pixels.
 
     The least budget at which it is not made smaller, because text on screens is drawn to be read at
-    its own size and a smaller picture blurs it; else the largest that is allowed. A screen of more
-    than 1.3 megapixels comes to 1120.
-
-    Args:
-        size: (width, height) in pixels.
-        most: the user's limit.
-        budgets: that the model knows, ascending.
+    its own size and a smaller picture blurs it; else the largest that is allowed, at `most`. A
+    screen of more than 1.3 megapixels comes to 1120.
     """
     width, height = size
     allowed = [budget for budget in budgets if budget <= most] or budgets[:1]

@@ -33,11 +33,7 @@ class ScreenChanged:
 
 
 class ChangeDetector:
-    """Decides when a picture should be shown.
-
-    Args:
-        seconds: the least time between two of them.
-    """
+    """Decides when a picture should be shown; `seconds` is the least time between two of them."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
@@ -45,14 +41,10 @@ class ChangeDetector:
         self._last = -np.inf
 
     def look(self, image: Image.Image, now: float) -> bool:
-        """Look at the screen; return whether this picture should be shown.
+        """Return whether this picture of the screen should be shown `now`, in seconds.
 
         It is compared with the one that was shown last, so that a change that comes too soon after
         it is seen later.
-
-        Args:
-            image: of the screen.
-            now: seconds on any clock that does not go back.
         """
         if now - self._last < self.seconds:
             return False
@@ -66,16 +58,9 @@ class ChangeDetector:
 
 
 class ScreenWatcher:
-    """Watches the whole screen from when it is made until `close`.
+    """Watches the whole screen from when it is made until `close`, after which `thread` ends.
 
-    Args:
-        report: called, from the thread, with each change, or with why it cannot be watched.
-        seconds: the least time between two pictures.
-        take: takes a picture.
-        clock: seconds.
-
-    Attributes:
-        thread: ends soon after `close`.
+    `report` is called, from the thread, with each change, or with why it cannot be watched.
     """
 
     def __init__(

@@ -19,15 +19,10 @@ from mlx_gemma4.runtime.threads import start_thread
 
 
 class SpeechOutput:
-    """Speaks the pieces of an answer.
+    """Speaks the pieces of an answer, by a command that reads from stdin (`voices.command`).
 
-    Args:
-        speak: the command that speaks what it reads from stdin (`voices.command`).
-        changed: called, from the speaker's thread, when it starts or ends speaking, and when
-            it meets a problem.
-
-    Attributes:
-        problem: what kept it from speaking last; None where it spoke.
+    `changed` is called, from the speaker's thread, when it starts or ends speaking, and when it
+    meets a problem. `problem` is what kept it from speaking last; None where it spoke.
     """
 
     def __init__(self, speak: Sequence[str], changed: Callable[[], object] = lambda: None) -> None:
@@ -122,12 +117,11 @@ class SpeechOutput:
         _, said = process.communicate(text.encode())
         with self._lock:
             self._process = None
-            # below 0: killed by a signal, which is how it is stopped
-            if process.returncode > 0:
+            if process.returncode == 0:
+                self.problem = None
+            elif process.returncode != -signal.SIGKILL:  # which is how it is stopped
                 message = said.decode(errors="replace").strip()
                 self._fail(message or f"it ended with status {process.returncode}")
-            elif process.returncode == 0:
-                self.problem = None
 
     def _fail(self, said: str) -> None:
         self._queue.clear()

@@ -24,11 +24,10 @@ def microphone(device: str) -> SoundSource:
 
 
 def gate(hands_free: bool, stop_after: float) -> Gate:
-    """Make the gate that decides what is recorded.
+    """Make the gate that decides what is recorded: hands-free, only what is spoken.
 
-    Args:
-        hands_free: only what is spoken passes; else everything does, for a key was pressed.
-        stop_after: seconds of silence after speech that end a recording; 0: it never ends so.
+    Else everything is, for a key was pressed, until `stop_after` seconds of silence follow speech;
+    with 0 it never ends so.
     """
     from mlx_gemma4.capture.speechgate import SpeechGate
 
@@ -39,20 +38,7 @@ def gate(hands_free: bool, stop_after: float) -> Gate:
 
 @dataclass(frozen=True)
 class Devices:
-    """The outside world.
-
-    Attributes:
-        microphone: opens one, by a part of its name.
-        gate: makes what distinguishes speech from the rest, for hands-free or not, and the seconds
-            of silence that end a recording.
-        capture: takes a picture of the screen; None where the user cancelled.
-        clipboard: returns its picture, files or text; None where it holds neither.
-        voice: the command that speaks, for a voice and a rate.
-        voices: lists the voices of this computer.
-        machine: what a model may take here; None where that is not known.
-        findings: what the doctor finds.
-        now: seconds since 1970.
-    """
+    """The outside world: each as the function that it has here; `now` is in seconds since 1970."""
 
     microphone: Callable[[str], SoundSource] = microphone
     gate: Callable[[bool, float], Gate] = gate

@@ -20,12 +20,9 @@ _BETTER = re.compile(r"\((Premium|Enhanced)\)")
 
 @dataclass(frozen=True)
 class SystemVoice:
-    """A voice.
+    """A voice: its name for the setting, and its language as en_US, or as espeak-ng has it.
 
-    Attributes:
-        name: for the setting.
-        language: as en_US, or as espeak-ng names it.
-        better: it is marked premium or enhanced in its name.
+    `better` is what its name marks as premium or enhanced.
     """
 
     name: str
@@ -60,8 +57,7 @@ def command(voice: str = "", rate: int = 180) -> list[str]:
 def voices() -> list[SystemVoice]:
     """List the voices of this computer, the better ones first. Waits: call it in a thread.
 
-    Raises:
-        Gemma4Error: there are none, or they cannot be listed.
+    Raises Gemma4Error where there are none, or they cannot be listed.
     """
     program = command()[0]
     arguments = ["-v", "?"] if program == "say" else ["--voices"]

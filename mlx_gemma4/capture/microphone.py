@@ -7,7 +7,8 @@ import platform
 import threading
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Any, Self
+from collections.abc import Callable
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,9 +17,6 @@ from ..errors import Gemma4Error
 from ..media.audio import FRAME, RATE, Frames
 from . import portaudio
 from .terminal import terminal
-
-if TYPE_CHECKING:
-    import soxr
 
 FIRST_BLOCK_SECONDS = 5.0
 """How long a device may take to start: Bluetooth needs 1 to 3 s, a permission dialog longer."""
@@ -30,7 +28,8 @@ class Microphone:
     """An input that is open from the start.
 
     Args:
-        device: part of its name, as in `inputs`; None for the system's default.
+        device: part of its name, as in `inputs`, of several the first; None for the system's
+            default.
 
     Attributes:
         rate: at which it records; its sound is resampled to 16 kHz.
@@ -52,7 +51,12 @@ class Microphone:
         """Of the last frames, in dB of full scale (the root mean square)."""
         self._closing = threading.Lock()
         self.rate, self._stream = self._start(sounddevice, information)
-        self._resampler = None if self.rate == RATE else _resampler(self.rate)
+        self._resampled: Callable[[NDArray[np.float32]], NDArray[np.float32]] = lambda block: block
+        if self.rate != RATE:
+            import soxr
+
+            stream = soxr.ResampleStream(self.rate, RATE, 1, dtype="float32")
+            self._resampled = stream.resample_chunk
 
     @property
     def silent_seconds(self) -> float:
@@ -62,8 +66,7 @@ class Microphone:
     def read(self, timeout: float) -> Frames:
         """The frames (n, 640) that have come; n is 0 where none came within the seconds.
 
-        Raises:
-            Gemma4Error: the device has stopped. What came before was returned.
+        Raises Gemma4Error where the device has stopped, once what came before was returned.
         """
         with self._came:
             self._came.wait_for(lambda: self._blocks, timeout)
@@ -114,7 +117,11 @@ class Microphone:
                     dtype="float32",
                     callback=self._take,
                 )
-                stream.start()
+                try:
+                    stream.start()
+                except sounddevice.PortAudioError:
+                    stream.close()  # what is open keeps the next try out
+                    raise
                 return rate, stream
             except sounddevice.PortAudioError as refused:
                 error = refused
@@ -132,21 +139,10 @@ class Microphone:
             self._last = max(self._last, time.monotonic())
             self._came.notify_all()
 
-    def _resampled(self, block: NDArray[np.float32]) -> NDArray[np.float32]:
-        if self._resampler is None:
-            return block
-        resampled: NDArray[np.float32] = self._resampler.resample_chunk(block)
-        return resampled
-
 
 def inputs() -> list[str]:
-    """The names of the devices that can record.
-
-    Raises:
-        Gemma4Error: as `portaudio.load`.
-    """
-    devices = portaudio.load().query_devices()
-    return [device["name"] for device in devices if device["max_input_channels"] > 0]
+    """The names of the devices that can record. Raises Gemma4Error as `portaudio.load`."""
+    return [device["name"] for device in _inputs(portaudio.load())]
 
 
 def silent(name: str) -> Gemma4Error:
@@ -169,20 +165,22 @@ def silent(name: str) -> Gemma4Error:
     )
 
 
-def _resampler(rate: int) -> "soxr.ResampleStream":
-    import soxr
-
-    return soxr.ResampleStream(rate, RATE, 1, dtype="float32")
+def _inputs(sounddevice: Any) -> list[Any]:
+    return [device for device in sounddevice.query_devices() if device["max_input_channels"] > 0]
 
 
 def _find(sounddevice: Any, device: str | None) -> Any:
     try:
         return sounddevice.query_devices(device, "input")
     except (ValueError, sounddevice.PortAudioError) as error:
-        there = inputs()
+        there = _inputs(sounddevice)
+        words = (device or "").casefold().split()
+        alike = [one for one in there if all(word in one["name"].casefold() for word in words)]
+        if words and alike:  # several, which may all have this name
+            return alike[0]
         raise Gemma4Error(
             "microphone_missing",
             f"There is no microphone {device}" if device else "There is no microphone",
-            f"Inputs of this machine: {', '.join(there) if there else 'none'}.",
+            f"Inputs of this machine: {', '.join(one['name'] for one in there) or 'none'}.",
             "Choose one of these, or connect another." if there else "Connect one.",
         ) from error

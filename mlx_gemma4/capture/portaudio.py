@@ -16,9 +16,8 @@ START_SECONDS = 10.0
 def load() -> Any:
     """The module `sounddevice`, which starts PortAudio when it is imported first.
 
-    Raises:
-        Gemma4Error: PortAudio or the module is not installed (`portaudio_missing`), or it does
-            not start (`portaudio_failed`).
+    Raises Gemma4Error where one of them is not installed (`portaudio_missing`), or PortAudio does
+    not start (`portaudio_failed`).
     """
     if "sounddevice" not in sys.modules:
         _try()

@@ -116,8 +116,11 @@ def _split(text: str) -> tuple[list[str], str]:
     rest = text[start:]
     while len(rest) > LONGEST:
         at = max(rest.rfind(mark, 0, LONGEST) for mark in (", ", "; ", ": ")) + 1
-        at = at or rest.rfind(" ", 0, LONGEST) or LONGEST
-        at = at if at > 0 else LONGEST
+        at = at or rest.rfind(" ", 1, LONGEST)
+        if at < 0:  # Chinese has no spaces, and neither has an address, which is not cut
+            at = rest.find(" ", LONGEST) if "://" in rest[:LONGEST] else LONGEST
+        if at < 0:
+            break
         whole.append(rest[:at])
         rest = rest[at:]
     return whole, rest

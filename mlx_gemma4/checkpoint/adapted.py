@@ -3,8 +3,6 @@
 The layer computes what mlx-lm's LoRALinear and DoRALinear do, whose import takes two seconds.
 """
 
-from typing import Any
-
 import mlx.core as mx
 import mlx.nn as nn
 from mlx.utils import tree_unflatten
@@ -45,19 +43,17 @@ class AdaptedLinear(nn.Module):
 def attach(model: Gemma4, adapter: Adapter) -> None:
     """Put an adapter on a model in place of the one that it has.
 
-    Caches of the model hold rows of the former one then, and must not be used again.
-
-    Raises:
-        Gemma4Error: it was trained on another model; the model is as it was.
+    Caches of the model hold rows of the former one then, and must not be used again. Raises
+    Gemma4Error where it was trained on another model; the model is as it was then.
     """
     check_fits(adapter, model.config)
     tensors: dict[str, mx.array] = dict(adapter.tensors)
     if model.layout == "one_row":
         tensors = permuted(tensors, model.config.text_config)
     detach(model)
-    layers = []
+    layers, modules = [], dict(model.named_modules())
     for path in adapter.paths:
-        linear = _module(model, path)
+        linear = modules[path]
         lora_a, lora_b = tensors[f"{path}.lora_a"], adapter.scale * tensors[f"{path}.lora_b"]
         gain = None
         if adapter.kind == "dora":
@@ -91,10 +87,3 @@ def dense_weight(linear: nn.Module) -> mx.array:
         linear.bits,
         linear.mode,
     )
-
-
-def _module(model: nn.Module, path: str) -> Any:
-    found: Any = model
-    for name in path.split("."):
-        found = found[int(name)] if name.isdigit() else found[name]
-    return found

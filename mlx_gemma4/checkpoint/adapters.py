@@ -76,11 +76,9 @@ class Adapter:
         return found.hexdigest()[:16]
 
     def merged(self, path: str, weight: mx.array, start: int = 0) -> mx.array:
-        """The weight of a module (outputs, inputs) with the change, float32.
+        """The weight (outputs, inputs) of a module with the change, float32.
 
-        Args:
-            weight: all its rows, or some.
-            start: the number of the first of them.
+        `weight` is all its rows, or some from the row `start` on.
         """
         rows = slice(start, start + len(weight))
         a, b = (self.tensors[f"{path}.{leaf}"].astype(mx.float32) for leaf in ("lora_a", "lora_b"))
@@ -94,8 +92,7 @@ class Adapter:
 def read(folder: Path | str) -> Adapter:
     """Read a folder in this library's, mlx-lm's, mlx-vlm's or PEFT's form.
 
-    Raises:
-        Gemma4Error: it is not there, is no adapter, or holds what is not built here.
+    Raises Gemma4Error where it is not there, is no adapter, or holds what is not built here.
     """
     folder = Path(folder)
     settings = read_object(folder / ADAPTER_SETTINGS) if folder.is_dir() else None
@@ -110,7 +107,7 @@ def read(folder: Path | str) -> Adapter:
     except Gemma4Error as error:
         if error.code == "adapter_unusable":
             raise
-        raise unusable(error.cause, "Train or download the adapter again.") from error
+        raise unusable(error.cause) from error
     _check_whole(adapter, folder)
     return adapter
 
@@ -156,11 +153,7 @@ def write_peft(adapter: Adapter, folder: Path, base: str) -> None:
 
 
 def check_fits(adapter: Adapter, config: Config) -> None:
-    """Compare every tensor with the model's matrices.
-
-    Raises:
-        Gemma4Error: it was trained on another model.
-    """
+    """Raise Gemma4Error where a tensor does not fit the model: it was trained on another one."""
     known = shapes(config)
     strange = [path for path in adapter.paths if len(known.get(f"{path}.weight", ())) != 2]
     if strange:
@@ -204,7 +197,7 @@ def permuted(
     return result
 
 
-def unusable(cause: str, remedy: str) -> Gemma4Error:
+def unusable(cause: str, remedy: str = "Train or download the adapter again.") -> Gemma4Error:
     return Gemma4Error("adapter_unusable", "The adapter cannot be used", cause, remedy)
 
 
@@ -252,7 +245,7 @@ def _peft(folder: Path, settings: Section) -> Adapter:
 
 def _load(path: Path) -> dict[str, mx.array]:
     if not path.is_file():
-        raise unusable(f"There is no {path}.", "Train or download the adapter again.")
+        raise unusable(f"There is no {path}.")
     read_header(path)  # refuse what is not whole, before MLX reads beyond its end
     try:
         return cast(dict[str, mx.array], mx.load(str(path)))
@@ -264,13 +257,12 @@ def _check_whole(adapter: Adapter, folder: Path) -> None:
     """Check that modules have their tensors, of the rank in the settings, and all are finite."""
     leaves = {"lora_a", "lora_b", *(["m"] if adapter.kind == "dora" else [])}
     if not adapter.tensors:
-        raise unusable(f"{folder} holds no tensors.", "Train or download the adapter again.")
+        raise unusable(f"{folder} holds no tensors.")
     for path in adapter.paths:
         own = {name.rpartition(".")[2] for name in adapter.tensors if name.startswith(f"{path}.")}
         if own != leaves:
             raise unusable(
-                f"{path} has {', '.join(sorted(own))} where {', '.join(sorted(leaves))} belong.",
-                "Train or download the adapter again.",
+                f"{path} has {', '.join(sorted(own))} where {', '.join(sorted(leaves))} belong."
             )
         a, b = (adapter.tensors[f"{path}.{leaf}"].shape for leaf in ("lora_a", "lora_b"))
         if len(a) != 2 or len(b) != 2 or a[1] != adapter.rank or b[0] != adapter.rank:

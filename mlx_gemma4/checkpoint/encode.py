@@ -30,10 +30,7 @@ def is_finite(data: bytes, dtype: str) -> bool:
 
 
 def encode(rows: mx.array, storage: Storage, grid: bool) -> tuple[mx.array, ...]:
-    """Quantize rows (n, columns), each independent of the others.
-
-    Args:
-        grid: see `Recipe.grid`.
+    """Quantize rows (n, columns), each independent of the others; `grid` is `Recipe.grid`.
 
     Returns:
         Packed weights (n, columns * bits / 32) uint32, scales (n, columns / group size) and, in

@@ -1,8 +1,6 @@
 """The files of weights in a model folder: those that its index lists, or else all."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from ..errors import Gemma4Error
 from ..json_reader import read_object, short
@@ -15,15 +13,11 @@ INDEX = "model.safetensors.index.json"
 def weight_map(folder: Path) -> dict[str, str]:
     """Read which file holds which tensor; empty where the folder has no index.
 
-    Raises:
-        Gemma4Error: the index cannot be read, or names a file that is not in the folder itself.
+    Raises Gemma4Error where it cannot be read, or names a file outside the folder itself.
     """
-    written = read_object(folder / INDEX)
-    return {} if written is None else checked_map(written, folder / INDEX)
-
-
-def checked_map(written: Mapping[str, Any], place: object) -> dict[str, str]:
-    """Check the content of an index; errors as in `weight_map`."""
+    place = folder / INDEX
+    if (written := read_object(place)) is None:
+        return {}
     places = written.get("weight_map")
     if not isinstance(places, dict) or not places:
         raise weights_unusable(f"{place} is not an index of shards (it has no weight_map).")
@@ -39,8 +33,7 @@ def checked_map(written: Mapping[str, Any], place: object) -> dict[str, str]:
 def weight_files(folder: Path) -> dict[str, Path]:
     """Find a folder's files of weights by name, in the order of their names.
 
-    Raises:
-        Gemma4Error: there are none, or one that the index lists is missing.
+    Raises Gemma4Error where there are none, or one that the index lists is missing.
     """
     listed = sorted(set(weight_map(folder).values()))
     try:

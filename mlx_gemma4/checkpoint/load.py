@@ -90,8 +90,7 @@ def load_folder(
 def read_folder(folder: Path | str) -> tuple[Config, dict[str, mx.array]]:
     """A folder's settings, and its tensors by the module tree's names; none is read yet.
 
-    Raises:
-        Gemma4Error: the folder or its config cannot be used.
+    Raises Gemma4Error where the folder or its config cannot be used.
     """
     folder = Path(folder)
     config = load_config(folder)
@@ -108,13 +107,8 @@ def fill(
 ) -> None:
     """Load tensors into a new model, quantized as in its config; `weights` is empty afterwards.
 
-    Args:
-        model: of the tensors' config, whole or with some of its layers.
-        weights: its tensors as they are stored.
-        place: where they are from, for errors.
-
-    Raises:
-        Gemma4Error: the tensors are not the model's.
+    `model` is that of the tensors' config, whole or with some of its layers, and `place` is where
+    the tensors are from, for errors. Raises Gemma4Error where they are not the model's.
     """
     metal.limit_freed_buffers()
     config = model.config
@@ -140,11 +134,7 @@ _DTYPES = ("float32", "bfloat16", "float16")
 
 
 def as_dtype(dtype: mx.Dtype | str | None) -> mx.Dtype | None:
-    """MLX's type of a name.
-
-    Raises:
-        Gemma4Error: models are not computed in this type.
-    """
+    """MLX's type of a name. Raises Gemma4Error where models are not computed in this type."""
     if dtype is None or dtype in [getattr(mx, name) for name in _DTYPES]:
         return cast(mx.Dtype | None, dtype)
     if dtype in _DTYPES:
@@ -267,11 +257,9 @@ def _without_lost_media(config: Config, weights: Mapping[str, mx.array], folder:
 def quantize_like(
     model: Gemma4 | Drafter, weights: Mapping[str, mx.array], rename: Callable[[str], str] = str
 ) -> None:
-    """Quantize each module that has scales in the checkpoint as in the config.
+    """Quantize each module that has scales among the `weights` as in the config.
 
-    Args:
-        weights: by name in the module tree.
-        rename: makes a path of the config one in the module tree.
+    `rename` makes a path of the config one in the module tree.
     """
     settings = model.config.quantization or {}
     overrides = {rename(path): value for path, value in settings.items()}
@@ -289,7 +277,7 @@ def quantize_like(
 
     try:
         nn.quantize(model, class_predicate=chosen)
-    except ValueError as error:
+    except (TypeError, ValueError) as error:  # TypeError: a setting that MLX has not
         raise weights_unusable(f"its quantization settings do not fit ({error}).") from error
 
 

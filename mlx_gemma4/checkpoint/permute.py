@@ -23,12 +23,8 @@ def permute(
     """Reorder the full layers' heads for `OneRowAttention`, or back; quantized groups stay whole.
 
     Rows of q_proj, k_proj and their norms take `head_order`. Columns of o_proj take the order in
-    which values leave attention: the rest, then those that rotate.
-
-    Args:
-        weights: by name.
-        back: into the published order.
-        root: prefix of the names of the decoder's tensors.
+    which values leave attention: the rest, then those that rotate. `root` is the prefix of the
+    names of the decoder's tensors.
     """
     result = dict(weights)
     rows, columns = moved_rows(config), moved_columns(config)

@@ -91,8 +91,7 @@ DEFAULT = "4bit"
 def uniform(bits: int | None, group_size: int | None, mode: str = "affine") -> Recipe:
     """Make a recipe that stores every matrix alike; None means MLX's own default of the mode.
 
-    Raises:
-        Gemma4Error: MLX has no such storage.
+    Raises Gemma4Error where MLX has no such storage.
     """
     known = next((name for name in _STORED if name == mode), None)
     if known is None:
@@ -116,11 +115,7 @@ def uniform(bits: int | None, group_size: int | None, mode: str = "affine") -> R
 
 
 def named(name: str) -> Recipe:
-    """Find a recipe of the table.
-
-    Raises:
-        Gemma4Error: there is none of this name.
-    """
+    """Find a recipe of the table. Raises Gemma4Error where there is none of this name."""
     if name not in RECIPES:
         raise Gemma4Error(
             "recipe_unknown",
@@ -134,14 +129,11 @@ def named(name: str) -> Recipe:
 def storage_of(
     recipe: Recipe, config: TextConfig, path: str, shape: tuple[int, ...]
 ) -> Storage | None:
-    """Return how a module's weight is stored; None leaves it as it is.
+    """Return how the weight of this shape and module is stored; None leaves it as it is.
 
     Groups get smaller where a row is not a multiple of them, or where they would not stay whole
-    in the one-row layout.
-
-    Args:
-        path: in the module tree, as "language_model.model.layers.5.self_attn.o_proj".
-        shape: of its weight.
+    in the one-row layout. `path` is that of the module tree, as
+    "language_model.model.layers.5.self_attn.o_proj".
     """
     if len(shape) != 2 or not path.startswith("language_model."):
         return None
@@ -174,8 +166,7 @@ def _is_full(config: TextConfig, path: str) -> bool:
 def settings(recipe: Recipe, chosen: Mapping[str, Storage]) -> dict[str, object]:
     """Make `quantization` of config.json: the rule, and each module that differs from it.
 
-    Args:
-        chosen: by module path, what `storage_of` returned.
+    `chosen` is what `storage_of` returned, by module path.
     """
     rule = recipe.matrices or next(iter(chosen.values()))
     others = {path: asdict(own) for path, own in chosen.items() if own != rule}

@@ -26,11 +26,9 @@ ITEMSIZE = {
 
 @dataclass(frozen=True)
 class Tensor:
-    """A tensor that has not been read.
+    """A tensor that has not been read, of a type of `ITEMSIZE`.
 
-    Attributes:
-        dtype: one of `ITEMSIZE`.
-        start: of its bytes, counted from the end of the file's header (`data_start`).
+    `start` is that of its bytes, counted from the end of the file's header (`data_start`).
     """
 
     dtype: str
@@ -59,8 +57,7 @@ def header(tensors: Mapping[str, Tensor]) -> bytes:
 def read_header(path: Path) -> dict[str, Tensor]:
     """Read what a file holds, in the order of its bytes.
 
-    Raises:
-        Gemma4Error: it is not a whole safetensors file, or holds a type that is not supported.
+    Raises Gemma4Error where it is not a whole file, or holds a type that is not supported.
     """
     try:
         with path.open("rb") as file:
@@ -95,8 +92,7 @@ def read_header(path: Path) -> dict[str, Tensor]:
 def tensor(place: object, name: str, dtype: Any, shape: Any, start: Any) -> Tensor:
     """Make a tensor from its entry in a header.
 
-    Raises:
-        Gemma4Error: its type is not supported, or it is no tensor.
+    Raises Gemma4Error where its type is not supported, or it is no tensor.
     """
     numbers = [*shape, start] if isinstance(shape, list | tuple) else [None]
     if not isinstance(dtype, str) or not all(type(n) is int and 0 <= n < 2**62 for n in numbers):

@@ -4,19 +4,19 @@ Knows nothing of MLX or of the model: its output is plain numpy. The frame rule 
 transformers 5.23 `models/gemma4_unified/feature_extraction_gemma4_unified.py`.
 """
 
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from ..errors import Gemma4Error
-from . import sound_files
 from .samples import FRAME as FRAME
 from .samples import RATE as RATE
 from .samples import Frames as Frames
 from .samples import Samples as Samples
 from .samples import bounded, mono, need_rate
+from .sound_files import Recording as Recording
+from .sound_files import read_sound as read_sound
 from .sound_files import seconds_of as seconds_of
 from .sources import Source
 
@@ -26,28 +26,10 @@ LIMIT_SECONDS = 30.0
 _QUIET = 5  # frames (200 ms) of a pause
 
 
-@dataclass(frozen=True, eq=False)
-class Recording:
-    """A sound file as the model takes it.
-
-    Attributes:
-        samples: (n,) float32, mono, 16 kHz, in [-1, 1].
-        notes: what was done that the user may want to know, one sentence each.
-    """
-
-    samples: Samples
-    notes: tuple[str, ...] = ()
-
-
 def frames(samples: ArrayLike, rate: float = RATE) -> Samples:
-    """Cut sound into frames (n, 640) float32; the last one is padded with zeros.
+    """Cut raw sound into frames (n, 640) float32; the last one is padded with zeros.
 
-    Args:
-        samples: raw sound, as `to_mono16k` takes it.
-        rate: its samples a second.
-
-    Raises:
-        Gemma4Error: as `to_mono16k`.
+    What it may be, and errors, are those of `to_mono16k`.
     """
     mono = to_mono16k(samples, rate)
     return np.pad(mono, (0, -len(mono) % FRAME)).reshape(-1, FRAME)
@@ -102,20 +84,6 @@ def open_sound(source: Source) -> Samples:
     return read_sound(source).samples
 
 
-def read_sound(source: Source) -> Recording:
-    """Open a sound of any rate, depth and number of channels: a path, or a file's bytes.
-
-    wav, flac, ogg, opus, mp3, aiff and caf are read everywhere; m4a, aac and others on a Mac, or
-    where PyAV or ffmpeg is installed. Files that were joined to one are read to the end. Of a
-    damaged or unfinished file what can be decoded is used, with a note of that.
-
-    Raises:
-        Gemma4Error: if the file is missing, empty, no sound or longer than an hour.
-    """
-    samples, notes = sound_files.read(source)
-    return Recording(samples, notes)
-
-
 def clips(
     samples: Samples,
     limit_seconds: float = LIMIT_SECONDS,
@@ -153,9 +121,7 @@ def clips(
 def pause(frames: Samples, start: int) -> int:
     """Find the frame in the middle of the last and quietest 200 ms from `start` on.
 
-    Args:
-        frames: (n, 640).
-        start: the first frame that is looked at; where less than 200 ms follow, a frame is enough.
+    Of `frames` (n, 640); where less than 200 ms follow, a frame is enough.
     """
     energy = np.square(frames[start:]).sum(axis=1)
     width = _QUIET if len(energy) >= _QUIET else 1

@@ -74,10 +74,8 @@ def resized_size(height: int, width: int, budget: int) -> tuple[int, int]:
     """Return the (height, width) in pixels to which a picture is resized, up or down.
 
     The largest multiples of 48 that keep the aspect and need at most `budget` patches; a side that
-    would vanish becomes 48 (`get_aspect_ratio_preserving_size` in transformers).
-
-    Raises:
-        Gemma4Error: if the picture has no pixels.
+    would vanish becomes 48 (`get_aspect_ratio_preserving_size` in transformers). Raises
+    Gemma4Error where the picture has no pixels.
     """
     if height < 1 or width < 1:
         raise Gemma4Error(
@@ -145,10 +143,8 @@ def patches(image: Image.Image | Source | NDArray[np.generic], budget: int = 280
 def open_image(source: Source) -> Image.Image:
     """Open a picture as upright 8-bit RGB; transparency is laid on white.
 
-    Of an animation the first frame is taken; `patches(source)` has a note of that.
-
-    Raises:
-        Gemma4Error: if it is missing, damaged, too large or no picture.
+    Of an animation the first frame is taken; `patches(source)` has a note of that. Raises
+    Gemma4Error where it is missing, damaged, too large or no picture.
     """
     image = _open(source)[0]
     return image.copy() if isinstance(image, ImageFile.ImageFile) else image

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal
 
+from .sound_window import read_at
+
 Kind = Literal["image", "sound", "video"]
 
 _HEAD = 64 * 1024
@@ -51,17 +53,18 @@ _SIGNATURES: tuple[tuple[bytes, Kind, str], ...] = (
     (rb"\0\0\x01[\xba\xb3]", "video", "MPEG"),
     # packets of video start with \xe0 to \xef, those of sound with \xbd to \xdf
     (rb"\x47.{187}\x47(?!.*\0\0\x01[\xe0-\xef]).*\0\0\x01[\xbd-\xdf]", "sound", "MPEG-TS"),
-    (rb"\x47.{187}\x47", "video", "MPEG-TS"),
+    (rb"\x47.{187}\x47.*[\0\xff]", "video", "MPEG-TS"),  # bytes that no text has
     (rb"FLV\x01\x04", "sound", "FLV"),
     (rb"FLV\x01", "video", "FLV"),
 )
-_COMPILED = tuple((re.compile(p, re.DOTALL), kind, name) for p, kind, name in _SIGNATURES)
 # ISO media (mp4, mov, heic): by the major brand, before the tracks are looked at
 _BRANDS: tuple[tuple[bytes, Kind, str], ...] = (
     (rb"avi[fs]", "image", "AVIF"),
     (rb"hei[cxms]|hev[cxms]|mif1|msf1", "image", "HEIC"),
     (rb"M4[ABP] |F4[AB] ", "sound", "M4A"),
 )
+# the size of the first box, which is small but for mdat, and is no letter; then its name
+_BOX = re.compile(rb"\0.{3}(?:ftyp|moov|wide|free|skip)|.{4}mdat", re.DOTALL)
 _TRACK = re.compile(rb"hdlr.{8}(vide|soun)", re.DOTALL)
 _ASF = bytes.fromhex("3026b2758e66cf11")
 _VIDEO_IN_ASF = bytes.fromhex("c0ef19bc4d5bcf11")
@@ -70,8 +73,7 @@ _VIDEO_IN_ASF = bytes.fromhex("c0ef19bc4d5bcf11")
 def look(path: Path) -> Format | None:
     """Find what a file holds; None where it is neither a picture, a sound nor a video.
 
-    Raises:
-        OSError: it cannot be read.
+    Raises OSError where it cannot be read.
     """
     with path.open("rb") as file:
         return look_at(file)
@@ -81,16 +83,15 @@ def look_at(file: BinaryIO) -> Format | None:
     """Find what an open file holds, as `look`; it is left at its start."""
     file.seek(0)
     head = file.read(_HEAD)
-    found = next((Format(kind, name) for p, kind, name in _COMPILED if p.match(head)), None)
-    if found is None:
-        found = _container(head, file)
+    known = (Format(kind, name) for p, kind, name in _SIGNATURES if re.match(p, head, re.DOTALL))
+    found = next(known, None) or _container(head, file)
     file.seek(0)
     return found
 
 
 def _container(head: bytes, file: BinaryIO) -> Format | None:
     """Find what a file of many kinds of tracks holds."""
-    if head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"):
+    if _BOX.match(head):
         brand = head[8:12] if head[4:8] == b"ftyp" else b""
         for pattern, kind, name in _BRANDS:
             if re.match(pattern, brand):
@@ -112,14 +113,12 @@ def _moov(file: BinaryIO) -> bytes:
     """Read the box of an ISO media file that lists its tracks, wherever it is."""
     at = 0
     for _ in range(1_000):
-        file.seek(at)
-        head = file.read(16)
+        head = read_at(file, at, 16)
         size = int.from_bytes(head[:4], "big")
         if size == 1:  # the size follows in 8 bytes
             size = int.from_bytes(head[8:16], "big")
         if head[4:8] == b"moov":
-            file.seek(at)
-            return file.read(min(size or _TRACKS, _TRACKS))
+            return read_at(file, at, min(size or _TRACKS, _TRACKS))
         if size < 8 or len(head) < 8:
             break
         at += size

@@ -1,5 +1,6 @@
 """Raw sound as numbers: scaled by their type, mixed down, kept within [-1, 1]."""
 
+from collections import Counter
 from numbers import Real
 
 import numpy as np
@@ -16,25 +17,23 @@ Samples = NDArray[np.float32]
 Frames = NDArray[np.float32]
 """(n, 640): sound as the model takes it."""
 
+_STRETCH = 1024  # samples that are mixed alike: 21 to 64 ms
 _LOUD = 0.01  # a sound of which more than this share is beyond full scale is too loud as a whole
 _NOTABLE = 1.25  # what a compressed file goes beyond full scale by, at most
 
 
 class Mixer:
-    """Mixes blocks of several channels down to one, and watches whether they cancel each other.
-
-    Args:
-        channel: to keep alone; None takes the mean of all.
+    """Mixes blocks of several channels down to one; where they cancel each other, one is kept.
 
     Attributes:
         peak: the largest of the samples that were clipped; 0 where none was.
     """
 
-    def __init__(self, channel: int | None = None) -> None:
+    def __init__(self) -> None:
         self.peak = 0.0
-        self._channel = channel
-        self._mixed = 0.0
-        self._energies: NDArray[np.float64] = np.zeros(1)
+        self._channel = 0  # that was kept last: another one may have the opposite sign
+        self._energy = 0.0  # mean of the channels
+        self._kept: Counter[int] = Counter()  # its part where only this channel was kept
 
     def add(self, block: Samples) -> Samples:
         """Mix a block (n, channels) -> (n,). Raises Gemma4Error where it is not finite."""
@@ -46,11 +45,22 @@ class Mixer:
                 "Record or export it again.",
             )
         block = self._without_clicks(block)
-        if self._channel is not None or block.shape[1] == 1:
-            return block[:, self._channel or 0]
+        if block.shape[1] == 1:
+            return block[:, 0]
         mono: Samples = block.mean(axis=1, dtype=np.float32)
-        self._mixed += float(np.square(mono, dtype=np.float64).sum())
-        self._energies = self._energies + np.square(block, dtype=np.float64).sum(axis=0)
+        starts = np.arange(0, len(block), _STRETCH)
+        mixed = np.add.reduceat(np.square(mono, dtype=np.float64), starts)
+        energies = np.add.reduceat(np.square(block, dtype=np.float64), starts)  # (m, channels)
+        means = energies.mean(axis=1)
+        # channels that have nothing in common leave 1 / channels of their mean energy
+        for stretch in np.flatnonzero(mixed < 0.1 * means / block.shape[1]):
+            own = energies[stretch]
+            if self._channel >= len(own) or own[self._channel] < 0.5 * own.max():
+                self._channel = int(np.argmax(own))
+            place = slice(starts[stretch], starts[stretch] + _STRETCH)
+            mono[place] = block[place, self._channel]
+            self._kept[self._channel] += means[stretch]
+        self._energy += float(means.sum())
         return mono
 
     def _without_clicks(self, block: Samples) -> Samples:
@@ -65,15 +75,14 @@ class Mixer:
         return np.clip(block, -level, level)
 
     @property
-    def cancelled(self) -> int | None:
-        """The first loud channel, where the mean of all is far below what they hold; else None.
-
-        Channels that have nothing in common leave 1 / channels of their mean energy.
-        """
-        count = len(self._energies)
-        if self._mixed >= 0.1 * float(self._energies.mean()) / count:
-            return None
-        return int(np.argmax(self._energies >= 0.8 * self._energies.max()))
+    def note(self) -> str:
+        """A sentence, where channels cancelled each other in what can be heard; else empty."""
+        share = self._kept.total() / self._energy if self._kept else 0.0
+        if share < 0.01:
+            return ""
+        where, there = ("", "") if share > 0.99 else (" in a part of it", " there")
+        channel = max(self._kept, key=self._kept.__getitem__) + 1
+        return f"Its channels cancel each other out{where}: only channel {channel} is used{there}."
 
 
 def mono(array: NDArray[np.generic]) -> Samples:
@@ -81,11 +90,7 @@ def mono(array: NDArray[np.generic]) -> Samples:
     samples = np.atleast_2d(scaled(array))
     if samples.shape[0] <= samples.shape[1]:
         samples = samples.T
-    if not samples.size:
-        return samples.reshape(-1)
-    mixer = Mixer()
-    mixed = mixer.add(samples)
-    return mixed if mixer.cancelled is None else Mixer(mixer.cancelled).add(samples)
+    return Mixer().add(samples) if samples.size else samples.reshape(-1)
 
 
 def bounded(samples: Samples, peak: float = 0.0) -> tuple[Samples, str]:

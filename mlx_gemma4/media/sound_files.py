@@ -5,8 +5,10 @@ libsndfile reads wav, flac, ogg, opus, mp3, aiff, caf and au; what it does not k
 """
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from itertools import groupby
 from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
@@ -30,8 +32,29 @@ Block = tuple[Samples, int]
 _Decode = Callable[[BinaryIO, Unreadable, Callable[[], None]], Iterator[Block]]
 
 
-def read(source: Source) -> tuple[Samples, tuple[str, ...]]:
-    """Read a sound as `audio.read_sound` does: its samples, and notes."""
+@dataclass(frozen=True, eq=False)
+class Recording:
+    """A sound file as the model takes it.
+
+    Attributes:
+        samples: (n,) float32, mono, 16 kHz, in [-1, 1].
+        notes: what was done that the user may want to know, one sentence each.
+    """
+
+    samples: Samples
+    notes: tuple[str, ...] = ()
+
+
+def read_sound(source: Source) -> Recording:
+    """Open a sound of any rate, depth and number of channels: a path, or a file's bytes.
+
+    wav, flac, ogg, opus, mp3, aiff and caf are read everywhere; m4a, aac and others on a Mac, or
+    where PyAV or ffmpeg is installed. Files that were joined to one are read to the end. Of a
+    damaged or unfinished file what can be decoded is used, with a note of that.
+
+    Raises:
+        Gemma4Error: if the file is missing, empty, no sound or longer than an hour.
+    """
     name = name_of(source)
     fail = unreadable("sound", name)
     with opened(source, fail) as file:
@@ -42,29 +65,28 @@ def read(source: Source) -> tuple[Samples, tuple[str, ...]]:
                 f"It lasts {least / 60:.0f} minutes.",
                 f"Use at most {limits.SOUND_SECONDS // 60} minutes.",
             )
-        parts: list[Samples] = []
+        parts: list[_Decoded] = []
         left = float(limits.SOUND_SECONDS)  # several may announce no length
         for sound in sounds:
             parts.append(sound.read(left))
-            left -= len(parts[-1]) / RATE
-        samples = np.concatenate(parts)
+            left -= len(parts[-1].samples) / RATE
+    samples = np.concatenate([part.samples for part in parts])
     if not samples.size:
         raise fail(
             f"It holds no sound. {' '.join(sounds[0].notes)}".rstrip(), "Record or export it again."
         )
-    samples, note = bounded(samples, max(sound.peak for sound in sounds))
+    samples, note = bounded(samples, max(part.mixer.peak for part in parts))
     notes = [note for sound in sounds for note in sound.notes] + ([note] if note else [])
-    return samples, tuple(dict.fromkeys(notes))
+    return Recording(samples, tuple(dict.fromkeys(notes)))
 
 
 def seconds_of(source: Source) -> float:
     """The seconds that a sound announces; it is decoded only where it announces none.
 
-    Raises:
-        Gemma4Error: if it is empty or no sound.
+    Raises Gemma4Error where it is empty or no sound.
     """
     seconds = announced(source)
-    return len(read(source)[0]) / RATE if seconds is None else seconds
+    return len(read_sound(source).samples) / RATE if seconds is None else seconds
 
 
 def announced(source: Source) -> float | None:
@@ -88,13 +110,32 @@ def _sounds(file: BinaryIO, name: str, fail: Unreadable) -> "list[_Sound]":
     return sounds
 
 
+@dataclass(eq=False)
+class _Decoded:
+    """What was decoded of a piece.
+
+    Attributes:
+        samples: (n,) mono at 16 kHz.
+        seconds: how long it lasts.
+        broken: whether a part cannot be read.
+        within: whether more comes behind such a part, or may be there.
+        unused: a note on bytes after its end.
+    """
+
+    samples: Samples = field(default_factory=lambda: np.zeros(0, np.float32))
+    mixer: Mixer = field(default_factory=Mixer)
+    seconds: float = 0.0
+    broken: bool = False
+    within: bool = False
+    unused: str = ""
+
+
 class _Sound:
     """One piece of a file.
 
     Attributes:
         seconds: as in its header; None where they are not there.
         notes: what was found while it was read.
-        peak: the largest of the samples that were clipped; 0 where none was.
     """
 
     def __init__(self, file: BinaryIO, piece: SoundPiece, name: str, fail: Unreadable) -> None:
@@ -102,11 +143,8 @@ class _Sound:
         self._name = name or "The sound"
         self.notes: list[str] = [piece.note] if piece.note else []
         self.seconds: float | None = None
-        self.peak = 0.0
-        self._most = float(limits.SOUND_SECONDS)
         self._decode: _Decode | None = None  # libsndfile's own
         self._exact = True
-        self._there, self._broken, self._within, self._unused = 0.0, False, False, ""
         with _opened(self._window()) as opened_file:
             if opened_file is None:
                 self._decode = other_formats.sound_blocks
@@ -118,75 +156,50 @@ class _Sound:
             elif not piece.endless and opened_file.frames < 2**62:
                 self.seconds = opened_file.frames / opened_file.samplerate
 
-    def read(self, most: float) -> Samples:
-        """Decode it all: (n,) mono at 16 kHz. It may last `most` seconds."""
-        self._most = most
-        mixer = Mixer()
-        samples = self._mono(mixer)
-        if self._decode is None and (self._broken or self._lacks(0.1)):
-            samples, mixer = self._beyond_the_damage(samples, mixer)
-        self._account()
-        if mixer.cancelled is not None:
-            kept = mixer.cancelled
-            self.notes.append(
-                f"Its channels cancel each other out: only channel {kept + 1} is used."
-            )
-            samples = self._mono(Mixer(kept))
-        self.peak = mixer.peak
-        return samples
+    def read(self, most: float) -> _Decoded:
+        """Decode it all, which may last `most` seconds, and add the notes on it."""
+        decoded = self._decoded(self._decode, most)
+        damaged = self._decode is None and (decoded.broken or self._lacks(decoded, 0.1))
+        if damaged and other_formats.pyav() is not None:
+            with suppress(Gemma4Error):  # FFmpeg continues after a damaged part
+                more = self._decoded(other_formats.packets, most)
+                if len(more.samples) > len(decoded.samples):
+                    more.broken, more.within = True, more.within or decoded.within
+                    self._decode, decoded = other_formats.packets, more
+        self._account(decoded)
+        if decoded.mixer.note:
+            self.notes.append(decoded.mixer.note)
+        return decoded
 
-    def _beyond_the_damage(self, samples: Samples, mixer: Mixer) -> tuple[Samples, Mixer]:
-        """What FFmpeg decodes, which continues after a damaged part, where that is more."""
-        if other_formats.pyav() is None:
-            return samples, mixer
-        other, found = Mixer(), (self._there, self._broken, self._within)
-        self._decode = other_formats.packets
+    def _decoded(self, decode: _Decode | None, most: float) -> _Decoded:
+        decoded = _Decoded()
+        blocks = self._by_libsndfile(decoded) if decode is None else self._by(decode, decoded)
+        minutes = limits.SOUND_SECONDS // 60
+
+        def mixed(run: Iterable[Block]) -> Iterator[Samples]:
+            for block, rate in run:
+                decoded.seconds += len(block) / rate
+                if decoded.seconds > most + 0.001:
+                    raise self._fail(
+                        f"It lasts more than {minutes} minutes.", f"Use at most {minutes} minutes."
+                    )
+                yield decoded.mixer.add(block).copy()
+
         try:
-            more = self._mono(other)
-        except Gemma4Error:
-            more = samples
-        if len(more) > len(samples):
-            self._broken, self._within = True, self._within or found[2]
-            return more, other
-        self._decode = None
-        self._there, self._broken, self._within = found
-        return samples, mixer
-
-    def _mono(self, mixer: Mixer) -> Samples:
-        done: list[Samples] = [np.zeros(0, np.float32)]
-        resampler, count = None, 0
-        for block, rate in self._blocks():
-            try:
+            for rate, run in groupby(blocks, lambda block: block[1]):
                 need_rate(rate)
-                mono = mixer.add(block)
-            except Gemma4Error as error:  # with the name of the file
-                raise self._fail(error.cause, error.remedy) from error
-            count += len(mono)
-            if count > self._most * rate:
-                raise self._fail(
-                    f"It lasts more than {limits.SOUND_SECONDS // 60} minutes.",
-                    f"Use at most {limits.SOUND_SECONDS // 60} minutes.",
-                )
-            if rate != RATE and resampler is None:
-                import soxr
+                decoded.samples = np.concatenate([decoded.samples, *_resampled(mixed(run), rate)])
+        except Gemma4Error as error:  # with the name of the file
+            raise self._fail(error.cause, error.remedy) from error
+        return decoded
 
-                resampler = soxr.ResampleStream(rate, RATE, 1, dtype="float32")
-            done.append(mono.copy() if resampler is None else resampler.resample_chunk(mono))
-        if resampler is not None:
-            done.append(resampler.resample_chunk(np.zeros(0, np.float32), last=True))
-        return np.concatenate(done)
+    def _by(self, decode: _Decode, decoded: _Decoded) -> Iterator[Block]:
+        lost: list[float] = []
+        yield from decode(self._buffered(), self._fail, lambda: lost.append(decoded.seconds))
+        decoded.broken = bool(lost)
+        decoded.within = decoded.broken and lost[0] < decoded.seconds
 
-    def _blocks(self) -> Iterator[Block]:
-        if self._decode is not None:
-            lost: list[float] = []
-            self._there = 0.0
-            blocks = self._decode(self._buffered(), self._fail, lambda: lost.append(self._there))
-            for block, rate in blocks:
-                self._there += len(block) / rate
-                yield block, rate
-            self._broken = bool(lost)
-            self._within = self._broken and lost[0] < self._there
-            return
+    def _by_libsndfile(self, decoded: _Decoded) -> Iterator[Block]:
         from soundfile import SoundFileError
 
         done, broken, window = 0, False, self._window()
@@ -200,16 +213,14 @@ class _Sound:
                     yield block, rate
             except SoundFileError:
                 broken = True
-            self._within = broken and window.left > 0
+            decoded.within = broken and window.left > 0
             if file.format == "FLAC" and not broken and window.left > AHEAD + SPARE:
-                self._unused = f"More than {window.left:,} bytes after its end are not used."
+                decoded.unused = f"More than {window.left:,} bytes after its end are not used."
         if broken:  # what the reader had of the last block is lost: once more, in small steps
             for block in self._after(done):
-                done += len(block)
                 yield block, rate
         # where a sound of unknown length ends, only an error shows
-        self._broken = broken and (self.seconds is not None or self._within)
-        self._there = done / rate
+        decoded.broken = broken and (self.seconds is not None or decoded.within)
 
     def _after(self, done: int) -> Iterator[Samples]:
         from soundfile import SoundFileError
@@ -224,33 +235,46 @@ class _Sound:
             except SoundFileError:
                 return
 
-    def _lacks(self, seconds: float) -> bool:
+    def _lacks(self, decoded: _Decoded, seconds: float) -> bool:
         """Whether so much of what is announced is not there."""
         announced = self.seconds if self._exact else None
-        return announced is not None and announced - self._there > seconds
+        return announced is not None and announced - decoded.seconds > seconds
 
-    def _account(self) -> None:
+    def _account(self, decoded: _Decoded) -> None:
         """Add the notes on what is missing, and on what is there and cannot be read."""
-        beyond = self._within or self._decode is not None or DAMAGED in self.notes
+        beyond = decoded.within or self._decode is not None or DAMAGED in self.notes
         if self._piece.missing:
             missing = f"{self._piece.missing:,} bytes are missing at its end."
             self.notes.append(f"{self._name} is cut off: {missing}")
-        elif self._lacks(0.005 if self._broken else 0.1):
-            digits = 1 if self._lacks(0.1) else 2
-            announced, there = f"{self.seconds:.{digits}f} s", f"{self._there:.{digits}f} s"
+        elif self._lacks(decoded, 0.005 if decoded.broken else 0.1):
+            digits = 1 if self._lacks(decoded, 0.1) else 2
+            announced, there = f"{self.seconds:.{digits}f} s", f"{decoded.seconds:.{digits}f} s"
             how = "can be read" if beyond else "are there"
             self.notes.append(f"{self._name} announces {announced}, but only {there} {how}.")
             return
-        if self._within if self._piece.missing else self._broken:
+        if decoded.within if self._piece.missing else decoded.broken:
             self.notes.append(DAMAGED)
-        if self._unused:
-            self.notes.append(self._unused)
+        if decoded.unused:
+            self.notes.append(decoded.unused)
 
     def _window(self) -> Window:
         return Window(self._file, self._piece)
 
     def _buffered(self) -> BinaryIO:
         return io.BufferedReader(self._window())
+
+
+def _resampled(blocks: Iterator[Samples], rate: float) -> Iterator[Samples]:
+    """Bring blocks of one rate to 16 kHz."""
+    if rate == RATE:
+        yield from blocks
+        return
+    import soxr
+
+    resampler = soxr.ResampleStream(rate, RATE, 1, dtype="float32")
+    for block in blocks:
+        yield resampler.resample_chunk(block)
+    yield resampler.resample_chunk(np.zeros(0, np.float32), last=True)
 
 
 @contextmanager

@@ -123,10 +123,8 @@ def _ogg(file: BinaryIO, start: int, size: int) -> Cut:
 
 
 def _ogg_piece(start: int, stop: int, closed: bool, damaged: bool) -> SoundPiece:
-    note = DAMAGED if damaged else ""
-    return SoundPiece(
-        start, stop, note=note or ("" if closed else "It is cut off: its end is missing.")
-    )
+    cut = "" if closed else "It is cut off: its end is missing."
+    return SoundPiece(start, stop, note=DAMAGED if damaged else cut)
 
 
 def _flac(file: BinaryIO, start: int, size: int) -> Cut:

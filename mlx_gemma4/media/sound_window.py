@@ -32,9 +32,7 @@ class SoundPiece:
 class Window(io.RawIOBase):
     """A piece, open for reading, as a file of its own.
 
-    Args:
-        slow: a place from which on it is read a byte at a time; None for none.
-        reads: how often it may be read; then it is as if it ended.
+    From the place `slow` on it is read a byte at a time; after `reads` times it is as if it ended.
     """
 
     def __init__(

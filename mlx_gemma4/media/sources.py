@@ -34,8 +34,7 @@ def name_of(source: Source) -> str:
 def opened(source: Source, fail: Unreadable) -> Iterator[BinaryIO]:
     """Open a source at its start; a file that was open before stays open.
 
-    Raises:
-        Gemma4Error: by `fail`, if it is missing, empty, or may not be read.
+    Raises the Gemma4Error of `fail` where it is missing, empty, or may not be read.
     """
     if isinstance(source, str | Path):
         file = open_file(source, fail)
@@ -69,8 +68,7 @@ def opened(source: Source, fail: Unreadable) -> Iterator[BinaryIO]:
 def open_file(source: str | Path, fail: Unreadable) -> BinaryIO:
     """Open a file; its `name` is the path by which it was found.
 
-    Raises:
-        Gemma4Error: by `fail`, if it is missing, no ordinary file, or may not be read.
+    Raises the Gemma4Error of `fail` where it is missing, no ordinary file, or may not be read.
     """
     path = found(Path(source))
     try:

@@ -16,7 +16,8 @@ from PIL import Image
 
 from .. import limits
 from ..errors import Gemma4Error
-from .other_formats import DEMUXERS, FAILED
+from .other_formats import FAILED
+from .programs import DEMUXERS
 from .sound_window import DAMAGED
 from .sources import Source, Unreadable, name_of, opened, unreadable
 
@@ -37,11 +38,9 @@ def label(seconds: float) -> str:
 
 
 def timed(film: Film) -> Film:
-    """Check frames that come with their times.
+    """Check frames that come with their times: 1 to FRAMES of them, from 0 s on, in order.
 
-    Raises:
-        Gemma4Error: if there are none or more than FRAMES, or a time is negative, not finite or
-            before the one that precedes it.
+    Raises Gemma4Error where they are not so.
     """
     pairs = isinstance(film, Sequence) and all(
         isinstance(f, Sequence) and len(f) == 2 for f in film
@@ -82,12 +81,10 @@ def film_of(
 def frames_of(
     source: Source, frames: int = FRAMES, note: Callable[[str], object] | None = None
 ) -> Iterator[tuple[float, Image.Image]]:
-    """Pick frames of a video evenly over its length, one at a time.
+    """Pick frames of a video evenly over its length, one at a time, at most `frames`.
 
-    Args:
-        source: a path, or a file's bytes, of what FFmpeg can decode; its sound is not used.
-        frames: the most frames to pick.
-        note: called after the last frame where something could not be read.
+    The source is what FFmpeg can decode; its sound is not used. `note` is called after the last
+    frame where something could not be read.
 
     Yields:
         (seconds since the first frame, upright RGB picture) of each, in order.

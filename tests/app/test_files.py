@@ -250,8 +250,26 @@ def test_a_files_kind_is_found_by_its_content(tmp_path: Path, name: str, called:
     assert kind(tmp_path / called) == expected
 
 
+@pytest.mark.parametrize("size", [2**62, 2**63, 2**64 - 1])
+def test_a_box_that_ends_beyond_any_file_is_no_error(tmp_path: Path, size: int) -> None:
+    (tmp_path / "a").write_bytes(b"\0\0\0\1ftyp" + size.to_bytes(8, "big") + bytes(100))
+    assert kind(tmp_path / "a") == "video"
+
+
 @pytest.mark.parametrize(
-    "text", ["BM is a car", "P1 is the goal", "GIF", "RIFF WAVE", "FORM AIFF", "ID3 tags", "fLaC"]
+    "text",
+    [
+        "The free lunch",
+        "You skip it",
+        "G".ljust(188) + "Good",
+        "BM is a car",
+        "P1 is the goal",
+        "GIF",
+        "RIFF WAVE",
+        "FORM AIFF",
+        "ID3 tags",
+        "fLaC",
+    ],
 )
 def test_text_that_begins_like_a_picture_or_a_sound_is_text(tmp_path: Path, text: str) -> None:
     (tmp_path / "a").write_text(text)

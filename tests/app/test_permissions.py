@@ -6,7 +6,6 @@ from app.devices import permissions
 from app.devices.permissions import (
     Refused,
     microphone,
-    recognised,
     screen,
     screen_allowed,
     terminal,
@@ -37,37 +36,6 @@ def test_the_terminal_is_named_as_system_settings_lists_it(
     environment: dict[str, str], name: str
 ) -> None:
     assert terminal(environment) == name
-
-
-@pytest.mark.parametrize(
-    ("said", "link"),
-    [
-        ("screencapture: could not create image from display", permissions.SCREEN_PANE),
-        ("could not create image from rect", permissions.SCREEN_PANE),
-        (
-            "42:55: execution error: System Events got an error: osascript is not allowed "
-            "assistive access. (-25211)",
-            permissions.ACCESSIBILITY_PANE,
-        ),
-        (
-            "execution error: Not authorized to send Apple events to Finder. (-1743)",
-            permissions.AUTOMATION_PANE,
-        ),
-    ],
-)
-def test_a_refusal_is_recognised_and_leads_to_its_page_of_system_settings(
-    said: str, link: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(permissions, "terminal", lambda: "Ghostty")
-    refused = recognised(said)
-    assert isinstance(refused, Refused)
-    assert refused.link == link and link.startswith("x-apple.systempreferences:")
-    assert "Ghostty" in refused.cause and "Ghostty" in refused.remedy
-
-
-@pytest.mark.parametrize("said", ["", "screencapture: illegal option -- z", "error -1728"])
-def test_other_complaints_are_no_refusals(said: str) -> None:
-    assert recognised(said) is None
 
 
 def test_the_screens_card_says_how_to_go_on_without_the_permission() -> None:
@@ -103,7 +71,7 @@ def test_a_refusal_and_a_terminal_that_cannot_ask_are_told_apart(
 ) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
     monkeypatch.setattr(permissions, "terminal", lambda: "Shiny")
-    monkeypatch.setattr(permissions.microphone_permission, "ask", lambda: noted)
+    monkeypatch.setattr(permissions, "microphone_noted", lambda: noted)
     error = microphone("MacBook Pro Microphone")
     assert error.code == code and told in error.cause
     if noted == "not asked":
@@ -114,9 +82,9 @@ def test_a_refusal_and_a_terminal_that_cannot_ask_are_told_apart(
 def test_what_the_microphones_permission_is_cannot_be_asked_elsewhere(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    assert permissions.microphone_permission.ask() is None
+    assert permissions.microphone_noted() is None
     monkeypatch.setattr(sys, "platform", "darwin")  # without AVFoundation
-    assert permissions.microphone_permission.ask() is None
+    assert permissions.microphone_noted() is None
 
 
 def test_elsewhere_the_microphones_card_has_no_page_of_a_mac(

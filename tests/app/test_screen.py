@@ -1,7 +1,10 @@
+import io
 import shutil
+import struct
 import subprocess
 import sys
 import time
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -71,15 +74,19 @@ def test_no_file_or_an_empty_one_means_that_the_user_cancelled(
 
 
 @pytest.mark.usefixtures("mac", "shot")
-def test_a_whole_screen_that_is_not_taken_was_not_cancelled(program: Program) -> None:
+@pytest.mark.parametrize("what", ["screen", "region"])
+def test_a_picture_that_is_not_taken_was_not_cancelled(
+    program: Program, what: screen.ScreenArea
+) -> None:
     program("screencapture", "echo 'no displays' >&2; exit 1")
     with pytest.raises(Gemma4Error, match="no displays"):
-        screen.capture("screen")
+        screen.capture(what)
 
 
 @pytest.mark.usefixtures("mac", "shot")
-def test_a_refused_screen_is_told_with_the_terminals_name(program: Program) -> None:
-    program("screencapture", "echo 'could not create image from display' >&2; exit 1")
+@pytest.mark.parametrize("part", ["display", "rect"])
+def test_a_refused_screen_is_told_with_the_terminals_name(program: Program, part: str) -> None:
+    program("screencapture", f"echo 'could not create image from {part}' >&2; exit 1")
     with pytest.raises(Refused) as caught:
         screen.capture("region")
     assert "iTerm" in caught.value.remedy and caught.value.link == permissions.SCREEN_PANE
@@ -176,6 +183,29 @@ def test_a_cancelled_gnome_screenshot_leaves_no_file(
     monkeypatch.setenv("DISPLAY", ":12345")
     program("gnome-screenshot", "exit 0")
     assert screen.capture("region") is None
+
+
+@pytest.mark.usefixtures("no_screen")
+@pytest.mark.parametrize("chooser", ["gnome-screenshot", "slop"])
+def test_where_nobody_chooses_nothing_is_taken(
+    program: Program, chooser: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DISPLAY", ":12345")
+    monkeypatch.setattr(linux, "PATIENCE", 0.2)
+    monkeypatch.setattr(linux.ImageGrab, "grab", lambda xdisplay: Image.new("RGB", (80, 60)))
+    program(chooser, "exec sleep 60")
+    assert screen.capture("region") is None
+
+
+@pytest.mark.usefixtures("no_screen")
+def test_a_part_outside_the_screen_is_an_error(
+    program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DISPLAY", ":12345")
+    monkeypatch.setattr(linux.ImageGrab, "grab", lambda xdisplay: Image.new("RGB", (80, 60)))
+    program("slop", "echo 90 70 10 10")
+    with pytest.raises(Gemma4Error, match="outside the screen"):
+        screen.capture("region")
 
 
 @pytest.mark.usefixtures("no_screen", "shot")
@@ -366,8 +396,18 @@ def test_osascript_that_fails_means_a_clipboard_without_a_picture(program: Progr
 
 
 @pytest.mark.usefixtures("mac")
-def test_osascript_that_gives_nonsense_is_told(program: Program) -> None:
-    program("osascript", "echo '«data PNGfzz»'")
+@pytest.mark.parametrize("size", [None, (4, 4), (30_000, 30_000)])
+def test_osascript_that_gives_nonsense_is_told(
+    program: Program, size: tuple[int, int] | None
+) -> None:
+    data = "zz"
+    if size:  # a picture without its pixels, as large as this
+        stream = io.BytesIO()
+        Image.new("RGB", (4, 4)).save(stream, "PNG")
+        head, rest = stream.getvalue()[:12], stream.getvalue()[33:41]
+        header = b"IHDR" + struct.pack(">IIBBBBB", *size, 8, 2, 0, 0, 0)
+        data = (head + header + struct.pack(">I", zlib.crc32(header)) + rest).hex()
+    program("osascript", f"echo '«data PNGf{data}»'")
     with pytest.raises(Gemma4Error, match="clipboard cannot be read"):
         screen.clipboard()
 

@@ -131,14 +131,21 @@ def test_the_program_is_told_when_it_begins_and_when_it_ends(said: Path) -> None
     assert states == [True, False]
 
 
-def test_a_voice_that_fails_is_told_with_what_it_said(program: Program) -> None:
-    program("say", "cat > /dev/null; echo 'Voice Nobody not found' >&2; exit 3")
+@pytest.mark.parametrize(
+    ("end", "why"),
+    [
+        ("echo 'Voice Nobody not found' >&2; exit 3", "Voice Nobody not found"),
+        ("kill -SEGV $$", "it ended with status -11"),
+    ],
+)
+def test_a_voice_that_fails_is_told_with_what_it_said(program: Program, end: str, why: str) -> None:
+    program("say", f"cat > /dev/null; {end}")
     told = threading.Event()
     speaker = SpeechOutput(["say"], lambda: speaker.problem and told.set())
     speaker.add("One. Two. Three. ")
     assert told.wait(10)
     wait(lambda: not speaker.speaking)
-    assert speaker.problem is not None and "Voice Nobody not found" in speaker.problem.cause
+    assert speaker.problem is not None and why in speaker.problem.cause
     speaker.close()
 
 

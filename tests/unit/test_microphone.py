@@ -33,7 +33,7 @@ class Driver(ModuleType):
             {"name": "Desk", "index": 0, "max_input_channels": 1, "default_samplerate": own},
             {"name": "Speaker", "index": 1, "max_input_channels": 0, "default_samplerate": own},
         ]
-        self.open = False
+        self.open, self.starts = False, True
         self.may_close = threading.Event()
         self.may_close.set()
         self.closed = 0
@@ -41,8 +41,8 @@ class Driver(ModuleType):
     def query_devices(self, device: Any = None, kind: str | None = None) -> Any:
         if kind is None:
             return self.devices
-        if device not in (None, "Desk"):
-            raise ValueError(f"No input device matching {device!r}")
+        if device not in (None, "Desk") or self.devices[2:]:
+            raise ValueError(f"No input device matching {device!r}, or multiple")
         if not self.devices:
             raise PortAudioError("Error querying device -1")
         return self.devices[0]
@@ -50,11 +50,13 @@ class Driver(ModuleType):
     def InputStream(self, rate: int, *, callback: Any, blocksize: int, **_: Any) -> Any:  # noqa: N802
         if rate not in self.rates:
             raise PortAudioError("Invalid sample rate")
+        assert not self.open
         self.callback, self.blocksize, self.open = callback, blocksize, True
         return self
 
     def start(self) -> None:
-        pass
+        if not self.starts:
+            raise PortAudioError("Device unavailable")
 
     def close(self) -> None:
         self.closed += 1
@@ -105,6 +107,20 @@ def test_a_device_that_refuses_every_rate_is_told_with_its_name(driver: Driver) 
     driver.rates = ()
     with pytest.raises(Gemma4Error, match="Desk refuses 16 kHz and 48 kHz"):
         Microphone()
+
+
+def test_a_device_that_does_not_start_is_closed_before_another_try(driver: Driver) -> None:
+    driver.starts = False
+    with pytest.raises(Gemma4Error, match="refuses 16 kHz and 48 kHz .Device unavailable"):
+        Microphone()
+    assert driver.closed == 2 and not driver.open
+
+
+@pytest.mark.parametrize("name", ["Desk", "desk", "sk"])
+def test_of_several_devices_of_one_name_the_first_is_taken(driver: Driver, name: str) -> None:
+    driver.devices.append({**driver.devices[0], "index": 2})
+    with Microphone(name) as desk:
+        assert desk.name == "Desk"
 
 
 def test_an_unknown_device_names_what_there_is(driver: Driver) -> None:

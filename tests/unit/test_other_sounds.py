@@ -12,19 +12,25 @@ from tests.unit.stand_ins import stand_in
 from tests.unit.test_sound_files import encoded, pitch, tone
 
 
-def packed(form: str, seconds: float = 3.0, place: Path | None = None) -> bytes:
+def packed(
+    form: str,
+    seconds: float = 3.0,
+    place: Path | None = None,
+    rate: int = RATE,
+    hertz: float = 440,
+) -> bytes:
     """AAC in a container that FFmpeg knows by this name; with its index first, if at a place."""
     av = pytest.importorskip("av")
     stream = io.BytesIO()
     options = {"movflags": "faststart"} if place else {}
     with av.open(str(place or "") or stream, "w", format=form, options=options) as container:
-        track = container.add_stream("aac", rate=RATE, layout="stereo")
-        samples = np.stack([tone(440, seconds, RATE)] * 2).astype(np.float32)
+        track = container.add_stream("aac", rate=rate, layout="stereo")
+        samples = np.stack([tone(hertz, seconds, rate)] * 2).astype(np.float32)
         for at in range(0, samples.shape[1] - 1024, 1024):
             frame = av.AudioFrame.from_ndarray(
                 np.ascontiguousarray(samples[:, at : at + 1024]), format="fltp", layout="stereo"
             )
-            frame.sample_rate, frame.pts = RATE, at
+            frame.sample_rate, frame.pts = rate, at
             container.mux(track.encode(frame))
         container.mux(track.encode(None))
     return place.read_bytes() if place else stream.getvalue()
@@ -47,6 +53,13 @@ def test_m4a_is_read_where_pyav_is_installed() -> None:
     assert abs(pitch(sound.samples) - 440) < 2
     assert abs(seconds_of(content) - 3) < 0.2
     assert abs(len(read_sound(content + content).samples) / RATE - 6) < 0.4
+
+
+@pytest.mark.parametrize("rate", [RATE, 44_100])
+def test_aac_that_changes_its_rate_keeps_its_pace(rate: int) -> None:
+    sound = read_sound(packed("adts", rate=48_000) + packed("adts", rate=rate, hertz=880))
+    assert abs(len(sound.samples) / RATE - 6) < 0.2
+    assert abs(pitch(sound.samples[-2 * RATE :]) - 880) < 2
 
 
 @pytest.mark.parametrize("share", [0.2, 0.5, 0.8])
@@ -164,13 +177,22 @@ UNKNOWN = b"\0\0\0\x1cftypqt  \0\0\0\0qt  " + bytes(200)
 
 def test_a_mac_reads_it_by_its_own_afconvert(mac: Path, tmp_path: Path) -> None:
     wav = tmp_path / "answer.wav"
-    wav.write_bytes(encoded(tone(440, rate=RATE), "wav", RATE))
-    stand_in(mac, "afconvert", f'echo "$@" > {tmp_path}/arguments; cp {wav} "$8"')
+    right = tone(440, rate=RATE)
+    wav.write_bytes(encoded(np.stack([0 * right, right], axis=1), "wav", RATE))
+    stand_in(mac, "afconvert", f'echo "$@" > {tmp_path}/arguments; cp {wav} "$6"')
     sound = read_sound(UNKNOWN)
     assert len(sound.samples) == 3 * RATE and abs(pitch(sound.samples) - 440) < 2
-    assert (tmp_path / "arguments").read_text().startswith("-f WAVE -d LEI16@16000 -c 1 /")
+    # with -c 1 it would drop the right channel
+    assert (tmp_path / "arguments").read_text().startswith("-f WAVE -d LEI16@16000 /")
     assert not list(tmp_path.glob("gemma4-*"))  # nothing is left
     assert seconds_of(UNKNOWN) == 3
+
+
+def test_a_mac_too_reads_by_pyav_which_reports_damage(mac: Path) -> None:
+    stand_in(mac, "afconvert", "exit 1")
+    content = packed("mp4", 6)
+    assert read_sound(content).notes == ()
+    assert len(read_sound(damaged(content, 0.5, 2500)).notes) == 1
 
 
 @pytest.mark.parametrize(
@@ -189,7 +211,7 @@ def test_what_afconvert_cannot_open_is_named(
 
 def test_a_program_that_does_not_end_is_ended(mac: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stand_in(mac, "afconvert", "exec sleep 60")
-    monkeypatch.setattr("mlx_gemma4.media.mac._SECONDS", 0.2)
+    monkeypatch.setattr("mlx_gemma4.media.programs._SECONDS", 0.2)
     with pytest.raises(Gemma4Error, match="did not end within 0.2 s"):
         read_sound(UNKNOWN)
 

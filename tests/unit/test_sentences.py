@@ -103,6 +103,13 @@ def test_text_without_spaces_is_cut_too() -> None:
     assert "".join(said("x" * 1000, [50])) == "x" * 1000
 
 
+@pytest.mark.parametrize("size", [1, 50, 1000])
+def test_a_very_long_address_is_not_spoken(size: int) -> None:
+    address = "https://shop.example/" + "a/b?c=d&" * 60
+    assert " ".join(said(f"See {address} for more. Yes.", [size])) == "See for more. Yes."
+    assert not any("/" in part for part in said(f"See [it]({address}) and {address}", [size]))
+
+
 def test_chinese_sentences_end_without_spaces() -> None:
     assert said("总计是十九元。谢谢！", [1]) == ["总计是十九元。", "谢谢！"]
 

@@ -159,7 +159,7 @@ def test_an_aiff_and_a_flac_of_a_stream_are_read_to_their_end() -> None:
         assert sound.notes == ()
 
 
-@pytest.mark.parametrize("gain", [1.0, 0.95])
+@pytest.mark.parametrize("gain", [1.0, 0.95, 1.12])
 def test_channels_that_cancel_each_other_are_not_mixed(gain: float) -> None:
     left = tone(440, rate=RATE)
     both = np.stack([left, -gain * left], axis=1)
@@ -168,6 +168,16 @@ def test_channels_that_cancel_each_other_are_not_mixed(gain: float) -> None:
     assert np.abs(sound.samples).max() > 0.3
     assert sound.notes == ("Its channels cancel each other out: only channel 1 is used.",)
     assert np.corrcoef(to_mono16k(both.astype(np.float32), RATE), left)[0, 1] > 0.999
+
+
+def test_channels_that_cancel_each_other_in_a_part_are_not_mixed_there() -> None:
+    left = tone(440, rate=RATE)
+    both = np.concatenate([np.stack([left, -left], axis=1), np.stack([left, left], axis=1)])
+    sound = read_sound(encoded(both, "wav", RATE))
+    assert np.corrcoef(sound.samples, both[:, 0])[0, 1] > 0.99
+    note = "Its channels cancel each other out in a part of it: only channel 1 is used there."
+    assert sound.notes == (note,)
+    assert np.corrcoef(to_mono16k(both.astype(np.float32), RATE), both[:, 0])[0, 1] > 0.99
 
 
 @pytest.mark.parametrize("other", ["silence", "another tone", "the same"])

@@ -156,6 +156,19 @@ def test_paths_may_have_bits_of_their_own_in_either_spelling(folder: Path, tmp_p
         assert mx.array_equal(logits_of(again), logits_of(model))
 
 
+def test_settings_of_quantization_that_mlx_has_not_are_an_error(
+    folder: Path, tmp_path: Path
+) -> None:
+    model = load_folder(folder)
+    quantize(model, RECIPES["4bit"])
+    save_folder(model, tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    config["quantization"]["language_model.model.embed_tokens"]["sign"] = 1
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(Gemma4Error, match="quantization settings do not fit .*sign"):
+        load_folder(tmp_path)
+
+
 def test_media_projections_may_be_quantized_too(folder: Path, tmp_path: Path) -> None:
     model = load_folder(folder)
     nn.quantize(model, group_size=32, bits=8)  # everything, as mlx-vlm does
