@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...errors import Gemma4Error
-from ...hub import catalog
+from ...hub import catalog, disk
 from .. import options as shared
 from ..options import Option, Subcommand, not_understood
 from ..streams import ProgressLine, inform, put
@@ -97,6 +97,7 @@ def _record(subject: "OurModel") -> None:
     from .reference import recorded
 
     file = recorded() / f"{subject.revision}.npz"
+    disk.need_writable(file.parent)
     inform("transformers computes a few prompts; a 12B takes minutes and 24 GB of memory ...")
     reference = record(subject.folder)
     reference.save(file)
