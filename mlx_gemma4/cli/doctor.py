@@ -10,7 +10,7 @@ import importlib.util
 import os
 import platform
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -44,18 +44,14 @@ class Finding:
 def findings() -> Iterator[Finding]:
     checks = (_python, _mlx, _wheel, _device, _memory, _wired, _microphone, _screen, _disk, _models)
     for check in checks:
-        yield from _safely(check)
-
-
-def _safely(check: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
-    """Run a check; what it raises is its finding."""
-    try:
-        yield from check()
-    except Gemma4Error as error:
-        yield Finding("problem", check.__name__[1:], f"{error.title}: {error.cause}", error.remedy)
-    except Exception as error:
-        said = f"it could not be checked ({type(error).__name__}: {error})"
-        yield Finding("warning", check.__name__[1:], said, "Report this line.")
+        name = check.__name__.removeprefix("_")
+        try:
+            yield from check()
+        except Gemma4Error as error:
+            yield Finding("problem", name, f"{error.title}: {error.cause}", error.remedy)
+        except Exception as error:
+            said = f"it could not be checked ({type(error).__name__}: {error})"
+            yield Finding("warning", name, said, "Report this line.")
 
 
 def _python() -> Iterator[Finding]:

@@ -13,25 +13,14 @@ from mlx_gemma4 import cli
 from mlx_gemma4.convert import get, get_plan
 from mlx_gemma4.convert import plan as conversion
 from mlx_gemma4.convert.convert import partial, verify
-from mlx_gemma4.footprint import device
 from mlx_gemma4.footprint.estimate import mac
 from mlx_gemma4.hub import cache as hub_cache
 from mlx_gemma4.hub import catalog, disk, installed
 from mlx_gemma4.hub import hub as downloads
+from tests.hub.conftest import NAME, QUANTIZED, TINY
 from tests.hub.server import COMMIT, Hub
 
-NAME = "google/gemma-4-12B-it"
-QUANTIZED = "mlx-community/gemma-4-12B-it-4bit"
-TINY = Path(__file__).parents[2] / "assets/tiny"
 WEIGHTS = "model.safetensors"
-
-
-@pytest.fixture
-def published(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> Hub:
-    for name, folder in ((NAME, TINY), (QUANTIZED, TINY.with_name("tiny-4bit"))):
-        hub.files[name] = {file.name: file.read_bytes() for file in folder.iterdir()}
-    monkeypatch.setattr(device, "this", lambda: mac(16))
-    return hub
 
 
 def run(*arguments: str) -> int:

@@ -101,7 +101,7 @@ def test_a_damaged_record_of_a_folder_is_named(
     for file in published.glob("*.safetensors"):
         file.unlink()
     assert cli.main(["verify", str(published)]) == 2
-    assert f"{RECORD}" in capsys.readouterr().err
+    assert RECORD in capsys.readouterr().err
 
 
 def test_a_full_disk_while_a_budget_is_measured_is_one_error(

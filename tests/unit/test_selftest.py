@@ -221,3 +221,8 @@ def test_a_reference_that_a_full_disk_cuts_off_is_one_error_and_no_reference(
     with pytest.raises(Gemma4Error, match="The disk is full"):
         reference.read(reference.SHIPPED / "tiny.npz").save(tmp_path / "new" / "a.npz")
     assert not list(tmp_path.rglob("*.npz"))
+
+
+def test_a_folder_of_ones_own_is_not_named_by_its_revision(tmp_path: Path) -> None:
+    shutil.copytree(TINY, place := tmp_path / "snapshots" / "of anna")
+    assert revision(place) == revision(TINY)

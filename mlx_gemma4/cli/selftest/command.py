@@ -82,14 +82,10 @@ def _run(options: argparse.Namespace) -> None:
 
 def _described(subject: "OurModel") -> dict[str, str]:
     """The model without a user's own names: its shipped package and recipe, and its revision."""
-    shipped = catalog.read(catalog.shipped("Package.toml"))
     name = subject.package.name if subject.package else ""
-    recipe = subject.recipe if name in shipped else ""
-    return {
-        "package": name if name in shipped else "",
-        "recipe": recipe,
-        "revision": subject.revision,
-    }
+    is_shipped = name in catalog.read(catalog.shipped("Package.toml"))
+    package, recipe = (name, subject.recipe) if is_shipped else ("", "")
+    return {"package": package, "recipe": recipe, "revision": subject.revision}
 
 
 def _record(subject: "OurModel") -> None:
