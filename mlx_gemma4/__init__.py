@@ -163,9 +163,8 @@ def _downloaded(name: str, force: bool) -> _Path:
 
     if not force:
         summary.of(name).check(device.this())
-    package = catalog.known(name)
-    repo, revision = (package.repo, package.revision) if package else (name, "main")
-    folder = hub.download(hub.look_up(str(repo), str(revision)), str(revision))
+    repo, revision = catalog.repository_of(name)
+    folder = hub.download(hub.look_up(repo, revision), revision)
     assert folder is not None, "nothing here cancels it"
     return folder
 

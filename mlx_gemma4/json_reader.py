@@ -3,6 +3,7 @@
 Every error is a `Gemma4Error` that names the file, and the key where there is one.
 """
 
+import errno
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,11 +24,7 @@ def short(value: object) -> str:
 
 
 def read_bytes(path: Path, most: int) -> bytes:
-    """Read a file of at most `most` bytes.
-
-    Raises:
-        Gemma4Error: it is larger, or cannot be read.
-    """
+    """Read a file of at most `most` bytes; raise Gemma4Error where that is impossible."""
     if there(path) and not (path.is_file() or path.is_dir()):  # a pipe may never end
         raise unusable(f"{path} cannot be read: it is no ordinary file.")
     try:
@@ -45,6 +42,8 @@ def there(path: Path) -> bool:
     try:
         return path.exists()
     except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            return False
         raise _unreadable(path, error) from error
 
 

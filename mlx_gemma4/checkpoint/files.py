@@ -59,9 +59,9 @@ def is_whole(folder: Path) -> bool:
     try:
         needed = {"config.json", *(weight_map(folder).values() or ("model.safetensors",))}
         needed |= set() if is_drafter(folder) else {"tokenizer.json"}
-    except Gemma4Error:
+        return all((folder / name).is_file() for name in needed)
+    except (Gemma4Error, OSError):
         return False
-    return all((folder / name).is_file() for name in needed)
 
 
 def weights_unusable(

@@ -2,13 +2,12 @@
 
 import json
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from ..events import Done, Event, Heard, Notice, Thought, Token, ToolCall
+from ..runtime.notices import sentence
 from .streams import inform as inform
 from .streams import put
-
-if TYPE_CHECKING:
-    from ..events import Done, Event
 
 STATS = (
     "prompt_tokens", "reply_tokens", "seconds_to_first_token", "prompt_tokens_per_second",
@@ -21,11 +20,8 @@ class Printer:
     def __init__(self) -> None:
         self._open: str | None = None  # what the unfinished line holds
 
-    def show(self, event: "Event") -> None:
+    def show(self, event: Event) -> None:
         """Put the answer's text on stdout, and all else on stderr."""
-        from ..events import Done, Heard, Notice, Thought, Token, ToolCall
-        from ..runtime.notices import sentence
-
         if isinstance(event, Token):
             self._head("answer")
             put(event.text, end="")
@@ -41,7 +37,7 @@ class Printer:
         elif isinstance(event, Heard):
             self._inform(f"Heard: {event.text}")
         elif isinstance(event, ToolCall):
-            self._inform(f"The model calls a tool: {event.name} {json.dumps(event.arguments)}")
+            self._inform(f"The model calls a tool: {event.name} {_written(event.arguments)}")
         elif isinstance(event, Notice):
             self._inform(sentence(event))
 
@@ -57,10 +53,7 @@ class Printer:
         inform(line)
 
 
-def print_text(events: "Iterable[Event]") -> "Done":
-    """Print a whole reply as it comes."""
-    from ..events import Done
-
+def print_text(events: Iterable[Event]) -> Done:
     printer = Printer()
     for event in events:
         printer.show(event)
@@ -69,14 +62,8 @@ def print_text(events: "Iterable[Event]") -> "Done":
     raise AssertionError("a reply ends with Done")
 
 
-def print_json(events: "Iterable[Event]", more: Mapping[str, Any] | None = None) -> "Done":
-    """Print a whole reply as one JSON object.
-
-    Args:
-        more: further keys; read when all events have come.
-    """
-    from ..events import Done, Heard, Thought, Token, ToolCall
-
+def print_json(events: Iterable[Event], more: Mapping[str, Any] | None = None) -> Done:
+    """Print a whole reply as one JSON object; `more` has further keys, read at its end."""
     every = list(events)
     done = every[-1]
     assert isinstance(done, Done), "a reply ends with Done"
@@ -93,11 +80,15 @@ def print_json(events: "Iterable[Event]", more: Mapping[str, Any] | None = None)
         **{name: done.stats.get(name) for name in STATS},
         **(more or {}),
     }
-    put(json.dumps(result, ensure_ascii=False))
+    put(_written(result))
     return done
 
 
-def stats_line(done: "Done") -> str:
+def _written(value: Mapping[str, Any]) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def stats_line(done: Done) -> str:
     parts = [
         f"{name.replace('_', ' ')} {done.stats[name]:.4g}" for name in STATS if name in done.stats
     ]

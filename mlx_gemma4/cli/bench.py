@@ -42,6 +42,8 @@ def _run(options: argparse.Namespace) -> None:
     from .speed_result import about, save, table
 
     hosts = hosting.chosen(options)
+    if options.rounds < 1:
+        raise out_of_range("rounds", options.rounds, "1 or more")
     if options.draft:
         if hosts is not None:
             raise not_understood(
@@ -50,8 +52,6 @@ def _run(options: argparse.Namespace) -> None:
         if options.contexts or options.kv_bits or options.json:
             cause = "--draft takes no --contexts, --kv-bits or --json."
             raise not_understood(cause, "Leave them out.")
-        if options.rounds < 1:
-            raise out_of_range("rounds", options.rounds, "1 or more")
         measure_drafts(shared.model_of(options), options.drafter, options.rounds, options.force)
         return
     model = OurModel(shared.model_of(options), options.force, hosts=hosts)
@@ -59,8 +59,7 @@ def _run(options: argparse.Namespace) -> None:
         model.progress = hosting.sending()
     name = re.sub(r"[^\w.-]+", "-", model.name).strip("-.")
     now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-    file = Path(options.json or Path("out", "bench", f"{name}-{now}.json"))
-    disk.need_writable(file.parent)
+    file = Path(options.json or shared.new_file(f"out/bench/{name}-{now}.json"))
     result = bench(model, options.contexts, options.rounds, options.kv_bits, ProgressLine().step)
     for line in about(result):
         put(line)

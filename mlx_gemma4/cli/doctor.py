@@ -10,15 +10,15 @@ import importlib.util
 import os
 import platform
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
 
 from .. import __version__
 from ..capture import portaudio
 from ..errors import Gemma4Error
+from ..evaluate import surroundings
 from ..footprint import device, estimate, summary
 from ..hub import catalog, disk, installed
 from ..model.config import load_config
@@ -44,18 +44,14 @@ class Finding:
 def findings() -> Iterator[Finding]:
     checks = (_python, _mlx, _wheel, _device, _memory, _wired, _microphone, _screen, _disk, _models)
     for check in checks:
-        yield from _safely(check)
-
-
-def _safely(check: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
-    """Run a check; what it raises is its finding."""
-    try:
-        yield from check()
-    except Gemma4Error as error:
-        yield Finding("problem", check.__name__[1:], f"{error.title}: {error.cause}", error.remedy)
-    except Exception as error:
-        said = f"it could not be checked ({type(error).__name__}: {error})"
-        yield Finding("warning", check.__name__[1:], said, "Report this line.")
+        name = check.__name__.removeprefix("_")
+        try:
+            yield from check()
+        except Gemma4Error as error:
+            yield Finding("problem", name, f"{error.title}: {error.cause}", error.remedy)
+        except Exception as error:
+            said = f"it could not be checked ({type(error).__name__}: {error})"
+            yield Finding("warning", name, said, "Report this line.")
 
 
 def _python() -> Iterator[Finding]:
@@ -67,7 +63,8 @@ def _python() -> Iterator[Finding]:
 
 
 def _mlx() -> Iterator[Finding]:
-    found = {name: v for name in ("mlx", *_BACKENDS) if (v := _version(name))}
+    found = surroundings.versions(("mlx", *_BACKENDS))
+    del found["python"]
     said = ", ".join(f"{name} {v}" for name, v in found.items()) or "not installed"
     if "mlx" not in found or len(set(found.values())) > 1:
         remedy = f"Install one version of all: pip install --upgrade {' '.join(found) or 'mlx'}."
@@ -199,17 +196,7 @@ def _installed() -> Iterator[tuple[str, Path]]:
     for name, package in catalog.packages().items():
         if package.kind == "model" and package.path is not None and package.path.is_dir():
             yield name, package.path
-    seen = set()
-    for model in (*installed.made(), *installed.downloaded()):
-        if (place := model.folder.resolve()) not in seen:
-            with contextlib.suppress(Gemma4Error):  # the Hub's cache has others
-                load_config(model.folder)
-                seen.add(place)
-                yield model.name, model.folder
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
+    for model in installed.present():
+        with contextlib.suppress(Gemma4Error):  # the Hub's cache has others
+            load_config(model.folder)
+            yield model.name, model.folder

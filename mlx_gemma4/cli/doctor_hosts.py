@@ -69,15 +69,13 @@ def _reported(host: str, found: Facts) -> Iterator[Finding]:
     yield Finding("ok", host, f"{budget}; {found.speed / 1e9:.0f} GB/s of weights")
     if found.taken:
         yield Finding("ok", host, found.taken)
-    own = facts.link_name(found.leader)
-    yield Finding(
-        "ok" if "Wi-Fi" not in found.link + own else "warning",
-        host,
-        f"at {found.address} ({found.link or 'unknown'}), from {found.leader} ({own or 'unknown'})",
-        "A Thunderbolt or Ethernet cable is faster; name the host by its address on the cable."
-        if "Wi-Fi" in found.link + own
-        else "",
-    )
+    link, own = (name or "unknown" for name in (found.link, facts.link_name(found.leader)))
+    way = f"at {found.address} ({link}), from {found.leader} ({own})"
+    if "Wi-Fi" in link + own:
+        cable = "A Thunderbolt or Ethernet cable is faster"
+        yield Finding("warning", host, way, f"{cable}; name the host by its address on the cable.")
+    else:
+        yield Finding("ok", host, way)
     for place, state in ((host, found.firewall), ("this Mac", mac.firewall())):
         if state == "on":
             remedy = "If the ring cannot be connected, allow python there."

@@ -5,7 +5,6 @@ machine that becomes warm and slow slows both alike.
 """
 
 import platform
-from collections.abc import Callable
 from dataclasses import replace
 from statistics import fmean
 
@@ -16,11 +15,11 @@ from ..evaluate.models import OurModel
 from ..evaluate.parts import Table
 from ..evaluate.question import Choice
 from ..hub.speculation import MeasuredGain
+from .speed import Progress
 
 PAUSE = 0.25  # of the time that an answer took
 MOST = 96  # tokens of an answer
 
-Progress = Callable[[str, int, int], None]
 Times = dict[str, dict[str | int, list[tuple[float, float]]]]
 """Kind of work -> mode -> (seconds a token, tokens a forward) of each answer."""
 

@@ -103,9 +103,8 @@ def _run(options: argparse.Namespace) -> None:
             "Sets: " + (", ".join(question.sets) or "none") + ".",
         )
     folder = Path(options.out or Path("out", "eval", question.name))
-    own = Path(options.folder) if options.folder else None
-    if options.journal:
-        own = conversations.folder()
+    given = Path(options.folder) if options.folder else None
+    own = conversations.folder() if options.journal else given
     subjects = _subjects(question, options)
     choice = Choice(
         options.limit,

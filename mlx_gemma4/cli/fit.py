@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..errors import counted
+from ..hub import catalog
 from . import hosting
 from .options import Option, Subcommand, gigabytes, not_understood, out_of_range
 from .streams import inform, put
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from ..footprint.estimate import Machine, Model
     from ..footprint.summary import Outline
 
-USUAL = "google/gemma-4-12B-it"
 CONTEXTS = (8192, 32768, 131072, 262144)
 LENGTHS = (256, 512, 1024, 2048, 4096)
 """Tokens of conversations that are learned: the columns with --tune."""
@@ -27,7 +27,7 @@ Cells = Callable[["Outline", "Model", list[int]], list[str]]
 _FIT_OPTIONS = (
     Option(
         "models",
-        f"a folder, a name of Package.toml, or owner/name on the Hub ({USUAL})",
+        f"a folder, a name of Package.toml, or owner/name on the Hub ({catalog.USUAL})",
         "MODEL",
         many=True,
     ),
@@ -77,7 +77,7 @@ def _fit(options: argparse.Namespace) -> None:
         computers = fit_hosts.computers(options)
         second, cells, end = "cut", partial(fit_hosts.cells, computers, options), fit_hosts.END
     usual = LENGTHS if options.tune else CONTEXTS
-    for name in options.models or [USUAL]:
+    for name in options.models or [catalog.USUAL]:
         found = summary.of(name)
         if options.drafter:
             found = replace(found, drafter=summary.of_drafter(options.drafter))

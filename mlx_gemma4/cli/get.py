@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING
 from ..checkpoint import recipes
 from ..errors import Gemma4Error
 from ..hub import catalog, disk, installed
+from ..hub.disk import words
 from ..hub.progress import minutes_for
 from .options import Option, Subcommand, gigabytes
 from .program import open_program
-from .streams import ProgressLine, agreed, inform, put, size
+from .streams import ProgressLine, agreed, inform, put
 
 if TYPE_CHECKING:
     from ..convert.get import GetProgress
@@ -59,7 +60,8 @@ def _run(options: argparse.Namespace) -> None:
 
     package = catalog.known(options.model)
     name = package.name if package else options.model
-    if options.memory is None and not options.dry_run and _is_here(options, name):
+    if options.memory is None and not options.dry_run and (here := _here(options, name)):
+        _finish(options, name, here, "is on this machine already")
         return
     place = device.this() if options.memory is None else estimate.mac(gigabytes(options.memory))
     only_shown = options.dry_run or (options.memory is not None and not options.yes)
@@ -86,13 +88,7 @@ def _run(options: argparse.Namespace) -> None:
     if not options.yes and not agreed("Download it?", True):
         inform("Nothing was downloaded.")
         return
-    folder = _fetched(wanted, options.json)
-    if options.json:
-        put(json.dumps({"folder": str(folder), "name": name}))
-        return
-    inform(f"{name} is ready.")
-    put(str(folder))
-    _offer_to_open(options, name if options.to is None else str(folder))
+    _finish(options, name, _fetched(wanted, options.json), "is ready")
 
 
 def described(wanted: "GetPlan") -> list[str]:
@@ -100,16 +96,16 @@ def described(wanted: "GetPlan") -> list[str]:
     place, how = wanted.machine, f"as {wanted.recipe}" if wanted.recipe else "as it is"
     came = ", from the copy in the Hub's cache" if not wanted.download else ""
     first = (
-        f"{wanted.name} {how} for {place.name}: {size(wanted.download)} to download{came}, "
-        f"{size(wanted.kept)} kept on the disk, {size(wanted.memory)} of "
+        f"{wanted.name} {how} for {place.name}: {words(wanted.download)} to download{came}, "
+        f"{words(wanted.kept)} kept on the disk, {words(wanted.memory)} of "
         f"{place.budget / 1e9:.2f} GB memory"
     )  # a drafter has no conversation
     first += f", room for {wanted.context:,} tokens of conversation" * bool(wanted.context)
-    second = f"It goes to {wanted.folder}, where {size(wanted.free)} are free"
+    second = f"It goes to {wanted.folder}, where {words(wanted.free)} are free"
     if wanted.most:
-        second += f" and {size(wanted.most)} are needed on the way"
+        second += f" and {words(wanted.most)} are needed on the way"
     if wanted.held:
-        second += f"; {size(wanted.held)} are there from a former try"
+        second += f"; {words(wanted.held)} are there from a former try"
     if wanted.outdated:
         second += "; the Hub has another version of what came so far"
     if wanted.download:
@@ -150,59 +146,56 @@ def _fetched(wanted: "GetPlan", as_json: bool) -> Path:
     return folder
 
 
-def _is_here(options: argparse.Namespace, name: str) -> bool:
-    """Whether a model is on this machine already, in the form asked for; if so, print that."""
+def _here(options: argparse.Namespace, name: str) -> Path | None:
+    """The folder of a model that is on this machine already, in the form asked for."""
     package = catalog.known(name)
     if package is not None and package.path is not None:
-        folder = package.path
-    else:
-        source = package.repo if package and package.repo else name
-        alike = [
-            model
-            for model in installed.made()
-            if model.source == source and options.recipe in (None, model.recipe)
-        ]
-        if options.to is not None or not alike:
-            return False
-        if options.revision is not None:
-            from ..hub import hub  # which takes a moment
+        return package.path
+    if options.to is not None:
+        return None
+    source, _ = catalog.repository_of(name)
+    alike = [
+        model
+        for model in installed.made()
+        if model.source == source and options.recipe in (None, model.recipe)
+    ]
+    if alike and options.revision is not None:
+        from ..hub import hub  # which takes a moment
 
-            commit = hub.look_up(source, options.revision).commit
-            alike = [model for model in alike if model.commit == commit]
-            if not alike:
-                return False
-        folder = alike[0].folder
+        commit = hub.look_up(source, options.revision).commit
+        alike = [model for model in alike if model.commit == commit]
+    return alike[0].folder if alike else None
+
+
+def _finish(options: argparse.Namespace, name: str, folder: Path, how: str) -> None:
+    """Print where a model is, and offer to open it, or what a drafter is for."""
     if options.json:
         put(json.dumps({"folder": str(folder), "name": name}))
-        return True
-    inform(f"{name} is on this machine already.")
+        return
+    inform(f"{name} {how}.")
     put(str(folder))
-    _offer_to_open(options, name)
-    return True
-
-
-def _offer_to_open(options: argparse.Namespace, name: str) -> None:
     package = catalog.known(name)
     if package is not None and package.kind == "drafter":
         inform(
             f"To measure whether it pays here: gemma4 bench --draft --model {package.targets[0]}"
         )
         return
-    asked = sys.stdin.isatty() and sys.stdout.isatty() and sys.stderr.isatty()
-    _offer_drafter(name, asked and not options.yes)
-    if asked and not options.yes and agreed("Open it now?", True):
+    asked = sys.stdin.isatty() and sys.stdout.isatty() and sys.stderr.isatty() and not options.yes
+    drafter = catalog.drafter_to_get(name)
+    if catalog.resolve(name).resolve() != folder.resolve():  # of several of this name another one
+        name = str(folder)
+    if drafter is not None:
+        _offer_drafter(drafter, name, asked)
+    if asked and agreed("Open it now?", True):
         open_program(name)
     else:
-        chosen = "" if name == catalog.default() else f" --model {name}"
+        chosen = "" if name == catalog.default() else f" --model {shlex.quote(name)}"
         inform(f"To open it: gemma4{chosen}")
 
 
-def _offer_drafter(name: str, asked: bool) -> None:
+def _offer_drafter(drafter: catalog.Package, name: str, asked: bool) -> None:
     """Offer what may make a model's answers faster, and to measure whether it does."""
-    drafter = catalog.drafter_to_get(name)
-    if drafter is None:
-        return
-    what = f"{drafter.name} ({size(drafter.bytes or 0)}) may make its answers faster"
+    what = f"{drafter.name} ({words(drafter.bytes or 0)}) may make its answers faster"
     if not asked:
         inform(f"{what}: gemma4 get {drafter.name}, then gemma4 bench --draft --model {name}")
     elif agreed(f"{what}. Download it too?", True):

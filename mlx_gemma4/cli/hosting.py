@@ -47,11 +47,7 @@ def of_program(options: argparse.Namespace) -> Hosts | None:
 
 
 def chosen(options: argparse.Namespace) -> "Hosts | None":
-    """Return the hosts that are asked for; None without --hosts.
-
-    Raises:
-        Gemma4Error: they are not understood.
-    """
+    """Return the hosts that are asked for, or raise Gemma4Error; None without --hosts."""
     if options.hosts is None:
         if any((options.cut, options.keep_layers, options.remote_folder, options.remote_command)):
             raise not_understood(

@@ -2,23 +2,18 @@
 
 import argparse
 import json
+import shlex
+from collections.abc import Mapping
 
 from ..errors import Gemma4Error
 from ..hub import catalog, installed
-from ..hub.installed import InstalledModel
+from ..hub.disk import words
 from .options import Option, Subcommand, not_understood
-from .streams import agreed, inform, put, size
-
-
-def present() -> list[InstalledModel]:
-    """The models that are here: made, downloaded, and in the Hub's cache; each once."""
-    found = list(installed.made())
-    folders = {model.folder.resolve() for model in found}
-    return found + [m for m in installed.downloaded() if m.folder.resolve() not in folders]
+from .streams import agreed, inform, put
 
 
 def _list(options: argparse.Namespace) -> None:
-    models, unfinished = present(), installed.unfinished()
+    models, partials = installed.present(), installed.partials()
     if options.json:
         rows = [
             {"name": m.name, "source": m.source, "recipe": m.recipe, "folder": str(m.folder)}
@@ -32,29 +27,40 @@ def _list(options: argparse.Namespace) -> None:
     folder = catalog.resolve(usual).resolve() if package else None
     put(f"{catalog.DEMONSTRATION}  comes with the program")
     for model in models:
-        made = ""
-        if model.source != model.name:
-            made = f", {model.source} as {model.recipe or 'it is'}"
+        made = f", {model.source}" if model.source not in ("", model.name) else ""
+        made += f" as {model.recipe}" if model.recipe else ""
         mark = ", opened by `gemma4` alone" if model.folder.resolve() == folder else ""
-        put(f"{model.name}  {size(model.nbytes)}{made}{mark}\n    {model.folder}")
-    for name, count in unfinished.items():
-        put(f"{name}  not complete, {size(count)} so far; `gemma4 get {name}` goes on")
-    if not models and not unfinished:
+        put(f"{model.name}  {words(model.nbytes)}{made}{mark}\n    {model.folder}")
+    for work in partials:
+        state, came = installed.state(work), words(installed.held(work))
+        if name := state.get("name"):
+            put(f"{name}  not complete, {came} so far; `{_resumed(state)}` goes on")
+    if not models and not partials:
         inform(f"None besides it. `gemma4 get` brings {catalog.USUAL}.")
+
+
+def _resumed(state: Mapping[str, str]) -> str:
+    command = ["gemma4", "get", state["name"]]
+    if recipe := state.get("recipe"):
+        command += ["--recipe", recipe]
+    if (revision := state["revision"]) != catalog.repository_of(state["name"])[1]:
+        command += ["--revision", revision]
+    return shlex.join(command)
 
 
 def _remove(options: argparse.Namespace) -> None:
     wanted = options.model
     package = catalog.known(wanted)
-    names = {wanted, package.name if package else wanted, (package and package.repo) or wanted}
-    exact = [m for m in present() if m.name == wanted]
-    found = exact or [m for m in present() if m.source in names]
+    names = {wanted, *((package.name, package.repo) if package else ())}
+    models = installed.present()
+    exact = [m for m in models if m.name == wanted]
+    found = exact or [m for m in models if m.source in names]
     if len(found) > 1:
         one = f"Name one of them: {', '.join(m.name for m in found)}."
         raise not_understood(f"{len(found)} models were made of {wanted}.", one)
     unfinished = [name for name in installed.unfinished() if name in names and not exact]
     if not found and not unfinished:
-        listed = ", ".join([m.name for m in present()] + list(installed.unfinished())) or "none"
+        listed = ", ".join([m.name for m in models] + list(installed.unfinished())) or "none"
         raise Gemma4Error(
             "model_missing",
             f"There is no {wanted} to remove",
@@ -62,15 +68,15 @@ def _remove(options: argparse.Namespace) -> None:
             f"Those are: {listed}.",
         )
     for model in found:
-        shared = " (other programs use this cache, too)" if model.recipe == "" else ""
-        if options.yes or agreed(f"Remove {model.folder}, {size(model.nbytes)}{shared}?", False):
+        shared = " (other programs use this cache, too)" if model.is_shared else ""
+        if options.yes or agreed(f"Remove {model.folder}, {words(model.nbytes)}{shared}?", False):
             freed = model.nbytes
             installed.remove(model)
-            put(f"{model.name} is removed: {size(freed)} are free again.")
+            put(f"{model.name} is removed: {words(freed)} are free again.")
             if model.folder.exists():
                 inform(f"What is not the model's stays in {model.folder}.")
     for name in unfinished:
-        came = size(installed.unfinished()[name])
+        came = words(installed.unfinished()[name])
         if options.yes or agreed(f"Remove {came} that came of {name} so far?", False):
             installed.discard_unfinished(name)
             put(f"What came of {name} is removed: {came} are free again.")

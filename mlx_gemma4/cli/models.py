@@ -17,6 +17,7 @@ from ..errors import Gemma4Error
 from ..hub import catalog, disk, installed, installed_adapters
 from ..hub.client_settings import readable
 from ..hub.progress import Progress
+from ..json_reader import is_folder
 from .options import Option, Subcommand, new_folder, not_understood
 from .streams import ProgressLine, inform, put
 
@@ -63,8 +64,14 @@ def _convert(options: argparse.Namespace) -> None:
         pin.check(options.source)
     recipe, label = _recipe(options)
     place = _place(options.source, options.revision)
+    if isinstance(place, Path) and (options.low_disk or options.revision):
+        raise not_understood(
+            "--low-disk and --revision are for repositories: files of a folder are never removed.",
+            "Leave them out.",
+        )
     name = place.resolve().name if isinstance(place, Path) else place[0].split("/")[1]
     target = Path(options.o or f"{name}-{label}")
+    disk.need_writable(target)
     from ..convert.convert import convert, refuse_old
 
     adapter = None
@@ -86,8 +93,7 @@ def _convert(options: argparse.Namespace) -> None:
     with _shown("Converted") as show:
         convert(source, target, recipe, show, adapter=adapter)
     installed.register(target)
-    size = sum(file.stat().st_size for file in target.iterdir())
-    inform(f"{size / 1e9:.2f} GB, with every file's hash in {catalog.RECORD}.")
+    inform(f"{disk.words(installed.held(target))}, with every file's hash in {catalog.RECORD}.")
     if options.pin:
         assert source.commit is not None, "a package of the Hub has one"
         changed = pin.pin(options.source, source.commit)
@@ -99,10 +105,16 @@ def _merge(source: Path, adapter: "Adapter", target: Path, options: argparse.Nam
     if {options.recipe, options.group_size, options.mode, options.budget} != {None}:
         cause = f"{source} is quantized already; only --bits is chosen, for the changed matrices."
         raise not_understood(cause, "Leave out --recipe, --group-size, --mode and --budget.")
+    from ..convert.convert import record
     from ..tune.merge import merge_quantized
 
     lost = merge_quantized(source, adapter, target, options.bits or 8, options.force)
     inform(f"By quantizing the changed matrices again {lost:.0%} of the change is lost.")
+    made_of = installed.described(source)
+    name, how = made_of.source or made_of.folder.name, {"adapter": adapter.digest}
+    with disk.explained():
+        record(target, name, made_of.commit or None, how, {})
+    installed.register(target)
     put(str(target))
 
 
@@ -164,14 +176,13 @@ def _place(source: str, revision: str | None) -> Path | tuple[str, str]:
             "Start from the published checkpoint, as google/gemma-4-12B-it; of the one trained for "
             "4 bits, --recipe qat-4bit keeps what a Q4_0 file holds.",
         )
-    if (folder := disk.expanded(source)).is_dir():
+    if is_folder(folder := disk.expanded(source)):
         return folder
-    if package := catalog.known(source):
-        if package.path is not None:
-            return package.path
-        return str(package.repo), revision or str(package.revision)
-    if catalog.is_repository(source):
-        return source, revision or "main"
+    if (package := catalog.known(source)) and package.path is not None:
+        return package.path
+    repo, usual = catalog.repository_of(source)
+    if catalog.is_repository(repo):
+        return repo, revision or usual
     raise Gemma4Error(
         "quantization_unknown",
         f"There is no model {source}",
@@ -191,11 +202,6 @@ def _source(place: Path | tuple[str, str], target: Path, low_disk: bool) -> "Sou
     from ..hub.sources import Folder, Stream
 
     if isinstance(place, Path):
-        if low_disk:
-            raise not_understood(
-                "--low-disk is for repositories: the files of a folder are never removed.",
-                "Leave it out.",
-            )
         return Folder(place)
     repo, revision = place
     if constants.is_offline_mode() and (folder := hub_cache.installed(repo, revision)):
@@ -220,7 +226,7 @@ def _verify(options: argparse.Namespace) -> None:
 
     record = verify(Path(options.folder))
     size = sum(file["bytes"] for file in record["files"].values())
-    commit = f" at {record['commit'][:12]}" if record["commit"] else ""
+    commit = f" at {record['commit'][:12]}" if record.get("commit") else ""
     put(
         f"{options.folder}: {len(record['files'])} files, {size / 1e9:.2f} GB, "
         f"as they were made of {record['source']}{commit}."
@@ -229,7 +235,6 @@ def _verify(options: argparse.Namespace) -> None:
 
 @contextlib.contextmanager
 def _shown(done: str) -> Iterator[Callable[[Progress], None]]:
-    """Show progress on a line that is cleared at the end."""
     line = ProgressLine()
     yield lambda progress: line.show(f"{done} {progress.text}")
     line.clear()

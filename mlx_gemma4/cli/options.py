@@ -1,6 +1,7 @@
 """The options of the command line as data: --help and docs/cli.md are made from them."""
 
 import argparse
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -94,22 +95,23 @@ def new_folder(value: str) -> str:
 
 
 def new_file(value: str) -> str:
-    """As `new_folder`, for a file."""
-    new_folder(str(Path(named(value)).parent))
-    if Path(value).is_dir():
-        raise argparse.ArgumentTypeError(f"{value} is a folder")
+    """As `new_folder`, for a file, also one that is there, or a device."""
+    path = Path(named(value))
+    with disk.explained():
+        if path.is_dir():
+            raise argparse.ArgumentTypeError(f"{value} is a folder")
+        if not path.exists():
+            disk.need_writable(path.parent)
+        elif not os.access(path, os.W_OK):
+            raise argparse.ArgumentTypeError(f"{value} is there, and may not be written")
     return value
 
 
 def gigabytes(text: str) -> int:
-    """Read a Mac's memory: 16GB, or 16.
-
-    Raises:
-        Gemma4Error: it is neither.
-    """
+    """Read a Mac's memory, 16GB or 16; raise Gemma4Error where it is neither."""
     found = re.fullmatch(r"\s*(\d{1,9})\s*(GB|GiB|G)?\s*", text, re.IGNORECASE)
     if found is None or int(found[1]) == 0:
-        raise not_understood(f"--memory {text!r} is no size.", "Write it as --memory 16GB.")
+        raise not_understood(f"{text!r} is no size of a memory.", "Write it as 16GB.")
     return int(found[1])
 
 

@@ -18,11 +18,7 @@ def part(name: str) -> Any:
 def open_program(
     model: str | None = None, plain: bool = False, hosts: "Hosts | None" = None
 ) -> int:
-    """Run the program.
-
-    Raises:
-        Gemma4Error: there is no such model on this machine.
-    """
+    """Run the program, or raise Gemma4Error: the model is not on this machine."""
     if model is not None:
         catalog.resolve(model)
     more = () if plain else (_shared_server,)

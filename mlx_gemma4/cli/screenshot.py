@@ -18,11 +18,7 @@ USUAL = 280
 
 
 def pictures(options: argparse.Namespace, model: str) -> "list[tuple[Image, int]]":
-    """Take the picture that the options ask for, if any; with the image tokens that it may take.
-
-    Raises:
-        Gemma4Error: it cannot be taken, or the user cancelled it; or the model is not here.
-    """
+    """The picture that is asked for, with its image tokens; Gemma4Error where none is taken."""
     if not options.screen:
         return []
     from ..media.images import BUDGETS

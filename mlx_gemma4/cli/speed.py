@@ -82,13 +82,6 @@ def bench(
     Raises:
         Gemma4Error: a setting is out of range, or the model cannot be loaded.
     """
-    if rounds < 1:
-        raise Gemma4Error(
-            "nothing_measured",
-            "There is nothing to measure",
-            f"At least 1 round is needed, not {rounds}.",
-            "Set 1 or more.",
-        )
     model, tokenizer = subject.model, subject.tokenizer
     chosen = _contexts(contexts, subject)
     never_end(model, tokenizer)
@@ -137,11 +130,7 @@ def measure(
     known: Sequence[Given | Spoken],
     kv_bits: int | None = None,
 ) -> Iterator[tuple[str, str, float]]:
-    """Read a context, answer, then add each thing at the place that was reached.
-
-    Yields:
-        (name, unit, value) of each figure.
-    """
+    """Read a context, answer, then add each thing; yield (name, unit, value) of each figure."""
     gc.collect()  # the conversation before this must not count
     mx.clear_cache()
     mx.reset_peak_memory()

@@ -73,7 +73,6 @@ def around(model: "Gemma4") -> dict[str, Any]:
 
 
 def save(result: Result, file: Path) -> None:
-    """Write a result; its folder is made."""
     text = json.dumps({"form": FORM, **asdict(result)}, indent=1, ensure_ascii=False)
     with disk.explained():
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -81,16 +80,18 @@ def save(result: Result, file: Path) -> None:
 
 
 def load(file: Path) -> Result:
-    """Read a result.
-
-    Raises:
-        Gemma4Error: there is none, or it is none of ours.
-    """
+    """Read a result, or raise Gemma4Error: there is none, or it is none of ours."""
     try:
         content = json.loads(file.read_text("utf-8"))
         if content.pop("form") != FORM:
             raise ValueError("it is of another form")
-        return Result(**{**content, "figures": [Figure(**one) for one in content["figures"]]})
+        figures = [Figure(**one) for one in content["figures"]]
+        result = Result(**{**content, "figures": figures})
+        if not all(value > 0 for figure in figures for value in figure.values):
+            raise ValueError("a figure is not above 0")
+        table(result)  # raises where something cannot be shown
+        about(result)
+        return result
     except OSError as error:
         raise Gemma4Error(
             "results_unreadable",
@@ -159,7 +160,6 @@ def differing(one: Result, other: Result) -> Table:
 
 
 def about(result: Result) -> list[str]:
-    """What a result depends on, as lines."""
     return [f"{name}: {value}" for name, value in _described(result).items()]
 
 

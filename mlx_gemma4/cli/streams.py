@@ -16,11 +16,7 @@ _lost: list[OSError] = []  # why stdout takes no more
 
 
 def prepare() -> None:
-    """Make all three streams usable; one that was closed becomes the null device.
-
-    Raises:
-        Gemma4Error: stdout is closed, so nothing that is asked for could be printed.
-    """
+    """Make closed streams the null device; raise Gemma4Error where that is stdout."""
     _lost.clear()
     closed = [name for name in ("stdin", "stdout", "stderr") if getattr(sys, name) is None]
     for name in closed:  # each takes the lowest free descriptor, which is its own
@@ -59,14 +55,7 @@ def inform(text: str, end: str = "\n") -> None:
 
 
 def agreed(question: str, likely: bool) -> bool:
-    """Ask on the terminal.
-
-    Args:
-        likely: what Enter alone means.
-
-    Raises:
-        Gemma4Error: there is no terminal to ask on.
-    """
+    """Ask on the terminal, or raise Gemma4Error; Enter alone means what is `likely`."""
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise Gemma4Error(
             "answer_missing",
@@ -78,11 +67,6 @@ def agreed(question: str, likely: bool) -> bool:
     answer = sys.stdin.readline()
     word = answer.strip().lower()
     return word in ("y", "yes") or (likely and not word and answer != "")
-
-
-def size(count: int) -> str:
-    """Write bytes for people: 7.07 GB, 3.1 MB."""
-    return f"{count / 1e9:.2f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"
 
 
 def finish() -> None:

@@ -41,7 +41,6 @@ class Talk(LiveObserver):
         self._client.send(Stop())
 
     def ended(self) -> None:
-        """Ask for the answer."""
         self._ended, self._first = time.perf_counter(), None
         self._client.send(self._reply)
 
@@ -52,7 +51,6 @@ class Talk(LiveObserver):
             inform(f"{problem.title}. {problem.cause} {problem.remedy}")
 
     def lost(self, failed: Failed) -> None:
-        """The microphone has gone."""
         self.failed = failed
 
     def take(self, report: Report) -> None:

@@ -86,7 +86,6 @@ class Timeline(LiveObserver):
         self._client.send(self._reply)
 
     def lost(self, failed: Failed) -> None:
-        """The loop has failed."""
         self._failed = failed
 
     def line(self, text: str, at: float | None = None) -> None:
@@ -110,11 +109,7 @@ class Timeline(LiveObserver):
             self.heard_more()
 
     def events(self, live: Live) -> Iterator[Event]:
-        """Read reports until the reply is done, and yield its events.
-
-        Raises:
-            Gemma4Error: nobody speaks, or something fails.
-        """
+        """Yield the reply's events; raise Gemma4Error where nobody speaks, or something fails."""
         while True:
             over = live.over
             if self._failed is not None:

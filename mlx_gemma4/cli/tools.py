@@ -22,11 +22,7 @@ Tools = Sequence[Mapping[str, Any]]
 
 
 def read(file: str | None) -> Tools:
-    """Read the tools of a file; none without one.
-
-    Raises:
-        Gemma4Error: it cannot be read, or is no JSON list of tools.
-    """
+    """Read the tools of a file; none without one. Raises Gemma4Error: it holds no tools."""
     if file is None:
         return ()
     wanted = 'Write [{"type": "function", "function": {"name": ..., "parameters": ...}}].'
@@ -40,11 +36,7 @@ def read(file: str | None) -> Tools:
 
 
 def read_schema(file: str | None) -> Mapping[str, Any] | None:
-    """Read the schema of a file; None without one.
-
-    Raises:
-        Gemma4Error: it cannot be read, is no JSON object, or cannot be kept to.
-    """
+    """Read the schema of a file; None without one. Raises Gemma4Error: none can be kept to."""
     if file is None:
         return None
     wanted = 'Write {"type": "object", "properties": ...}.'

@@ -15,11 +15,7 @@ if TYPE_CHECKING:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Compare a model with and without an adapter on files of held-out lines.
-
-    Raises:
-        Gemma4Error: an option is missing, or what it names cannot be used.
-    """
+    """Compare a model with and without an adapter on files of held-out lines."""
     if not options.adapter or not options.data or len(options.model) > 1:
         raise not_understood(
             "It needs a model, an adapter, and held-out lines.",
@@ -55,7 +51,6 @@ def run(options: argparse.Namespace) -> None:
 
 
 def table(rows: "list[tuple[str, Estimate, Estimate, Difference]]") -> list[str]:
-    """Write a table in Markdown."""
     lines = ["| lines | n | without | with | difference |", "|---|--:|---|---|---|"]
     for name, before, after, change in rows:
         gap = change.estimate

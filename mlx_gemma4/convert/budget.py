@@ -74,8 +74,7 @@ def within(
         lost = losses(source, config, plans[0].files, storages, on_progress)
         if lost is None:
             return None
-        keep.parent.mkdir(parents=True, exist_ok=True)
-        disk.write(keep, json.dumps({"source": source.identity, "losses": lost}).encode())
+        disk.save(keep, json.dumps({"source": source.identity, "losses": lost}).encode())
     taken = spend(sizes, lost, size - plans[0].nbytes)
     rule = Counter(BITS[step] for step in taken.values()).most_common(1)[0][0]
     own = {path: Storage(_GROUP_SIZE, BITS[step]) for path, step in taken.items()}

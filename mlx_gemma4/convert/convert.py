@@ -68,7 +68,8 @@ def convert(
     if folder.exists() and _is_from(work, made_from):
         shutil.rmtree(work)  # the former call was cut when all was done
         return folder
-    made.mkdir(parents=True, exist_ok=True)
+    with disk.explained():
+        made.mkdir(parents=True, exist_ok=True)
     with disk.explained(), (work / "lock").open("w") as lock:
         disk.claim(lock, work)
         if not _is_from(work, made_from):
@@ -132,7 +133,8 @@ def verify(folder: Path) -> dict[str, Any]:
             f"{folder} has no {RECORD}: `gemma4 convert` did not make it.",
             "Convert the model with it.",
         )
-    files = Section(written, RECORD).get("files", dict)
+    read = Section(written, RECORD)
+    files, _, _ = read.get("files", dict), read.get("source", str), read.get("commit", str, "")
     wrong = []
     for name, expected in files.items():
         if not (folder / name).is_file():

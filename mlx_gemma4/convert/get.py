@@ -29,11 +29,7 @@ Stage = Literal["download", "quantize", "check"]
 
 @dataclass(frozen=True)
 class GetProgress:
-    """How far getting a model is.
-
-    Attributes:
-        share: of the weights that are quantized, from 0 to 1.
-    """
+    """How far getting a model is; `share` of the weights is quantized, from 0 to 1."""
 
     stage: Stage
     download: Progress
@@ -41,11 +37,7 @@ class GetProgress:
 
 
 def need_room(wanted: GetPlan) -> None:
-    """Check, before anything is downloaded, that it can be written.
-
-    Raises:
-        Gemma4Error: the disk is too small, or the folder is there or cannot be written.
-    """
+    """Raise Gemma4Error where the folder is there, cannot be written, or has no room."""
     if not wanted.shared:
         refuse_old(wanted.folder)
     disk.need_space(wanted.folder, wanted.most)
@@ -107,10 +99,8 @@ def _work(wanted: GetPlan, commit: str) -> Path:
     work = partial(wanted.folder)
     if wanted.outdated:
         shutil.rmtree(work)
-    with disk.explained():
-        work.mkdir(parents=True, exist_ok=True)
-        state = {"name": wanted.name, "revision": wanted.revision, "commit": commit}
-        disk.write(work / installed.STATE, json.dumps(state).encode())
+    state = {key: getattr(wanted, key) for key in ("name", "revision", "recipe")}
+    disk.save(work / installed.STATE, json.dumps({**state, "commit": commit}).encode())
     return work
 
 

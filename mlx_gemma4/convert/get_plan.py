@@ -7,7 +7,7 @@ from ..checkpoint.recipes import DEFAULT, RECIPES
 from ..checkpoint.recipes import named as named_recipe
 from ..errors import Gemma4Error
 from ..footprint import estimate, recommend, summary
-from ..footprint.estimate import Machine
+from ..footprint.estimate import Machine, Model
 from ..footprint.summary import Outline
 from ..hub import cache as hub_cache
 from ..hub import catalog, disk, hub, installed
@@ -49,16 +49,14 @@ class GetPlan:
 
     @property
     def free(self) -> int:
-        """Bytes that are free on the disk where it goes."""
         return disk.free(self.folder)
 
     @property
     def repo(self) -> str:
-        return _repo(self.name)
+        return catalog.repository_of(self.name)[0]
 
     @property
     def shared(self) -> bool:
-        """Whether it goes into the Hub's cache."""
         return self.folder == _shared(self.repo)
 
     @property
@@ -89,69 +87,72 @@ def plan(
             answer.
     """
     package = catalog.known(name)
-    if package is not None:
-        if package.repo is None:
-            raise _shipped(package.name)
-        if package.kind == "drafter":
-            wanted = recipe or package.recipe or DEFAULT
-            return _drafter(package, machine, wanted, folder, revision or str(package.revision))
-        catalog.need(package)
-    elif not catalog.is_repository(name):
+    if package is not None and package.repo is None:
+        raise _shipped(package.name)
+    if package is None and not catalog.is_repository(name):
         catalog.resolve(name)  # which explains what is wrong with the name
         raise _shipped(name)
-    repo = _repo(name)
-    revision = revision or (package and package.revision) or "main"
-    known, repository = _known(package, name, repo, revision, folder, guess)
-    if known.config.quantization is not None:
-        known.check(machine)
-        model, chosen = known.model, ""
-        context = estimate.largest_context(model, machine)
+    if folder is not None:
+        disk.need_writable(folder)
+    name = package.name if package else name
+    repo, usual = catalog.repository_of(name)
+    wanted = revision or usual
+    here = hub_cache.installed(repo, wanted)
+    best = (package and package.recipe) or DEFAULT
+    if package is not None and package.kind == "drafter":
+        repository = None if here else _look_up(name, repo, wanted, folder)
+        chosen, context, size = recipe or best, 0, 0
+        model = summary.of_drafter(name, named_recipe(chosen))
     else:
-        usual = (package and package.recipe) or DEFAULT
-        if recipe is None:
-            chosen, context = recommend.recipe(known, machine, usual)
-        else:
-            chosen = recipe
-            model = known.converted(named_recipe(recipe))
-            context = estimate.largest_context(model, machine)
-            if not context:
-                recommend.recipe(known, machine, usual)  # where none fits that is the reason
-                raise _recipe_too_large(known, recipe, machine)
-        model = known.converted(RECIPES[chosen])
-    memory = estimate.weights(model, machine)
+        known, repository = _known(package, name, repo, wanted, folder, guess)
+        model, chosen, context = _form(known, machine, recipe, best)
+        size = sum(tensor.nbytes for tensor in known.tensors.values())
     beside = _FIGURES
+    download = largest = 0
     if repository is not None:
         beside = sum(file.size for file in repository.files if not file.is_weights)
+        download, largest = repository.size, max(file.size for file in repository.files)
+    elif here is None:  # nobody was asked
+        download = largest = (package and package.bytes) or size
     kept = sum(tensor.nbytes for tensor in model.tensors.values()) + beside
-    target = folder or (
-        installed.folder() / f"{repo.split('/')[1]}-{chosen}" if chosen else _shared(repo)
-    )
-    here = hub_cache.installed(repo, revision)
-    download, largest = _size(package, known, repository, here is not None)
     kept = kept if chosen else download or kept
+    target = folder or _shared(repo)
+    if chosen and folder is None:
+        other = "" if wanted == usual else f"-{wanted.replace('/', '-')}"
+        target = installed.folder() / f"{repo.split('/')[1]}-{chosen}{other}"
     needed = kept + largest if chosen else download if target == _shared(repo) else kept
-    held, most = _room(repo, target, repository, download, needed)
+    there = installed.held(target if target == _shared(repo) else partial(target))
+    # what is outdated makes room too: it is removed
+    held = 0 if _outdated(target, repository) else min(download, there)
     return GetPlan(
-        package.name if package else name, revision, repository, chosen, machine,
-        download, held, kept, most, memory, context, target,
+        name, wanted, repository, chosen, machine, download, held, kept,
+        max(0, needed - there), estimate.weights(model, machine), context, target,
     )  # fmt: skip
 
 
-def _drafter(
-    package: catalog.Package, place: Machine, recipe: str, folder: Path | None, commit: str
-) -> GetPlan:
-    repo = str(package.repo)
-    here = hub_cache.installed(repo, commit)
-    repository = None if here else _look_up(package.name, repo, commit, folder)
-    target = folder or installed.folder() / f"{repo.split('/')[1]}-{recipe}"
-    model = summary.of_drafter(package.name, named_recipe(recipe))
-    kept = sum(tensor.nbytes for tensor in model.tensors.values())
-    size = repository.size if repository else 0
-    held, most = _room(repo, target, repository, size, kept + size)
-    return GetPlan(
-        package.name, commit, repository, recipe, place, size, held, kept,
-        most, estimate.weights(model, place), 0, target,
-    )  # fmt: skip
+def _form(
+    known: Outline, machine: Machine, recipe: str | None, usual: str
+) -> tuple[Model, str, int]:
+    """The model as it is stored, by which recipe, and the longest conversation that fits."""
+    if known.config.quantization is not None:
+        if recipe is not None:
+            raise Gemma4Error(
+                "already_quantized",
+                "The model is quantized already",
+                f"{known.name} is taken as the Hub has it, and not stored by a recipe.",
+                "Leave --recipe out, or name the unquantized model.",
+            )
+        known.check(machine)
+        return known.model, "", estimate.largest_context(known.model, machine)
+    if recipe is None:
+        recipe, context = recommend.recipe(known, machine, usual)
+        return known.converted(RECIPES[recipe]), recipe, context
+    model = known.converted(named_recipe(recipe))
+    context = estimate.largest_context(model, machine)
+    if not context:
+        recommend.recipe(known, machine, usual)  # where none fits that is the reason
+        raise _recipe_too_large(known, recipe, machine)
+    return model, recipe, context
 
 
 def _known(
@@ -163,12 +164,11 @@ def _known(
     guess: bool,
 ) -> tuple[Outline, hub.Repository | None]:
     """Find a model's outline: in the Hub's cache, on the Hub, or in the catalogue."""
-    label = package.name if package else name
     if (here := hub_cache.installed(repo, revision)) is not None:
-        return summary.of_folder(here, label), None
+        return summary.of_folder(here, name), None
     try:
-        repository = _look_up(label, repo, revision, folder)
-        return summary.of_repository(label, repository), repository
+        repository = _look_up(name, repo, revision, folder)
+        return summary.of_repository(name, repository), repository
     except Gemma4Error as error:
         away = error.code in ("hub_unreachable", "hub_offline", "hub_refused")
         if not (guess and away and package is not None and package.architecture):
@@ -189,37 +189,9 @@ def _look_up(name: str, repo: str, revision: str, folder: Path | None) -> hub.Re
     return hub.look_up(repo, revision)
 
 
-def _size(
-    package: catalog.Package | None, known: Outline, repository: hub.Repository | None, here: bool
-) -> tuple[int, int]:
-    """Bytes of a download, and of its largest file."""
-    if here:
-        return 0, 0
-    if repository is not None:
-        return repository.size, max(file.size for file in repository.files)
-    size = package.bytes if package and package.bytes else 0
-    size = size or sum(tensor.nbytes for tensor in known.tensors.values())
-    return size, size
-
-
-def _repo(name: str) -> str:
-    package = catalog.known(name)
-    return package.repo if package and package.repo else name
-
-
 def _shared(repo: str) -> Path:
     """Where the Hub's cache keeps the files of a repository."""
     return hub_cache.blob(repo, "").parent
-
-
-def _room(
-    repo: str, target: Path, repository: hub.Repository | None, download: int, needed: int
-) -> tuple[int, int]:
-    """Bytes of a download that are here, and bytes that the disk must still have room for."""
-    there = installed.held(target if target == _shared(repo) else partial(target))
-    # what is outdated makes room too: it is removed
-    held = 0 if _outdated(target, repository) else min(download, there)
-    return held, max(0, needed - there)
 
 
 def _outdated(folder: Path, repository: hub.Repository | None) -> bool:

@@ -9,12 +9,7 @@ _PROGRAM = Path(__file__).parents[1]
 
 
 def check(name: str) -> None:
-    """Refuse what cannot be pinned.
-
-    Raises:
-        Gemma4Error: it is no package of the Hub in the catalogue, or it is in the catalogue of
-            an installed program, whose next version would bring it again.
-    """
+    """Raise Gemma4Error: it has no repository, or an installed program's catalogue lists it."""
     package = catalog.packages().get(name)
     if package is None or package.repo is None:
         raise _impossible(
@@ -29,11 +24,7 @@ def check(name: str) -> None:
 
 
 def pin(name: str, commit: str) -> Path:
-    """Make `commit` (40 hex digits) the revision of a package; return the file that was changed.
-
-    Raises:
-        Gemma4Error: as `check`.
-    """
+    """Make `commit` (40 hex digits) a package's revision; return the file that was changed."""
     import tomlkit  # which nothing but --pin needs
 
     check(name)

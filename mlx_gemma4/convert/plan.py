@@ -33,14 +33,12 @@ class Part:
 
     @property
     def tensors(self) -> dict[str, Tensor]:
-        """The tensors that it becomes, by name."""
         if self.storage is None:
             return {self.name: self.source}
         return self.storage.tensors(self.name.removesuffix(".weight"), self.source)
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all that it becomes."""
         return sum(tensor.nbytes for tensor in self.tensors.values())
 
 

@@ -91,11 +91,7 @@ class Rewriter:
         self._last = self._submit(work, shard)
 
     def write(self, file: File, source: Path, target: Path) -> bool:
-        """Write one file, which gets its name when it is complete.
-
-        Returns:
-            False if it was stopped, else True.
-        """
+        """Write one file, which gets its name when it is complete; return False if stopped."""
         out = _Output(target)
         self._submit(out.write, header(file.tensors))
         scales: list[list[bytes]] = []

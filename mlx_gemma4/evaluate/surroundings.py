@@ -62,7 +62,7 @@ def peak_memory() -> int:
 
 def revision(folder: Path) -> str:
     """Identify the weights of a folder: the Hub's commit, or twelve digits of a digest of them."""
-    if folder.parent.name == "snapshots":
+    if folder.parent.name == "snapshots" and folder.parents[1].name.startswith("models--"):
         return folder.name[:12]
     digest = hashlib.sha256((folder / "config.json").read_bytes())
     files = (path for path in folder.glob("[!.]*") if path.suffix in WEIGHTS)

@@ -80,7 +80,6 @@ class Model:
 
     @property
     def sees(self) -> bool:
-        """Whether it takes pictures."""
         return any("vision_embedder." in name for name in self.tensors)
 
     def float_bytes(self, machine: Machine) -> int:

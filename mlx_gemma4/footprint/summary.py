@@ -43,7 +43,6 @@ class Outline:
 
     @property
     def model(self) -> Model:
-        """The model as it is."""
         return Model(self.config.text_config, self.tensors, self.drafter)
 
     def converted(self, recipe: Recipe) -> Model:
@@ -55,11 +54,7 @@ class Outline:
         return Model(text, _stored(recipe, text, shapes(self.config), floats), self.drafter)
 
     def check(self, place: Machine) -> None:
-        """Refuse a model that does not fit with the shortest useful conversation.
-
-        Raises:
-            Gemma4Error: it does not fit; the remedy names a recipe that does.
-        """
+        """Raise Gemma4Error, with what would fit, where the shortest conversation does not."""
         context = self._least_context
         need = estimate.need(self.model, place, context)
         if need.total > place.budget:
@@ -106,10 +101,9 @@ def of(name: str) -> Outline:
     Raises:
         Gemma4Error: there is no such model, or only the Hub knows and it cannot be asked.
     """
-    repo, revision = name, "main"
+    repo, revision = catalog.repository_of(name)
     if (package := catalog.known(name)) is not None:
         catalog.need(package)
-        repo, revision = package.repo or "", package.revision or ""
     try:
         folder = catalog.resolve(name)
     except Gemma4Error:
@@ -157,7 +151,6 @@ def of_drafter(name: str | Path, recipe: Recipe | None = None) -> Model:
 
 
 def of_folder(folder: Path, name: str | None = None) -> Outline:
-    """Read the settings and headers of a folder."""
     tensors = _held(folder)
     return Outline(name or str(folder), load_config(folder), tensors, "its files")
 

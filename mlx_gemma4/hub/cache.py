@@ -27,8 +27,10 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 def installed(repo: str, revision: str = "main") -> Path | None:
     """Find a repository's folder in the Hub's cache; None unless it is whole."""
     store = _store(repo)
-    reference = store / "refs" / revision
-    commit = reference.read_text(encoding="utf-8").strip() if reference.is_file() else revision
+    try:
+        commit = (store / "refs" / revision).read_text(encoding="utf-8").strip()
+    except (OSError, ValueError):
+        commit = revision
     folder = store / "snapshots" / commit
     return folder if is_whole(folder) else None
 
@@ -45,7 +47,9 @@ def repo_of(store: Path) -> str:
 
 def repo_at(folder: Path) -> str:
     """Name the repository of which a folder is a snapshot in the cache; empty for another one."""
-    return repo_of(folder.parents[1]) if folder.parent.name == "snapshots" else ""
+    store = folder.parent.parent
+    is_snapshot = folder.parent.name == "snapshots" and store.name.startswith("models--")
+    return repo_of(store) if is_snapshot else ""
 
 
 def blob(repo: str, oid: str) -> Path:

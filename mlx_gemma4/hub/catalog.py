@@ -16,7 +16,7 @@ import platformdirs
 
 from ..checkpoint.architectures import ARCHITECTURES
 from ..errors import Gemma4Error
-from ..json_reader import is_folder, known_object
+from ..json_reader import is_folder, known_object, there
 from . import cache as hub_cache
 from . import disk, installed, installed_adapters
 from .installed import RECORD as RECORD
@@ -70,7 +70,7 @@ _OF_A_MODEL = ("audio_seconds", "image_tokens")  # what a drafter has not
 def packages() -> dict[str, Package]:
     """Return the packages that the program knows, by name; the user's own win over the shipped."""
     own = user_file()
-    return read(shipped("Package.toml")) | (read(own) if own.is_file() else {})
+    return read(shipped("Package.toml")) | (read(own) if there(own) else {})
 
 
 def user_file() -> Path:
@@ -79,12 +79,7 @@ def user_file() -> Path:
 
 
 def read(path: Path) -> dict[str, Package]:
-    """Read a catalogue.
-
-    Raises:
-        Gemma4Error: if it cannot be read or is not TOML, or a package lacks a key, has one that is
-            not known, or one of a wrong type.
-    """
+    """Read a catalogue, or raise Gemma4Error, which names the package and its key."""
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except ValueError as error:
@@ -116,7 +111,7 @@ def default() -> str:
     brought here, else the demonstration.
     """
     sources = {model.source for model in installed.made()}
-    models = (p for p in packages().values() if p.kind == "model" and p.name in sources)
+    models = (p for p in packages().values() if p.kind == "model" and p.repo in sources)
     return next((package.name for package in models), DEMONSTRATION)
 
 
@@ -180,6 +175,12 @@ def drafter_to_get(name: str) -> Package | None:
     return next((p for p in packages().values() if package.name in p.targets and p.repo), None)
 
 
+def repository_of(name: str) -> tuple[str, str]:
+    """The repository and revision of a package of the Hub; else the name as it is, and main."""
+    package = known(name)
+    return (package.repo, str(package.revision)) if package and package.repo else (name, "main")
+
+
 def is_repository(name: str | Path) -> bool:
     """Whether it is written as `owner/name`."""
     return isinstance(name, str) and name.count("/") == 1 and name[0] not in "./~"
@@ -236,8 +237,7 @@ def _architecture(config: dict[str, Any]) -> str | None:
         names = ("hidden_size", "num_hidden_layers", "intermediate_size")
         return [text.get(name) for name in names] if isinstance(text, dict) else []
 
-    alike = (name for name, known in ARCHITECTURES.items() if size(known) == size(config))
-    return next(alike, None)
+    return next((name for name, one in ARCHITECTURES.items() if size(one) == size(config)), None)
 
 
 def _on_this_machine(repo: str, revision: str, package: Package | None) -> Path:
@@ -245,7 +245,7 @@ def _on_this_machine(repo: str, revision: str, package: Package | None) -> Path:
     if folder is None:
         size = package and package.bytes
         weight = f" It is {size / 1e9:.2f} GB." if size else ""
-        command = f"gemma4 get {repo}"
+        command = f"gemma4 get {package.name if package else repo}"
         raise Gemma4Error(
             "model_missing",
             f"The model {repo} is not on this machine",
@@ -275,6 +275,8 @@ def _package(path: Path, name: str, entry: Any) -> Package:
         raise _wrong(path, f"[{name}] needs either path or repo.")
     if ("repo" in entry) != ("revision" in entry):
         raise _wrong(path, f"[{name}] needs a revision with a repo, and only there.")
+    if not is_repository(repo := entry.get("repo", "owner/name")):
+        raise _wrong(path, f"[{name}] repo is {repo!r}, not owner/name.")
     architecture = entry.get("architecture")
     if architecture is not None and architecture not in ARCHITECTURES:
         known = ", ".join(ARCHITECTURES)

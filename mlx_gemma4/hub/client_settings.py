@@ -8,11 +8,7 @@ from ..errors import Gemma4Error
 
 @contextmanager
 def readable() -> Iterator[None]:
-    """For importing the client in the `with` block.
-
-    Raises:
-        Gemma4Error: a setting is no number or no URL.
-    """
+    """For importing the client in the `with` block: a wrong setting is a Gemma4Error."""
     try:
         yield
     except ValueError as error:

@@ -47,29 +47,21 @@ def free(folder: Path) -> int:
 
 
 def need_space(folder: Path, size: int) -> None:
-    """Check that a disk has room for `size` bytes in a folder that may not be there yet.
-
-    Raises:
-        Gemma4Error: it has not, or nothing can be written there.
-    """
+    """Raise Gemma4Error where a folder, which may not be there yet, has no room for so much."""
     need_writable(folder)
     room = free(folder)
     if size + SPARE > room:
         raise Gemma4Error(
             "disk_too_small",
             "The disk is too small",
-            f"{_words(size)} have to go to {folder}, {_words(room)} are free there, "
-            f"and {_words(SPARE)} have to stay free.",
+            f"{words(size)} have to go to {folder}, {words(room)} are free there, "
+            f"and {words(SPARE)} have to stay free.",
             "Make room, or choose another disk (--to or -o for a folder, HF_HOME for the cache).",
         )
 
 
 def need_writable(folder: Path) -> None:
-    """Check that files can be written in a folder that may not be there yet.
-
-    Raises:
-        Gemma4Error: they cannot.
-    """
+    """Raise Gemma4Error where a folder, which may not be there yet, cannot be written."""
     there = _there(folder)
     if not there.is_dir():
         raise _unwritable(f"{there} is a file.")
@@ -79,7 +71,8 @@ def need_writable(folder: Path) -> None:
 
 def _there(folder: Path) -> Path:
     """A folder, or the nearest above it that is there."""
-    return next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    with explained():  # of one that may not be entered, or of a name that is too long
+        return next(place for place in (folder, *folder.absolute().parents) if place.exists())
 
 
 def _unwritable(cause: str) -> Gemma4Error:
@@ -91,7 +84,8 @@ def _unwritable(cause: str) -> Gemma4Error:
     )
 
 
-def _words(size: int) -> str:
+def words(size: int) -> str:
+    """Write bytes for people: 7.07 GB, 3.10 MB."""
     return f"{size / 1e6:.2f} MB" if size < 1e8 else f"{size / 1e9:.2f} GB"
 
 
@@ -105,12 +99,15 @@ def write(path: Path, content: bytes) -> None:
     making.replace(path)
 
 
-def claim(file: IO[Any], path: Path) -> None:
-    """Hold an open file while a path is written; the lock goes with the process.
+def save(path: Path, content: bytes) -> None:
+    """Write a small file and the folder that it is in, or raise Gemma4Error."""
+    with explained():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(path, content)
 
-    Raises:
-        Gemma4Error: another program holds it.
-    """
+
+def claim(file: IO[Any], path: Path) -> None:
+    """Lock an open file while a path is written, or raise: another program has locked it."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:

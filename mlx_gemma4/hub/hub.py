@@ -62,16 +62,11 @@ class Repository:
 
     @property
     def size(self) -> int:
-        """Bytes of all its files."""
         return sum(file.size for file in self.files)
 
 
 def look_up(repo: str, revision: str = "main") -> Repository:
-    """Ask the Hub what a model consists of; nothing is downloaded.
-
-    Raises:
-        Gemma4Error: the Hub or the repository cannot be reached, or it holds no such model.
-    """
+    """Ask the Hub what a model consists of, or raise Gemma4Error; nothing is downloaded."""
     with explained(repo, revision):
         found = HfApi().model_info(
             repo, revision=revision, files_metadata=True, timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT

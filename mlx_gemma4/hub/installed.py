@@ -3,9 +3,11 @@
 What was made is in `folder()`, or elsewhere with a link there, so that one look finds all of it.
 """
 
+import contextlib
 import itertools
 import json
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,6 +18,7 @@ from ..errors import Gemma4Error
 from ..json_reader import known_object
 from . import cache as hub_cache
 from . import disk
+from .client_settings import readable
 
 RECORD = "conversion.json"
 """The file of a converted folder that records its source, and every file's size and hash."""
@@ -47,8 +50,12 @@ class InstalledModel:
 
     @property
     def nbytes(self) -> int:
-        """Bytes that it takes on the disk."""
-        return sum(path.stat().st_size for path in self.folder.iterdir() if path.is_file())
+        return held(self.folder)
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether it is in the Hub's cache, which other programs use, too."""
+        return bool(hub_cache.repo_at(self.folder))
 
 
 def folder() -> Path:
@@ -58,12 +65,11 @@ def folder() -> Path:
 
 def made() -> Iterator[InstalledModel]:
     """Find the models that were made or downloaded by this program, the newest first."""
-    home = folder()
-    places = [p for p in home.iterdir() if p.suffix != PARTIAL] if home.is_dir() else []
+    places = [place for place in folder().glob("*") if place.suffix != PARTIAL]
     for place in sorted(places, key=lambda place: -place.lstat().st_mtime):
         where = place.resolve()
         if where.is_dir() and is_whole(where):
-            yield _described(place.name, place, where)
+            yield described(place)
 
 
 def downloaded() -> Iterator[InstalledModel]:
@@ -74,15 +80,21 @@ def downloaded() -> Iterator[InstalledModel]:
             yield InstalledModel(repo, store, where, repo, "", where.name)
 
 
+def present() -> list[InstalledModel]:
+    """The models that are here: made, downloaded, and in the Hub's cache; each once."""
+    found: dict[Path, InstalledModel] = {}
+    for model in (*made(), *downloaded()):
+        found.setdefault(model.folder.resolve(), model)
+    return list(found.values())
+
+
 def find(repo: str, revision: str, recipe: str | None) -> Path | None:
     """Find the folder of a repository's model: of those made of it the one with this recipe, else
     the newest; else that in the Hub's cache.
     """
     of_it = [model for model in made() if model.source == repo]
-    best = next((model for model in of_it if model.recipe == recipe), None)
-    if of_it:
-        return (best or of_it[0]).folder
-    return hub_cache.installed(repo, revision)
+    best = [model for model in of_it if model.recipe == recipe] or of_it
+    return best[0].folder if best else hub_cache.installed(repo, revision)
 
 
 def register(made_folder: Path) -> None:
@@ -106,16 +118,12 @@ def register(made_folder: Path) -> None:
 
 
 def remove(model: InstalledModel) -> None:
-    """Remove a model's files, and the link to them.
-
-    Raises:
-        Gemma4Error: they are not the program's to remove.
-    """
+    """Remove a model's files and its link, or raise Gemma4Error: they are of somebody else."""
     where = model.folder
-    if model.place.is_symlink():
-        if where.parent.name == "snapshots":
-            shutil.rmtree(where.parents[1])
-        elif files := known_object(where / RECORD).get("files"):
+    if model.is_shared:
+        _remove_revision(where)
+    elif model.place.is_symlink():
+        if files := known_object(where / RECORD).get("files"):
             for name in (*files, RECORD):  # any other file there is not the program's
                 (where / Path(name).name).unlink(missing_ok=True)
             if not any(where.iterdir()):
@@ -127,28 +135,39 @@ def remove(model: InstalledModel) -> None:
                 f"{where} was not made by this program.",
                 "Remove it by hand.",
             )
-        model.place.unlink()
     else:
-        shutil.rmtree(model.place)
+        shutil.rmtree(where)
+    if model.place.is_symlink():
+        model.place.unlink()
+
+
+def _remove_revision(where: Path) -> None:
+    """Remove a snapshot from the Hub's cache; others of its repository stay."""
+    with readable():
+        from huggingface_hub import scan_cache_dir  # which takes a moment
+
+    scan_cache_dir(where.parents[2]).delete_revisions(where.name).execute()
+    if where.exists():  # a repository of which the client understands nothing
+        shutil.rmtree(where.parents[1])
 
 
 def unfinished() -> dict[str, int]:
     """Names of the models that are not complete, with the bytes that are here."""
-    states = {work: state(work) for work in partials()}
-    return {known["name"]: held(work) for work, known in states.items() if "name" in known}
+    found: Counter[str] = Counter()
+    for work in partials():  # one a recipe and revision
+        if "name" in (known := state(work)):
+            found[str(known["name"])] += held(work)
+    return found
 
 
 def discard_unfinished(name: str) -> None:
-    """Remove what is here of a model that is not complete."""
     for work in partials():
         if state(work).get("name") == name:
             shutil.rmtree(work)
 
 
 def partials() -> list[Path]:
-    """Folders of what is not complete."""
-    home = folder()
-    return sorted(home.glob(f"*{PARTIAL}")) if home.is_dir() else []
+    return sorted(folder().glob(f"*{PARTIAL}"))
 
 
 def state(work: Path) -> dict[str, str]:
@@ -157,12 +176,17 @@ def state(work: Path) -> dict[str, str]:
 
 
 def held(work: Path) -> int:
-    """Bytes of all files in a folder that may not be there."""
-    return sum(path.stat().st_size for path in work.rglob("*") if path.is_file())
+    """Bytes of all files in a folder that may not be there, or changes meanwhile."""
+    size = 0
+    for path in work.rglob("*"):
+        with contextlib.suppress(FileNotFoundError):
+            size += path.stat().st_size if path.is_file() else 0
+    return size
 
 
-def _described(name: str, place: Path, where: Path) -> InstalledModel:
-    """Read what a folder was made of."""
+def described(place: Path) -> InstalledModel:
+    """Read what a model's folder, or the folder of a link, was made of."""
+    where = place.resolve()
     record = known_object(where / RECORD)
     source, commit = (str(record.get(key) or "") for key in ("source", "commit"))
     if "adapter" in record:  # another model than the one that its source names
@@ -172,4 +196,4 @@ def _described(name: str, place: Path, where: Path) -> InstalledModel:
         commit = where.name if source else ""
     own = json.dumps(record.get("recipe"))
     alike = (key for key, recipe in RECIPES.items() if json.dumps(asdict(recipe)) == own)
-    return InstalledModel(name, place, where, source, next(alike, ""), commit)
+    return InstalledModel(place.name, place, where, source, next(alike, ""), commit)

@@ -21,9 +21,8 @@ def folder() -> Path:
 
 
 def names() -> list[str]:
-    home = folder()
-    places = sorted(home.iterdir()) if home.is_dir() else []
-    return [place.name for place in places if (place / ADAPTER_SETTINGS).is_file()]
+    # one with a dot is not complete
+    return [path.parent.name for path in sorted(folder().glob(f"[!.]*/{ADAPTER_SETTINGS}"))]
 
 
 def facts_of(name: str) -> dict[str, Any]:
@@ -41,11 +40,7 @@ def split(name: str | Path) -> tuple[str, str | None]:
 
 
 def find(adapter: str | Path) -> Path:
-    """Return the folder of an adapter by its name or path.
-
-    Raises:
-        Gemma4Error: there is none.
-    """
+    """Return the folder of an adapter by its name or path, or raise Gemma4Error."""
     for place in (folder() / str(adapter), disk.expanded(str(adapter))):
         if there(place / ADAPTER_SETTINGS):
             return place
@@ -73,11 +68,7 @@ def check_name(name: str) -> None:
 
 
 def install(adapter: Path, name: str) -> Path:
-    """Copy an adapter to where it is found by its name.
-
-    Raises:
-        Gemma4Error: the name is invalid or taken, or no adapter can be written.
-    """
+    """Copy an adapter to where it is found by its name; errors as in `check_name`."""
     check_name(name)
     target = folder() / name
     making = folder() / f".{name}.part"

@@ -36,11 +36,7 @@ class Progress:
 
 
 class Speed:
-    """Counts bytes from several threads and measures the rate.
-
-    Args:
-        done: bytes that were there before.
-    """
+    """Counts bytes from several threads, after `done` former ones, and measures the rate."""
 
     def __init__(self, total: int, done: int) -> None:
         self._total = total

@@ -22,11 +22,7 @@ Shards = Mapping[str, Mapping[str, Tensor]]
 
 
 class Folder:
-    """A model folder on this machine. Nothing in it is ever changed.
-
-    Raises:
-        Gemma4Error: it holds no weights, or a file of them is damaged.
-    """
+    """A model folder on this machine, of which nothing is changed; Gemma4Error if damaged."""
 
     def __init__(self, folder: Path, name: str | None = None, commit: str | None = None) -> None:
         self.settings, self.room = folder, 0
@@ -87,7 +83,6 @@ class Stream:
         return path
 
     def release(self, shard: str) -> None:
-        """Remove a file of weights from the disk."""
         self._came.add(shard)
         (self.settings / shard).unlink(missing_ok=True)
 

@@ -66,15 +66,9 @@ def measured(model: Path) -> MeasuredGain | None:
 
 
 def keep(model: Path, gain: MeasuredGain) -> None:
-    """Keep what was measured of a model, instead of what was measured before.
-
-    Raises:
-        Gemma4Error: the disk is full, or the folder cannot be written.
-    """
+    """Keep what was measured of a model, or raise Gemma4Error: it cannot be written."""
     written = known_object(file()) | {str(model.resolve()): asdict(gain)}
-    with disk.explained():
-        file().parent.mkdir(parents=True, exist_ok=True)
-        disk.write(file(), (json.dumps(written, indent=1) + "\n").encode())
+    disk.save(file(), (json.dumps(written, indent=1) + "\n").encode())
 
 
 def choose(

@@ -6,10 +6,14 @@ import pytest
 from huggingface_hub import constants
 from huggingface_hub.utils import close_session
 
+from mlx_gemma4.footprint import device
+from mlx_gemma4.footprint.estimate import mac
 from mlx_gemma4.hub import transfer
 from tests.hub import server
 
 REPO = "google/gemma-4-tiny"
+NAME, QUANTIZED = "google/gemma-4-12B-it", "mlx-community/gemma-4-12B-it-4bit"
+TINY = Path(__file__).parents[2] / "assets/tiny"
 
 
 @pytest.fixture
@@ -41,3 +45,12 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[server.Hub]
     running.shutdown()
     running.server_close()
     close_session()
+
+
+@pytest.fixture
+def published(hub: server.Hub, monkeypatch: pytest.MonkeyPatch) -> server.Hub:
+    """The Hub with the tiny models as those of 12B, and a computer that they fit."""
+    for name, folder in ((NAME, TINY), (QUANTIZED, TINY.with_name("tiny-4bit"))):
+        hub.files[name] = {file.name: file.read_bytes() for file in folder.iterdir()}
+    monkeypatch.setattr(device, "this", lambda: mac(16))
+    return hub

@@ -18,23 +18,14 @@ import mlx_gemma4 as g4
 from mlx_gemma4 import cli
 from mlx_gemma4.convert.convert import partial, verify
 from mlx_gemma4.footprint import device
-from mlx_gemma4.footprint.estimate import Machine, mac
+from mlx_gemma4.footprint.estimate import Machine
 from mlx_gemma4.hub import cache as hub_cache
 from mlx_gemma4.hub import catalog, disk, installed
+from tests.hub.conftest import NAME, QUANTIZED, TINY
 from tests.hub.server import COMMIT, Hub
 
-NAME = "google/gemma-4-12B-it"
-TINY = Path(__file__).parents[2] / "assets/tiny"
 GEMMA4 = "from mlx_gemma4.cli import main; raise SystemExit(main())"
 WEIGHTS = "model.safetensors"
-
-
-@pytest.fixture
-def published(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> Hub:
-    """The Hub with the tiny model as the 12B, and a computer that it fits."""
-    hub.files[NAME] = {path.name: path.read_bytes() for path in TINY.iterdir() if path.is_file()}
-    monkeypatch.setattr(device, "this", lambda: mac(16))
-    return hub
 
 
 def run(*arguments: str) -> int:
@@ -306,23 +297,20 @@ def test_nobody_is_asked_where_there_is_no_terminal(
 def test_a_quantized_model_comes_as_it_is_and_is_listed_and_removed(
     published: Hub, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    repo = "mlx-community/gemma-4-12B-it-4bit"
-    quantized = TINY.with_name("tiny-4bit")
-    published.files[repo] = {path.name: path.read_bytes() for path in quantized.iterdir()}
-    assert run(repo, "--yes") == 0
-    folder = catalog.resolve(repo)
-    assert folder == hub_cache.installed(repo)
+    assert run(QUANTIZED, "--yes") == 0
+    folder = catalog.resolve(QUANTIZED)
+    assert folder == hub_cache.installed(QUANTIZED)
     capsys.readouterr()
     assert cli.main(["models", "--json"]) == 0
     (row,) = json.loads(capsys.readouterr().out)
-    assert (row["source"], row["recipe"]) == (repo, "")
+    assert (row["source"], row["recipe"]) == (QUANTIZED, "")
     assert row["bytes"] == sum(path.stat().st_size for path in folder.iterdir())
-    assert cli.main(["models", "remove", repo]) == 2  # nobody can be asked
-    assert cli.main(["models", "remove", repo, "--yes"]) == 0
+    assert cli.main(["models", "remove", QUANTIZED]) == 2  # nobody can be asked
+    assert cli.main(["models", "remove", QUANTIZED, "--yes"]) == 0
     assert "are free again" in capsys.readouterr().out
     assert not folder.exists() and not list(installed.made())
     with pytest.raises(g4.Gemma4Error, match="gemma4 get"):
-        catalog.resolve(repo)
+        catalog.resolve(QUANTIZED)
 
 
 def test_what_came_of_a_download_is_listed_and_removed(

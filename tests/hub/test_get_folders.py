@@ -13,25 +13,14 @@ from mlx_gemma4 import cli
 from mlx_gemma4.convert import get, get_plan
 from mlx_gemma4.convert import plan as conversion
 from mlx_gemma4.convert.convert import partial, verify
-from mlx_gemma4.footprint import device
 from mlx_gemma4.footprint.estimate import mac
 from mlx_gemma4.hub import cache as hub_cache
 from mlx_gemma4.hub import catalog, disk, installed
 from mlx_gemma4.hub import hub as downloads
+from tests.hub.conftest import NAME, QUANTIZED, TINY
 from tests.hub.server import COMMIT, Hub
 
-NAME = "google/gemma-4-12B-it"
-QUANTIZED = "mlx-community/gemma-4-12B-it-4bit"
-TINY = Path(__file__).parents[2] / "assets/tiny"
 WEIGHTS = "model.safetensors"
-
-
-@pytest.fixture
-def published(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> Hub:
-    for name, folder in ((NAME, TINY), (QUANTIZED, TINY.with_name("tiny-4bit"))):
-        hub.files[name] = {file.name: file.read_bytes() for file in folder.iterdir()}
-    monkeypatch.setattr(device, "this", lambda: mac(16))
-    return hub
 
 
 def run(*arguments: str) -> int:
@@ -101,10 +90,67 @@ def test_another_revision_is_not_what_is_here(
     assert run("--recipe", "8bit") == run("--recipe", "8bit", "--revision", COMMIT) == 0
     assert "on this machine already" in capsys.readouterr().err
     published.commit = "f" * 40
-    assert run("--recipe", "8bit", "--revision", "f" * 40) == 2
-    assert "is there already" in capsys.readouterr().err
+    assert run("--recipe", "8bit", "--revision", "f" * 40) == 0
+    folder = Path(capsys.readouterr().out.strip())
+    assert folder.name == f"gemma-4-12B-it-8bit-{'f' * 40}" and folder == catalog.resolve(NAME)
+    assert verify(folder)["commit"] == "f" * 40
+    assert verify(folder.with_name("gemma-4-12B-it-8bit"))["commit"] == COMMIT
     assert run("--recipe", "8bit", "--revision", "a-branch") == 2
     assert "has no revision a-branch" in capsys.readouterr().err
+
+
+def test_another_revision_drops_nothing_of_a_download_that_was_cut(
+    published: Hub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    published.only_whole, published.cut_after = True, [1_000_000, 0, 0]
+    assert run("--recipe", "8bit") == 2
+    came = installed.unfinished()[NAME]
+    published.commit, published.cut_after = "f" * 40, [1_000_000, 0, 0]
+    assert run("--recipe", "8bit", "--revision", "f" * 40) == 2
+    assert installed.unfinished()[NAME] > came + 900_000
+    capsys.readouterr()
+    assert cli.main(["models"]) == 0
+    told = capsys.readouterr().out
+    assert f"`gemma4 get {NAME} --recipe 8bit` goes on" in told
+    assert f"`gemma4 get {NAME} --recipe 8bit --revision {'f' * 40}` goes on" in told
+
+
+def test_a_recipe_is_refused_for_what_is_quantized_already(
+    published: Hub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(QUANTIZED, "--recipe", "8bit") == 2
+    assert "quantized already" in capsys.readouterr().err
+    assert None not in published.asked("cdn") and not list(installed.made())
+
+
+def test_what_opens_a_model_opens_that_one(
+    published: Hub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("--recipe", "4bit") == 0
+    assert capsys.readouterr().err.rstrip().endswith("To open it: gemma4")
+    assert run("--recipe", "8bit") == 0
+    out, told = capsys.readouterr()
+    assert told.rstrip().endswith(f"To open it: gemma4 --model {out.strip()}")
+
+
+def test_removing_a_revision_from_the_hubs_cache_leaves_the_other(published: Hub) -> None:
+    assert run(QUANTIZED) == 0
+    former = catalog.resolve(QUANTIZED)
+    published.commit = "f" * 40
+    assert run(QUANTIZED, "--revision", "f" * 40) == 0
+    assert cli.main(["models", "remove", "gemma-4-12B-it-4bit", "--yes"]) == 0
+    assert not former.with_name("f" * 40).exists()
+    assert g4.load(former).config.quantization["bits"] == 4
+
+
+def test_a_model_of_ones_own_bits_is_not_listed_as_the_hub_has_it(
+    published: Hub, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = ["--bits", "5", "--group-size", "32", "-o", str(tmp_path / "five")]
+    assert cli.main(["convert", str(TINY), *own]) == 0
+    capsys.readouterr()
+    assert cli.main(["models"]) == 0
+    assert ", tiny\n" in (told := capsys.readouterr().out) and "as it is" not in told
 
 
 def test_a_folder_of_ones_own_keeps_the_commit_that_was_cut(published: Hub, tmp_path: Path) -> None:

@@ -67,12 +67,21 @@ def test_a_removed_model_leaves_what_is_not_its_own(
     assert [model.name for model in installed.made()] == ["one"]
 
 
+def test_removing_a_model_leaves_what_is_beside_a_folder_called_snapshots(tmp_path: Path) -> None:
+    made = tmp_path / "snapshots" / "twelve"
+    assert main(["convert", "tiny", "--recipe", "bf16", "-o", str(made)]) == 0
+    (tmp_path / "letter.txt").write_text("Dear all")
+    assert main(["models", "remove", "twelve", "--yes"]) == 0
+    assert not made.exists() and (tmp_path / "letter.txt").exists()
+
+
 @pytest.mark.parametrize("before", ["tiny-4bit", "mxfp4", "nvfp4"])
 def test_merging_at_8_bits_into_a_quantized_model_loses_little(
     adapter: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], before: str
 ) -> None:
-    out = tmp_path / "merged"
+    out, source = tmp_path / "merged", before
     if before != "tiny-4bit":
+        source = "tiny"
         mode, before = before, str(tmp_path / "before")
         assert main(["convert", "tiny", "--mode", mode, "-o", before]) == 0
         Path(before, "._config.json").write_bytes(b"\0\5\x16\7")  # macOS's, on other disks
@@ -82,6 +91,9 @@ def test_merging_at_8_bits_into_a_quantized_model_loses_little(
     assert main(command) == 0
     assert "of the change is lost" in capsys.readouterr().err
     assert not list(out.glob(".*"))
+    assert main(["verify", str(out)]) == 0
+    (model,) = [model for model in installed.made() if model.name == "merged"]
+    assert model.folder == out and model.source == f"{source} with an adapter"
     plain, beside, merged = logits(before), logits(before, adapter), logits(out)
     assert np.linalg.norm(merged - beside) < 0.3 * np.linalg.norm(beside - plain)
 

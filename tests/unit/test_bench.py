@@ -109,11 +109,6 @@ def test_a_context_that_the_model_has_not_is_an_error(folder: Path, contexts: li
         bench(OurModel(str(folder)), contexts)
 
 
-def test_no_rounds_are_an_error(folder: Path) -> None:
-    with pytest.raises(Gemma4Error, match="nothing to measure"):
-        bench(OurModel(str(folder)), [64], rounds=0)
-
-
 def test_an_answer_that_may_not_end_is_as_long_as_was_asked(demonstration: OurModel) -> None:
     def reasons() -> list[str]:
         told = []
@@ -195,6 +190,21 @@ def test_another_file_is_no_result(content: str, tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text(content)
     with pytest.raises(Gemma4Error, match="not usable"):
         load(tmp_path / "a.json")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [{"values": []}, {"values": ["1"]}, {"values": [0.0]}, {"context": "64"}, {"asked": []}],
+)
+def test_a_damaged_result_is_no_result(
+    result: Result, tmp_path: Path, damage: dict[str, Any]
+) -> None:
+    save(result, file := tmp_path / "a.json")
+    content = json.loads(file.read_text("utf-8"))
+    (content if "asked" in damage else content["figures"][0]).update(damage)
+    file.write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(Gemma4Error, match="not usable"):
+        load(file)
 
 
 def test_a_result_beside_itself_is_neither_better_nor_worse(result: Result) -> None:
@@ -337,6 +347,7 @@ def test_a_result_that_cannot_be_written_is_printed(
         (["--draft", "--kv-bits", "8"], "--draft takes no --contexts"),
         (["--draft", "--contexts", "64"], "--draft takes no --contexts"),
         (["--draft", "--rounds", "0"], "--rounds is out of range"),
+        (["--rounds", "0"], "--rounds is out of range"),
         (["--draft", "--drafter", "no/such/drafter"], "Error:"),
     ],
 )

@@ -8,7 +8,8 @@ import pytest
 from mlx_gemma4.checkpoint import recipes
 from mlx_gemma4.checkpoint.architectures import ARCHITECTURES
 from mlx_gemma4.errors import Gemma4Error
-from mlx_gemma4.hub import catalog
+from mlx_gemma4.hub import catalog, installed
+from mlx_gemma4.hub.installed import InstalledModel
 from mlx_gemma4.media.images import BUDGETS
 
 GOOD = """
@@ -56,6 +57,7 @@ def test_a_package_is_read_whole(tmp_path: Path) -> None:
         ('repo = "somebody/model"\nrevision = "main"', "", "needs either path or repo"),
         ('revision = "main"', 'path = "here"\nrevision = "main"', "needs either path or repo"),
         ('revision = "main"', "", "needs a revision"),
+        ('repo = "somebody/model"', 'repo = "model"', "repo is 'model', not owner/name"),
         ('["somebody/model"]', "", "title is not a table"),
         ("audio_seconds = 30", "", "lacks audio_seconds"),
         ("= 30", '= 30\nkind = "adapter"', "kind is 'adapter'"),
@@ -164,6 +166,18 @@ def test_the_users_own_packages_are_added_and_win(own: Path) -> None:
     assert packages["somebody/model"].catalogue == own
     assert packages["google/gemma-4-12B-it"].title == "A model"
     assert packages["google/gemma-4-12B"].catalogue == catalog.shipped("Package.toml")
+
+
+def test_a_package_under_another_name_than_its_repository_is_opened_once_it_is_here(
+    own: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own.write_text(GOOD.replace('["somebody/model"]', "[mine]"))
+    with pytest.raises(Gemma4Error) as caught:
+        catalog.resolve("mine")
+    assert caught.value.facts["command"] == "gemma4 get mine"
+    made = InstalledModel("model-4bit", own, own.parent, "somebody/model", "4bit", "")
+    monkeypatch.setattr(installed, "made", lambda: iter([made]))
+    assert catalog.default() == "mine" and catalog.resolve("mine") == own.parent
 
 
 def test_a_wrong_catalogue_of_the_user_is_named(own: Path) -> None:

@@ -72,7 +72,8 @@ def test_a_memory_is_read_as_apple_writes_it(text: str) -> None:
     ("arguments", "said"),
     [
         (["--memory", "much"], "'much' is no size"),
-        (["--memory", "0GB"], "'0GB' is no size"),
+        (["--memory", "0GB"], "Cause: '0GB' is no size"),
+        (["--hosts", "0GB"], "Cause: '0GB' is no size"),
         (["--memory", "9" * 5000], "9' is no size"),
         (["--context", "0"], "--context is out of range"),
         (["--kv-bits", "3"], "invalid choice"),

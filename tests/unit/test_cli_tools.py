@@ -9,6 +9,8 @@ import pytest
 
 from mlx_gemma4 import cli
 from mlx_gemma4.chat.tokenizer import Tokenizer
+from mlx_gemma4.cli.answer import Printer
+from mlx_gemma4.events import ToolCall
 from mlx_gemma4.session import prefix_cache
 
 WEATHER = {"type": "function", "function": {"name": "weather", "description": "of a city"}}
@@ -102,3 +104,8 @@ def test_a_schema_that_cannot_be_used_is_refused_before_the_model_is_loaded(
         schema.write_text(content)
     assert cli.main(["ask", "what?", "--model", "none", "--schema", str(schema)]) == 2
     assert f"Cause: {cause}" in capsys.readouterr().err
+
+
+def test_a_call_is_shown_in_its_own_letters(capsys: pytest.CaptureFixture[str]) -> None:
+    Printer().show(ToolCall("1", "weather", {"city": "Z\u00fcrich"}))
+    assert capsys.readouterr().err == 'The model calls a tool: weather {"city": "Z\u00fcrich"}\n'

@@ -13,6 +13,7 @@ from mlx_gemma4.capture import portaudio
 from mlx_gemma4.cli import doctor
 from mlx_gemma4.cli.doctor import Finding
 from mlx_gemma4.errors import Gemma4Error
+from mlx_gemma4.evaluate import surroundings
 from mlx_gemma4.footprint import device, estimate
 from mlx_gemma4.hub import cache as hub_cache
 from mlx_gemma4.hub import installed
@@ -94,8 +95,8 @@ def test_a_wired_limit_that_leaves_the_system_nothing_is_told(
 
 
 def test_versions_of_mlx_that_differ_are_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
-    there = {"mlx": "0.32.4", "mlx-metal": "0.31.0"}
-    monkeypatch.setattr(doctor, "_version", there.get)
+    there = {"python": "3.11.7", "mlx": "0.32.4", "mlx-metal": "0.31.0"}
+    monkeypatch.setattr(surroundings, "versions", lambda names: there)
     (finding,) = found("mlx")
     assert finding.level == "problem"
     assert "mlx-metal 0.31.0" in finding.said

@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import platform
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 from mlx_gemma4 import cli
-from mlx_gemma4.cli.selftest import caches, parity, random_checkpoint
+from mlx_gemma4.cli.selftest import caches, parity, random_checkpoint, reference
 from mlx_gemma4.cli.selftest.answers import _right
 from mlx_gemma4.cli.selftest.check import Outcome, SelfCheck
 from mlx_gemma4.cli.selftest.processes import FinishedCheck
@@ -208,3 +209,20 @@ def test_the_random_checkpoint_has_the_tensors_that_transformers_wrote() -> None
 
 def test_the_shipped_references_are_small() -> None:
     assert sum(file.stat().st_size for file in SHIPPED.iterdir()) < 3 * 2**20
+
+
+def test_a_reference_that_a_full_disk_cuts_off_is_one_error_and_no_reference(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(Gemma4Error, match="The disk is full"):
+        reference.read(reference.SHIPPED / "tiny.npz").save(tmp_path / "new" / "a.npz")
+    assert not list(tmp_path.rglob("*.npz"))
+
+
+def test_a_folder_of_ones_own_is_not_named_by_its_revision(tmp_path: Path) -> None:
+    shutil.copytree(TINY, place := tmp_path / "snapshots" / "of anna")
+    assert revision(place) == revision(TINY)

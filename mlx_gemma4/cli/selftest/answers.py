@@ -44,7 +44,6 @@ KNOWN: Mapping[str, Callable[[], Asked]] = {
 
 
 def answers(name: str, subject: OurModel) -> Outcome:
-    """Ask a question of KNOWN."""
     asked = KNOWN[name]()
     return _right(subject.answer(asked), asked.wanted)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...errors import Gemma4Error
-from ...hub import catalog
+from ...hub import catalog, disk
 from .. import options as shared
 from ..options import Option, Subcommand, not_understood
 from ..streams import ProgressLine, inform, put
@@ -82,14 +82,10 @@ def _run(options: argparse.Namespace) -> None:
 
 def _described(subject: "OurModel") -> dict[str, str]:
     """The model without a user's own names: its shipped package and recipe, and its revision."""
-    shipped = catalog.read(catalog.shipped("Package.toml"))
     name = subject.package.name if subject.package else ""
-    recipe = subject.recipe if name in shipped else ""
-    return {
-        "package": name if name in shipped else "",
-        "recipe": recipe,
-        "revision": subject.revision,
-    }
+    is_shipped = name in catalog.read(catalog.shipped("Package.toml"))
+    package, recipe = (name, subject.recipe) if is_shipped else ("", "")
+    return {"package": package, "recipe": recipe, "revision": subject.revision}
 
 
 def _record(subject: "OurModel") -> None:
@@ -97,6 +93,7 @@ def _record(subject: "OurModel") -> None:
     from .reference import recorded
 
     file = recorded() / f"{subject.revision}.npz"
+    disk.need_writable(file.parent)
     inform("transformers computes a few prompts; a 12B takes minutes and 24 GB of memory ...")
     reference = record(subject.folder)
     reference.save(file)

@@ -134,11 +134,7 @@ def random_media(case: ReferenceCase) -> CaseMedia:
 
 
 def known_media(config: Config, tokenizer: Tokenizer, case: ReferenceCase) -> CaseMedia:
-    """Read the pictures and sounds of a known question, as a session does.
-
-    Raises:
-        Gemma4Error: the question has other ids here than in the reference.
-    """
+    """Read a known question's media, as a session does, or raise: its ids are others here."""
     ids, media = known_prompt(config, tokenizer, case.name)
     if ids != case.ids.tolist():
         raise Gemma4Error(

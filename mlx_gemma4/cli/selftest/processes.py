@@ -44,7 +44,13 @@ def run(
     left = list(names)
     while left:
         started = time.monotonic()
-        with _child(model, force, left) as child:
+        with subprocess.Popen(
+            [sys.executable, "-P", "-m", __spec__.name, model, str(int(force)), *left],
+            env={**os.environ, **SETTINGS},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as child:
             assert child.stdout is not None
             for line in child.stdout:
                 message = json.loads(line)
@@ -59,16 +65,6 @@ def run(
             for name in failed:
                 yield FinishedCheck(name, Outcome("fail", crashed, code="process_ended"), 0.0)
             left = left[len(failed) :]
-
-
-def _child(model: str, force: bool, names: Sequence[str]) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-P", "-m", __spec__.name, model, str(int(force)), *names],
-        env={**os.environ, **SETTINGS},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
 
 
 def _main(model: str, forced: str, *names: str) -> None:

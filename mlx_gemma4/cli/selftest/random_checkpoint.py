@@ -64,7 +64,6 @@ def weight(name: str, shape: tuple[int, ...]) -> Floats:
 
 
 def tensors() -> dict[str, tuple[int, ...]]:
-    """Every tensor by its published name, and its shape."""
     config = Config.from_dict(json.loads(CONFIG.read_text("utf-8")))
     return {published(name): shape for name, shape in shapes(config).items()}
 

@@ -8,6 +8,7 @@ demonstration.
 
 import hashlib
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -44,15 +45,14 @@ class Reference:
     cases: tuple[ReferenceCase, ...]
 
     def save(self, file: Path) -> None:
-        """Write it; its folder is made."""
         arrays: dict[str, Any] = {"made_by": self.made_by, "config": self.config, "rule": self.rule}
         for case in self.cases:
             arrays[f"{case.name}.ids"] = case.ids.astype(np.int32)
             arrays[f"{case.name}.top"] = case.top.astype(np.int32)
             whole = np.round(case.logits.astype(np.float64) * SCALE).astype(np.int32)
             arrays[f"{case.name}.logits"] = whole
-        file.parent.mkdir(parents=True, exist_ok=True)
-        np.savez_compressed(file, **arrays)
+        np.savez_compressed(written := BytesIO(), **arrays)
+        disk.save(file, written.getvalue())
 
 
 def likeliest(name: str, ids: NDArray[Any], logits: NDArray[np.float32]) -> ReferenceCase:
@@ -63,7 +63,6 @@ def likeliest(name: str, ids: NDArray[Any], logits: NDArray[np.float32]) -> Refe
 
 
 def read(file: Path) -> Reference:
-    """Read a file that `Reference.save` wrote."""
     with np.load(file) as held:
         rule = str(held["rule"])
         check_rule(rule)

@@ -40,7 +40,6 @@ def report(rows: Sequence[FinishedCheck], model: Mapping[str, str]) -> dict[str,
 
 
 def write(content: Mapping[str, Any], file: Path) -> None:
-    """Write it, or raise Gemma4Error where the disk takes no more."""
     with disk.explained():
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

@@ -110,7 +110,6 @@ class ScheduledTalk:
         self.watch()
 
     def watch(self) -> None:
-        """Note what is transcribed."""
         relay = self.session._conversation.transcriber
         transcribe = relay.transcribe
 
@@ -166,7 +165,6 @@ class ScheduledTalk:
             self.reply(step, number)
 
     def reply(self, step: str, number: int) -> None:
-        """Let it answer, to the end or not."""
         if self.session._conversation.pending.is_empty:
             self.session.add_text("well?")
         reply = self.session.reply(number % 40 + 3, temperature=0, heard=step == "asked")
