@@ -9,6 +9,7 @@ import re
 import secrets
 
 from ..events import CallText, Event, Thought, Token, ToolCall
+from ..json_reader import is_deep
 from .tokenizer import Tokenizer
 
 _CHANNEL, _CALL, _QUOTE = "<|channel>", "<|tool_call>", '<|"|>'
@@ -104,6 +105,8 @@ def _tool_call(pieces: list[str], call_id: str) -> ToolCall | None:
     if form is None or len(pieces) % 2 == 0:  # even: a string was never closed
         return None
     try:
-        return ToolCall(call_id, form[1], json.loads(form[2]))
+        arguments = json.loads(form[2])
+        json.dumps(arguments, allow_nan=False)  # NaN is none, nor what is beyond a float
     except (ValueError, RecursionError):
         return None
+    return None if is_deep(arguments) else ToolCall(call_id, form[1], arguments)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..events import Done, Heard, Token
+from ..hub import disk
 from .reports import FellBehind, Hearing, Loaded, Report
 
 SPEECH, MODEL = "speech", "model"
@@ -55,7 +56,7 @@ class Trace:
         self._put(name, track, at, {"ph": "i", "s": "t"}, known)
 
     def save(self, path: Path) -> None:
-        """Write the file, and make its folder; times are counted from the first event."""
+        """Write a private file, and make its folder; times are counted from the first event."""
         first = min((event["ts"] for event in self._events), default=0)
         events = [{**event, "ts": event["ts"] - first} for event in self._events]
         names = [
@@ -63,6 +64,7 @@ class Trace:
             for number, track in enumerate(_TRACKS)
         ]
         path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch(disk.PRIVATE)  # what was heard and answered is in it
         path.write_text(json.dumps({"traceEvents": names + events}) + "\n", encoding="utf-8")
 
     def _put(

@@ -138,19 +138,17 @@ def _call(call: Any) -> ToolCall:
 
 
 def _piece(part: Any) -> Piece:
+    match part:
+        case {"type": "text", "text": str(text)}:
+            return text
+        case {"type": "image_url", "image_url": str(url) | {"url": str(url)}}:
+            return _picture(url)
+        case {"type": "input_audio", "input_audio": {"data": str(data)}}:
+            return read_sound(_decoded(data))
+        case {"type": "text" | "image_url" | "input_audio" as kind}:
+            cause = f"a part of type {kind} lacks {kind!r}, or that holds no text"
+            raise _malformed(cause, "See the API's reference.")
     kind = part.get("type") if isinstance(part, Mapping) else None
-    try:
-        if kind == "text":
-            return str(part["text"])
-        if kind == "image_url":
-            url = part["image_url"]
-            return _picture(str(url["url"] if isinstance(url, Mapping) else url))
-        if kind == "input_audio":
-            return read_sound(_decoded(str(part["input_audio"]["data"])))
-    except (KeyError, TypeError) as error:
-        raise _malformed(
-            f"a part of type {kind} lacks {error}", "See the API's reference."
-        ) from error
     raise _malformed(f"a part has the type {kind!r}", "Use text, image_url or input_audio.")
 
 

@@ -81,6 +81,8 @@ class PrefixStore:
             return False
         if cache.nbytes > self._max_bytes:
             return False
+        with disk.explained():
+            disk.make_private(self._folder)
         with disk.explained(), locked(folder):
             making = folder / f"new-{secrets.token_hex(8)}.safetensors"
             disk.need_space(folder, cache.nbytes)
@@ -91,7 +93,7 @@ class PrefixStore:
             except OSError:
                 making.unlink(missing_ok=True)
                 raise
-            making.chmod(0o600)
+            making.chmod(disk.PRIVATE)
             checksum = _hash_of_file(making)
             making.replace(tensors)
             runs = _runs(cache.rows)
@@ -203,8 +205,7 @@ def fingerprint(model: Gemma4) -> str:
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Be the only writer in a private folder, which is made; unfinished files are removed."""
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    folder.chmod(0o700)
+    disk.make_private(folder)
     with cleaned(folder, fcntl.LOCK_EX):
         yield
 
@@ -226,11 +227,7 @@ def cleaned(folder: Path, lock: int = fcntl.LOCK_EX | fcntl.LOCK_NB) -> Iterator
 def write(path: Path, content: bytes | memoryview) -> None:
     """Write a private file that is there whole or not at all; its folder is locked."""
     making = path.with_name(f"new-{secrets.token_hex(8)}{path.suffix}")
-    with os.fdopen(os.open(making, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    making.replace(path)
+    disk.write(path, content, making, disk.PRIVATE)
 
 
 def _folder_name(owner: str) -> str:

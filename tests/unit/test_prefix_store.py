@@ -79,11 +79,16 @@ def test_parking_again_writes_nothing_and_parking_more_replaces_the_file(
     assert len(after) == 2 and not after & set(before)
 
 
-def test_files_can_be_read_by_their_user_only(model: Gemma4, tmp_path: Path) -> None:
-    parked(model, PrefixStore(tmp_path / "rows"))
-    modes = {stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "rows").rglob("*.*")}
-    assert modes == {0o600}
-    assert stat.S_IMODE((tmp_path / "rows" / "a").stat().st_mode) == 0o700
+@pytest.mark.parametrize("folder_is_there", [False, True])
+def test_files_can_be_read_by_their_user_only(
+    model: Gemma4, tmp_path: Path, folder_is_there: bool
+) -> None:
+    rows = tmp_path / "rows"
+    if folder_is_there:
+        rows.mkdir(mode=0o755)
+    parked(model, PrefixStore(rows))
+    assert {stat.S_IMODE(path.stat().st_mode) for path in rows.rglob("*.*")} == {0o600}
+    assert {stat.S_IMODE(path.stat().st_mode) for path in (rows, rows / "a")} == {0o700}
 
 
 def test_another_model_or_another_quantization_finds_nothing_and_removes_nothing(
