@@ -10,7 +10,7 @@ import secrets
 
 from ..events import CallText, Event, Thought, Token, ToolCall
 from ..json_reader import is_deep
-from .tokenizer import Tokenizer
+from .tokenizer import TextStream, Tokenizer
 
 _CHANNEL, _CALL, _QUOTE = "<|channel>", "<|tool_call>", '<|"|>'
 _ENDS = ("<channel|>", "<tool_call|>", "<turn|>", "<eos>")
@@ -36,7 +36,7 @@ class ReplyParser:
         self._pieces = pieces
         self._call_id = ""
         self._names = {token_id: name for name, token_id in tokenizer.controls.items()}
-        self._stream = tokenizer.stream()
+        self._stream = TextStream(tokenizer)
         self._last_id = -1
         self.inside = ""
         self._header: str | None = None  # a channel's first line while it may still be its name

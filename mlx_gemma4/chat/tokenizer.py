@@ -2,7 +2,7 @@
 
 Two promises. Text never becomes a control token: `encode` treats `<|turn>` in a question as six
 ordinary characters; control tokens are placed by id, by name. And text never comes out in half
-characters: `stream` holds the bytes of an unfinished one back.
+characters: `TextStream` holds the bytes of an unfinished one back.
 """
 
 import codecs
@@ -102,11 +102,7 @@ class Tokenizer:
         return int(self._backend.get_vocab_size(with_added_tokens=True))
 
     def token_id(self, name: str) -> int:
-        """Return the id of a token by its exact name.
-
-        Raises:
-            Gemma4Error: if the vocabulary has no such token.
-        """
+        """Return the id of a token by its exact name. Raises Gemma4Error where it has none."""
         token_id = self._backend.token_to_id(name)
         if token_id is None:
             raise Gemma4Error(
@@ -137,12 +133,8 @@ class Tokenizer:
 
     def decode(self, ids: Iterable[int]) -> str:
         """Return the text of ids; control tokens have none."""
-        stream = self.stream()
+        stream = TextStream(self)
         return "".join([*map(stream.add, ids), stream.finish()])
-
-    def stream(self) -> "TextStream":
-        """Start decoding one id at a time."""
-        return TextStream(self)
 
     def token_bytes(self, token_id: int) -> bytes:
         """Return the UTF-8 bytes of a token's text; none for a control or unknown id."""

@@ -94,11 +94,7 @@ class Slots:
         self._beside: tuple[object, ...] = ()  # what else the model was loaded with
 
     def load(self, command: commands.Load) -> Reporting:
-        """Load a model; where only the adapter differs, the weights stay.
-
-        Raises:
-            Gemma4Error: it cannot be loaded.
-        """
+        """Load a model, or raise Gemma4Error; where only the adapter differs, the weights stay."""
         beside = command.hosts, command.drafter, command.draft
         same = command.hosts is None and beside == self._beside
         kept, notes = self._model if same else None, list[str]()
@@ -125,7 +121,7 @@ class Slots:
         for note in notes:
             yield Noted(note)
         if (crew := getattr(self._model, "crew", None)) is not None:
-            crew.watchers.add(self._lost)
+            crew.watchers.add(lambda error: self._report(Failed.of(error)))
         if command.grammars:
             prepare_grammars(self._model)
         config = self._model.config
@@ -138,17 +134,11 @@ class Slots:
             config.image_tokens,
         )
 
-    def _lost(self, error: Gemma4Error) -> None:
-        self._report(Failed.of(error))
-
     def work(self, command: commands.InConversation, cancelled: Callable[[], bool]) -> Reporting:
-        """Carry out a command to a conversation.
+        """Carry out a command to a conversation, or raise Gemma4Error.
 
         Args:
             cancelled: asked between tokens and chunks whether to stop.
-
-        Raises:
-            Gemma4Error: it cannot be carried out.
         """
         conversation = command.conversation
         match command:

@@ -44,11 +44,7 @@ class _Owner:
         self._started = self._lent = False
 
     def lend(self, work: Callable[[], None]) -> None:
-        """Run this on the thread.
-
-        Raises:
-            Gemma4Error: if the thread has other work.
-        """
+        """Run this on the thread. Raises Gemma4Error where that has other work."""
         with self._lock:
             if self._lent:
                 raise Gemma4Error(

@@ -26,10 +26,9 @@ Piece = str | Image.Image | Recording
 
 
 def split(messages: Sequence[Message]) -> tuple[Sequence[Message], Sequence[Message]]:
-    """Return the messages up to the last answer, and those after it: what is to be answered.
+    """Return the messages up to the last answer, and those after it, which are to be answered.
 
-    Raises:
-        Gemma4Error: there is nothing to answer.
+    Raises Gemma4Error where there are none.
     """
     if not isinstance(messages, Sequence) or not all(isinstance(one, Mapping) for one in messages):
         raise _malformed(
@@ -74,11 +73,7 @@ def turns(messages: Sequence[Message], image_tokens: int) -> list[Turn]:
 
 
 def content(message: Message) -> list[Piece]:
-    """Read the parts of a message's content.
-
-    Raises:
-        Gemma4Error: as `turns`.
-    """
+    """Read the parts of a message's content; errors as in `turns`."""
     given = message.get("content")
     if given is None or isinstance(given, str):
         return [given] if given else []

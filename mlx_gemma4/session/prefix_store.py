@@ -18,6 +18,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -61,7 +62,6 @@ class PrefixStore:
     def __init__(self, folder: str | Path, max_bytes: float = float("inf")) -> None:
         self._folder = Path(folder)
         self._max_bytes = max_bytes
-        self._known: dict[Path, tuple[int, ParkedPrefix]] = {}
 
     def park(self, owner: str, cache: PrefixCache) -> bool:
         """Write what a cache holds; an owner's earlier cache of the same kind is replaced.
@@ -138,7 +138,7 @@ class PrefixStore:
         """What is parked and worth loading: how many of these rows it has, and where it is."""
         kind, held, found = kind_of(cache), common(rows, cache.rows), []
         for index in self._folder.glob(f"*/{kind}-*.json"):
-            parked = self._read(index)
+            parked = _read(index)
             if parked is None or (count := common(rows, parked.rows)) < parked.earliest:
                 continue
             if count >= held + _WORTH or count == len(parked.rows) > held:
@@ -148,21 +148,6 @@ class PrefixStore:
     def remove(self, owner: str) -> None:
         """Remove what was parked for an owner."""
         shutil.rmtree(self._folder / _folder_name(owner), ignore_errors=True)
-
-    def _read(self, index: Path) -> ParkedPrefix | None:
-        """What a JSON file holds; a damaged one is removed."""
-        try:
-            changed = index.stat().st_mtime_ns
-            known = self._known.get(index)
-            if known is None or known[0] != changed:
-                parked = _read_index(index)
-                self._known[index] = known = (changed, parked)
-            return known[1]
-        except FileNotFoundError:  # removed by another process
-            return None
-        except (OSError, ValueError, LookupError, TypeError, OverflowError, RecursionError):
-            _remove(index)
-            return None
 
     def _remove_oldest(self, newest: Path) -> None:
         files = []
@@ -254,8 +239,20 @@ def _runs(rows: Sequence[Row]) -> list[Any]:
     return runs
 
 
-def _read_index(index: Path) -> ParkedPrefix:
-    """Read a JSON file. Raises where it is not what was written."""
+def _read(index: Path) -> ParkedPrefix | None:
+    """What a JSON file holds; a damaged one is removed."""
+    try:
+        return _read_index(index, index.stat().st_mtime_ns)
+    except FileNotFoundError:  # removed by another process
+        return None
+    except (OSError, ValueError, LookupError, TypeError, OverflowError, RecursionError):
+        _remove(index)
+        return None
+
+
+@lru_cache(maxsize=32)
+def _read_index(index: Path, changed: int) -> ParkedPrefix:
+    """Read a JSON file that was changed then. Raises where it is not what was written."""
     named = _INDEX.fullmatch(index.name)
     value = json.loads(index.read_bytes())
     runs = value["rows"]
