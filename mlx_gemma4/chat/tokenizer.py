@@ -7,6 +7,7 @@ characters: `TextStream` holds the bytes of an unfinished one back.
 
 import codecs
 import re
+from array import array
 from collections.abc import Iterable, Mapping
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -149,9 +150,10 @@ class Tokenizer:
         """As `token_bytes`, but the name of a control token."""
         return self.token_bytes(token_id) or (self._backend.id_to_token(token_id) or "").encode()
 
-    def _encode_plain(self, text: str) -> tuple[int, ...]:
+    def _encode_plain(self, text: str) -> "array[int]":
         text = text.encode(errors="replace").decode()  # lone surrogates have no UTF-8
-        return tuple(self._backend.encode(text, add_special_tokens=False).ids)
+        # four bytes an id: many long texts are held
+        return array("I", self._backend.encode(text, add_special_tokens=False).ids)
 
     @cached_property
     def _control_pattern(self) -> re.Pattern[str]:

@@ -102,6 +102,7 @@ class PrefixStore:
             for path in folder.glob(f"{kind}-*"):
                 if path.stem != name:
                     path.unlink(missing_ok=True)
+        self._remove_unfinished()
         self._remove_oldest(index)
         return True
 
@@ -148,6 +149,15 @@ class PrefixStore:
     def remove(self, owner: str) -> None:
         """Remove what was parked for an owner."""
         shutil.rmtree(self._folder / _folder_name(owner), ignore_errors=True)
+
+    def _remove_unfinished(self) -> None:
+        """Remove what killed writers left, of any owner."""
+        for folder in self._folder.iterdir():
+            with suppress(OSError), cleaned(folder):
+                for tensors in folder.glob("*.safetensors"):
+                    index = tensors.with_suffix(".json")
+                    if _INDEX.fullmatch(index.name) and not index.exists():
+                        tensors.unlink()
 
     def _remove_oldest(self, newest: Path) -> None:
         files = []

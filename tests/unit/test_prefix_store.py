@@ -17,7 +17,7 @@ import mlx_gemma4
 from mlx_gemma4.errors import Gemma4Error
 from mlx_gemma4.events import Done
 from mlx_gemma4.model.gemma4 import Gemma4
-from mlx_gemma4.session.prefix_store import PrefixStore
+from mlx_gemma4.session.prefix_store import PrefixStore, locked
 from mlx_gemma4.session.session import Session
 from mlx_gemma4.testing.doubles import tiny_model
 
@@ -77,6 +77,22 @@ def test_parking_again_writes_nothing_and_parking_more_replaces_the_file(
     assert session.park("a")
     after = set(tmp_path.rglob("*.*"))
     assert len(after) == 2 and not after & set(before)
+
+
+def test_what_killed_writers_left_of_other_conversations_is_removed(
+    model: Gemma4, tmp_path: Path
+) -> None:
+    store, busy = PrefixStore(tmp_path), tmp_path / "busy"
+    parked(model, store, "b")
+    (tensors,) = tmp_path.rglob("*.safetensors")
+    half = [tensors.with_stem("new-1234"), tensors.with_stem(f"{'0' * 16}-{'0' * 48}")]
+    mine = tensors.with_stem("mine")
+    with locked(busy):
+        for path in (*half, mine, busy / "new-1234.safetensors"):
+            path.write_bytes(b"half")
+        parked(model, store, "a")
+    assert [path.exists() for path in (*half, mine, tensors)] == [False, False, True, True]
+    assert [path.name for path in busy.iterdir()] == ["new-1234.safetensors"]  # being written
 
 
 @pytest.mark.parametrize("folder_is_there", [False, True])
