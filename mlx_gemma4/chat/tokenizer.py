@@ -42,8 +42,7 @@ class Tokenizer:
     def __init__(self, backend: Backend, template: str | None = None) -> None:
         """Take a backend over, which then encodes control spellings as plain text for good.
 
-        Raises:
-            Gemma4Error: if it has no Gemma 4 turn tokens.
+        Raises Gemma4Error where it has no Gemma 4 turn tokens.
         """
         missing = [name for name in _REQUIRED if backend.token_to_id(name) is None]
         if missing:

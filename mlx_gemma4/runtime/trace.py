@@ -33,12 +33,12 @@ class Trace:
             known = {"frames": event.frames, "heard": event.heard, "backlog": event.backlog}
             self.span("chunk", MODEL, at - event.took, at, known)
         elif isinstance(event, FellBehind):
-            self.instant("fell behind", MODEL, at, {"speed": event.speed})
+            self._instant("fell behind", at, {"speed": event.speed})
         elif isinstance(event, Heard):
-            self.instant("heard", MODEL, at, {"text": event.text})
+            self._instant("heard", at, {"text": event.text})
         elif isinstance(event, Token):
             self._tokens[report.conversation].append(at)
-            self.instant("token", MODEL, at, {"text": event.text})
+            self._instant("token", at, {"text": event.text})
         elif isinstance(event, Done) and (tokens := self._tokens.pop(report.conversation, None)):
             started = tokens[0] - event.stats.get("seconds_to_first_token", 0.0)
             self.span("prefill", MODEL, started, tokens[0])
@@ -50,10 +50,8 @@ class Trace:
         """Add something that lasted; times are those of `time.perf_counter`, in seconds."""
         self._put(name, track, start, {"ph": "X", "dur": (stop - start) * 1e6}, known)
 
-    def instant(
-        self, name: str, track: str, at: float, known: dict[str, Any] | None = None
-    ) -> None:
-        self._put(name, track, at, {"ph": "i", "s": "t"}, known)
+    def _instant(self, name: str, at: float, known: dict[str, Any]) -> None:
+        self._put(name, MODEL, at, {"ph": "i", "s": "t"}, known)
 
     def save(self, path: Path) -> None:
         """Write a private file, and make its folder; times are counted from the first event."""

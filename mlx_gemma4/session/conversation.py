@@ -250,9 +250,7 @@ class Conversation:
             yield Done("cancelled")
             return
         hidden, new_tokens = fed
-        constraint = None
-        if rules.any:
-            constraint = yield from unless(cancelled, rules.constraint(), quiet=True)
+        constraint = yield from unless(cancelled, rules.constraint(), quiet=True)
         seconds = time.perf_counter() - prompt_started
         reply = DrawnReply(self._tokenizer, self._model.config, opening, rules.stop)
         interrupted, turn = True, None
