@@ -33,6 +33,7 @@ class ReplyRules:
         must_call: names of tools, one of which has to be called.
 
     Attributes:
+        any: whether there is a grammar to keep to.
         stop: as passed, without empty ones.
 
     Raises:
@@ -52,16 +53,16 @@ class ReplyRules:
         self.stop = tuple(text for text in listed("stop", stop or (), str) if text)
         must_call = listed("must_call", must_call or (), str)
         self._grammar = reply_grammar(schema, tools, must_call, tokenizer.controls)
+        self.any = self._grammar is not None
         self._thinking = thinking
         self._width = config.text_config.vocab_size
         self._tokenizer = grammar_tokenizer(tokenizer, tuple(config.eos_token_ids))
-        if self._grammar is not None:
+        if self.any:
             self._tokenizer.prepare()
 
-    def constraint(self) -> Steps[Constraint | None]:
-        """What the grammar allows, if there is one; waits in steps until its tokenizer is built."""
-        if self._grammar is None:
-            return None
+    def constraint(self) -> Steps[Constraint]:
+        """The constraint of the reply; waits in steps until the tokenizer is built."""
+        assert self._grammar is not None
         while not self._tokenizer.prepare():
             time.sleep(_PAUSE)
             yield 0, 1

@@ -10,6 +10,7 @@ from mlx_gemma4.chat.messages import SoundPart, TextPart, Turn
 from mlx_gemma4.chat.tokenizer import Tokenizer
 from mlx_gemma4.errors import Gemma4Error
 from mlx_gemma4.events import Done, ToolCall
+from mlx_gemma4.generation.prefill_decode import Steps
 from mlx_gemma4.model.gemma4 import Gemma4
 from mlx_gemma4.session.constrained import ReplyRules
 from mlx_gemma4.session.session import Session
@@ -117,6 +118,22 @@ def test_texts_of_another_type_are_refused_by_name(
         session.reply(**settings)
     assert caught.value.code == "setting_unknown"
     assert finished(session).stats["reply_tokens"] > 0
+
+
+def test_a_reply_that_is_cancelled_before_its_schema_is_ready_draws_nothing(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[bool] = []
+
+    def constraint(_: ReplyRules) -> Steps[None]:
+        while True:
+            waits.append(True)
+            yield 0, 1
+
+    monkeypatch.setattr(ReplyRules, "constraint", constraint)
+    session.add_text("hello")
+    events = session.reply(5, grammar={}, cancelled=lambda: bool(waits) and waits.pop())
+    assert list(events) == [Done("cancelled")]
 
 
 def test_one_stop_text_may_be_alone(session: Session) -> None:
