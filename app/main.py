@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from mlx_gemma4.errors import Gemma4Error
+from mlx_gemma4.hub import disk
 from mlx_gemma4.runtime.commands import Hosts
 from mlx_gemma4.runtime.subprocess_worker import SubprocessWorker
 
@@ -117,8 +118,8 @@ def redirect(log: Path) -> int:
     if log.is_file() and log.stat().st_size > LONGEST:
         log.replace(log.with_suffix(".old.log"))
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
-    file = os.open(log, flags, private_files.FILE)
-    private_files.restrict(log)
+    file = os.open(log, flags, disk.PRIVATE)
+    disk.restrict(log)
     terminal = os.fdopen(os.dup(1), "w", encoding="utf-8", errors="replace")
     before = os.dup(2)
     os.dup2(file, 2)

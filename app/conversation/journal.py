@@ -28,6 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlx_gemma4.errors import Gemma4Error
+from mlx_gemma4.hub import disk
 from mlx_gemma4.media.audio import LIMIT_SECONDS, RATE
 from mlx_gemma4.runtime.threads import start_thread
 
@@ -105,7 +106,7 @@ class Journal:
         path = self.folder / name
         with unwritable(self.folder):
             if not path.is_file():
-                private_files.make_folder(self.folder)
+                disk.make_private(self.folder)
                 private_files.write(path, content)
                 with self._wanted:
                     self._media.append(path)
@@ -136,10 +137,8 @@ class Journal:
         samples = np.round(np.clip(frames, -1, 1) * 32767).astype("<i2").tobytes()
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
         with unwritable(self.folder):
-            private_files.make_folder(self.folder)
-            with os.fdopen(
-                os.open(self.folder / RECORDING, flags, private_files.FILE), "ab"
-            ) as file:
+            disk.make_private(self.folder)
+            with os.fdopen(os.open(self.folder / RECORDING, flags, disk.PRIVATE), "ab") as file:
                 file.write(samples)
         self._recorded += frames.size
 
@@ -191,10 +190,10 @@ class Journal:
         if self._closing:
             raise ValueError("the journal is closed")
         if self._file is None:
-            private_files.make_folder(self.folder)
+            disk.make_private(self.folder)
             self._file = locked(self.folder / EVENTS)
             for path in self.folder.iterdir():
-                private_files.restrict(path)
+                disk.restrict(path)
                 # what this program does not write itself, a program that was killed was writing
                 if path.name.endswith(".new") and not path.name.endswith(private_files.NEW):
                     path.unlink(missing_ok=True)
@@ -294,7 +293,7 @@ def _wav(samples: bytes) -> bytes:
 
 def locked(path: Path) -> int:
     flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
-    file = os.open(path, flags, private_files.FILE)
+    file = os.open(path, flags, disk.PRIVATE)
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:

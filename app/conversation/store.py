@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mlx_gemma4.errors import Gemma4Error, counted
-from mlx_gemma4.hub import conversations
+from mlx_gemma4.hub import conversations, disk
 
 from . import private_files
 from .entries import Entry, QuestionSent, TextAdded
@@ -105,7 +105,7 @@ class ConversationStore:
 
     def list(self) -> list[SavedConversation]:
         """Return all conversations, the one written last first; a damaged one has its `damage`."""
-        private_files.restrict(self.folder)
+        disk.restrict(self.folder)
         try:
             folders = [path for path in self.folder.iterdir() if path.name != _TRASH]
         except OSError:
@@ -137,7 +137,7 @@ class ConversationStore:
             file = locked(self.folder / name / EVENTS)
             try:
                 shutil.rmtree(self.parked / name, ignore_errors=True)
-                private_files.make_folder(place.parent)
+                disk.make_private(place.parent)
                 return (self.folder / name).rename(place)
             finally:
                 os.close(file)

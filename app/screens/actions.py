@@ -236,7 +236,6 @@ class ChatActions:
     async def _trace(self) -> str:
         path = self._workspace.folder / time.strftime("trace-%Y%m%d-%H%M%S.json")
         self._workspace.trace.save(path)
-        path.chmod(0o600)
         return f"{path} is written; open it at ui.perfetto.dev."
 
     async def _export(self, where: str) -> str:

@@ -34,7 +34,6 @@ class TextPart:
     text: str
 
     def __post_init__(self) -> None:
-        """Refuse anything else: a prompt could never be made of it."""
         if not isinstance(self.text, str):
             raise Gemma4Error(
                 "conversation_malformed",

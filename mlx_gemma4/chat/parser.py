@@ -9,7 +9,8 @@ import re
 import secrets
 
 from ..events import CallText, Event, Thought, Token, ToolCall
-from .tokenizer import Tokenizer
+from ..json_reader import is_deep
+from .tokenizer import TextStream, Tokenizer
 
 _CHANNEL, _CALL, _QUOTE = "<|channel>", "<|tool_call>", '<|"|>'
 _ENDS = ("<channel|>", "<tool_call|>", "<turn|>", "<eos>")
@@ -35,7 +36,7 @@ class ReplyParser:
         self._pieces = pieces
         self._call_id = ""
         self._names = {token_id: name for name, token_id in tokenizer.controls.items()}
-        self._stream = tokenizer.stream()
+        self._stream = TextStream(tokenizer)
         self._last_id = -1
         self.inside = ""
         self._header: str | None = None  # a channel's first line while it may still be its name
@@ -104,6 +105,8 @@ def _tool_call(pieces: list[str], call_id: str) -> ToolCall | None:
     if form is None or len(pieces) % 2 == 0:  # even: a string was never closed
         return None
     try:
-        return ToolCall(call_id, form[1], json.loads(form[2]))
+        arguments = json.loads(form[2])
+        json.dumps(arguments, allow_nan=False)  # NaN is none, nor what is beyond a float
     except (ValueError, RecursionError):
         return None
+    return None if is_deep(arguments) else ToolCall(call_id, form[1], arguments)

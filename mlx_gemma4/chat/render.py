@@ -89,15 +89,20 @@ def render(
     """
     check_tools(tools)
     _check(turns)
-    escaped = [_escape_turn(number, turn) for number, turn in enumerate(turns)]
-    turns = _without_past_thoughts(turns, tokenizer)
-    declared = [_escape(tool) for tool in tools]
     own = findings(tokenizer.template) if tokenizer.template else Findings()
     source = template or (None if own.faults else tokenizer.template)
-    if source:
-        text = template_text(source, escaped, declared, thinking, open_reply)
-    else:
-        text = chat_text(escaped, declared, thinking, open_reply, own.empty_thought)
+    try:
+        escaped = [_escape_turn(number, turn) for number, turn in enumerate(turns)]
+        declared = [_escape(tool) for tool in tools]
+        if source:
+            text = template_text(source, escaped, declared, thinking, open_reply)
+        else:
+            text = chat_text(escaped, declared, thinking, open_reply, own.empty_thought)
+    except RecursionError as error:
+        raise _malformed(
+            "A call or what a tool returned is nested too deeply.", "Return fewer levels."
+        ) from error
+    turns = _without_past_thoughts(turns, tokenizer)
 
     text = _DRAWN_CALL.sub(lambda found: found[1] or "", text)
     channel = tokenizer.controls.get("<|channel>")
@@ -152,12 +157,15 @@ def _check(turns: Sequence[Turn]) -> None:
         if turn.role == "tool" and not (
             before and any(isinstance(p, ToolCall) for p in before.parts)
         ):
-            raise Gemma4Error(
-                "conversation_malformed",
-                "The conversation is malformed",
+            raise _malformed(
                 "A tool answers, but the turn before calls none.",
                 "Put the tool turn after the model turn that holds the call.",
             )
+
+
+def _malformed(cause: str, remedy: str) -> Gemma4Error:
+    title = "The conversation is malformed"
+    return Gemma4Error("conversation_malformed", title, cause, remedy)
 
 
 def _expand(text: str, media: Sequence[Medium]) -> str:

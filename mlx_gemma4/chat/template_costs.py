@@ -53,11 +53,7 @@ def paid(value: Any) -> Any:
 
 
 def written(value: Any) -> int:
-    """Count a value as text, however deep that is in lists.
-
-    Returns:
-        Its characters, about.
-    """
+    """Count a value as text, however deep that is in lists; return its characters, about."""
     length = 0
     inside: Iterator[Any] = iter(())
     if isinstance(value, Mapping):

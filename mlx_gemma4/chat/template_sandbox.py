@@ -192,12 +192,8 @@ def _compiled(source: str) -> "Template":
         environment.filters[name] = _filter(name, function)
     for name in environment.tests.keys() - _TYPES:
         environment.tests[name] = _test(name, environment.tests[name])
-    environment.filters |= {
-        "counted": costs.counted,
-        "paid": costs.paid,
-        "compared": costs.compared,
-    }
-    environment.filters["sliced"] = _sliced
+    own = {"counted": costs.counted, "paid": costs.paid, "compared": costs.compared}
+    environment.filters |= {**own, "sliced": _sliced}
     tree = environment.parse(source)
 
     def through(name: str, node: Any) -> nodes.Filter:

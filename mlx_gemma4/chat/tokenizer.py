@@ -2,11 +2,12 @@
 
 Two promises. Text never becomes a control token: `encode` treats `<|turn>` in a question as six
 ordinary characters; control tokens are placed by id, by name. And text never comes out in half
-characters: `stream` holds the bytes of an unfinished one back.
+characters: `TextStream` holds the bytes of an unfinished one back.
 """
 
 import codecs
 import re
+from array import array
 from collections.abc import Iterable, Mapping
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -41,8 +42,7 @@ class Tokenizer:
     def __init__(self, backend: Backend, template: str | None = None) -> None:
         """Take a backend over, which then encodes control spellings as plain text for good.
 
-        Raises:
-            Gemma4Error: if it has no Gemma 4 turn tokens.
+        Raises Gemma4Error where it has no Gemma 4 turn tokens.
         """
         missing = [name for name in _REQUIRED if backend.token_to_id(name) is None]
         if missing:
@@ -102,11 +102,7 @@ class Tokenizer:
         return int(self._backend.get_vocab_size(with_added_tokens=True))
 
     def token_id(self, name: str) -> int:
-        """Return the id of a token by its exact name.
-
-        Raises:
-            Gemma4Error: if the vocabulary has no such token.
-        """
+        """Return the id of a token by its exact name. Raises Gemma4Error where it has none."""
         token_id = self._backend.token_to_id(name)
         if token_id is None:
             raise Gemma4Error(
@@ -137,12 +133,8 @@ class Tokenizer:
 
     def decode(self, ids: Iterable[int]) -> str:
         """Return the text of ids; control tokens have none."""
-        stream = self.stream()
+        stream = TextStream(self)
         return "".join([*map(stream.add, ids), stream.finish()])
-
-    def stream(self) -> "TextStream":
-        """Start decoding one id at a time."""
-        return TextStream(self)
 
     def token_bytes(self, token_id: int) -> bytes:
         """Return the UTF-8 bytes of a token's text; none for a control or unknown id."""
@@ -157,9 +149,10 @@ class Tokenizer:
         """As `token_bytes`, but the name of a control token."""
         return self.token_bytes(token_id) or (self._backend.id_to_token(token_id) or "").encode()
 
-    def _encode_plain(self, text: str) -> tuple[int, ...]:
+    def _encode_plain(self, text: str) -> "array[int]":
         text = text.encode(errors="replace").decode()  # lone surrogates have no UTF-8
-        return tuple(self._backend.encode(text, add_special_tokens=False).ids)
+        # four bytes an id: many long texts are held
+        return array("I", self._backend.encode(text, add_special_tokens=False).ids)
 
     @cached_property
     def _control_pattern(self) -> re.Pattern[str]:

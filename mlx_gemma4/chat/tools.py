@@ -10,6 +10,7 @@ from typing import Any
 
 from ..errors import Gemma4Error
 from ..events import ToolCall
+from ..json_reader import is_deep
 from .messages import ToolResult
 
 Schema = Mapping[str, Any]
@@ -19,17 +20,18 @@ def check_tools(tools: Iterable[Any]) -> None:
     """Raise a Gemma4Error that shows the first tool which `declaration` cannot write."""
     for tool in tools:
         if not is_tool(tool):
+            shown = "it is nested too deeply" if is_deep(tool) else repr(tool)
             raise Gemma4Error(
                 "tool_malformed",
                 "The tool is malformed",
-                f"It is no function with a name and a schema of its parameters: {tool!r:.200}.",
+                f"It is no function with a name and a schema of its parameters: {shown:.200}.",
                 'Write {"type": "function", "function": {"name": ..., "description": ...}}.',
             )
 
 
 def is_tool(tool: Any) -> bool:
     """Whether `declaration` can write it: a function with a name, and schemas where they belong."""
-    function = tool.get("function") if isinstance(tool, Mapping) else None
+    function = tool.get("function") if isinstance(tool, Mapping) and not is_deep(tool) else None
     if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
         return False
     parameters = function.get("parameters")

@@ -17,8 +17,9 @@ from ..errors import Gemma4Error
 from ..limits import FREED_TOKENS
 from ..model.cache import Cache
 from ..model.gemma4 import Gemma4
-from .prefill_decode import Cancelled, logits_after
+from .prefill_decode import Cancelled
 from .sampler import Sampler
+from .speculate import feed
 
 _OPENS, _CLOSES = "<|channel>", "<channel|>"
 
@@ -57,11 +58,7 @@ class Constraint:
         self._thought[[one for one in controls.values() if one != self._closes]] = False
 
     def mask(self) -> NDArray[np.bool_]:
-        """Which ids may come next: (width of the logits,).
-
-        Raises:
-            Gemma4Error: the grammar has become too complex.
-        """
+        """Which ids: (width of the logits,). Raises Gemma4Error where it gets too complex."""
         if self._in_thought:
             return self._thought
         bits = np.frombuffer(self._matcher.compute_bitmask(), np.uint8)
@@ -111,11 +108,7 @@ class GrammarTokenizer:
         return self._built.done()
 
     def constraint(self, grammar: str, thinking: bool, width: int) -> Constraint:
-        """Keep a reply to a grammar; waits until the tokenizer is ready.
-
-        Args:
-            grammar: from `chat.grammar.reply_grammar`.
-        """
+        """Keep a reply to a grammar of `chat.grammar`; waits until the tokenizer is ready."""
         self.prepare()
         assert self._built is not None
         matcher = LLMatcher(self._built.result(), grammar, log_level=0)
@@ -157,10 +150,7 @@ def decode_constrained(
 ) -> Generator[int]:
     """Draw ids as `decode` does, but only those that a constraint allows.
 
-    The cache holds every id that was yielded, but for the last.
-
-    Raises:
-        Gemma4Error: the grammar has become too complex.
+    The cache holds every id that was yielded, but for the last. Errors are those of `mask`.
     """
     logits = model.logits(hidden)[:, 0]
     never = mx.array(-mx.inf, logits.dtype)
@@ -172,7 +162,7 @@ def decode_constrained(
         drawn = cast(int, token.item())
         constraint.take(drawn)
         if left and drawn not in ends:
-            logits = logits_after(model, token, cache)
+            logits = model.language_model.logits(feed(model, cache, token))[:, 0]
             mx.async_eval(logits)
         yield drawn
         if drawn in ends:

@@ -76,14 +76,11 @@ class TrackRecord:
             self.rest()
 
     def best(self, plain: float, most: int) -> tuple[float, int]:
-        """Find the number of proposals with the most tokens a second.
-
-        Args:
-            plain: seconds of a forward without proposals.
+        """Find the number of proposals with the most tokens a second, and what it gains.
 
         Returns:
-            How many times the tokens a second of no proposals, and the number: 0 if none gains
-            enough.
+            How many times the tokens a second of no proposals, where a forward without any takes
+            `plain` seconds; and the number, 0 if none gains enough.
         """
         gains, tokens, chance = {0: GAIN}, 1.0, 1.0
         for count in range(1, most + 1):

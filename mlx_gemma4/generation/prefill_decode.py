@@ -15,7 +15,7 @@ from ..model.gemma4 import Gemma4
 from ..model.inputs import Inputs
 from .drafting import Drafting
 from .sampler import Sampler
-from .speculate import Place, after, feed, verify
+from .speculate import Place, after, verify
 
 Progress = Callable[[int, int], None]
 """Called with (tokens done, tokens in all) after each chunk."""
@@ -83,11 +83,6 @@ def finish(
             progress(done, total)
     steps.close()
     return None
-
-
-def logits_after(model: Gemma4, token: mx.array, cache: Cache) -> mx.array:
-    """Feed one drawn id (1,) that need not be evaluated yet; logits (1, vocab)."""
-    return model.language_model.logits(feed(model, cache, token))[:, 0]
 
 
 def decode(

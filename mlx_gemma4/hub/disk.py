@@ -21,6 +21,8 @@ _REFUSED = (
 )
 SPARE = 256 * 1024**2
 """Bytes that a disk keeps free."""
+PRIVATE = 0o600
+"""The mode of files that nobody but their user reads."""
 
 
 def own_data(name: str) -> Path:
@@ -89,14 +91,48 @@ def words(size: int) -> str:
     return f"{size / 1e6:.2f} MB" if size < 1e8 else f"{size / 1e9:.2f} GB"
 
 
-def write(path: Path, content: bytes) -> None:
-    """Write a small file so that it is there whole or not at all, whatever happens."""
-    making = path.with_name(f"{path.name}.part")
-    with making.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    making.replace(path)
+def write(
+    path: Path,
+    content: bytes | memoryview,
+    making: Path | None = None,
+    mode: int = 0o666,
+    sync: bool = True,
+) -> None:
+    """Write a small file so that it is there whole or not at all, whatever happens.
+
+    Args:
+        making: what it is called until it is whole; None for its name with ".part".
+        mode: PRIVATE for what was said or shown.
+        sync: not at all after a power cut, too: this waits for the disk.
+    """
+    making = making or path.with_name(f"{path.name}.part")
+    try:
+        with os.fdopen(os.open(making, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as file:
+            file.write(content)
+            if sync:
+                file.flush()
+                os.fsync(file.fileno())
+        making.replace(path)
+    except OSError:
+        making.unlink(missing_ok=True)
+        raise
+
+
+def make_private(folder: Path) -> None:
+    """Make a folder, and what is missing above it; one that is there is made private."""
+    for missing in [one for one in (folder, *folder.parents) if not one.exists()][::-1]:
+        missing.mkdir(mode=0o700, exist_ok=True)
+    restrict(folder)
+
+
+def restrict(path: Path) -> None:
+    """Take away others' access to a file or folder; one of somebody else stays as it is."""
+    try:
+        mode = path.stat().st_mode
+        if mode & 0o077:
+            path.chmod(mode & 0o700)
+    except OSError:
+        return
 
 
 def save(path: Path, content: bytes) -> None:

@@ -31,8 +31,8 @@ from .commands import (
 MEDIA_BYTES = 256 << 20
 """The most bytes of media that are kept after they were read."""
 
-MediaKey = tuple[Path, int, int, int | None]
-"""A file, when it was written, its size, a picture's tokens: if one differs, it is read again."""
+MediaKey = tuple[Path, int, int, object]
+"""A file, when it was written, its size, what it is read as: if one differs, it is read again."""
 Made = TypeVar("Made", Picture, tuple[NDArray[np.float32], ...], tuple[tuple[float, Picture], ...])
 
 
@@ -40,17 +40,17 @@ class MediaCache:
     """Media as the model takes them; the ones used last are kept, up to MEDIA_BYTES."""
 
     def __init__(self) -> None:
-        self._made: OrderedDict[MediaKey, tuple[Any, int]] = OrderedDict()
+        self._made: OrderedDict[MediaKey, Any] = OrderedDict()
 
     def image(self, image: Pictures, tokens: int) -> Picture:
         """Return a picture of at most so many tokens. Raises Gemma4Error as `patches` does."""
         if isinstance(image, Picture):
             return image
-        return self._of(image, tokens, lambda: patches(image, tokens), _picture_bytes)
+        return self._of(image, tokens, lambda: patches(image, tokens))
 
     def keep(self, image: Pictures, tokens: int, picture: Picture) -> None:
         """Keep a picture that was read elsewhere."""
-        self._of(image, tokens, lambda: picture, _picture_bytes)
+        self._of(image, tokens, lambda: picture)
 
     def sound(self, path: str | Path) -> tuple[NDArray[np.float32], ...]:
         """Return a sound file's clips, (n, 640) frames each. Raises Gemma4Error as `read_sound`."""
@@ -59,7 +59,7 @@ class MediaCache:
             samples = read_sound(path).samples
             return tuple(frames(clip) for clip in clips(samples, long="split"))
 
-        return self._of(path, None, read, lambda made: sum(clip.nbytes for clip in made))
+        return self._of(path, "sound", read)
 
     def video(self, video: str | Path | Film) -> tuple[tuple[float, Picture], ...]:
         """Return a video's frames with their times. Raises Gemma4Error as `film_of` does."""
@@ -67,45 +67,30 @@ class MediaCache:
         def read() -> tuple[tuple[float, Picture], ...]:
             return tuple((at, self.image(frame, FRAME_TOKENS)) for at, frame in film_of(video))
 
-        return self._of(video, FRAME_TOKENS, read, _film_bytes)
+        return self._of(video, "video", read)
 
-    def _of(
-        self,
-        source: object,
-        tokens: int | None,
-        make: Callable[[], Made],
-        count: Callable[[Made], int],
-    ) -> Made:
-        file = _key(source, tokens)
-        if file is None:
+    def _of(self, source: object, kind: object, make: Callable[[], Made]) -> Made:
+        if not isinstance(source, str | Path):
             return make()
-        if file not in self._made:
-            made = make()
-            self._made[file] = made, count(made)
-        self._made.move_to_end(file)
-        found = cast(Made, self._made[file][0])
-        while len(self._made) > 1 and sum(size for _, size in self._made.values()) > MEDIA_BYTES:
+        try:
+            file = Path(source).stat()
+        except (OSError, ValueError):  # a NUL in the path
+            return make()
+        key = Path(source).absolute(), file.st_mtime_ns, file.st_size, kind
+        if key not in self._made:
+            self._made[key] = make()
+        self._made.move_to_end(key)
+        found = cast(Made, self._made[key])
+        while len(self._made) > 1 and sum(map(_bytes, self._made.values())) > MEDIA_BYTES:
             self._made.popitem(last=False)
         return found
 
 
-def _picture_bytes(picture: Picture) -> int:
-    return picture.patches.nbytes
-
-
-def _film_bytes(film: tuple[tuple[float, Picture], ...]) -> int:
-    return sum(_picture_bytes(picture) for _, picture in film)
-
-
-def _key(source: object, tokens: int | None) -> MediaKey | None:
-    """Return the key of the file as it is now; None where there is no file."""
-    if not isinstance(source, str | Path):
-        return None
-    try:
-        found = Path(source).stat()
-    except OSError:
-        return None
-    return Path(source).absolute(), found.st_mtime_ns, found.st_size, tokens
+def _bytes(made: Picture | tuple[Any, ...]) -> int:
+    """Of a picture, of clips, or of a video's frames."""
+    if isinstance(made, Picture):
+        return made.patches.nbytes
+    return sum(one.nbytes if isinstance(one, np.ndarray) else _bytes(one[1]) for one in made)
 
 
 def turns_of(

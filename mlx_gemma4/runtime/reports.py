@@ -51,11 +51,7 @@ class Noted:
 
 @dataclass(frozen=True)
 class Rereading:
-    """A conversation was opened whose caches hold less than its turns: these are read next.
-
-    Attributes:
-        tokens: that are left to read.
-    """
+    """A conversation was opened of which so many tokens are in no cache: they are read next."""
 
     tokens: int
 
@@ -87,13 +83,10 @@ class Hearing:
 
 @dataclass(frozen=True)
 class FellBehind:
-    """The machine reads slower than is spoken: the rest is held and read at the end of speech.
-
-    Attributes:
-        speed: seconds of sound that it reads in a second.
-    """
+    """The machine reads slower than is spoken: the rest is held and read at the end of speech."""
 
     speed: float
+    """Seconds of sound that it reads in a second."""
 
 
 @dataclass(frozen=True)

@@ -101,11 +101,7 @@ class Scheduler:
         lane.idle = work
 
     def step(self) -> bool:
-        """Run one step of the most urgent work.
-
-        Returns:
-            False where no work is ready.
-        """
+        """Run one step of the most urgent work; return whether any was ready."""
         due = [
             (lane.priority, conversation)
             for conversation, lane in self._lanes.items()

@@ -94,11 +94,7 @@ class Slots:
         self._beside: tuple[object, ...] = ()  # what else the model was loaded with
 
     def load(self, command: commands.Load) -> Reporting:
-        """Load a model; where only the adapter differs, the weights stay.
-
-        Raises:
-            Gemma4Error: it cannot be loaded.
-        """
+        """Load a model, or raise Gemma4Error; where only the adapter differs, the weights stay."""
         beside = command.hosts, command.drafter, command.draft
         same = command.hosts is None and beside == self._beside
         kept, notes = self._model if same else None, list[str]()
@@ -125,7 +121,7 @@ class Slots:
         for note in notes:
             yield Noted(note)
         if (crew := getattr(self._model, "crew", None)) is not None:
-            crew.watchers.add(self._lost)
+            crew.watchers.add(lambda error: self._report(Failed.of(error)))
         if command.grammars:
             prepare_grammars(self._model)
         config = self._model.config
@@ -138,17 +134,11 @@ class Slots:
             config.image_tokens,
         )
 
-    def _lost(self, error: Gemma4Error) -> None:
-        self._report(Failed.of(error))
-
     def work(self, command: commands.InConversation, cancelled: Callable[[], bool]) -> Reporting:
-        """Carry out a command to a conversation.
+        """Carry out a command to a conversation, or raise Gemma4Error.
 
         Args:
             cancelled: asked between tokens and chunks whether to stop.
-
-        Raises:
-            Gemma4Error: it cannot be carried out.
         """
         conversation = command.conversation
         match command:
@@ -185,8 +175,10 @@ class Slots:
     def idle(self, conversation: str) -> Reporting:
         """Do what nobody waits for yet: read what is left to read, then park the rows."""
         slot = self._slots.get(conversation)
-        more = slot is not None and not slot.waits
-        while slot is not None and more:
+        if slot is None or slot.waits:
+            return
+        more = True
+        while more:
             with closing(slot.session.reading()) as steps:
                 while True:
                     try:
@@ -200,7 +192,7 @@ class Slots:
                 return  # another conversation has its rows now
             yield from self.notices(conversation)
             slot.rereading = 0
-        if slot is not None and not (slot.parked or slot.kept or slot.waits):
+        if not (slot.parked or slot.kept):
             self._park(slot)
 
     def rereads(self, conversation: str) -> bool:
@@ -232,10 +224,8 @@ class Slots:
         free_memory()
 
     def _open(self, command: commands.Open) -> Reporting:
-        if self._model is None:
-            raise _nothing_loaded()
         conversation, settings = command.conversation, command.settings
-        config = self._model.config
+        config = self._loaded().config
         tokens = settings.image_tokens or config.image_tokens
         turns, missing = turns_of(command.turns, self._media, config, tokens)
         for sentence in missing:
@@ -303,14 +293,13 @@ class Slots:
         return [name for name, slot in self._slots.items() if slot.kept and slot is not besides]
 
     def _new_session(self, conversation: str, settings: commands.SessionSettings) -> Session:
-        assert self._model is not None
-        store = None
+        model, store = self._loaded(), None
         if settings.park is not None:
             store = PrefixStore(settings.park, settings.park_bytes)
         if self._drawn is None:
-            self._drawn = DrawnReplies(tokenizer_of(self._model), self._model.config)
+            self._drawn = DrawnReplies(tokenizer_of(model), model.config)
         session = Session(
-            self._model,
+            model,
             system=settings.system,
             image_tokens=settings.image_tokens,
             hearing=settings.hearing,
@@ -352,8 +341,7 @@ class Slots:
     ) -> ImageAdded:
         slot = self._slot(conversation)
         picture = slot.session.add_image(image, image_tokens)
-        assert self._model is not None
-        tokens = image_tokens or slot.settings.image_tokens or self._model.config.image_tokens
+        tokens = image_tokens or slot.settings.image_tokens or self._loaded().config.image_tokens
         self._media.keep(image, tokens, picture)  # opening the conversation reads it again
         return ImageAdded(picture.original, picture.size, len(picture.patches), picture.notes)
 
@@ -370,9 +358,18 @@ class Slots:
         """Return an open conversation's session. Raises Gemma4Error where there is none."""
         return self._slot(conversation).session
 
-    def _slot(self, conversation: str) -> Slot:
+    def _loaded(self) -> Gemma4:
         if self._model is None:
-            raise _nothing_loaded()
+            raise Gemma4Error(
+                "model_not_loaded",
+                "No model is loaded",
+                "The worker was not asked to load one.",
+                "Load a model first.",
+            )
+        return self._model
+
+    def _slot(self, conversation: str) -> Slot:
+        self._loaded()
         if conversation not in self._slots:
             raise Gemma4Error(
                 "conversation_not_open",
@@ -381,12 +378,3 @@ class Slots:
                 "Open it first.",
             )
         return self._slots[conversation]
-
-
-def _nothing_loaded() -> Gemma4Error:
-    return Gemma4Error(
-        "model_not_loaded",
-        "No model is loaded",
-        "The worker was not asked to load one.",
-        "Load a model first.",
-    )

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..events import Done, Heard, Token
+from ..hub import disk
 from .reports import FellBehind, Hearing, Loaded, Report
 
 SPEECH, MODEL = "speech", "model"
@@ -32,12 +33,12 @@ class Trace:
             known = {"frames": event.frames, "heard": event.heard, "backlog": event.backlog}
             self.span("chunk", MODEL, at - event.took, at, known)
         elif isinstance(event, FellBehind):
-            self.instant("fell behind", MODEL, at, {"speed": event.speed})
+            self._instant("fell behind", at, {"speed": event.speed})
         elif isinstance(event, Heard):
-            self.instant("heard", MODEL, at, {"text": event.text})
+            self._instant("heard", at, {"text": event.text})
         elif isinstance(event, Token):
             self._tokens[report.conversation].append(at)
-            self.instant("token", MODEL, at, {"text": event.text})
+            self._instant("token", at, {"text": event.text})
         elif isinstance(event, Done) and (tokens := self._tokens.pop(report.conversation, None)):
             started = tokens[0] - event.stats.get("seconds_to_first_token", 0.0)
             self.span("prefill", MODEL, started, tokens[0])
@@ -49,13 +50,11 @@ class Trace:
         """Add something that lasted; times are those of `time.perf_counter`, in seconds."""
         self._put(name, track, start, {"ph": "X", "dur": (stop - start) * 1e6}, known)
 
-    def instant(
-        self, name: str, track: str, at: float, known: dict[str, Any] | None = None
-    ) -> None:
-        self._put(name, track, at, {"ph": "i", "s": "t"}, known)
+    def _instant(self, name: str, at: float, known: dict[str, Any]) -> None:
+        self._put(name, MODEL, at, {"ph": "i", "s": "t"}, known)
 
     def save(self, path: Path) -> None:
-        """Write the file, and make its folder; times are counted from the first event."""
+        """Write a private file, and make its folder; times are counted from the first event."""
         first = min((event["ts"] for event in self._events), default=0)
         events = [{**event, "ts": event["ts"] - first} for event in self._events]
         names = [
@@ -63,6 +62,7 @@ class Trace:
             for number, track in enumerate(_TRACKS)
         ]
         path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch(disk.PRIVATE)  # what was heard and answered is in it
         path.write_text(json.dumps({"traceEvents": names + events}) + "\n", encoding="utf-8")
 
     def _put(

@@ -20,12 +20,13 @@ from typing import TYPE_CHECKING
 
 from ..errors import Gemma4Error
 from ..events import Event
+from ..threads import guarded
 from .client import ENDS_SPEECH, Client
 from .commands import Command, EndSpeech, Hear, InConversation, Load, Stop
 from .pace import FRAME_SECONDS, LONGEST
 from .reports import Failed, FellBehind, Finished, Hearing, Idle, Report, WorkerEvent
 from .scheduler import Priority, ScheduledJob, Scheduler, Work
-from .threads import guarded, start_thread
+from .threads import start_thread
 from .utterance import UnreadSpeech
 
 if TYPE_CHECKING:
@@ -43,11 +44,7 @@ class _Owner:
         self._started = self._lent = False
 
     def lend(self, work: Callable[[], None]) -> None:
-        """Run this on the thread.
-
-        Raises:
-            Gemma4Error: if the thread has other work.
-        """
+        """Run this on the thread. Raises Gemma4Error where that has other work."""
         with self._lock:
             if self._lent:
                 raise Gemma4Error(

@@ -70,11 +70,7 @@ class ReplyRules:
 
 
 def tokenizer_of(model: Gemma4) -> Tokenizer:
-    """The tokenizer in a model's folder; the conversations with it share one.
-
-    Raises:
-        Gemma4Error: there is none, or it cannot be read.
-    """
+    """The tokenizer in a model's folder, shared by its conversations. Raises as `from_folder`."""
     folder = getattr(model, "folder", None)
     if folder is None:
         raise Gemma4Error(

@@ -213,14 +213,12 @@ class Conversation:
             if done is None:
                 yield Done("cancelled")
                 return
-            text = self.pending.heard
-            silence = self.pending.is_empty  # nothing was understood, and nothing else is there
-            if silence:
+            understood = Heard(self.pending.heard, relayed=True)
+            if self.pending.is_empty:  # nothing was, and nothing else is there
                 self.pending = PendingTurn(parts=self.pending.waiting)
-            yield Heard(text, relayed=True)
-            if silence:
-                yield Done("silence")
+                yield from (understood, Done("silence"))
                 return
+            yield understood
         if self._may_relay and has_sound(self.turns):
             place = self.prompt, self._direct_to
             relay = relayed(self.turns, *place, self.transcriber, self._drawn.heard)
@@ -253,6 +251,9 @@ class Conversation:
         constraint = None
         if rules.any:
             constraint = yield from unless(cancelled, rules.constraint(), quiet=True)
+            if constraint is None:
+                yield Done("cancelled")
+                return
         seconds = time.perf_counter() - prompt_started
         reply = DrawnReply(self._tokenizer, self._model.config, opening, rules.stop)
         interrupted, turn = True, None
@@ -288,9 +289,7 @@ class Conversation:
 
     def parked(self) -> int:
         """How many rows of the conversation the store has, if more than the cache; else 0."""
-        if self._store is None:
-            return 0
-        return self._store.longest(self.cache, self.settled().rows)
+        return self._store.longest(self.cache, self.settled().rows) if self._store else 0
 
     def park(self, owner: str) -> bool:
         """Park what the cache holds; return whether anything had to be written."""

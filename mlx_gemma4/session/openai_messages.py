@@ -26,10 +26,9 @@ Piece = str | Image.Image | Recording
 
 
 def split(messages: Sequence[Message]) -> tuple[Sequence[Message], Sequence[Message]]:
-    """Return the messages up to the last answer, and those after it: what is to be answered.
+    """Return the messages up to the last answer, and those after it, which are to be answered.
 
-    Raises:
-        Gemma4Error: there is nothing to answer.
+    Raises Gemma4Error where there are none.
     """
     if not isinstance(messages, Sequence) or not all(isinstance(one, Mapping) for one in messages):
         raise _malformed(
@@ -74,11 +73,7 @@ def turns(messages: Sequence[Message], image_tokens: int) -> list[Turn]:
 
 
 def content(message: Message) -> list[Piece]:
-    """Read the parts of a message's content.
-
-    Raises:
-        Gemma4Error: as `turns`.
-    """
+    """Read the parts of a message's content; errors as in `turns`."""
     given = message.get("content")
     if given is None or isinstance(given, str):
         return [given] if given else []
@@ -138,19 +133,17 @@ def _call(call: Any) -> ToolCall:
 
 
 def _piece(part: Any) -> Piece:
+    match part:
+        case {"type": "text", "text": str(text)}:
+            return text
+        case {"type": "image_url", "image_url": str(url) | {"url": str(url)}}:
+            return _picture(url)
+        case {"type": "input_audio", "input_audio": {"data": str(data)}}:
+            return read_sound(_decoded(data))
+        case {"type": "text" | "image_url" | "input_audio" as kind}:
+            cause = f"a part of type {kind} lacks {kind!r}, or that holds no text"
+            raise _malformed(cause, "See the API's reference.")
     kind = part.get("type") if isinstance(part, Mapping) else None
-    try:
-        if kind == "text":
-            return str(part["text"])
-        if kind == "image_url":
-            url = part["image_url"]
-            return _picture(str(url["url"] if isinstance(url, Mapping) else url))
-        if kind == "input_audio":
-            return read_sound(_decoded(str(part["input_audio"]["data"])))
-    except (KeyError, TypeError) as error:
-        raise _malformed(
-            f"a part of type {kind} lacks {error}", "See the API's reference."
-        ) from error
     raise _malformed(f"a part has the type {kind!r}", "Use text, image_url or input_audio.")
 
 

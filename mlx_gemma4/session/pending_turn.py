@@ -18,15 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image as Pillow
 
-from ..chat.messages import (
-    ImagePart,
-    Part,
-    SoundPart,
-    TextPart,
-    ToolResult,
-    Turn,
-    VideoPart,
-)  # fmt: skip
+from ..chat.messages import ImagePart, Part, SoundPart, TextPart, ToolResult, Turn, VideoPart
 from ..errors import Gemma4Error
 from ..events import ToolCall
 from ..media.audio import FRAME, Frames, need_frames, pause

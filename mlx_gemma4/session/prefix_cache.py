@@ -104,11 +104,7 @@ class PrefixCache:
         return hidden, len(new) - start
 
     def prepare(self, new: PromptRows) -> Steps[int]:
-        """As `feed`, but for more to follow: no row is fed again for its hidden state.
-
-        Returns:
-            How many tokens were fed.
-        """
+        """As `feed`, but for more to follow: no row is fed again. Returns how many were fed."""
         self.go_back(self.shared(new))
         start = len(self)
         if self._kept is None:

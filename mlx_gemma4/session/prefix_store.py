@@ -18,6 +18,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -61,7 +62,6 @@ class PrefixStore:
     def __init__(self, folder: str | Path, max_bytes: float = float("inf")) -> None:
         self._folder = Path(folder)
         self._max_bytes = max_bytes
-        self._known: dict[Path, tuple[int, ParkedPrefix]] = {}
 
     def park(self, owner: str, cache: PrefixCache) -> bool:
         """Write what a cache holds; an owner's earlier cache of the same kind is replaced.
@@ -81,6 +81,8 @@ class PrefixStore:
             return False
         if cache.nbytes > self._max_bytes:
             return False
+        with disk.explained():
+            disk.make_private(self._folder)
         with disk.explained(), locked(folder):
             making = folder / f"new-{secrets.token_hex(8)}.safetensors"
             disk.need_space(folder, cache.nbytes)
@@ -91,7 +93,7 @@ class PrefixStore:
             except OSError:
                 making.unlink(missing_ok=True)
                 raise
-            making.chmod(0o600)
+            making.chmod(disk.PRIVATE)
             checksum = _hash_of_file(making)
             making.replace(tensors)
             runs = _runs(cache.rows)
@@ -100,6 +102,7 @@ class PrefixStore:
             for path in folder.glob(f"{kind}-*"):
                 if path.stem != name:
                     path.unlink(missing_ok=True)
+        self._remove_unfinished()
         self._remove_oldest(index)
         return True
 
@@ -136,7 +139,7 @@ class PrefixStore:
         """What is parked and worth loading: how many of these rows it has, and where it is."""
         kind, held, found = kind_of(cache), common(rows, cache.rows), []
         for index in self._folder.glob(f"*/{kind}-*.json"):
-            parked = self._read(index)
+            parked = _read(index)
             if parked is None or (count := common(rows, parked.rows)) < parked.earliest:
                 continue
             if count >= held + _WORTH or count == len(parked.rows) > held:
@@ -147,20 +150,14 @@ class PrefixStore:
         """Remove what was parked for an owner."""
         shutil.rmtree(self._folder / _folder_name(owner), ignore_errors=True)
 
-    def _read(self, index: Path) -> ParkedPrefix | None:
-        """What a JSON file holds; a damaged one is removed."""
-        try:
-            changed = index.stat().st_mtime_ns
-            known = self._known.get(index)
-            if known is None or known[0] != changed:
-                parked = _read_index(index)
-                self._known[index] = known = (changed, parked)
-            return known[1]
-        except FileNotFoundError:  # removed by another process
-            return None
-        except (OSError, ValueError, LookupError, TypeError, OverflowError, RecursionError):
-            _remove(index)
-            return None
+    def _remove_unfinished(self) -> None:
+        """Remove what killed writers left, of any owner."""
+        for folder in self._folder.iterdir():
+            with suppress(OSError), cleaned(folder):
+                for tensors in folder.glob("*.safetensors"):
+                    index = tensors.with_suffix(".json")
+                    if _INDEX.fullmatch(index.name) and not index.exists():
+                        tensors.unlink()
 
     def _remove_oldest(self, newest: Path) -> None:
         files = []
@@ -203,8 +200,7 @@ def fingerprint(model: Gemma4) -> str:
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Be the only writer in a private folder, which is made; unfinished files are removed."""
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    folder.chmod(0o700)
+    disk.make_private(folder)
     with cleaned(folder, fcntl.LOCK_EX):
         yield
 
@@ -226,11 +222,7 @@ def cleaned(folder: Path, lock: int = fcntl.LOCK_EX | fcntl.LOCK_NB) -> Iterator
 def write(path: Path, content: bytes | memoryview) -> None:
     """Write a private file that is there whole or not at all; its folder is locked."""
     making = path.with_name(f"new-{secrets.token_hex(8)}{path.suffix}")
-    with os.fdopen(os.open(making, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    making.replace(path)
+    disk.write(path, content, making, disk.PRIVATE)
 
 
 def _folder_name(owner: str) -> str:
@@ -257,8 +249,20 @@ def _runs(rows: Sequence[Row]) -> list[Any]:
     return runs
 
 
-def _read_index(index: Path) -> ParkedPrefix:
-    """Read a JSON file. Raises where it is not what was written."""
+def _read(index: Path) -> ParkedPrefix | None:
+    """What a JSON file holds; a damaged one is removed."""
+    try:
+        return _read_index(index, index.stat().st_mtime_ns)
+    except FileNotFoundError:  # removed by another process
+        return None
+    except (OSError, ValueError, LookupError, TypeError, OverflowError, RecursionError):
+        _remove(index)
+        return None
+
+
+@lru_cache(maxsize=32)
+def _read_index(index: Path, changed: int) -> ParkedPrefix:
+    """Read a JSON file that was changed then. Raises where it is not what was written."""
     named = _INDEX.fullmatch(index.name)
     value = json.loads(index.read_bytes())
     runs = value["rows"]

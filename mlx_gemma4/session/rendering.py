@@ -25,11 +25,7 @@ class Rendering:
         self.open(())
 
     def open(self, tools: Sequence[Mapping[str, Any]]) -> None:
-        """Declare other tools, and forget what was rendered.
-
-        Raises:
-            Gemma4Error: a tool is malformed.
-        """
+        """Declare other tools, and forget what was rendered; Gemma4Error where one is malformed."""
         check_tools(tools)
         self.tools = tuple(tools)
         self._last: dict[bool, tuple[Sequence[Turn], PromptRows]] = {}
@@ -42,11 +38,7 @@ class Rendering:
         return self._remembered(True, turns, self._render(turns, open_reply=True))
 
     def settled(self, turns: Sequence[Turn], pending: bool) -> PromptRows:
-        """Render turns, as far as their rows stay the same whatever follows.
-
-        Args:
-            pending: whether the last turn can still grow.
-        """
+        """Render turns, as far as their rows stay the same; a `pending` last one can still grow."""
         if (last := self._last.get(False)) and _same(last[0], turns):
             return last[1]
         if not turns:

@@ -64,11 +64,7 @@ class Transcriber:
         return fed
 
     def hear(self, clip: SoundPart) -> Steps[int]:
-        """Hold a clip as far as it was spoken; feeds only what is new.
-
-        Returns:
-            How many rows were fed.
-        """
+        """Hold a clip as far as it was spoken; return how many rows were new, and fed."""
         yield from self.prepare()
         return (yield from self.cache.prepare(self._prompt(clip)))
 

@@ -50,13 +50,6 @@ def test_two_conversations_hear_at_once() -> None:
     assert idler.send(Hear(SECOND, conversation="b")) != second
 
 
-def test_loading_a_model_ends_every_utterance() -> None:
-    idler = Idler()
-    first = idler.send(Hear(SECOND))
-    idler.send(Load("tiny"))
-    assert idler.send(Hear(SECOND)) != first
-
-
 def test_a_failure_names_the_conversation_of_its_command() -> None:
     idler = Idler()
     idler.send(AddText("a", conversation="b"))
@@ -65,10 +58,11 @@ def test_a_failure_names_the_conversation_of_its_command() -> None:
     assert [report.conversation for report in idler] == ["b", None, None]
 
 
-def test_a_reply_ends_an_utterance() -> None:
+@pytest.mark.parametrize("command", [Reply(), Load("tiny")])
+def test_a_reply_and_loading_a_model_end_an_utterance(command: Command) -> None:
     idler = Idler()
     first = idler.send(Hear(SECOND))
-    idler.send(Reply())
+    idler.send(command)
     assert idler.send(Hear(SECOND)) != first
 
 

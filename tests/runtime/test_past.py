@@ -1,5 +1,6 @@
 """Past turns: what they hold, and that their media are read once."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from PIL import Image
 from mlx_gemma4.chat.messages import ImagePart, SoundPart, TextPart, ToolResult, VideoPart
 from mlx_gemma4.errors import Gemma4Error
 from mlx_gemma4.events import ToolCall
+from mlx_gemma4.media.video import FRAME_TOKENS
 from mlx_gemma4.model.config import Config
 from mlx_gemma4.runtime import past
 from mlx_gemma4.runtime.commands import (
@@ -95,6 +97,17 @@ def test_what_is_kept_is_bounded(
     assert reads == [one, two, one, two]
 
 
+def test_a_file_may_be_a_picture_and_a_video(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, media = picture(tmp_path / "a.png"), MediaCache()
+    monkeypatch.setattr(past, "film_of", lambda path: [(0.0, path)])
+    turn = user(AddImage(file, FRAME_TOKENS), AddVideo(file), AddImage(file, FRAME_TOKENS))
+    ((one, video, other),) = (made.parts for made in turns_of([turn], media, CONFIG, 70)[0])
+    assert isinstance(one, ImagePart) and isinstance(other, ImagePart)
+    assert isinstance(video, VideoPart) and video.frames[0][1] is one.picture is other.picture
+
+
 def test_pixels_have_no_file_and_are_not_kept(reads: list[Any]) -> None:
     pixels, media = np.zeros((96, 96, 3), np.uint8), MediaCache()
     for _ in range(2):
@@ -102,11 +115,15 @@ def test_pixels_have_no_file_and_are_not_kept(reads: list[Any]) -> None:
     assert len(reads) == 2
 
 
-def test_a_missing_medium_is_replaced_by_text_and_named(tmp_path: Path) -> None:
-    turn = user(AddImage(tmp_path / "gone.png"), AddText("what"))
+@pytest.mark.parametrize("name", ["gone.png", "go\0ne.png"])
+@pytest.mark.parametrize("add", [AddImage, AddSound, AddVideo])
+def test_a_missing_medium_is_replaced_by_text_and_named(
+    tmp_path: Path, add: Callable[[Path], PastPart], name: str
+) -> None:
+    turn = user(add(tmp_path / name), AddText("what"))
     (made,), missing = turns_of([turn], MediaCache(), CONFIG, 70)
     assert [type(part) for part in made.parts] == [TextPart, TextPart]
-    assert "gone.png" in missing[0]
+    assert "ne.png" in missing[0]
 
 
 def test_a_model_without_eyes_goes_on_without_the_picture(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import pytest
 
 from mlx_gemma4.errors import Gemma4Error
 from mlx_gemma4.runtime.reports import Failed
-from mlx_gemma4.runtime.threads import guarded, start_thread
+from mlx_gemma4.runtime.threads import start_thread
 
 
 def test_a_thread_does_its_work_under_its_name() -> None:
@@ -30,7 +30,7 @@ def test_an_error_of_ours_keeps_its_code_and_facts() -> None:
         raise Gemma4Error("disk_full", "Full", "It is.", "Delete.", {"bytes": 3})
 
     failures: list[Failed] = []
-    guarded(fail, "writer", failures.append)
+    start_thread(fail, "writer", failures.append).join(60)
     assert [(one.code, dict(one.facts)) for one in failures] == [("disk_full", {"bytes": 3})]
     assert failures[0].error().facts == {"bytes": 3}
 
@@ -39,5 +39,5 @@ def test_a_failure_that_cannot_be_reported_is_logged_too(caplog: pytest.LogCaptu
     def report(_: Failed) -> None:
         raise OSError("the screen is gone")
 
-    guarded(lambda: 1 / 0, "divider", report)
+    start_thread(lambda: 1 / 0, "divider", report).join(60)
     assert "the screen is gone" in caplog.text

@@ -17,6 +17,7 @@ def test_a_turn_is_spans_of_speech_chunks_prefill_and_decode(tmp_path: Path) -> 
     trace.add(Report(2, Token("b", 6), time=104.5))
     trace.add(Report(2, Done("stop", {"seconds_to_first_token": 0.125}), time=105.0))
     trace.save(tmp_path / "trace.json")
+    assert (tmp_path / "trace.json").stat().st_mode & 0o077 == 0  # texts are in it
     events = json.loads((tmp_path / "trace.json").read_text())["traceEvents"]
     tracks = {e["tid"]: e["args"]["name"] for e in events if e["ph"] == "M"}
     spans = {

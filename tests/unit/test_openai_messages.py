@@ -13,12 +13,12 @@ from mlx_gemma4.model.gemma4 import Gemma4
 CALLED = {"role": "assistant", "content": "x", "tool_calls": 5}
 
 
-def pictured(url: str) -> dict[str, Any]:
+def pictured(url: str | None) -> dict[str, Any]:
     part = {"type": "image_url", "image_url": {"url": url}}
     return {"role": "user", "content": [part]}
 
 
-def sounded(data: str) -> dict[str, Any]:
+def sounded(data: str | None) -> dict[str, Any]:
     part = {"type": "input_audio", "input_audio": {"data": data, "format": "wav"}}
     return {"role": "user", "content": [part]}
 
@@ -33,6 +33,9 @@ def sounded(data: str) -> dict[str, Any]:
         ([], "not from user or tool"),
         ([{"role": "user", "content": 5}], "content is a int"),
         ([{"role": "user", "content": [{"type": "sticker"}]}], "type 'sticker'"),
+        ([{"role": "user", "content": [{"type": "text", "text": None}]}], "lacks 'text'"),
+        ([pictured(None)], "lacks 'image_url'"),
+        ([sounded(None)], "lacks 'input_audio'"),
         ([CALLED, {"role": "user", "content": "y"}], "tool_calls are a int"),
         ([pictured("data:image/png;base64,é===")], "not base64"),
         ([pictured("http://[x/a.png")], "no usable URL"),

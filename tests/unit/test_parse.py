@@ -111,6 +111,10 @@ def test_several_calls_come_between_text_in_order() -> None:
         ("call:f{a:b}", "call:f{a:b}"),
         ("call:f{a:1}}", "call:f{a:1}}"),
         ('call:f{a:<|"|>x}', 'call:f{a:"x}'),
+        ("call:f{a:NaN}", "call:f{a:NaN}"),
+        ("call:f{a:[-Infinity]}", "call:f{a:[-Infinity]}"),
+        ("call:f{a:1e999}", "call:f{a:1e999}"),
+        ("call:f" + "{a:" * 100 + "1" + "}" * 100, "call:f" + "{a:" * 100 + "1" + "}" * 100),
         ("call:f{a:" + "[" * 20_000 + "}", "call:f{a:" + "[" * 20_000 + "}"),
     ],
 )

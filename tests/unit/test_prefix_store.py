@@ -17,7 +17,7 @@ import mlx_gemma4
 from mlx_gemma4.errors import Gemma4Error
 from mlx_gemma4.events import Done
 from mlx_gemma4.model.gemma4 import Gemma4
-from mlx_gemma4.session.prefix_store import PrefixStore
+from mlx_gemma4.session.prefix_store import PrefixStore, locked
 from mlx_gemma4.session.session import Session
 from mlx_gemma4.testing.doubles import tiny_model
 
@@ -79,11 +79,32 @@ def test_parking_again_writes_nothing_and_parking_more_replaces_the_file(
     assert len(after) == 2 and not after & set(before)
 
 
-def test_files_can_be_read_by_their_user_only(model: Gemma4, tmp_path: Path) -> None:
-    parked(model, PrefixStore(tmp_path / "rows"))
-    modes = {stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "rows").rglob("*.*")}
-    assert modes == {0o600}
-    assert stat.S_IMODE((tmp_path / "rows" / "a").stat().st_mode) == 0o700
+def test_what_killed_writers_left_of_other_conversations_is_removed(
+    model: Gemma4, tmp_path: Path
+) -> None:
+    store, busy = PrefixStore(tmp_path), tmp_path / "busy"
+    parked(model, store, "b")
+    (tensors,) = tmp_path.rglob("*.safetensors")
+    half = [tensors.with_stem("new-1234"), tensors.with_stem(f"{'0' * 16}-{'0' * 48}")]
+    mine = tensors.with_stem("mine")
+    with locked(busy):
+        for path in (*half, mine, busy / "new-1234.safetensors"):
+            path.write_bytes(b"half")
+        parked(model, store, "a")
+    assert [path.exists() for path in (*half, mine, tensors)] == [False, False, True, True]
+    assert [path.name for path in busy.iterdir()] == ["new-1234.safetensors"]  # being written
+
+
+@pytest.mark.parametrize("folder_is_there", [False, True])
+def test_files_can_be_read_by_their_user_only(
+    model: Gemma4, tmp_path: Path, folder_is_there: bool
+) -> None:
+    rows = tmp_path / "rows"
+    if folder_is_there:
+        rows.mkdir(mode=0o755)
+    parked(model, PrefixStore(rows))
+    assert {stat.S_IMODE(path.stat().st_mode) for path in rows.rglob("*.*")} == {0o600}
+    assert {stat.S_IMODE(path.stat().st_mode) for path in (rows, rows / "a")} == {0o700}
 
 
 def test_another_model_or_another_quantization_finds_nothing_and_removes_nothing(

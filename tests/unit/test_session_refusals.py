@@ -6,10 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mlx_gemma4.chat.messages import SoundPart, TextPart
+from mlx_gemma4.chat.messages import SoundPart, TextPart, Turn
 from mlx_gemma4.chat.tokenizer import Tokenizer
 from mlx_gemma4.errors import Gemma4Error
-from mlx_gemma4.events import Done
+from mlx_gemma4.events import Done, ToolCall
+from mlx_gemma4.generation.prefill_decode import Steps
 from mlx_gemma4.model.gemma4 import Gemma4
 from mlx_gemma4.session.constrained import ReplyRules
 from mlx_gemma4.session.session import Session
@@ -79,6 +80,25 @@ def test_a_setting_of_another_type_is_refused_when_the_session_is_made(
     assert caught.value.code == code
 
 
+def test_tools_and_their_results_that_are_nested_too_deeply_are_refused(
+    model: Gemma4, session: Session
+) -> None:
+    deep: dict[str, Any] = {}
+    for _ in range(800):
+        deep = {"a": deep}
+    tool = {"type": "function", "function": {"name": "look", "parameters": {"default": deep}}}
+    with pytest.raises(Gemma4Error, match="too deeply") as caught:
+        Session(model, tools=[tool])
+    assert caught.value.code == "tool_malformed"
+    session.open([Turn("user", (TextPart("x"),)), Turn("model", (ToolCall("c1", "look", {}),))])
+    session.add_tool_result("c1", deep)
+    with pytest.raises(Gemma4Error, match="too deeply") as caught:
+        session.reply()
+    assert caught.value.code == "conversation_malformed"
+    session.add_tool_result("c1", {"a": 1})  # in its place
+    assert finished(session).stats["reply_tokens"] > 0
+
+
 @pytest.mark.parametrize("text", [None, b"x", 3, ["x"]])
 def test_what_is_no_text_is_refused_and_nothing_is_lost(session: Session, text: Any) -> None:
     session.add_text("hello")
@@ -98,6 +118,22 @@ def test_texts_of_another_type_are_refused_by_name(
         session.reply(**settings)
     assert caught.value.code == "setting_unknown"
     assert finished(session).stats["reply_tokens"] > 0
+
+
+def test_a_reply_that_is_cancelled_before_its_schema_is_ready_draws_nothing(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[bool] = []
+
+    def constraint(_: ReplyRules) -> Steps[None]:
+        while True:
+            waits.append(True)
+            yield 0, 1
+
+    monkeypatch.setattr(ReplyRules, "constraint", constraint)
+    session.add_text("hello")
+    events = session.reply(5, grammar={}, cancelled=lambda: bool(waits) and waits.pop())
+    assert list(events) == [Done("cancelled")]
 
 
 def test_one_stop_text_may_be_alone(session: Session) -> None:

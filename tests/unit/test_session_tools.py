@@ -52,6 +52,16 @@ def replied(session: Session) -> tuple[list[ToolCall], Done]:
     return [event for event in events if isinstance(event, ToolCall)], done
 
 
+def called(
+    monkeypatch: pytest.MonkeyPatch, model: Gemma4, reply: str, **settings: Any
+) -> tuple[Session, list[ToolCall]]:
+    """A conversation to which the model has replied this, and the calls in it."""
+    session = Session(model, tools=TOOLS, **settings)
+    script(monkeypatch, model, reply)
+    session.add_text("go")
+    return session, replied(session)[0]
+
+
 def test_tools_are_declared_and_their_calls_answered_in_the_same_turn_of_the_model(
     model: Gemma4, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -63,14 +73,9 @@ def test_tools_are_declared_and_their_calls_answered_in_the_same_turn_of_the_mod
     assert (call.name, call.arguments) == ("find", {"a": "x", "b": 1})
     assert call.id.startswith("call_") and len(call.id) > 12
     assert done.ids == session.turns[-1].ids == tuple(drawn[:-1])
-    assert (
-        text.encode("<|tool>declaration:find", special=True)
-        == (
-            session._conversation.prompt().prompt.token_ids[3 + len(text.encode("system\n")) - 1 :][
-                : len(text.encode("<|tool>declaration:find", special=True))
-            ]
-        )
-    )
+    prompt = session._conversation.prompt().prompt.token_ids
+    opening = text.encode("<bos><|turn>system\n<|tool>declaration:find", special=True)
+    assert prompt[: len(opening)] == opening
     held = session.context[0]
     session.add_tool_result(call.id, {"sky": "blue"})
     prompt = session._conversation.prompt().prompt.token_ids
@@ -89,10 +94,9 @@ def test_tools_are_declared_and_their_calls_answered_in_the_same_turn_of_the_mod
 def test_a_thought_before_a_call_stays_until_the_user_speaks(
     model: Gemma4, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    session = Session(model, tools=TOOLS, thinking=True)
-    script(monkeypatch, model, f"<|channel>thought\nhm \n<channel|>{SHOT}<|tool_response>")
-    session.add_text("go")
-    (call,), _ = replied(session)
+    thought = "<|channel>thought\nhm \n<channel|>"
+    reply = f"{thought}{SHOT}<|tool_response>"
+    session, (call,) = called(monkeypatch, model, reply, thinking=True)
     held = session.context[0]
     session.add_tool_result(call.id, "done")
     script(monkeypatch, model, "yes<turn|>")
@@ -109,10 +113,8 @@ def test_a_thought_before_a_call_stays_until_the_user_speaks(
 def test_a_thought_is_in_no_other_conversation_that_has_an_equal_turn(
     model: Gemma4, monkeypatch: pytest.MonkeyPatch, reply: str
 ) -> None:
-    one = Session(model, tools=TOOLS, thinking=True)
-    script(monkeypatch, model, f"<|channel>thought\nJohn is ill\n<channel|>{reply}<turn|>")
-    one.add_text("go")
-    replied(one)
+    drawn = f"<|channel>thought\nJohn is ill\n<channel|>{reply}<turn|>"
+    one, _ = called(monkeypatch, model, drawn, thinking=True)
     thought, *said = one.turns[1].parts
     assert isinstance(thought, Thought)
     other = [replace(part, id="mine") if isinstance(part, ToolCall) else part for part in said]
@@ -131,10 +133,7 @@ def test_a_thought_is_in_no_other_conversation_that_has_an_equal_turn(
 def test_results_of_several_calls_are_in_the_order_of_the_calls_and_none_may_be_missing(
     model: Gemma4, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    session = Session(model, tools=TOOLS)
-    script(monkeypatch, model, f"{FIND}{SHOT}<|tool_response>")
-    session.add_text("go")
-    (find, shot), _ = replied(session)
+    session, (find, shot) = called(monkeypatch, model, f"{FIND}{SHOT}<|tool_response>")
     assert find.id != shot.id
     session.add_tool_result(shot.id, "done")
     with pytest.raises(Gemma4Error, match=find.id) as caught:
@@ -151,10 +150,7 @@ def test_results_of_several_calls_are_in_the_order_of_the_calls_and_none_may_be_
 def test_pictures_of_a_result_follow_as_a_turn_of_the_users(
     model: Gemma4, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    session = Session(model, tools=TOOLS, image_tokens=70)
-    script(monkeypatch, model, f"{SHOT}<|tool_response>")
-    session.add_text("go")
-    (shot,), _ = replied(session)
+    session, (shot,) = called(monkeypatch, model, f"{SHOT}<|tool_response>", image_tokens=70)
     content = [{"type": "text", "text": "one"}, NOISE, "two", {"type": "image", "image": NOISE}]
     first, second = session.add_tool_result(shot.id, content)
     assert first.patches is not None and np.array_equal(first.patches, second.patches)
@@ -177,10 +173,7 @@ def test_a_picture_of_any_kind_may_be_in_a_result_or_be_all_of_it(
     ]
     for kind in kinds:
         for whole in (kind, [kind], ["seen", kind]):
-            session = Session(model, tools=TOOLS, image_tokens=70)
-            script(monkeypatch, model, f"{SHOT}<|tool_response>")
-            session.add_text("go")
-            (shot,), _ = replied(session)
+            session, (shot,) = called(monkeypatch, model, SHOT, image_tokens=70)
             if isinstance(kind, BytesIO):
                 kind.seek(0)
             (made,) = session.add_tool_result(shot.id, whole)
@@ -203,10 +196,7 @@ def test_a_picture_of_any_kind_may_be_in_a_result_or_be_all_of_it(
 def test_a_result_is_what_json_makes_of_it_or_refused(
     model: Gemma4, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, response: Any, kept: Any
 ) -> None:
-    session = Session(model, tools=TOOLS)
-    script(monkeypatch, model, FIND)
-    session.add_text("find x")
-    (call,), _ = replied(session)
+    session, (call,) = called(monkeypatch, model, FIND)
     if kept is None:
         with pytest.raises(Gemma4Error) as error:
             session.add_tool_result(call.id, response)
@@ -224,10 +214,7 @@ def test_a_result_is_what_json_makes_of_it_or_refused(
 def test_a_result_stays_as_it_was_when_it_was_added(
     model: Gemma4, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    session = Session(model, tools=TOOLS)
-    script(monkeypatch, model, FIND)
-    session.add_text("find x")
-    (call,), _ = replied(session)
+    session, (call,) = called(monkeypatch, model, FIND)
     response = {"found": ["a"]}
     session.add_tool_result(call.id, response)
     response["found"].append("b")
@@ -274,10 +261,7 @@ def test_a_client_that_sends_the_conversation_back_has_nothing_read_twice(
 def test_tools_calls_and_results_are_saved(
     model: Gemma4, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
 ) -> None:
-    session = Session(model, tools=TOOLS)
-    script(monkeypatch, model, f"{FIND}{SHOT}<|tool_response>")
-    session.add_text("go")
-    (find, shot), _ = replied(session)
+    session, (find, shot) = called(monkeypatch, model, f"{FIND}{SHOT}<|tool_response>")
     session.add_tool_result(find.id, "x")
     session.save(tmp_path)
     again = Session.restore(model, tmp_path)

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlx_gemma4.chat.tokenizer import CONTROLS, Tokenizer
+from mlx_gemma4.chat.tokenizer import CONTROLS, TextStream, Tokenizer
 from mlx_gemma4.errors import Gemma4Error
 from tests.unit.small_tokenizer import small_backend, small_tokenizer
 
@@ -29,20 +29,20 @@ def test_decoding_gives_the_text_back(text: str) -> None:
 @settings(deadline=None)
 @given(TEXTS)
 def test_streaming_gives_the_text_of_the_whole_without_half_characters(text: str) -> None:
-    stream = TOKENIZER.stream()
+    stream = TextStream(TOKENIZER)
     pieces = [stream.add(token_id) for token_id in TOKENIZER.encode(text)]
     assert "".join(pieces) + stream.finish() == text.replace("▁", " ")
     assert stream.finish() == ""
 
 
 def test_bytes_are_held_back_until_the_character_is_whole() -> None:
-    stream = TOKENIZER.stream()
+    stream = TextStream(TOKENIZER)
     pieces = [stream.add(token_id) for token_id in TOKENIZER.encode("a🦙é")]
     assert pieces == ["a", "", "", "", "🦙", "é"]
 
 
 def test_bytes_that_never_become_a_character_end_as_a_replacement() -> None:
-    stream = TOKENIZER.stream()
+    stream = TextStream(TOKENIZER)
     assert stream.add(TOKENIZER.token_id("<0xF0>")) == ""
     assert stream.add(TOKENIZER.token_id("a")) == "\ufffda"
     stream.add(TOKENIZER.token_id("<0xC3>"))
