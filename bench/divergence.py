@@ -12,12 +12,10 @@ from pathlib import Path
 import numpy as np
 
 from mlx_gemma4.chat.tokenizer import Tokenizer
-from mlx_gemma4.evaluate import quant_items
 from mlx_gemma4.evaluate.logits import answered, distance
+from mlx_gemma4.evaluate.quant import MEDIA, tiny
 from mlx_gemma4.evaluate.tiny.tasks import EXAMINATION, drawn
 from mlx_gemma4.model.gemma4 import Gemma4
-
-MEDIA = ("text", "picture", "sound")
 
 Divergences = Mapping[str, np.ndarray]
 """By medium, one number an item."""
@@ -38,7 +36,7 @@ class Meter:
         self._asked = {
             medium: [
                 drawn(f"{item.id}{learned}", item.facts["kind"], world)
-                for item in quant_items.tiny(medium, count, seed)
+                for item in tiny(medium, count, seed)
             ]
             for medium in MEDIA
         }

@@ -15,8 +15,7 @@ import mlx.core as mx
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from mlx_gemma4.evaluate import draft_items
-from mlx_gemma4.evaluate.drafter import attach, reply, speeds
+from mlx_gemma4.evaluate.drafter import TINY, attach, reply, speeds
 from mlx_gemma4.evaluate.models import OurModel
 from mlx_gemma4.evaluate.tiny.tasks import EXAMINATION, Exchange, Tasks
 from mlx_gemma4.events import Done
@@ -33,7 +32,7 @@ def main() -> None:
     forwards(model, options.items)
     for documents in (1, 3):
         second_readings(model, options.items // 4, documents)
-    for kind in draft_items.TINY:
+    for kind in TINY:
         timed(model, kind, options.timed)
     several_replies(model, "five receipts in one conversation", options.timed)
     worthless(model)
@@ -42,7 +41,7 @@ def main() -> None:
 
 def made(kind: str, number: int) -> tuple[object, bool]:
     """An item of the tiny model's world, and whether it is asked twice."""
-    return draft_items.TINY[kind](f"bench-{kind}-{number}"), kind == "read again"
+    return TINY[kind](f"bench-{kind}-{number}"), kind == "read again"
 
 
 def forwards(model: OurModel, items: int) -> None:

@@ -104,7 +104,6 @@ def items(kind: str, count: int, seed: int) -> Iterator[Exchange]:
 
 
 def main() -> None:
-    """Ask, and print a table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", type=Path, default=ROOT / "assets" / "tiny")
     parser.add_argument("--items", type=int, default=60, help="items of each kind")

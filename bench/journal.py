@@ -45,7 +45,6 @@ def reopened(folder: Path) -> tuple[float, History]:
 
 
 def main() -> None:
-    """Measure and print a table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--answers", type=int, default=100)
     parser.add_argument("--tokens", type=int, default=600)

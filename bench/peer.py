@@ -148,7 +148,6 @@ def with_pictures(length: int, count: int, shape: str) -> list[int]:
 
 
 def main() -> None:
-    """Make the checkpoints, measure, print a Markdown table."""
     parser = processes.options(__doc__)
     parts = ["speed", "load", "pictures"]
     parser.add_argument("--parts", nargs="+", choices=parts, default=parts[:2])

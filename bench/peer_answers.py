@@ -59,7 +59,6 @@ def rows(items: list[Item]) -> dict[str, list[int]]:
 
 
 def main() -> None:
-    """Make the items, ask both sides, print a Markdown table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", type=Path, default=ROOT / "assets" / "tiny")
     parser.add_argument("--items", type=int, default=512, help="items of each kind")

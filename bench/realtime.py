@@ -36,7 +36,6 @@ def measured(one: Call, question: bytes) -> tuple[float, int]:
 
 
 def main() -> None:
-    """Print the medians and their ratio."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default=str(ASSETS / "tiny"))
     parser.add_argument("--runs", type=int, default=10)

@@ -249,7 +249,7 @@ def _meter(count: int, examined: bool) -> Any:
 @functools.lru_cache(1)
 def _dense(folder: Path) -> Any:
     import mlx_gemma4 as g4
-    from mlx_gemma4.evaluate.dense import spread
+    from mlx_gemma4.evaluate.models import spread
 
     model = g4.load(folder)
     spread(model)

@@ -20,7 +20,6 @@ from mlx_gemma4.session.prefix_store import PrefixStore
 
 
 def main() -> None:
-    """Print the times."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="tiny")
     parser.add_argument("--screenshots", type=int, default=20)

@@ -89,7 +89,6 @@ async def soak(turns: int, folder: Path) -> list[dict[str, float]]:
 
 
 def main() -> None:
-    """Soak, and print how much memory grew."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--turns", type=int, default=2000)
     parser.add_argument("--json", type=Path)

@@ -35,7 +35,6 @@ def seconds_to_first_byte(*arguments: str) -> float:
 
 
 def main() -> None:
-    """Measure and print medians with the smallest and the largest time."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--model", default="tiny")

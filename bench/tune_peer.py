@@ -91,7 +91,6 @@ def started(
 
 
 def main() -> None:
-    """Train on both sides in turns, ask both, print the tables."""
     parser = options(__doc__)
     parser.add_argument("example", type=Path, help="what tools.tune_example wrote")
     parser.add_argument("--model", type=Path, default=BENCH.parent / "assets" / "tiny")

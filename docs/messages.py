@@ -18,7 +18,7 @@ UNSEEN = (
     "evaluate/pages",
     "evaluate/sounds",
     "evaluate/tiny",
-    "evaluate/small_haystack",
+    "evaluate/haystack",
     "testing",
 )
 ERRORS = ("Gemma4Error", "Failed", "Problem")

@@ -13,7 +13,7 @@ from .options import Option, Subcommand, not_understood, out_of_range
 from .streams import ProgressLine, inform, put
 
 if TYPE_CHECKING:
-    from ..evaluate.parts import Table
+    from ..evaluate.question import Table
 
 OPTIONS = (
     shared.MODEL,
@@ -102,7 +102,7 @@ def _compare(files: list[Path]) -> None:
 
 
 def _print(table: "Table") -> None:
-    from ..evaluate.report import table as lines
+    from ..evaluate.run import table as lines
 
     for line in lines(table):
         put(line)

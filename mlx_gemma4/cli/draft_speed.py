@@ -9,11 +9,9 @@ from dataclasses import replace
 from statistics import fmean
 
 from ..errors import Gemma4Error
-from ..evaluate import draft_items
-from ..evaluate.drafter import MODES, attach, reply, speeds
+from ..evaluate.drafter import AGAIN, MODES, attach, items_for, reply, speeds
 from ..evaluate.models import OurModel
-from ..evaluate.parts import Table
-from ..evaluate.question import Choice
+from ..evaluate.question import Choice, Table
 from ..hub.speculation import MeasuredGain
 from .speed import Progress
 
@@ -43,10 +41,10 @@ def measure_gain(
             raise
         folder = ""
     modes = MODES if folder else MODES[::2]
-    items = draft_items.items(Choice(rounds, tiny=subject.is_tiny), subject)
+    items = items_for(Choice(rounds, tiny=subject.is_tiny), subject)
     times: Times = {}
     for number, item in enumerate(items):
-        kind, again = str(item.facts["kind"]), bool(item.facts[draft_items.AGAIN])
+        kind, again = str(item.facts["kind"]), bool(item.facts[AGAIN])
         progress(kind, number, len(items))
         asked = item.make()
         asked = replace(asked, most=min(asked.most, MOST))

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import Gemma4Error
-from ..evaluate.questions import NAMES
+from ..evaluate import NAMES
 from ..hub import catalog, conversations
 from . import hosting, tuned
 from . import options as shared
@@ -77,10 +77,9 @@ def _run(options: argparse.Namespace) -> None:
         if chosen == TUNED:
             tuned.run(options)
             return
-        from ..evaluate import report
+        from ..evaluate import named
         from ..evaluate.question import Choice
-        from ..evaluate.questions import named
-        from ..evaluate.run import RESULTS, run
+        from ..evaluate.run import RESULTS, run, write
 
         question = named(chosen)
     except ModuleNotFoundError as error:
@@ -121,7 +120,7 @@ def _run(options: argparse.Namespace) -> None:
         inform("No --model given: this asks the tiny demonstration model, not Gemma.")
     rows = run(question, subjects, choice, folder, ProgressLine().step)
     parts = question.report([row for row in rows if not row.failed])
-    path = report.write(question, rows, parts, folder)
+    path = write(f"{chosen}: {NAMES[chosen]}", rows, parts, folder)
     put(path.read_text("utf-8"))
     inform(f"The report is {path}, with its plots; every result is in {folder / RESULTS}.")
     if all(row.failed for row in rows):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import Gemma4Error
 from ..evaluate import surroundings
-from ..evaluate.parts import Table
+from ..evaluate.question import Table
 from ..hub import disk
 
 if TYPE_CHECKING:

@@ -15,14 +15,12 @@ from typing import Any
 
 from ..events import Done, Token
 from ..limits import STEP
-from ..model.config import Config, load_config
+from ..model.config import load_config
 from ..session.session import Session
-from . import footprint, haystack, scores, small_haystack
+from . import footprint, haystack, scores
 from .haystack import DEPTHS, Haystack
 from .models import OurModel, ours
-from .parts import Part, Plot, Table, Words
-from .question import Choice, Item, Row, Subject
-from .questions import NAMES
+from .question import Choice, Item, Part, Plot, Row, Subject, Table, Words
 
 SHORT = tuple(1024 * 2**n for n in range(6))
 LONG = tuple(1024 * 2**n for n in range(6, 9))
@@ -42,7 +40,6 @@ _NAMES = {  # of the needles, by set
 
 class Context:
     name = "context"
-    about = NAMES["context"]
     sets = (*_NAMES, "memory", "long")
     needs = frozenset({"cache"})
 
@@ -52,7 +49,11 @@ class Context:
     def items(self, choice: Choice, subject: Subject) -> Sequence[Item]:
         self._held = None
         config = load_config(ours(subject).folder)
-        sets = [name for name in choice.sets if name != "long"] or _usual(choice, config)
+        usual = ["memory", "tiny-picture", "tiny-sound"]
+        if not choice.tiny:
+            media = {"image": "picture", "sound": "sound"}
+            usual = ["memory", "text", *(media[of] for of in media if of in subject.takes)]
+        sets = [name for name in choice.sets if name != "long"] or usual
         most = config.text_config.max_position_embeddings
         wanted = SHORT + (LONG if "long" in choice.sets else ())
         # of the whole context, less what follows it
@@ -101,7 +102,7 @@ class Context:
             seed = f"{facts['seed']}-{facts['turn']}"
             if small:
                 kind, depth = name.removeprefix("tiny-"), facts["place"] / (DEPTHS - 1)
-                hay = small_haystack.build(kind, length, depth, seed, model.tokenizer, config)
+                hay = haystack.build_small(kind, length, depth, seed, model.tokenizer, config)
             else:
                 if not model.force:
                     footprint.check(model.folder, length, loaded=model.is_loaded)
@@ -112,27 +113,12 @@ class Context:
 
 
 def _needles(name: str, seed: int, length: int, turn: int) -> list[Item]:
+    facts = {"kind": "needle", "needle": name, "length": length, "seed": seed, "turn": turn}
     found = []
     for place in range(DEPTHS):
-        facts = {
-            "kind": "needle",
-            "needle": name,
-            "length": length,
-            "depth": round(100 * place / (DEPTHS - 1)),
-            "place": place,
-            "seed": seed,
-            "turn": turn,
-        }
-        found.append(Item(f"{name}-{seed}-{length}-{turn}-{place}", facts))
+        here = {"depth": round(100 * place / (DEPTHS - 1)), "place": place}
+        found.append(Item(f"{name}-{seed}-{length}-{turn}-{place}", facts | here))
     return found
-
-
-def _usual(choice: Choice, config: Config) -> list[str]:
-    if choice.tiny:
-        return ["memory", "tiny-picture", "tiny-sound"]
-    seen = ["picture"] if config.vision_config is not None else []
-    heard = ["sound"] if config.audio_config is not None else []
-    return ["memory", "text", *seen, *heard]
 
 
 def number(text: str) -> str:
@@ -160,10 +146,11 @@ def _recall(rows: Sequence[Row]) -> list[Part]:
             depths.append(_depths(title, of))
             for (length,), some in scores.groups(of, "length").items():
                 found = scores.accuracy(some)
-                chance = scores.accuracy(scores.shuffled(some, number))
+                mixed = scores.shuffled(some, number)
+                chance = f"{scores.accuracy(mixed).value:.3f}" if mixed else ""
                 tokens = fmean(row.measured["tokens"] for row in some)
                 cells = [f"{length:,}", f"{tokens:,.0f}", str(found.n), f"{found}"]
-                lines.append([name, *cells, f"{chance.value:.3f}"])
+                lines.append([name, *cells, chance])
     title, y = "Recall by length of the conversation", "share recalled"
     plot = Plot("recall", title, "tokens", y, drawn, logarithmic=True, share=True)
     parts += [Table("", heads, lines), plot, *depths]
@@ -203,11 +190,8 @@ def _memory(rows: Sequence[Row]) -> list[Part]:
     for subject, measured in scores.by_subject(rows).items():
         lines = []
         for row in measured:
-            m, peak, said = (
-                row.measured,
-                footprint.peak(row.measured),
-                footprint.predicted(row.measured),
-            )
+            m = row.measured
+            peak, said = footprint.peak(m), footprint.predicted(m)
             sizes = (m["rows"] / 1e9, m["predicted_rows"] / 1e9, peak, said)
             cells = [f"{size:.3f}" for size in sizes]
             cells += [f"{100 * (said / peak - 1):+.1f} %", f"{m['resident'] / 1e9:.3f}"]

@@ -5,9 +5,12 @@ and back, so that a machine that becomes slower slows all alike; and once with `
 at a time, which shows what is accepted by place. Answers are the likeliest, and the same each time.
 """
 
+import random
 import time
-from collections.abc import Iterator, Mapping, Sequence
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +22,18 @@ from ..events import Done
 from ..generation.drafting import Draft
 from ..generation.policy import LONGEST
 from ..hub import catalog
-from . import draft_items, scores, surroundings
+from ..hub.conversations import EVENTS, entries
+from . import scores, surroundings
 from .models import OurModel, ours
-from .parts import Line, Part, Plot, Table, Words
-from .question import Asked, Choice, Item, Row, Subject
-from .questions import NAMES
+from .pages import invented, texts
+from .question import Asked, Choice, Item, Line, Part, Plot, Row, Subject, Table, Words
 from .statistics import ratio
+from .tiny.tasks import EXAMINATION, Tasks, drawn
 
+USUAL = 4  # items of each kind
+AGAIN = "again"  # the fact of an item that is asked twice, of which the second time counts
+KINDS = ("prose", "code", "transcription", "quoting", "JSON")
+SEEN = ("transcription", "JSON")  # those with a picture
 MODES: tuple[Draft, ...] = ("off", "auto", "lookup")
 
 
@@ -78,10 +86,95 @@ def reply(
     return done.stats, session.cache.drafting.rounds
 
 
+def items_for(choice: Choice, subject: Subject) -> list[Item]:
+    """List the items: of the user's folder, else of the chosen kinds."""
+    if choice.folder is not None:
+        return own(choice.folder, choice.limit)
+    usual = list(TINY if choice.tiny else KINDS)
+    if "image" not in subject.takes:
+        usual = [name for name in usual if name not in SEEN]
+    found = []
+    for name in choice.sets or usual:
+        make = TINY.get(name) or partial(_work, name)
+        for number in range(choice.limit or USUAL):
+            id_ = f"{name}-{choice.seed}-{number:04d}".replace(" ", "-")
+            facts = {"kind": name, AGAIN: name == "read again"}
+            found.append(Item(id_, facts, partial(make, id_)))
+    return found
+
+
+def own(folder: Path, limit: int | None) -> list[Item]:
+    """The user's prompts: a text file each, or what was asked in the program's conversations.
+
+    They stay on this machine: results hold only how often tokens were accepted.
+    """
+    if not folder.is_dir():
+        raise _none(folder, "It is not there.")
+    files = [p for p in sorted(folder.glob("[!.]*")) if p.suffix in (".txt", ".md") and p.is_file()]
+    prompts = [path.read_text("utf-8-sig", errors="replace") for path in files]
+    for path in sorted(folder.glob(f"*/{EVENTS}")):
+        asked = (entry for entry in entries(path) if entry.get("is") == "asked")
+        prompts += (str(entry.get("text", "")) for entry in asked)
+    kept = dict.fromkeys(text for text in prompts if text.strip())
+    if not kept:
+        raise _none(folder, "It has neither texts (.txt, .md) nor conversations of the program.")
+    facts = {"kind": "your own", AGAIN: False}
+    items = [
+        Item(f"own-{zlib.crc32(text.encode()):08x}", facts, partial(Asked, "", text))
+        for text in kept
+    ]
+    return items[:limit]
+
+
+def _none(folder: Path, cause: str) -> Gemma4Error:
+    return Gemma4Error(
+        "folder_unusable",
+        f"There are no prompts in {folder}",
+        cause,
+        "Put a text file for each prompt there, or ask the program something first.",
+    )
+
+
+def _work(kind: str, id_: str) -> Asked:
+    """Work of one of KINDS, the same for the same name."""
+    rng = random.Random(id_)
+    if kind == "prose":
+        name, _ = texts.passage(rng, 600)
+        return Asked("", f"Explain to a beginner, in about 150 words, what {name} is.")
+    if kind == "code":
+        name, lines = texts.program(rng, 700)
+        shown = "\n".join(lines)
+        return Asked("", f"Write tests with pytest for this part of {name}:\n\n{shown}")
+    if kind == "quoting":
+        shown = "\n\n".join(texts.passage(rng, 2000)[1])
+        return Asked("", f"{shown}\n\nQuote the first two paragraphs word for word.")
+    receipt = invented.receipts(zlib.crc32(id_.encode()), SEEN.index(kind))[0]
+    question = 'Answer with JSON alone: {"goods": [{"name": "", "price": 0}], "total": 0}.'
+    if kind == "transcription":
+        question = receipt.requests[0].text
+    return Asked("", question, (receipt.image,))
+
+
+def _several(id_: str) -> Asked:
+    """All lines of a receipt, with five other pictures of receipts before it."""
+    tasks = Tasks(zlib.crc32(id_.encode()), EXAMINATION)
+    shown = [tasks.asked("lines")[0] for _ in range(6)]
+    images = tuple(one.drawing.image for one in shown if one.drawing is not None)
+    return Asked(shown[-1].answer, shown[-1].question, images, (), 70, most=160)
+
+
+TINY: Mapping[str, Callable[[str], Asked]] = {
+    "all lines": partial(drawn, kind="lines"),
+    "a value": partial(drawn, kind="total"),
+    "spoken command": partial(drawn, kind="commands"),
+    "read again": partial(drawn, kind="lines"),
+    "several pictures": _several,
+}
+
+
 class DrafterQuestion:
     name = "drafter"
-    about = NAMES["drafter"]
-    sets = (*draft_items.KINDS, *draft_items.TINY)
+    sets = (*KINDS, *TINY)
     needs = frozenset({"cache"})
 
     def __init__(self) -> None:
@@ -91,11 +184,11 @@ class DrafterQuestion:
         self._drafter = choice.drafter
         # results of another drafter are not this one's
         own = surroundings.revision(Path(attach(ours(subject), self._drafter)))[:8]
-        found = draft_items.items(choice, subject)
+        found = items_for(choice, subject)
         return [replace(item, id=f"{item.id}-{own}") for item in found]
 
     def measure(self, subject: Subject, item: Item) -> Mapping[str, Any]:
-        model, again = ours(subject), bool(item.facts[draft_items.AGAIN])
+        model, again = ours(subject), bool(item.facts[AGAIN])
         attach(model, self._drafter)
         asked = item.make()
         measured: dict[str, Any] = {"seconds": {}, "forwards": {}}
@@ -119,12 +212,13 @@ class DrafterQuestion:
                 if shares:
                     accepted[name], lengths[name] = shares, rates
                 cells = [f"{share.value:.2f}" for _, share in shares]
-                places.append([kind, str(len(of)), *cells, *[""] * (LONGEST - len(cells))])
+                places.append([name, str(len(of)), *cells, *[""] * (LONGEST - len(cells))])
                 if timed := [row.measured for row in of if row.measured["seconds"]]:
-                    gains.append([kind, *_gain(timed, "auto"), *_gain(timed, "lookup")])
+                    gains.append([name, *_gain(timed, "auto"), *_gain(timed, "lookup")])
         heads = ["kind", "auto: a forward", "times as fast", "lookup: a forward", "times as fast"]
         return [
-            Words("What is accepted", _ACCEPTED),
+            Words("What is accepted", "Share of the drafter's tokens that the model drew, of those "
+                  f"before which all were, with {LONGEST} proposed at a time."),
             Table("", ["kind", "items", *map(str, range(1, LONGEST + 1))], places),
             Plot("places", "Accepted tokens by place", "place", "share", accepted, share=True),
             Plot("lengths", "Tokens a forward of the model, by how many are proposed",
@@ -132,12 +226,6 @@ class DrafterQuestion:
             Words("What is gained", "Tokens a second against none proposed, and tokens a forward."),
             Table("", heads, gains),
         ]  # fmt: skip
-
-
-_ACCEPTED = (
-    "Share of the drafter's tokens that the model drew, of those before which all were, with "
-    f"{LONGEST} proposed at a time."
-)
 
 
 def _by_place(runs: Sequence[np.ndarray]) -> tuple[Line, Line]:

@@ -26,8 +26,7 @@ BEFORE, AFTER = 8, 24
 def measure(folder: Path, context: int, kv_bits: int | None, force: bool) -> dict[str, Any]:
     """Measure a model, while nothing else needs memory, beside what was predicted.
 
-    Args:
-        context: tokens of the conversation, a multiple of `cache.STEP`.
+    Its conversation has `context` tokens, a multiple of `cache.STEP`.
 
     Returns:
         In bytes `load`, `prefill` and `decode` (MLX's peaks), `rows` (the caches' buffers after

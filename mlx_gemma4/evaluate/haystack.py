@@ -2,13 +2,16 @@
 
 The text is Python's own documentation (`pydoc_data.topics`), which every machine has. All ten
 numbers are in one conversation, so that it is read once and asked ten times.
+
+The tiny model reads no other text: a receipt of its world is shown early in a conversation, and
+asked about at its end; or digits are spoken, and asked for. Its earlier answers are right.
 """
 
 import functools
 import random
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pydoc_data import topics
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,8 +24,12 @@ from ..chat.tokenizer import Tokenizer
 from ..media.audio import frames
 from ..media.images import patches
 from ..model.config import Config
-from .tiny.receipts import font
-from .tiny.speech import Delivery, speaker, with_espeak
+from .logits import turn
+from .pages.texts import reference
+from .question import Asked
+from .tiny import receipts
+from .tiny.speech import Delivery, say
+from .tiny.tasks import BLIND, GREETINGS, INTRODUCTION, REQUESTS, drawn
 
 COLOURS = (
     "red", "blue", "green", "yellow", "black", "white", "orange", "purple", "brown", "grey",
@@ -32,6 +39,8 @@ IMAGE_TOKENS = 70  # the least that the model was made for; the print fills the 
 _ANSWERED = Turn("model", (TextPart("Noted."),))
 _VOICE = Delivery("en-us", 160, 50, 0.1, 0.8, 0.0)
 _LEAST = 24  # tokens of filler that are worth a turn
+_ASKED = ("total", "date")
+_LEFT = 8.0  # pixels: in the middle, as in its world
 
 
 @dataclass(frozen=True)
@@ -59,7 +68,7 @@ class Needle:
 
     def picture(self) -> Pillow.Image:
         image = Pillow.new("RGB", (384, 384), "white")
-        pen, bold = ImageDraw.Draw(image), font("DejaVuSans-Bold.ttf", 64)
+        pen, bold = ImageDraw.Draw(image), receipts.font("DejaVuSans-Bold.ttf", 64)
         for line, text in enumerate((self.colour.upper(), "LOCKER", self.number)):
             pen.text((192, 92 + 100 * line), text, fill="black", font=bold, anchor="mm")
         return image
@@ -67,7 +76,7 @@ class Needle:
     def sound(self) -> NDArray[np.float32]:
         """Speak it: (n,) samples of 16 kHz; raises Gemma4Error where there is no espeak-ng."""
         said = f"The code of the {self.colour} locker is {' '.join(self.number)}"
-        return with_espeak(lambda: speaker().say(said, _VOICE, random.Random(0)))
+        return say(said, _VOICE, random.Random(0))
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,7 +120,7 @@ def build(kind: str, length: int, name: str, tokenizer: Tokenizer, config: Confi
 @functools.cache
 def text() -> str:
     """Python's documentation of its language: about 700,000 characters."""
-    return "\n\n".join(topics.topics[name] for name in sorted(topics.topics))
+    return "\n\n".join(reference().values())
 
 
 def _ids(around: str, count: int, tokenizer: Tokenizer) -> list[int]:
@@ -131,3 +140,55 @@ def _woven(given: Sequence[Turn], fillers: Sequence[Sequence[Turn]]) -> list[Tur
     for needle, filler in zip(given, [*fillers, ()], strict=True):
         turns += [needle, _ANSWERED, *filler]
     return turns
+
+
+def build_small(
+    kind: str, length: int, depth: float, name: str, tokenizer: Tokenizer, config: Config
+) -> Haystack:
+    """Make a conversation of at most `length` tokens, the same for the same name.
+
+    The needle comes first at depth 0, and just before the question at depth 1.
+    """
+    id_ = f"{name}-{kind}-{length}-{depth:.3f}"
+    rng = random.Random(id_)
+    if kind == "picture":
+        shown, question, wanted = _receipt(id_, rng.choice(_ASKED))
+        after = _said(shown.text, shown.wanted)
+    else:
+        shown = drawn(id_, "digits")
+        question, wanted = rng.choice(REQUESTS), shown.wanted
+        after = _said("hello", INTRODUCTION)
+    needle = [turn(shown, config), Turn("model", (TextPart(shown.wanted),))]
+    asking = Turn("user", (TextPart(question),))
+
+    def size(turns: list[Turn]) -> int:
+        return len(render([*turns, asking], tokenizer, config).token_ids)
+
+    room = length - size(needle)
+    before: list[Turn] = []
+    while size([*(more := [*before, *_before(kind, rng)]), *needle]) - size(needle) <= depth * room:
+        before = more
+    turns = [*before, *needle]
+    while size([*turns, *after]) <= length:
+        turns += after
+    return Haystack(turns, {question: wanted})
+
+
+def _receipt(name: str, asks: str) -> tuple[Asked, str, str]:
+    """A receipt with a question about its tax, and what is asked later with its answer."""
+    rng = random.Random(zlib.crc32(name.encode()))
+    receipt = receipts.make_receipt(rng, examination=True)
+    tax, wanted = (receipt.answer(kind) for kind in ("tax", asks))
+    image = receipts.draw(receipt.lines, receipts.Style(left=_LEFT)).image
+    shown = Asked(tax, receipts.QUESTIONS["tax"][0], (image,), image_tokens=IMAGE_TOKENS)
+    return shown, receipts.QUESTIONS[asks][0], wanted
+
+
+def _before(kind: str, rng: random.Random) -> list[Turn]:
+    if kind == "picture":
+        return _said(receipts.QUESTIONS[rng.choice(receipts.KINDS)][0], BLIND)
+    return _said(rng.choice(GREETINGS), INTRODUCTION)
+
+
+def _said(question: str, answer: str) -> list[Turn]:
+    return [Turn("user", (TextPart(question),)), Turn("model", (TextPart(answer),))]

@@ -1,10 +1,14 @@
-"""What a model expects of the right answer, as log-probabilities, and how two models differ.
+"""What models expect of right answers, as log-probabilities, and how far apart two are.
 
 The conversation is written as `Session` writes it (`render.render`), and the right answer follows
-as its ids would be drawn. So every model sees the same ids before each row.
+as its ids would be drawn. So every model sees the same ids before each row. What a reference
+expected is kept on the disk: it need not be in the memory beside another model.
 """
 
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import mlx.core as mx
 import numpy as np
@@ -13,15 +17,19 @@ from numpy.typing import NDArray
 from ..chat.messages import ImagePart, Part, SoundPart, TextPart, Turn
 from ..chat.render import Prompt, render
 from ..chat.tokenizer import Tokenizer
+from ..errors import Gemma4Error
 from ..generation.prefill_decode import finish, prefill
 from ..media.audio import RATE, clips, frames, to_mono16k
 from ..media.images import patches
 from ..model.config import Config
 from ..model.gemma4 import Gemma4
-from .question import Asked
+from .models import OurModel
+from .question import Asked, Item
 
 Logs = NDArray[np.float32]
 """Log-probabilities (rows, vocabulary): row n is what was expected at the answer's id n."""
+ROWS = 64
+"""The most rows of an answer that are compared."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,3 +106,48 @@ def turn(asked: Asked, config: Config) -> Turn:
         cut = clips(to_mono16k(samples, RATE), long="split")
         parts += [SoundPart(frames(clip)) for clip in cut]
     return Turn("user", tuple(parts))
+
+
+class References:
+    """What a model expects at the answers of items; computed at most once each.
+
+    A file an item: the log-probabilities (1 MB a row for a vocabulary of 262,144), and the sounds,
+    since a voice does not speak the same samples twice.
+
+    Args:
+        reference: the model that others are compared with.
+        folder: where the files are, or will be.
+    """
+
+    def __init__(self, reference: OurModel, folder: Path) -> None:
+        self.reference = reference
+        self._folder = folder / "reference" / reference.revision
+
+    def missing(self, items: Sequence[Item]) -> list[Item]:
+        return [item for item in items if not self._file(item).is_file()]
+
+    def fill(self, items: Sequence[Item]) -> None:
+        """Compute these items, and save them."""
+        for item in items:
+            try:
+                asked = item.make()
+            except Gemma4Error:
+                continue  # it is reported when it is measured, and the others go on
+            found = answered(self.reference.model, self.reference.tokenizer, asked, ROWS)
+            path = self._file(item)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            whole = path.with_suffix(".part")  # a killed run leaves no half under its name
+            sounds = {f"sound{n}": samples for n, samples in enumerate(asked.sounds)}
+            with whole.open("wb") as file:
+                np.savez(file, allow_pickle=False, logs=found.logs, **sounds)
+            whole.replace(path)
+
+    def read(self, item: Item) -> tuple[Asked, Logs]:
+        """What is asked, with the very sounds that the reference heard, and what it expected."""
+        asked = item.make()
+        with np.load(self._file(item)) as held:
+            sounds = tuple(held[f"sound{n}"] for n in range(len(asked.sounds)))
+            return replace(asked, sounds=sounds), held["logs"]
+
+    def _file(self, item: Item) -> Path:
+        return self._folder / f"{hashlib.sha256(item.id.encode()).hexdigest()[:24]}.npz"

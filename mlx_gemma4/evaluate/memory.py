@@ -7,6 +7,7 @@ about ten minutes on a laptop that reads 350 tokens a second; `long` adds 131,07
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,8 @@ from ..convert.convert import convert
 from ..hub.sources import Folder
 from ..model.config import load_config
 from . import footprint, scores
-from .models import OurModel, ours, quantized_already
-from .parts import Part, Plot, Table, Words
-from .question import Choice, Item, Row, Subject
-from .questions import NAMES
+from .models import ours, quantized_already
+from .question import Choice, Item, Part, Plot, Row, Subject, Table, Words
 
 CONTEXTS, LONG = (1024, 8192, 32768), (131_072,)
 SMALL, SMALL_RECIPES = (1024, 4096), ("8bit", "4bit")
@@ -27,7 +26,6 @@ KV_BITS = ("none", "8", "4")
 
 class Memory:
     name = "memory"
-    about = NAMES["memory"]
     sets = ("long",)
     needs = frozenset({"cache"})
 
@@ -42,24 +40,24 @@ class Memory:
             raise quantized_already(model)
         recipes = [""]
         if config.quantization is None:
-            chosen = choice.recipes or (SMALL_RECIPES if choice.tiny else ())
-            recipes += [name for name in chosen if named(name)]
+            usual = SMALL_RECIPES if choice.tiny else ()
+            recipes += [name for name in choice.recipes or usual if named(name)]
         most = config.text_config.max_position_embeddings - footprint.AFTER
         lengths = SMALL if choice.tiny else CONTEXTS + (LONG if "long" in choice.sets else ())
-        found = []
-        for recipe in recipes:
-            for bits in KV_BITS:
-                for length in [n for n in lengths if n <= most][: choice.limit]:
-                    facts = {"kv_bits": bits, "length": length}
-                    found.append(Item(f"kv-{bits}-{length}", facts, recipe=recipe))
-        return found
+        chosen = [length for length in lengths if length <= most][: choice.limit]
+        return [
+            Item(f"kv-{bits}-{length}", {"kv_bits": bits, "length": length}, recipe=recipe)
+            for recipe, bits, length in product(recipes, KV_BITS, chosen)
+        ]
 
     def measure(self, subject: Subject, item: Item) -> Mapping[str, Any]:
         model = ours(subject)
         model.close()
         bits = item.facts["kv_bits"]
         kv_bits = None if bits == "none" else int(bits)
-        folder = self._folder(model, item.recipe)
+        folder = self._work / item.recipe if item.recipe else model.folder
+        if not folder.is_dir():  # a conversion has its name only when it is complete
+            convert(Folder(model.folder), folder, named(item.recipe))
         return footprint.measure(folder, item.facts["length"], kv_bits, model.force)
 
     def report(self, rows: Sequence[Row]) -> Sequence[Part]:
@@ -74,15 +72,6 @@ class Memory:
             plot = Plot(f"peak-{number}", title, x, "GB", drawn, logarithmic=True)
             parts += [_table(subject, of), plot]
         return parts
-
-    def _folder(self, model: OurModel, recipe: str) -> Path:
-        """The model's folder, or that of its conversion; one that was cut off goes on."""
-        if not recipe:
-            return model.folder
-        folder = self._work / recipe
-        if not folder.is_dir():  # it has its name only when it is complete
-            convert(Folder(model.folder), folder, named(recipe))
-        return folder
 
 
 _STEPS = ("load", "prefill", "decode")

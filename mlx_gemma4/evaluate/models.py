@@ -6,6 +6,8 @@ from functools import cached_property
 from pathlib import Path
 
 import mlx.core as mx
+from mlx import nn
+from mlx.utils import tree_unflatten
 
 from .. import Hosts, exchange_adapter, load
 from ..chat.tokenizer import Tokenizer
@@ -21,7 +23,6 @@ from ..model.config import load_config
 from ..model.gemma4 import Gemma4
 from ..session.session import Session
 from . import surroundings
-from .dense import spread
 from .question import Asked, Subject
 
 
@@ -31,12 +32,8 @@ class OurModel:
     Args:
         name: a folder, a name of Package.toml, `owner/name` on the Hub, or MODEL:ADAPTER.
         force: load it even if it does not fit into the memory.
-        recipe: quantize its weights in memory, by a recipe of `recipes.RECIPES`; None leaves them
-            as they are.
-        hosts: other computers that hold a part of its layers.
-
-    Attributes:
-        progress: called while layers are sent to them.
+        recipe: of `recipes.RECIPES`, to quantize its weights in memory; None for none.
+        hosts: other computers that hold a part of its layers; `progress` is called as they get it.
 
     Raises:
         Gemma4Error: it is not on this machine, or there is no such recipe.
@@ -149,3 +146,31 @@ def _recipe(folder: Path) -> str:
         return str(recipe)
     quantized = load_config(folder).quantization
     return f"{quantized['bits']}bit" if quantized else "as it is"
+
+
+def spread(model: Gemma4) -> None:
+    """Replace every quantized module, in place, by the float32 one it represents.
+
+    MLX's CPU backend multiplies those forty times as fast, for four times the memory; logits agree
+    to 1e-4.
+    """
+    dense = []
+    for name, module in model.named_modules():
+        if not isinstance(module, nn.QuantizedLinear | nn.QuantizedEmbedding):
+            continue
+        weight = mx.dequantize(
+            module["weight"],
+            module["scales"],
+            module.get("biases"),
+            group_size=module.group_size,
+            bits=module.bits,
+            mode=module.mode,
+            dtype=mx.float32,
+        )
+        rows, columns = weight.shape
+        embeds = isinstance(module, nn.QuantizedEmbedding)
+        new = nn.Embedding(rows, columns) if embeds else nn.Linear(columns, rows, bias=False)
+        # Stored by columns: that is the order in which the CPU multiplies fast.
+        new.weight = weight if embeds else mx.contiguous(weight.T).T
+        dense.append((name, new))
+    model.update_modules(tree_unflatten(dense))

@@ -17,22 +17,19 @@ from typing import Any
 
 from ..media import images
 from . import scores
-from .baselines.rival import Rival
-from .pages import columns, receipts, screens, small_world, tables
 from .pages import folder as own
+from .pages import invented, texts
 from .pages.page import LINES, Maker, Page
-from .parts import Part, Plot, Table, Words
-from .question import Asked, Choice, Item, Row, Subject
-from .questions import NAMES
+from .question import Asked, Choice, Item, Part, Plot, Row, Subject, Table, Words
 
 PAGES = 24
 """Pages of each set, and receipts of each kind of the tiny model's, unless a limit is set."""
 _MAKERS: Mapping[str, Maker] = {
-    "tiny": small_world.make,
-    "receipts": receipts.make,
-    "tables": tables.make,
-    "screens": screens.make,
-    "columns": columns.make,
+    "tiny": invented.small_receipts,
+    "receipts": invented.receipts,
+    "tables": invented.tables,
+    "screens": texts.screens,
+    "columns": texts.columns,
 }
 _QUOTES = str.maketrans("‘’“”–—−", "''\"\"---")
 _FENCE = re.compile(r"^\s*```\w*\s*$", re.M)
@@ -62,7 +59,6 @@ def normalizer(kind: object) -> Callable[[str], str]:
 
 class Ocr:
     name = "ocr"
-    about = NAMES["ocr"]
     sets = (*_MAKERS, "folder")
     needs = frozenset({"image"})
 
@@ -70,13 +66,15 @@ class Ocr:
         """List what is asked, page by page, so that an unfinished run has something of each set."""
         usual = ("tiny",) if choice.tiny else ("receipts", "tables", "screens", "columns")
         sets = choice.sets or (("folder",) if choice.folder else usual)
-        found = []
+        found: list[Item] = []
         for number in range(choice.limit or PAGES):
             for name in sets:
                 if name != "folder":
-                    found += list(_made(name, choice.seed, number, subject))
+                    found += _made(name, choice.seed, number, subject)
         if "folder" in sets:
-            found += _own(choice, subject)
+            for again in own.read(choice.own("pictures"))[: choice.limit]:
+                page = again()
+                found += _items("folder", f"folder-{page.digest}", page, again, subject)
         return found
 
     def measure(self, subject: Subject, item: Item) -> Mapping[str, Any]:
@@ -103,31 +101,20 @@ class Ocr:
 
 def budgets(name: str, subject: Subject) -> Sequence[int | None]:
     """The image budgets at which a set is asked; (None,) for a rival that has none."""
-    if isinstance(subject, Rival) and not subject.budgets:
+    if not getattr(subject, "budgets", True):
         return (None,)
     if name == "tiny":
-        return small_world.BUDGETS
+        return invented.SMALL_BUDGETS
     package = getattr(subject, "package", None)
     return package.image_tokens if package and package.image_tokens else images.BUDGETS
 
 
 def _made(name: str, seed: int, number: int, subject: Subject) -> Iterator[Item]:
     """The items of the pages of one number: a page is drawn to name it, and again to be shown."""
-    for place, page in enumerate(_MAKERS[name](seed, number)):
-        again = partial(_drawn, name, seed, number, place)
+    make = _MAKERS[name]
+    for place, page in enumerate(make(seed, number)):
+        again = partial(lambda place: make(seed, number)[place], place)
         yield from _items(name, f"{name}-{seed}-{number:04d}-{page.digest}", page, again, subject)
-
-
-def _drawn(name: str, seed: int, number: int, place: int) -> Page:
-    return _MAKERS[name](seed, number)[place]
-
-
-def _own(choice: Choice, subject: Subject) -> list[Item]:
-    found: list[Item] = []
-    for again in own.read(choice.own("pictures"))[: choice.limit]:
-        page = again()
-        found += _items("folder", f"folder-{page.digest}", page, again, subject)
-    return found
 
 
 def _items(
@@ -135,7 +122,7 @@ def _items(
 ) -> Iterator[Item]:
     """What is asked about a page; `again` makes it again, since all together would fill memory."""
     for place, request in enumerate(page.requests):
-        if isinstance(subject, Rival) and not subject.known.instructed and request.kind != LINES:
+        if "text" not in subject.takes and request.kind != LINES:
             continue  # a recognizer cannot be asked for one thing
         for budget in budgets(name, subject):
             facts = {"set": name, "kind": request.kind, "page": id_, **page.facts}
@@ -188,7 +175,7 @@ def _by_budget(rows: Sequence[Row]) -> Table:
     lines = []
     for (kind,), of_kind in scores.groups(rows, "kind").items():
         for budget, group in _budgets(of_kind):
-            mixed = scores.shuffled(group, normalizer(kind)) if len(group) > 1 else []
+            mixed = scores.shuffled(group, normalizer(kind))
             chance = f"{scores.accuracy(mixed).value:.3f}" if mixed else ""
             errors = ["", ""]
             if kind == LINES:
@@ -284,7 +271,10 @@ def _beside(rows: Sequence[Row]) -> list[Part]:
             figures = (scores.character_error_rate(group), scores.accuracy(group))
             lines.append([str(name), reader, str(len(group)), *map(format, figures)])
         for one, other in product(ours, rivals):
-            cells = scores.difference([*ours[one], *rivals[other]], one, other, _rate)
+            cells = scores.difference(
+                [*ours[one], *rivals[other]], one, other,
+                lambda m: m["character_edits"] / max(1, m["characters"]),
+            )  # fmt: skip
             pairs.append([str(name), f"{one} - {other}", *cells])
     title = "Mean character error rate of a page: differences on the same pages"
     heads = ["set", "reader", "pages", "CER", "exact"]
@@ -297,10 +287,6 @@ def _as_reader(row: Row) -> Row:
     budget = row.facts.get("budget")
     reader = f"{row.subject}, {_WHOLE if budget is None else f'{budget} tokens'}"
     return replace(row, item=row.facts["page"], model=reader, recipe="")
-
-
-def _rate(measured: Mapping[str, Any]) -> float:
-    return float(measured["character_edits"] / max(1, measured["characters"]))
 
 
 def _lines(rows: Sequence[Row]) -> list[Row]:

@@ -9,30 +9,35 @@ time; further models are compared with the first, which may be any. What the fir
 on the disk, so two are never in the memory at once.
 """
 
-import functools
 import math
+import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 from ..checkpoint.recipes import RECIPES, named
 from ..footprint import summary
 from ..model.config import load_config
-from . import quant_items, scores
-from .logits import answered, distance
+from . import haystack, scores
+from . import named as question
+from .logits import ROWS, References, answered, distance
 from .models import OurModel, ours, quantized_already
-from .parts import Part, Plot, Table, Words
-from .question import Choice, Item, Row, Subject
-from .questions import NAMES
-from .references import ROWS, References
+from .question import Asked, Choice, Item, Part, Plot, Row, Subject, Table, Words
 from .statistics import Estimate, mean, ratio
+from .tiny.tasks import drawn
+
+SETS = ("tiny-text", "tiny-picture", "tiny-sound", "text", "facts", "picture", "sound")
+SMALL, USUAL = 32, 16  # items of each set for the tiny model, and for others
+_SHOWN = ("total", "tax", "date", "shop", "count", "lines")
+_PASSAGE, _GOES_ON = 1200, 240  # characters
+_GO_ON = "Go on with this text, word for word, from where it stops:\n\n"
 
 
 class Quant:
     name = "quant"
-    about = NAMES["quant"]
-    sets = quant_items.SETS
+    sets = SETS
     needs = frozenset({"logits"})
 
     def __init__(self) -> None:
@@ -47,7 +52,7 @@ class Quant:
         first = model if model.name == reference else OurModel(reference, model.force)
         self._hold(first)
         self._references = References(first, choice.work)
-        self._items = quant_items.items(choice, first)
+        self._items = items(choice, first)
         recipes = ["", *(_recipes(choice, model) if model is first else ())]
         return [replace(item, recipe=recipe) for recipe in recipes for item in self._items]
 
@@ -87,7 +92,7 @@ class Quant:
             _table("Perplexity of the right answer", rows, perplexity, ".4f"),
             Words("What is answered", _ANSWERED),
             _table("Exactly right", written, scores.accuracy, ".3f"),
-            _table("The same by chance", written, _chance, ".3f"),
+            _table("The same by chance", _mixed(written), scores.accuracy, ".3f"),
             _table("Character error rate", written, scores.character_error_rate, ".4f"),
             _table("Word error rate", written, scores.word_error_rate, ".4f"),
         ]
@@ -122,12 +127,81 @@ def _recipes(choice: Choice, model: OurModel) -> list[str]:
     return []
 
 
-@functools.cache
+@cache
 def _nbytes(folder: Path, recipe: str) -> int:
     """Bytes of all tensors as a recipe stores them; "" is as they are."""
     found = summary.of_folder(folder)
     stored = found.converted(named(recipe)) if recipe else found.model
     return sum(tensor.nbytes for tensor in stored.tensors.values())
+
+
+def items(choice: Choice, subject: Subject) -> list[Item]:
+    usual: tuple[str, ...] = ("tiny-text", "tiny-picture", "tiny-sound")
+    if not choice.tiny:
+        takes = {"image": "picture", "sound": "sound"}
+        usual = ("text", "facts", *(name for of, name in takes.items() if of in subject.takes))
+    found = []
+    for name in choice.sets or usual:
+        if name.startswith("tiny-"):
+            found += tiny(name.removeprefix("tiny-"), choice.limit or SMALL, choice.seed)
+        elif name in _WORDS:
+            kind, make = _WORDS[name]
+            facts = {"set": name, "medium": "text", "kind": kind}
+            for number in range(choice.limit or USUAL):
+                id_ = f"{name}-{choice.seed}-{number:04d}"
+                found.append(Item(id_, facts, partial(make, id_)))
+        else:
+            found += _of_others(name, choice, subject)
+    return found
+
+
+def tiny(medium: str, count: int, seed: int) -> list[Item]:
+    """Items of the small world, one of each kind in turn."""
+    kinds = {"text": ("chat",), "picture": _SHOWN, "sound": ("digits", "commands")}[medium]
+    found = []
+    for number in range(count):
+        kind = kinds[number % len(kinds)]
+        id_ = f"tiny-{medium}-{seed}-{number:04d}-{kind}"
+        facts = {"set": f"tiny-{medium}", "medium": medium, "kind": kind}
+        found.append(Item(id_, facts, partial(drawn, id_, kind)))
+    return found
+
+
+def _passage(id_: str) -> Asked:
+    """How a passage of Python's documentation goes on.
+
+    Nobody is asked to know that by heart, so only its likelihood counts.
+    """
+    text = haystack.text()
+    at = random.Random(id_).randrange(len(text) - _PASSAGE - _GOES_ON)
+    passage, rest = text[at : at + _PASSAGE], text[at + _PASSAGE :][:_GOES_ON]
+    return Asked(rest, f"{_GO_ON}{passage}", most=0)
+
+
+def _fact(id_: str) -> Asked:
+    """A number somewhere in a passage."""
+    rng = random.Random(id_)
+    needle = haystack.needles(rng)[0]
+    at = rng.randrange(len(haystack.text()) - _PASSAGE)
+    passage = haystack.text()[at : at + _PASSAGE]
+    words = passage.split(" ")
+    place = rng.randrange(len(words))
+    said = " ".join([*words[:place], needle.sentence, *words[place:]])
+    return Asked(needle.number, f"{said}\n\n{needle.question}", most=16)
+
+
+_WORDS = {"text": ("passage", _passage), "facts": ("fact", _fact)}
+
+
+def _of_others(medium: str, choice: Choice, subject: Subject) -> list[Item]:
+    """Items of another question, drawn from all of its kinds."""
+    name = {"picture": "ocr", "sound": "speech"}[medium]
+    count = choice.limit or USUAL
+    own = replace(choice, sets=(), folder=None, tiny=False, limit=count)
+    all_ = question(name).items(own, subject)
+    chosen = random.Random(choice.seed).sample(list(all_), min(count, len(all_)))
+    facts = {"set": medium, "medium": medium}
+    return [replace(item, id=f"{name}-{item.id}", facts={**item.facts, **facts}) for item in chosen]
 
 
 MEDIA = ("text", "picture", "sound")
@@ -155,8 +229,10 @@ def perplexity(rows: Sequence[Row]) -> Estimate:
     return Estimate(value, low, high, found.n)
 
 
-def _chance(rows: Sequence[Row]) -> Estimate:
-    return scores.accuracy(scores.shuffled(rows))
+def _mixed(rows: Sequence[Row]) -> list[Row]:
+    """Each answer beside another question of its medium and subject."""
+    cells = [of for by_subject in _by_medium(rows).values() for of in by_subject.values()]
+    return [row for of in cells for row in scores.shuffled(of)]
 
 
 def _table(

@@ -1,4 +1,4 @@
-"""What a question is: items, how one is measured, and the report on the measurements."""
+"""What a question is: items, how one is measured, and what its report is made of, as plain data."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..errors import Gemma4Error
-from .parts import Part
+from .statistics import Estimate
 
 if TYPE_CHECKING:
     from ..session.transcriber import HearingMode
@@ -112,24 +112,59 @@ class Row:
         return "failed" in self.measured
 
 
+@dataclass(frozen=True)
+class Words:
+    """A heading with a paragraph; either may be empty."""
+
+    heading: str
+    text: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table; the first column names its rows."""
+
+    title: str
+    heads: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+Line = Sequence[tuple[float, Estimate]]
+"""Figures over a number; an interval of length 0 means that there is none."""
+
+
+@dataclass(frozen=True)
+class Plot:
+    """Lines over a number."""
+
+    file: str  # name of its PNG, without the ending
+    title: str
+    x: str  # what the axis is, with its unit
+    y: str
+    lines: Mapping[str, Line]  # by name
+    logarithmic: bool = False  # whether x is
+    share: bool = False  # whether y is a share, from 0 to 1
+    logarithmic_y: bool = False  # then no end of an interval may be 0
+
+
+Part = Words | Table | Plot
+
+
 class Question(Protocol):
     name: str  # of its command
-    about: str  # a sentence: what it asks
     sets: tuple[str, ...]  # names of its sets of items; docs/evaluate.md describes them
     needs: frozenset[str]  # what a subject has to take to be asked
 
     def items(self, choice: Choice, subject: Subject) -> Sequence[Item]:
         """List the items for a subject; each is made when its turn comes.
 
-        Raises:
-            Gemma4Error: what is chosen is not there, or something to make items with is missing.
+        Raises Gemma4Error where what is chosen, or something to make items with, is missing.
         """
 
     def measure(self, subject: Subject, item: Item) -> Mapping[str, Any]:
         """Measure one item: what JSON can hold, by name.
 
-        Raises:
-            Gemma4Error: it cannot be measured; that is noted, and the run goes on.
+        A Gemma4Error is noted, and the run goes on.
         """
 
     def report(self, rows: Sequence[Row]) -> Sequence[Part]:

@@ -11,8 +11,7 @@ from typing import Any
 
 import jiwer
 
-from .parts import Line, Table
-from .question import Row
+from .question import Line, Row, Table
 from .statistics import Estimate, paired, ratio, share
 
 Normalize = Callable[[str], str]
@@ -29,9 +28,7 @@ def plain(text: str) -> str:
 def score(wanted: str, given: str, normalize: Normalize = plain) -> dict[str, Any]:
     """Compare an answer with the right one; both are normalized first, and kept as they are.
 
-    Returns:
-        wanted, given; exact; edits over characters (character_edits, characters) and over words
-        (word_edits, words).
+    Edits are counted over the characters and over the words of the right one.
     """
     right, said = normalize(wanted), normalize(given)
     characters, words = jiwer.process_characters(right, said), jiwer.process_words(right, said)
@@ -62,15 +59,17 @@ def shuffled(rows: Sequence[Row], normalize: Normalize = plain) -> list[Row]:
     """The same answers, each beside the right answer of another item: what chance would score.
 
     Where two right answers are the same, chance is right too; so it is for a model that always
-    answers the most common one.
+    answers the most common one. A single answer has no other one: nothing is returned for it.
     """
+    if len(rows) < 2:
+        return []
     places = list(range(len(rows)))
     random.Random(0).shuffle(places)
     turned = places[1:] + places[:1]  # nobody keeps his own
     mixed = list(rows)
     for place, other in zip(places, turned, strict=True):
         found = score(rows[place].measured["wanted"], rows[other].measured["given"], normalize)
-        mixed[place] = replace(rows[place], measured=found)
+        mixed[place] = replace(rows[place], measured={**rows[place].measured, **found})
     return mixed
 
 
@@ -109,23 +108,17 @@ def shared(rows: Sequence[Row]) -> list[Row]:
     return [row for row in rows if row.item in common]
 
 
-def differences(rows: Sequence[Row], title: str, figure: Figure) -> Table | None:
-    """Compare each two subjects on the items that both were asked; None where there is one only."""
-    lines = _pairs(rows, figure)
-    return Table(title, PAIRS, lines) if lines else None
+def differences(rows: Sequence[Row], title: str, figure: Figure, *facts: str) -> Table | None:
+    """Compare each two subjects on the items that both were asked, group by group of these facts.
 
-
-def differences_by_set(rows: Sequence[Row], title: str, figure: Figure) -> Table | None:
-    """The same, set by set."""
-    by_set = groups(rows, "set").items()
-    lines = [[str(name), *line] for (name,), of in by_set for line in _pairs(of, figure)]
-    return Table(title, ["set", *PAIRS], lines) if lines else None
-
-
-def _pairs(rows: Sequence[Row], figure: Figure) -> list[list[str]]:
-    pairs = list(combinations(by_subject(rows), 2))
-    compared = [(f"{one} - {other}", difference(rows, one, other, figure)) for one, other in pairs]
-    return [[pair, *cells] for pair, cells in compared if cells]
+    None where there is one subject only.
+    """
+    lines = []
+    for values, group in groups(rows, *facts).items():
+        for one, other in combinations(by_subject(group), 2):
+            if cells := difference(group, one, other, figure):
+                lines.append([*map(str, values), f"{one} - {other}", *cells])
+    return Table(title, [*facts, *PAIRS], lines) if lines else None
 
 
 def difference(

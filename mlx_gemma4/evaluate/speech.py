@@ -1,29 +1,38 @@
 """How well is speech understood: in noise, rooms and crowds, and at which place in the context?
 
-Words are compared after both texts were normalized as for Whisper (`sounds/transcripts.py`).
+Texts are compared after both were normalized as OpenAI did for Whisper (A. Radford et al., Robust
+Speech Recognition via Large-Scale Weak Supervision, 2022, appendix C): numbers, spelling,
+contractions and fillers of English, case and punctuation of every language.
 """
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import jiwer
+from whisper_normalizer.basic import BasicTextNormalizer
+from whisper_normalizer.english import EnglishTextNormalizer
+
 from . import scores
 from .models import ours
-from .parts import Part, Plot, Table, Words
-from .question import Choice, Facts, Item, Row, Subject
-from .questions import NAMES
-from .sounds import transcripts
-from .sounds.items import Maker
-from .sounds.sets import MAKERS
+from .question import Choice, Facts, Item, Part, Plot, Row, Subject, Table, Words
+from .sounds.sets import MAKERS, Maker
 from .statistics import ratio, share
 
 _USUAL = ("clean", "noise", "room", "speed", "voices", "two", "position", "silence")
 _SMALL = ("tiny", "noise", "room", "speed", "voices", "position", "silence")  # it hears one person
+_ENGLISH, _BASIC = EnglishTextNormalizer(), BasicTextNormalizer()
+_LOOP = re.compile(r"(.{2,60}?)\1{3,}")
+"""The same again and again: at least two characters, four times in a row."""
+_ELLIPSIS = re.compile(r"\.{2,}")
+_WHO = re.compile(
+    r"^\W*((?:(?:speaker|person|voice|man|woman|male|female)\s*\w{0,2}|\d|[AB])\s*[:.)\-])\W*", re.I
+)
 
 
 class Speech:
     name = "speech"
-    about = NAMES["speech"]
     sets = tuple(MAKERS)
     needs = frozenset({"sound"})
 
@@ -40,7 +49,7 @@ class Speech:
         relayed = item.facts.get("hearing") == "relay"
         given = ours(subject).heard(asked) if relayed else subject.answer(asked)
         if not asked.wanted:
-            return transcripts.invented(given)
+            return invented(given)
         return _compared(item.facts, asked.wanted, given)
 
     def report(self, rows: Sequence[Row]) -> Sequence[Part]:
@@ -50,16 +59,101 @@ class Speech:
             direct = [row for row in said if row.facts.get("hearing") != "relay"]
             parts += [Words("All sets"), _overview(direct)]
             title = "Mean word error rate of an item, one less the other"
-            rate = scores.differences_by_set(said, title, lambda m: m["word_edits"] / m["words"])
+            rate = scores.differences(said, title, lambda m: m["word_edits"] / m["words"], "set")
             parts += [Words("Differences, each on the same sounds"), rate] if rate else []
         for (name,), group in scores.groups(said, "set").items():
             facts = _CONDITIONS.get(name, ())
             parts += [Words(f"The set {name}", _ABOUT.get(name, "")), _by_condition(group, facts)]
-            if name in _TITLES:
-                parts.append(_curves(name, group, facts))
+            parts += [_curves(name, group, facts, over) for over in facts if over in _AXES]
         if nobody := [row for row in rows if "invented" in row.measured]:
             parts += [Words("Where nobody speaks"), _inventions(nobody)]
         return parts
+
+
+def normalizer(language: object, wanted: str) -> Callable[[str], str]:
+    """How texts of a language are compared; where nothing but digits is wanted, each is a word.
+
+    Whisper's rules make "4071" of "four zero seven one", but leave "4 0 7 1" as four words.
+    """
+    if language != "en":
+        return lambda text: scores.plain(_BASIC(text))
+    if _apart(_english(wanted)).replace(" ", "").isdigit():
+        return lambda text: _apart(_english(text))
+    return _english
+
+
+def compare(wanted: str, given: str, language: object) -> dict[str, Any]:
+    """What `scores.score` returns, `inserted` words, and whether the answer `loops`."""
+    normalize = normalizer(language, wanted)
+    right, said = normalize(wanted), normalize(given)
+    return {
+        **scores.score(wanted, given, normalize),
+        "inserted": jiwer.process_words(right, said).insertions,
+        "loops": repeated(said) > repeated(right),
+    }
+
+
+def compare_two(wanted: str, given: str, language: object) -> dict[str, Any]:
+    """Count the errors in what two people said, by the better of the two assignments.
+
+    This is cpWER (S. Watanabe et al., CHiME-6 Challenge, 2020, https://arxiv.org/abs/2004.09249).
+    What is wanted has a line each; `who_said` takes apart what is given.
+    """
+    one, other = wanted.split("\n")
+    said = who_said(given)
+    ways = [
+        (compare(one, first, language), compare(other, second, language))
+        for first, second in (said, said[::-1])
+    ]
+    best = min(ways, key=lambda way: way[0]["word_edits"] + way[1]["word_edits"])
+    counts = ("character_edits", "characters", "word_edits", "words", "inserted")
+    return {
+        "wanted": wanted,
+        "given": given,
+        "exact": all(part["exact"] for part in best),
+        "loops": any(part["loops"] for part in best),
+        **{name: sum(part[name] for part in best) for name in counts},
+    }
+
+
+def who_said(given: str) -> tuple[str, str]:
+    """Take an answer apart by person: lines of one label are one person's, others one each."""
+    people: dict[str, list[str]] = {}
+    for number, line in enumerate(filter(None, map(str.strip, given.splitlines()))):
+        label = _WHO.match(line)
+        text = line[label.end() :] if label else line
+        people.setdefault(label[1].lower() if label else str(number), []).append(text)
+    first, *others = [" ".join(lines) for lines in people.values()] or [""]
+    return first, " ".join(others)
+
+
+def invented(given: str) -> dict[str, Any]:
+    """What an answer has where nobody spoke: words, and whether it loops.
+
+    "(silence)" and "[no speech]" are no words: Whisper's rules drop what is in brackets.
+    """
+    said = _english(given)
+    return {
+        "wanted": "",
+        "given": given,
+        "invented": len(said.split()),
+        "loops": repeated(said) > 0,
+    }
+
+
+def repeated(text: str) -> int:
+    """Characters of the longest stretch that repeats one phrase four times or more."""
+    return max((len(found[0]) for found in _LOOP.finditer(f"{text} ")), default=0)
+
+
+def _apart(text: str) -> str:
+    words = ["1" if word == "one" else word for word in text.split()]  # a rule of Whisper's
+    return " ".join(" ".join(word) if word.isdigit() else word for word in words)
+
+
+def _english(text: str) -> str:
+    # its rules leave a full stop of "...", as a word
+    return scores.plain(_ENGLISH(_ELLIPSIS.sub(" ", text)))
 
 
 _METHOD = (
@@ -92,20 +186,13 @@ _CONDITIONS = {
     "folder": ("language",),
 }
 _AXES = {
-    "snr": "speech over noise in dB",
-    "rt60": "reverberation time in s",
-    "speed": "pace over the usual one",
-    "overlap": "share of the shorter that both speak",
-    "before": "tokens of text before the sound",
+    "snr": ("in noise", "speech over noise in dB"),
+    "rt60": ("in rooms", "reverberation time in s"),
+    "speed": ("by pace", "pace over the usual one"),
+    "overlap": ("of two people", "share of the shorter that both speak"),
+    "before": ("by place in the context", "tokens of text before the sound"),
 }
 _SHOWN = 40  # characters of an answer
-_TITLES = {
-    "noise": "Words wrong in noise",
-    "room": "Words wrong in rooms",
-    "speed": "Words wrong by pace",
-    "two": "Words wrong of two people",
-    "position": "Words wrong by place in the context",
-}
 
 
 def _overview(rows: Sequence[Row]) -> Table:
@@ -146,29 +233,27 @@ def _figures(rows: Sequence[Row]) -> list[str]:
 
 def _chance(rows: Sequence[Row]) -> str:
     """The WER of transcripts beside what was said in other items; none for one item."""
-    if len(rows) < 2:
-        return ""
     mixed = []
     for row in scores.shuffled(rows):
         wanted, given = row.measured["wanted"], row.measured["given"]
         mixed.append(replace(row, measured=_compared(row.facts, wanted, given)))
-    return f"{scores.word_error_rate(mixed).value:.0%}"
+    return f"{scores.word_error_rate(mixed).value:.0%}" if mixed else ""
 
 
 def _compared(facts: Facts, wanted: str, given: str) -> Mapping[str, Any]:
-    compare = transcripts.compare_two if facts["set"] == "two" else transcripts.compare
-    return compare(wanted, given, facts["language"])
+    of_set = compare_two if facts["set"] == "two" else compare
+    return of_set(wanted, given, facts["language"])
 
 
-def _curves(name: str, rows: Sequence[Row], facts: Sequence[str]) -> Plot:
-    """Errors over the set's number, with a line for each subject and each other condition."""
-    over = next(fact for fact in facts if fact in _AXES)
+def _curves(name: str, rows: Sequence[Row], facts: Sequence[str], over: str) -> Plot:
+    """Errors over one fact, a number, with a line for each subject and each other condition."""
     lines = {}
     for values, group in scores.groups(rows, *(fact for fact in facts if fact != over)).items():
         for subject, of in scores.by_subject(group).items():
             line = ", ".join([subject, *map(str, values)])
             lines[line] = scores.curve(of, over, scores.word_error_rate)
-    return Plot(f"words-{name}", _TITLES[name], _AXES[over], "word error rate", lines)
+    title, axis = _AXES[over]
+    return Plot(f"words-{name}", f"Words wrong {title}", axis, "word error rate", lines)
 
 
 def _inventions(rows: Sequence[Row]) -> Table:

@@ -31,14 +31,10 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Difference:
-    """One model's mean less the other's, over the same items, with its interval.
-
-    Attributes:
-        p: how often chance alone would make as large a difference (permutation of signs).
-    """
+    """One model's mean less the other's, over the same items, with its interval."""
 
     estimate: Estimate
-    p: float
+    p: float  # how often chance alone would make as large a difference (permutation of signs)
 
 
 def share(hits: Sequence[bool]) -> Estimate:

@@ -17,7 +17,8 @@ from .. import __version__
 SETTINGS = ("LD_PRELOAD", "OPENBLAS_NUM_THREADS", "OPENBLAS_CORETYPE", "MLX_DISABLE_COMPILE")
 """Variables of the environment that change how fast MLX computes on a CPU."""
 WEIGHTS = (".safetensors", ".npz", ".bin")
-_BEGINNING = 2**20  # bytes of each file of weights that distinguish one revision from another
+_PIECES, _PIECE = 256, 2**16
+"""Pieces of each file of weights, and their bytes, that distinguish one revision from another."""
 OURS = ("mlx-gemma4", "mlx", "numpy", "pillow", "tokenizers")
 
 
@@ -61,13 +62,19 @@ def peak_memory() -> int:
 
 
 def revision(folder: Path) -> str:
-    """Identify the weights of a folder: the Hub's commit, or twelve digits of a digest of them."""
+    """Identify the weights of a folder: the Hub's commit, or twelve digits of a digest of them.
+
+    Pieces are from everywhere in a file: what was trained again may start as it did before.
+    """
     if folder.parent.name == "snapshots" and folder.parents[1].name.startswith("models--"):
         return folder.name[:12]
     digest = hashlib.sha256((folder / "config.json").read_bytes())
     files = (path for path in folder.glob("[!.]*") if path.suffix in WEIGHTS)
     for path in sorted(files):
-        digest.update(f"{path.name} {path.stat().st_size}".encode())
+        size = path.stat().st_size
+        digest.update(f"{path.name} {size}".encode())
         with path.open("rb") as file:
-            digest.update(file.read(_BEGINNING))
+            for number in range(_PIECES):
+                file.seek(size * number // _PIECES)
+                digest.update(file.read(_PIECE))
     return digest.hexdigest()[:12]

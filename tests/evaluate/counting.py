@@ -4,8 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mlx_gemma4.errors import Gemma4Error
-from mlx_gemma4.evaluate.parts import Part, Table
-from mlx_gemma4.evaluate.question import Asked, Choice, Item, Row, Subject
+from mlx_gemma4.evaluate.question import Asked, Choice, Item, Part, Row, Subject, Table
 from mlx_gemma4.evaluate.scores import accuracy, by_subject, score
 
 
@@ -49,7 +48,6 @@ class Counting:
     """Asks for numbers, or for given items."""
 
     name = "counting"
-    about = "can it count?"
     sets = ("numbers",)
     needs = frozenset({"text"})
 

@@ -1,5 +1,6 @@
 """`gemma4 eval`: what it refuses, and that the same command goes on after Ctrl-C."""
 
+import importlib
 import json
 import shutil
 import sys
@@ -8,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from mlx_gemma4 import cli
-from mlx_gemma4.evaluate import questions
+from mlx_gemma4 import cli, evaluate
+from mlx_gemma4.errors import Gemma4Error
 from mlx_gemma4.evaluate.baselines import rival
 from mlx_gemma4.evaluate.models import OurModel
 from tests.evaluate.counting import Counting, Parrot
@@ -25,7 +26,7 @@ def run(
     capsys: pytest.CaptureFixture[str],
 ) -> Run:
     """Run `gemma4 eval ocr ARGUMENTS`, with counting in place of ocr; status, stdout, stderr."""
-    monkeypatch.setattr(questions, "named", lambda name: Counting())
+    monkeypatch.setattr(evaluate, "named", lambda name: Counting())
     monkeypatch.chdir(tmp_path)
 
     def run(*arguments: str) -> tuple[int, str, str]:
@@ -135,8 +136,6 @@ def test_weights_that_have_changed_are_an_error(
 def test_what_cannot_be_asked_is_told_before_anything_is(
     arguments: list[str], said: str, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    known = rival.KNOWN["tesseract"]
-    monkeypatch.setitem(rival.KNOWN, "tesseract", rival.Known(("_there",), known.takes))
     monkeypatch.setattr(rival.Rival, "_start", started(rival.Rival._start))
     status, _, err = run(*arguments)
     assert status == 2 and said in err and "Remedy:" in err
@@ -144,10 +143,10 @@ def test_what_cannot_be_asked_is_told_before_anything_is(
 
 
 def started(start: Callable[[rival.Rival], dict[str, object]]) -> Callable[..., dict[str, object]]:
-    """Let the rival `_there` be there without a process."""
+    """Let tesseract be there without a process."""
 
     def instead(self: rival.Rival) -> dict[str, object]:
-        if self.known.start == ("_there",):
+        if self.name == "tesseract":
             return {"revision": "1", "versions": {}}
         return start(self)
 
@@ -173,6 +172,16 @@ def test_without_the_extra_it_says_how_to_install_it(
     assert status == 2
     assert f"The Python package {package} is not installed." in err
     assert "pip install 'mlx-gemma4[evaluate]'" in err
+
+
+def test_a_python_without_its_reference_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("pydoc_data", "pydoc_data.topics"):
+        monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.delitem(sys.modules, "mlx_gemma4.evaluate.haystack", raising=False)
+    haystack = importlib.import_module("mlx_gemma4.evaluate.haystack")
+    with pytest.raises(Gemma4Error) as caught:
+        haystack.text()
+    assert caught.value.code == "text_missing"
 
 
 def test_an_unknown_question_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:

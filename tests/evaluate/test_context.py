@@ -5,13 +5,12 @@ import pytest
 
 from mlx_gemma4.chat.messages import ImagePart, SoundPart, TextPart, Turn
 from mlx_gemma4.chat.render import render
-from mlx_gemma4.evaluate import context, footprint, haystack, scores, small_haystack
+from mlx_gemma4.evaluate import context, footprint, haystack, scores
 from mlx_gemma4.evaluate import context as told
 from mlx_gemma4.evaluate.context import Context
 from mlx_gemma4.evaluate.haystack import DEPTHS, Haystack
 from mlx_gemma4.evaluate.models import OurModel
-from mlx_gemma4.evaluate.parts import Plot, Table
-from mlx_gemma4.evaluate.question import Choice, Item, Row
+from mlx_gemma4.evaluate.question import Choice, Item, Plot, Row, Table
 from mlx_gemma4.evaluate.run import run
 from mlx_gemma4.footprint import device, estimate, summary
 from mlx_gemma4.hub import catalog
@@ -75,7 +74,7 @@ def test_small_conversations_are_as_long_as_asked_and_no_longer(
 ) -> None:
     config = model.model.config
     for depth in (0.0, 0.5, 1.0):
-        hay = small_haystack.build(kind, length, depth, "x", model.tokenizer, config)
+        hay = haystack.build_small(kind, length, depth, "x", model.tokenizer, config)
         assert length - 130 < size(hay, model) <= length
         media = ImagePart if kind == "picture" else SoundPart
         places = [n for n, t in enumerate(hay.turns) if any(isinstance(p, media) for p in t.parts)]

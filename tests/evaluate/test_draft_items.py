@@ -1,4 +1,4 @@
-"""The user's own prompts, on which a drafter is measured."""
+"""The work on which a drafter is measured: ours and the user's own; and its report."""
 
 import json
 from pathlib import Path
@@ -6,11 +6,13 @@ from pathlib import Path
 import pytest
 
 from mlx_gemma4.errors import Gemma4Error
-from mlx_gemma4.evaluate import draft_items
+from mlx_gemma4.evaluate import drafter
+from mlx_gemma4.evaluate.models import OurModel
+from mlx_gemma4.evaluate.question import Choice, Row, Table
 
 
 def texts(folder: Path, limit: int | None = None) -> list[str]:
-    items = draft_items.own(folder, limit)
+    items = drafter.own(folder, limit)
     assert all(text not in item.id for item in items for text in ("plan", "again"))
     return [item.make().text for item in items if item.make is not None]
 
@@ -39,5 +41,24 @@ def test_own_prompts_are_texts_and_what_was_asked_in_the_program_each_once(tmp_p
 def test_a_folder_without_prompts_is_refused(tmp_path: Path, folder: str) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(Gemma4Error) as error:
-        draft_items.own(tmp_path / folder, None)
+        drafter.own(tmp_path / folder, None)
     assert error.value.code == "folder_unusable"
+
+
+def test_the_chosen_kinds_alone_are_asked_and_each_shows_what_it_is_about() -> None:
+    choice = Choice(limit=3, sets=("code", "a value"), tiny=True)
+    items = drafter.items_for(choice, OurModel("tiny"))
+    assert [item.facts["kind"] for item in items] == ["code"] * 3 + ["a value"] * 3
+    for item in items[:3]:
+        shown = item.make().text.partition(":\n\n")[2]
+        assert len(shown.splitlines()) > 3 and ("def " in shown or "class " in shown)
+
+
+def test_tables_of_several_models_name_them() -> None:
+    measured = {"accepted": [1, 2], "seconds": {}, "forwards": {}}
+    rows = [
+        Row("drafter", "a", {"kind": "prose"}, model, "", "1", measured, 0.0, 0.0)
+        for model in ("one", "two")
+    ]
+    table = next(part for part in drafter.QUESTION.report(rows) if isinstance(part, Table))
+    assert [row[0] for row in table.rows] == ["one: prose", "two: prose"]

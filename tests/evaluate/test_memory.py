@@ -8,8 +8,7 @@ from mlx_gemma4.evaluate import footprint, memory
 from mlx_gemma4.evaluate import memory as told
 from mlx_gemma4.evaluate.memory import Memory
 from mlx_gemma4.evaluate.models import OurModel
-from mlx_gemma4.evaluate.parts import Plot, Table
-from mlx_gemma4.evaluate.question import Choice, Row
+from mlx_gemma4.evaluate.question import Choice, Plot, Row, Table
 from mlx_gemma4.evaluate.run import run
 from mlx_gemma4.hub import catalog
 

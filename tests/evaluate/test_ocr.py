@@ -11,14 +11,13 @@ import pytest
 from PIL import Image, ImageDraw
 
 from mlx_gemma4.errors import Gemma4Error
-from mlx_gemma4.evaluate import report, scores
+from mlx_gemma4.evaluate import scores
 from mlx_gemma4.evaluate.baselines.rival import Rival
 from mlx_gemma4.evaluate.models import OurModel
 from mlx_gemma4.evaluate.ocr import QUESTION, same, same_value
-from mlx_gemma4.evaluate.pages import fonts
-from mlx_gemma4.evaluate.parts import Plot, Table
-from mlx_gemma4.evaluate.question import Asked, Choice, Row
-from mlx_gemma4.evaluate.run import run
+from mlx_gemma4.evaluate.pages import page as pages
+from mlx_gemma4.evaluate.question import Asked, Choice, Plot, Row, Table
+from mlx_gemma4.evaluate.run import run, write
 from mlx_gemma4.evaluate.statistics import Estimate
 from mlx_gemma4.media.images import BUDGETS, resized_size
 
@@ -32,7 +31,7 @@ class Reader:
 
     recipe = revision = ""
     versions: Mapping[str, str] = {}
-    takes = frozenset({"image"})
+    takes = frozenset({"text", "image"})
 
     def __init__(self, name: str, pool: Sequence[str] = ()) -> None:
         self.name, self.pool, self.rng = name, pool, random.Random(5)
@@ -119,8 +118,8 @@ def test_a_greater_limit_keeps_the_items_of_a_smaller_one() -> None:
 
 def test_other_fonts_give_items_of_other_names(monkeypatch: pytest.MonkeyPatch) -> None:
     before = ids(Choice(limit=2, sets=DRAWN))
-    serif = next(face for face in fonts.faces("serif") if face.name == "STIXGeneral Bold")
-    monkeypatch.setattr(fonts, "faces", lambda shape: (serif,))
+    serif = next(face for face in pages.faces("serif") if face.name == "STIXGeneral Bold")
+    monkeypatch.setattr(pages, "faces", lambda shape: (serif,))
     assert not set(before) & set(ids(Choice(limit=2, sets=DRAWN)))
 
 
@@ -147,7 +146,7 @@ def test_what_is_asked_shows_the_page_that_the_item_names(name: str) -> None:
 
 
 def test_the_height_is_that_of_a_small_x_after_resizing(tmp_path: Path) -> None:
-    face, em = fonts.faces("sans")[0], 60
+    face, em = pages.faces("sans")[0], 60
     image = Image.new("RGB", (700, 500), "white")
     ImageDraw.Draw(image).text((50, 200), "xxxxx", fill="black", font=face.at(em))
     image.save(tmp_path / "x.png")
@@ -181,6 +180,10 @@ def test_a_folder_of_ones_own_is_asked_whole_or_for_one_thing(tmp_path: Path) ->
         'picture,question,answer,height\np.png,,ALL,\np.png,"Which, if any?","1,5",9\n'
     )
     assert ids(Choice(folder=tmp_path / "a")) == ids(Choice(folder=tmp_path / "b"))
+    (tmp_path / "b" / "answers.csv").write_text(  # as spreadsheets write it where 1,5 is a number
+        "picture;question;answer;height\np.png;;ALL;\np.png;Which, if any?;1,5;9\n"
+    )
+    assert ids(Choice(folder=tmp_path / "a")) == ids(Choice(folder=tmp_path / "b"))
     items = QUESTION.items(Choice(folder=tmp_path / "a"), Reader("nobody"))
     assert [item.facts["kind"] for item in items] == ["lines"] * 5 + ["value"] * 5
     assert ["height" in item.facts for item in items] == [False] * 5 + [True] * 5
@@ -197,6 +200,12 @@ def test_a_folder_of_ones_own_is_asked_whole_or_for_one_thing(tmp_path: Path) ->
         ({"manifest.jsonl": "[]"}, "line 1 is not an object"),
         ({"answers.csv": "picture,answer\np.png,\n"}, "answers.csv, line 2 has no answer"),
         ({"answers.csv": "file,answer\np.png,x\n"}, "line 2 has no picture"),
+        ({"answers.csv": "picture,answer\np.png,1, 2\n"}, "line 2 has more values than heads"),
+        (
+            {"answers.csv": 'picture,answer\np.png,"x\np.png,y\n'},
+            "is not CSV after line 1",
+        ),
+        ({"answers.csv": f'picture,answer\np.png,"{"x" * 140_000}\n'}, "is not CSV"),
         ({"answers.csv": "picture,answer\nq.png,x\n"}, "there is no picture"),
         (
             {"answers.csv": "picture,answer,height\np.png,x,tall\n"},
@@ -240,7 +249,7 @@ def test_the_report_has_errors_by_budget_and_height_and_its_plots(tmp_path: Path
     choice = Choice(limit=2, sets=("tables",))
     rows = run(QUESTION, [Reader("good"), Reader("bad", ["?"])], choice, tmp_path)
     parts = QUESTION.report(rows)
-    text = report.write(QUESTION, rows, parts, tmp_path).read_text("utf-8")
+    text = write("what?", rows, parts, tmp_path).read_text("utf-8")
     for plot in (part for part in parts if isinstance(part, Plot)):
         assert (tmp_path / f"{plot.file}.png").stat().st_size > 5_000
     heights = [p for p in parts if isinstance(p, Plot) and p.file == "errors-tables-1"]

@@ -6,13 +6,12 @@ import pytest
 
 from mlx_gemma4.checkpoint.recipes import RECIPES
 from mlx_gemma4.evaluate import quant as told
-from mlx_gemma4.evaluate import quant_items
 from mlx_gemma4.evaluate.logits import Answered, answered, distance, written
 from mlx_gemma4.evaluate.models import OurModel
 from mlx_gemma4.evaluate.quant import Quant
 from mlx_gemma4.evaluate.question import Choice, Row
 from mlx_gemma4.evaluate.run import run
-from mlx_gemma4.evaluate.tiny import tasks
+from mlx_gemma4.evaluate.tiny import speech
 from mlx_gemma4.hub import catalog
 
 TINY = catalog.DEMONSTRATION
@@ -68,7 +67,7 @@ def test_answers_beside_other_questions_fall_to_chance(rows: list[Row]) -> None:
 
 def test_a_model_of_random_weights_is_right_by_chance_and_as_far_as_can_be(folder: Path) -> None:
     full, chance = OurModel(TINY), OurModel(str(folder))
-    for item in quant_items.tiny("picture", 3, 5):
+    for item in told.tiny("picture", 3, 5):
         assert item.make is not None
         question = item.make()
         right = answered(full.model, full.tokenizer, question, 8)
@@ -94,6 +93,9 @@ def test_the_report_has_a_row_of_each_recipe_in_every_table(rows: list[Row]) -> 
         assert [row[0] for row in table.rows] == [
             "tiny", "tiny (bf16)", "tiny (8bit)", "tiny (4bit-small)",
         ]  # fmt: skip
+    alone = [row for row in rows if row.item == rows[0].item]
+    single = [p for p in told.QUESTION.report(alone) if isinstance(p, told.Table)]
+    assert [table.rows for table in single if table.title == "The same by chance"] == [[]]
     sizes = [float(row[1]) for row in tables[0].rows]
     assert sizes[0] == sizes[1] > sizes[2] > sizes[3]
 
@@ -101,7 +103,7 @@ def test_the_report_has_a_row_of_each_recipe_in_every_table(rows: list[Row]) -> 
 def test_what_is_fed_is_what_a_session_feeds() -> None:
     model = OurModel(TINY)
     for medium in ("text", "picture", "sound"):
-        for item in quant_items.tiny(medium, 2, 5):
+        for item in told.tiny(medium, 2, 5):
             assert item.make is not None
             question = item.make()
             fed = written(model.model.config, model.tokenizer, question)
@@ -113,7 +115,7 @@ def test_what_is_fed_is_what_a_session_feeds() -> None:
 
 def test_the_likeliest_ids_at_the_answers_rows_are_what_greedy_decoding_draws() -> None:
     model, found = OurModel(TINY), []
-    for item in quant_items.tiny("picture", 4, 11):
+    for item in told.tiny("picture", 4, 11):
         assert item.make is not None
         question = item.make()
         greedy = answered(model.model, model.tokenizer, question).is_greedy
@@ -162,7 +164,7 @@ def test_the_reference_is_read_from_the_disk_and_never_beside_another_model(
 def test_passages_and_facts_are_the_same_whenever_they_are_made() -> None:
     choice = Choice(2, 3, ("text", "facts"))
     model = OurModel(TINY)
-    made = [[i.make() for i in quant_items.items(choice, model) if i.make] for _ in range(2)]
+    made = [[i.make() for i in told.items(choice, model) if i.make] for _ in range(2)]
     assert len(made[0]) == 4
     for one, other in zip(*made, strict=True):
         assert (one.text, one.wanted) == (other.text, other.wanted)
@@ -176,7 +178,7 @@ def test_a_machine_without_voices_is_told_and_its_other_items_are_measured(
     def absent() -> object:
         raise OSError("libespeak-ng.so.1: cannot open shared object file")
 
-    monkeypatch.setattr(tasks, "speaker", absent)
+    monkeypatch.setattr(speech, "speaker", absent)
     rows = asked(tmp_path, "8bit", limit=1)
     failed = {row.facts["medium"]: row.failed for row in rows}
     assert failed == {"text": False, "picture": False, "sound": True}

@@ -1,6 +1,7 @@
 """Rivals: their processes, what goes wrong in them, and mlx-vlm, whose library is a fake here."""
 
 import json
+import shutil
 import stat
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from mlx_gemma4.chat.builtin_template import chat_text
 from mlx_gemma4.chat.messages import TextPart, Turn
 from mlx_gemma4.errors import Gemma4Error
 from mlx_gemma4.evaluate import surroundings
-from mlx_gemma4.evaluate.baselines.mlx_vlm import NAMES, TEMPLATE, completed
+from mlx_gemma4.evaluate.baselines.programs import NAMES, TEMPLATE, completed
 from mlx_gemma4.evaluate.baselines.rival import KNOWN, Rival
 from mlx_gemma4.evaluate.question import Asked, Choice, Item
 from mlx_gemma4.evaluate.run import run
@@ -184,6 +185,32 @@ def test_a_model_that_a_rival_does_not_know_is_an_error(
         Rival(name, python(LIBRARY))
 
 
+def test_a_folder_within_the_home_is_found(
+    python: Callable[[str], str], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(folder.parent))
+    rival = Rival(f"mlx-vlm:~/{folder.name}", python(LIBRARY))
+    assert rival.revision == surroundings.revision(folder)
+    rival.close()
+
+
+def test_weights_that_differ_anywhere_are_of_another_revision(folder: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(folder, tmp_path / "copy"))
+    assert surroundings.revision(copy) == surroundings.revision(folder)
+    weights = copy / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    assert surroundings.revision(copy) != surroundings.revision(folder)
+    with weights.open("wb") as large:  # a sparse file of which only pieces are read
+        large.truncate(2**31)
+        before = surroundings.revision(copy)
+        large.seek(2**30)
+        large.write(b"another" * 20)
+        large.flush()
+        assert surroundings.revision(copy) != before
+
+
 def test_a_rival_that_nobody_knows_is_an_error() -> None:
     with pytest.raises(Gemma4Error, match="There is no baseline hal") as caught:
         Rival("hal:9000")
@@ -215,7 +242,7 @@ def test_a_rivals_process_needs_none_of_our_dependencies(tmp_path: Path) -> None
     (tmp_path / "mlx_gemma4").symlink_to(Path(mlx_gemma4.__file__).parent)
     code = (
         f"import sys; sys.path.insert(0, {str(tmp_path)!r}); "
-        "import mlx_gemma4.evaluate.baselines.mlx_vlm"
+        "import mlx_gemma4.evaluate.baselines.programs"
     )
     subprocess.run([sys.executable, "-I", "-S", "-c", code], check=True)
 

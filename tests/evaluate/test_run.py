@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from mlx_gemma4.errors import Gemma4Error
-from mlx_gemma4.evaluate import report, scores, statistics
-from mlx_gemma4.evaluate.parts import Plot, Table, Words
-from mlx_gemma4.evaluate.question import Choice, Row
+from mlx_gemma4.evaluate import run as report
+from mlx_gemma4.evaluate import scores, statistics
+from mlx_gemma4.evaluate.question import Asked, Choice, Item, Plot, Row, Table, Words
 from mlx_gemma4.evaluate.run import RESULTS, failures, read, run
 from tests.evaluate.counting import Counting, Parrot
 
@@ -55,6 +55,13 @@ def test_a_line_holds_whom_it_is_of_and_on_what(tmp_path: Path) -> None:
 def test_a_result_may_hold_any_letter(tmp_path: Path) -> None:
     rows = ask(tmp_path, Parrot("a\u2028b\x85c\ud800"))
     assert told(read(tmp_path / RESULTS)) == told(rows)
+
+
+def test_what_is_chosen_twice_counts_once(tmp_path: Path) -> None:
+    item = Item("one", {}, lambda: Asked("number 1"))
+    parrot = Parrot()
+    rows = run(Counting([item, item]), [parrot], Choice(), tmp_path)
+    assert len(rows) == len(parrot.asked) == 1
 
 
 def test_what_has_a_result_is_not_asked_again(tmp_path: Path) -> None:
@@ -133,7 +140,7 @@ def test_what_failed_is_told_and_asked_again_by_the_next_run(tmp_path: Path) -> 
         "parrot: It is silent: number 2 cannot be said. (1 items)",
         "parrot: It is silent: number 4 cannot be said. (1 items)",
     ]
-    path = report.write(Counting(), rows, Counting().report(good(rows)), tmp_path)
+    path = report.write("counting", rows, Counting().report(good(rows)), tmp_path)
     assert "What could not be measured" in path.read_text()
     assert "number 2 cannot be said" in path.read_text()
     later = Parrot()
@@ -159,7 +166,7 @@ def test_each_subject_is_freed_before_the_next_is_asked(tmp_path: Path) -> None:
 def test_the_report_says_who_was_asked_with_what_and_when(tmp_path: Path) -> None:
     rows = ask(tmp_path, Parrot("one", "abc"), Parrot("two"))
     rows = [replace(row, at=0.0 if row.model == "one" else 2e9) for row in rows]
-    text = report.write(Counting(), rows, [], tmp_path).read_text()
+    text = report.write("counting: can it count?", rows, [], tmp_path).read_text()
     assert text.startswith("# counting: can it count?")
     assert "| one |  | abc | 6 | parrot 1.0 |" in text
     assert "1970-01-01 to 2033-05-1" in text and rows[0].machine in text
@@ -247,6 +254,7 @@ def test_shuffled_answers_are_never_those_to_the_same_item(count: int) -> None:
     assert sorted(row.measured["given"] for row in chance) == sorted(
         f"item {n}" for n in range(count)
     )
+    assert scores.shuffled(rows[:1]) == []  # alone, it would be beside itself
 
 
 def test_chance_is_right_where_right_answers_are_alike() -> None:

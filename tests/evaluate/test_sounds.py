@@ -9,7 +9,7 @@ import soundfile
 
 from mlx_gemma4.errors import Gemma4Error
 from mlx_gemma4.evaluate.question import Asked, Choice
-from mlx_gemma4.evaluate.sounds import mixing, recordings, voices
+from mlx_gemma4.evaluate.sounds import mixing, recordings
 from mlx_gemma4.evaluate.speech import QUESTION
 from mlx_gemma4.media.audio import RATE
 from tests.evaluate.test_speech import Listener
@@ -60,17 +60,17 @@ def test_a_babble_is_six_people_without_a_pause() -> None:
     crowd = mixing.babble(4 * RATE, 7)
     blocks = np.square(crowd).reshape(-1, RATE // 4).mean(axis=1)
     assert blocks.min() > 0.1 * blocks.max()
-    alone = voices.say(voices.spoken(7, 1)[0])[: 2 * RATE].reshape(-1, RATE // 50)
+    alone = mixing.say(mixing.spoken(7, 1)[0])[: 2 * RATE].reshape(-1, RATE // 50)
     loudness = np.square(alone).mean(axis=1)
     assert loudness.min() < 0.001 * loudness.max()
 
 
 @ESPEAK
 def test_pace_and_overlap_change_how_long_it_takes() -> None:
-    one, other = voices.spoken(1, 2)
-    slow, fast = (len(voices.say(one.at(speed))) for speed in (0.75, 1.5))
+    one, other = mixing.spoken(1, 2)
+    slow, fast = (len(mixing.say(one.at(speed))) for speed in (0.75, 1.5))
     assert slow / fast == pytest.approx(2, rel=0.2)
-    first, second = len(voices.say(one)), len(voices.say(other))
+    first, second = len(mixing.say(one)), len(mixing.say(other))
     lengths = [len(mixing.together(one, other, share)) for share in (0.0, 0.5, 1.0)]
     assert lengths[0] == pytest.approx(first + second, rel=0.02)
     assert lengths[1] == pytest.approx(first + second - min(first, second) / 2, rel=0.03)
@@ -79,11 +79,11 @@ def test_pace_and_overlap_change_how_long_it_takes() -> None:
 
 @ESPEAK
 def test_every_language_has_its_sentences_and_a_voice() -> None:
-    for language in ("en", *voices.LANGUAGES):
-        said = voices.spoken(3, 100, language)
+    for language in ("en", *mixing.LANGUAGES):
+        said = mixing.spoken(3, 100, language)
         assert len({one.text for one in said}) == len(said) >= 12
-        assert len(voices.say(said[0])) > RATE
-    small = voices.small_world(3, 40)
+        assert len(mixing.say(said[0])) > RATE
+    small = mixing.small_world(3, 40)
     assert sum(one.text.isdigit() for one in small) == 20
 
 
@@ -110,6 +110,22 @@ def test_own_recordings_are_read_with_their_texts_and_languages(tmp_path: Path) 
     assert [item.facts["language"] for item, _ in rows] == ["en", "en", "de", "en"]
     assert rows[0][1]["exact"] and rows[3][1]["invented"] == 0
     assert len(QUESTION.items(Choice(limit=2, folder=tmp_path), listener)) == 2
+
+
+def test_texts_are_found_as_other_programs_leave_them(tmp_path: Path) -> None:
+    for name in ("a.wav", "talk.de.wav", "7-1.flac"):
+        soundfile.write(tmp_path / name, tone(), RATE)
+    (tmp_path / "a.txt").write_text("Hello there.", "utf-8-sig")  # as Notepad saves it
+    (tmp_path / "talk.de.txt").write_text("Guten Tag.")
+    (tmp_path / "7-1.trans.txt").write_text("7-1 GO\n\n \n")
+    for folder in ("old.wav", "notes.txt"):
+        (tmp_path / folder).mkdir()
+    found = {one.id: (one.text, one.language) for one in recordings.own(tmp_path)}
+    assert found == {
+        "a.wav": ("Hello there.", "en"),
+        "talk.de.wav": ("Guten Tag.", "de"),
+        "7-1.flac": ("GO", "en"),
+    }
 
 
 def test_a_recording_that_was_replaced_is_another_item(tmp_path: Path) -> None:

@@ -9,15 +9,13 @@ import numpy as np
 import pytest
 
 from mlx_gemma4.errors import Gemma4Error
-from mlx_gemma4.evaluate import report, scores
+from mlx_gemma4.evaluate import scores
 from mlx_gemma4.evaluate.models import OurModel
-from mlx_gemma4.evaluate.parts import Plot, Table
-from mlx_gemma4.evaluate.question import Asked, Choice, Item, Row
-from mlx_gemma4.evaluate.run import run
-from mlx_gemma4.evaluate.sounds import voices
+from mlx_gemma4.evaluate.question import Asked, Choice, Item, Plot, Row, Table
+from mlx_gemma4.evaluate.run import run, write
 from mlx_gemma4.evaluate.sounds.sets import MAKERS
-from mlx_gemma4.evaluate.sounds.transcripts import compare, compare_two, invented, who_said
-from mlx_gemma4.evaluate.speech import QUESTION
+from mlx_gemma4.evaluate.speech import QUESTION, compare, compare_two, invented, who_said
+from mlx_gemma4.evaluate.tiny import speech
 
 TINY = Path(__file__).resolve().parents[2] / "assets" / "tiny"
 MADE = tuple(name for name in MAKERS if name not in ("human", "folder"))
@@ -29,7 +27,7 @@ class Listener:
 
     recipe = revision = ""
     versions: Mapping[str, str] = {}
-    takes = frozenset({"sound"})
+    takes = frozenset({"text", "sound"})
 
     def __init__(self, name: str, pool: Sequence[str] = (), stop_at: int | None = None) -> None:
         self.name, self.pool, self.rng, self.stop_at = name, pool, random.Random(5), stop_at
@@ -192,7 +190,7 @@ def test_the_report_has_each_set_with_intervals_and_its_curve(tmp_path: Path) ->
         for name, given in (("one", "the door is open"), ("other", ""))
     ]
     parts = QUESTION.report(rows)
-    page = report.write(QUESTION, rows, parts, tmp_path).read_text("utf-8")
+    page = write("what?", rows, parts, tmp_path).read_text("utf-8")
     plots = {part.file: part for part in parts if isinstance(part, Plot)}
     assert set(plots) == {f"words-{name}" for name in ("noise", "room", "speed", "two", "position")}
     assert [x for x, _ in plots["words-noise"].lines["one, babble"]] == [20, 10, 0]
@@ -218,7 +216,7 @@ def test_a_machine_without_voices_says_what_to_install(
     def absent() -> object:
         raise OSError("libespeak-ng.so.1: cannot open shared object file")
 
-    monkeypatch.setattr(voices, "speaker", absent)
+    monkeypatch.setattr(speech, "speaker", absent)
     with pytest.raises(Gemma4Error, match="espeak-ng") as caught:
         asked(items(Choice(limit=1, sets=("clean",), work=tmp_path))[0])
     assert "apt install espeak-ng" in caught.value.remedy

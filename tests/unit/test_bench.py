@@ -17,8 +17,8 @@ from mlx_gemma4.cli import speed
 from mlx_gemma4.cli.speed import bench, first_token, never_end, noise, spoken, words
 from mlx_gemma4.cli.speed_result import Result, compared, differing, load, save, spread, table
 from mlx_gemma4.errors import Gemma4Error
-from mlx_gemma4.evaluate import report
 from mlx_gemma4.evaluate.models import OurModel
+from mlx_gemma4.evaluate.run import table as lines
 from mlx_gemma4.events import Done
 from mlx_gemma4.hub import catalog
 from mlx_gemma4.runtime.pace import SHORTEST
@@ -83,7 +83,7 @@ def test_what_has_no_room_after_a_context_is_left_out(folder: Path) -> None:
     small = bench(model, [64, 160], rounds=1)
     names = {figure.name for figure in small.figures if figure.context == 160}
     assert names == NAMES - {"after a picture, 140 tokens"}
-    assert "no room" in next(line for line in report.table(table(small)) if " 140 tokens" in line)
+    assert "no room" in next(line for line in lines(table(small)) if " 140 tokens" in line)
 
 
 @pytest.mark.parametrize("bits", [None, 8])

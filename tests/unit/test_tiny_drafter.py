@@ -16,7 +16,7 @@ from mlx_gemma4.checkpoint.recipes import named
 from mlx_gemma4.cli import main
 from mlx_gemma4.convert.convert import convert
 from mlx_gemma4.errors import Gemma4Error
-from mlx_gemma4.evaluate import draft_items
+from mlx_gemma4.evaluate import drafter as asked
 from mlx_gemma4.evaluate.tiny.tasks import EXAMINATION, Tasks
 from mlx_gemma4.events import Done, Event, Heard, Token
 from mlx_gemma4.hub import catalog, speculation
@@ -156,7 +156,7 @@ def test_auto_does_what_was_measured_on_this_machine() -> None:
 def test_what_bench_measures_is_kept_and_decides(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(draft_items, "TINY", {"a value": draft_items.TINY["a value"]})
+    monkeypatch.setattr(asked, "TINY", {"a value": asked.TINY["a value"]})
     assert main(["bench", "--draft", "--model", "tiny", "--rounds", "1"]) == 0
     out = capsys.readouterr().out
     gain = speculation.measured(ASSETS / "tiny")

@@ -83,7 +83,7 @@ def answer(model: Any, asked: Item, longest: int) -> str:
 def load(precision: str, folder: Path) -> Any:
     """Load the model; quantized weights are multiplied as the dense numbers they represent."""
     from mlx_gemma4.checkpoint.quantize import RECIPES, quantize
-    from mlx_gemma4.evaluate.dense import spread
+    from mlx_gemma4.evaluate.models import spread
 
     if precision == "full":
         return g4.load(folder)

@@ -7,7 +7,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,28 +20,14 @@ _ROOT = Path(__file__).parents[2]  # of our package
 _PYTHON = "Name the Python of its environment with --python."
 
 
-@dataclass(frozen=True)
-class Known:
-    """A rival that the program knows.
-
-    Attributes:
-        start: a module of this folder that runs as its process, and which of the rivals in it.
-        takes: what it understands.
-        instructed: whether it reads the question's words; a recognizer only transcribes.
-    """
-
-    start: tuple[str, ...]
-    takes: frozenset[str]
-    instructed: bool = False
-
-
 KNOWN = {
-    "tesseract": Known(("recognizers", "tesseract"), frozenset({"image"})),
-    "pocketsphinx": Known(("recognizers", "pocketsphinx"), frozenset({"sound"})),
-    "mlx-whisper": Known(("recognizers", "mlx-whisper"), frozenset({"sound"})),
-    "faster-whisper": Known(("recognizers", "faster-whisper"), frozenset({"sound"})),
-    "mlx-vlm": Known(("mlx_vlm",), frozenset({"text", "image", "sound"}), True),
+    "tesseract": frozenset({"image"}),
+    "pocketsphinx": frozenset({"sound"}),
+    "mlx-whisper": frozenset({"sound"}),
+    "faster-whisper": frozenset({"sound"}),
+    "mlx-vlm": frozenset({"text", "image", "sound"}),
 }
+"""What each of `programs.RIVALS` takes; one without text is a recognizer: it only transcribes."""
 
 
 class Rival:
@@ -56,16 +41,15 @@ class Rival:
     recipe = ""
 
     def __init__(self, name: str, python: str = sys.executable) -> None:
-        base, _, self._choice = name.partition(":")
-        if base not in KNOWN:
+        self._program, _, self._choice = name.partition(":")
+        if self._program not in KNOWN:
             raise Gemma4Error(
                 "baseline_unknown",
-                f"There is no baseline {base}",
+                f"There is no baseline {self._program}",
                 "This program cannot run it.",
                 f"Choose one of {', '.join(KNOWN)}.",
             )
-        self.name, self.known = name, KNOWN[base]
-        self.takes = self.known.takes
+        self.name, self.takes = name, KNOWN[self._program]
         self._python = python
         self._folder = tempfile.TemporaryDirectory(prefix="gemma4-")
         # its environment has no mlx_gemma4: it finds ours, and nothing else of our environment
@@ -108,10 +92,9 @@ class Rival:
 
     def _start(self) -> dict[str, Any]:
         """Start its process; return what it reports of itself."""
-        module, *which = self.known.start
         try:
             self._process = subprocess.Popen(
-                [self._python, "-m", f"{__package__}.{module}", *which, self._choice],
+                [self._python, "-m", f"{__package__}.programs", self._program, self._choice],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,
@@ -137,7 +120,8 @@ class Rival:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
-            raise self._ended()
+            cause = f"Its process stopped with status {self._process.wait()}."
+            raise self._failed("has ended", cause)
         try:
             reply = json.loads(line)
         except ValueError:
@@ -148,10 +132,6 @@ class Rival:
             printed = f"Its process printed {line.strip()[:80]!r} where an answer was due."
             raise self._failed("is not understood", printed, _PYTHON)
         return reply
-
-    def _ended(self) -> Gemma4Error:
-        status = self._process.wait()
-        return self._failed("has ended", f"Its process stopped with status {status}.")
 
     def _failed(self, what: str, cause: str, remedy: str = "See what it printed.") -> Gemma4Error:
         return Gemma4Error("baseline_failed", f"{self.name} {what}", cause, remedy)

@@ -15,33 +15,33 @@ class Absent(Exception):
     """The rival is not installed; `args` are what is missing, and the command that installs it."""
 
 
-def serve(start: Callable[[str], tuple[Mapping[str, Any], Answer]]) -> None:
+def serve(start: Callable[[], tuple[Mapping[str, Any], Answer]]) -> None:
     """Serve until stdin ends.
 
     Args:
-        start: from the model's name (empty for the rival's own) makes what the rival is
-            ({"revision", "versions", "budgets": whether it keeps to image_tokens; no if left out})
-            and how it answers; raises Absent.
+        start: makes what the rival is ({"revision", "versions", "budgets": whether it keeps to
+            image_tokens; no if left out}) and how it answers; raises Absent.
     """
     # what libraries print goes to stderr: stdout is for our lines alone
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
+
+    def report(reply: Mapping[str, Any]) -> None:
+        print(json.dumps(reply), file=out, flush=True)
+
     try:
-        about, answer = start(sys.argv[1] if len(sys.argv) > 1 else "")
+        about, answer = start()
     except Absent as absent:
         cause, remedy = absent.args
-        print(json.dumps({"absent": cause, "remedy": remedy}), file=out, flush=True)
-        return
+        return report({"absent": cause, "remedy": remedy})
     except Exception as error:
-        print(json.dumps(_failed(error)), file=out, flush=True)
-        return
-    print(json.dumps(about), file=out, flush=True)
+        return report(_failed(error))
+    report(about)
     for line in sys.stdin:
         try:
-            reply = {"given": answer(json.loads(line))}
+            report({"given": answer(json.loads(line))})
         except Exception as error:  # whatever a rival meets is a result, and is reported
-            reply = _failed(error)
-        print(json.dumps(reply), file=out, flush=True)
+            report(_failed(error))
 
 
 def _failed(error: Exception) -> dict[str, str]:

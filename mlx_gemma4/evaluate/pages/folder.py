@@ -39,15 +39,21 @@ def read(folder: Path) -> Sequence[Callable[[], Page]]:
     return entries
 
 
-def _lines(manifest: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def _lines(manifest: Path) -> Iterator[tuple[str, Mapping[Any, Any]]]:
     """Yield the place of each line, and what it holds."""
     try:
         text = manifest.read_text("utf-8-sig")
     except UnicodeDecodeError as error:
         raise _wrong(manifest.parent, f"{manifest.name} is not UTF-8: {error}.", _FORM) from error
     if manifest.suffix == ".csv":
-        rows = csv.DictReader(io.StringIO(text, newline=""))
-        yield from ((f"{manifest.name}, line {rows.line_num}", row) for row in rows)
+        # spreadsheets write other separators where 1,5 is a number
+        separator = max(",;\t", key=text.partition("\n")[0].count)
+        rows = csv.DictReader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+        try:
+            yield from ((f"{manifest.name}, line {rows.line_num}", row) for row in rows)
+        except csv.Error as error:
+            cause = f"{manifest.name} is not CSV after line {rows.line_num}: {error}."
+            raise _wrong(manifest.parent, cause, "Close every quote.") from error
         return
     for number, line in enumerate(text.split("\n"), 1):
         place = f"{manifest.name}, line {number}"
@@ -62,7 +68,9 @@ def _lines(manifest: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
         yield place, entry
 
 
-def _entry(folder: Path, place: str, entry: Mapping[str, Any]) -> Callable[[], Page]:
+def _entry(folder: Path, place: str, entry: Mapping[Any, Any]) -> Callable[[], Page]:
+    if None in entry:
+        raise _wrong(folder, f"{place} has more values than heads.", "Put commas in quotes.")
     for name in ("picture", "answer"):
         if not isinstance(entry.get(name), str) or not entry[name].strip():
             raise _wrong(folder, f"{place} has no {name}.", _FORM)

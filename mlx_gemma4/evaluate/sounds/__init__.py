@@ -1,5 +1,4 @@
 """Sounds that `speech` asks about: who speaks, through what noise, in what room, after what.
 
-`sets.py` has the sets of items; the other files are what it makes them of, and `transcripts.py`
-compares what was heard with what was said.
+`sets.py` has the sets of items; the other files are what it makes them of.
 """

@@ -104,7 +104,8 @@ def own(folder: Path) -> list[LabelledSound]:
 def _shown(folder: Path, pattern: str = "*") -> list[Path]:
     """Files below it, but for hidden ones: macOS leaves `._NAME` and .Trashes on other disks."""
     found = sorted(folder.rglob(pattern))
-    return [path for path in found if "/." not in f"/{path.relative_to(folder)}"]
+    shown = [path for path in found if "/." not in f"/{path.relative_to(folder)}"]
+    return [path for path in shown if path.is_file()]
 
 
 def _texts(folder: Path) -> dict[Path, tuple[str, str]]:
@@ -112,7 +113,7 @@ def _texts(folder: Path) -> dict[Path, tuple[str, str]]:
     found = {}
     for path in _shown(folder, "*.txt"):
         try:
-            text = path.read_text("utf-8")
+            text = path.read_text("utf-8-sig")
         except UnicodeDecodeError as error:
             cause = f"{path} is not UTF-8."
             raise Gemma4Error(
@@ -120,13 +121,14 @@ def _texts(folder: Path) -> dict[Path, tuple[str, str]]:
             ) from error
         name, _, ending = path.stem.rpartition(".")
         if ending == "trans":
-            for line in text.splitlines():
+            for line in filter(None, map(str.strip, text.splitlines())):
                 utterance, _, said = line.partition(" ")
-                found[path.with_name(utterance)] = (said.strip(), "en")
-        elif name and re.fullmatch("[a-z]{2}", ending):
-            found[path.with_name(name)] = (text.strip(), ending)
-        else:
-            found[path.with_suffix("")] = (text.strip(), "en")
+                found[path.parent / utterance] = (said.strip(), "en")
+            continue
+        language = ending if name and re.fullmatch("[a-z]{2}", ending) else "en"
+        if language == ending:
+            found[path.with_name(name)] = (text.strip(), language)
+        found[path.with_suffix("")] = (text.strip(), language)  # beside talk.de.wav, too
     return found
 
 

@@ -1,24 +1,39 @@
-"""The sets of `speech`: each puts what is spoken under conditions, and yields (number, item)."""
+"""The sets of `speech`: each puts what is spoken under conditions, and yields (number, item).
+
+A `Maker` has what they share: names of items, their sounds on the disk, and what is asked.
+"""
 
 import random
+import re
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from functools import partial
+from dataclasses import dataclass, replace
+from functools import cache, partial
 from itertools import product
+from pathlib import Path
 
 import numpy as np
+import soundfile
 
-from ...media.audio import RATE, Samples
+from ...chat.messages import INSTRUCTION
+from ...hub import catalog
+from ...media.audio import FRAME, RATE, Samples
 from ...session.transcriber import HearingMode
-from ..baselines.rival import Rival
+from .. import haystack
 from ..models import OurModel
-from ..question import Asked, Facts, Item
+from ..question import Asked, Choice, Facts, Item, Subject
+from ..tiny import words
 from ..tiny.speech import OTHER_VOICES, VOICES
 from ..tiny.tasks import drawn
-from . import mixing, recordings, voices
-from .items import Maker, Numbered
-from .voices import SpokenText, say
+from . import mixing, recordings
+from .mixing import SpokenText, say
 
+COUNT = 20
+"""Items of each kind, unless a limit is set."""
+_SPARE = 16  # tokens an answer may have besides one for each two frames, as the relay's
+_TOKEN = 4.5  # characters of English, for rivals whose tokenizer is not at hand
+
+Numbered = tuple[int, Item]
 SNRS = (20, 10, 0)
 ROOMS = (0.3, 0.6, 1.0)
 SPEEDS = (0.75, 1.0, 1.25, 1.5)
@@ -39,6 +54,100 @@ _NOBODY: Mapping[str, Callable[[int, np.random.Generator], Samples]] = {
 }
 
 
+@dataclass(frozen=True)
+class Maker:
+    """Makes the items of one subject."""
+
+    choice: Choice
+    subject: Subject
+
+    @property
+    def count(self) -> int:
+        return self.choice.limit or COUNT
+
+    @property
+    def material(self) -> list[SpokenText]:
+        """What is said under each condition: where only the tiny model is asked, of its world."""
+        make = mixing.small_world if self.choice.tiny else mixing.spoken
+        return make(self.choice.seed, self.count)
+
+    def item(
+        self,
+        name: str,
+        number: int,
+        said: SpokenText,
+        condition: str,
+        facts: Facts,
+        speak: Callable[[], Samples],
+        text: str | None = None,
+    ) -> Numbered:
+        """An item whose sound is made when its turn comes; its condition names it in the set."""
+        id_ = f"{name}-{self.choice.seed}-{number:04d}-{said.id}"
+        if condition:
+            id_ += f"-{condition}"
+        about = {"set": name, "language": said.language, **facts}
+        return number, Item(id_, about, lambda: self.asked(said.text, self.kept(id_, speak), text))
+
+    def placed(self, number: int, said: SpokenText, before: int, hearing: HearingMode) -> Numbered:
+        """An item of the set position: the same sound after so many tokens of text."""
+        facts = {"before": before, "hearing": hearing}
+        _, item = self.item("position", number, said, "", facts, partial(say, said))
+
+        def make() -> Asked:
+            return replace(item.make(), before=self._words(before, number), hearing=hearing)
+
+        return number, replace(item, id=f"{item.id}-{hearing}-{before}", make=make)
+
+    def asked(self, wanted: str, sound: Samples, text: str | None = None) -> Asked:
+        """Ask for a transcript, in the subject's own words unless others are chosen."""
+        # a rival that runs the tiny model is asked with the words that it was trained on
+        tiny = catalog.packages()[catalog.DEMONSTRATION] if self.choice.tiny else None
+        package = getattr(self.subject, "package", tiny)
+        own = (package and package.transcribe) or INSTRUCTION
+        return Asked(
+            wanted,
+            own if text is None else text,
+            sounds=(sound,),
+            most=len(sound) // FRAME // 2 + _SPARE,
+            hearing="direct",
+        )
+
+    def kept(self, name: str, make: Callable[[], Samples]) -> Samples:
+        """A sound that is made once, and kept as FLAC: espeak-ng does not repeat itself exactly.
+
+        So every subject of a run hears the same samples, and the user can hear them too.
+        """
+        file = Path(self.choice.work, "sounds", f"{name}.flac")
+        if not file.is_file():
+            file.parent.mkdir(parents=True, exist_ok=True)
+            unfinished = file.with_suffix(".part")
+            soundfile.write(unfinished, make(), RATE, format="FLAC", subtype="PCM_16")
+            unfinished.replace(file)
+        samples, _ = soundfile.read(file, dtype="float32")
+        return np.asarray(samples, np.float32)
+
+    def seed(self, *names: str) -> int:
+        return zlib.crc32(" ".join((str(self.choice.seed), *names)).encode())
+
+    def _words(self, count: int, number: int) -> str:
+        """So many tokens of text: of the small world's sentences, or of Python's manual."""
+        rng = random.Random(self.seed("before", str(number)))
+        if self.choice.tiny:
+            text = ". ".join(words.command(rng, False) for _ in range(count))
+        else:
+            start = rng.randrange(len(_manual()) // 2)
+            text = _manual()[start : start + 12 * count]
+        if not isinstance(self.subject, OurModel):
+            return text[: round(_TOKEN * count)]
+        tokenizer = self.subject.tokenizer
+        return tokenizer.decode(tokenizer.encode(text)[:count])
+
+
+@cache
+def _manual() -> str:
+    return re.sub(r"\s+", " ", haystack.text())
+
+
 def tiny(maker: Maker) -> Iterator[Numbered]:
     """Digits and commands as the tiny model's own examination draws them, light noise included."""
     for number in range(maker.count):
@@ -48,46 +157,39 @@ def tiny(maker: Maker) -> Iterator[Numbered]:
             yield number, Item(id_, facts, partial(_examined, maker, id_, kind))
 
 
-def spoken(maker: Maker, name: str) -> Iterator[Numbered]:
-    """Each utterance under every condition of a set."""
+def clean(maker: Maker) -> Iterator[Numbered]:
     for number, said in enumerate(maker.material):
-        for condition, facts, speak in _CONDITIONS[name](maker, said):
-            yield maker.item(name, number, said, condition, facts, speak)
+        yield maker.item("clean", number, said, "", {}, partial(say, said))
 
 
-Conditions = Iterator[tuple[str, Facts, Callable[[], Samples]]]
+def noise(maker: Maker) -> Iterator[Numbered]:
+    for number, said in enumerate(maker.material):
+        for kind, snr in product(("white", "babble"), SNRS):
+            speak = partial(_noisy, said, kind, snr, maker.seed(said.id, kind))
+            facts = {"noise": kind, "snr": snr}
+            yield maker.item("noise", number, said, f"{kind}-{snr}", facts, speak)
 
 
-def _clean(maker: Maker, said: SpokenText) -> Conditions:
-    yield "", {}, partial(say, said)
+def room(maker: Maker) -> Iterator[Numbered]:
+    for number, said in enumerate(maker.material):
+        for rt60 in ROOMS:
+            speak = partial(_echoing, said, rt60, maker.seed(said.id, "room"))
+            yield maker.item("room", number, said, f"{rt60}", {"rt60": rt60}, speak)
 
 
-def _noise(maker: Maker, said: SpokenText) -> Conditions:
-    for kind, snr in product(("white", "babble"), SNRS):
-        speak = partial(_noisy, said, kind, snr, maker.seed(said.id, kind))
-        yield f"{kind}-{snr}", {"noise": kind, "snr": snr}, speak
+def speed(maker: Maker) -> Iterator[Numbered]:
+    for number, said in enumerate(maker.material):
+        for value in SPEEDS:
+            speak = partial(say, said.at(value))
+            yield maker.item("speed", number, said, f"{value}", {"speed": value}, speak)
 
 
-def _room(maker: Maker, said: SpokenText) -> Conditions:
-    for rt60 in ROOMS:
-        speak = partial(_echoing, said, rt60, maker.seed(said.id, "room"))
-        yield f"{rt60}", {"rt60": rt60}, speak
-
-
-def _speed(maker: Maker, said: SpokenText) -> Conditions:
-    for value in SPEEDS:
-        yield f"{value}", {"speed": value}, partial(say, said.at(value))
-
-
-_CONDITIONS = {"clean": _clean, "noise": _noise, "room": _room, "speed": _speed}
-
-
-def voices_(maker: Maker) -> Iterator[Numbered]:
+def voices(maker: Maker) -> Iterator[Numbered]:
     """Voices and languages, each transcribed in its own."""
     names = (*VOICES, *OTHER_VOICES) if maker.choice.tiny else ACCENTS
     cast = [(number, said.by(name)) for number, said in enumerate(maker.material) for name in names]
-    for language in () if maker.choice.tiny else voices.LANGUAGES:
-        cast += enumerate(voices.spoken(maker.choice.seed, maker.count, language))
+    for language in () if maker.choice.tiny else mixing.LANGUAGES:
+        cast += enumerate(mixing.spoken(maker.choice.seed, maker.count, language))
     for number, said in cast:
         facts = {"voice": said.delivery.voice}
         yield maker.item("voices", number, said, "", facts, partial(say, said))
@@ -108,7 +210,7 @@ def two(maker: Maker) -> Iterator[Numbered]:
 def position(maker: Maker) -> Iterator[Numbered]:
     """The same sounds after more and more text, in the conversation and through the relay."""
     places: tuple[int, ...] = BEFORE_SMALL if maker.choice.tiny else BEFORE
-    if isinstance(maker.subject, Rival) and not maker.subject.known.instructed:
+    if "text" not in maker.subject.takes:
         places = (0,)  # a recognizer reads no words
     ways: tuple[HearingMode, ...] = ("direct",)
     if isinstance(maker.subject, OurModel):
@@ -140,14 +242,8 @@ def folder(maker: Maker) -> Iterator[Numbered]:
 
 
 MAKERS: Mapping[str, Callable[[Maker], Iterator[Numbered]]] = {
-    "tiny": tiny,
-    **{name: partial(spoken, name=name) for name in _CONDITIONS},
-    "voices": voices_,
-    "two": two,
-    "position": position,
-    "silence": silence,
-    "human": human,
-    "folder": folder,
+    make.__name__: make
+    for make in (tiny, clean, noise, room, speed, voices, two, position, silence, human, folder)
 }
 
 
@@ -161,10 +257,9 @@ def _examined(maker: Maker, id_: str, kind: str) -> Asked:
 
 def _noisy(said: SpokenText, kind: str, snr: float, seed: int) -> Samples:
     speech = say(said)
-    rng = np.random.default_rng(seed)
-    babbles = kind == "babble"
-    noise = mixing.babble(len(speech), seed) if babbles else mixing.white(len(speech), rng)
-    return mixing.mix(speech, noise, snr)
+    if kind == "babble":
+        return mixing.mix(speech, mixing.babble(len(speech), seed), snr)
+    return mixing.mix(speech, mixing.white(len(speech), np.random.default_rng(seed)), snr)
 
 
 def _echoing(said: SpokenText, rt60: float, seed: int) -> Samples:
@@ -180,8 +275,5 @@ def _recorded(maker: Maker, name: str, found: list[recordings.LabelledSound]) ->
     for number, recording in enumerate(found):
         facts = {"set": name, "source": recording.source, "language": recording.language}
         id_ = f"{name}-{recording.id}-{recording.digest}"
-        yield number, Item(id_, facts, partial(_played, maker, recording))
-
-
-def _played(maker: Maker, recording: recordings.LabelledSound) -> Asked:
-    return maker.asked(recording.text, recording.read())
+        make = partial(lambda played: maker.asked(played.text, played.read()), recording)
+        yield number, Item(id_, facts, make)

@@ -4,16 +4,12 @@ import ctypes
 import ctypes.util
 import functools
 import random
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 import soxr
 
 from ...errors import Gemma4Error
-
-Made = TypeVar("Made")
 
 VOICES = ("en-us", "en-us+f3", "en-us+m3", "en-gb-x-rp", "en-gb-scotland", "en-gb-x-rp+f2")
 OTHER_VOICES = ("en-029", "en-us+f4", "en-us+m7")
@@ -90,10 +86,13 @@ def speaker() -> Speaker:
     return Speaker()
 
 
-def with_espeak(speak: Callable[[], Made]) -> Made:
-    """Make what needs espeak-ng; raises Gemma4Error where that cannot be used."""
+def say(text: str, delivery: Delivery, rng: random.Random) -> np.ndarray:
+    """Speak text, digits one by one: float32 samples (n,) at 16 kHz.
+
+    Raises Gemma4Error where espeak-ng or its voice is missing.
+    """
     try:
-        return speak()
+        return speaker().say(" ".join(text) if text.isdigit() else text, delivery, rng)
     except (OSError, ValueError) as error:
         raise Gemma4Error(
             "voice_missing",

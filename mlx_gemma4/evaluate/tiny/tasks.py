@@ -12,7 +12,7 @@ import numpy as np
 from ..question import Asked
 from . import receipts, words
 from .receipts import Drawing, Style
-from .speech import random_delivery, speaker, with_espeak
+from .speech import random_delivery, say
 
 GREETINGS = (
     "hello", "hi", "good morning", "how are you", "who are you", "what can you do", "help",
@@ -97,9 +97,7 @@ class Tasks:
 
     def say(self, text: str) -> np.ndarray:
         """Speak text as somebody in this world would: float32 samples at 16 kHz."""
-        spoken = " ".join(text) if text.isdigit() else text
-        how = random_delivery(self.rng)
-        return with_espeak(lambda: speaker().say(spoken, how, self.rng))
+        return say(text, random_delivery(self.rng), self.rng)
 
     def _sentence(self) -> str:
         if self.rng.random() < self.world.jumble:

@@ -1,17 +1,19 @@
-"""Recognizers as rivals, each as its own command works; a process of its own has one of them.
+"""The rivals, each as its own command or documentation has it; a process has one of them.
 
 `tesseract:LANGUAGE` reads a whole picture at the size it was drawn: small print would be read
 better if it were enlarged first, and the command does not do that. `pocketsphinx` is CMU's
 recognizer of 2006 with the US English model inside its package, and without an energy gate, as is
 its default. `mlx-whisper:MODEL` and `faster-whisper:MODEL` are OpenAI's Whisper on MLX, and on
 CTranslate2 on the CPU; MODEL is a folder or what was fetched from the Hub before, else small.
+`mlx-vlm:MODEL` answers with any model that it runs, a folder or `owner/name`, greedily.
 """
 
-import functools
+import json
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import wave
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -29,6 +31,35 @@ About = Mapping[str, Any]
 # 3, 4 and 6 on 12 pages of each set (seed 7, tesseract 5.3.0): with 3 the error rate of tables was
 # 0.54 instead of 0.07, with 6 that of columns 0.67 instead of 0.06.
 _MODES = {"block": "6", "page": "3"}
+# What transformers and mlx-vlm need to know of a tokenizer, by the keys of the published
+# tokenizer_config.json of google/gemma-4-12B-it; the demonstration model's folder has no such file.
+NAMES = {
+    "tokenizer_class": "PreTrainedTokenizerFast",
+    "bos_token": "<bos>",
+    "eos_token": "<eos>",
+    "pad_token": "<pad>",
+    "unk_token": "<unk>",
+    "boi_token": "<|image>",
+    "image_token": "<|image|>",
+    "eoi_token": "<image|>",
+    "boa_token": "<|audio>",
+    "audio_token": "<|audio|>",
+    "eoa_token": "<audio|>",
+}
+# Turns as `builtin_template.chat_text` writes them: pictures, words, sounds.
+TEMPLATE = """\
+{{ bos_token }}\
+{% for message in messages %}\
+<|turn>{{ message.role }}
+{% if message.content is string %}{{ message.content }}{% else %}\
+{% for part in message.content %}\
+{% if part.type == 'image' %}<|image|>\
+{% elif part.type == 'audio' %}<|audio|>\
+{% else %}{{ part.text }}{% endif %}\
+{% endfor %}{% endif %}<turn|>
+{% endfor %}\
+{% if add_generation_prompt %}<|turn>model
+{% endif %}"""
 
 
 def tesseract(language: str) -> tuple[About, Answer]:
@@ -148,17 +179,75 @@ def _samples(file: str) -> "NDArray[np.float32]":
     return np.frombuffer(_pcm(file), "<i2").astype(np.float32) / np.float32(32768)
 
 
-RECOGNIZERS: Mapping[str, Callable[[str], tuple[About, Answer]]] = {
+def mlx_vlm(model: str) -> tuple[About, Answer]:
+    """Drive it by what its documentation shows: load, apply_chat_template, generate."""
+    from mlx_vlm import apply_chat_template, generate, load
+    from mlx_vlm.utils import get_model_path
+
+    if not model:
+        raise Absent("No model is named.", "Write mlx-vlm:MODEL.")
+    if model.startswith((".", "/", "~")) and not Path(model).is_dir():
+        raise Absent(f"There is no folder {model}.", "Check the path.")
+    folder = Path(get_model_path(model))
+    with tempfile.TemporaryDirectory() as place:
+        loaded, processor = load(str(completed(folder, Path(place))))
+    eyes = getattr(processor, "image_processor", None)
+    usual = getattr(eyes, "max_soft_tokens", None)  # Gemma 4 has such a budget, others have none
+
+    def answer(asked: Mapping[str, Any]) -> str:
+        said = [{"role": "system", "content": asked["before"]}] if asked["before"] else []
+        images, sounds = asked["images"], asked["sounds"]
+        prompt = apply_chat_template(
+            processor,
+            loaded.config,
+            [*said, {"role": "user", "content": asked["text"]}],
+            num_images=len(images),
+            num_audios=len(sounds),
+        )
+        if eyes is not None and usual is not None:
+            eyes.max_soft_tokens = asked["image_tokens"] or usual
+        result = generate(
+            loaded,
+            processor,
+            prompt,
+            image=images or None,
+            audio=sounds or None,
+            max_tokens=asked["most"],
+            temperature=0.0,
+        )
+        return str(result.text).strip()
+
+    known = versions(("mlx-vlm", "mlx", "transformers"))
+    about = {"revision": revision(folder), "versions": known, "budgets": usual is not None}
+    return about, answer
+
+
+def completed(folder: Path, place: Path) -> Path:
+    """Return a folder that transformers can make a processor of: this one, or one in `place` with
+    its files and the names and turns that it lacks."""
+    if (folder / "tokenizer_config.json").is_file():
+        return folder
+    for file in folder.iterdir():
+        (place / file.name).symlink_to(file.resolve())
+    names = {**NAMES, "chat_template": TEMPLATE}
+    (place / "tokenizer_config.json").write_text(json.dumps(names), encoding="utf-8")
+    return place
+
+
+RIVALS: Mapping[str, Callable[[str], tuple[About, Answer]]] = {
     "tesseract": tesseract,
     "pocketsphinx": pocketsphinx,
     "mlx-whisper": mlx_whisper,
     "faster-whisper": faster_whisper,
+    "mlx-vlm": mlx_vlm,
 }
 
 
 def start(name: str, model: str) -> tuple[About, Answer]:
+    if model.startswith("~"):  # no shell expands mlx-vlm:~/model
+        model = str(Path(model).expanduser())
     try:
-        return RECOGNIZERS[name](model)
+        return RIVALS[name](model)
     except ModuleNotFoundError as error:
         raise Absent(
             f"The Python package {error.name} is not installed.",
@@ -167,4 +256,5 @@ def start(name: str, model: str) -> tuple[About, Answer]:
 
 
 if __name__ == "__main__":
-    serve(functools.partial(start, sys.argv.pop(1)))
+    _, name, model = sys.argv
+    serve(lambda: start(name, model))
