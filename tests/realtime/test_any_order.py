@@ -189,6 +189,11 @@ class OneByOne:
         self.flush()
         return True
 
+    def lose_voice(self) -> None:
+        if (response := self.talk.protocol.response) is not None:
+            error = Gemma4Error("voice_missing", "a", "b", "c")
+            self.talk.protocol.voice_failed(response, error)
+
 
 def event_of(rng: random.Random, at: int, worker: OneByOne) -> Event:
     """Anything that a client may send."""
@@ -241,10 +246,7 @@ def test_a_worker_answers_what_the_items_are_in_any_order(seed: int) -> None:
         if rng.random() < 0.6:
             protocol.receive(event_of(rng, at, worker))
         elif rng.random() < 0.05:
-            rng.choice([
-                worker.crash,
-                lambda: protocol.voice_failed(Gemma4Error("voice_missing", "a", "b", "c")),
-            ])()  # fmt: skip
+            rng.choice([worker.crash, worker.lose_voice])()
         else:
             rng.choice(actions)()
         worker.flush()

@@ -216,7 +216,7 @@ class RealtimeConnection:
                     pcm = await voice.spoken(text, *self._protocol.voice)
                 except Exception as error:  # in a task that nobody waits for
                     known(error)
-                    self._protocol.voice_failed(Failed.of(error).error())
+                    self._protocol.voice_failed(response, Failed.of(error).error())
                     self._flush()
                     break
                 size = PIECE // 4 * 3

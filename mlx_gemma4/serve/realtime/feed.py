@@ -178,13 +178,10 @@ class ConversationFeed:
         """End the reply.
 
         Args:
-            items: what it added, by `draw`, as they are now.
+            items: what it added, by `draw`.
             done: its end; None where it failed.
         """
         self.answering = False
-        for item in items:
-            if self.find(item.id):
-                self.swap(item)
         if done is not None and done.ids:
             self._drawn[tuple(item.id for item in items)] = done.ids
         extra, self._extra = self._extra, ""

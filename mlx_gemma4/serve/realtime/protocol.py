@@ -154,9 +154,9 @@ class RealtimeProtocol:
         """Send an error (from `error_event`) about a client's event that did not come here."""
         self._send(error)
 
-    def voice_failed(self, error: Gemma4Error) -> None:
-        """Fail the response in progress: no voice can speak it."""
-        self._answers.failed(error)
+    def voice_failed(self, response: ResponseInProgress, error: Gemma4Error) -> None:
+        """Fail a response, unless it is over: no voice can speak it."""
+        self._answers.failed(response, error)
 
     def quiet(self) -> None:
         """Start a transcript, if one waits: the client has asked for nothing in a while."""
@@ -198,14 +198,13 @@ class RealtimeProtocol:
     def _update(self, event: Event) -> None:
         before = self._answers.session
         session = updated(before, event.get("session"), self._speaks)
-        if before["audio"]["output"]["voice"] != session["audio"]["output"]["voice"]:
-            session["audio"]["output"]["voice"] = str(session["audio"]["output"]["voice"])
         self._answers.session = session
         self._send({"type": "session.updated", "session": _shown(session)})
         turn_detection = session["audio"]["input"]["turn_detection"]
         if _gated(turn_detection) != _gated(before["audio"]["input"]["turn_detection"]):
+            by_hand = self._sound.by_hand
             self._sound.set(turn_detection)
-            if self._draft and turn_detection is not None:  # else it is committed by hand
+            if self._draft and by_hand:  # it started before nothing was detected
                 self._speech_stops(self._sound.heard_ms)
         if not self._answers.active:
             self._answers.settle()

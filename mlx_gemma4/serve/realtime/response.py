@@ -94,7 +94,7 @@ class ResponseInProgress:
             whole: whether it is the last of its sentence.
         """
         events: list[Event] = []
-        if self.over or not self._open:
+        if not self._open:
             return events
         if pcm:
             self._bytes += len(pcm)

@@ -106,6 +106,7 @@ class SoundInput:
         self._resampler = Resampler()
         self._frames = self._last = 0  # that came, spoken or not, and where the last spoken one is
         self._speaking = False
+        self._gate: Gate = EverythingGate()
         self.set(turn_detection)
 
     @property
@@ -114,11 +115,13 @@ class SoundInput:
         return self._last * FRAME_MS
 
     def set(self, turn_detection: dict[str, Any] | None) -> None:
-        """Change turn detection from here on; what came before is forgotten."""
-        self._resampler.end()
+        """Change turn detection from here on; an utterance goes on where it is still detected."""
         self.by_hand = turn_detection is None
-        self._gate = self._make_gate(turn_detection)
-        self._speaking = False
+        before, self._gate = self._gate, self._make_gate(turn_detection)
+        if isinstance(before, SpeechGate) and isinstance(self._gate, SpeechGate):
+            self._gate.follow(before)
+        else:
+            self._speaking = False
 
     def add(self, pcm: bytes) -> Iterator[SpeechEvent]:
         """Take sound, and yield what of it is speech, in order."""
@@ -126,7 +129,8 @@ class SoundInput:
             self._frames += 1
             for passed in self._gate.add(frame[None]):
                 if passed is None:
-                    yield self._stop()
+                    self._speaking = False
+                    yield SpeechStopped(self.heard_ms)
                     continue
                 if not self._speaking:
                     self._speaking = True
@@ -149,10 +153,6 @@ class SoundInput:
         self._resampler.end()
         self._gate.shut()
         self._speaking = False
-
-    def _stop(self) -> SpeechStopped:
-        self._speaking = False
-        return SpeechStopped(self.heard_ms)
 
 
 def pcm_of(audio: object, param: str = "audio") -> bytes:
