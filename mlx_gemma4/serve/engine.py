@@ -286,12 +286,15 @@ class Engine:
         try:
             async for event in ticket:
                 if isinstance(event, Loaded):
-                    self.loaded, self.failed, self._restarts = event, None, 0
+                    self._take_loaded(event)
         except Gemma4Error as error:
             self.failed = error
             if error.code == "worker_closed":  # the server ends
                 return
             log.error("The model cannot be loaded: %s", error)
+
+    def _take_loaded(self, event: Loaded) -> None:
+        self.loaded, self.failed, self._restarts = event, None, 0
 
     def _read(self) -> None:
         """Pass the worker's reports to the event loop, from a thread."""
@@ -307,6 +310,8 @@ class Engine:
             del self._tickets[ticket.number]
         if ticket is not None:
             ticket.put(event)
+        elif isinstance(event, Loaded):  # by another program's command, see `guest`
+            self._take_loaded(event)
         elif isinstance(event, Crashed):
             log.error("%s: %s", event.title, event.cause)
             if self._restarts < RESTARTS:
