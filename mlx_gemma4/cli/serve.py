@@ -160,13 +160,15 @@ def _need(model: str, drafter: str | None) -> None:
 
 def _print_settings(options: argparse.Namespace, host: str) -> None:
     """Print what another program needs; where it goes, on stderr."""
-    from ..serve.client_settings import CLIENTS, filled, root_of, settings_text
+    from ..serve.client_settings import CLIENTS, filled, root_of, settings_text, trusting
 
     root = root_of(host, options.port, bool(options.certificate))
     model = Path(str(options.model or catalog.default())).name
     text = settings_text(options.print_config, root, model, options.api_key or "")
     inform(f"{filled(CLIENTS[options.print_config].place, root, model)}:\n")
     put(text)
+    if options.certificate:
+        inform(f"\n{trusting(options.certificate)}")
 
 
 def _serve_also(options: argparse.Namespace, doors: "Doors", host: str) -> None:

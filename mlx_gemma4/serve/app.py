@@ -1,6 +1,6 @@
 """The server as an ASGI application: routes, errors and the guard around them."""
 
-import logging
+import shlex
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -12,7 +12,7 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.types import ASGIApp
 
 from ..errors import Gemma4Error
-from .client_settings import ANY, root_of
+from .client_settings import ANY, root_of, trusting
 from .dialect_routes import DialectRoutes
 from .engine import Engine
 from .errors import ApiError
@@ -22,8 +22,6 @@ from .openapi import openapi
 from .page import page
 from .realtime.connection import RealtimeRoute
 from .routes import Routes, failed
-
-log = logging.getLogger(__name__)
 
 CONNECTIONS = 256
 """The most connections at once; more are answered with 503."""
@@ -132,10 +130,13 @@ def _usage(configured: uvicorn.Config, name: tuple[Any, ...], has_key: bool) -> 
     base = f"{root_of(name[0], name[1], configured.is_ssl)}/v1"
     others = ", and at all addresses of this computer" if name[0] in ANY else ""
     key, header = ("KEY", " -H 'authorization: Bearer KEY'") if has_key else ("none", "")
+    file = str(configured.ssl_certfile or "")
+    trust, hint = (f" --cacert {shlex.quote(file)}", f"\n  {trusting(file)}") if file else ("", "")
     body = '{"messages": [{"role": "user", "content": "hello"}]}'
+    json = f"-H 'content-type: application/json'{header} -d '{body}'"
     return (
         f"Listening at {base}{others}\n"
-        f"  curl {base}/chat/completions -H 'content-type: application/json'{header} -d '{body}'\n"
+        f"  curl{trust} {base}/chat/completions {json}\n"
         f'  OpenAI(base_url="{base}", api_key="{key}")\n'
-        f"  OPENAI_BASE_URL={base} OPENAI_API_KEY={key} AGENT"
+        f"  OPENAI_BASE_URL={base} OPENAI_API_KEY={key} AGENT{hint}"
     )
