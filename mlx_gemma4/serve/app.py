@@ -7,7 +7,6 @@ from typing import Any
 
 import uvicorn
 from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
 from starlette.routing import Route, WebSocketRoute
 from starlette.types import ASGIApp
 
@@ -15,13 +14,11 @@ from ..errors import Gemma4Error
 from .client_settings import ANY, root_of, trusting
 from .dialect_routes import DialectRoutes
 from .engine import Engine
-from .errors import ApiError
 from .guard import Doors, Guard, TimedProtocol
-from .leaving import ClientLeftError
 from .openapi import openapi
 from .page import page
 from .realtime.connection import RealtimeRoute
-from .routes import Routes, failed
+from .routes import HANDLERS, Routes
 
 CONNECTIONS = 256
 """The most connections at once; more are answered with 503."""
@@ -56,10 +53,7 @@ def make_app(engine: Engine, doors: Doors | None = None) -> ASGIApp:
             WebSocketRoute("/v1/realtime", RealtimeRoute(engine).serve),
             Route("/", page),
         ],
-        exception_handlers={
-            kind: failed
-            for kind in (ApiError, Gemma4Error, HTTPException, ClientLeftError, Exception)
-        },
+        exception_handlers=HANDLERS,
         lifespan=lifespan,
     )
     return Guard(inner, doors or Doors(), engine.metrics.answered)

@@ -50,6 +50,18 @@ def test_a_body_that_is_too_deep_is_refused_as_an_engine_refuses_it() -> None:
         assert (answer.status_code, answer.json()) == (400, alone.json())
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [("DELETE", "/v1/responses", 405), ("GET", "/v1/models/a%0Ab", 404)],
+)
+def test_what_no_engine_is_asked_is_refused_as_an_engine_refuses_it(
+    method: str, path: str, status: int
+) -> None:
+    with running(make_router(Router([]))) as client:
+        answer = client.request(method, path)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (status, "not_found")
+
+
 SSH = """#!{python}
 import os, pathlib, socket, sys
 if "-N" in sys.argv:
