@@ -127,7 +127,9 @@ class Router:
         self._closing = False
         self._placement = Placement(hosts)
         self._answers: Counter[int] = Counter()
-        self._client = httpx2.AsyncClient(timeout=None, trust_env=False)
+        # a health check never waits behind requests, and an idle connection ends here first
+        limits = httpx2.Limits(max_connections=None, keepalive_expiry=EVERY)
+        self._client = httpx2.AsyncClient(timeout=None, trust_env=False, limits=limits)
 
     async def watch(self) -> None:
         """Check each computer every EVERY seconds; ends when cancelled."""
