@@ -78,11 +78,17 @@ def least_need(model: Model, machine: Machine) -> int:
 
 
 def largest_context(
-    model: Model, cut: Cut, computers: Sequence[Computer], kv_bits: int | None = None
+    model: Model,
+    cut: Cut,
+    computers: Sequence[Computer],
+    kv_bits: int | None = None,
+    conversations: int = 1,
 ) -> int:
-    """The longest conversation that fits, in tokens; 0: none."""
+    """How long so many conversations may be, in tokens; 0: they do not fit."""
     found = zip(parts(model, cut), computers, strict=True)
-    return min(estimate.largest_context(one, at.machine, kv_bits) for one, at in found)
+    return min(
+        estimate.largest_context(one, at.machine, kv_bits, conversations) for one, at in found
+    )
 
 
 def best(outline: Outline, computers: Sequence[Computer], kv_bits: int | None = None) -> Cut:

@@ -224,18 +224,16 @@ class Router:
             # what is no request of ours, an engine refuses
             with contextlib.suppress(ValueError, AttributeError, RecursionError):
                 keys = beginnings(json.loads(content))
-        failures = []
         while (host := self._placement.choose(keys)) is not None:
             self._placement.remember(keys, host)
             try:
                 return await self._ask(host, request, content)
             except httpx2.TransportError as error:
                 self.leave(host, f"{type(error).__name__}: {error}")
-                failures.append(f"{host.name}: {host.gone}")
-        raise self._nobody(failures)
+        raise self._nobody()
 
-    def _nobody(self, failures: Sequence[str] = ()) -> ApiError:
-        causes = "; ".join(failures or [f"{host.name}: {host.gone}" for host in self.hosts])
+    def _nobody(self) -> ApiError:
+        causes = "; ".join(f"{host.name}: {host.gone}" for host in self.hosts)
         return ApiError(502, f"No computer answers ({causes}).", "host_lost")
 
     def leave(self, host: EngineHost, cause: str) -> None:

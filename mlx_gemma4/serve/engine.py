@@ -218,7 +218,7 @@ class Engine:
                 conversation.stop()
 
     @asynccontextmanager
-    async def conversation(self, thinking: bool = False) -> AsyncGenerator["ServedConversation"]:
+    async def conversation(self) -> AsyncGenerator["ServedConversation"]:
         """Wait for a slot, and hold a conversation in it; it is not open yet.
 
         Raises:
@@ -226,8 +226,7 @@ class Engine:
         """
         self.need_model()
         await self._slot()
-        settings = replace(self.options.settings, thinking=thinking, park=None)
-        conversation = self._conversation(settings)
+        conversation = self._conversation(replace(self.options.settings, park=None))
         try:
             yield conversation
         finally:
@@ -358,7 +357,6 @@ class ServedConversation:
         self,
         sampling: Sampling,
         grammar: Schema | None = None,
-        heard: bool = False,
         must_call: Sequence[str] = (),
         may_call: bool = True,
     ) -> Ticket:
@@ -366,7 +364,6 @@ class ServedConversation:
         return self._engine.send(
             commands.Reply(
                 **vars(sampling),
-                heard=heard,
                 grammar=grammar,
                 must_call=tuple(must_call),
                 may_call=may_call,

@@ -144,7 +144,7 @@ class Guard:
         read, over = 0, False
         length = headers.get("content-length", "0")
         if length.isdigit() and int(length) > BODY_BYTES:
-            await answer(send, _too_large(), scope, closes=True)
+            await answer(send, _too_large(), scope)
             return
 
         async def counted() -> Message:
@@ -164,12 +164,11 @@ class Guard:
         await self._app(scope, counted, send)
 
 
-async def answer(send: Send, error: ApiError, scope: Scope, closes: bool = False) -> None:
-    """Send an error, and close the connection after it where a body is still to come."""
+async def answer(send: Send, error: ApiError, scope: Scope) -> None:
     content = json.dumps(error_at(scope["path"], error)).encode()
-    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(content))]
-    headers += [(b"connection", b"close")] if closes else []
-    await send({"type": "http.response.start", "status": error.status, "headers": headers})
+    headers = {"content-type": "application/json", "content-length": str(len(content))}
+    coded = [(n.encode(), v.encode()) for n, v in {**headers, **error.headers}.items()]
+    await send({"type": "http.response.start", "status": error.status, "headers": coded})
     await send({"type": "http.response.body", "body": content})
 
 

@@ -182,8 +182,7 @@ def tools_of(tools: object, param: str) -> tuple[Mapping[str, Any], ...]:
             where = f"{param}[{number}]"
             if _object(tool, where).get("type") != "function":
                 raise _unsupported(f"{where}.type", tool.get("type"), '"function"')
-            given = (tool.get("name"), tool.get("description"), tool.get("parameters"))
-            declared.append(fields.tool(*given, tool.get("strict"), where))
+            declared.append(fields.tool(tool, where))
         return fields.tools(declared, param)
 
 
