@@ -287,18 +287,12 @@ class RealtimeAnswering:
         return self._feed.before(item.id)
 
     def _transcribed(self, event: object) -> None:
-        item_id = self._transcribing
-        if isinstance(event, Heard) and item_id:
-            self._transcript(item_id, event.text, relayed=False)
-        elif isinstance(event, Failed) and item_id:
-            self.events.append(
-                {
-                    "type": "conversation.item.input_audio_transcription.failed",
-                    "item_id": item_id,
-                    "content_index": 0,
-                    "error": {"type": "server_error", "code": event.code, "message": event.cause},
-                }
-            )
+        item = self._feed.find(self._transcribing)
+        if isinstance(event, Heard) and item is not None:
+            self._transcript(item, event.text, relayed=False)
+        elif isinstance(event, Failed) and item is not None:
+            error = {"type": "server_error", "code": event.code, "message": event.cause}
+            self._about_transcript(item, "failed", error=error)
         if isinstance(event, Finished | Failed):
             self._transcribing = ""
             self.transcribe()
@@ -308,28 +302,22 @@ class RealtimeAnswering:
         place = self._feed.question_start()
         heard = [item for item in self._feed.items[place:] if len(item.speech)]
         for item in heard:
-            self._transcript(item.id, text if item is heard[-1] else "", relayed=True)
+            self._transcript(item, text if item is heard[-1] else "", relayed=True)
 
-    def _transcript(self, item_id: str, text: str, relayed: bool) -> None:
-        item = self._feed.find(item_id)
-        if item is None:
-            return
+    def _transcript(self, item: RealtimeItem, text: str, relayed: bool) -> None:
         seconds = len(item.speech) * FRAME_MS / 1000
         self._feed.swap(heard_as(item, text, relayed))
-        if item_id in self._untranscribed:
-            self._untranscribed.remove(item_id)
+        if item.id in self._untranscribed:
+            self._untranscribed.remove(item.id)
         if self.session["audio"]["input"]["transcription"] is None:
             return
+        usage = {"type": "duration", "seconds": seconds}
+        self._about_transcript(item, "completed", transcript=text, usage=usage)
+
+    def _about_transcript(self, item: RealtimeItem, what: str, **more: object) -> None:
+        kind = f"conversation.item.input_audio_transcription.{what}"
         at = next(n for n, p in enumerate(item.shown["content"]) if p["type"] == "input_audio")
-        self.events.append(
-            {
-                "type": "conversation.item.input_audio_transcription.completed",
-                "item_id": item_id,
-                "content_index": at,
-                "transcript": text,
-                "usage": {"type": "duration", "seconds": seconds},
-            }
-        )
+        self.events.append({"type": kind, "item_id": item.id, "content_index": at, **more})
 
     def _usage(self, done: Done | None) -> dict[str, Any] | None:
         if done is None or "prompt_tokens" not in done.stats:

@@ -72,7 +72,10 @@ class ConversationFeed:
 
     def question_start(self) -> int:
         """Return the place of the first item after the last answer, before a reply adds any."""
-        end = self._place if self.answering else len(self.items)
+        return self._answer_end(self._place if self.answering else len(self.items))
+
+    def _answer_end(self, end: int) -> int:
+        """Return where the last answer before a place ends."""
         while end and self.items[end - 1].role != "model":
             end -= 1
         return end
@@ -140,7 +143,8 @@ class ConversationFeed:
     def commit(self, item: RealtimeItem) -> list[Command]:
         """End the utterance, which becomes this item."""
         self._stale = self._stale or not self._live  # then it is sent with the reply
-        commands = [] if self._stale else [*self._hear(ended=True), self._end()]
+        ended = EndSpeech(conversation=self._conversation)
+        commands = [] if self._stale else [*self._hear(ended=True), ended]
         self.draft, self._sent = [], 0
         self.items.append(item)
         return commands
@@ -207,10 +211,7 @@ class ConversationFeed:
     def _last_reply(self) -> list[RealtimeItem]:
         if self.answering:
             return self.items[self._first : self._place]
-        end = len(self.items)
-        while end and self.items[end - 1].role != "model":
-            end -= 1
-        start = end
+        start = end = self._answer_end(len(self.items))
         while start and self.items[start - 1].role == "model":
             start -= 1
         return self.items[start:end]
@@ -222,9 +223,6 @@ class ConversationFeed:
         frames = np.concatenate(self.draft)[self._sent :]
         self._sent += len(frames)
         return [Hear(frames, conversation=self._conversation)] if len(frames) else []
-
-    def _end(self) -> Command:
-        return EndSpeech(conversation=self._conversation)
 
     def _command(self, part: ItemPart) -> Command:
         assert not isinstance(part, ToolCall)

@@ -257,12 +257,15 @@ class RealtimeProtocol:
         self._draft = ""
         self._need_room()
         self._answers.commands += self._feed.commit(item)
-        before = self._feed.before(item.id)
-        where = {"previous_item_id": before}
+        where = {"previous_item_id": self._feed.before(item.id)}
         self._send({"type": "input_audio_buffer.committed", **where, "item_id": item.id})
-        self._send({"type": "conversation.item.added", **where, "item": item.shown})
-        self._send({"type": "conversation.item.done", **where, "item": item.shown})
+        self._send_item(item)
         self._answers.committed(item)
+
+    def _send_item(self, item: RealtimeItem) -> None:
+        where = {"previous_item_id": self._feed.before(item.id), "item": item.shown}
+        self._send({"type": "conversation.item.added", **where})
+        self._send({"type": "conversation.item.done", **where})
 
     def _clear(self) -> None:
         self._sound.clear()
@@ -288,9 +291,7 @@ class RealtimeProtocol:
         else:
             place = self._feed.items.index(self._item(after, "previous_item_id")) + 1
         self._answers.commands += self._feed.add(item, place)
-        where = {"previous_item_id": self._feed.before(item.id), "item": item.shown}
-        self._send({"type": "conversation.item.added", **where})
-        self._send({"type": "conversation.item.done", **where})
+        self._send_item(item)
 
     def _retrieve_item(self, event: Event) -> None:
         item = self._item(event.get("item_id"), "item_id")

@@ -14,7 +14,7 @@ from ...errors import Gemma4Error
 from ...events import CallText, Done, Token, ToolCall
 from ...runtime.commands import AddText
 from ..call_stream import CallBroken, CallDelta, CallEnded, CallStarted, CallStream
-from .items import RealtimeItem
+from .items import RealtimeItem, shown_item
 from .refusals import Event
 from .session_object import RATE
 
@@ -156,19 +156,12 @@ class ResponseInProgress:
         self._awaited += len(sentences)
 
     def _open_message(self) -> list[Event]:
-        item_id = self._new_id("item")
-        shown = {
-            "id": item_id,
-            "object": "realtime.item",
-            "type": "message",
-            "status": "in_progress",
-            "role": "assistant",
-            "content": [],
-        }
+        message = {"type": "message", "role": "assistant", "content": []}
+        shown = shown_item(self._new_id("item"), **message, status="in_progress")
         self._open, self._text, self._bytes = True, "", 0
         part = {"type": "audio", "transcript": ""} if self._spoken else {"type": "text", "text": ""}
         return [
-            *self._added(RealtimeItem(item_id, "model", (), shown)),
+            *self._added(RealtimeItem(shown["id"], "model", (), shown)),
             self._part("response.content_part.added", part=part),
         ]
 
@@ -196,15 +189,8 @@ class ResponseInProgress:
         """Return the events for a piece of a call; the text before it has been spoken."""
         match event:
             case CallStarted(call_id, name):
-                shown = {
-                    "id": self._new_id("item"),
-                    "object": "realtime.item",
-                    "type": "function_call",
-                    "status": "in_progress",
-                    "name": name,
-                    "call_id": call_id,
-                    "arguments": "",
-                }
+                call = {"type": "function_call", "name": name, "call_id": call_id, "arguments": ""}
+                shown = shown_item(self._new_id("item"), **call, status="in_progress")
                 item = RealtimeItem(shown["id"], "model", (), shown)
                 return [*self._close_message("completed"), *self._added(item)]
             case CallDelta(text):
@@ -242,35 +228,20 @@ class ResponseInProgress:
     def _added(self, item: RealtimeItem) -> list[Event]:
         self.items.append(item)
         self._before = self._place(item)
-        index = len(self.items) - 1
-        return [
-            {
-                "type": "response.output_item.added",
-                "response_id": self.id,
-                "output_index": index,
-                "item": item.shown,
-            },
-            {
-                "type": "conversation.item.added",
-                "previous_item_id": self._before,
-                "item": item.shown,
-            },
-        ]
+        return self._about_item("added")
 
     def _item_done(self, item: RealtimeItem) -> list[Event]:
         self.items[-1] = item
+        return self._about_item("done")
+
+    def _about_item(self, what: str) -> list[Event]:
+        """Return the two events for the last item."""
+        item = self.items[-1].shown
+        place = {"response_id": self.id, "output_index": len(self.items) - 1}
+        before = {"previous_item_id": self._before}
         return [
-            {
-                "type": "response.output_item.done",
-                "response_id": self.id,
-                "output_index": len(self.items) - 1,
-                "item": item.shown,
-            },
-            {
-                "type": "conversation.item.done",
-                "previous_item_id": self._before,
-                "item": item.shown,
-            },
+            {"type": f"response.output_item.{what}", **place, "item": item},
+            {"type": f"conversation.item.{what}", **before, "item": item},
         ]
 
     def _part(self, kind: str, **fields: object) -> Event:

@@ -57,15 +57,19 @@ class Resampler:
     """
 
     def __init__(self) -> None:
-        self._odd = b""
-        self._samples: Frames = np.zeros(0, np.float32)
         self._restart()
+
+    def _restart(self) -> None:
+        self._stream = soxr.ResampleStream(RATE, MODEL_RATE, 1, dtype="float32")
+        self._samples: Frames = np.zeros(0, np.float32)
+        self._odd = b""  # of a sample whose rest is yet to come
 
     def add(self, pcm: bytes) -> Frames:
         """Return the frames (n, 640) that are complete now, float32 in [-1, 1]; n may be 0."""
-        pcm = self._odd + pcm  # a piece may end in the middle of a sample
-        self._odd = pcm[len(pcm) - len(pcm) % 2 :]
-        samples = np.frombuffer(pcm[: len(pcm) - len(pcm) % 2], "<i2").astype(np.float32) / 32768
+        pcm = self._odd + pcm
+        whole = len(pcm) - len(pcm) % 2
+        self._odd = pcm[whole:]
+        samples = np.frombuffer(pcm[:whole], "<i2").astype(np.float32) / 32768
         return self._cut(self._stream.resample_chunk(samples))
 
     def end(self) -> Frames:
@@ -82,11 +86,6 @@ class Resampler:
         whole = len(together) // FRAME
         self._samples = together[whole * FRAME :]
         return together[: whole * FRAME].reshape(whole, FRAME)
-
-    def _restart(self) -> None:
-        self._stream = soxr.ResampleStream(RATE, MODEL_RATE, 1, dtype="float32")
-        self._samples = np.zeros(0, np.float32)
-        self._odd = b""
 
 
 class SoundInput:
@@ -145,8 +144,7 @@ class SoundInput:
         self._frames += len(rest)
         if len(rest) and (self.by_hand or self._speaking):
             yield SpeechFrames(rest)
-        self._gate.shut()
-        self._speaking = False
+        self.clear()
 
     def clear(self) -> None:
         """Forget what was said since the last utterance."""
