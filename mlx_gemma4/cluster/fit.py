@@ -91,17 +91,16 @@ def largest_context(
     )
 
 
-def best(outline: Outline, computers: Sequence[Computer], kv_bits: int | None = None) -> Cut:
+def best(outline: Outline, computers: Sequence[Computer]) -> Cut:
     """The best cut.
 
     Args:
         computers: the leader, then the others in the order of their layers.
-        kv_bits: as of `estimate.need`.
 
     Raises:
         Gemma4Error: no cut has room for even a short conversation.
     """
-    cut = best_of(outline.model, computers, least_of_leader(outline.config), kv_bits)
+    cut = best_of(outline.model, computers, least_of_leader(outline.config))
     if cut is None:
         size = estimate.weights(outline.model, computers[0].machine)
         budgets = " + ".join(f"{one.machine.budget / 1e9:.2f}" for one in computers)

@@ -65,8 +65,6 @@ def config(
     """Return how uvicorn runs the application.
 
     Args:
-        app: from `make_app`.
-        host: the address to listen on.
         port: 0 for any that is free.
         certificate: a PEM file, for https.
         key: the certificate's key, where it is in a file of its own.

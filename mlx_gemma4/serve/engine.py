@@ -96,19 +96,17 @@ class Engine:
     Args:
         worker: does the work; the engine closes it.
         options: how the model is served.
-        media: reads pictures and sounds.
 
     Attributes:
+        media: reads pictures and sounds.
         metrics: what the server has done.
         loaded: what the model can do; None until it is loaded. A crash leaves it as it is.
         failed: why it could not be loaded; None otherwise.
     """
 
-    def __init__(
-        self, worker: Client, options: EngineOptions, media: MediaReader | None = None
-    ) -> None:
+    def __init__(self, worker: Client, options: EngineOptions) -> None:
         self.options = options
-        self.media = media or MediaReader(options.settings.image_tokens, options.fetches)
+        self.media = MediaReader(options.settings.image_tokens, options.fetches)
         self.metrics = Metrics()
         self.loaded: Loaded | None = None
         self.failed: Gemma4Error | None = None

@@ -112,13 +112,11 @@ def unsupported(param: str) -> ApiError:
     return ApiError(400, f"{param} is not supported.", "unsupported_parameter", param)
 
 
-def number(
-    body: Mapping[str, Any], name: str, kind: type, low: float, high: float, place: str = ""
-) -> Any:
+def number(body: Mapping[str, Any], name: str, kind: type, low: float, high: float) -> Any:
     """Return a number within bounds; None where it is left out or null."""
-    value = get(body, name, kind, place)
+    value = get(body, name, kind)
     if value is not None and not low <= value <= high:
-        raise wrong(f"{place}{name}", f"must be from {low:,} to {high:,}")
+        raise wrong(name, f"must be from {low:,} to {high:,}")
     return value
 
 
@@ -283,14 +281,14 @@ def schema(given: Any, param: str) -> Schema:
     return given
 
 
-def choice(given: Any, declared: Sequence[Schema], param: str = "tool_choice") -> str:
+def choice(given: Any, declared: Sequence[Schema]) -> str:
     """Return what is wanted of tools: "auto", "none", "required", or a tool's name."""
     if given is None or given in ("auto", "none"):
         return given or "auto"
     if given == "required" and declared:
         return "required"
     if given not in [tool["function"]["name"] for tool in declared]:
-        raise wrong(param, "must be auto, none, required, or a tool that is there")
+        raise wrong("tool_choice", "must be auto, none, required, or a tool that is there")
     return str(given)
 
 

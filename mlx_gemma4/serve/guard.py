@@ -53,8 +53,6 @@ class Guard:
     """Refuses requests that are not allowed.
 
     Args:
-        app: the application that it guards.
-        doors: who may use it.
         answered: called with the status of each HTTP answer.
     """
 

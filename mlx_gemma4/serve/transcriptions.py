@@ -80,7 +80,6 @@ def clips_of(content: bytes, safe: int | None) -> list[NDArray[np.float32]]:
     """Cut the sound into clips that the model hears well: (n, 640) frames each.
 
     Args:
-        content: the file's bytes.
         safe: the position of the context past which the model hears badly, or None.
 
     Raises:

@@ -99,8 +99,6 @@ class Writer:
     """Writes lines as the model's own prompts.
 
     Args:
-        config: the model's.
-        tokenizer: the model's.
         image_tokens: the most tokens of a picture.
         longest: the most tokens of a conversation.
     """

@@ -40,11 +40,7 @@ SLOT_SECONDS = 20.0
 
 
 class RealtimeRoute:
-    """`GET /v1/realtime`.
-
-    Args:
-        engine: hears and answers.
-    """
+    """`GET /v1/realtime`."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -73,13 +69,7 @@ class RealtimeRoute:
 
 
 class RealtimeConnection:
-    """One client.
-
-    Args:
-        socket: accepted.
-        engine: hears and answers.
-        conversation: holds a slot.
-    """
+    """One client, whose socket was accepted, and whose conversation holds a slot."""
 
     def __init__(self, socket: WebSocket, engine: Engine, conversation: ServedConversation) -> None:
         self._socket, self._engine = socket, engine

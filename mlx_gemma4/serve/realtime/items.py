@@ -70,8 +70,6 @@ def heard_as(item: RealtimeItem, text: str, relayed: bool) -> RealtimeItem:
     """Return the item with its transcript.
 
     Args:
-        item: what a user said.
-        text: the transcript.
         relayed: the conversation holds it instead of the sound.
     """
     content = [

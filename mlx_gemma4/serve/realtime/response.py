@@ -27,7 +27,6 @@ class ResponseInProgress:
     """Makes the events of a response.
 
     Args:
-        response_id: its id.
         session: the session's object, with this response's own options.
         metadata: echoed.
         spoken: whether the answer is spoken; else it is text.
@@ -119,7 +118,6 @@ class ResponseInProgress:
         Args:
             reason: "turn_detected" or "client_cancelled".
             done: the reply's end, where it has one.
-            usage: the reply's token counts.
         """
         self._drop()
         self.done = done or self.done
