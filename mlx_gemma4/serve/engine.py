@@ -233,7 +233,7 @@ class Engine:
 
     def _conversation(self, settings: commands.SessionSettings) -> "ServedConversation":
         name = f"served-{secrets.token_hex(8)}"  # rows are parked under it
-        return ServedConversation(self, name, settings, self._release)
+        return ServedConversation(self, name, settings)
 
     async def _slot(self) -> None:
         if self._free > 0:
@@ -252,12 +252,12 @@ class Engine:
             await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
-                self._release()
+                self.release()
             elif turn in self._queue:
                 self._queue.remove(turn)
             raise
 
-    def _release(self) -> None:
+    def release(self) -> None:
         """Pass a slot to the request that waits longest, or free it."""
         while self._queue:
             turn = self._queue.popleft()
@@ -327,17 +327,10 @@ class ServedConversation:
         name: the conversation's, for other commands (`Engine.send`).
     """
 
-    def __init__(
-        self,
-        engine: Engine,
-        name: str,
-        settings: commands.SessionSettings,
-        release: Callable[[], None],
-    ) -> None:
+    def __init__(self, engine: Engine, name: str, settings: commands.SessionSettings) -> None:
         self.name = name
         self._engine = engine
         self._settings = settings
-        self._release = release
 
     def open(
         self,
@@ -377,6 +370,7 @@ class ServedConversation:
     def close(self) -> None:
         """Close it after all that was sent; then its slot is free."""
         try:
-            self._engine.send(commands.Close(keep=True, conversation=self.name), self._release)
+            command = commands.Close(keep=True, conversation=self.name)
+            self._engine.send(command, self._engine.release)
         except Gemma4Error:  # the worker is gone, and its slots with it
-            self._release()
+            self._engine.release()

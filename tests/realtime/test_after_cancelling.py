@@ -11,7 +11,7 @@ def cancelled(talk: Talk) -> str:
     """Cancel an answer of which a word was drawn; its item's id."""
     talk.say("one")
     talk.send("response.create")
-    talk.protocol.report(Report(max(talk.commands), Token("Yes", 1), "talk"))
+    talk.protocol.answers.report(Report(max(talk.commands), Token("Yes", 1), "talk"))
     item = find(talk.take(), "response.output_item.added")["item"]
     talk.send("response.cancel")
     return str(item["id"])
@@ -84,11 +84,11 @@ def test_a_voice_that_comes_or_fails_late_leaves_the_answer_after_it_alone() -> 
     talk.say("two")
     talk.send("response.create")
     talk.report(Reply, [Token("No.", 1), done(ids=(3, 4))])
-    talk.protocol.sound(late, bytes(4800), True)
-    talk.protocol.voice_failed(late, Gemma4Error("voice_failed", "a", "b", "c"))
+    talk.protocol.answers.sound(late, bytes(4800), True)
+    talk.protocol.answers.failed(late, Gemma4Error("voice_failed", "a", "b", "c"))
     response = talk.protocol.response
     assert talk.take() == [] and response is not None and response is not late
-    talk.protocol.sound(response, bytes(4800), True)
+    talk.protocol.answers.sound(response, bytes(4800), True)
     assert types(talk.take())[-1] == "response.done"
     talk.update(instructions="Be brief.")
     assert [turn.ids for turn in last(talk, Open).turns[1::2]] == [(1, 2), (3, 4)]

@@ -103,12 +103,12 @@ def test_speech_cancels_the_answer_and_is_heard_at_once() -> None:
     talk.say("Tell me all.")
     talk.send("response.create")
     number = max(talk.commands)
-    talk.protocol.report(Report(number, Token("Once", 1), "talk"))
+    talk.protocol.answers.report(Report(number, Token("Once", 1), "talk"))
     talk.take()
     talk.names()
     assert types(talk.append(tone(0.5))) == ["input_audio_buffer.speech_started"]
     assert talk.names()[:2] == ["Stop", "Hear"]
-    talk.protocol.report(Report(number, done("cancelled"), "talk"))
+    talk.protocol.answers.report(Report(number, done("cancelled"), "talk"))
     events = talk.take()
     response = events[-1]["response"]
     assert response["status"] == "cancelled"
@@ -125,9 +125,9 @@ def test_speech_that_ends_before_the_answer_does_is_answered_as_soon_as_it_has()
     talk.say("Tell me all.")
     talk.send("response.create")
     number = max(talk.commands)
-    talk.protocol.report(Report(number, Token("Once", 1), "talk"))
+    talk.protocol.answers.report(Report(number, Token("Once", 1), "talk"))
     assert "response.created" not in types(talk.append(tone(1) + quiet(1)))[1:]
-    talk.protocol.report(Report(number, done("cancelled"), "talk"))
+    talk.protocol.answers.report(Report(number, done("cancelled"), "talk"))
     assert types(talk.take())[-2:] == ["response.done", "response.created"]
 
 

@@ -8,6 +8,7 @@ reply is drawn the conversation is not known yet, and such a change waits for th
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -254,8 +255,9 @@ class ConversationFeed:
             del items[0]
         turns: list[PastTurn] = []
         question: list[ItemPart] = []
-        for role, group in _groups(items):
-            if role == "model":
+        for answers, run in groupby(items, lambda item: item.role == "model"):
+            group = list(run)
+            if answers:
                 if question:
                     turns.append(PastTurn("user", tuple(question)))
                     question = []
@@ -285,15 +287,3 @@ def _some_results(
     calls = {part.id for turn in turns[-1:] for part in turn.parts if isinstance(part, ToolCall)}
     results = tuple(part for part in question if isinstance(part, AddToolResult))
     return () if calls <= {result.call_id for result in results} else results
-
-
-def _groups(items: Sequence[RealtimeItem]) -> Iterator[tuple[str, list[RealtimeItem]]]:
-    """Yield runs of items that are all the model's, or all of others."""
-    run: list[RealtimeItem] = []
-    for item in items:
-        if run and (run[0].role == "model") != (item.role == "model"):
-            yield run[0].role, run
-            run = []
-        run.append(item)
-    if run:
-        yield run[0].role, run

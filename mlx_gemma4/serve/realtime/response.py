@@ -20,6 +20,9 @@ from .session_object import RATE
 
 Object = dict[str, Any]
 
+# the type of an answer's part, the field with its words, and the start of their events
+_SPOKEN = ("audio", "transcript", "response.output_audio_transcript")
+_WRITTEN = ("text", "text", "response.output_text")
 _INCOMPLETE = {"length": "max_output_tokens", "context": "max_output_tokens"}
 
 
@@ -57,6 +60,7 @@ class ResponseInProgress:
         self.done: Done | None = None
         self._session, self._metadata, self._spoken = session, metadata, spoken
         self._new_id, self._place = new_id, place
+        self._kind, self._key, self._delta = _SPOKEN if spoken else _WRITTEN
         self._text = ""  # of the message that is open
         self._bytes = 0  # of its sound
         self._open = False
@@ -79,8 +83,7 @@ class ResponseInProgress:
             return self._after_sound(lambda: self._call(event))
         events = [] if self._open else self._open_message()
         self._text += event.text
-        kind = "output_audio_transcript" if self._spoken else "output_text"
-        events.append(self._part(f"response.{kind}.delta", delta=event.text))
+        events.append(self._part(f"{self._delta}.delta", delta=event.text))
         if self._spoken:
             self._speak(self._sentences.add(event.text))
         return events
@@ -157,7 +160,7 @@ class ResponseInProgress:
         message = {"type": "message", "role": "assistant", "content": []}
         shown = shown_item(self._new_id("item"), **message, status="in_progress")
         self._open, self._text, self._bytes = True, "", 0
-        part = {"type": "audio", "transcript": ""} if self._spoken else {"type": "text", "text": ""}
+        part = {"type": self._kind, self._key: ""}
         return [
             *self._added(RealtimeItem(shown["id"], "model", (), shown)),
             self._part("response.content_part.added", part=part),
@@ -168,16 +171,12 @@ class ResponseInProgress:
             return []
         self._open = False
         item, text = self.items[-1], self._text
-        events: list[Event] = []
-        if self._spoken:
-            events.append(self._part("response.output_audio.done"))
-            events.append(self._part("response.output_audio_transcript.done", transcript=text))
-            part: Object = {"type": "audio", "transcript": text}
-            content: Object = {"type": "output_audio", "transcript": text}
-        else:
-            events.append(self._part("response.output_text.done", text=text))
-            part, content = {"type": "text", "text": text}, {"type": "output_text", "text": text}
+        written = {self._key: text}
+        events = [self._part("response.output_audio.done")] if self._spoken else []
+        events.append(self._part(f"{self._delta}.done", **written))
+        part = {"type": self._kind, **written}
         events.append(self._part("response.content_part.done", part=part))
+        content = {"type": f"output_{self._kind}", **written}
         shown = {**item.shown, "status": status, "content": [content]}
         milliseconds = self._bytes * 1000 // (2 * RATE)
         words = (AddText(text),) if text else ()
