@@ -172,11 +172,7 @@ async def answer(send: Send, error: ApiError, scope: Scope) -> None:
 
 def _before_upgrade(send: Send) -> Send:
     """Turn an HTTP answer into that of a WebSocket (ASGI's extension `websocket.http.response`)."""
-
-    async def sending(message: Message) -> None:
-        await send({**message, "type": f"websocket.{message['type']}"})
-
-    return sending
+    return lambda message: send({**message, "type": f"websocket.{message['type']}"})
 
 
 def _too_large() -> ApiError:
