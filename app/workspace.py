@@ -262,7 +262,7 @@ class Workspace:
             own = worker_settings(controller.settings, self.folder)
             settings = dataclasses.replace(own, system=None, park=None)
             name, port = controller.model_name, self.settings.serve_port
-            self.server = self._make_server(self.client, controller.model, name, settings, port)
+            self.server = self._make_server(self.client, name, settings, port)
             if self._load_ended is not None:  # also while the server was made: that takes seconds
                 self.server.take([self._load_ended])
         return "" if self.server is None else self.server.address
@@ -270,12 +270,11 @@ class Workspace:
     def take(self, reports: list[Report]) -> list[Report]:
         """Take what is for the server; return the rest. Called by the thread that reads reports."""
         for report in reports:
-            event = report.event
             load = report.command is not None and report.conversation is None
-            if isinstance(event, Loaded) or (isinstance(event, Failed) and load):
-                self._load_ended = report
-            elif isinstance(event, Crashed):
+            if isinstance(report.event, Crashed):
                 self._load_ended = None
+            elif load and isinstance(report.event, Loaded | Failed):
+                self._load_ended = report
         return reports if self.server is None else self.server.take(reports)
 
     def end_server(self) -> None:

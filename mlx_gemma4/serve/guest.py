@@ -20,13 +20,12 @@ class GuestClient(Client):
 
     Args:
         host: the client whose worker does the work.
-        loaded: what it has loaded; None while it loads.
     """
 
-    def __init__(self, host: Client, loaded: Loaded | None = None) -> None:
+    def __init__(self, host: Client) -> None:
         super().__init__()
         self._host = host
-        self._ended: Loaded | Failed | None = loaded  # how the host's own load has
+        self._ended: Loaded | Failed | None = None  # how the host's own load has
         self._own: set[int] = set()  # the server's commands that are not finished
         self._open: set[str] = set()
         self._loads: list[int] = []  # loads that wait until the host has loaded
