@@ -5,7 +5,7 @@ from typing import Protocol
 
 from mlx_gemma4.runtime.client import Client
 from mlx_gemma4.runtime.commands import SessionSettings
-from mlx_gemma4.runtime.reports import Loaded, Report
+from mlx_gemma4.runtime.reports import Report
 
 
 class OpenServer(Protocol):
@@ -19,5 +19,5 @@ class OpenServer(Protocol):
         """End it."""
 
 
-MakeServer = Callable[[Client, Loaded | None, str, SessionSettings, int], OpenServer]
-"""Makes one: of the worker, what it has loaded, the model's name, settings, and the port."""
+MakeServer = Callable[[Client, str, SessionSettings, int], OpenServer]
+"""Makes one: of the worker, the model's name, settings, and the port."""

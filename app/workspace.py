@@ -63,7 +63,6 @@ class Workspace:
         trace: what happened since the last question.
         job: the model that is on its way; None for none.
         server: lets other programs use the worker; None while it does not.
-        loaded: what the worker has reported that it has loaded; None while it loads.
     """
 
     def __init__(
@@ -79,7 +78,7 @@ class Workspace:
         self._load_again = False  # with the next conversation
         self._make_server = make_server
         self.server: OpenServer | None = None
-        self.loaded: Loaded | None = None
+        self._load_ended: Report | None = None  # how the worker's has; None while it loads
         self.client, self.store, self.folder = client, store, folder
         self.devices = devices or Devices()
         self.path, self.log = folder / settings.FILE, folder / LOG
@@ -246,7 +245,7 @@ class Workspace:
         """
         self.end_server()  # its programs were promised the other model
         self.conversation.stop()
-        self.conversation.model = self.loaded = None
+        self.conversation.model = self._load_ended = None
         try:
             self.change(model=model)
         finally:
@@ -263,20 +262,19 @@ class Workspace:
             own = worker_settings(controller.settings, self.folder)
             settings = dataclasses.replace(own, system=None, park=None)
             name, port = controller.model_name, self.settings.serve_port
-            self.server = self._make_server(self.client, controller.model, name, settings, port)
-            if self.loaded is not None:  # it came while the server was made, which takes seconds
-                self.server.take([Report(None, self.loaded)])
+            self.server = self._make_server(self.client, name, settings, port)
+            if self._load_ended is not None:  # also while the server was made: that takes seconds
+                self.server.take([self._load_ended])
         return "" if self.server is None else self.server.address
 
     def take(self, reports: list[Report]) -> list[Report]:
         """Take what is for the server; return the rest. Called by the thread that reads reports."""
         for report in reports:
-            event = report.event
             load = report.command is not None and report.conversation is None
-            if isinstance(event, Loaded):
-                self.loaded = event
-            elif isinstance(event, Crashed) or (isinstance(event, Failed) and load):
-                self.loaded = None
+            if isinstance(report.event, Crashed):
+                self._load_ended = None
+            elif load and isinstance(report.event, Loaded | Failed):
+                self._load_ended = report
         return reports if self.server is None else self.server.take(reports)
 
     def end_server(self) -> None:

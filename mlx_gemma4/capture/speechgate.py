@@ -66,6 +66,11 @@ class SpeechGate:
         self._samples: NDArray[np.float32] = np.zeros(0, np.float32)  # less than a window
         self._changing = 0.0  # seconds that speak for the other state
 
+    def follow(self, before: "SpeechGate") -> None:
+        """Continue where another gate is, also within an utterance."""
+        self.open, self._probability = before.open, before._probability
+        self._held, self._samples, self._changing = before._held, before._samples, before._changing
+
     def add(self, frames: Frames) -> list[Frames | None]:
         """Look at sound.
 
@@ -81,7 +86,7 @@ class SpeechGate:
         for frame in frames:
             was_open, was_quiet = self.open, self._changing > 0
             self._look(frame)
-            if not was_open and self._waits and len(self._held) == self._kept:
+            while not was_open and self._waits and len(self._held) >= self._kept:
                 self._held.popleft()
             self._held.append(frame[None])
             if was_open and not self.open:

@@ -67,15 +67,14 @@ OPTIONS = (
 
 
 def _serve(options: argparse.Namespace) -> None:
-    if options.make_certificate:
-        from ..serve.certificate import made
+    from ..serve import certificate
 
-        put(made(Path(options.certificate or "gemma4.pem"), options.allow_host))
+    if options.make_certificate:
+        put(certificate.made(Path(options.certificate or "gemma4.pem"), options.allow_host))
         return
     from ..cluster.ssh import ENGINE
     from ..runtime.commands import SessionSettings
     from ..runtime.subprocess_worker import SubprocessWorker
-    from ..serve import certificate
     from ..serve.app import config, make_app, run
     from ..serve.engine import Engine, EngineOptions
     from ..serve.guard import Doors
@@ -151,8 +150,7 @@ def _serve(options: argparse.Namespace) -> None:
 def _need(model: str, drafter: str | None) -> None:
     """Raise where what is to be served is not on this machine."""
     catalog.resolve(model)
-    adapter = installed_adapters.split(model)[1]
-    if adapter is not None:
+    if (adapter := installed_adapters.split(model)[1]) is not None:
         installed_adapters.find(adapter)
     if drafter is not None:
         catalog.resolve(drafter, "drafter")
@@ -160,13 +158,15 @@ def _need(model: str, drafter: str | None) -> None:
 
 def _print_settings(options: argparse.Namespace, host: str) -> None:
     """Print what another program needs; where it goes, on stderr."""
-    from ..serve.client_settings import CLIENTS, filled, root_of, settings_text
+    from ..serve.client_settings import CLIENTS, filled, root_of, settings_text, trusting
 
     root = root_of(host, options.port, bool(options.certificate))
     model = Path(str(options.model or catalog.default())).name
     text = settings_text(options.print_config, root, model, options.api_key or "")
     inform(f"{filled(CLIENTS[options.print_config].place, root, model)}:\n")
     put(text)
+    if options.certificate:
+        inform(f"\n{trusting(options.certificate)}")
 
 
 def _serve_also(options: argparse.Namespace, doors: "Doors", host: str) -> None:
@@ -183,27 +183,24 @@ def _serve_also(options: argparse.Namespace, doors: "Doors", host: str) -> None:
             "computer.",
             "Leave out either.",
         )
-    values = {name: getattr(options, name) for name in _OF_ENGINES}
     arguments = [
         part
-        for name, value in values.items()
-        if value is not None and value is not False
+        for name in _OF_ENGINES
+        if (value := getattr(options, name)) is not None and value is not False
         for part in ([flag(name)] if value is True else [flag(name), str(value)])
     ]
-    names = [LOCAL, *options.also.split(",")]
-    processes = start_engines(names, arguments, options.remote_command)
+    processes = start_engines([LOCAL, *options.also.split(",")], arguments, options.remote_command)
 
     def end() -> None:
         for process in processes:
             process.close()
 
     try:
-        named = [("this computer", processes[0])]
-        named += [(f"{one.host} {n}", one) for n, one in enumerate(processes[1:], start=1)]
-        router = Router([EngineHost(name, process.url) for name, process in named])
+        names = ["this computer", *(f"{one.host} {n}" for n, one in enumerate(processes) if n)]
+        router = Router([*map(EngineHost, names, (one.url for one in processes))])
         for engine, process in zip(router.hosts, processes, strict=True):
-            leave = partial(router.leave, engine)
-            start_thread(partial(process.when_ended, leave), f"end of {process.host}")
+            ended = partial(process.when_ended, partial(router.leave, engine))
+            start_thread(ended, f"end of {process.host}")
         app = make_router(router, doors, end)
         configured = config(app, host, options.port, options.certificate, options.key)
         run(configured, put, bool(options.api_key))

@@ -76,17 +76,14 @@ class WorkerProcess:
         if hello[0] == "failed":
             raise _reported(self.host, hello)
         value: dict[str, Any] = hello[1] if len(hello) > 1 and isinstance(hello[1], dict) else {}
-        own = {
-            "protocol": PROTOCOL,
-            "version": facts.installed("mlx-gemma4"),
-            "mlx": facts.installed("mlx"),
-        }
-        other = {name: value.get(name) for name in own}
-        if other != own:
-            differing = [name for name in own if other[name] != own[name]]
-            names = {"protocol": "the protocol", "version": "mlx-gemma4", "mlx": "MLX"}
-            there = ", ".join(f"{names[name]} {other[name]}" for name in differing)
-            here = ", ".join(f"{names[name]} {own[name]}" for name in differing)
+        versions = [
+            ("the protocol", value.get("protocol"), PROTOCOL),
+            ("mlx-gemma4", value.get("version"), facts.installed("mlx-gemma4")),
+            ("MLX", value.get("mlx"), facts.installed("mlx")),
+        ]
+        if differing := [one for one in versions if one[1] != one[2]]:
+            there = ", ".join(f"{name} {other}" for name, other, _ in differing)
+            here = ", ".join(f"{name} {own}" for name, _, own in differing)
             raise Gemma4Error(
                 "host_version",
                 f"{self.host} has another version",

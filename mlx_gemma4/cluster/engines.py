@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from ..errors import Gemma4Error
 from . import ssh
 from .hosts import LOCAL, check_names
+from .links import free_port
 
 _TUNNEL = 15.0
 
@@ -80,8 +81,7 @@ class EngineProcess:
                 process.wait()
 
     def _forwarded(self, remote_port: int) -> int:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = int(free.getsockname()[1])
+        port = free_port()
         self._tunnel = subprocess.Popen(
             ssh.tunnel(self.host, port, remote_port),
             stdin=subprocess.DEVNULL,

@@ -78,24 +78,29 @@ def least_need(model: Model, machine: Machine) -> int:
 
 
 def largest_context(
-    model: Model, cut: Cut, computers: Sequence[Computer], kv_bits: int | None = None
+    model: Model,
+    cut: Cut,
+    computers: Sequence[Computer],
+    kv_bits: int | None = None,
+    conversations: int = 1,
 ) -> int:
-    """The longest conversation that fits, in tokens; 0: none."""
+    """How long so many conversations may be, in tokens; 0: they do not fit."""
     found = zip(parts(model, cut), computers, strict=True)
-    return min(estimate.largest_context(one, at.machine, kv_bits) for one, at in found)
+    return min(
+        estimate.largest_context(one, at.machine, kv_bits, conversations) for one, at in found
+    )
 
 
-def best(outline: Outline, computers: Sequence[Computer], kv_bits: int | None = None) -> Cut:
+def best(outline: Outline, computers: Sequence[Computer]) -> Cut:
     """The best cut.
 
     Args:
         computers: the leader, then the others in the order of their layers.
-        kv_bits: as of `estimate.need`.
 
     Raises:
         Gemma4Error: no cut has room for even a short conversation.
     """
-    cut = best_of(outline.model, computers, least_of_leader(outline.config), kv_bits)
+    cut = best_of(outline.model, computers, least_of_leader(outline.config))
     if cut is None:
         size = estimate.weights(outline.model, computers[0].machine)
         budgets = " + ".join(f"{one.machine.budget / 1e9:.2f}" for one in computers)

@@ -62,11 +62,6 @@ def digest(tensors: Mapping[str, StoredTensor]) -> str:
     return result.hexdigest()
 
 
-def default_folder() -> Path:
-    """Where a worker keeps layers."""
-    return disk.own_cache("layers")
-
-
 class KeptLayers:
     """The layers that a worker has: in a model folder of its own, and those that it has kept.
 

@@ -108,8 +108,9 @@ class MirroredCache(Cache):
             if not rows.start <= first <= until:
                 self._borrowed[number].rows, until = Rows(first), first
             if until < self.offset:
-                asked.append((number, until, self._worker_of(number)))
-                self._crew.send(asked[-1][2], "fetch", self.number, number, until)
+                worker = next(one for one in self._crew.workers if number in one.layers)
+                asked.append((number, until, worker))
+                self._crew.send(worker, "fetch", self.number, number, until)
         for number, until, worker in asked:
             self._keep(number, until, firsts[number], tuple(self._fetched(worker).values()))
         held = self._borrowed[layer]
@@ -133,9 +134,6 @@ class MirroredCache(Cache):
             return 0
         start = next(one.rows.start for one in self.layers if isinstance(one, SlidingCache))
         return max(start, self.offset - held.window - more)
-
-    def _worker_of(self, number: int) -> WorkerProcess:
-        return next(worker for worker in self._crew.workers if number in worker.layers)
 
     def _fetched(self, worker: WorkerProcess) -> dict[str, mx.array]:
         """What a worker sends after "fetch"."""

@@ -190,6 +190,12 @@ def unreachable(cause: str, remedy: str = "") -> Gemma4Error:
     )
 
 
+def free_port() -> int:
+    """A port of this computer on which nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
 def interface(address: str) -> str:
     """The network interface that has an IPv4 address; empty where none is found."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:

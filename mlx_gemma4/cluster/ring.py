@@ -27,6 +27,7 @@ import mlx.core as mx
 
 from ..errors import Gemma4Error
 from .hosts import LOST
+from .links import free_port
 
 Result = TypeVar("Result")
 
@@ -182,14 +183,13 @@ def connect(rank: int, size: int, left: socket.socket, right: socket.socket) -> 
     Args:
         rank: of this process.
         size: how many ranks there are.
-        left: connection to the left neighbour.
-        right: connection to the right one.
+        left: the connection to the left neighbour; `right` is that to the right one.
 
     Raises:
         Gemma4Error: MLX has no ring, or none that can be used so.
     """
     with left, right, socket.create_server((_HERE, 0)) as beyond:
-        own, other = free_port(_HERE), int(beyond.getsockname()[1])
+        own, other = free_port(), int(beyond.getsockname()[1])
         before = _open_sockets()
         try:
             group = _init(rank, [own if n == rank else other for n in range(size)])
@@ -207,12 +207,6 @@ def connect(rank: int, size: int, left: socket.socket, right: socket.socket) -> 
     if len(exchanged) != 2:
         raise _unusable(f"{len(exchanged)} of its 2 sockets were found.")
     return Ring(group, exchanged)
-
-
-def free_port(address: str) -> int:
-    """A port of an address on which nobody listens."""
-    with socket.create_server((address, 0)) as server:
-        return int(server.getsockname()[1])
 
 
 def _init(rank: int, ports: Sequence[int]) -> mx.distributed.Group:

@@ -32,21 +32,10 @@ def command(host: str, remote: str | None, arguments: Sequence[str] = ()) -> lis
         remote: how gemma4 is started there; None: it is looked for in PLACES.
         arguments: of `gemma4 worker`.
     """
-    worker = shlex.join(["worker", *arguments])
-    if remote is not None:
-        script = f'{_named(remote)}; exec "$@" {worker}'
-    else:
-        tries = " ".join(f'"{place}"' for place in PLACES)
-        script = (
-            f'for found in {tries}; do command -v "$found" >/dev/null 2>&1 && '
-            f'exec "$found" {worker}; done; exit {_NOT_FOUND}'
-        )
-    if host == LOCAL:
-        if remote is not None:
-            return ["sh", "-c", script]
+    if host == LOCAL and remote is None:
         # -P: modules in the working directory must not hide the library's
         return [sys.executable, "-P", "-m", f"{__package__}.worker", *arguments]
-    return [*_ssh(), host, f"exec sh -c {shlex.quote(script)}"]
+    return _run(host, f'{_named(remote)}; exec "$@" {shlex.join(["worker", *arguments])}')
 
 
 def server(host: str, remote: str | None, arguments: Sequence[str]) -> list[str]:
@@ -59,19 +48,11 @@ def server(host: str, remote: str | None, arguments: Sequence[str]) -> list[str]
     words = shlex.join(["serve", *arguments])
     if remote is None and host == LOCAL:
         remote = shlex.join([sys.executable, "-P", "-m", "mlx_gemma4"])
-    tries = " ".join(f'"{place}"' for place in PLACES)
-    search = (
-        f'for found in {tries} ""; do command -v "$found" >/dev/null 2>&1 && break; done; '
-        f'[ -n "$found" ] || exit {_NOT_FOUND}; set -- "$found"'
-    )
     script = (
-        f"{_named(remote) if remote else search}; exec 3<&0; "
-        f'{ENGINE}=1 "$@" {words} </dev/null & served=$!; '
+        f'{_named(remote)}; exec 3<&0; {ENGINE}=1 "$@" {words} </dev/null & served=$!; '
         "(cat <&3 >/dev/null 2>&1; kill $served 2>/dev/null) >/dev/null 2>&1 & wait $served"
     )
-    if host == LOCAL:
-        return ["sh", "-c", script]
-    return [*_ssh(), host, f"exec sh -c {shlex.quote(script)}"]
+    return _run(host, script)
 
 
 def tunnel(host: str, port: int, remote_port: int) -> list[str]:
@@ -148,9 +129,22 @@ def silent(host: str, seconds: float) -> Gemma4Error:
     return _error(host, "host_unreachable", f"It did not answer in {seconds:g} s.", remedy)
 
 
-def _named(remote: str) -> str:
-    """Set a shell's arguments to a command; a path with blanks that is a program is one word."""
-    whole = shlex.quote(remote)
+def _run(host: str, script: str) -> list[str]:
+    """The command that has a shell of the host run a script."""
+    if host == LOCAL:
+        return ["sh", "-c", script]
+    return [*_ssh(), host, f"exec sh -c {shlex.quote(script)}"]
+
+
+def _named(remote: str | None) -> str:
+    """Set a shell's arguments to the command of gemma4: as it is named, or looked for in PLACES."""
+    if not remote:
+        tries = " ".join(f'"{place}"' for place in PLACES)
+        return (
+            f'for found in {tries} ""; do command -v "$found" >/dev/null 2>&1 && break; done; '
+            f'[ -n "$found" ] || exit {_NOT_FOUND}; set -- "$found"'
+        )
+    whole = shlex.quote(remote)  # a path with blanks that is a program is one word
     return f"if [ -x {whole} ]; then set -- {whole}; else set -- {remote}; fi"
 
 

@@ -25,6 +25,7 @@ from .. import threads
 from ..checkpoint.load import fill
 from ..errors import Gemma4Error
 from ..footprint import held
+from ..hub import disk
 from ..model.cache import Cache, Mark
 from ..model.config import Config
 from ..model.gemma4 import Gemma4
@@ -34,7 +35,7 @@ from . import facts, links, mac, ring
 from .control import ControlLine, Message
 from .cut import part_config
 from .hosts import LOST
-from .layers import KeptLayers, default_folder
+from .layers import KeptLayers
 
 BEAT = 1.0
 """Seconds between two signs of life."""
@@ -300,7 +301,7 @@ def serve(folder: Path | None, keep: bool) -> None:
     line = ControlLine(reader, writer)
     line.announce()
     try:
-        kept = KeptLayers(folder, default_folder() if keep else None)
+        kept = KeptLayers(folder, disk.own_cache("layers") if keep else None)
         mac.stay_awake()
         ClusterWorker(line, kept).run()
     except BaseException as error:

@@ -28,9 +28,10 @@ from starlette.websockets import WebSocket
 from . import also_realtime
 from .errors import ApiError
 from .guard import Doors, Guard
+from .leaving import ClientLeftError
 from .merged_metrics import merged
 from .messages import error_at
-from .routes import sse
+from .routes import HANDLERS, sse
 
 log = logging.getLogger(__name__)
 
@@ -126,7 +127,9 @@ class Router:
         self._closing = False
         self._placement = Placement(hosts)
         self._answers: Counter[int] = Counter()
-        self._client = httpx2.AsyncClient(timeout=None, trust_env=False)
+        # a health check never waits behind requests, and an idle connection ends here first
+        limits = httpx2.Limits(max_connections=None, keepalive_expiry=EVERY)
+        self._client = httpx2.AsyncClient(timeout=None, trust_env=False, limits=limits)
 
     async def watch(self) -> None:
         """Check each computer every EVERY seconds; ends when cancelled."""
@@ -210,7 +213,8 @@ class Router:
                 self.leave(host, str(error))
             finally:
                 host.busy -= 1
-        await socket.send_denial_response(failed(socket.scope["path"], self._nobody()))
+        nobody = self._nobody()
+        await socket.send_denial_response(JSONResponse(nobody.body, nobody.status))
 
     async def forward(self, request: Request) -> Response:
         """Have one of the computers answer a request."""
@@ -220,18 +224,16 @@ class Router:
             # what is no request of ours, an engine refuses
             with contextlib.suppress(ValueError, AttributeError, RecursionError):
                 keys = beginnings(json.loads(content))
-        failures = []
         while (host := self._placement.choose(keys)) is not None:
             self._placement.remember(keys, host)
             try:
                 return await self._ask(host, request, content)
             except httpx2.TransportError as error:
                 self.leave(host, f"{type(error).__name__}: {error}")
-                failures.append(f"{host.name}: {host.gone}")
-        return failed(request.scope["path"], self._nobody(failures))
+        raise self._nobody()
 
-    def _nobody(self, failures: Sequence[str] = ()) -> ApiError:
-        causes = "; ".join(failures or [f"{host.name}: {host.gone}" for host in self.hosts])
+    def _nobody(self) -> ApiError:
+        causes = "; ".join(f"{host.name}: {host.gone}" for host in self.hosts)
         return ApiError(502, f"No computer answers ({causes}).", "host_lost")
 
     def leave(self, host: EngineHost, cause: str) -> None:
@@ -316,14 +318,10 @@ async def unless_lost(host: EngineHost, work: Any, request: Request | None = Non
             if host.gone:
                 raise httpx2.ReadError(host.gone)
             if request is not None and await request.is_disconnected():
-                raise ApiError(499, "The client has left.", "client_left")
+                raise ClientLeftError
         return task.result()
     finally:
         task.cancel()
-
-
-def failed(path: str, error: ApiError) -> Response:
-    return JSONResponse(error_at(path, error), error.status, error.headers)
 
 
 def make_router(
@@ -345,19 +343,14 @@ def make_router(
         await router.close()
         await asyncio.to_thread(ended)
 
-    async def refused(request: Request, error: Exception) -> Response:
-        assert isinstance(error, ApiError)
-        return failed(request.scope["path"], error)
-
-    methods = ["GET", "POST"]
     inner = Starlette(
         routes=[
             Route("/health", router.health),
             Route("/metrics", router.metrics),
             WebSocketRoute("/v1/realtime", router.realtime),
-            Route("/{path:path}", router.forward, methods=methods),
+            Route("/{path:path}", router.forward, methods=["GET", "POST"]),
         ],
-        exception_handlers={ApiError: refused},
+        exception_handlers=HANDLERS,
         lifespan=lifespan,
     )
     return Guard(inner, doors or Doors(), router.answered)

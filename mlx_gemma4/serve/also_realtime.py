@@ -70,38 +70,32 @@ async def relay(
     """
     async with upstream:
         await socket.accept(upstream.subprotocol)
-        return await _relayed(socket, upstream, name, gone)
-
-
-async def _relayed(
-    socket: WebSocket, upstream: ClientConnection, name: str, gone: Callable[[], Awaitable[str]]
-) -> str:
-    works = [
-        asyncio.ensure_future(_from_client(socket, upstream)),
-        asyncio.ensure_future(_from_engine(socket, upstream)),
-        asyncio.ensure_future(gone()),
-    ]
-    try:
-        done, _ = await asyncio.wait(works, return_when=asyncio.FIRST_COMPLETED)
-        ends = [task.result() for task in done]
-        if CLIENT in ends:
-            return ""
-        lost = next((end for end in ends if end != ENGINE), "")
-        if not lost and upstream.close_code in _LOST:
-            lost = "its connection was closed"
-        code, reason = upstream.close_code or 1000, upstream.close_reason or ""
-        with contextlib.suppress(WebSocketDisconnect, RuntimeError):  # the client has left
-            if lost:
-                cause = f"{name} was lost in the conversation ({lost})."
-                error = Gemma4Error("host_lost", "A computer is lost", cause, "Connect again.")
-                code, reason = 1011, f"{name} was lost. Connect again."
-                await socket.send_text(json.dumps(error_event(error, None)))
-            await socket.close(code, reason)
-        return lost
-    finally:
-        for task in works:
-            task.cancel()
-        await asyncio.gather(*works, return_exceptions=True)
+        works = [
+            asyncio.ensure_future(_from_client(socket, upstream)),
+            asyncio.ensure_future(_from_engine(socket, upstream)),
+            asyncio.ensure_future(gone()),
+        ]
+        try:
+            done, _ = await asyncio.wait(works, return_when=asyncio.FIRST_COMPLETED)
+            ends = [task.result() for task in done]
+            if CLIENT in ends:
+                return ""
+            lost = next((end for end in ends if end != ENGINE), "")
+            if not lost and upstream.close_code in _LOST:
+                lost = "its connection was closed"
+            code, reason = upstream.close_code or 1000, upstream.close_reason or ""
+            with contextlib.suppress(WebSocketDisconnect, RuntimeError):  # the client has left
+                if lost:
+                    cause = f"{name} was lost in the conversation ({lost})."
+                    error = Gemma4Error("host_lost", "A computer is lost", cause, "Connect again.")
+                    code, reason = 1011, f"{name} was lost. Connect again."
+                    await socket.send_text(json.dumps(error_event(error, None)))
+                await socket.close(code, reason)
+            return lost
+        finally:
+            for task in works:
+                task.cancel()
+            await asyncio.gather(*works, return_exceptions=True)
 
 
 async def _from_client(socket: WebSocket, upstream: ClientConnection) -> str:

@@ -1,29 +1,24 @@
 """The server as an ASGI application: routes, errors and the guard around them."""
 
-import logging
+import shlex
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
 import uvicorn
 from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
 from starlette.routing import Route, WebSocketRoute
 from starlette.types import ASGIApp
 
 from ..errors import Gemma4Error
-from .client_settings import ANY, root_of
+from .client_settings import ANY, root_of, trusting
 from .dialect_routes import DialectRoutes
 from .engine import Engine
-from .errors import ApiError
 from .guard import Doors, Guard, TimedProtocol
-from .leaving import ClientLeftError
 from .openapi import openapi
 from .page import page
 from .realtime.connection import RealtimeRoute
-from .routes import Routes, failed
-
-log = logging.getLogger(__name__)
+from .routes import HANDLERS, Routes
 
 CONNECTIONS = 256
 """The most connections at once; more are answered with 503."""
@@ -58,10 +53,7 @@ def make_app(engine: Engine, doors: Doors | None = None) -> ASGIApp:
             WebSocketRoute("/v1/realtime", RealtimeRoute(engine).serve),
             Route("/", page),
         ],
-        exception_handlers={
-            kind: failed
-            for kind in (ApiError, Gemma4Error, HTTPException, ClientLeftError, Exception)
-        },
+        exception_handlers=HANDLERS,
         lifespan=lifespan,
     )
     return Guard(inner, doors or Doors(), engine.metrics.answered)
@@ -73,8 +65,6 @@ def config(
     """Return how uvicorn runs the application.
 
     Args:
-        app: from `make_app`.
-        host: the address to listen on.
         port: 0 for any that is free.
         certificate: a PEM file, for https.
         key: the certificate's key, where it is in a file of its own.
@@ -132,10 +122,13 @@ def _usage(configured: uvicorn.Config, name: tuple[Any, ...], has_key: bool) -> 
     base = f"{root_of(name[0], name[1], configured.is_ssl)}/v1"
     others = ", and at all addresses of this computer" if name[0] in ANY else ""
     key, header = ("KEY", " -H 'authorization: Bearer KEY'") if has_key else ("none", "")
+    file = str(configured.ssl_certfile or "")
+    trust, hint = (f" --cacert {shlex.quote(file)}", f"\n  {trusting(file)}") if file else ("", "")
     body = '{"messages": [{"role": "user", "content": "hello"}]}'
+    json = f"-H 'content-type: application/json'{header} -d '{body}'"
     return (
         f"Listening at {base}{others}\n"
-        f"  curl {base}/chat/completions -H 'content-type: application/json'{header} -d '{body}'\n"
+        f"  curl{trust} {base}/chat/completions {json}\n"
         f'  OpenAI(base_url="{base}", api_key="{key}")\n'
-        f"  OPENAI_BASE_URL={base} OPENAI_API_KEY={key} AGENT"
+        f"  OPENAI_BASE_URL={base} OPENAI_API_KEY={key} AGENT{hint}"
     )

@@ -105,8 +105,7 @@ def _tool(tool: Any, param: str) -> Schema:
     function = tool.get("function") if isinstance(tool, dict) else None
     if not isinstance(function, dict) or (tool.get("type") or "function") != "function":
         raise fields.wrong(param, 'must be {"type": "function", "function": {...}}')
-    given = (function.get("name"), function.get("description"), function.get("parameters"))
-    return fields.tool(*given, function.get("strict"), f"{param}.function")
+    return fields.tool(function, f"{param}.function")
 
 
 def _turn(message: Any, param: str) -> RequestTurn:
@@ -151,24 +150,10 @@ def _part(part: Any, param: str) -> RequestPart:
     raise fields.wrong(f"{param}.type", "must be text, image_url or input_audio")
 
 
-def usage(stats: Mapping[str, float]) -> Json:
-    read, new = int(stats.get("prompt_tokens", 0)), int(stats.get("new_prompt_tokens", 0))
-    drawn = int(stats.get("reply_tokens", 0))
-    return {
-        "prompt_tokens": read,
-        "completion_tokens": drawn,
-        "total_tokens": read + drawn,
-        "prompt_tokens_details": {"cached_tokens": read - new, "audio_tokens": 0},
-        "completion_tokens_details": {"reasoning_tokens": int(stats.get("thought_tokens", 0))},
-    }
-
-
 class ChatStream:
     """A reply as chunks, or as a whole; see `routes.Chunks`.
 
     Args:
-        request: the request that is answered.
-        model: the model's name.
         index: which of several replies it is.
         identity: the id of the whole answer; None for a new one.
     """
@@ -269,23 +254,31 @@ class ChatStream:
             **self._head,
             "object": "chat.completion.chunk",
             "choices": [],
-            "usage": usage(_sum([one.stats for one in [self, *others]])),
+            "usage": usage([self, *others]),
         }
 
     def whole(self, others: "list[ChatStream]") -> Json:
         """Return this reply and the others as one answer."""
-        replies = [self, *others]
         return {
             **self._head,
             "object": "chat.completion",
-            "choices": [one.choice() for one in replies],
-            "usage": usage(_sum([one.stats for one in replies])),
+            "choices": [one.choice() for one in [self, *others]],
+            "usage": usage([self, *others]),
         }
 
 
-def _sum(stats: list[Mapping[str, float]]) -> Json:
-    """Add up the counts of several replies; their one prompt counts once."""
-    total: Json = dict(stats[0])
-    for name in ("reply_tokens", "thought_tokens"):
-        total[name] = sum(one.get(name, 0) for one in stats)
-    return total
+def usage(replies: list[ChatStream]) -> Json:
+    """Return the token counts of several replies; their one prompt counts once."""
+    stats = replies[0].stats
+    read, new = int(stats.get("prompt_tokens", 0)), int(stats.get("new_prompt_tokens", 0))
+    drawn, thought = (
+        int(sum(one.stats.get(name, 0) for one in replies))
+        for name in ("reply_tokens", "thought_tokens")
+    )
+    return {
+        "prompt_tokens": read,
+        "completion_tokens": drawn,
+        "total_tokens": read + drawn,
+        "prompt_tokens_details": {"cached_tokens": read - new, "audio_tokens": 0},
+        "completion_tokens_details": {"reasoning_tokens": thought},
+    }

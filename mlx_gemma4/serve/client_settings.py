@@ -4,6 +4,7 @@ docs/serve.md is made from the same table.
 """
 
 import json
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -186,6 +187,12 @@ def root_of(host: str, port: int, https: bool) -> str:
     """Return where a client on this computer finds the server that listens there."""
     host = ANY.get(host, host)
     return f"{'https' if https else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def trusting(certificate: str) -> str:
+    """Write how programs trust a self-signed certificate."""
+    file = shlex.quote(certificate)
+    return f"Python trusts it with SSL_CERT_FILE={file}, Node with NODE_EXTRA_CA_CERTS={file}"
 
 
 def filled(text: str, root: str, model: str, key: str = "") -> str:

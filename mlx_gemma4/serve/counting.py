@@ -15,11 +15,7 @@ from .request import ReplyRequest, Schema
 
 
 class TokenCounter:
-    """Counts with a tokenizer of its own, which is read at the first request.
-
-    Args:
-        engine: has the model.
-    """
+    """Counts with a tokenizer of its own, which is read at the first request."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine

@@ -60,7 +60,7 @@ class DialectRoutes:
     async def messages(self, http: HttpRequest) -> Response:
         self._engine.need_model()
         request = await asyncio.to_thread(messages.parse, await body_of(http))
-        reply = messages.MessageStream(request, self._engine.name)
+        reply = messages.MessageStream(self._engine.name)
         if not request.stream:
             await self._read(http, request, reply)
             return JSONResponse(reply.whole())

@@ -96,19 +96,17 @@ class Engine:
     Args:
         worker: does the work; the engine closes it.
         options: how the model is served.
-        media: reads pictures and sounds.
 
     Attributes:
+        media: reads pictures and sounds.
         metrics: what the server has done.
         loaded: what the model can do; None until it is loaded. A crash leaves it as it is.
         failed: why it could not be loaded; None otherwise.
     """
 
-    def __init__(
-        self, worker: Client, options: EngineOptions, media: MediaReader | None = None
-    ) -> None:
+    def __init__(self, worker: Client, options: EngineOptions) -> None:
         self.options = options
-        self.media = media or MediaReader(options.settings.image_tokens, options.fetches)
+        self.media = MediaReader(options.settings.image_tokens, options.fetches)
         self.metrics = Metrics()
         self.loaded: Loaded | None = None
         self.failed: Gemma4Error | None = None
@@ -218,7 +216,7 @@ class Engine:
                 conversation.stop()
 
     @asynccontextmanager
-    async def conversation(self, thinking: bool = False) -> AsyncGenerator["ServedConversation"]:
+    async def conversation(self) -> AsyncGenerator["ServedConversation"]:
         """Wait for a slot, and hold a conversation in it; it is not open yet.
 
         Raises:
@@ -226,8 +224,7 @@ class Engine:
         """
         self.need_model()
         await self._slot()
-        settings = replace(self.options.settings, thinking=thinking, park=None)
-        conversation = self._conversation(settings)
+        conversation = self._conversation(replace(self.options.settings, park=None))
         try:
             yield conversation
         finally:
@@ -236,7 +233,7 @@ class Engine:
 
     def _conversation(self, settings: commands.SessionSettings) -> "ServedConversation":
         name = f"served-{secrets.token_hex(8)}"  # rows are parked under it
-        return ServedConversation(self, name, settings, self._release)
+        return ServedConversation(self, name, settings)
 
     async def _slot(self) -> None:
         if self._free > 0:
@@ -255,12 +252,12 @@ class Engine:
             await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
-                self._release()
+                self.release()
             elif turn in self._queue:
                 self._queue.remove(turn)
             raise
 
-    def _release(self) -> None:
+    def release(self) -> None:
         """Pass a slot to the request that waits longest, or free it."""
         while self._queue:
             turn = self._queue.popleft()
@@ -286,12 +283,15 @@ class Engine:
         try:
             async for event in ticket:
                 if isinstance(event, Loaded):
-                    self.loaded, self.failed, self._restarts = event, None, 0
+                    self._take_loaded(event)
         except Gemma4Error as error:
             self.failed = error
             if error.code == "worker_closed":  # the server ends
                 return
             log.error("The model cannot be loaded: %s", error)
+
+    def _take_loaded(self, event: Loaded) -> None:
+        self.loaded, self.failed, self._restarts = event, None, 0
 
     def _read(self) -> None:
         """Pass the worker's reports to the event loop, from a thread."""
@@ -307,6 +307,8 @@ class Engine:
             del self._tickets[ticket.number]
         if ticket is not None:
             ticket.put(event)
+        elif isinstance(event, Loaded):  # by another program's command, see `guest`
+            self._take_loaded(event)
         elif isinstance(event, Crashed):
             log.error("%s: %s", event.title, event.cause)
             if self._restarts < RESTARTS:
@@ -325,17 +327,10 @@ class ServedConversation:
         name: the conversation's, for other commands (`Engine.send`).
     """
 
-    def __init__(
-        self,
-        engine: Engine,
-        name: str,
-        settings: commands.SessionSettings,
-        release: Callable[[], None],
-    ) -> None:
+    def __init__(self, engine: Engine, name: str, settings: commands.SessionSettings) -> None:
         self.name = name
         self._engine = engine
         self._settings = settings
-        self._release = release
 
     def open(
         self,
@@ -353,7 +348,6 @@ class ServedConversation:
         self,
         sampling: Sampling,
         grammar: Schema | None = None,
-        heard: bool = False,
         must_call: Sequence[str] = (),
         may_call: bool = True,
     ) -> Ticket:
@@ -361,7 +355,6 @@ class ServedConversation:
         return self._engine.send(
             commands.Reply(
                 **vars(sampling),
-                heard=heard,
                 grammar=grammar,
                 must_call=tuple(must_call),
                 may_call=may_call,
@@ -377,6 +370,7 @@ class ServedConversation:
     def close(self) -> None:
         """Close it after all that was sent; then its slot is free."""
         try:
-            self._engine.send(commands.Close(keep=True, conversation=self.name), self._release)
+            command = commands.Close(keep=True, conversation=self.name)
+            self._engine.send(command, self._engine.release)
         except Gemma4Error:  # the worker is gone, and its slots with it
-            self._release()
+            self._engine.release()

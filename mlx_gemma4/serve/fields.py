@@ -17,6 +17,8 @@ from .errors import ApiError
 from .request import Media, RequestPart, RequestTurn, Role, Sampling, Schema
 from .tool_schema import shown
 
+Json = dict[str, Any]
+
 MOST_TOOLS = 512
 MOST_BYTES_OF_TOOLS = 4 << 20
 MOST_STOPS = 16
@@ -59,7 +61,7 @@ def loaded(content: bytes) -> Any:
     return value
 
 
-def parsed(content: bytes) -> dict[str, Any]:
+def parsed(content: bytes) -> Json:
     """Parse a body that is a JSON object.
 
     Raises:
@@ -110,13 +112,11 @@ def unsupported(param: str) -> ApiError:
     return ApiError(400, f"{param} is not supported.", "unsupported_parameter", param)
 
 
-def number(
-    body: Mapping[str, Any], name: str, kind: type, low: float, high: float, place: str = ""
-) -> Any:
+def number(body: Mapping[str, Any], name: str, kind: type, low: float, high: float) -> Any:
     """Return a number within bounds; None where it is left out or null."""
-    value = get(body, name, kind, place)
+    value = get(body, name, kind)
     if value is not None and not low <= value <= high:
-        raise wrong(f"{place}{name}", f"must be from {low:,} to {high:,}")
+        raise wrong(name, f"must be from {low:,} to {high:,}")
     return value
 
 
@@ -281,14 +281,14 @@ def schema(given: Any, param: str) -> Schema:
     return given
 
 
-def choice(given: Any, declared: Sequence[Schema], param: str = "tool_choice") -> str:
+def choice(given: Any, declared: Sequence[Schema]) -> str:
     """Return what is wanted of tools: "auto", "none", "required", or a tool's name."""
     if given is None or given in ("auto", "none"):
         return given or "auto"
     if given == "required" and declared:
         return "required"
     if given not in [tool["function"]["name"] for tool in declared]:
-        raise wrong(param, "must be auto, none, required, or a tool that is there")
+        raise wrong("tool_choice", "must be auto, none, required, or a tool that is there")
     return str(given)
 
 
@@ -313,22 +313,23 @@ def allowed(given: Any, declared: tuple[Schema, ...]) -> tuple[tuple[Schema, ...
     return kept, inner["mode"]
 
 
-def tool(name: Any, description: Any, parameters: Any, strict: Any, param: str) -> Schema:
-    """Declare a function as in OpenAI's chat completions. Raises ApiError."""
+def tool(given: Mapping[str, Any], param: str, schema: str = "parameters") -> Schema:
+    """Declare a function as in OpenAI's chat completions; `schema` is the field with its own."""
+    name, parameters, strict = given.get("name"), given.get(schema), given.get("strict")
     if not isinstance(name, str) or not name:
         raise wrong(f"{param}.name", "must be a name")
     if any(letter.isspace() or letter in "{}" for letter in name):  # a call of it could not be read
         raise wrong(f"{param}.name", "must have no blanks and braces")
     if parameters is not None and not isinstance(parameters, dict):
-        raise wrong(f"{param}.parameters", "must be an object")
-    function: dict[str, Any] = {"name": name, "description": str(description or "")}
+        raise wrong(f"{param}.{schema}", "must be an object")
+    function: Json = {"name": name, "description": str(given.get("description") or "")}
     if parameters is not None:
         function["parameters"] = parameters if strict is True else shown(parameters)
     if strict is True:
         function["strict"] = True
     declared = {"type": "function", "function": function}
     if not is_tool(declared):
-        raise wrong(f"{param}.parameters", "must be a JSON schema")
+        raise wrong(f"{param}.{schema}", "must be a JSON schema")
     return declared
 
 

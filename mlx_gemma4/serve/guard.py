@@ -53,8 +53,6 @@ class Guard:
     """Refuses requests that are not allowed.
 
     Args:
-        app: the application that it guards.
-        doors: who may use it.
         answered: called with the status of each HTTP answer.
     """
 
@@ -144,7 +142,7 @@ class Guard:
         read, over = 0, False
         length = headers.get("content-length", "0")
         if length.isdigit() and int(length) > BODY_BYTES:
-            await answer(send, _too_large(), scope, closes=True)
+            await answer(send, _too_large(), scope)
             return
 
         async def counted() -> Message:
@@ -164,22 +162,17 @@ class Guard:
         await self._app(scope, counted, send)
 
 
-async def answer(send: Send, error: ApiError, scope: Scope, closes: bool = False) -> None:
-    """Send an error, and close the connection after it where a body is still to come."""
+async def answer(send: Send, error: ApiError, scope: Scope) -> None:
     content = json.dumps(error_at(scope["path"], error)).encode()
-    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(content))]
-    headers += [(b"connection", b"close")] if closes else []
-    await send({"type": "http.response.start", "status": error.status, "headers": headers})
+    headers = {"content-type": "application/json", "content-length": str(len(content))}
+    coded = [(n.encode(), v.encode()) for n, v in {**headers, **error.headers}.items()]
+    await send({"type": "http.response.start", "status": error.status, "headers": coded})
     await send({"type": "http.response.body", "body": content})
 
 
 def _before_upgrade(send: Send) -> Send:
     """Turn an HTTP answer into that of a WebSocket (ASGI's extension `websocket.http.response`)."""
-
-    async def sending(message: Message) -> None:
-        await send({**message, "type": f"websocket.{message['type']}"})
-
-    return sending
+    return lambda message: send({**message, "type": f"websocket.{message['type']}"})
 
 
 def _too_large() -> ApiError:

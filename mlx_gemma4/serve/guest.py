@@ -20,13 +20,12 @@ class GuestClient(Client):
 
     Args:
         host: the client whose worker does the work.
-        loaded: what it has loaded; None while it loads.
     """
 
-    def __init__(self, host: Client, loaded: Loaded | None = None) -> None:
+    def __init__(self, host: Client) -> None:
         super().__init__()
         self._host = host
-        self._loaded = loaded
+        self._ended: Loaded | Failed | None = None  # how the host's own load has
         self._own: set[int] = set()  # the server's commands that are not finished
         self._open: set[str] = set()
         self._loads: list[int] = []  # loads that wait until the host has loaded
@@ -39,7 +38,7 @@ class GuestClient(Client):
     def send(self, command: Command) -> int:
         """Ask for something, as `Client.send` does.
 
-        A `Load` loads nothing: it is answered with what the host has loaded, as soon as it has.
+        A `Load` loads nothing: it is answered as the host's own is, as soon as that has ended.
         """
         with self._sending:  # no report about it is taken before its number is known
             if isinstance(command, Load):
@@ -79,22 +78,26 @@ class GuestClient(Client):
             if not self._closing:
                 self._report(report)
             return True
-        if isinstance(event, Loaded):
-            self._loaded = event
+        its_load = report.command is not None and report.conversation is None
+        if isinstance(event, Loaded) or (isinstance(event, Failed) and its_load):
+            self._ended = event
+            if isinstance(event, Loaded) and not self._loads:  # they failed as one before it did
+                self._report(Report(None, event))
             self._answer_loads()
         elif isinstance(event, Crashed):
-            self._loaded = None
+            self._ended = None
             self._open.clear()
             if not self._closing:
                 self._report(report)
         return report.command is None and report.conversation in self._open
 
     def _answer_loads(self) -> None:
-        if self._loaded is None:
+        if self._ended is None:
             return
         for number in self._loads:
-            self._report(Report(number, self._loaded))
-            self._report(Report(number, Finished()))
+            self._report(Report(number, self._ended))
+            if isinstance(self._ended, Loaded):
+                self._report(Report(number, Finished()))
         self._loads.clear()
 
     def _accept(self, number: int, command: Command) -> None:

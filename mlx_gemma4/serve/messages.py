@@ -88,8 +88,7 @@ def _system(system: Any) -> tuple[RequestPart, ...]:
 def _tool(tool: Any, param: str) -> Schema:
     if not isinstance(tool, dict) or (tool.get("type") or "custom") != "custom":
         raise fields.wrong(param, "must be a tool of your own, with an input_schema")
-    given = (tool.get("name"), tool.get("description"), tool.get("input_schema"))
-    return fields.tool(*given, tool.get("strict"), param)
+    return fields.tool(tool, param, "input_schema")
 
 
 def _turn(message: Any, param: str) -> RequestTurn:
@@ -178,14 +177,9 @@ def error_body(error: ApiError) -> Json:
 
 
 class MessageStream:
-    """A reply as Anthropic's events, or as one message; see `routes.Chunks`.
+    """A reply as Anthropic's events, or as one message; see `routes.Chunks`."""
 
-    Args:
-        request: the request that is answered.
-        model: the model's name.
-    """
-
-    def __init__(self, request: ReplyRequest, model: str) -> None:
+    def __init__(self, model: str) -> None:
         self._id = f"msg_{secrets.token_hex(12)}"
         self._model = model
         self._content: list[Json] = []
@@ -268,14 +262,12 @@ class MessageStream:
     def _close(self) -> list[Json]:
         if not self._open:
             return []
-        place = len(self._content) - 1
-        signed = [self._delta({"type": "signature_delta", "signature": self._id})]
+        events = []
         if self._open == "thinking":
             self._content[-1]["signature"] = self._id
-        else:
-            signed = []
+            events = [self._delta({"type": "signature_delta", "signature": self._id})]
         self._open = ""
-        return [*signed, {"type": "content_block_stop", "index": place}]
+        return [*events, {"type": "content_block_stop", "index": len(self._content) - 1}]
 
 
 def _usage(stats: Mapping[str, float]) -> Json:

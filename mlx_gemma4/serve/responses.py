@@ -21,8 +21,10 @@ Json = dict[str, Any]
 
 SKIPPED_TOOLS = ("namespace", "web_search", "web_search_preview")
 """How the types of tools start that clients always declare, and can do without."""
+CUT = dict.fromkeys(("length", "context"), {"reason": "max_output_tokens"})
+"""How a reply ends that is incomplete -> the response's details of that."""
 ARGUMENTS = "response.function_call_arguments"
-PREFIXES = {"message": "msg", "reasoning": "rs"}
+PREFIXES = {"message": "msg", "reasoning": "rs", "function_call": "fc"}
 """How an item's id starts, by the item's type."""
 ECHOED: Json = {
     "instructions": None, "max_output_tokens": None, "metadata": {}, "parallel_tool_calls": True,
@@ -107,8 +109,7 @@ def _tool(tool: Any, param: str) -> Schema | None:
         return None
     if kind != "function":
         raise fields.wrong(f"{param}.type", "must be function")
-    given = (tool.get("name"), tool.get("description"), tool.get("parameters"))
-    return fields.tool(*given, tool.get("strict"), param)
+    return fields.tool(tool, param)
 
 
 def _turn(item: Any, param: str) -> RequestTurn:
@@ -160,12 +161,7 @@ def _part(part: Any, param: str) -> RequestPart:
 
 
 class ResponseStream:
-    """A response as events, or as a whole; see `routes.Chunks`.
-
-    Args:
-        request: the request that is answered.
-        model: the model's name.
-    """
+    """A response as events, or as a whole; see `routes.Chunks`."""
 
     def __init__(self, request: ReplyRequest, model: str) -> None:
         self._id = f"resp_{secrets.token_hex(12)}"
@@ -202,7 +198,7 @@ class ResponseStream:
             case CallStarted(call_id, name):
                 return self._call_started(call_id, name)
             case CallDelta(text):
-                return [self._event(f"{ARGUMENTS}.delta", **self._call_place(), delta=text)]
+                return [self._event(f"{ARGUMENTS}.delta", **self._item_place(), delta=text)]
             case CallEnded(_, arguments):
                 return self._call_over(arguments, "completed")
             case CallBroken(_, arguments) if self._request.stream:
@@ -217,8 +213,8 @@ class ResponseStream:
     def end(self) -> list[Json]:
         events = [] if self._output else self._opened("message")  # programs expect one
         events += self._close()
-        status = "incomplete" if self._reason in ("length", "context") else "completed"
-        return [*events, self._event(f"response.{status}", response=self._response(status))]
+        response = self.whole()
+        return [*events, self._event(f"response.{response['status']}", response=response)]
 
     def failed(self, error: ApiError) -> list[Json]:
         """For an error; clients expect the start before it."""
@@ -229,9 +225,7 @@ class ResponseStream:
 
     def whole(self) -> Json:
         """The response; call `end` before."""
-        return self._response(
-            "incomplete" if self._reason in ("length", "context") else "completed"
-        )
+        return self._response("incomplete" if self._reason in CUT else "completed")
 
     def _opened(self, kind: str) -> list[Json]:
         """Open an item, unless one of its kind is open, and return the events."""
@@ -239,19 +233,16 @@ class ResponseStream:
             return []
         events = self._close()
         self._open, self._text, self._scores = kind, "", []
-        item: Json = {
-            "id": f"{PREFIXES[kind]}_{secrets.token_hex(12)}",
-            "type": kind,
-            "content": [],
-        }
-        item["status"] = "in_progress"
-        if kind == "message":
-            item["role"] = "assistant"
-        else:
-            item["summary"] = []
-        self._output.append(item)
-        added = self._event("response.output_item.added", **self._place(), item=dict(item))
+        own: Json = {"role": "assistant"} if kind == "message" else {"summary": []}
+        added = self._added(kind, content=[], **own)
         return [*events, added, self._event("response.content_part.added", **self._part())]
+
+    def _added(self, kind: str, **more: Any) -> Json:
+        """Add an item, and return the event of that."""
+        item = {"id": f"{PREFIXES[kind]}_{secrets.token_hex(12)}", "type": kind, **more}
+        self._output.append(item | {"status": "in_progress"})
+        item = dict(self._output[-1])
+        return self._event("response.output_item.added", **self._place(), item=item)
 
     def _close(self) -> list[Json]:
         """Close the open item, if there is one, and return the events."""
@@ -261,7 +252,7 @@ class ResponseStream:
         name = "output_text" if kind == "message" else "reasoning_text"
         self._open = None
         item |= {"content": [part["part"]], "status": "completed"}
-        if kind == "message" and self._reason in ("length", "context"):
+        if kind == "message" and self._reason in CUT:
             item["status"] = "incomplete"
         done = {key: value for key, value in part.items() if key != "part"}
         more: Json = {"logprobs": self._scores} if kind == "message" else {}
@@ -273,28 +264,18 @@ class ResponseStream:
 
     def _call_started(self, call_id: str, name: str) -> list[Json]:
         events = self._close()
-        item: Json = {
-            "id": f"fc_{secrets.token_hex(12)}",
-            "type": "function_call",
-            "call_id": call_id,
-            "name": name,
-            "arguments": "",
-            "status": "in_progress",
-        }
-        self._output.append(item)
-        added = self._event("response.output_item.added", **self._place(), item=dict(item))
-        return [*events, added]
+        return [*events, self._added("function_call", call_id=call_id, name=name, arguments="")]
 
     def _call_over(self, arguments: str, status: str) -> list[Json]:
         item = self._output[-1]
         item |= {"arguments": arguments, "status": status}
         whole = {"name": item["name"], "arguments": arguments}
         return [
-            self._event(f"{ARGUMENTS}.done", **self._call_place(), **whole),
+            self._event(f"{ARGUMENTS}.done", **self._item_place(), **whole),
             self._event("response.output_item.done", **self._place(), item=item),
         ]
 
-    def _call_place(self) -> Json:
+    def _item_place(self) -> Json:
         return {**self._place(), "item_id": self._output[-1]["id"]}
 
     def _place(self) -> Json:
@@ -306,8 +287,7 @@ class ResponseStream:
         if self._open == "message":
             part = {"type": "output_text", "text": text, "annotations": []}
             part["logprobs"] = self._scores
-        place = {**self._place(), "item_id": self._output[-1]["id"], "content_index": 0}
-        return {**place, "part": part}
+        return {**self._item_place(), "content_index": 0, "part": part}
 
     def _delta(self, name: str, text: str) -> Json:
         self._text += text
@@ -315,15 +295,13 @@ class ResponseStream:
         if self._open == "message":
             more["logprobs"], self._unsent = self._unsent, []
             self._scores = [*self._scores, *more["logprobs"]]
-        place = {**self._place(), "item_id": self._output[-1]["id"], "content_index": 0}
-        return self._event(name, **place, delta=text, **more)
+        return self._event(name, **self._item_place(), content_index=0, delta=text, **more)
 
     def _event(self, kind: str, **more: Any) -> Json:
         self._number += 1
         return {"type": kind, "sequence_number": self._number, **more}
 
     def _response(self, status: str) -> Json:
-        why = {"length": "max_output_tokens", "context": "max_output_tokens"}.get(self._reason)
         ended = status in ("completed", "incomplete")
         return {
             "id": self._id,
@@ -332,7 +310,7 @@ class ResponseStream:
             "status": status,
             "background": False,
             "error": None,
-            "incomplete_details": {"reason": why} if status == "incomplete" else None,
+            "incomplete_details": CUT.get(self._reason) if ended else None,
             "output": [*self._output] if ended else [],
             "previous_response_id": None,
             "service_tier": "default",

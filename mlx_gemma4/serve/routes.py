@@ -13,6 +13,7 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from ..errors import Gemma4Error
 from . import chat_completions, errors, fields
 from .engine import Engine
 from .errors import ApiError
@@ -64,6 +65,12 @@ async def failed(http: HttpRequest, error: Exception) -> Response:
         error = ApiError(error.status_code, f"{what}{error.detail.rstrip('.')}.{where}", code)
     found = known(error)
     return JSONResponse(error_at(http.scope["path"], found), found.status, found.headers)
+
+
+HANDLERS: dict[Any, Callable[..., Any]] = dict.fromkeys(
+    (ApiError, Gemma4Error, HTTPException, ClientLeftError, Exception), failed
+)
+"""For Starlette: each error is answered by `failed`."""
 
 
 def sse(chunk: dict[str, Any] | str, name: str | None = None) -> str:

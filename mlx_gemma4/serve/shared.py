@@ -8,7 +8,6 @@ import uvicorn
 from ..errors import Gemma4Error
 from ..runtime.client import Client
 from ..runtime.commands import SessionSettings
-from ..runtime.reports import Loaded
 from ..runtime.threads import start_thread
 from .app import config, make_app
 from .engine import Engine, EngineOptions
@@ -22,8 +21,7 @@ class SharedServer:
     """Serves a program's own worker to other programs on this computer, as soon as it is made.
 
     Args:
-        client: of the worker; its reports must be passed through `take`.
-        loaded: what it has loaded; None while it loads.
+        client: of the worker; its reports must be passed through `take`, from how its load ended.
         model: the model's name, for clients.
         settings: how conversations are held.
         port: 0 for any that is free.
@@ -36,12 +34,7 @@ class SharedServer:
     """
 
     def __init__(
-        self,
-        client: Client,
-        loaded: Loaded | None,
-        model: str,
-        settings: SessionSettings,
-        port: int = 8080,
+        self, client: Client, model: str, settings: SessionSettings, port: int = 8080
     ) -> None:
         host = "127.0.0.1"
         try:
@@ -53,7 +46,7 @@ class SharedServer:
                 f"{host}:{port}: {error.strerror}.",
                 "Choose another serve_port in the settings.",
             ) from error
-        guest = GuestClient(client, loaded)
+        guest = GuestClient(client)
         self.take = guest.take
         app = make_app(Engine(guest, EngineOptions(model, settings=settings)))
         self._server = uvicorn.Server(config(app, host, port))

@@ -1,6 +1,7 @@
 """How long conversations may be so that the rows of all slots fit into the memory."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from ..cluster import facts, fit, survey
 from ..cluster.cut import at
@@ -19,9 +20,6 @@ def context_here(
     """As `fitting_context`, for a model on this computer; another one is checked when it loads.
 
     Args:
-        name: the model's name.
-        slots: see `fitting_context`.
-        wanted: see `fitting_context`.
         hosts: other computers that will hold a part of its layers, and are asked.
 
     Raises:
@@ -47,11 +45,7 @@ def fitting_over(
     config, model = known.config, known.model
     cut = at(stops, config, len(computers)) if stops else fit.best(known, computers)
     budgets = " + ".join(f"{one.machine.budget / 1e9:.2f}" for one in computers)
-
-    def largest(conversations: int) -> int:
-        parts = zip(fit.parts(model, cut), computers, strict=True)
-        return min(largest_context(part, one.machine, None, conversations) for part, one in parts)
-
+    largest = partial(fit.largest_context, model, cut, computers, None)
     longest = model.text.max_position_embeddings
     return _fitting(largest, longest, slots, wanted, f"the computers have {budgets} GB")
 
@@ -69,10 +63,7 @@ def fitting_context(model: Model, machine: Machine, slots: int, wanted: int | No
     Raises:
         Gemma4Error: so many do not fit; the remedy names how many do, or of which length.
     """
-
-    def largest(conversations: int) -> int:
-        return largest_context(model, machine, None, conversations)
-
+    largest = partial(largest_context, model, machine, None)
     place = f"{machine.name} has {machine.budget / 1e9:.2f} GB ({machine.rule})"
     return _fitting(largest, model.text.max_position_embeddings, slots, wanted, place)
 

@@ -80,7 +80,6 @@ def clips_of(content: bytes, safe: int | None) -> list[NDArray[np.float32]]:
     """Cut the sound into clips that the model hears well: (n, 640) frames each.
 
     Args:
-        content: the file's bytes.
         safe: the position of the context past which the model hears badly, or None.
 
     Raises:
@@ -105,17 +104,10 @@ def answer(request: TranscriptionRequest, segments: Sequence[Segment]) -> dict[s
         case "text":
             return f"{text}\n"
         case "srt":
-            lines = [
-                f"{n}\n{_time(one.start, ',')} --> {_time(one.end, ',')}\n{one.text}\n"
-                for n, one in enumerate(segments, 1)
-            ]
+            lines = [f"{n}\n{_titled(one, ',')}" for n, one in enumerate(segments, 1)]
             return "\n".join(lines)
         case "vtt":
-            lines = [
-                f"{_time(one.start, '.')} --> {_time(one.end, '.')}\n{one.text}\n"
-                for one in segments
-            ]
-            return "\n".join(["WEBVTT\n", *lines])
+            return "\n".join(["WEBVTT\n", *(_titled(one, ".") for one in segments)])
         case "verbose_json":
             return {
                 "task": "transcribe",
@@ -140,6 +132,11 @@ def _segment(number: int, segment: Segment, request: TranscriptionRequest) -> di
         "compression_ratio": 1.0,
         "no_speech_prob": 0.0,
     }
+
+
+def _titled(segment: Segment, point: str) -> str:
+    """Write a segment as a subtitle."""
+    return f"{_time(segment.start, point)} --> {_time(segment.end, point)}\n{segment.text}\n"
 
 
 def _time(seconds: float, point: str) -> str:

@@ -68,11 +68,13 @@ class Data:
 
     Attributes:
         left_out: why lines are not among them.
+        notes: what was done with their media that the user may want to know.
     """
 
     lines: list[Line]
     writer: "Writer"
     left_out: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     figures: list[LineFigures] = field(default_factory=list)
     _held: dict[int, list[Example]] = field(default_factory=dict)
     _bytes: int = 0
@@ -97,8 +99,6 @@ class Writer:
     """Writes lines as the model's own prompts.
 
     Args:
-        config: the model's.
-        tokenizer: the model's.
         image_tokens: the most tokens of a picture.
         longest: the most tokens of a conversation.
     """
@@ -107,7 +107,7 @@ class Writer:
         self, config: Config, tokenizer: Tokenizer, image_tokens: int, longest: int
     ) -> None:
         self._config, self._tokenizer, self._longest = config, tokenizer, longest
-        self._reader = LineReader(config, image_tokens)
+        self.reader = LineReader(config, image_tokens)
 
     def examples(self, line: Line) -> list[Example]:
         """Make what is learned from a line.
@@ -115,7 +115,7 @@ class Writer:
         Raises:
             Gemma4Error: it cannot be used, and why.
         """
-        turns, tools = self._reader.turns(line)
+        turns, tools = self.reader.turns(line)
         found: list[Example] = []
         for number, turn in enumerate(turns):
             if turn.role != "model":
@@ -167,6 +167,7 @@ def check(lines: Sequence[Line], writer: Writer) -> Iterator[tuple[int, Data]]:
         data.lines.append(line)
         try:
             data.figures.append(_figures(data.examples(len(data) - 1)))
+            data.notes += writer.reader.notes
         except Gemma4Error as error:
             data.lines.pop()
             bad.append((line, error))

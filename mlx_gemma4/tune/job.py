@@ -55,8 +55,6 @@ class TuningJob:
     Args:
         model: loaded, without an adapter.
         name: of the model, for the record.
-        lines: to learn.
-        settings: how.
         image_tokens: the most tokens of a picture; None for the model's own.
         longest: the most tokens of a conversation; None for all that the model has positions for.
     """
@@ -75,8 +73,7 @@ class TuningJob:
         self.model, self.settings, self.lines = model, settings, lines
         self._name, self._image_tokens = name, image_tokens
         longest = min(longest or 2**31, config.text_config.max_position_embeddings)
-        tokenizer = Tokenizer.from_folder(model.folder)
-        self._writer = Writer(config, tokenizer, image_tokens or config.image_tokens, longest)
+        self._writer = _writer(model, image_tokens or config.image_tokens, longest)
         self.sets: dict[str, Data] = {}
 
     def check(self, report: Callable[[str, int, int], None]) -> None:
@@ -167,11 +164,13 @@ def held_data(model: Gemma4, lines: list[Line]) -> Data:
     Raises:
         Gemma4Error: lines cannot be used.
     """
-    config, tokenizer = model.config, Tokenizer.from_folder(model.folder)
-    longest = config.text_config.max_position_embeddings
-    writer = Writer(config, tokenizer, config.image_tokens, longest)
-    *_, (_, data) = check(lines, writer)
+    longest = model.config.text_config.max_position_embeddings
+    *_, (_, data) = check(lines, _writer(model, model.config.image_tokens, longest))
     return data
+
+
+def _writer(model: Gemma4, image_tokens: int, longest: int) -> Writer:
+    return Writer(model.config, Tokenizer.from_folder(model.folder), image_tokens, longest)
 
 
 def refuse_old(folder: Path, *more: str) -> None:

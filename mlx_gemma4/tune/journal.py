@@ -58,7 +58,7 @@ class _Turn:
 def _turns(entries: Iterable[Mapping[str, Any]]) -> list[_Turn]:
     """Fold the entries into what was kept, in order."""
     turns: dict[int, _Turn] = {}
-    waiting: dict[int, Mapping[str, Any]] = {}
+    waiting: dict[str, Mapping[str, Any]] = {}
     for entry in entries:
         number = entry.get("turn")
         turn = turns.get(number) if isinstance(number, int) else None
@@ -68,9 +68,9 @@ def _turns(entries: Iterable[Mapping[str, Any]]) -> list[_Turn]:
             case "attached" if isinstance(one := entry.get("attachment"), dict):
                 sent = [old.get("id") for turn in turns.values() for old in turn.attachments]
                 if one.get("id") not in sent:  # else only its facts have changed
-                    waiting[one.get("id", 0)] = one
+                    waiting[str(one.get("id"))] = one
             case "detached":
-                waiting.pop(entry.get("attachment", 0), None)
+                waiting.pop(str(entry.get("attachment")), None)
             case "asked" if turn:
                 turn.text, turn.done = str(entry.get("text", "")), True
                 turn.attachments, waiting = [*waiting.values()], {}

@@ -14,6 +14,7 @@ dequantized matrices of a layer, which a GPU does not.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 
 from ..errors import Gemma4Error
 from ..footprint import estimate
@@ -109,10 +110,7 @@ def need(
 
 def longest(model: Model, machine: Machine, rank: int = 8, last_layers: int | None = None) -> int:
     """The longest conversation that fits, in tokens, rounded down to 32; 0 for none."""
-
-    def fitting(tokens: int) -> bool:
-        return fits(model, machine, tokens, rank, last_layers)
-
+    fitting = partial(fits, model, machine, rank=rank, last_layers=last_layers)
     return estimate.longest(fitting, 32, model.text.max_position_embeddings)
 
 

@@ -19,6 +19,7 @@ from ..chat.messages import (
 from ..chat.tokenizer import CONTROLS
 from ..chat.tools import is_tool
 from ..errors import Gemma4Error
+from ..json_reader import is_deep
 from ..media.audio import LIMIT_SECONDS, clips, frames, read_sound
 from ..media.images import patches
 from ..media.video import FRAME_TOKENS, film_of
@@ -41,9 +42,13 @@ class LineReader:
     Args:
         config: what the model can see and hear.
         image_tokens: the most tokens of a picture.
+
+    Attributes:
+        notes: what was done with the media of the line that was read last.
     """
 
     def __init__(self, config: Config, image_tokens: int) -> None:
+        self.notes: list[str] = []
         self._config = config
         self._image_tokens = image_tokens
 
@@ -53,6 +58,7 @@ class LineReader:
         Raises:
             Gemma4Error: it cannot be learned from.
         """
+        self.notes = []
         try:
             return self._turns(line), self._tools(line)
         except Gemma4Error as error:
@@ -167,21 +173,28 @@ class LineReader:
                 f"It has {path.name}, and this model has no weights for {medium}.",
                 "Use a model folder with them, or leave the line out.",
             )
+        notes: list[str] = []
         try:
-            return self._medium(kind, path)
+            medium_part = self._medium(kind, path, notes)
         except Gemma4Error as error:
             remedy = error.remedy
             if error.code == "sound_too_long":
                 remedy = "Cut it, and write a line for each piece."
             raise unusable(where, f"{given:.80}: {error.cause:.300}", remedy) from error
+        self.notes += [f"{where}: {given:.80}: {note}" for note in notes]
+        return medium_part
 
-    def _medium(self, kind: str, path: Path) -> Part:
+    def _medium(self, kind: str, path: Path, notes: list[str]) -> Part:
         if kind == "image":
-            return ImagePart(patches(path, self._image_tokens))
+            picture = patches(path, self._image_tokens)
+            notes += picture.notes
+            return ImagePart(picture)
         if kind == "video":
-            film = film_of(path)
+            film = film_of(path, notes.append)
             return VideoPart(tuple((time, patches(one, FRAME_TOKENS)) for time, one in film))
-        (clip,) = clips(read_sound(path).samples, LIMIT_SECONDS)
+        recording = read_sound(path)
+        notes += recording.notes
+        (clip,) = clips(recording.samples, LIMIT_SECONDS)
         return SoundPart(frames(clip))
 
 
@@ -206,6 +219,8 @@ def _call(call: Any, where: str) -> ToolCall:
         arguments = function["arguments"]
         if isinstance(arguments, str):
             arguments = json.loads(arguments or "{}")
+            if is_deep(arguments):
+                raise ValueError("they are nested too deeply")
         return ToolCall(str(call.get("id", "")), str(function["name"]), dict(arguments))
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise unusable(

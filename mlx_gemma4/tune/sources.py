@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ..errors import Gemma4Error
+from ..json_reader import is_deep
+from ..limits import JSON_DEPTH
 
 ANSWERS = "answers.csv"
 QUESTION = "What is in this picture?"
@@ -112,6 +114,8 @@ def _object(text: str, place: str) -> Mapping[str, Any]:
         raise unusable(
             place, f"It is a {type(content).__name__}.", 'Write {"messages": [...]} a line.'
         )
+    if is_deep(content):
+        raise unusable(place, f"It is nested more than {JSON_DEPTH} levels deep.", "Cut it there.")
     return content
 
 

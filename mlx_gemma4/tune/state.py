@@ -41,10 +41,6 @@ class Run:
     model: str
     lines: str
 
-    def written(self) -> dict[str, str]:
-        """As metadata of the file."""
-        return {"run": json.dumps(asdict(self), sort_keys=True)}
-
 
 def digest(*sets: list[Line]) -> str:
     """A name for the content of checked lines, in their order, and the sizes of their media."""
@@ -70,7 +66,7 @@ def save(folder: Path, state: State, run: Run) -> None:
     disk.need_space(folder, sum(value.nbytes for value in tensors.values()))
     with disk.explained():
         with making.open("wb") as file:
-            mx.save_safetensors(file, tensors, metadata=run.written())
+            mx.save_safetensors(file, tensors, metadata={"run": json.dumps(asdict(run))})
         making.replace(folder / FILE)
 
 
@@ -95,9 +91,11 @@ def load(folder: Path, run: Run) -> State:
     """
     path = need(folder)
     try:
-        loaded = cast(_Loaded, mx.load(str(path), return_metadata=True))
-        tensors, metadata = loaded
-        before, step = json.loads(metadata["run"]), int(tensors.pop("step"))
+        tensors, metadata = cast(_Loaded, mx.load(str(path), return_metadata=True))
+        changed = _changed(json.loads(metadata["run"]), asdict(run))
+        step = int(tensors.pop("step"))
+        parts: Any = tree_unflatten(list(tensors.items()))
+        state = State(step, parts["trained"], parts["optimizer"])
     except (RuntimeError, ValueError, KeyError, TypeError) as error:
         raise Gemma4Error(
             "state_unreadable",
@@ -105,20 +103,19 @@ def load(folder: Path, run: Run) -> State:
             f"{path} is damaged ({error}).",
             "Start again in another folder (-o).",
         ) from error
-    now = json.loads(run.written()["run"])
-    if changed := _changed(before, now):
+    if changed:
         raise Gemma4Error(
             "run_changed",
             "The run cannot be resumed",
             f"It was started with {changed}.",
             "Repeat that command with --resume, or choose another folder (-o).",
         )
-    parts: Any = tree_unflatten(list(tensors.items()))
-    return State(step, parts["trained"], parts["optimizer"])
+    return state
 
 
 def _changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    flat = [{**run["settings"], **{k: run[k] for k in ("model", "lines")}} for run in (before, now)]
-    names = [name for name in flat[0] if flat[0][name] != flat[1].get(name)]
-    names_of = {"lines": "other data"}
-    return ", ".join(names_of.get(name) or f"{name} {flat[0][name]}" for name in names)
+    old, new = (
+        {**run["settings"], "model": run["model"], "lines": run["lines"]} for run in (before, now)
+    )
+    names = [name for name in old if old[name] != new.get(name)]
+    return ", ".join("other data" if name == "lines" else f"{name} {old[name]}" for name in names)

@@ -11,11 +11,16 @@ from .data import Data
 from .sources import Line
 from .train import TrainingStep
 
+NOTES = 20
+"""The most notes on media that are shown."""
 OPENBLAS = Path("/usr/lib/x86_64-linux-gnu/openblas-pthread/libblas.so.3")
 
 
 def contents(sets: Mapping[str, Data]) -> list[str]:
-    return [_held(name.replace("_", "-"), data) for name, data in sets.items()]
+    lines = [_held(name.replace("_", "-"), data) for name, data in sets.items()]
+    notes = [note for data in sets.values() for note in data.notes]
+    more = [f"... and {len(notes) - NOTES:,} more."] if len(notes) > NOTES else []
+    return [*lines, *notes[:NOTES], *more]
 
 
 def repeated(sets: Mapping[str, Sequence[Line]]) -> list[str]:

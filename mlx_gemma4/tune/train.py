@@ -66,11 +66,8 @@ class Trainer:
     """Trains the layers of `lora.add`.
 
     Args:
-        model: with these layers.
-        data: the lines to learn.
         replay: lines that keep what the model could before; None for none.
         held_out: lines to measure on; None for none.
-        settings: how.
         recompute: compute each layer again backward (`Gemma4.training_hidden`).
         together: conversations go through the model side by side up to so many tokens.
     """

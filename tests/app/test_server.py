@@ -10,11 +10,12 @@ import httpx2
 import pytest
 
 from mlx_gemma4.runtime.commands import Load, Open, Reply
-from mlx_gemma4.runtime.reports import Finished, Loaded, Report
+from mlx_gemma4.runtime.reports import Failed, Finished, Loaded, Report
 from mlx_gemma4.serve.guest import GuestClient
 from mlx_gemma4.serve.shared import SharedServer
 from mlx_gemma4.testing.scripted_worker import ScriptedWorker
 from tests.app.host import COUNTED, Stage, live, staged
+from tests.serve.serving import served, until
 
 PORT = "serve_port = 0"
 BODY = {"model": "m", "messages": [{"role": "user", "content": "And you?"}]}
@@ -52,8 +53,7 @@ async def test_another_program_and_the_person_are_answered_by_one_worker(tmp_pat
 async def test_a_model_that_is_loaded_while_the_server_is_made_answers(tmp_path: Path) -> None:
     async with staged(tmp_path, ["For you."], settings=PORT) as stage:
         workspace = stage.app.workspace
-        # it was made before the model was loaded, which the program has heard by now
-        workspace._make_server = lambda client, _, *rest: SharedServer(client, None, *rest)
+        workspace._make_server = SharedServer  # it takes seconds; the program has heard by then
         assert await ask(await asyncio.to_thread(workspace.serve)) == "For you."
 
 
@@ -89,6 +89,21 @@ async def test_a_port_that_is_taken_is_a_card(tmp_path: Path) -> None:
             stage.app.do("serve")
             await stage.until(lambda: "cannot listen" in stage.text)
             assert stage.app.workspace.server is None
+
+
+def test_a_load_that_fails_is_the_server_s_too_and_a_later_one_is_taken() -> None:
+    failed = Failed("memory_too_small", "It does not fit", "It takes 24 GB.", "Use 4 bits.")
+    loaded = Loaded("tiny", 1.0, 8192, True, True)
+    with ScriptedWorker(["For you."]) as host:
+        guest = GuestClient(host)
+        guest.take([Report(76, failed)])  # also before the server asks
+        with served(guest) as client:
+            answer = client.get("/health")
+            assert answer.status_code == 503 and answer.json()["status"] == "failed"
+            assert "24 GB" in answer.json()["cause"]
+            assert "24 GB" in client.post("/v1/chat/completions", json=BODY).text
+            guest.take([Report(77, loaded)])
+            until(lambda: client.get("/health").status_code == 200)
 
 
 def test_a_load_is_answered_with_what_the_host_has_as_soon_as_it_has_it() -> None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import anthropic
 import httpx2
 import pytest
+from starlette.responses import JSONResponse
 
 from mlx_gemma4.serve.also import EngineHost, Router, make_router
 from mlx_gemma4.testing.scripted_worker import ScriptedWorker
@@ -48,6 +51,40 @@ def test_a_body_that_is_too_deep_is_refused_as_an_engine_refuses_it() -> None:
         deep = "[" * 100_000
         alone, answer = (one.post("/v1/messages", content=deep) for one in (engine, client))
         assert (answer.status_code, answer.json()) == (400, alone.json())
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [("DELETE", "/v1/responses", 405), ("GET", "/v1/models/a%0Ab", 404)],
+)
+def test_what_no_engine_is_asked_is_refused_as_an_engine_refuses_it(
+    method: str, path: str, status: int
+) -> None:
+    with running(make_router(Router([]))) as client:
+        answer = client.request(method, path)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (status, "not_found")
+
+
+def test_many_requests_at_once_lose_no_mac() -> None:
+    asked = 0
+
+    async def engine(scope: Any, receive: Any, send: Any) -> None:
+        nonlocal asked
+        if scope["type"] == "http":
+            asked += scope["path"] != "/health"
+            while scope["path"] != "/health" and asked < 110:
+                await asyncio.sleep(0.01)
+            await JSONResponse({"status": "ok"})(scope, receive, send)
+
+    with running(engine) as there, running(make_router(router := before(there))) as client:
+        limits = httpx2.Limits(max_connections=None)
+        with (
+            httpx2.Client(base_url=client.base_url, timeout=60, limits=limits) as asking,
+            ThreadPoolExecutor(110) as pool,
+        ):
+            path = "/v1/chat/completions"
+            answers = [*pool.map(lambda n: asking.post(path, json={"n": n}), range(110))]
+    assert {answer.status_code for answer in answers} == {200} and not router.hosts[0].gone
 
 
 SSH = """#!{python}

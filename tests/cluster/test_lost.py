@@ -200,7 +200,7 @@ def interrupted(*arguments, **options):
     print(start(*arguments, **options).pid, flush=True)
     raise KeyboardInterrupt
 ring.subprocess.Popen = interrupted
-ring._init(0, [ring.free_port("127.0.0.1")] * 2)
+ring._init(0, [ring.free_port()] * 2)
 """
 
 

@@ -68,7 +68,7 @@ class Talk:
         for command in commands:
             number = next(self._numbers)
             self.commands[number] = command
-            self.protocol.sent(number, command)
+            self.protocol.answers.sent(number, command)
         return events
 
     def send(self, kind: str, **fields: Any) -> list[Event]:
@@ -90,7 +90,7 @@ class Talk:
         """Report about the last command of a kind, to its end."""
         number = max(n for n, command in self.commands.items() if isinstance(command, kind))
         for event in [*events, Finished()]:
-            self.protocol.report(Report(number, event, "talk"))
+            self.protocol.answers.report(Report(number, event, "talk"))
         return self.take()
 
     def names(self) -> list[str]:

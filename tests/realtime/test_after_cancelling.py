@@ -1,5 +1,6 @@
 """What a client sends between response.cancel and the end of the response."""
 
+from mlx_gemma4.errors import Gemma4Error
 from mlx_gemma4.events import Token, ToolCall
 from mlx_gemma4.runtime.commands import AddImage, AddText, Open, Reply
 from mlx_gemma4.runtime.reports import Report
@@ -10,7 +11,7 @@ def cancelled(talk: Talk) -> str:
     """Cancel an answer of which a word was drawn; its item's id."""
     talk.say("one")
     talk.send("response.create")
-    talk.protocol.report(Report(max(talk.commands), Token("Yes", 1), "talk"))
+    talk.protocol.answers.report(Report(max(talk.commands), Token("Yes", 1), "talk"))
     item = find(talk.take(), "response.output_item.added")["item"]
     talk.send("response.cancel")
     return str(item["id"])
@@ -72,3 +73,22 @@ def test_a_call_that_an_interrupted_voice_kept_back_is_not_part_of_the_conversat
     talk.report(Reply, [Token("Let me see.", 1), ToolCall("call_a", "weather", {}), done()])
     talk.append(tone(1))
     assert [type(part) for part in last(talk, Open).turns[-1].parts] == [AddText]
+
+
+def test_a_voice_that_comes_or_fails_late_leaves_the_answer_after_it_alone() -> None:
+    talk = Talk(speaks=True)
+    cancelled(talk)
+    late = talk.protocol.response
+    assert late is not None
+    talk.report(Reply, [done("cancelled", ids=(1, 2))])
+    talk.say("two")
+    talk.send("response.create")
+    talk.report(Reply, [Token("No.", 1), done(ids=(3, 4))])
+    talk.protocol.answers.sound(late, bytes(4800), True)
+    talk.protocol.answers.failed(late, Gemma4Error("voice_failed", "a", "b", "c"))
+    response = talk.protocol.response
+    assert talk.take() == [] and response is not None and response is not late
+    talk.protocol.answers.sound(response, bytes(4800), True)
+    assert types(talk.take())[-1] == "response.done"
+    talk.update(instructions="Be brief.")
+    assert [turn.ids for turn in last(talk, Open).turns[1::2]] == [(1, 2), (3, 4)]

@@ -94,7 +94,7 @@ class OneByOne:
         events, commands = self.talk.protocol.take()
         for command in commands:
             number = next(self.talk._numbers)
-            self.talk.protocol.sent(number, command)
+            self.talk.protocol.answers.sent(number, command)
             if isinstance(command, Stop) and self._script:
                 self._script = [done("cancelled")]
             self._queue.append((number, command, self._asked))
@@ -176,7 +176,7 @@ class OneByOne:
         return []
 
     def _report(self, number: int, event: Any) -> None:
-        self.talk.protocol.report(Report(number, event, "talk"))
+        self.talk.protocol.answers.report(Report(number, event, "talk"))
         self.flush()
 
     def speak(self) -> bool:
@@ -185,9 +185,14 @@ class OneByOne:
         if response is None or not response.unspoken:
             return False
         response.unspoken.popleft()
-        self.talk.protocol.sound(response, bytes(4800), True)
+        self.talk.protocol.answers.sound(response, bytes(4800), True)
         self.flush()
         return True
+
+    def lose_voice(self) -> None:
+        if (response := self.talk.protocol.response) is not None:
+            error = Gemma4Error("voice_missing", "a", "b", "c")
+            self.talk.protocol.answers.failed(response, error)
 
 
 def event_of(rng: random.Random, at: int, worker: OneByOne) -> Event:
@@ -236,15 +241,12 @@ def test_a_worker_answers_what_the_items_are_in_any_order(seed: int) -> None:
         while worker.step() or worker.speak():
             pass
 
-    actions = [worker.step, worker.step, worker.speak, settle, protocol.quiet]
+    actions = [worker.step, worker.step, worker.speak, settle, protocol.answers.transcribe]
     for at in range(rng.randint(5, 60)):
         if rng.random() < 0.6:
             protocol.receive(event_of(rng, at, worker))
         elif rng.random() < 0.05:
-            rng.choice([
-                worker.crash,
-                lambda: protocol.voice_failed(Gemma4Error("voice_missing", "a", "b", "c")),
-            ])()  # fmt: skip
+            rng.choice([worker.crash, worker.lose_voice])()
         else:
             rng.choice(actions)()
         worker.flush()

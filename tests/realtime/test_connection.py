@@ -14,6 +14,7 @@ from mlx_gemma4.runtime.subprocess_worker import SubprocessWorker
 from mlx_gemma4.serve.engine import EngineOptions
 from mlx_gemma4.serve.guard import Doors
 from mlx_gemma4.serve.realtime import voice
+from mlx_gemma4.serve.realtime.answering import RealtimeAnswering
 from mlx_gemma4.serve.realtime.connection import PIECE
 from mlx_gemma4.serve.realtime.protocol import RealtimeProtocol
 from mlx_gemma4.testing.scripted_worker import ScriptedWorker
@@ -287,7 +288,7 @@ def test_a_defect_is_an_error_and_the_session_goes_on(
         assert error["event_id"] == "mine"
         one.item(TYPED)
         with monkeypatch.context() as broken:
-            broken.setattr(RealtimeProtocol, "report", fail)
+            broken.setattr(RealtimeAnswering, "report", fail)
             one.send("response.create")
             assert one.until("response.done")["type"] == "error"
 

@@ -111,8 +111,8 @@ def test_what_is_added_while_an_answer_is_drawn_comes_after_it() -> None:
     assert talk.names() == ["AddText"]
     talk.say("zero", previous_item_id="root")
     assert talk.names() == []  # the answer is not known yet
-    talk.protocol.report(Report(number, Token("Yes", 1), "talk"))
-    talk.protocol.report(Report(number, done(), "talk"))
+    talk.protocol.answers.report(Report(number, Token("Yes", 1), "talk"))
+    talk.protocol.answers.report(Report(number, done(), "talk"))
     talk.take()
     opened = last(talk, Open)
     assert [[part.text for part in turn.parts] for turn in opened.turns] == [
@@ -172,7 +172,7 @@ def test_a_spoken_answer_is_part_of_what_is_opened_after_it() -> None:
     talk.names()  # its voice is still to come, and its call comes after that
     response = talk.protocol.response
     assert response is not None and list(response.unspoken) == ["Yes."]
-    talk.protocol.sound(response, bytes(4800), True)
+    talk.protocol.answers.sound(response, bytes(4800), True)
     assert types(talk.take())[-1] == "response.done"
     question, answer = last(talk, Open).turns
     assert [part.text for part in question.parts] == ["one"]
@@ -271,7 +271,7 @@ def test_an_item_of_a_response_that_is_cancelled_is_changed_when_that_has_ended(
     talk.say("one")
     talk.send("response.create")
     number = max(talk.commands)
-    talk.protocol.report(Report(number, YES[0], "talk"))
+    talk.protocol.answers.report(Report(number, YES[0], "talk"))
     added = find(talk.take(), "response.output_item.added")
     where = {"item_id": added["item"]["id"]}
     (error,) = talk.send("conversation.item.delete", **where)
@@ -297,7 +297,9 @@ def test_a_reply_that_fails_is_a_failed_response_and_the_question_can_be_asked_a
     talk.say("one")
     talk.send("response.create")
     number = max(talk.commands)
-    talk.protocol.report(Report(number, Failed("context_full", "Too long", "c.", "r."), "talk"))
+    talk.protocol.answers.report(
+        Report(number, Failed("context_full", "Too long", "c.", "r."), "talk")
+    )
     response = talk.take()[-1]["response"]
     assert response["status"] == "failed"
     assert response["status_details"]["error"]["code"] == "context_full"
@@ -311,7 +313,7 @@ def test_after_a_crash_the_conversation_is_opened_again_with_the_next_question()
     talk.send("response.create")
     number = max(talk.commands)
     crash = Failed("worker_crashed", "The worker has stopped", "c.", "r.")
-    talk.protocol.report(Report(number, crash, "talk"))
+    talk.protocol.answers.report(Report(number, crash, "talk"))
     assert talk.take()[-1]["response"]["status"] == "failed"
     talk.names()
     talk.say("two")

@@ -47,7 +47,7 @@ def test_after_a_failed_answer_the_other_result_still_belongs_to_its_call() -> N
     returned(talk, "rome")
     talk.send("response.create")
     number = max(talk.commands)
-    talk.protocol.report(Report(number, Failed("context_full", "Long", "c.", "r."), "talk"))
+    talk.protocol.answers.report(Report(number, Failed("context_full", "Long", "c.", "r."), "talk"))
     talk.take()
     returned(talk, "oslo")
     results = [one for one in talk.commands.values() if isinstance(one, AddToolResult)]

@@ -23,18 +23,18 @@ DETECTION = {"type": "server_vad", "threshold": None, "silence_duration_ms": Non
 )
 def test_null_changes_nothing_of_a_session(session: dict[str, Any]) -> None:
     talk = by_hand()
-    before = talk.protocol._answers.session
+    before = talk.protocol.answers.session
     (event,) = talk.send("session.update", session=session)
-    assert event["type"] == "session.updated" and talk.protocol._answers.session == before
+    assert event["type"] == "session.updated" and talk.protocol.answers.session == before
 
 
 def test_null_keeps_what_turn_detection_is_and_switches_it_off_itself() -> None:
     talk = by_hand()
     sound: dict[str, Any] = {"input": {"turn_detection": DETECTION}}
     talk.send("session.update", session={"audio": sound})
-    assert talk.protocol._answers.session["audio"]["input"]["turn_detection"]["threshold"] == 0.5
+    assert talk.protocol.answers.session["audio"]["input"]["turn_detection"]["threshold"] == 0.5
     talk.send("session.update", session={"audio": {"input": {"turn_detection": None}}})
-    assert talk.protocol._answers.session["audio"]["input"]["turn_detection"] is None
+    assert talk.protocol.answers.session["audio"]["input"]["turn_detection"] is None
 
 
 def test_null_asks_a_response_for_nothing() -> None:

@@ -103,12 +103,12 @@ def test_speech_cancels_the_answer_and_is_heard_at_once() -> None:
     talk.say("Tell me all.")
     talk.send("response.create")
     number = max(talk.commands)
-    talk.protocol.report(Report(number, Token("Once", 1), "talk"))
+    talk.protocol.answers.report(Report(number, Token("Once", 1), "talk"))
     talk.take()
     talk.names()
     assert types(talk.append(tone(0.5))) == ["input_audio_buffer.speech_started"]
     assert talk.names()[:2] == ["Stop", "Hear"]
-    talk.protocol.report(Report(number, done("cancelled"), "talk"))
+    talk.protocol.answers.report(Report(number, done("cancelled"), "talk"))
     events = talk.take()
     response = events[-1]["response"]
     assert response["status"] == "cancelled"
@@ -125,9 +125,9 @@ def test_speech_that_ends_before_the_answer_does_is_answered_as_soon_as_it_has()
     talk.say("Tell me all.")
     talk.send("response.create")
     number = max(talk.commands)
-    talk.protocol.report(Report(number, Token("Once", 1), "talk"))
+    talk.protocol.answers.report(Report(number, Token("Once", 1), "talk"))
     assert "response.created" not in types(talk.append(tone(1) + quiet(1)))[1:]
-    talk.protocol.report(Report(number, done("cancelled"), "talk"))
+    talk.protocol.answers.report(Report(number, done("cancelled"), "talk"))
     assert types(talk.take())[-2:] == ["response.done", "response.created"]
 
 
@@ -144,27 +144,48 @@ def detection(**fields: Any) -> dict[str, Any]:
     return {"input": {"turn_detection": {"type": "server_vad", **fields}}}
 
 
-def test_what_is_said_goes_on_where_only_what_follows_it_is_changed() -> None:
+SEMANTIC = {"input": {"turn_detection": {"type": "semantic_vad", "create_response": False}}}
+
+
+@pytest.mark.parametrize("said", [0.1, 1.0], ids=["before it is known to be speech", "after that"])
+@pytest.mark.parametrize(
+    "changed",
+    [
+        detection(create_response=False),
+        detection(create_response=False, silence_duration_ms=800, prefix_padding_ms=100),
+        SEMANTIC,
+    ],
+)
+def test_what_is_said_goes_on_where_turn_detection_is_changed(
+    changed: dict[str, Any], said: float
+) -> None:
     talk = Talk()
-    started = talk.append(tone(1))[-1]
-    assert types(talk.update(audio=detection(create_response=False))) == ["session.updated"]
-    events = talk.append(tone(0.4) + quiet(1))
+    talk.take()
+    started = talk.append(tone(said))
+    assert types(talk.update(audio=changed)) == ["session.updated"]
+    started += talk.append(tone(1.4 - said))
+    events = talk.append(quiet(0.7))
+    assert bool(events) == ("silence_duration_ms" not in changed["input"]["turn_detection"])
+    events += talk.append(quiet(0.3))
     assert types(events) == ["input_audio_buffer.speech_stopped", *COMMITTED]
-    assert events[0]["item_id"] == started["item_id"]
+    assert types(started) == ["input_audio_buffer.speech_started"]
+    assert events[0]["item_id"] == started[0]["item_id"]
+    assert 1300 < events[0]["audio_end_ms"] <= 1440 and started[0]["audio_start_ms"] == 0
     assert len(talk.protocol._feed.items[0].speech) >= 35
 
 
-def test_what_is_said_ends_where_it_is_heard_in_another_way() -> None:
-    talk = Talk()
-    talk.append(tone(1))
-    events = talk.update(audio=detection(silence_duration_ms=800))
-    ended = ["input_audio_buffer.speech_stopped", *COMMITTED, "response.created"]
-    assert types(events) == ["session.updated", *ended]
-    assert 900 < events[1]["audio_end_ms"] <= 1000
+def test_what_is_said_while_nothing_is_detected_is_committed_by_hand_or_when_it_is_again() -> None:
     talk = Talk()
     talk.append(tone(1))
     talk.update(audio={"input": {"turn_detection": None}})
     assert types(talk.send("input_audio_buffer.commit")) == COMMITTED
+    talk.append(tone(1))
+    talk.update(audio=detection(create_response=True))
+    talk.append(tone(1))
+    talk.update(audio={"input": {"turn_detection": None}})
+    events = talk.update(audio=detection(create_response=True))
+    ended = ["input_audio_buffer.speech_stopped", *COMMITTED, "response.created"]
+    assert types(events) == ["session.updated", *ended]
 
 
 def test_a_commit_by_hand_makes_an_item_and_no_answer() -> None:

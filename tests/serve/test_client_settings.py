@@ -2,6 +2,7 @@
 
 import ast
 import json
+import shlex
 import signal
 import subprocess
 import tomllib
@@ -12,7 +13,8 @@ from starlette.applications import Starlette
 
 from docs.update import block_updated
 from mlx_gemma4 import cli
-from mlx_gemma4.serve.app import config, run
+from mlx_gemma4.serve import certificate
+from mlx_gemma4.serve.app import _usage, config, run
 from mlx_gemma4.serve.client_settings import CLIENTS
 
 PAGE = Path(__file__).parents[2] / "docs" / "serve.md"
@@ -80,6 +82,21 @@ def test_what_is_printed_to_paste_has_an_address_to_connect_to_and_the_keys_plac
     assert f'api_key="{key}"' in text and f"OPENAI_API_KEY={key} " in text
     assert ("-H 'authorization: Bearer KEY'" in text) == has_key
     assert ("all addresses" in text) == has_key
+
+
+def test_what_is_printed_trusts_the_servers_own_certificate(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "a certificate.pem"
+    certificate.make(file, ["localhost", "127.0.0.1"])
+    text = _usage(config(Starlette(), "127.0.0.1", 8080, str(file)), ("127.0.0.1", 8080), False)
+    curl = next(line for line in text.splitlines() if "curl" in line)
+    assert shlex.split(curl)[:4] == [
+        "curl", "--cacert", str(file), "https://127.0.0.1:8080/v1/chat/completions"
+    ]  # fmt: skip
+    cli.main(["serve", "--print-config", "openai", "--certificate", str(file)])
+    for trusting in (text, capsys.readouterr().err):
+        assert f"SSL_CERT_FILE='{file}'" in trusting
 
 
 def test_no_placeholder_is_left_in_any_settings(capsys: pytest.CaptureFixture[str]) -> None:

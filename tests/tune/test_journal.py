@@ -1,5 +1,6 @@
 """Conversations of the terminal program as lines to learn: only what was kept and finished."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -132,6 +133,17 @@ def test_the_words_stand_for_a_sound_that_the_model_did_not_have(tmp_path: Path)
     ]
     written(tmp_path, "a", *entries).close()
     assert said(tmp_path) == [[("user", text("what time is it")), ("assistant", "noon")]]
+
+
+@pytest.mark.parametrize("identity", [[], {"a": 1}])
+def test_a_damaged_id_of_an_attachment_hides_no_conversation(
+    tmp_path: Path, identity: object
+) -> None:
+    kept = written(tmp_path, "a", *question(1, "one"), *answer(2, "yes"))
+    kept.close()
+    with (kept.folder / conversations.EVENTS).open("a") as file:
+        file.write(json.dumps({"is": "detached", "attachment": identity}) + "\n")
+    assert said(tmp_path) == [[("user", text("one")), ("assistant", "yes")]]
 
 
 def test_tune_learns_from_the_programs_own_folder(

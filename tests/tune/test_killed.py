@@ -17,6 +17,7 @@ import mlx_gemma4
 from mlx_gemma4.checkpoint import adapters
 from mlx_gemma4.cli import main
 from mlx_gemma4.tune import job, plot, state
+from mlx_gemma4.tune.schedule import TuneSettings
 from mlx_gemma4.tune.sources import lines_of
 
 STEPS, KILLED = 5, 4
@@ -144,11 +145,15 @@ def test_nothing_is_resumed_where_nothing_was_saved(
 def test_a_damaged_state_is_an_error_with_a_way_out(
     data: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / state.FILE).write_bytes(b"cut off")
-    assert main(arguments(data, folder, tmp_path, "--resume")) == 2
-    told = capsys.readouterr().err
-    assert "is damaged" in told and "another folder (-o)" in told
-    assert (tmp_path / state.FILE).read_bytes() == b"cut off"
+    run, saved = state.Run(TuneSettings(0.1), "m", "l"), tmp_path / state.FILE
+    state.save(tmp_path, state.State(1, {"a": mx.zeros(2)}, {"m": mx.zeros(2)}), run)
+    names = (b"settings", b"trained", b"optimizer")
+    for content in (b"cut off", *(saved.read_bytes().replace(name, name[::-1]) for name in names)):
+        saved.write_bytes(content)
+        assert main(arguments(data, folder, tmp_path, "--resume")) == 2
+        told = capsys.readouterr().err
+        assert "is damaged" in told and "another folder (-o)" in told
+        assert saved.read_bytes() == content
 
 
 @pytest.mark.parametrize("below", ["", "deeper"])

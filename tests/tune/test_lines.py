@@ -12,12 +12,16 @@ from PIL import Image
 
 from mlx_gemma4.chat.tokenizer import Tokenizer
 from mlx_gemma4.errors import Gemma4Error
+from mlx_gemma4.media.sound_window import DAMAGED
 from mlx_gemma4.model.gemma4 import Gemma4
 from mlx_gemma4.tune.data import Data, Writer, check
 from mlx_gemma4.tune.sources import lines_of
+from mlx_gemma4.tune.summary import contents
+from tests.unit.test_video import damage, film
 
 ASK = {"role": "user", "content": "hi"}
 ANSWER = {"role": "assistant", "content": "yes"}
+DEEP = {"name": "look", "arguments": '{"a":' * 400 + "1" + "}" * 400}
 CALL = {"id": "c1", "function": {"name": "look", "arguments": '{"at": 3}'}}
 
 
@@ -146,6 +150,7 @@ def test_a_folder_of_sounds_with_transcripts_is_read(
         ("{oops", "not JSON"),
         ('{"messages": [], "x": NaN}', "NaN"),
         ("[1]", "a list"),
+        (f'{{"messages": {"[" * 99}{"]" * 99}}}', "nested more than 64 levels"),
         ({}, 'no "messages"'),
         ({"messages": "hi"}, 'no "messages"'),
         ({"messages": []}, "no answer"),
@@ -164,6 +169,10 @@ def test_a_folder_of_sounds_with_transcripts_is_read(
         ({"messages": [ASK | {"content": 3}, ANSWER]}, "neither text nor a list"),
         ({"messages": [ASK | {"content": "a<turn|>b"}, ANSWER]}, "control token <turn|>"),
         ({"messages": [ASK, {"role": "assistant", "tool_calls": [{}]}]}, "tool call"),
+        (
+            {"messages": [ASK, {"role": "assistant", "tool_calls": [{"function": DEEP}]}]},
+            "nested too deeply",
+        ),
         ({"messages": [ASK, ANSWER], "tools": [{"name": "f"}]}, "tools"),
         (parts({"type": "picture"}), "A part is"),
         (parts({"type": "image", "path": "gone.png"}), "gone.png"),
@@ -189,6 +198,21 @@ def test_a_line_that_cannot_be_used_is_named_with_its_cause(
     assert "data.jsonl, line 2" in caught.value.cause
     assert cause in caught.value.cause
     assert caught.value.remedy
+
+
+def test_what_was_done_with_media_is_noted(media: Path, read: Callable[..., Data]) -> None:
+    red, blue = (Image.new("RGB", (96, 96), colour) for colour in ("red", "blue"))
+    red.save(media / "two.gif", save_all=True, append_images=[blue])
+    spike = np.full(6400, 0.1, np.float32)
+    spike[3000] = 30
+    soundfile.write(media / "spike.wav", spike, 16000, subtype="FLOAT")
+    damage(film(media / "a.mp4", 100), 50)
+    kinds = {"two.gif": "image", "spike.wav": "audio", "a.mp4": "video", "red.png": "image"}
+    asked = [{"type": kind, "path": name} for name, kind in kinds.items()]
+    notes = contents({"data": read(written(media, *([parts(*asked)] * 8)))})[1:]
+    assert notes[0] == "data.jsonl, line 1, message 1: two.gif: Only the first of 2 frames is used."
+    assert "spike.wav: " in notes[1] and notes[2].endswith(f"a.mp4: {DAMAGED}")
+    assert len(notes) == 21 and notes[-1] == "... and 4 more."
 
 
 def test_text_may_hold_other_separators_of_lines(

@@ -49,6 +49,16 @@ def film(
     return path
 
 
+def damage(path: Path, number: int) -> None:
+    """Overwrite a film's frame of this number."""
+    av = pytest.importorskip("av", reason="PyAV is an extra")
+    with av.open(str(path)) as container:
+        (damaged,) = [p for at, p in enumerate(container.demux(video=0)) if at == number]
+    data = bytearray(path.read_bytes())
+    data[damaged.pos : damaged.pos + damaged.size] = bytes(damaged.size)
+    path.write_bytes(data)
+
+
 @pytest.mark.parametrize(
     "seconds, text", [(0, "00:00"), (59.99, "00:59"), (61.2, "01:01"), (6000, "100:00")]
 )
@@ -98,14 +108,9 @@ def test_what_was_cut_off_a_film_without_encoding_it_again_has_no_time(tmp_path:
 
 
 def test_a_film_goes_on_behind_damage_and_a_note_reports_it(model: Gemma4, tmp_path: Path) -> None:
-    av = pytest.importorskip("av", reason="PyAV is an extra")
     path = film(tmp_path / "a.mp4", 100)
     assert Session(model).add_video(path) == ()
-    with av.open(str(path)) as container:
-        (damaged,) = [p for at, p in enumerate(container.demux(video=0)) if at == 50]
-    data = bytearray(path.read_bytes())
-    data[damaged.pos : damaged.pos + damaged.size] = bytes(damaged.size)
-    path.write_bytes(data)
+    damage(path, 50)
     assert np.allclose([s for s, _ in open_video(path, 10)], [0, 1, 2, 3, 4, 5.1, 6, 7, 8, 9])
     assert Session(model).add_video(path) == (DAMAGED,)
 

@@ -5,18 +5,12 @@ Pure: commands to a worker and events for the client are appended to lists that 
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Literal
 
 from ...errors import Gemma4Error
 from ...events import CallText, Done, Heard, Token, ToolCall
-from ...runtime.commands import (
-    Command,
-    Reply,
-    SessionSettings,
-    Stop,
-    Transcribe,
-)
+from ...runtime.commands import Command, Reply, SessionSettings, Stop, Transcribe
 from ...runtime.reports import Failed, Finished, Report
 from .feed import ConversationFeed
 from .items import RealtimeItem, heard_as
@@ -44,17 +38,6 @@ _LOST = frozenset(
     "worker_crashed worker_not_running worker_closed worker_busy hearing_backlog".split()
 )
 """Codes of errors after which a worker's conversation differs from what was sent."""
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """A response to be made as soon as the one before it is over.
-
-    Attributes:
-        options: the `response` of the client's event.
-    """
-
-    options: dict[str, Any]
 
 
 class RealtimeAnswering:
@@ -93,7 +76,7 @@ class RealtimeAnswering:
         self._feed, self._hearing, self._speaks = feed, hearing, speaks
         self._settings, self._conversation, self._new_id = settings, conversation, new_id
         self._sent: dict[int, Command] = {}  # what is not finished
-        self._wanted: Wanted | None = None
+        self._wanted: dict[str, Any] | None = None  # options of a response that is to be made next
         self._cancelling = ""  # why the response in progress is cancelled
         self._drawing = False  # a reply, whose voice may go on when it is drawn
         self._ended: Done | None = None  # the end of the last one
@@ -121,7 +104,7 @@ class RealtimeAnswering:
 
     def want(self, options: dict[str, Any]) -> None:
         """Make a response as soon as none is in progress."""
-        self._wanted = Wanted(options)
+        self._wanted = options
         self._next()
 
     def create(self, options: dict[str, Any]) -> None:
@@ -137,7 +120,7 @@ class RealtimeAnswering:
                 "Wait for response.done, or send response.cancel.",
             )
         if self._drawing:  # of a response that has failed: its reply is about to end
-            self._wanted = Wanted(options)
+            self._wanted = options
             return
         if (options.get("conversation") or "auto") != "auto" or options.get("input") is not None:
             raise refused(
@@ -219,16 +202,17 @@ class RealtimeAnswering:
 
     def sound(self, response: ResponseInProgress, pcm: bytes, whole: bool) -> None:
         """Take sound of a response's voice, as `ResponseInProgress.sound` does."""
-        self.events += response.sound(pcm, whole)
-        self._after_response(response)
+        if not response.over:  # else it was cancelled while this was spoken
+            self.events += response.sound(pcm, whole)
+            self._after_response(response)
 
-    def failed(self, error: Gemma4Error) -> None:
-        """Fail the response in progress: its voice has failed."""
-        if self.response is not None and self.active:
+    def failed(self, response: ResponseInProgress, error: Gemma4Error) -> None:
+        """Fail a response whose voice has failed, unless it is over."""
+        if not response.over:
             if self._drawing:
                 self.commands.append(Stop(conversation=self._conversation))
-            self.events += self.response.fail(error)
-            self._after_response(self.response)
+            self.events += response.fail(error)
+            self._after_response(response)
 
     def report(self, report: Report) -> None:
         event = report.event
@@ -276,10 +260,12 @@ class RealtimeAnswering:
     def _after_response(self, response: ResponseInProgress) -> None:
         if not response.over or self._drawing:
             return
-        if self._feed.answering:  # its items are whole now, and not before
+        for item in response.items:  # they are whole now, and not before
+            if self._feed.find(item.id):
+                self._feed.swap(item)
+        if self._feed.answering:
             ended = None if response.cut else self._ended
             self.commands += self._feed.answered(response.items, ended)
-        self._feed_items()
         self.settle()
         later, self.later = self.later, []
         for _, handle in later:
@@ -287,19 +273,12 @@ class RealtimeAnswering:
         self._next()
         self.transcribe()
 
-    def _feed_items(self) -> None:
-        """Replace the response's items by their final form: their sound has a length now."""
-        assert self.response is not None
-        for item in self.response.items:
-            if self._feed.find(item.id):
-                self._feed.swap(item)
-
     def _next(self) -> None:
         if self._wanted is None or self.active or self._feed.answering:
             return
         wanted, self._wanted = self._wanted, None
         try:
-            self.create(wanted.options)
+            self.create(wanted)
         except Gemma4Error as error:
             self.events.append(error_event(error, None))
 
@@ -308,18 +287,12 @@ class RealtimeAnswering:
         return self._feed.before(item.id)
 
     def _transcribed(self, event: object) -> None:
-        item_id = self._transcribing
-        if isinstance(event, Heard) and item_id:
-            self._transcript(item_id, event.text, relayed=False)
-        elif isinstance(event, Failed) and item_id:
-            self.events.append(
-                {
-                    "type": "conversation.item.input_audio_transcription.failed",
-                    "item_id": item_id,
-                    "content_index": 0,
-                    "error": {"type": "server_error", "code": event.code, "message": event.cause},
-                }
-            )
+        item = self._feed.find(self._transcribing)
+        if isinstance(event, Heard) and item is not None:
+            self._transcript(item, event.text, relayed=False)
+        elif isinstance(event, Failed) and item is not None:
+            error = {"type": "server_error", "code": event.code, "message": event.cause}
+            self._about_transcript(item, "failed", error=error)
         if isinstance(event, Finished | Failed):
             self._transcribing = ""
             self.transcribe()
@@ -329,28 +302,22 @@ class RealtimeAnswering:
         place = self._feed.question_start()
         heard = [item for item in self._feed.items[place:] if len(item.speech)]
         for item in heard:
-            self._transcript(item.id, text if item is heard[-1] else "", relayed=True)
+            self._transcript(item, text if item is heard[-1] else "", relayed=True)
 
-    def _transcript(self, item_id: str, text: str, relayed: bool) -> None:
-        item = self._feed.find(item_id)
-        if item is None:
-            return
+    def _transcript(self, item: RealtimeItem, text: str, relayed: bool) -> None:
         seconds = len(item.speech) * FRAME_MS / 1000
         self._feed.swap(heard_as(item, text, relayed))
-        if item_id in self._untranscribed:
-            self._untranscribed.remove(item_id)
+        if item.id in self._untranscribed:
+            self._untranscribed.remove(item.id)
         if self.session["audio"]["input"]["transcription"] is None:
             return
+        usage = {"type": "duration", "seconds": seconds}
+        self._about_transcript(item, "completed", transcript=text, usage=usage)
+
+    def _about_transcript(self, item: RealtimeItem, what: str, **more: object) -> None:
+        kind = f"conversation.item.input_audio_transcription.{what}"
         at = next(n for n, p in enumerate(item.shown["content"]) if p["type"] == "input_audio")
-        self.events.append(
-            {
-                "type": "conversation.item.input_audio_transcription.completed",
-                "item_id": item_id,
-                "content_index": at,
-                "transcript": text,
-                "usage": {"type": "duration", "seconds": seconds},
-            }
-        )
+        self.events.append({"type": kind, "item_id": item.id, "content_index": at, **more})
 
     def _usage(self, done: Done | None) -> dict[str, Any] | None:
         if done is None or "prompt_tokens" not in done.stats:

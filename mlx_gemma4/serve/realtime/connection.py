@@ -40,11 +40,7 @@ SLOT_SECONDS = 20.0
 
 
 class RealtimeRoute:
-    """`GET /v1/realtime`.
-
-    Args:
-        engine: hears and answers.
-    """
+    """`GET /v1/realtime`."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -73,13 +69,7 @@ class RealtimeRoute:
 
 
 class RealtimeConnection:
-    """One client.
-
-    Args:
-        socket: accepted.
-        engine: hears and answers.
-        conversation: holds a slot.
-    """
+    """One client, whose socket was accepted, and whose conversation holds a slot."""
 
     def __init__(self, socket: WebSocket, engine: Engine, conversation: ServedConversation) -> None:
         self._socket, self._engine = socket, engine
@@ -151,7 +141,7 @@ class RealtimeConnection:
         return AddImage(self._pictures[param])
 
     def _rest(self) -> None:
-        self._protocol.quiet()
+        self._protocol.answers.transcribe()
         self._flush()
 
     def _flush(self) -> None:
@@ -171,10 +161,10 @@ class RealtimeConnection:
             ticket = self._engine.send(command)
         except Gemma4Error as error:
             self._refused -= 1
-            self._protocol.sent(self._refused, command)
+            self._protocol.answers.sent(self._refused, command)
             self._report(self._refused, Failed.of(error))
             return
-        self._protocol.sent(ticket.number, command)
+        self._protocol.answers.sent(ticket.number, command)
         if ticket.number not in self._pumps:  # all frames of an utterance have one
             pump = self._pumps[ticket.number] = asyncio.create_task(self._pump(ticket))
             pump.add_done_callback(lambda _: self._pumps.pop(ticket.number, None))
@@ -196,7 +186,7 @@ class RealtimeConnection:
 
     def _report(self, number: int, event: Any) -> None:
         try:
-            self._protocol.report(Report(number, event, self._name))
+            self._protocol.answers.report(Report(number, event, self._name))
         except Exception as error:  # in a task that nobody waits for
             self._refuse(error)
 
@@ -216,7 +206,7 @@ class RealtimeConnection:
                     pcm = await voice.spoken(text, *self._protocol.voice)
                 except Exception as error:  # in a task that nobody waits for
                     known(error)
-                    self._protocol.voice_failed(Failed.of(error).error())
+                    self._protocol.answers.failed(response, Failed.of(error).error())
                     self._flush()
                     break
                 size = PIECE // 4 * 3
@@ -224,7 +214,7 @@ class RealtimeConnection:
                 for number, piece in enumerate(pieces, 1):
                     while self._outgoing.qsize() > UNSENT:
                         await asyncio.sleep(0.02)
-                    self._protocol.sound(response, piece, number == len(pieces))
+                    self._protocol.answers.sound(response, piece, number == len(pieces))
                     self._flush()
 
 

@@ -8,6 +8,7 @@ reply is drawn the conversation is not known yet, and such a change waits for th
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -72,7 +73,10 @@ class ConversationFeed:
 
     def question_start(self) -> int:
         """Return the place of the first item after the last answer, before a reply adds any."""
-        end = self._place if self.answering else len(self.items)
+        return self._answer_end(self._place if self.answering else len(self.items))
+
+    def _answer_end(self, end: int) -> int:
+        """Return where the last answer before a place ends."""
         while end and self.items[end - 1].role != "model":
             end -= 1
         return end
@@ -140,7 +144,8 @@ class ConversationFeed:
     def commit(self, item: RealtimeItem) -> list[Command]:
         """End the utterance, which becomes this item."""
         self._stale = self._stale or not self._live  # then it is sent with the reply
-        commands = [] if self._stale else [*self._hear(ended=True), self._end()]
+        ended = EndSpeech(conversation=self._conversation)
+        commands = [] if self._stale else [*self._hear(ended=True), ended]
         self.draft, self._sent = [], 0
         self.items.append(item)
         return commands
@@ -178,13 +183,10 @@ class ConversationFeed:
         """End the reply.
 
         Args:
-            items: what it added, by `draw`, as they are now.
+            items: what it added, by `draw`.
             done: its end; None where it failed.
         """
         self.answering = False
-        for item in items:
-            if self.find(item.id):
-                self.swap(item)
         if done is not None and done.ids:
             self._drawn[tuple(item.id for item in items)] = done.ids
         extra, self._extra = self._extra, ""
@@ -210,10 +212,7 @@ class ConversationFeed:
     def _last_reply(self) -> list[RealtimeItem]:
         if self.answering:
             return self.items[self._first : self._place]
-        end = len(self.items)
-        while end and self.items[end - 1].role != "model":
-            end -= 1
-        start = end
+        start = end = self._answer_end(len(self.items))
         while start and self.items[start - 1].role == "model":
             start -= 1
         return self.items[start:end]
@@ -225,9 +224,6 @@ class ConversationFeed:
         frames = np.concatenate(self.draft)[self._sent :]
         self._sent += len(frames)
         return [Hear(frames, conversation=self._conversation)] if len(frames) else []
-
-    def _end(self) -> Command:
-        return EndSpeech(conversation=self._conversation)
 
     def _command(self, part: ItemPart) -> Command:
         assert not isinstance(part, ToolCall)
@@ -259,8 +255,9 @@ class ConversationFeed:
             del items[0]
         turns: list[PastTurn] = []
         question: list[ItemPart] = []
-        for role, group in _groups(items):
-            if role == "model":
+        for answers, run in groupby(items, lambda item: item.role == "model"):
+            group = list(run)
+            if answers:
                 if question:
                     turns.append(PastTurn("user", tuple(question)))
                     question = []
@@ -290,15 +287,3 @@ def _some_results(
     calls = {part.id for turn in turns[-1:] for part in turn.parts if isinstance(part, ToolCall)}
     results = tuple(part for part in question if isinstance(part, AddToolResult))
     return () if calls <= {result.call_id for result in results} else results
-
-
-def _groups(items: Sequence[RealtimeItem]) -> Iterator[tuple[str, list[RealtimeItem]]]:
-    """Yield runs of items that are all the model's, or all of others."""
-    run: list[RealtimeItem] = []
-    for item in items:
-        if run and (run[0].role == "model") != (item.role == "model"):
-            yield run[0].role, run
-            run = []
-        run.append(item)
-    if run:
-        yield run[0].role, run

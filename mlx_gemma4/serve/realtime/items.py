@@ -56,27 +56,20 @@ class RealtimeItem:
 
 def spoken_item(item_id: str, frames: Frames) -> RealtimeItem:
     """Make the item of what a user said."""
-    return RealtimeItem(
-        item_id,
-        "user",
-        (AddSound(frames),),
-        {
-            "id": item_id,
-            "object": "realtime.item",
-            "type": "message",
-            "status": "completed",
-            "role": "user",
-            "content": [{"type": "input_audio", "transcript": None}],
-        },
-    )
+    content = [{"type": "input_audio", "transcript": None}]
+    shown = shown_item(item_id, type="message", role="user", content=content)
+    return RealtimeItem(item_id, "user", (AddSound(frames),), shown)
+
+
+def shown_item(item_id: str, status: str = "completed", **more: Any) -> dict[str, Any]:
+    """Return an item as events show it."""
+    return {"id": item_id, "object": "realtime.item", "status": status, **more}
 
 
 def heard_as(item: RealtimeItem, text: str, relayed: bool) -> RealtimeItem:
     """Return the item with its transcript.
 
     Args:
-        item: what a user said.
-        text: the transcript.
         relayed: the conversation holds it instead of the sound.
     """
     content = [
@@ -142,7 +135,7 @@ def created(item: object, item_id: str, read_picture: ReadPicture) -> RealtimeIt
     item_id = str(item.get("id") or item_id)
     if item.get("type") is None and "role" in item:
         item = {**item, "type": "message"}
-    shown: dict[str, Any] = {"id": item_id, "object": "realtime.item", "status": "completed"}
+    shown = shown_item(item_id)
     match item:
         case {"type": "message", "role": "user" | "system" | "developer" | "assistant" as role}:
             role = "system" if role == "developer" else role

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from ...errors import Gemma4Error
 from ...runtime.commands import Command, SessionSettings
 from ...runtime.live import Gate
-from ...runtime.reports import Report
 from .answering import HearingChoice, RealtimeAnswering
 from .feed import ConversationFeed
 from .items import ReadPicture, RealtimeItem, created, spoken_item, truncated
@@ -52,8 +51,8 @@ class RealtimeProtocol:
         new_id: makes an id from what it is for.
 
     Attributes:
-        events: for the client, in order; `take` takes them out.
-        commands: for the worker, likewise.
+        answers: takes what the worker reports, and the sound of the voice; what it and the client's
+            events make, `take` takes out.
     """
 
     def __init__(
@@ -71,13 +70,13 @@ class RealtimeProtocol:
         self._new_id = new_id or (lambda kind: f"{kind}_{secrets.token_hex(8)}")
         self._read_picture = read_picture
         self._feed = ConversationFeed(conversation, SessionSettings(), live=hearing != "off")
-        self._answers = RealtimeAnswering(
+        self.answers = RealtimeAnswering(
             self._feed, hearing, speaks, settings or SessionSettings(), conversation, self._new_id
         )
         self._speaks = speaks
         session = new_session(self._new_id("sess"), model, expires_at, speaks)
-        self._answers.session = session | {"conversation_id": self._new_id("conv")}
-        self._feed.settings = self._answers.settings()
+        self.answers.session = session | {"conversation_id": self._new_id("conv")}
+        self._feed.settings = self.answers.settings()
         self._sound = SoundInput(session["audio"]["input"]["turn_detection"], make_gate)
         self._draft = ""  # the id of the item that is spoken
         self._event = 0
@@ -98,18 +97,18 @@ class RealtimeProtocol:
     @property
     def response(self) -> ResponseInProgress | None:
         """The response in progress, for whoever speaks its sentences; None where there is none."""
-        return self._answers.response if self._answers.active else None
+        return self.answers.response if self.answers.active else None
 
     @property
     def voice(self) -> tuple[str, float]:
         """The voice's name, and how fast it speaks: 1 is its usual speed."""
-        sound = self._answers.session["audio"]["output"]
+        sound = self.answers.session["audio"]["output"]
         return str(sound["voice"]), float(sound["speed"])
 
     def take(self) -> tuple[list[Event], list[Command]]:
         """Take out what is to be sent; the events get their ids."""
-        events, self._answers.events = self._answers.events, []
-        commands, self._answers.commands = self._answers.commands, []
+        events, self.answers.events = self.answers.events, []
+        commands, self.answers.commands = self.answers.commands, []
         for event in events:
             self._event += 1
             event["event_id"] = f"event_{self._event}"
@@ -138,29 +137,9 @@ class RealtimeProtocol:
                     self._speech_stops(at_ms)
         self._hear(heard)
 
-    def sent(self, number: int, command: Command) -> None:
-        """Note the number under which reports about a command come."""
-        self._answers.sent(number, command)
-
-    def report(self, report: Report) -> None:
-        """Handle a worker's report."""
-        self._answers.report(report)
-
-    def sound(self, response: ResponseInProgress, pcm: bytes, whole: bool) -> None:
-        """Take sound of a sentence from `unspoken`, as `ResponseInProgress.sound` does."""
-        self._answers.sound(response, pcm, whole)
-
     def refuse(self, error: Event) -> None:
         """Send an error (from `error_event`) about a client's event that did not come here."""
         self._send(error)
-
-    def voice_failed(self, error: Gemma4Error) -> None:
-        """Fail the response in progress: no voice can speak it."""
-        self._answers.failed(error)
-
-    def quiet(self) -> None:
-        """Start a transcript, if one waits: the client has asked for nothing in a while."""
-        self._answers.transcribe()
 
     def _take(self, event: Any) -> None:
         kind = event.get("type") if isinstance(event, dict) else None
@@ -176,7 +155,7 @@ class RealtimeProtocol:
             item = created(event.get("item"), self._new_id("item"), self._read_picture)
             event = {**event, "item": item}
         if self._waits(str(kind)):
-            self._answers.later.append((str(kind), lambda: self._handle(event, handler)))
+            self.answers.later.append((str(kind), lambda: self._handle(event, handler)))
         else:
             handler(event)
 
@@ -189,26 +168,25 @@ class RealtimeProtocol:
 
     def _waits(self, kind: str) -> bool:
         """Whether an event waits for a cancelled response's end: the first, and what follows it."""
-        before = [name for name, _ in self._answers.later]
+        before = [name for name, _ in self.answers.later]
         if kind == "response.cancel":
             return "response.create" in before
         follows = bool(before) and kind.startswith("conversation.item.")
-        return self._answers.cancelling and (follows or kind in _CHANGES)
+        return self.answers.cancelling and (follows or kind in _CHANGES)
 
     def _update(self, event: Event) -> None:
-        before = self._answers.session
+        before = self.answers.session
         session = updated(before, event.get("session"), self._speaks)
-        if before["audio"]["output"]["voice"] != session["audio"]["output"]["voice"]:
-            session["audio"]["output"]["voice"] = str(session["audio"]["output"]["voice"])
-        self._answers.session = session
+        self.answers.session = session
         self._send({"type": "session.updated", "session": _shown(session)})
         turn_detection = session["audio"]["input"]["turn_detection"]
         if _gated(turn_detection) != _gated(before["audio"]["input"]["turn_detection"]):
+            by_hand = self._sound.by_hand
             self._sound.set(turn_detection)
-            if self._draft and turn_detection is not None:  # else it is committed by hand
+            if self._draft and by_hand:  # it started before nothing was detected
                 self._speech_stops(self._sound.heard_ms)
-        if not self._answers.active:
-            self._answers.settle()
+        if not self.answers.active:
+            self.answers.settle()
 
     def _hear(self, heard: list[NDArray[np.float32]]) -> None:
         if not heard:
@@ -220,32 +198,32 @@ class RealtimeProtocol:
                 f"More than {LONGEST_MS // 1000} s were said without a pause.",
                 "Commit the sound earlier; what was said is forgotten.",
             )
-        self._answers.commands += self._feed.hear(np.concatenate(heard))
+        self.answers.commands += self._feed.hear(np.concatenate(heard))
 
     def _speech_starts(self, at_ms: int) -> None:
         self._draft = self._new_id("item")
         started = {"audio_start_ms": at_ms, "item_id": self._draft}
         self._send({"type": "input_audio_buffer.speech_started", **started})
-        if self._detects("interrupt_response") and self._answers.active:
-            self._answers.cancel("turn_detected")
-        self._answers.interrupt_transcript()
+        if self._detects("interrupt_response") and self.answers.active:
+            self.answers.cancel("turn_detected")
+        self.answers.interrupt_transcript()
 
     def _speech_stops(self, at_ms: int) -> None:
         stopped = {"audio_end_ms": at_ms, "item_id": self._draft}
         self._send({"type": "input_audio_buffer.speech_stopped", **stopped})
         self._commit()
         if self._detects("create_response"):
-            self._answers.want({})
+            self.answers.want({})
 
     def _detects(self, what: str) -> bool:
-        detection = self._answers.session["audio"]["input"]["turn_detection"] or {}
+        detection = self.answers.session["audio"]["input"]["turn_detection"] or {}
         return bool(detection.get(what, True))
 
     def _commit_by_hand(self) -> None:
         self._hear([event.frames for event in self._sound.commit()])
         if self._feed.draft_frames * FRAME_MS < SHORTEST_MS:
             self._draft = ""
-            self._answers.commands += self._feed.clear()
+            self.answers.commands += self._feed.clear()
             raise refused(
                 "input_audio_buffer_commit_empty",
                 f"Less than {SHORTEST_MS} ms were said since the last commit.",
@@ -257,18 +235,21 @@ class RealtimeProtocol:
         item = spoken_item(self._draft or self._new_id("item"), self._feed.speech())
         self._draft = ""
         self._need_room()
-        self._answers.commands += self._feed.commit(item)
-        before = self._feed.before(item.id)
-        where = {"previous_item_id": before}
+        self.answers.commands += self._feed.commit(item)
+        where = {"previous_item_id": self._feed.before(item.id)}
         self._send({"type": "input_audio_buffer.committed", **where, "item_id": item.id})
-        self._send({"type": "conversation.item.added", **where, "item": item.shown})
-        self._send({"type": "conversation.item.done", **where, "item": item.shown})
-        self._answers.committed(item)
+        self._send_item(item)
+        self.answers.committed(item)
+
+    def _send_item(self, item: RealtimeItem) -> None:
+        where = {"previous_item_id": self._feed.before(item.id), "item": item.shown}
+        self._send({"type": "conversation.item.added", **where})
+        self._send({"type": "conversation.item.done", **where})
 
     def _clear(self) -> None:
         self._sound.clear()
         self._draft = ""
-        self._answers.commands += self._feed.clear()
+        self.answers.commands += self._feed.clear()
         self._send({"type": "input_audio_buffer.cleared"})
 
     def _create_item(self, event: Event) -> None:
@@ -288,10 +269,8 @@ class RealtimeProtocol:
             place = 0
         else:
             place = self._feed.items.index(self._item(after, "previous_item_id")) + 1
-        self._answers.commands += self._feed.add(item, place)
-        where = {"previous_item_id": self._feed.before(item.id), "item": item.shown}
-        self._send({"type": "conversation.item.added", **where})
-        self._send({"type": "conversation.item.done", **where})
+        self.answers.commands += self._feed.add(item, place)
+        self._send_item(item)
 
     def _retrieve_item(self, event: Event) -> None:
         item = self._item(event.get("item_id"), "item_id")
@@ -299,7 +278,7 @@ class RealtimeProtocol:
 
     def _delete_item(self, event: Event) -> None:
         item = self._item(event.get("item_id"), "item_id", finished=True)
-        self._answers.commands += self._feed.delete(item.id)
+        self.answers.commands += self._feed.delete(item.id)
         self._send({"type": "conversation.item.deleted", "item_id": item.id})
 
     def _truncate_item(self, event: Event) -> None:
@@ -309,7 +288,7 @@ class RealtimeProtocol:
             raise refused(
                 "invalid_value", "audio_end_ms is no number.", "Send milliseconds.", "audio_end_ms"
             )
-        self._answers.commands += self._feed.replace(truncated(item, end))
+        self.answers.commands += self._feed.replace(truncated(item, end))
         where = {"item_id": item.id, "content_index": 0, "audio_end_ms": end}
         self._send({"type": "conversation.item.truncated", **where})
 
@@ -317,7 +296,7 @@ class RealtimeProtocol:
         options = event.get("response") or {}
         if not isinstance(options, dict):
             raise refused("invalid_value", "response is no object.", "Send an object.", "response")
-        self._answers.create(options)
+        self.answers.create(options)
 
     def _cancel_response(self, event: Event) -> None:
         response = self.response
@@ -328,7 +307,7 @@ class RealtimeProtocol:
                 "There is nothing to do.",
                 "response_id",
             )
-        self._answers.cancel("client_cancelled")
+        self.answers.cancel("client_cancelled")
 
     def _item(self, item_id: object, param: str, finished: bool = False) -> Any:
         item = self._feed.find(str(item_id))
@@ -354,7 +333,7 @@ class RealtimeProtocol:
             )
 
     def _send(self, event: Event) -> None:
-        self._answers.events.append(event)
+        self.answers.events.append(event)
 
 
 def _gated(turn_detection: dict[str, Any] | None) -> dict[str, Any] | None:

@@ -14,12 +14,15 @@ from ...errors import Gemma4Error
 from ...events import CallText, Done, Token, ToolCall
 from ...runtime.commands import AddText
 from ..call_stream import CallBroken, CallDelta, CallEnded, CallStarted, CallStream
-from .items import RealtimeItem
+from .items import RealtimeItem, shown_item
 from .refusals import Event
 from .session_object import RATE
 
 Object = dict[str, Any]
 
+# the type of an answer's part, the field with its words, and the start of their events
+_SPOKEN = ("audio", "transcript", "response.output_audio_transcript")
+_WRITTEN = ("text", "text", "response.output_text")
 _INCOMPLETE = {"length": "max_output_tokens", "context": "max_output_tokens"}
 
 
@@ -27,7 +30,6 @@ class ResponseInProgress:
     """Makes the events of a response.
 
     Args:
-        response_id: its id.
         session: the session's object, with this response's own options.
         metadata: echoed.
         spoken: whether the answer is spoken; else it is text.
@@ -58,6 +60,7 @@ class ResponseInProgress:
         self.done: Done | None = None
         self._session, self._metadata, self._spoken = session, metadata, spoken
         self._new_id, self._place = new_id, place
+        self._kind, self._key, self._delta = _SPOKEN if spoken else _WRITTEN
         self._text = ""  # of the message that is open
         self._bytes = 0  # of its sound
         self._open = False
@@ -80,8 +83,7 @@ class ResponseInProgress:
             return self._after_sound(lambda: self._call(event))
         events = [] if self._open else self._open_message()
         self._text += event.text
-        kind = "output_audio_transcript" if self._spoken else "output_text"
-        events.append(self._part(f"response.{kind}.delta", delta=event.text))
+        events.append(self._part(f"{self._delta}.delta", delta=event.text))
         if self._spoken:
             self._speak(self._sentences.add(event.text))
         return events
@@ -94,7 +96,7 @@ class ResponseInProgress:
             whole: whether it is the last of its sentence.
         """
         events: list[Event] = []
-        if self.over or not self._open:
+        if not self._open:
             return events
         if pcm:
             self._bytes += len(pcm)
@@ -119,7 +121,6 @@ class ResponseInProgress:
         Args:
             reason: "turn_detected" or "client_cancelled".
             done: the reply's end, where it has one.
-            usage: the reply's token counts.
         """
         self._drop()
         self.done = done or self.done
@@ -156,19 +157,12 @@ class ResponseInProgress:
         self._awaited += len(sentences)
 
     def _open_message(self) -> list[Event]:
-        item_id = self._new_id("item")
-        shown = {
-            "id": item_id,
-            "object": "realtime.item",
-            "type": "message",
-            "status": "in_progress",
-            "role": "assistant",
-            "content": [],
-        }
+        message = {"type": "message", "role": "assistant", "content": []}
+        shown = shown_item(self._new_id("item"), **message, status="in_progress")
         self._open, self._text, self._bytes = True, "", 0
-        part = {"type": "audio", "transcript": ""} if self._spoken else {"type": "text", "text": ""}
+        part = {"type": self._kind, self._key: ""}
         return [
-            *self._added(RealtimeItem(item_id, "model", (), shown)),
+            *self._added(RealtimeItem(shown["id"], "model", (), shown)),
             self._part("response.content_part.added", part=part),
         ]
 
@@ -177,16 +171,12 @@ class ResponseInProgress:
             return []
         self._open = False
         item, text = self.items[-1], self._text
-        events: list[Event] = []
-        if self._spoken:
-            events.append(self._part("response.output_audio.done"))
-            events.append(self._part("response.output_audio_transcript.done", transcript=text))
-            part: Object = {"type": "audio", "transcript": text}
-            content: Object = {"type": "output_audio", "transcript": text}
-        else:
-            events.append(self._part("response.output_text.done", text=text))
-            part, content = {"type": "text", "text": text}, {"type": "output_text", "text": text}
+        written = {self._key: text}
+        events = [self._part("response.output_audio.done")] if self._spoken else []
+        events.append(self._part(f"{self._delta}.done", **written))
+        part = {"type": self._kind, **written}
         events.append(self._part("response.content_part.done", part=part))
+        content = {"type": f"output_{self._kind}", **written}
         shown = {**item.shown, "status": status, "content": [content]}
         milliseconds = self._bytes * 1000 // (2 * RATE)
         words = (AddText(text),) if text else ()
@@ -196,15 +186,8 @@ class ResponseInProgress:
         """Return the events for a piece of a call; the text before it has been spoken."""
         match event:
             case CallStarted(call_id, name):
-                shown = {
-                    "id": self._new_id("item"),
-                    "object": "realtime.item",
-                    "type": "function_call",
-                    "status": "in_progress",
-                    "name": name,
-                    "call_id": call_id,
-                    "arguments": "",
-                }
+                call = {"type": "function_call", "name": name, "call_id": call_id, "arguments": ""}
+                shown = shown_item(self._new_id("item"), **call, status="in_progress")
                 item = RealtimeItem(shown["id"], "model", (), shown)
                 return [*self._close_message("completed"), *self._added(item)]
             case CallDelta(text):
@@ -242,35 +225,20 @@ class ResponseInProgress:
     def _added(self, item: RealtimeItem) -> list[Event]:
         self.items.append(item)
         self._before = self._place(item)
-        index = len(self.items) - 1
-        return [
-            {
-                "type": "response.output_item.added",
-                "response_id": self.id,
-                "output_index": index,
-                "item": item.shown,
-            },
-            {
-                "type": "conversation.item.added",
-                "previous_item_id": self._before,
-                "item": item.shown,
-            },
-        ]
+        return self._about_item("added")
 
     def _item_done(self, item: RealtimeItem) -> list[Event]:
         self.items[-1] = item
+        return self._about_item("done")
+
+    def _about_item(self, what: str) -> list[Event]:
+        """Return the two events for the last item."""
+        item = self.items[-1].shown
+        place = {"response_id": self.id, "output_index": len(self.items) - 1}
+        before = {"previous_item_id": self._before}
         return [
-            {
-                "type": "response.output_item.done",
-                "response_id": self.id,
-                "output_index": len(self.items) - 1,
-                "item": item.shown,
-            },
-            {
-                "type": "conversation.item.done",
-                "previous_item_id": self._before,
-                "item": item.shown,
-            },
+            {"type": f"response.output_item.{what}", **place, "item": item},
+            {"type": f"conversation.item.{what}", **before, "item": item},
         ]
 
     def _part(self, kind: str, **fields: object) -> Event:

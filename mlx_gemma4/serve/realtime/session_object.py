@@ -70,8 +70,6 @@ def new_session(session_id: str, model: str, expires_at: int, speaks: bool) -> O
     """Return the session before a client changes it.
 
     Args:
-        session_id: its id.
-        model: the model's name.
         expires_at: when it ends, in seconds since 1970.
         speaks: whether a voice is installed; without one answers are text.
     """
@@ -182,8 +180,7 @@ def tools_of(tools: object, param: str) -> tuple[Mapping[str, Any], ...]:
             where = f"{param}[{number}]"
             if _object(tool, where).get("type") != "function":
                 raise _unsupported(f"{where}.type", tool.get("type"), '"function"')
-            given = (tool.get("name"), tool.get("description"), tool.get("parameters"))
-            declared.append(fields.tool(*given, tool.get("strict"), where))
+            declared.append(fields.tool(tool, where))
         return fields.tools(declared, param)
 
 
@@ -250,13 +247,8 @@ def _check(session: Object, speaks: bool) -> None:
 def must_call(choice: object, tools: Sequence[Mapping[str, Any]], param: str) -> tuple[str, ...]:
     """Return the names of the tools of which one must be called; none where none must.
 
-    Args:
-        choice: `tool_choice`: "auto", "none", "required", or a function by its name.
-        tools: from `tools_of`.
-        param: the field that an error names.
-
     Raises:
-        Gemma4Error: it is something else, or no tool has this name.
+        Gemma4Error: it is neither "auto", "none" nor "required", or no function among `tools`.
     """
     names = tuple(str(tool["function"]["name"]) for tool in tools)
     match choice:

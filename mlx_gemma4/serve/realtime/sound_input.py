@@ -57,15 +57,19 @@ class Resampler:
     """
 
     def __init__(self) -> None:
-        self._odd = b""
-        self._samples: Frames = np.zeros(0, np.float32)
         self._restart()
+
+    def _restart(self) -> None:
+        self._stream = soxr.ResampleStream(RATE, MODEL_RATE, 1, dtype="float32")
+        self._samples: Frames = np.zeros(0, np.float32)
+        self._odd = b""  # of a sample whose rest is yet to come
 
     def add(self, pcm: bytes) -> Frames:
         """Return the frames (n, 640) that are complete now, float32 in [-1, 1]; n may be 0."""
-        pcm = self._odd + pcm  # a piece may end in the middle of a sample
-        self._odd = pcm[len(pcm) - len(pcm) % 2 :]
-        samples = np.frombuffer(pcm[: len(pcm) - len(pcm) % 2], "<i2").astype(np.float32) / 32768
+        pcm = self._odd + pcm
+        whole = len(pcm) - len(pcm) % 2
+        self._odd = pcm[whole:]
+        samples = np.frombuffer(pcm[:whole], "<i2").astype(np.float32) / 32768
         return self._cut(self._stream.resample_chunk(samples))
 
     def end(self) -> Frames:
@@ -82,11 +86,6 @@ class Resampler:
         whole = len(together) // FRAME
         self._samples = together[whole * FRAME :]
         return together[: whole * FRAME].reshape(whole, FRAME)
-
-    def _restart(self) -> None:
-        self._stream = soxr.ResampleStream(RATE, MODEL_RATE, 1, dtype="float32")
-        self._samples = np.zeros(0, np.float32)
-        self._odd = b""
 
 
 class SoundInput:
@@ -106,6 +105,7 @@ class SoundInput:
         self._resampler = Resampler()
         self._frames = self._last = 0  # that came, spoken or not, and where the last spoken one is
         self._speaking = False
+        self._gate: Gate = EverythingGate()
         self.set(turn_detection)
 
     @property
@@ -114,11 +114,13 @@ class SoundInput:
         return self._last * FRAME_MS
 
     def set(self, turn_detection: dict[str, Any] | None) -> None:
-        """Change turn detection from here on; what came before is forgotten."""
-        self._resampler.end()
+        """Change turn detection from here on; an utterance goes on where it is still detected."""
         self.by_hand = turn_detection is None
-        self._gate = self._make_gate(turn_detection)
-        self._speaking = False
+        before, self._gate = self._gate, self._make_gate(turn_detection)
+        if isinstance(before, SpeechGate) and isinstance(self._gate, SpeechGate):
+            self._gate.follow(before)
+        else:
+            self._speaking = False
 
     def add(self, pcm: bytes) -> Iterator[SpeechEvent]:
         """Take sound, and yield what of it is speech, in order."""
@@ -126,7 +128,8 @@ class SoundInput:
             self._frames += 1
             for passed in self._gate.add(frame[None]):
                 if passed is None:
-                    yield self._stop()
+                    self._speaking = False
+                    yield SpeechStopped(self.heard_ms)
                     continue
                 if not self._speaking:
                     self._speaking = True
@@ -141,18 +144,13 @@ class SoundInput:
         self._frames += len(rest)
         if len(rest) and (self.by_hand or self._speaking):
             yield SpeechFrames(rest)
-        self._gate.shut()
-        self._speaking = False
+        self.clear()
 
     def clear(self) -> None:
         """Forget what was said since the last utterance."""
         self._resampler.end()
         self._gate.shut()
         self._speaking = False
-
-    def _stop(self) -> SpeechStopped:
-        self._speaking = False
-        return SpeechStopped(self.heard_ms)
 
 
 def pcm_of(audio: object, param: str = "audio") -> bytes:
