@@ -5,12 +5,15 @@ import contextlib
 import signal
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from rich.segment import Segment
 from textual.app import App, SystemCommand
 from textual.binding import Binding
+from textual.color import Color
 from textual.css.query import NoMatches
+from textual.filter import LineFilter
 from textual.notifications import SeverityLevel
 from textual.screen import Screen
 from textual.widget import MountError
@@ -33,6 +36,7 @@ from .screens.sessions import SessionsScreen
 from .screens.settings import SettingsScreen
 from .screens.voices import VoicesScreen
 from .state import Download, Problem
+from .widgets import drawn
 from .workspace import Workspace
 
 AGAIN = 2.0
@@ -49,6 +53,13 @@ SCREENS: dict[str, type[PageScreen]] = {
     "log": LogScreen,
     "help": HelpScreen,
 }
+
+
+class PlainLetters(LineFilter):
+    """Has nothing drawn that a terminal would obey; the commands of pictures are no letters."""
+
+    def apply(self, segments: list[Segment], background: Color) -> list[Segment]:
+        return [one if one.control else Segment(drawn(one.text), one.style) for one in segments]
 
 
 class TerminalApp(App[None]):
@@ -70,6 +81,9 @@ class TerminalApp(App[None]):
         self.theme = f"textual-{workspace.settings.theme}"
         self._asked = 0.0  # when Ctrl+C was pressed last
         self._reader: threading.Thread | None = None
+
+    def get_line_filters(self) -> Sequence[LineFilter]:
+        return [*super().get_line_filters(), PlainLetters()]
 
     def on_mount(self) -> None:
         keys = self.workspace.keys

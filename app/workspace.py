@@ -3,10 +3,12 @@
 Knows nothing of Textual.
 """
 
+import asyncio
 import contextlib
 import dataclasses
 import json
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -78,6 +80,7 @@ class Workspace:
         self._model = model
         self._load_again = False  # with the next conversation
         self._make_server = make_server
+        self._serving = threading.Lock()  # while the server is made, or ends
         self.server: OpenServer | None = None
         self.loaded: Loaded | None = None
         self.client, self.store, self.folder = client, store, folder
@@ -238,13 +241,16 @@ class Workspace:
         self._write_running()
         self.conversation.start()
 
-    def load(self, model: str) -> None:
+    async def load(self, model: str) -> None:
         """Stop the answer, and load another model; it reads the conversation again.
 
         Raises:
+            Gemma4Error: there is no such model; nothing is changed.
             OSError: as `change`.
         """
-        self.end_server()  # its programs were promised the other model
+        if model:  # else the usual one
+            await asyncio.to_thread(catalog.resolve, model)
+        await asyncio.to_thread(self.end_server)  # its programs were promised the other model
         self.conversation.stop()
         self.conversation.model = self.loaded = None
         try:
@@ -258,15 +264,16 @@ class Workspace:
         Raises:
             Gemma4Error: the port is taken.
         """
-        if self.server is None and self._make_server is not None:
-            controller = self.conversation
-            own = worker_settings(controller.settings, self.folder)
-            settings = dataclasses.replace(own, system=None, park=None)
-            name, port = controller.model_name, self.settings.serve_port
-            self.server = self._make_server(self.client, controller.model, name, settings, port)
-            if self.loaded is not None:  # it came while the server was made, which takes seconds
-                self.server.take([Report(None, self.loaded)])
-        return "" if self.server is None else self.server.address
+        with self._serving:
+            if self.server is None and self._make_server is not None:
+                controller = self.conversation
+                own = worker_settings(controller.settings, self.folder)
+                settings = dataclasses.replace(own, system=None, park=None)
+                name, port = controller.model_name, self.settings.serve_port
+                self.server = self._make_server(self.client, controller.model, name, settings, port)
+                if self.loaded is not None:  # it came while the server was made: that takes seconds
+                    self.server.take([Report(None, self.loaded)])
+            return "" if self.server is None else self.server.address
 
     def take(self, reports: list[Report]) -> list[Report]:
         """Take what is for the server; return the rest. Called by the thread that reads reports."""
@@ -277,13 +284,15 @@ class Workspace:
                 self.loaded = event
             elif isinstance(event, Crashed) or (isinstance(event, Failed) and load):
                 self.loaded = None
-        return reports if self.server is None else self.server.take(reports)
+        server = self.server  # another thread may end it
+        return reports if server is None else server.take(reports)
 
     def end_server(self) -> None:
         """End the server: the worker is this program's alone again. Waits: call it in a thread."""
-        if self.server is not None:
-            self.server.close()
-            self.server = None
+        with self._serving:
+            if self.server is not None:
+                self.server.close()
+                self.server = None
 
     def close(self) -> None:
         """End everything but the worker; what was deleted is gone for good."""
@@ -313,11 +322,11 @@ class Workspace:
 
 def _is_alive(pid: object) -> bool:
     """Whether another process of this number runs; with our own number, an earlier one had it."""
-    if type(pid) is not int:
+    if type(pid) is not int or pid == os.getpid():
         return False
+    stat = Path(f"/proc/{pid}/stat")  # of Linux; Z: it has ended, but its parent has not looked yet
     try:
         os.kill(pid, 0)
+        return not (stat.exists() and b") Z " in stat.read_bytes())
     except (OSError, OverflowError) as error:
         return isinstance(error, PermissionError)
-    stat = Path(f"/proc/{pid}/stat")  # of Linux; Z: it has ended, but its parent has not looked yet
-    return pid != os.getpid() and not (stat.exists() and ") Z " in stat.read_text())

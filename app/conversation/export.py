@@ -33,7 +33,7 @@ def write(history: History, media: Path, title: str, folder: Path) -> Path:
         lines += [f"Answers by {history.model}.", ""]
     for turn in list(history.turns.values()):  # it may go on meanwhile
         lines += _turn(turn, media, beside)
-    path.write_text("\n".join(lines), encoding="utf-8")
+    path.write_text("\n".join(lines), encoding="utf-8", errors="replace")
     return path
 
 

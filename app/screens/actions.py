@@ -216,10 +216,8 @@ class ChatActions:
         return ""
 
     async def _load(self, name: str) -> str:
-        await asyncio.to_thread(catalog.resolve, name)
-        await asyncio.to_thread(self._workspace.end_server)
         try:
-            self._workspace.load(name)
+            await self._workspace.load(name)
         except OSError as error:  # it is loaded, and not in the settings
             self._chat.problem(Problem.of(error, "disk"))
         self._close_cards("model_ready")

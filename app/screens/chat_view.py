@@ -98,8 +98,9 @@ class ChatView(Screen[None]):
 
     def _ask(self, text: str, attached: set[int]) -> bool:
         self.voice.cut()
-        self.workspace.trace = Trace()
         changed = self.workspace.conversation.send(text, attached)
+        if changed:
+            self.workspace.trace = Trace()
         self.transcript.follow()
         self.draw(changed)
         return bool(changed)

@@ -108,3 +108,19 @@ def test_words_that_are_no_utf8_are_asked_and_kept(
     plain.main()
     (kept,) = ConversationStore().list()
     assert kept.title == "caf??"
+
+
+def test_what_is_wrong_in_the_settings_is_printed_and_a_wrong_model_is_not_kept(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "settings.toml").write_text("nonsense = 1\n")
+    worker = ScriptedWorker(["a\x1b[2Jb", "Still here."])
+    workspace = Workspace(worker, ConversationStore(tmp_path / "all"), tmp_path)
+    plain.PlainProgram(workspace, iter(["hello", "/model tinny", "on"]), plain._write).run()
+    text = capsys.readouterr().out
+    assert text.startswith("settings.toml: there is no setting nonsense; it is left as it is.\n")
+    assert "Tiny model: a[2Jb\n" in text
+    assert "tinny" in text and "Tiny model: Still here." in text
+    assert (tmp_path / "settings.toml").read_text() == "nonsense = 1\n"
+    workspace.close()
+    worker.close()

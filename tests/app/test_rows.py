@@ -176,6 +176,20 @@ def test_a_program_that_was_killed_but_that_its_parent_keeps_is_a_crash(tmp_path
     workspace.client.close()
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="there is no /proc")
+def test_a_process_whose_name_is_no_utf8_runs(tmp_path: Path) -> None:
+    (named := Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))).symlink_to("/bin/sleep")
+    workspace = Workspace(ScriptedWorker(), ConversationStore(tmp_path / "all"), tmp_path)
+    with subprocess.Popen([named, "60"]) as running:
+        noted = {"pid": running.pid, "conversation": ""}
+        (other := tmp_path / "running-1.json").write_text(json.dumps(noted))
+        workspace.note_running()
+        running.kill()
+    assert other.exists()
+    workspace.close()
+    workspace.client.close()
+
+
 def test_a_program_that_ends_leaves_the_trash_and_the_note_of_another(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
