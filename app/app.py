@@ -63,11 +63,7 @@ class PlainLetters(LineFilter):
 
 
 class TerminalApp(App[None]):
-    """The program.
-
-    Args:
-        workspace: what its screens share; it is closed at the end, and the worker with it.
-    """
+    """The program; `workspace` is closed at the end, and the worker with it."""
 
     TITLE = "gemma4"
     CSS_PATH = Path(__file__).parent / "styles" / "app.tcss"

@@ -190,13 +190,7 @@ def available(command: Command, situation: Situation) -> bool:
 
 
 def refused(name: str, argument: str, situation: Situation) -> str:
-    """Return why a typed command cannot be done; empty where it can.
-
-    Args:
-        name: what follows the slash.
-        argument: what follows the name.
-        situation: what is going on.
-    """
+    """Return why "/name argument" cannot be done; empty where it can."""
     command = BY_ID.get(name)
     if command is None or name in NEVER_TYPED:
         near = difflib.get_close_matches(name.lower(), BY_ID, 1, 0.7)

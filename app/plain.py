@@ -70,13 +70,7 @@ def _write(text: str) -> None:
 
 
 class PlainProgram:
-    """One conversation after another.
-
-    Args:
-        workspace: the worker, the settings and the conversation.
-        lines: what the user types.
-        write: prints.
-    """
+    """One conversation after another; `lines` are what the user types, and `write` prints."""
 
     def __init__(
         self, workspace: Workspace, lines: Iterator[str], write: Callable[[str], None]

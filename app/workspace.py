@@ -140,11 +140,7 @@ class Workspace:
         return None
 
     def bring(self, model: str, recipe: str, on_progress: OnProgress) -> None:
-        """Start bringing a model here; if the program ends before, the next start goes on with it.
-
-        Args:
-            on_progress: as for `GetJob`.
-        """
+        """Start bringing a model here; if the program ends before, the next one goes on with it."""
         if self.job is None:
             self.folder.mkdir(parents=True, exist_ok=True)
             wanted = {"pid": os.getpid(), "model": model, "recipe": recipe}

@@ -124,9 +124,6 @@ class Journal:
                 if _STORED.fullmatch(name) and name not in names:
                     self.drop(name)
 
-    def path(self, name: str) -> Path:
-        return self.folder / name
-
     def record(self, frames: NDArray[np.float32]) -> None:
         """Add (n, 640) frames to the recording, which survives a crash; from any thread.
 

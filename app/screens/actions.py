@@ -21,6 +21,8 @@ class ChatActions:
     def __init__(self, chat: ChatView) -> None:
         self._chat = chat
         self._workspace = chat.workspace
+        self.send, self.newline = chat.prompt.action_send, chat.prompt.action_new_line
+        self.newest = chat.transcript.follow
 
     def do(self, name: str, argument: str = "") -> None:
         action = getattr(self, name, None)
@@ -28,12 +30,6 @@ class ChatActions:
         action(argument) if argument else action()
 
     # ---- the prompt and the answers
-
-    def send(self) -> None:
-        self._chat.prompt.action_send()
-
-    def newline(self) -> None:
-        self._chat.prompt.action_new_line()
 
     def commands(self) -> None:
         self._chat.prompt.write_words("/")
@@ -99,9 +95,6 @@ class ChatActions:
 
     def line_down(self) -> None:
         self._chat.transcript.scroll_down(animate=False)
-
-    def newest(self) -> None:
-        self._chat.transcript.follow()
 
     # ---- talking
 

@@ -37,11 +37,7 @@ PLACEHOLDER = "Type, or press space to talk · / commands · @ file"
 
 
 class ChatView(Screen[None]):
-    """The widgets of the chat, and how they are drawn.
-
-    Args:
-        workspace: what all screens share.
-    """
+    """The widgets of the chat, and how they are drawn."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*of_the_chat()]
     AUTO_FOCUS = "#prompt"

@@ -90,11 +90,7 @@ class QuestionView(Vertical):
 
 
 class AnswerView(Vertical):
-    """An answer, while it comes and afterwards.
-
-    Args:
-        speaker: the name of who answers.
-    """
+    """An answer, while it comes and afterwards; `speaker` is the name of who gives it."""
 
     def __init__(self, speaker: str) -> None:
         super().__init__(classes="turn answer")
@@ -112,11 +108,9 @@ class AnswerView(Vertical):
         yield _empty("facts")
 
     def show(self, turn: ShownTurn, facts: str) -> None:
-        """Show a turn as it is now; a piece of the answer is drawn soon, with what else comes.
+        """Show a turn of the model as it is now, and the dim line `facts` under it.
 
-        Args:
-            turn: of the model.
-            facts: the dim line under it.
+        A piece of the answer is drawn soon, with what else comes.
         """
         self.text = clean(turn.text)
         self._over = turn.over

@@ -247,7 +247,7 @@ def test_media_are_named_by_their_content_and_stored_once(tmp_path: Path) -> Non
     with Journal(tmp_path) as journal:
         names = [journal.put(content, ".png") for content in (b"one", b"two", b"one")]
         assert names[0] == names[2] != names[1]
-        assert journal.path(names[0]).read_bytes() == b"one"
+        assert (journal.folder / names[0]).read_bytes() == b"one"
         assert len(list(tmp_path.iterdir())) == 2
 
 
