@@ -30,11 +30,7 @@ HELP = """Type a question and press Enter. Ctrl+C stops an answer, and keeps wha
 
 
 def main(model: str | None = None, hosts: Hosts | None = None) -> int:
-    """Run it until the user ends it.
-
-    Args:
-        model: to open instead of the one in the settings, this time.
-        hosts: other computers that hold a part of the model.
+    """Run it until the user ends it; arguments are as for `main.main`.
 
     Raises:
         Gemma4Error: there is nowhere to write.

@@ -145,9 +145,7 @@ class ConversationController(ReportHandler):
     def send(self, text: str, attached: Collection[int] | None = None) -> set[int]:
         """Ask with the words, what was recorded, and what waits; without any of it do nothing.
 
-        Args:
-            text: the words.
-            attached: of what waits, only these and the watched screen; None for all of it.
+        Of what waits, only `attached` and the watched screen are asked about; None means all.
         """
         text, waiting = text.strip(), list(self.history.waiting.values())
         now = self.history.waiting.keys() if attached is None else {*attached, self.watched}

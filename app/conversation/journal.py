@@ -43,9 +43,6 @@ _BORDERS = (note.QuestionSent, note.AttachmentAdded, note.TurnEnded, note.TurnsR
 class Journal:
     """A conversation's folder, open for writing; it is made when there is something to write.
 
-    Args:
-        folder: of the conversation.
-
     Attributes:
         damaged: lines that could not be read, and were left out.
 
@@ -92,11 +89,7 @@ class Journal:
             self._sync_soon()
 
     def put(self, content: bytes, suffix: str) -> str:
-        """Store a file, from any thread, and return its name, which is the hash of its content.
-
-        Args:
-            content: of the file.
-            suffix: as ".png".
+        """Store a file, from any thread; return its name: the hash of its content, and the suffix.
 
         Raises:
             Gemma4Error: it cannot be written.

@@ -40,11 +40,7 @@ class SavedConversation:
 
 
 class ConversationStore:
-    """The conversations of a user.
-
-    Args:
-        folder: where they are; None for the user's data folder.
-    """
+    """The conversations in a folder; by default those of the user's data folder."""
 
     def __init__(self, folder: Path | None = None) -> None:
         self.folder = folder or conversations.folder()

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from functools import partial
 from pathlib import Path
 
 import platformdirs
@@ -22,7 +23,12 @@ class ChatActions:
         self._chat = chat
         self._workspace = chat.workspace
         self.send, self.newline = chat.prompt.action_send, chat.prompt.action_new_line
-        self.newest = chat.transcript.follow
+        view = chat.transcript
+        self.page_up = partial(view.scroll_page_up, animate=False)
+        self.page_down = partial(view.scroll_page_down, animate=False)
+        self.line_up = partial(view.scroll_up, animate=False)
+        self.line_down = partial(view.scroll_down, animate=False)
+        self.newest = view.follow
 
     def do(self, name: str, argument: str = "") -> None:
         action = getattr(self, name, None)
@@ -83,18 +89,6 @@ class ChatActions:
 
     def trace(self) -> None:
         self._chat.busy(self._trace(), "export")
-
-    def page_up(self) -> None:
-        self._chat.transcript.scroll_page_up(animate=False)
-
-    def page_down(self) -> None:
-        self._chat.transcript.scroll_page_down(animate=False)
-
-    def line_up(self) -> None:
-        self._chat.transcript.scroll_up(animate=False)
-
-    def line_down(self) -> None:
-        self._chat.transcript.scroll_down(animate=False)
 
     # ---- talking
 
@@ -233,14 +227,11 @@ class ChatActions:
     async def _export(self, where: str) -> str:
         workspace = self._workspace
         folder = platformdirs.user_documents_path() / "gemma4"
-        title = (
-            title_of(workspace.journal.folder) if workspace.conversation.history.turns else "empty"
-        )
+        history, media = workspace.conversation.history, workspace.journal.folder
+        title = title_of(media) if history.turns else "empty"
         if where:
             folder = Path(where).expanduser()  # an error where there is no such user
             if folder.suffix == ".md":
                 folder, title = folder.parent, folder.stem
-        path = await asyncio.to_thread(
-            export.write, workspace.conversation.history, workspace.journal.folder, title, folder
-        )
+        path = await asyncio.to_thread(export.write, history, media, title, folder)
         return f"{path} is written."

@@ -30,12 +30,7 @@ LEAST = 1 / 30
 
 
 class QuestionView(Vertical):
-    """What the user asks, or is about to ask.
-
-    Args:
-        media: the folder with the files of the attachments.
-        hint: is shown behind the caption of the last picture.
-    """
+    """What the user asks, or is about to ask; `hint` is behind the caption of the last picture."""
 
     def __init__(self, media: Path, hint: str = "") -> None:
         super().__init__(classes="turn question")
