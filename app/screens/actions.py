@@ -15,6 +15,7 @@ from ..conversation.store import title_of
 from ..messages import StartJob
 from ..state import Problem, ScreenArea, Source
 from ..widgets.card import CLOSE, ErrorCard
+from ..widgets.prompt import as_typed
 from .chat_view import ChatView
 
 
@@ -51,7 +52,7 @@ class ChatActions:
             before = set(conversation.history.turns)
             words = conversation.edit()
             self._chat.prompt.remember()
-            self._chat.prompt.write_words(f"/{words}" if words.startswith("/") else words)
+            self._chat.prompt.write_words(as_typed(words))
             self._chat.draw(before - set(conversation.history.turns))
 
     def regenerate(self) -> None:

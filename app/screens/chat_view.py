@@ -23,7 +23,7 @@ from ..state import Problem, Source
 from ..tour import Tour
 from ..widgets.card import Way
 from ..widgets.footer import Footer
-from ..widgets.prompt import PromptInput
+from ..widgets.prompt import PromptInput, as_typed
 from ..widgets.status_bar import StatusBar
 from ..widgets.suggestions import Suggestion, Suggestions
 from ..widgets.talkbar import TalkBar
@@ -130,7 +130,8 @@ class ChatView(Screen[None]):
         self._other = True
         self.prompt.remember()
         self.prompt.clear_sent()
-        self.prompt.insert("\n".join(filter(None, self.queued)))  # it was not written for this one
+        queued = "\n".join(filter(None, self.queued))  # it was not written for this one
+        self.prompt.insert(as_typed(queued))
         self._queue.clear()
         if self.media.watching:
             self.media.watch(True)  # it has not been seen here

@@ -303,6 +303,24 @@ async def test_an_answer_that_comes_slowly_is_drawn_as_a_whole_at_its_end(tmp_pa
 
 
 @live
+async def test_of_two_files_of_one_name_the_one_goes_whose_chip_was_deleted(tmp_path: Path) -> None:
+    files = [tmp_path / folder / "notes.txt" for folder in "ab"]
+    for file in files:
+        file.parent.mkdir()
+        file.write_text(f"of {file.parent.name}")
+    async with staged(tmp_path) as stage:
+        chat, workspace = stage.app.chat, stage.app.workspace
+        chat.busy(chat.media.files(files))
+        await stage.until(lambda: chat.prompt.text == "[notes.txt] [notes.txt] ")
+        await stage.press("home", "delete")
+        waiting = workspace.conversation.history.waiting
+        await stage.until(lambda: len(waiting) == len(chat.prompt.chips) == 1)
+        (left,) = waiting.values()
+        assert (workspace.journal.folder / left.file).read_text() == "of b"
+        assert chat.prompt.text == " [notes.txt] "
+
+
+@live
 async def test_control_characters_do_not_reach_the_terminal(tmp_path: Path) -> None:
     evil = "a\x1b]0;title\x07b \x1b[31mred"
     (tmp_path / f"{evil}\r\n.txt").write_text("a note")

@@ -123,7 +123,7 @@ def _attached(wrong: dict[str, object]) -> bytes:
         *(
             _attached(wrong)
             for wrong in (
-                {"size": "x"},
+                {"size": [5]},
                 {"size": [0, 5]},
                 {"size": [5, -1]},
                 {"seconds": math.nan},
