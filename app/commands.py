@@ -167,26 +167,16 @@ UNSAFE = {
 }
 """Keys that many terminals cannot distinguish from another one."""
 
-_NAMES = {
-    "slash": "/",
-    "at": "@",
-    "up": "Up",
-    "escape": "Esc",
-    "pageup": "PageUp",
-    "pagedown": "PageDown",
-}
+_NAMES = {"slash": "/", "at": "@", "escape": "Esc", "pageup": "PageUp", "pagedown": "PageDown"}
 
 
 def available(command: Command, situation: Situation) -> bool:
-    match command.when:
-        case When.ALWAYS | When.WRITING:
-            return True
-        case When.EMPTY:
-            return situation.empty
-        case When.PICTURE:
-            return situation.picture
-        case When.ANSWERED:
-            return situation.answered
+    limited = {
+        When.EMPTY: situation.empty,
+        When.PICTURE: situation.picture,
+        When.ANSWERED: situation.answered,
+    }
+    return limited.get(command.when, True)
 
 
 def refused(name: str, argument: str, situation: Situation) -> str:

@@ -56,11 +56,9 @@ class ReportHandler:
 
     Attributes:
         id: the worker's name of the conversation.
-        history: the turns, and the attachments that wait.
+        history, problems, works: as those of `JournaledHistory`.
         usage: what the conversation takes up.
         recording: what is being recorded; None for nothing.
-        problems: what went wrong and is not shown yet, oldest first; who shows one takes it out.
-        works: what problems were about and works again; who shows that takes it out.
         model: that is loaded; None for none.
         sending: how far its layers are on their way to other computers while it is being loaded.
         speaks: whether answers are read aloud.
