@@ -146,10 +146,8 @@ class VoiceInput:
         if not self.device:
             label, hint = "opening", "esc cancels"
         elif recording is None:
-            label, hint = (
-                "listening",
-                f"{self._key('hands_free' if self.hands_free else 'talk')} ends",
-            )
+            label = "listening"
+            hint = f"{self._key('hands_free' if self.hands_free else 'talk')} ends"
         else:
             label = "rec"
             hint = "silence sends" if self.hands_free else f"space or {self._key('talk')} sends"

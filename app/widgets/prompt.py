@@ -181,7 +181,8 @@ class PromptInput(TextArea):
             start = column - len(chip) if before else column
             if start >= 0 and self.document[row].startswith(chip, start):
                 alike = [number for number, one in self.chips.items() if one == chip]
-                number = alike[self.get_text_range((0, 0), (row, start)).count(chip)]
+                earlier = self.get_text_range((0, 0), (row, start)).count(chip)
+                number = alike[min(earlier, len(alike) - 1)]  # some may have been typed
                 del self.chips[number]
                 self.delete((row, start), (row, start + len(chip)))
                 self.post_message(self.ChipsDeleted([number]))

@@ -85,7 +85,7 @@ class QuestionView(Vertical):
 
 
 class AnswerView(Vertical):
-    """An answer, while it comes and afterwards; `speaker` is the name of who gives it."""
+    """An answer, while it comes and afterwards; `speaker` names who answers."""
 
     def __init__(self, speaker: str) -> None:
         super().__init__(classes="turn answer")
