@@ -5,12 +5,15 @@ import contextlib
 import signal
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from rich.segment import Segment
 from textual.app import App, SystemCommand
 from textual.binding import Binding
+from textual.color import Color
 from textual.css.query import NoMatches
+from textual.filter import LineFilter
 from textual.notifications import SeverityLevel
 from textual.screen import Screen
 from textual.widget import MountError
@@ -33,6 +36,7 @@ from .screens.sessions import SessionsScreen
 from .screens.settings import SettingsScreen
 from .screens.voices import VoicesScreen
 from .state import Download, Problem
+from .widgets import drawn
 from .workspace import Workspace
 
 AGAIN = 2.0
@@ -51,12 +55,15 @@ SCREENS: dict[str, type[PageScreen]] = {
 }
 
 
-class TerminalApp(App[None]):
-    """The program.
+class PlainLetters(LineFilter):
+    """Has nothing drawn that a terminal would obey; the commands of pictures are no letters."""
 
-    Args:
-        workspace: what its screens share; it is closed at the end, and the worker with it.
-    """
+    def apply(self, segments: list[Segment], background: Color) -> list[Segment]:
+        return [one if one.control else Segment(drawn(one.text), one.style) for one in segments]
+
+
+class TerminalApp(App[None]):
+    """The program; `workspace` is closed at the end, and the worker with it."""
 
     TITLE = "gemma4"
     CSS_PATH = Path(__file__).parent / "styles" / "app.tcss"
@@ -70,6 +77,9 @@ class TerminalApp(App[None]):
         self.theme = f"textual-{workspace.settings.theme}"
         self._asked = 0.0  # when Ctrl+C was pressed last
         self._reader: threading.Thread | None = None
+
+    def get_line_filters(self) -> Sequence[LineFilter]:
+        return [*super().get_line_filters(), PlainLetters()]
 
     def on_mount(self) -> None:
         keys = self.workspace.keys

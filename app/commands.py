@@ -167,36 +167,20 @@ UNSAFE = {
 }
 """Keys that many terminals cannot distinguish from another one."""
 
-_NAMES = {
-    "slash": "/",
-    "at": "@",
-    "up": "Up",
-    "escape": "Esc",
-    "pageup": "PageUp",
-    "pagedown": "PageDown",
-}
+_NAMES = {"slash": "/", "at": "@", "escape": "Esc", "pageup": "PageUp", "pagedown": "PageDown"}
 
 
 def available(command: Command, situation: Situation) -> bool:
-    match command.when:
-        case When.ALWAYS | When.WRITING:
-            return True
-        case When.EMPTY:
-            return situation.empty
-        case When.PICTURE:
-            return situation.picture
-        case When.ANSWERED:
-            return situation.answered
+    limited = {
+        When.EMPTY: situation.empty,
+        When.PICTURE: situation.picture,
+        When.ANSWERED: situation.answered,
+    }
+    return limited.get(command.when, True)
 
 
 def refused(name: str, argument: str, situation: Situation) -> str:
-    """Return why a typed command cannot be done; empty where it can.
-
-    Args:
-        name: what follows the slash.
-        argument: what follows the name.
-        situation: what is going on.
-    """
+    """Return why "/name argument" cannot be done; empty where it can."""
     command = BY_ID.get(name)
     if command is None or name in NEVER_TYPED:
         near = difflib.get_close_matches(name.lower(), BY_ID, 1, 0.7)

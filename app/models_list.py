@@ -165,7 +165,10 @@ def _fitted(choice: ModelChoice, known: Outline, machine: Machine | None) -> Mod
         try:
             recipe, _ = recommend.recipe(known, machine, recipe)
         except Gemma4Error:
-            recipe = min((recipe, *recommend.SMALLER), key=lambda name: _size(known, name, machine))
+            recipe = min(
+                (recipe, *recommend.SMALLER),
+                key=lambda name: estimate.weights(known.converted(RECIPES[name]), machine),
+            )
     choice = replace(choice, recipe=recipe)
     if machine is None:
         return choice
@@ -180,7 +183,3 @@ def _fitted(choice: ModelChoice, known: Outline, machine: Machine | None) -> Mod
         most=estimate.largest_context(model, machine),
         budget=machine.budget,
     )
-
-
-def _size(known: Outline, recipe: str, machine: Machine) -> int:
-    return estimate.weights(known.converted(RECIPES[recipe]), machine)

@@ -4,6 +4,7 @@ No colours, no cursor, nothing that is drawn over: what happens is a line, the a
 Conversations are the same as those of the program with screens.
 """
 
+import asyncio
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ from . import settings
 from .conversation import attachments, private_files
 from .conversation.store import ConversationStore
 from .state import Problem
+from .widgets import clean
 from .workspace import LOG, Workspace
 
 HELP = """Type a question and press Enter. Ctrl+C stops an answer, and keeps what has come.
@@ -28,11 +30,7 @@ HELP = """Type a question and press Enter. Ctrl+C stops an answer, and keeps wha
 
 
 def main(model: str | None = None, hosts: Hosts | None = None) -> int:
-    """Run it until the user ends it.
-
-    Args:
-        model: to open instead of the one in the settings, this time.
-        hosts: other computers that hold a part of the model.
+    """Run it until the user ends it; arguments are as for `main.main`.
 
     Raises:
         Gemma4Error: there is nowhere to write.
@@ -63,18 +61,12 @@ def _lines() -> Iterator[str]:
 
 
 def _write(text: str) -> None:
-    sys.stdout.write(text)
+    sys.stdout.write(clean(text))
     sys.stdout.flush()
 
 
 class PlainProgram:
-    """One conversation after another.
-
-    Args:
-        workspace: the worker, the settings and the conversation.
-        lines: what the user types.
-        write: prints.
-    """
+    """One conversation after another; `lines` are what the user types, and `write` prints."""
 
     def __init__(
         self, workspace: Workspace, lines: Iterator[str], write: Callable[[str], None]
@@ -86,6 +78,8 @@ class PlainProgram:
 
     def run(self) -> None:
         """Load the model, then read lines until there are no more."""
+        for warning in self._workspace.warnings:
+            self._print_line(warning)
         self._start()
         if self._workspace.conversation.model is not None:
             self._print_line("Ready. Type a question, or /help.")
@@ -127,7 +121,7 @@ class PlainProgram:
                     f"{chip} {ready.name} goes with the next question. {ready.note}".strip()
                 )
             case "/model" if rest:
-                self._workspace.load(rest.strip())
+                asyncio.run(self._workspace.load(rest.strip()))
                 self._print_line(f"Loading {rest.strip()}.")
                 self._wait()
             case "/again":
@@ -190,4 +184,4 @@ class PlainProgram:
 
     def _print_error(self, error: Exception | Problem) -> None:
         problem = error if isinstance(error, Problem) else Problem.of(error)
-        self._print_line(f"Error: {problem.title}. {problem.cause} {problem.remedy}")
+        self._print_line(f"Error: {problem.words}")

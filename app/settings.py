@@ -246,7 +246,7 @@ def save(path: Path, settings: Settings) -> None:
         if (value := getattr(settings, name)) != getattr(before, name):
             text = _put(text, name, value)
     path.parent.mkdir(parents=True, exist_ok=True)
-    disk.write(path, text.encode())
+    disk.write(path.resolve(), text.encode())  # it may be a link into a folder of dotfiles
 
 
 def fresh() -> str:

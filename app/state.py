@@ -105,17 +105,14 @@ class Download:
     @property
     def brief(self) -> str:
         """The same for the line on top: ↓ 41 %, 85 MB/s, 2:16 left."""
-        if self.stage in ("quantize", "check"):
-            return f"↓ {self._percent} · {self.stage}"
-        left = self.progress.seconds_left
-        time_left = "" if left is None else f" · {left // 60:.0f}:{left % 60:02.0f} left"
-        rate = f" · {self.progress.rate / 1e6:.0f} MB/s" if self.progress.rate else ""
-        return f"↓ {self._percent}{rate}{time_left}"
-
-    @property
-    def _percent(self) -> str:
         total = self.progress.total
-        return f"{100 * self.progress.done // total} %" if total else "…"
+        percent = f"{100 * self.progress.done // total} %" if total else "…"
+        if self.stage in ("quantize", "check"):
+            return f"↓ {percent} · {self.stage}"
+        left = self.progress.seconds_left
+        time_left = "" if left is None else f" · {int(left) // 60}:{int(left) % 60:02} left"
+        rate = f" · {self.progress.rate / 1e6:.0f} MB/s" if self.progress.rate else ""
+        return f"↓ {percent}{rate}{time_left}"
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,12 @@
 Knows nothing of Textual.
 """
 
+import asyncio
 import contextlib
 import dataclasses
 import json
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -77,6 +79,7 @@ class Workspace:
         self._model = model
         self._load_again = False  # with the next conversation
         self._make_server = make_server
+        self._serving = threading.Lock()  # while the server is made, or ends
         self.server: OpenServer | None = None
         self._load_ended: Report | None = None  # how the worker's has; None while it loads
         self.client, self.store, self.folder = client, store, folder
@@ -136,11 +139,7 @@ class Workspace:
         return None
 
     def bring(self, model: str, recipe: str, on_progress: OnProgress) -> None:
-        """Start bringing a model here; if the program ends before, the next start goes on with it.
-
-        Args:
-            on_progress: as for `GetJob`.
-        """
+        """Start bringing a model here; if the program ends before, the next one goes on with it."""
         if self.job is None:
             self.folder.mkdir(parents=True, exist_ok=True)
             wanted = {"pid": os.getpid(), "model": model, "recipe": recipe}
@@ -237,13 +236,16 @@ class Workspace:
         self._write_running()
         self.conversation.start()
 
-    def load(self, model: str) -> None:
+    async def load(self, model: str) -> None:
         """Stop the answer, and load another model; it reads the conversation again.
 
         Raises:
+            Gemma4Error: there is no such model; nothing is changed.
             OSError: as `change`.
         """
-        self.end_server()  # its programs were promised the other model
+        if model:  # else the usual one
+            await asyncio.to_thread(catalog.resolve, model)
+        await asyncio.to_thread(self.end_server)  # its programs were promised the other model
         self.conversation.stop()
         self.conversation.model = self._load_ended = None
         try:
@@ -257,15 +259,16 @@ class Workspace:
         Raises:
             Gemma4Error: the port is taken.
         """
-        if self.server is None and self._make_server is not None:
-            controller = self.conversation
-            own = worker_settings(controller.settings, self.folder)
-            settings = dataclasses.replace(own, system=None, park=None)
-            name, port = controller.model_name, self.settings.serve_port
-            self.server = self._make_server(self.client, name, settings, port)
-            if self._load_ended is not None:  # also while the server was made: that takes seconds
-                self.server.take([self._load_ended])
-        return "" if self.server is None else self.server.address
+        with self._serving:
+            if self.server is None and self._make_server is not None:
+                controller = self.conversation
+                own = worker_settings(controller.settings, self.folder)
+                settings = dataclasses.replace(own, system=None, park=None)
+                name, port = controller.model_name, self.settings.serve_port
+                self.server = self._make_server(self.client, name, settings, port)
+                if self._load_ended is not None:  # also while it was made: that takes seconds
+                    self.server.take([self._load_ended])
+            return "" if self.server is None else self.server.address
 
     def take(self, reports: list[Report]) -> list[Report]:
         """Take what is for the server; return the rest. Called by the thread that reads reports."""
@@ -275,13 +278,15 @@ class Workspace:
                 self._load_ended = None
             elif load and isinstance(report.event, Loaded | Failed):
                 self._load_ended = report
-        return reports if self.server is None else self.server.take(reports)
+        server = self.server  # another thread may end it
+        return reports if server is None else server.take(reports)
 
     def end_server(self) -> None:
         """End the server: the worker is this program's alone again. Waits: call it in a thread."""
-        if self.server is not None:
-            self.server.close()
-            self.server = None
+        with self._serving:
+            if self.server is not None:
+                self.server.close()
+                self.server = None
 
     def close(self) -> None:
         """End everything but the worker; what was deleted is gone for good."""
@@ -311,11 +316,11 @@ class Workspace:
 
 def _is_alive(pid: object) -> bool:
     """Whether another process of this number runs; with our own number, an earlier one had it."""
-    if type(pid) is not int:
+    if type(pid) is not int or pid == os.getpid():
         return False
+    stat = Path(f"/proc/{pid}/stat")  # of Linux; Z: it has ended, but its parent has not looked yet
     try:
         os.kill(pid, 0)
+        return not (stat.exists() and b") Z " in stat.read_bytes())
     except (OSError, OverflowError) as error:
         return isinstance(error, PermissionError)
-    stat = Path(f"/proc/{pid}/stat")  # of Linux; Z: it has ended, but its parent has not looked yet
-    return pid != os.getpid() and not (stat.exists() and ") Z " in stat.read_text())

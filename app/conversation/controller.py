@@ -145,9 +145,7 @@ class ConversationController(ReportHandler):
     def send(self, text: str, attached: Collection[int] | None = None) -> set[int]:
         """Ask with the words, what was recorded, and what waits; without any of it do nothing.
 
-        Args:
-            text: the words.
-            attached: of what waits, only these and the watched screen; None for all of it.
+        Of what waits, only `attached` and the watched screen are asked about; None means all.
         """
         text, waiting = text.strip(), list(self.history.waiting.values())
         now = self.history.waiting.keys() if attached is None else {*attached, self.watched}
@@ -267,8 +265,8 @@ class ConversationController(ReportHandler):
         """Open the conversation in the worker, as the journal has it."""
         self.rereading = None
         self._stale = self.recording is not None  # it lacks what was spoken before
-        turns, _ = past_turns(self.history, self._folder, self.id)
-        settings = worker_settings(self.settings, self._folder.parent.parent / "prefixes")
+        turns, _ = past_turns(self.history, self.journal.folder, self.id)
+        settings = worker_settings(self.settings, self.journal.folder.parent.parent / "prefixes")
         self._send(do.Open(turns, settings, conversation=self.id))
         self._add_unanswered()
         if waiting:
@@ -302,7 +300,7 @@ class ConversationController(ReportHandler):
     def _add(self, attachment: note.Attachment) -> None:
         then = partial(self._added, attachment.id)
         try:
-            command = adding(attachment, self._folder, self.id)
+            command = adding(attachment, self.journal.folder, self.id)
         except OSError as error:
             title, cause = f"{attachment.name} cannot be read", f"{error}."
             then(from_worker.Failed("file_unreadable", title, cause, "Attach it again."))
@@ -315,9 +313,9 @@ class ConversationController(ReportHandler):
 
     def _add_unanswered(self) -> None:
         """Add the questions after the last answer: they are answered with the next one."""
-        _, questions = past_turns(self.history, self._folder, self.id)
+        _, questions = past_turns(self.history, self.journal.folder, self.id)
         for question in questions:
-            for part in question_parts(question, self._folder, self.id):
+            for part in question_parts(question, self.journal.folder, self.id):
                 self._send(part)
 
     def _take_back(self) -> None:
@@ -346,10 +344,6 @@ class ConversationController(ReportHandler):
                 )
             )
         return self.recording is None
-
-    @property
-    def _folder(self) -> Path:
-        return self.journal.folder
 
 
 def worker_settings(settings: Settings, parked: Path) -> do.SessionSettings:

@@ -5,13 +5,14 @@ The same entries make the conversation while it is held and when it is read back
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from ..state import Kind
 
 Role = Literal["user", "model"]
 Piece = Literal["text", "thought", "heard"]
 Outcome = Literal["done", "interrupted", "failed"]
+Number = TypeVar("Number", int, float)
 
 
 @dataclass(frozen=True)
@@ -181,6 +182,8 @@ _ALLOWED = {
     for kind in (*_NAMES, Attachment)
 }
 """Kind of entry -> field -> the values it may have (empty for any), and its type."""
+_MOST = 10**11
+"""No number of a conversation is larger: seconds since 1970, pixels, tokens."""
 
 
 def clock(seconds: float) -> str:
@@ -217,7 +220,7 @@ def from_json(value: Mapping[str, Any]) -> Entry:
             facts["error"] = (code, title, cause, remedy)
         facts["ids"] = tuple(map(int, facts.get("ids", ())))
         stats = facts.get("stats", {})
-        facts["stats"] = {str(name): float(one) for name, one in stats.items()}
+        facts["stats"] = {str(name): _in_range(float(one)) for name, one in stats.items()}
     entry: Entry = kind(**facts)
     return entry
 
@@ -227,11 +230,12 @@ def _attachment(value: Mapping[str, Any]) -> Attachment:
     _check(Attachment, known)
     for name in ("budget", "tokens"):
         if known.get(name) is not None:
-            known[name] = int(known[name])
+            known[name] = _in_range(int(known[name]), 1)
     if known.get("size") is not None:
-        known["size"] = (int(known["size"][0]), int(known["size"][1]))
+        width, height = known["size"]
+        known["size"] = (_in_range(int(width), 1), _in_range(int(height), 1))
     frames = known.get("frames", ())
-    known["frames"] = tuple((float(seconds), str(file)) for seconds, file in frames)
+    known["frames"] = tuple((_in_range(float(seconds)), str(file)) for seconds, file in frames)
     return Attachment(**known)
 
 
@@ -242,3 +246,12 @@ def _check(kind: type[Any], facts: Mapping[str, Any]) -> None:
             raise ValueError(f"{name} is {facts[name]!r}")
         if name in facts and not isinstance(facts[name], plain):
             raise TypeError(f"{name} is {facts[name]!r}")
+        if name in facts and plain in (int, int | float):
+            _in_range(facts[name])
+
+
+def _in_range(value: Number, least: int = 0) -> Number:
+    """Return a number, or raise ValueError where a damaged line has a wild one, or NaN."""
+    if not least <= value <= _MOST:
+        raise ValueError(f"{value} is out of range")
+    return value

@@ -10,16 +10,11 @@ from .history import History, ShownTurn
 
 
 def write(history: History, media: Path, title: str, folder: Path) -> Path:
-    """Write a conversation.
-
-    Args:
-        history: what to write.
-        media: the folder with its files.
-        title: of the document; its file is named after it.
-        folder: where to; no file there is overwritten.
+    """Write a conversation, whose files are in `media`, into a folder; nothing is overwritten.
 
     Returns:
-        The Markdown file. What was attached is in a folder of its name beside it.
+        The Markdown file, named after the title. What was attached is in a folder of its name
+        beside it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     stem = re.sub(r"[^\w\- ]+", "", title).strip()[:60] or "conversation"
@@ -33,7 +28,7 @@ def write(history: History, media: Path, title: str, folder: Path) -> Path:
         lines += [f"Answers by {history.model}.", ""]
     for turn in list(history.turns.values()):  # it may go on meanwhile
         lines += _turn(turn, media, beside)
-    path.write_text("\n".join(lines), encoding="utf-8")
+    path.write_text("\n".join(lines), encoding="utf-8", errors="replace")
     return path
 
 

@@ -99,11 +99,9 @@ class History:
             self.apply(entry)
 
     def apply(self, entry: Entry) -> set[int]:
-        """Take an entry in.
+        """Take an entry in; return the ids of the turns that changed, appeared or went.
 
-        Returns:
-            The ids of the turns that changed, appeared or went. An entry about a turn that is not
-            there changes nothing.
+        An entry about a turn that is not there changes nothing.
         """
         match entry:
             case note.TurnStarted(number, role, at):

@@ -44,9 +44,6 @@ _BORDERS = (note.QuestionSent, note.AttachmentAdded, note.TurnEnded, note.TurnsR
 class Journal:
     """A conversation's folder, open for writing; it is made when there is something to write.
 
-    Args:
-        folder: of the conversation.
-
     Attributes:
         damaged: lines that could not be read, and were left out.
 
@@ -93,11 +90,7 @@ class Journal:
             self._sync_soon()
 
     def put(self, content: bytes, suffix: str) -> str:
-        """Store a file, from any thread, and return its name, which is the hash of its content.
-
-        Args:
-            content: of the file.
-            suffix: as ".png".
+        """Store a file, from any thread; return its name: the hash of its content, and the suffix.
 
         Raises:
             Gemma4Error: it cannot be written.
@@ -124,9 +117,6 @@ class Journal:
             for name in [path.name for path in self.folder.iterdir()]:
                 if _STORED.fullmatch(name) and name not in names:
                     self.drop(name)
-
-    def path(self, name: str) -> Path:
-        return self.folder / name
 
     def record(self, frames: NDArray[np.float32]) -> None:
         """Add (n, 640) frames to the recording, which survives a crash; from any thread.

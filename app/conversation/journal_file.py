@@ -30,11 +30,7 @@ MIGRATIONS: dict[int, Callable[[list[Line]], list[Line]]] = {1: _without_memory}
 
 
 def read_lines(content: bytes, path: Path) -> tuple[Line, list[Line], int]:
-    """Read whole lines.
-
-    Args:
-        content: of the file.
-        path: of the file, for errors.
+    """Read whole lines; `path` is for errors.
 
     Returns:
         The head, empty where there is none; the other lines, as this version has them; and how many

@@ -79,7 +79,7 @@ class JournaledHistory:
 
     def _recover(self) -> None:
         """End what a crash left open: a recording waits to be sent, an answer is interrupted."""
-        if self.journal.path(RECORDING).is_file():
+        if (self.journal.folder / RECORDING).is_file():
             self.end_recording()
         for number in self.history.watched & self.history.waiting.keys():
             self.write(AttachmentRemoved(number))  # the screen is watched no more: off means gone

@@ -56,11 +56,9 @@ class ReportHandler:
 
     Attributes:
         id: the worker's name of the conversation.
-        history: the turns, and the attachments that wait.
+        history, problems, works: as those of `JournaledHistory`.
         usage: what the conversation takes up.
         recording: what is being recorded; None for nothing.
-        problems: what went wrong and is not shown yet, oldest first; who shows one takes it out.
-        works: what problems were about and works again; who shows that takes it out.
         model: that is loaded; None for none.
         sending: how far its layers are on their way to other computers while it is being loaded.
         speaks: whether answers are read aloud.
@@ -325,12 +323,12 @@ def merged(reports: Iterable[from_worker.Report]) -> list[from_worker.Report]:
     """Join pieces of one answer that came together: each result is one line of the journal."""
     found: list[from_worker.Report] = []
     for report in reports:
-        event, before = report.event, found[-1] if found else None
-        if before is None or before.command != report.command:
-            found.append(report)
-        elif isinstance(before.event, said.Token) and isinstance(event, said.Token):
-            joined = said.Token(before.event.text + event.text, event.id)
-            found[-1] = replace(before, event=joined)
-        else:
-            found.append(report)
+        before = found[-1] if found else report
+        match before.event, report.event:
+            case said.Token(words), said.Token(more, number) if (
+                found and before.command == report.command
+            ):
+                found[-1] = replace(before, event=said.Token(words + more, number))
+            case _:
+                found.append(report)
     return found

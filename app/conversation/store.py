@@ -1,7 +1,6 @@
 """All conversations on disk, a folder each (`journal.py`): listed, renamed, deleted."""
 
 import contextlib
-import math
 import os
 import secrets
 import shutil
@@ -16,7 +15,7 @@ from mlx_gemma4.hub import conversations, disk
 from . import private_files
 from .entries import Entry, QuestionSent, TextAdded
 from .journal import Journal, locked
-from .journal_file import EVENTS, Line, parsed, read_lines, unwritable
+from .journal_file import EVENTS, parsed, read_lines, unwritable
 
 TITLE_LENGTH = 60
 UNTITLED = "Untitled"
@@ -30,24 +29,18 @@ class SavedConversation:
     Attributes:
         id: the name of its folder.
         title: the user's, or the start of the first question.
-        created: seconds since 1970.
-        updated: the same; when something was last written.
+        updated: when something was last written, in seconds since 1970.
         damage: what of it cannot be read, in a few words; empty for nothing.
     """
 
     id: str
     title: str
-    created: float
     updated: float
     damage: str = ""
 
 
 class ConversationStore:
-    """The conversations of a user.
-
-    Args:
-        folder: where they are; None for the user's data folder.
-    """
+    """The conversations in a folder; by default those of the user's data folder."""
 
     def __init__(self, folder: Path | None = None) -> None:
         self.folder = folder or conversations.folder()
@@ -191,23 +184,14 @@ def _saved(folder: Path) -> SavedConversation | None:
         if (folder / _TITLE).is_file():
             title = (folder / _TITLE).read_text(encoding="utf-8", errors="replace").strip()
         content = events.read_bytes()
-        head, lines, damaged = read_lines(content[: content.rfind(b"\n") + 1], events)
+        _, lines, damaged = read_lines(content[: content.rfind(b"\n") + 1], events)
     except (OSError, Gemma4Error) as error:
         cause = error.cause if isinstance(error, Gemma4Error) else f"{error.strerror}."
-        return SavedConversation(folder.name, title or UNTITLED, updated, updated, cause)
+        return SavedConversation(folder.name, title or UNTITLED, updated, cause)
     entries, unknown = parsed(lines)
     damaged += unknown
     damage = f"{counted(damaged, 'line')} cannot be read" if damaged else ""
-    created = _created(head, updated)
-    return SavedConversation(folder.name, title or _title(entries), created, updated, damage)
-
-
-def _created(head: Line, otherwise: float) -> float:
-    try:
-        at = float(head["at"])
-    except (ValueError, TypeError, KeyError, OverflowError):
-        return otherwise
-    return at if math.isfinite(at) else otherwise
+    return SavedConversation(folder.name, title or _title(entries), updated, damage)
 
 
 def _title(entries: list[Entry]) -> str:

@@ -13,10 +13,7 @@ Adding = AddText | AddImage | AddSound | AddVideo
 def adding(attachment: Attachment, folder: Path, conversation: str) -> Adding:
     """Return the command that adds an attachment.
 
-    Args:
-        attachment: what to add.
-        folder: where its files are, unless they have a path of their own.
-        conversation: the worker's name of it.
+    Its files are in `folder`, unless they have a path of their own.
 
     Raises:
         OSError: a text cannot be read.

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from functools import partial
 from pathlib import Path
 
 import platformdirs
@@ -14,6 +15,7 @@ from ..conversation.store import title_of
 from ..messages import StartJob
 from ..state import Problem, ScreenArea, Source
 from ..widgets.card import CLOSE, ErrorCard
+from ..widgets.prompt import as_typed
 from .chat_view import ChatView
 
 
@@ -21,6 +23,13 @@ class ChatActions:
     def __init__(self, chat: ChatView) -> None:
         self._chat = chat
         self._workspace = chat.workspace
+        self.send, self.newline = chat.prompt.action_send, chat.prompt.action_new_line
+        view = chat.transcript
+        self.page_up = partial(view.scroll_page_up, animate=False)
+        self.page_down = partial(view.scroll_page_down, animate=False)
+        self.line_up = partial(view.scroll_up, animate=False)
+        self.line_down = partial(view.scroll_down, animate=False)
+        self.newest = view.follow
 
     def do(self, name: str, argument: str = "") -> None:
         action = getattr(self, name, None)
@@ -28,12 +37,6 @@ class ChatActions:
         action(argument) if argument else action()
 
     # ---- the prompt and the answers
-
-    def send(self) -> None:
-        self._chat.prompt.action_send()
-
-    def newline(self) -> None:
-        self._chat.prompt.action_new_line()
 
     def commands(self) -> None:
         self._chat.prompt.write_words("/")
@@ -49,7 +52,7 @@ class ChatActions:
             before = set(conversation.history.turns)
             words = conversation.edit()
             self._chat.prompt.remember()
-            self._chat.prompt.write_words(f"/{words}" if words.startswith("/") else words)
+            self._chat.prompt.write_words(as_typed(words))
             self._chat.draw(before - set(conversation.history.turns))
 
     def regenerate(self) -> None:
@@ -87,21 +90,6 @@ class ChatActions:
 
     def trace(self) -> None:
         self._chat.busy(self._trace(), "export")
-
-    def page_up(self) -> None:
-        self._chat.transcript.scroll_page_up(animate=False)
-
-    def page_down(self) -> None:
-        self._chat.transcript.scroll_page_down(animate=False)
-
-    def line_up(self) -> None:
-        self._chat.transcript.scroll_up(animate=False)
-
-    def line_down(self) -> None:
-        self._chat.transcript.scroll_down(animate=False)
-
-    def newest(self) -> None:
-        self._chat.transcript.follow()
 
     # ---- talking
 
@@ -216,10 +204,8 @@ class ChatActions:
         return ""
 
     async def _load(self, name: str) -> str:
-        await asyncio.to_thread(catalog.resolve, name)
-        await asyncio.to_thread(self._workspace.end_server)
         try:
-            self._workspace.load(name)
+            await self._workspace.load(name)
         except OSError as error:  # it is loaded, and not in the settings
             self._chat.problem(Problem.of(error, "disk"))
         self._close_cards("model_ready")
@@ -241,14 +227,11 @@ class ChatActions:
     async def _export(self, where: str) -> str:
         workspace = self._workspace
         folder = platformdirs.user_documents_path() / "gemma4"
-        title = (
-            title_of(workspace.journal.folder) if workspace.conversation.history.turns else "empty"
-        )
+        history, media = workspace.conversation.history, workspace.journal.folder
+        title = title_of(media) if history.turns else "empty"
         if where:
             folder = Path(where).expanduser()  # an error where there is no such user
             if folder.suffix == ".md":
                 folder, title = folder.parent, folder.stem
-        path = await asyncio.to_thread(
-            export.write, workspace.conversation.history, workspace.journal.folder, title, folder
-        )
+        path = await asyncio.to_thread(export.write, history, media, title, folder)
         return f"{path} is written."

@@ -23,7 +23,7 @@ from ..state import Problem, Source
 from ..tour import Tour
 from ..widgets.card import Way
 from ..widgets.footer import Footer
-from ..widgets.prompt import PromptInput
+from ..widgets.prompt import PromptInput, as_typed
 from ..widgets.status_bar import StatusBar
 from ..widgets.suggestions import Suggestion, Suggestions
 from ..widgets.talkbar import TalkBar
@@ -37,11 +37,7 @@ PLACEHOLDER = "Type, or press space to talk · / commands · @ file"
 
 
 class ChatView(Screen[None]):
-    """The widgets of the chat, and how they are drawn.
-
-    Args:
-        workspace: what all screens share.
-    """
+    """The widgets of the chat, and how they are drawn."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*of_the_chat()]
     AUTO_FOCUS = "#prompt"
@@ -98,8 +94,9 @@ class ChatView(Screen[None]):
 
     def _ask(self, text: str, attached: set[int]) -> bool:
         self.voice.cut()
-        self.workspace.trace = Trace()
         changed = self.workspace.conversation.send(text, attached)
+        if changed:
+            self.workspace.trace = Trace()
         self.transcript.follow()
         self.draw(changed)
         return bool(changed)
@@ -133,7 +130,8 @@ class ChatView(Screen[None]):
         self._other = True
         self.prompt.remember()
         self.prompt.clear_sent()
-        self.prompt.insert("\n".join(filter(None, self.queued)))  # it was not written for this one
+        queued = "\n".join(filter(None, self.queued))  # it was not written for this one
+        self.prompt.insert(as_typed(queued))
         self._queue.clear()
         if self.media.watching:
             self.media.watch(True)  # it has not been seen here

@@ -28,7 +28,6 @@ class MediaInput:
     """Attaches what the user shows.
 
     Args:
-        workspace: what all screens share.
         post: called, from a thread, with what the watcher reports.
 
     Attributes:
@@ -121,11 +120,7 @@ class MediaInput:
     async def seen(self, shot: Shot, at: float) -> None:
         """Attach what the watcher saw, in the place of what it saw before or, as a video, after it.
 
-        A video's times are since the first picture that was seen in this conversation.
-
-        Args:
-            shot: the newest picture.
-            at: when it was seen, in seconds since an arbitrary time.
+        `at` counts seconds from any time; a video's, from its first picture in this conversation.
         """
         conversation, journal = self._workspace.conversation, self._workspace.journal
         ready = None

@@ -22,11 +22,7 @@ One = TypeVar("One")
 
 
 class PageScreen(Screen[None]):
-    """A page.
-
-    Args:
-        workspace: what all screens share.
-    """
+    """A page over the chat; a subclass has its `content`."""
 
     BINDINGS = [Binding("escape", "back", show=False)]
     HEADING = ""

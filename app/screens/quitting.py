@@ -10,11 +10,7 @@ from ..state import Download
 
 
 class QuitScreen(ModalScreen[bool]):
-    """A question with two keys.
-
-    Args:
-        at: how far the download is.
-    """
+    """A question with two keys; `at` is how far the download is."""
 
     BINDINGS = [
         Binding("enter,ctrl+q,ctrl+c", "answer(True)", show=False, priority=True),

@@ -11,7 +11,7 @@ from textual.widgets import Input, OptionList
 from ..conversation.store import SavedConversation
 from ..messages import RunCommand
 from ..state import Problem
-from ..widgets import MUTED, clean
+from ..widgets import MUTED
 from .page import Listing
 
 
@@ -53,10 +53,10 @@ class SessionsScreen(Listing[SavedConversation]):
         found = f'with "{self._words}": {len(saved)}' if self._words else ""
         self.subtitle(found if saved or self._words else "There is none yet.")
 
-    def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
-        chosen = self.listed[event.option_index]
+    def on_option_list_option_selected(self) -> None:
+        chosen = self.chosen
         self.dismiss()
-        if chosen.id != self.workspace.journal.folder.name:
+        if chosen is not None and chosen.id != self.workspace.journal.folder.name:
             self.app.post_message(RunCommand("resume", chosen.id))
 
     def action_rename(self) -> None:
@@ -132,7 +132,7 @@ def line(one: SavedConversation, held: bool) -> Content:
     when = time.strftime("%Y-%m-%d %H:%M", time.localtime(one.updated))
     return Content.assemble(
         (f"{when}   ", MUTED),
-        clean(one.title),
+        one.title,
         ("   open" if held else "", MUTED),
-        (f"   {clean(one.damage)}" if one.damage else "", "$text-error"),
+        (f"   {one.damage}" if one.damage else "", "$text-error"),
     )

@@ -1,6 +1,5 @@
 """F3: every setting with its comment, changed here and in settings.toml at once."""
 
-import asyncio
 from typing import Any, get_args
 
 from textual import on
@@ -75,8 +74,7 @@ class SettingsScreen(PageScreen):
         widget.remove_class("wrong")
         try:
             if name == "model":
-                await asyncio.to_thread(self.workspace.end_server)
-                self.workspace.load(value)
+                await self.workspace.load(value)
             else:
                 self.workspace.change(**{name: value})
         except (OSError, Gemma4Error) as error:

@@ -29,9 +29,6 @@ _log = logging.getLogger(__name__)
 class VoiceInput:
     """Starts, sends and ends recordings.
 
-    Args:
-        workspace: what all screens share.
-
     Attributes:
         observer: is called, from a thread, with what happens to the microphone.
         device: the microphone that is open; empty while it is being opened.
@@ -146,26 +143,24 @@ class VoiceInput:
         recording = conversation.recording
         if self._live is None and recording is None:
             return TalkStatus()
-        hints = {"listening": self._ends(), "opening": "esc cancels", "rec": self._hint()}
-        label = "rec" if recording is not None and self.device else ""
-        label = label or ("opening" if not self.device else "listening")
+        if not self.device:
+            label, hint = "opening", "esc cancels"
+        elif recording is None:
+            label = "listening"
+            hint = f"{self._key('hands_free' if self.hands_free else 'talk')} ends"
+        else:
+            label = "rec"
+            hint = "silence sends" if self.hands_free else f"space or {self._key('talk')} sends"
         question = conversation.history.last("user") if self.hands_free else None
         return TalkStatus(
             label,
             tuple(self._levels),
             recording or RecordingState(),
             self.device,
-            hints[label],
+            hint,
             question.heard if question else "",
         )
 
-    def _ends(self) -> str:
-        name = "hands_free" if self.hands_free else "talk"
-        keys = self._workspace.keys[name]
-        return f"{commands.shown(keys[0]) if keys else f'/{name}'} ends"
-
-    def _hint(self) -> str:
-        if self.hands_free:
-            return "silence sends"
-        keys = self._workspace.keys["talk"]
-        return f"space or {commands.shown(keys[0])} sends" if keys else "space sends"
+    def _key(self, command: str) -> str:
+        keys = self._workspace.keys[command]
+        return commands.shown(keys[0]) if keys else f"/{command}"

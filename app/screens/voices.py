@@ -33,16 +33,13 @@ class VoicesScreen(Listing[SystemVoice]):
     async def on_mount(self) -> None:
         self.subtitle("looking ...")
         found = await self.in_thread(self.workspace.devices.voices)
-        if isinstance(found, Problem):
-            self.remark(found.words)
-            found = []
+        self.remark(found.words if isinstance(found, Problem) else voices.how_to_get())
+        found = [] if isinstance(found, Problem) else found
         now = self.workspace.settings.voice
         listed = [OWN, *found]
         self.fill(listed, lambda one: line(one, one.name == now))
         better = sum(one.better for one in found)
         self.subtitle(f"{counted(len(found), 'voice')}, {better} of them premium or enhanced")
-        if not self.query_one("#progress", Static).content:
-            self.remark(voices.how_to_get())
         self.query_one(OptionList).focus()
 
     def on_option_list_option_selected(self) -> None:
@@ -74,8 +71,7 @@ class VoicesScreen(Listing[SystemVoice]):
         """Show, from the speaker's thread, what kept it from speaking."""
         speech = self._speech
         if speech is not None and speech.problem is not None:
-            said = f"{speech.problem.title}. {speech.problem.cause}"
-            self.app.call_later(self.remark, said)
+            self.app.call_later(self.remark, Problem.of(speech.problem).words)
 
     def _silence(self) -> None:
         if self._speech is not None:

@@ -3,11 +3,10 @@
 MUTED = "$foreground 60%"
 """The colour of what is less important, within a line."""
 
-_CONTROLS = {code: None for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
-
-
 GLUE = "\u2800"
 """Looks like a space, and no line is broken at it."""
+
+_CONTROLS = {code: None for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
 
 
 def clean(text: str) -> str:
@@ -16,3 +15,8 @@ def clean(text: str) -> str:
     Textual leaves ESC in. C0 and C1 are those of ECMA-48, 5.2 and 5.3; tab and line feed stay.
     """
     return text.translate(_CONTROLS)
+
+
+def drawn(text: str) -> str:
+    """Return what the terminal gets of a text: nothing that it obeys, and spaces for GLUE."""
+    return clean(text).replace(GLUE, " ")

@@ -12,7 +12,6 @@ from textual.reactive import reactive
 from textual.widgets import Static
 
 from ..state import Problem
-from . import clean
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,7 @@ class ErrorCard(Vertical):
 
     def compose(self) -> ComposeResult:
         for name in ("title", "cause", "remedy"):
-            yield Static(clean(getattr(self.problem, name)), classes=name, markup=False)
+            yield Static(getattr(self.problem, name), classes=name, markup=False)
         with Horizontal(classes="ways"):
             for way in self.ways:
                 yield WayOut(way, way.key if self.newest or not way.newest else "enter")

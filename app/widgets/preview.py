@@ -57,12 +57,7 @@ def picture(image: Pillow.Image) -> Widget:
 
 
 class Preview(Vertical):
-    """A picture and its caption; the picture comes when it has been read.
-
-    Args:
-        caption: below it.
-        small: it is one of many.
-    """
+    """A picture and its caption; it comes when it has been read, and is `small` as one of many."""
 
     def __init__(self, caption: str, small: bool) -> None:
         super().__init__(classes="preview")

@@ -180,7 +180,12 @@ class PromptInput(TextArea):
         for chip in self.chips.values() if self.selection.is_empty else ():
             start = column - len(chip) if before else column
             if start >= 0 and self.document[row].startswith(chip, start):
+                alike = [number for number, one in self.chips.items() if one == chip]
+                earlier = self.get_text_range((0, 0), (row, start)).count(chip)
+                number = alike[min(earlier, len(alike) - 1)]  # some may have been typed
+                del self.chips[number]
                 self.delete((row, start), (row, start + len(chip)))
+                self.post_message(self.ChipsDeleted([number]))
                 return True
         return False
 
@@ -234,6 +239,11 @@ class PromptInput(TextArea):
     def write_words(self, words: str) -> None:
         """Replace the words: what is attached stays."""
         self.write("".join(f"{chip} " for chip in self.chips.values()) + words)
+
+
+def as_typed(words: str) -> str:
+    """Write a question as it is typed: two slashes send one."""
+    return f"/{words}" if words.startswith("/") else words
 
 
 def _without(text: str, chip: str) -> str:

@@ -21,7 +21,7 @@ class Status:
 
     Attributes:
         model: its name; empty where none is loaded.
-        detail: how it is stored, as "4-bit".
+        detail: what it is, as "demonstration".
         state: what is done now, as "ready".
         escape: what Escape would do now; empty for nothing.
         colour: of the state's dot, as a variable of the theme.

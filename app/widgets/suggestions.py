@@ -42,11 +42,7 @@ class Suggestions(OptionList, can_focus=False):
         self.display = False
 
     def offer(self, suggestions: list[Suggestion], choose: bool = True) -> None:
-        """Show these suggestions; where there are none, hide the list.
-
-        Args:
-            choose: Enter takes the first; else the user must go to one.
-        """
+        """Show these suggestions, or none; Enter takes the first, unless `choose` is False."""
         self.offered = suggestions[:MOST]
         self.clear_options()
         width = max((len(one.label) for one in self.offered), default=0)

@@ -15,7 +15,6 @@ from mlx_gemma4.hub import catalog
 from ..conversation.entries import Attachment
 from ..conversation.history import History, ShownTurn
 from ..state import Problem, Source
-from . import clean
 from .card import ErrorCard, Way
 from .turns import AnswerView, QuestionView
 
@@ -106,7 +105,7 @@ class Transcript(VerticalScroll, can_focus=True):
             await self._mark_earlier()
 
     async def note(self, text: str) -> None:
-        await self.add(Static(clean(text), classes="note", markup=False))
+        await self.add(Static(text, classes="note", markup=False))
 
     async def show_problem(self, problem: Problem, ways: Sequence[Way]) -> None:
         """Show an error at the end; if it has a card already, change that instead."""

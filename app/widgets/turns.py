@@ -4,11 +4,9 @@ import asyncio
 import time
 from pathlib import Path
 
-from rich.segment import Segment
 from textual.app import ComposeResult
 from textual.containers import ItemGrid, Vertical
 from textual.content import Content
-from textual.strip import Strip
 from textual.widgets import Markdown, Static
 
 from mlx_gemma4.errors import counted
@@ -32,12 +30,7 @@ LEAST = 1 / 30
 
 
 class QuestionView(Vertical):
-    """What the user asks, or is about to ask.
-
-    Args:
-        media: the folder with the files of the attachments.
-        hint: is shown behind the caption of the last picture.
-    """
+    """What the user asks, or is about to ask; `hint` is behind the caption of the last picture."""
 
     def __init__(self, media: Path, hint: str = "") -> None:
         super().__init__(classes="turn question")
@@ -47,7 +40,7 @@ class QuestionView(Vertical):
         self._previews: dict[int, Preview] = {}
 
     def compose(self) -> ComposeResult:
-        yield _Glued(classes="words")
+        yield Static(classes="words")
         yield ItemGrid(min_column_width=COLUMN, classes="previews")
         yield _empty("heard")
         yield _empty("remarks")
@@ -59,7 +52,7 @@ class QuestionView(Vertical):
         heard: str = "",
         remarks: tuple[str, ...] = (),
     ) -> None:
-        self.text, self.heard = clean(text), clean(heard)
+        self.text, self.heard = text, heard
         self.attachments = {one.id: one for one in attachments}
         self.query_one(".words", Static).update(self._line())
         said = Content.assemble(("Heard: ", MUTED), (self.heard, "italic")) if self.heard else ""
@@ -75,9 +68,9 @@ class QuestionView(Vertical):
             words = _caption(one) + (f" · {self._hint}" if one is last and self._hint else "")
             words = f"#{one.number} · {one.tokens or '…'} tokens" if small else words
             if one.id in self._previews:
-                self._previews[one.id].change(clean(words), small)
+                self._previews[one.id].change(words, small)
             else:
-                preview = self._previews[one.id] = Preview(clean(words), small)
+                preview = self._previews[one.id] = Preview(words, small)
                 await self.query_one(ItemGrid).mount(preview)
                 self.run_worker(preview.load(self._media / one.file), exit_on_error=False)
 
@@ -87,31 +80,19 @@ class QuestionView(Vertical):
         for number, one in enumerate(self.attachments.values()):
             parts += ["  " if number == 0 and self.text else " " if number else ""]
             style = f"{MUTED} bold" if one.kind == "image" else MUTED
-            parts.append((clean(one.chip).replace(" ", GLUE), style))
+            parts.append((one.chip.replace(" ", GLUE), style))
         return Content.assemble(*parts)
 
 
-class _Glued(Static):
-    """A text in which a chip is never broken over two lines."""
-
-    def render_line(self, y: int) -> Strip:
-        strip = super().render_line(y)
-        segments = [Segment(one.text.replace(GLUE, " "), one.style, one.control) for one in strip]
-        return Strip(segments, strip.cell_length)
-
-
 class AnswerView(Vertical):
-    """An answer, while it comes and afterwards.
-
-    Args:
-        speaker: the name of who answers.
-    """
+    """An answer, while it comes and afterwards; `speaker` names who answers."""
 
     def __init__(self, speaker: str) -> None:
         super().__init__(classes="turn answer")
         self._speaker = speaker
         self.text = self.drawn = ""
         self._over = False
+        self._pieces = 0  # that were drawn one after another
         self._drawing: asyncio.Task[None] | None = None
 
     def compose(self) -> ComposeResult:
@@ -122,34 +103,32 @@ class AnswerView(Vertical):
         yield _empty("facts")
 
     def show(self, turn: ShownTurn, facts: str) -> None:
-        """Show a turn as it is now; a piece of the answer is drawn soon, with what else comes.
+        """Show a turn of the model as it is now, and the dim line `facts` under it.
 
-        Args:
-            turn: of the model.
-            facts: the dim line under it.
+        A piece of the answer is drawn soon, with what else comes.
         """
         self.text = clean(turn.text)
         self._over = turn.over
         _fill(self.query_one(".thought", Static), _thought(turn))
         _fill(self.query_one(".remarks", Static), "\n".join(turn.remarks))
         _fill(self.query_one(".facts", Static), facts)
-        late = self.drawn != self.text
+        late = self.drawn != self.text or (self._over and self._pieces > 1)
         if late and (self._drawing is None or self._drawing.done()):
             self._drawing = asyncio.create_task(self._draw())
 
     async def _draw(self) -> None:
         """Draw what has come, as often as the machine likes; at the end all of it, once."""
         markdown = self.query_one(Markdown)
-        pieces = 0
         while self.drawn != self.text and self.is_attached:
             piece, self.drawn = self.text[len(self.drawn) :], self.text
             started = time.perf_counter()
             await markdown.append(piece)
             took = time.perf_counter() - started
-            pieces += 1
+            self._pieces += 1
             # a long table or listing is laid out again each time: then rather seldom
             await asyncio.sleep(max(LEAST, (SHARE - 1) * took))
-        if self._over and pieces > 1 and self.is_attached:
+        if self._over and self._pieces > 1 and self.is_attached:
+            self._pieces = 0
             await markdown.update(self.text)
 
     @property
@@ -191,7 +170,6 @@ def _empty(name: str) -> Static:
 
 def _fill(line: Static, content: Content | str) -> None:
     """Change a line, and show it if it has a text."""
-    content = clean(content) if isinstance(content, str) else content
     if line.content != content:  # a piece of an answer changes none of them, mostly
         line.update(content)
     line.display = bool(content)

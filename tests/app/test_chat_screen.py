@@ -12,7 +12,7 @@ from app.widgets.turns import AnswerView, QuestionView
 from mlx_gemma4.errors import Gemma4Error
 from mlx_gemma4.events import Heard, Thought, Token
 from mlx_gemma4.runtime.reports import Failed, Idle, Report
-from tests.app.host import COUNTED, World, chart, live, shot, staged
+from tests.app.host import COUNTED, Stage, World, chart, live, shot, staged
 
 
 @live
@@ -26,11 +26,14 @@ async def test_a_question_is_answered_and_both_are_shown(tmp_path: Path) -> None
 
 
 @live
-async def test_an_empty_prompt_sends_nothing(tmp_path: Path) -> None:
+async def test_an_empty_prompt_sends_nothing_and_leaves_the_trace(tmp_path: Path) -> None:
     async with staged(tmp_path) as stage:
+        await stage.ask("hello")
+        trace = stage.app.workspace.trace
         await stage.press("enter")
         await stage.pilot.pause()
-        assert not stage.app.workspace.conversation.history.turns
+        assert len(stage.app.workspace.conversation.history.turns) == 2
+        assert stage.app.workspace.trace is trace
 
 
 @live
@@ -291,11 +294,57 @@ async def test_ctrl_c_asks_before_it_ends_the_program(
 
 
 @live
-async def test_control_characters_of_an_answer_do_not_reach_the_terminal(tmp_path: Path) -> None:
-    async with staged(tmp_path, ["a\x1b]0;title\x07b \x1b[31mred"]) as stage:
+async def test_an_answer_that_comes_slowly_is_drawn_as_a_whole_at_its_end(tmp_path: Path) -> None:
+    pieces = [Token(word, 1) for word in ("Look [here][1].", "\n\nThen.", "\n\n[1]: http://x.y\n")]
+    async with staged(tmp_path, [pieces], tokens_per_second=5) as stage:
+        await stage.ask("where?")
+        await stage.until(lambda: "Look here." in stage.text)
+        assert "[1]:" not in stage.text
+
+
+@live
+async def test_of_two_files_of_one_name_the_one_goes_whose_chip_was_deleted(tmp_path: Path) -> None:
+    files = [tmp_path / folder / "notes.txt" for folder in "ab"]
+    for file in files:
+        file.parent.mkdir()
+        file.write_text(f"of {file.parent.name}")
+    async with staged(tmp_path) as stage:
+        chat, workspace = stage.app.chat, stage.app.workspace
+        chat.busy(chat.media.files(files))
+        await stage.until(lambda: chat.prompt.text == "[notes.txt] [notes.txt] ")
+        await stage.press("home", "delete")
+        waiting = workspace.conversation.history.waiting
+        await stage.until(lambda: len(waiting) == len(chat.prompt.chips) == 1)
+        (left,) = waiting.values()
+        assert (workspace.journal.folder / left.file).read_text() == "of b"
+        assert chat.prompt.text == " [notes.txt] "
+
+
+@live
+async def test_control_characters_do_not_reach_the_terminal(tmp_path: Path) -> None:
+    evil = "a\x1b]0;title\x07b \x1b[31mred"
+    (tmp_path / f"{evil}\r\n.txt").write_text("a note")
+
+    def shown(stage: Stage, words: str = "a]0;titleb [31mred") -> bool:
+        assert not {"\x1b", "\x07"} & set(stage.text)
+        return words in stage.text
+
+    async with staged(tmp_path, [evil], size=(120, 40)) as stage:
+        chat = stage.app.chat
         await stage.ask("go")
-        assert "\x1b" not in stage.text
-        assert "\x07" not in stage.text
+        assert shown(stage)
+        stage.app.do("new")
+        await stage.until(lambda: not shown(stage))
+        chat.busy(chat.media.files([tmp_path / f"{evil}\r\n.txt"]))
+        await stage.until(lambda: shown(stage) and chat.prompt.chips)
+        assert list(chat.prompt.chips.values())[0] in chat.prompt.text
+        await stage.press("backspace", "backspace")
+        await stage.until(lambda: not shown(stage))
+        stage.app.notify(evil)
+        await stage.until(lambda: shown(stage))
+        stage.app.workspace.log.write_text(f"{evil}\n")
+        await stage.press("f12")
+        await stage.until(lambda: shown(stage, "a]0;titleb [31mred"))
 
 
 @live

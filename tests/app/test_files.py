@@ -111,7 +111,7 @@ def test_a_picture_of_the_screen_is_stored_with_the_tokens_that_it_wants(tmp_pat
         ready = shot(journal, Shot(image, "screen", "All of it."), DEFAULTS)
         assert (ready.kind, ready.size, ready.budget) == ("image", (1920, 1080), 1120)
         assert ready.note == "All of it."
-        with Image.open(journal.path(ready.file)) as stored:
+        with Image.open(journal.folder / ready.file) as stored:
             assert stored.tobytes() == image.convert("RGB").tobytes()
         assert shot(journal, Shot(image, "clipboard"), DEFAULTS).budget == 280
         assert shot(journal, Shot(image, "screen"), DEFAULTS, (70, 140)).budget == 140
@@ -129,9 +129,9 @@ def test_files_are_measured_and_copied_but_videos_stay(tmp_path: Path) -> None:
         assert receipt.size is not None and min(receipt.size) > 100
         assert sound.kind == "sound" and 1 < sound.seconds < 10
         for ready in (receipt, sound, text):
-            assert journal.path(ready.file).parent == tmp_path / "talk"
-            assert journal.path(ready.file).is_file()
-        assert (film.kind, journal.path(film.file)) == ("video", video)
+            assert (journal.folder / ready.file).parent == tmp_path / "talk"
+            assert (journal.folder / ready.file).is_file()
+        assert (film.kind, (journal.folder / film.file)) == ("video", video)
 
 
 @pytest.mark.parametrize(
@@ -297,5 +297,5 @@ def test_a_file_whose_name_is_no_utf8_stays_in_the_conversation(
         made.name.encode()
     with Journal(tmp_path / "talk") as journal:
         assert list(JournaledHistory(journal).history.waiting.values()) == [made]
-        assert journal.path(made.file).read_bytes() == content
+        assert (journal.folder / made.file).read_bytes() == content
     (tmp_path / "talk" / EVENTS).read_text("utf-8")  # every reader can

@@ -1,4 +1,5 @@
 import json
+import math
 import os
 import signal
 import subprocess
@@ -98,6 +99,11 @@ def test_a_file_cut_anywhere_gives_all_whole_lines_and_can_be_written_on(
         assert list(journal.entries()) == [*EXAMPLES[:whole], EXAMPLES[0]]
 
 
+def _attached(wrong: dict[str, object]) -> bytes:
+    facts = to_json(AttachmentAdded(Attachment(1, "image", 1, "a.png", "a")))
+    return json.dumps({**facts, "attachment": {**facts["attachment"], **wrong}}).encode()
+
+
 @pytest.mark.parametrize(
     "line",
     [
@@ -111,6 +117,21 @@ def test_a_file_cut_anywhere_gives_all_whole_lines_and_can_be_written_on(
         b'{"is":"said","turn":1,"piece":"text","text":3}',
         b'{"is":"begun","turn":"one","role":"user","at":0}',
         b'{"is":"attached","attachment":{"id":1}}',
+        b'{"is":"begun","turn":1,"role":"user","at":NaN}',
+        b'{"is":"begun","turn":1,"role":"user","at":1e308}',
+        b'{"is":"ended","turn":1,"outcome":"done","stats":{"reply_tokens":1e999}}',
+        *(
+            _attached(wrong)
+            for wrong in (
+                {"size": [5]},
+                {"size": [0, 5]},
+                {"size": [5, -1]},
+                {"seconds": math.nan},
+                {"budget": -1},
+                {"tokens": 10**30},
+                {"frames": [[math.inf, "a.png"]]},
+            )
+        ),
     ],
 )
 def test_a_damaged_line_is_left_out_and_counted(tmp_path: Path, line: bytes) -> None:
@@ -226,7 +247,7 @@ def test_media_are_named_by_their_content_and_stored_once(tmp_path: Path) -> Non
     with Journal(tmp_path) as journal:
         names = [journal.put(content, ".png") for content in (b"one", b"two", b"one")]
         assert names[0] == names[2] != names[1]
-        assert journal.path(names[0]).read_bytes() == b"one"
+        assert (journal.folder / names[0]).read_bytes() == b"one"
         assert len(list(tmp_path.iterdir())) == 2
 
 

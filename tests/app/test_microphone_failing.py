@@ -182,7 +182,7 @@ def test_a_worker_that_crashes_while_somebody_speaks_has_one_card_and_the_record
             assert conversation.recording is None and "● rec" not in stage.text
             (sound,) = conversation.history.waiting.values()
             assert sound.seconds >= 0.2
-            assert not conversation.journal.path(RECORDING).exists()
+            assert not (conversation.journal.folder / RECORDING).exists()
 
     played()
 
@@ -201,7 +201,7 @@ async def test_what_a_worker_that_is_not_running_refused_is_no_part_of_the_next_
             await stage.until(lambda: "The worker is not running." in stage.text)
             assert [card.problem.code for card in chat.query(ErrorCard)] == ["worker_crashed"]
             assert not conversation.history.waiting and not conversation.history.turns
-            assert not conversation.journal.path(RECORDING).exists()
+            assert not (conversation.journal.folder / RECORDING).exists()
 
 
 @live

@@ -3,11 +3,14 @@ import json
 from pathlib import Path
 
 import pytest
+from textual.widgets import Input, OptionList
 
 from app import commands
-from app.state import Problem
+from app.screens.sessions import SessionsScreen, line
+from app.state import Download, Problem
 from app.widgets.card import ErrorCard
 from mlx_gemma4.errors import Gemma4Error
+from mlx_gemma4.hub.progress import Progress
 from tests.app.host import COUNTED, Stage, chart, live, staged
 
 
@@ -56,13 +59,13 @@ async def test_a_setting_is_written_at_once_and_a_wrong_value_is_explained(tmp_p
     async with staged(tmp_path, size=(100, 80)) as stage:
         await stage.press("f3")
         await stage.until(lambda: "max_tokens" in stage.text)
-        line = stage.app.screen.query_one("#set-max_tokens")
-        line.value = "64"  # type: ignore[attr-defined]
-        line.focus()
+        field = stage.app.screen.query_one("#set-max_tokens", Input)
+        field.value = "64"
+        field.focus()
         await stage.press("enter")
         await stage.until(lambda: "max_tokens = 64" in stage.app.workspace.path.read_text())
         assert stage.app.workspace.conversation.settings.max_tokens == 64
-        line.value = "many"  # type: ignore[attr-defined]
+        field.value = "many"
         await stage.press("enter")
         await stage.until(lambda: "Longest answer: it must be a whole number" in stage.text)
         assert stage.app.workspace.settings.max_tokens == 64
@@ -157,6 +160,39 @@ async def test_what_could_not_be_brought_back_is_brought_back_by_the_next_u(tmp_
         await stage.until(lambda: "the disk is away" in stage.text)
         await stage.press("u")
         await stage.until(lambda: len(store.list()) == 1)
+
+
+@live
+async def test_enter_while_the_list_is_read_again_ends_nothing(tmp_path: Path) -> None:
+    async with staged(tmp_path) as stage:
+        await stage.ask("what is this?")
+        await open_conversations(stage)
+        page = stage.app.screen
+        assert isinstance(page, SessionsScreen)
+        page.query_one(OptionList).action_select()
+        page.fill([], lambda one: line(one, False))
+        await stage.until(lambda: stage.app.screen is stage.app.chat)
+        await stage.ask("and this?")
+
+
+@live
+async def test_a_model_that_is_not_known_is_no_setting(tmp_path: Path) -> None:
+    async with staged(tmp_path, size=(100, 80)) as stage:
+        await stage.press("f3")
+        await stage.until(lambda: stage.app.screen.query("#set-model"))
+        field = stage.app.screen.query_one("#set-model", Input)
+        field.value = "tinny"
+        field.focus()
+        await stage.press("enter")
+        await stage.until(lambda: field.has_class("wrong"))
+        assert "tinny" in flat(stage) and stage.app.workspace.settings.model == ""
+        assert stage.app.workspace.conversation.state == "ready"
+
+
+def test_no_minute_has_sixty_seconds() -> None:
+    assert (
+        Download("a/b", "download", Progress(0, 1197, 10.0)).brief == "↓ 0 % · 0 MB/s · 1:59 left"
+    )
 
 
 @live

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -146,8 +147,15 @@ async def test_after_a_crash_the_conversation_is_offered_once(tmp_path: Path) ->
         assert not stage.app.chat.query(ErrorCard)
 
 
-def test_another_program_that_runs_is_no_crash(tmp_path: Path) -> None:
-    workspace = Workspace(ScriptedWorker(), ConversationStore(tmp_path / "all"), tmp_path)
+@pytest.fixture
+def workspace(tmp_path: Path) -> Iterator[Workspace]:
+    with ScriptedWorker() as worker:
+        opened = Workspace(worker, ConversationStore(tmp_path / "all"), tmp_path)
+        yield opened
+        opened.close()
+
+
+def test_another_program_that_runs_is_no_crash(tmp_path: Path, workspace: Workspace) -> None:
     workspace.conversation.send("hello")
     (trash := workspace.store.folder / "trash/deleted").mkdir(parents=True)
     noted = {"pid": os.getppid(), "conversation": workspace.journal.folder.name}
@@ -158,13 +166,12 @@ def test_another_program_that_runs_is_no_crash(tmp_path: Path) -> None:
     assert workspace.note_running() == workspace.journal.folder.name
     assert not other.exists()
     assert not trash.exists()
-    workspace.close()
-    workspace.client.close()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="a Mac's launchd takes note at once")
-def test_a_program_that_was_killed_but_that_its_parent_keeps_is_a_crash(tmp_path: Path) -> None:
-    workspace = Workspace(ScriptedWorker(), ConversationStore(tmp_path / "all"), tmp_path)
+def test_a_program_that_was_killed_but_that_its_parent_keeps_is_a_crash(
+    tmp_path: Path, workspace: Workspace
+) -> None:
     workspace.conversation.send("hello")
     with subprocess.Popen(["sleep", "60"]) as killed:
         noted = {"pid": killed.pid, "conversation": workspace.journal.folder.name}
@@ -172,8 +179,17 @@ def test_a_program_that_was_killed_but_that_its_parent_keeps_is_a_crash(tmp_path
         killed.kill()
         os.waitid(os.P_PID, killed.pid, os.WEXITED | os.WNOWAIT)
         assert workspace.note_running() == workspace.journal.folder.name
-    workspace.close()
-    workspace.client.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="there is no /proc")
+def test_a_process_whose_name_is_no_utf8_runs(tmp_path: Path, workspace: Workspace) -> None:
+    (named := Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))).symlink_to("/bin/sleep")
+    with subprocess.Popen([named, "60"]) as running:
+        noted = {"pid": running.pid, "conversation": ""}
+        (other := tmp_path / "running-1.json").write_text(json.dumps(noted))
+        workspace.note_running()
+        running.kill()
+    assert other.exists()
 
 
 def test_a_program_that_ends_leaves_the_trash_and_the_note_of_another(
@@ -201,12 +217,12 @@ def test_a_program_that_ends_leaves_the_trash_and_the_note_of_another(
         one.client.close()
 
 
-def test_a_download_is_resumed_only_where_its_program_has_ended(tmp_path: Path) -> None:
+def test_a_download_is_resumed_only_where_its_program_has_ended(
+    tmp_path: Path, workspace: Workspace
+) -> None:
     def left(name: str, **noted: object) -> None:
         (tmp_path / name).write_text(json.dumps({"model": name, "recipe": "6bit", **noted}))
 
-    worker = ScriptedWorker()
-    workspace = Workspace(worker, ConversationStore(tmp_path / "all"), tmp_path)
     left("download-1.json", pid=os.getppid())
     assert workspace.take_interrupted() is None
     left("download-2.json", pid=2**22 + 1)
@@ -215,7 +231,6 @@ def test_a_download_is_resumed_only_where_its_program_has_ended(tmp_path: Path) 
     (tmp_path / f"download-{os.getpid()}.json").unlink()  # it has come
     left("download.json")  # of an earlier version
     assert workspace.take_interrupted() == ("download.json", "6bit")
-    worker.close()
 
 
 @live

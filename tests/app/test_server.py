@@ -3,14 +3,18 @@
 import asyncio
 import socket
 import threading
+import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
 
+from app.conversation.store import ConversationStore
+from app.workspace import Workspace
 from mlx_gemma4.runtime.commands import Load, Open, Reply
-from mlx_gemma4.runtime.reports import Failed, Finished, Loaded, Report
+from mlx_gemma4.runtime.reports import Failed, Finished, Idle, Loaded, Report
 from mlx_gemma4.serve.guest import GuestClient
 from mlx_gemma4.serve.shared import SharedServer
 from mlx_gemma4.testing.scripted_worker import ScriptedWorker
@@ -120,6 +124,56 @@ def test_a_load_is_answered_with_what_the_host_has_as_soon_as_it_has_it() -> Non
             (number, Finished()),
         ]
         assert not any(isinstance(one, Load) for one in host.accepted)
+
+
+class Server:
+    """Is made slowly, and passes on all reports."""
+
+    address = "here"
+
+    def __init__(self, *_: object) -> None:
+        self.closed = False
+        time.sleep(0.3)
+
+    def take(self, reports: Sequence[Report]) -> list[Report]:
+        return list(reports)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@live
+async def test_another_model_ends_the_server_that_is_being_made(tmp_path: Path) -> None:
+    made: list[Server] = []
+    async with staged(tmp_path) as stage:
+        workspace = stage.app.workspace
+        workspace._make_server = lambda *_: made.append(Server()) or made[-1]  # type: ignore
+        stage.app.do("serve")
+        stage.app.do("serve")
+        await asyncio.sleep(0.1)
+        stage.app.do("model", "tiny-4bit")
+        await stage.until(lambda: workspace.settings.model == "tiny-4bit")
+        assert len(made) == 1 and made[0].closed and workspace.server is None
+
+
+def test_a_server_that_ends_while_reports_are_read_stops_nobody(tmp_path: Path) -> None:
+    class Ending(Workspace):
+        @property
+        def server(self) -> Server | None:
+            """There once: another thread ends it then."""
+            return servers.pop() if servers else None
+
+        @server.setter
+        def server(self, _: object) -> None:
+            """Left as it is."""
+
+    servers: list[Server] = []
+    with ScriptedWorker() as worker:
+        workspace = Ending(worker, ConversationStore(tmp_path / "all"), tmp_path)
+        servers.append(Server())
+        idle = Report(None, Idle())
+        assert workspace.take([idle]) == [idle]
+        workspace.close()
 
 
 @live

@@ -159,7 +159,7 @@ def test_the_tokens_of_a_picture_with_the_models_own_budget_go_up_from_that(tabl
     one = table()
     one.talk.settings = LARGE
     journal = one.talk._journaled.journal
-    content = journal.path(one.picture().file).read_bytes()
+    content = (journal.folder / one.picture().file).read_bytes()
     one.talk.detach(1)
     name = journal.put(content, ".png")
     one.talk.attach(Ready("image", name, "a.png", (640, 400)))
@@ -227,7 +227,7 @@ def test_frames_that_come_after_a_recording_are_part_of_no_other(table: Make, en
     one.hear(SECOND)
     getattr(one.talk, end)(*([""] if end == "send" else []))
     one.talk.record(SECOND)  # they were on their way when it ended
-    assert not one.talk.journal.path(RECORDING).exists()
+    assert not (one.talk.journal.folder / RECORDING).exists()
     one.hear(SECOND)
     assert one.talk.recording is not None and one.talk.recording.seconds == pytest.approx(1.0)
 

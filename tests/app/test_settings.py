@@ -133,6 +133,14 @@ def test_a_file_that_may_not_be_read_is_reported_and_left_alone(
     assert path.read_text() == "rate = 200\n"
 
 
+def test_a_file_that_is_a_link_stays_one(path: Path) -> None:
+    own = path.with_name("dotfiles.toml")
+    own.write_text("speak = true\n")
+    path.symlink_to(own)
+    save(path, dataclasses.replace(load(path)[0], rate=200))
+    assert path.is_symlink() and own.read_text() == "speak = true\nrate = 200\n"
+
+
 def test_saving_nothing_new_changes_nothing(path: Path) -> None:
     path.write_text("rate=200#x\n\n\n[keys]\n talk = 'f5'\n")
     save(path, load(path)[0])

@@ -115,13 +115,13 @@ def test_what_was_queued_is_not_asked_in_another_conversation(
         async with staged(tmp_path, [f"one {COUNTED}"], tokens_per_second=20) as stage:
             workspace, chat = stage.app.workspace, stage.app.chat
             await stage.start("first?")
-            await stage.send("second?")
+            await stage.send("//second?")
             await stage.until(lambda: chat.queued)
             before = workspace.journal
             workspace.store.open = lambda name: workspace.store.new()  # type: ignore[method-assign]
             change(stage)
             await stage.until(lambda: workspace.journal is not before)
-            await stage.until(lambda: chat.prompt.text == "second?")
+            await stage.until(lambda: chat.prompt.text == "//second?")
             await asyncio.sleep(0.2)
             assert not workspace.conversation.history.turns and not chat.queued
 

@@ -182,8 +182,8 @@ def test_after_a_kill_a_watched_screen_does_not_wait_and_what_was_attached_by_ha
             shutil.copytree(conversation.journal.folder, tmp_path / "older")
         with Journal(tmp_path / "killed") as journal:
             assert list(JournaledHistory(journal).history.waiting) == [own.id]
-            assert journal.path(own.file).exists()
-            assert not any(journal.path(name).exists() for name in shown.files)
+            assert (journal.folder / own.file).exists()
+            assert not any((journal.folder / name).exists() for name in shown.files)
         events = tmp_path / "older" / EVENTS
         written = events.read_bytes()
         assert b',"watched":true}' in written
