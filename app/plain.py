@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterator
 from mlx_gemma4.hub import catalog, disk
 from mlx_gemma4.runtime.commands import Hosts
 from mlx_gemma4.runtime.subprocess_worker import SubprocessWorker
+from mlx_gemma4.terminal_text import clean
 
 from . import settings
 from .conversation import attachments, private_files
 from .conversation.store import ConversationStore
 from .state import Problem
-from .widgets import clean
 from .workspace import LOG, Workspace
 
 HELP = """Type a question and press Enter. Ctrl+C stops an answer, and keeps what has come.

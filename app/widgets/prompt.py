@@ -13,9 +13,11 @@ from textual.document import _wrapped_document
 from textual.message import Message
 from textual.widgets import TextArea
 
+from mlx_gemma4.terminal_text import clean
+
 from ..devices.files import pasted
 from ..messages import RunCommand
-from . import GLUE, clean
+from . import GLUE
 
 _CHIP = re.compile(r"\[Image #\d+\]|\[Audio \d+:\d+\]")
 _wrap = _wrapped_document.compute_wrap_offsets  # type: ignore[attr-defined]

@@ -12,11 +12,12 @@ from textual.widgets import Markdown, Static
 from mlx_gemma4.errors import counted
 from mlx_gemma4.media.images import BUDGETS
 from mlx_gemma4.media.video import FRAME_TOKENS
+from mlx_gemma4.terminal_text import clean
 
 from ..conversation.entries import Attachment, clock
 from ..conversation.history import ShownTurn
 from ..devices.screen import caption, tokens_of
-from . import GLUE, MUTED, clean
+from . import GLUE, MUTED
 from .preview import COLUMN, Preview
 
 SHARE = 4

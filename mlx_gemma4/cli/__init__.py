@@ -36,7 +36,7 @@ from .answer import print_json, print_text, stats_line
 from .options import Option, Subcommand, named, not_understood, swallowed
 from .program import open_program
 from .selftest.command import COMMAND as SELFTEST
-from .streams import inform
+from .streams import CLEAR, inform
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -252,7 +252,7 @@ def _show_progress(fed: int, total: int) -> None:
     """Show a line on the terminal while a long prompt is read, and clear it at the end."""
     if total >= LONG_PROMPT:
         line = f"Reading the prompt: {fed:,} of {total:,} tokens" if fed < total else ""
-        inform(f"\r\x1b[K{line}", end="")
+        inform(line, end="", start=CLEAR)
 
 
 def _print_error(error: Exception) -> None:

@@ -10,7 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from ..errors import Gemma4Error
+from ..terminal_text import clean
 
+CLEAR = "\r\x1b[K"  # the line that a terminal shows (ECMA-48, 8.3.41)
 EVERY = 10.0  # seconds between two lines of progress where stderr is no terminal
 _lost: list[OSError] = []  # why stdout takes no more
 
@@ -41,15 +43,16 @@ def put(text: str = "", end: str = "\n") -> None:
     """
     if not _lost:
         with _noticed():
-            print(text, end=end, flush=True)
+            print(clean(text) if sys.stdout.isatty() else text, end=end, flush=True)
             return
     inform(text, end)
 
 
-def inform(text: str, end: str = "\n") -> None:
+def inform(text: str, end: str = "\n", start: str = "") -> None:
     """Print on stderr, at once; an answer does not fail because nobody reads that."""
     try:
-        print(text, end=end, file=sys.stderr, flush=True)
+        shown = clean(text) if sys.stderr.isatty() else text
+        print(start + shown, end=end, file=sys.stderr, flush=True)
     except OSError:
         silence(2)
 
@@ -118,7 +121,7 @@ class ProgressLine:
         if line == self._shown:
             return
         if sys.stderr.isatty():
-            inform(f"\r\x1b[K{line}", end="")
+            inform(line, end="", start=CLEAR)
             self._shown = line
         elif (now := time.monotonic()) >= self._next:
             inform(line)
@@ -133,5 +136,5 @@ class ProgressLine:
 
     def clear(self) -> None:
         if self._shown and sys.stderr.isatty():
-            inform("\r\x1b[K", end="")
+            inform("", end="", start=CLEAR)
         self._shown = ""

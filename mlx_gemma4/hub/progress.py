@@ -30,7 +30,7 @@ class Progress:
     def text(self) -> str:
         """The same for people: "1.20 of 6.80 GB, 85 MB/s, 1:06 left"."""
         left = self.seconds_left
-        time_left = "" if left is None else f", {left // 60:.0f}:{left % 60:02.0f} left"
+        time_left = "" if left is None else f", {int(left) // 60}:{int(left) % 60:02} left"
         sizes = f"{self.done / 1e9:.2f} of {self.total / 1e9:.2f} GB"
         return f"{sizes}, {self.rate / 1e6:.0f} MB/s{time_left}"
 

@@ -177,6 +177,10 @@ def test_progress_tells_bytes_rate_and_time_left(hub: Hub) -> None:
     assert seen[-1].done == seen[-1].total
 
 
+def test_the_time_left_has_no_sixty_seconds() -> None:
+    assert Progress(0, 1_197, 10.0).text.endswith(", 1:59 left")
+
+
 def test_the_rate_is_that_of_the_last_five_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])

@@ -151,3 +151,18 @@ def test_progress_on_a_terminal_is_one_line_that_is_gone_at_the_end(
     shown = steps(monkeypatch, True)
     assert shown.startswith("\r\x1b[Kwork: step 1 of 60\r\x1b[Kwork: step 2 of 60")
     assert shown.endswith("work: step 60 of 60\r\x1b[K") and "\n" not in shown
+
+
+def test_a_terminal_gets_nothing_of_an_answer_that_it_would_obey(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def printed(terminal: bool) -> tuple[str, str]:
+        stdout, stderr = Terminal(terminal), Terminal(terminal)
+        monkeypatch.setattr(sys, "stdout", stdout)
+        monkeypatch.setattr(sys, "stderr", stderr)
+        streams.put("a\x1b]52;c;eA==\x07b\tc\x9b1m\nd", end="")
+        streams.inform("no \x1b[2J.png")
+        return stdout.text, stderr.text
+
+    assert printed(True) == ("a]52;c;eA==b\tc1m\nd", "no [2J.png\n")
+    assert printed(False) == ("a\x1b]52;c;eA==\x07b\tc\x9b1m\nd", "no \x1b[2J.png\n")
