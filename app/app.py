@@ -62,6 +62,9 @@ class PlainLetters(LineFilter):
         return [one if one.control else Segment(drawn(one.text), one.style) for one in segments]
 
 
+_PLAIN_LETTERS = PlainLetters()  # one: Textual keeps filtered lines by their filter
+
+
 class TerminalApp(App[None]):
     """The program; `workspace` is closed at the end, and the worker with it."""
 
@@ -79,7 +82,7 @@ class TerminalApp(App[None]):
         self._reader: threading.Thread | None = None
 
     def get_line_filters(self) -> Sequence[LineFilter]:
-        return [*super().get_line_filters(), PlainLetters()]
+        return [*super().get_line_filters(), _PLAIN_LETTERS]
 
     def on_mount(self) -> None:
         keys = self.workspace.keys

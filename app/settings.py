@@ -4,6 +4,7 @@ The file keeps its comments, its order, and what this program does not know.
 """
 
 import dataclasses
+import os
 import re
 import types
 from collections.abc import Callable, Mapping
@@ -245,8 +246,14 @@ def save(path: Path, settings: Settings) -> None:
     for name in FIELDS:
         if (value := getattr(settings, name)) != getattr(before, name):
             text = _put(text, name, value)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    disk.write(path.resolve(), text.encode())  # it may be a link into a folder of dotfiles
+    write(path, text)
+
+
+def write(path: Path, text: str) -> None:
+    """Write the file: it may be a link into a folder of dotfiles, also before it is there."""
+    target = Path(os.path.realpath(path))  # which raises nothing where links make a loop
+    target.parent.mkdir(parents=True, exist_ok=True)
+    disk.write(target, text.encode())
 
 
 def fresh() -> str:

@@ -160,8 +160,7 @@ class Workspace:
             OSError: it cannot be written.
         """
         if not self.path.exists():
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            disk.write(self.path, settings.fresh().encode())
+            settings.write(self.path, settings.fresh())
 
     def change(self, **values: Any) -> None:
         """Change settings, here and in the file.
@@ -266,8 +265,9 @@ class Workspace:
                 settings = dataclasses.replace(own, system=None, park=None)
                 name, port = controller.model_name, self.settings.serve_port
                 self.server = self._make_server(self.client, name, settings, port)
-                if self._load_ended is not None:  # also while it was made: that takes seconds
-                    self.server.take([self._load_ended])
+                ended = self._load_ended  # also while it was made: that takes seconds
+                if ended is not None:
+                    self.server.take([ended])
             return "" if self.server is None else self.server.address
 
     def take(self, reports: list[Report]) -> list[Report]:

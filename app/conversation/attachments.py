@@ -77,7 +77,7 @@ def file(journal: Journal, path: Path, settings: Settings) -> Ready:
     with open_file(path, partial(_unreadable, path.name)) as opened:
         path = Path(opened.name)
     called = path.name.encode(errors="replace").decode()  # it may be no UTF-8,
-    called = " ".join(called.split())  # or have line feeds, which would break its chip
+    called = " ".join(called.split()) or "file"  # or have line feeds, which would break its chip
     suffix = Path(called).suffix.lower()
     kind = files.kind(path)
     if kind == "image":

@@ -12,6 +12,7 @@ from textual.binding import Binding
 from textual.document import _wrapped_document
 from textual.message import Message
 from textual.widgets import TextArea
+from textual.widgets.text_area import Selection
 
 from mlx_gemma4.terminal_text import clean
 
@@ -178,16 +179,19 @@ class PromptInput(TextArea):
 
     def _delete_chip(self, before: bool) -> bool:
         """Delete the chip that ends or starts at the cursor; return whether there was one."""
+        if self.selected_text in self.chips.values():
+            self.selection = Selection.cursor(max(self.selection))
+            before = True
         row, column = self.cursor_location
         for chip in self.chips.values() if self.selection.is_empty else ():
             start = column - len(chip) if before else column
             if start >= 0 and self.document[row].startswith(chip, start):
                 alike = [number for number, one in self.chips.items() if one == chip]
-                earlier = self.get_text_range((0, 0), (row, start)).count(chip)
-                number = alike[min(earlier, len(alike) - 1)]  # some may have been typed
-                del self.chips[number]
+                if self.text.count(chip) == len(alike):  # none was typed
+                    earlier = self.get_text_range((0, 0), (row, start)).count(chip)
+                    del self.chips[alike[earlier]]
+                    self.post_message(self.ChipsDeleted([alike[earlier]]))
                 self.delete((row, start), (row, start + len(chip)))
-                self.post_message(self.ChipsDeleted([number]))
                 return True
         return False
 

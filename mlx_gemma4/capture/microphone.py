@@ -176,8 +176,8 @@ def _find(sounddevice: Any, device: str | None) -> Any:
         there = _inputs(sounddevice)
         words = (device or "").casefold().split()
         alike = [one for one in there if all(word in one["name"].casefold() for word in words)]
-        if words and alike:  # several, which may all have this name
-            return alike[0]
+        if words and alike:  # several: one of exactly this name, else the first
+            return min(alike, key=lambda one: one["name"].casefold() != str(device).casefold())
         raise Gemma4Error(
             "microphone_missing",
             f"There is no microphone {device}" if device else "There is no microphone",

@@ -9,12 +9,15 @@ import re
 _FENCE = re.compile(r"^\s*(?:(?:>|[-*+]|\d{1,3}[.)])\s+)*(`{3,}+(?!.*`)|~{3,}+)")
 _TABLE = re.compile(r"^\s*\|.*\|\s*$")
 _RULE = re.compile(r"^\s*([-*_=]\s*){3,}$")
+# a letter of an address: the marks and words of Chinese and Japanese come after it without a space
+_LETTER = r"[^\s>)\u3000-\u9fff\uff00-\uffef"
+_ADDRESS = re.compile(rf"(?:!?\[[^\]]*\]\()?(?:[a-z]+://|www\.){_LETTER}]*\)?")
 # what is taken out of a sentence: formulas, pictures, links, addresses, code, tags, list marks
 _MARKUP = (
     (re.compile(r"\$\$.*?\$\$|\\\[.*?\\\]"), " "),
     (re.compile(r"!\[([^\]]*)\]\([^)]*\)"), r"\1"),
     (re.compile(r"\[([^\]]+)\]\([^)]*\)"), r"\1"),
-    (re.compile(r"<?(?:https?://|www\.)[^\s>)]*[^\s>).,;:!?]>?"), " "),
+    (re.compile(rf"<?(?:https?://|www\.){_LETTER}]*{_LETTER}.,;:!?]>?"), " "),
     (re.compile(r"`+([^`]*)`+"), r"\1"),
     (re.compile(r"</?[A-Za-z][^<>]*>"), " "),
     (re.compile(r"^\s*(?:#{1,6}\s+|>\s?|[-*+]\s+(?:\[[ xX]\]\s+)?|\d{1,3}[.)]\s+)+"), ""),
@@ -118,8 +121,11 @@ def _split(text: str) -> tuple[list[str], str]:
         at = max(rest.rfind(mark, 0, LONGEST) for mark in (", ", "; ", ": ")) + 1
         at = at or rest.rfind(" ", 1, LONGEST)
         if at < 0:  # Chinese has no spaces, and neither has an address, which is not cut
-            at = rest.find(" ", LONGEST) if "://" in rest[:LONGEST] else LONGEST
-        if at < 0:
+            at = LONGEST
+            for address in _ADDRESS.finditer(rest):
+                if address.start() < at <= address.end():
+                    at = address.start() or address.end()
+        if at >= len(rest):
             break
         whole.append(rest[:at])
         rest = rest[at:]

@@ -66,6 +66,11 @@ class SpeechGate:
         self._samples: NDArray[np.float32] = np.zeros(0, np.float32)  # less than a window
         self._changing = 0.0  # seconds that speak for the other state
 
+    @property
+    def held(self) -> list[Frames]:
+        """What it holds back of speech that may start, or of a pause within it: (1, 640) each."""
+        return [*self._held] if self.open or self._changing else []
+
     def follow(self, before: "SpeechGate") -> None:
         """Continue where another gate is, also within an utterance."""
         self.open, self._probability = before.open, before._probability

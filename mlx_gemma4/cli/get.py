@@ -154,11 +154,7 @@ def _here(options: argparse.Namespace, name: str) -> Path | None:
     if options.to is not None:
         return None
     source, _ = catalog.repository_of(name)
-    alike = [
-        model
-        for model in installed.made()
-        if model.source == source and options.recipe in (None, model.recipe)
-    ]
+    alike = [m for m in installed.made_of(source) if options.recipe in (None, m.recipe)]
     if alike and options.revision is not None:
         from ..hub import hub  # which takes a moment
 
@@ -195,9 +191,10 @@ def _finish(options: argparse.Namespace, name: str, folder: Path, how: str) -> N
 
 def _offer_drafter(drafter: catalog.Package, name: str, asked: bool) -> None:
     """Offer what may make a model's answers faster, and to measure whether it does."""
+    quoted = shlex.quote(name)
     what = f"{drafter.name} ({words(drafter.bytes or 0)}) may make its answers faster"
     if not asked:
-        inform(f"{what}: gemma4 get {drafter.name}, then gemma4 bench --draft --model {name}")
+        inform(f"{what}: gemma4 get {drafter.name}, then gemma4 bench --draft --model {quoted}")
     elif agreed(f"{what}. Download it too?", True):
         from ..convert import get, get_plan
         from ..footprint import device

@@ -33,17 +33,19 @@ def _list(options: argparse.Namespace) -> None:
         put(f"{model.name}  {words(model.nbytes)}{made}{mark}\n    {model.folder}")
     for work in partials:
         state, came = installed.state(work), words(installed.held(work))
-        if name := state.get("name"):
+        if name := str(state.get("name") or ""):
             put(f"{name}  not complete, {came} so far; `{_resumed(state)}` goes on")
     if not models and not partials:
         inform(f"None besides it. `gemma4 get` brings {catalog.USUAL}.")
 
 
 def _resumed(state: Mapping[str, str]) -> str:
-    command = ["gemma4", "get", state["name"]]
+    name = str(state["name"])
+    usual = catalog.repository_of(name)[1]
+    command = ["gemma4", "get", name]
     if recipe := state.get("recipe"):
-        command += ["--recipe", recipe]
-    if (revision := state["revision"]) != catalog.repository_of(state["name"])[1]:
+        command += ["--recipe", str(recipe)]
+    if (revision := str(state.get("revision") or usual)) != usual:
         command += ["--revision", revision]
     return shlex.join(command)
 
@@ -70,10 +72,10 @@ def _remove(options: argparse.Namespace) -> None:
     for model in found:
         shared = " (other programs use this cache, too)" if model.is_shared else ""
         if options.yes or agreed(f"Remove {model.folder}, {words(model.nbytes)}{shared}?", False):
-            freed = model.nbytes
-            installed.remove(model)
-            put(f"{model.name} is removed: {words(freed)} are free again.")
-            if model.folder.exists():
+            put(f"{model.name} is removed: {words(installed.remove(model))} are free again.")
+            if model.is_shared and (store := model.folder.parents[1]).exists():
+                inform(f"Other revisions stay in {store}.")
+            elif model.folder.exists():
                 inform(f"What is not the model's stays in {model.folder}.")
     for name in unfinished:
         came = words(installed.unfinished()[name])

@@ -106,7 +106,8 @@ def _check(known: Iterable[Row], subject: Subject, file: Path) -> None:
                 "The results are of other weights",
                 f"{file} has those of {row.model} at {row.revision}, and it is at "
                 f"{subject.revision} now.",
-                "Choose another folder with --out, or remove that file.",
+                "Choose another folder with --out, or remove that file. Version 0.2 identified "
+                "the weights of folders in another way.",
             )
 
 

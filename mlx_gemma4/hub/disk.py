@@ -108,6 +108,8 @@ def write(
     making = making or path.with_name(f"{path.name}.part")
     try:
         with os.fdopen(os.open(making, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as file:
+            if mode == PRIVATE:  # a killed program may have left it, for everybody to read
+                os.fchmod(file.fileno(), mode)
             file.write(content)
             if sync:
                 file.flush()

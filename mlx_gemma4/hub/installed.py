@@ -92,9 +92,15 @@ def find(repo: str, revision: str, recipe: str | None) -> Path | None:
     """Find the folder of a repository's model: of those made of it the one with this recipe, else
     the newest; else that in the Hub's cache.
     """
-    of_it = [model for model in made() if model.source == repo]
+    of_it = made_of(repo)
     best = [model for model in of_it if model.recipe == recipe] or of_it
     return best[0].folder if best else hub_cache.installed(repo, revision)
+
+
+def made_of(repo: str) -> list[InstalledModel]:
+    """The models that were made of a repository, of its usual revision first, then the newest."""
+    found = [model for model in made() if model.source == repo]
+    return sorted(found, key=lambda m: m.place.name != f"{repo.split('/')[1]}-{m.recipe}")
 
 
 def register(made_folder: Path) -> None:
@@ -117,11 +123,15 @@ def register(made_folder: Path) -> None:
                 return
 
 
-def remove(model: InstalledModel) -> None:
-    """Remove a model's files and its link, or raise Gemma4Error: they are of somebody else."""
-    where = model.folder
+def remove(model: InstalledModel) -> int:
+    """Remove a model's files and its link, or raise Gemma4Error: they are of somebody else.
+
+    Returns:
+        Bytes that are free again: other revisions in the Hub's cache may use the same files.
+    """
+    where, freed = model.folder, model.nbytes
     if model.is_shared:
-        _remove_revision(where)
+        freed = _remove_revision(where)
     elif model.place.is_symlink():
         if files := known_object(where / RECORD).get("files"):
             for name in (*files, RECORD):  # any other file there is not the program's
@@ -139,16 +149,20 @@ def remove(model: InstalledModel) -> None:
         shutil.rmtree(where)
     if model.place.is_symlink():
         model.place.unlink()
+    return freed
 
 
-def _remove_revision(where: Path) -> None:
+def _remove_revision(where: Path) -> int:
     """Remove a snapshot from the Hub's cache; others of its repository stay."""
     with readable():
         from huggingface_hub import scan_cache_dir  # which takes a moment
 
-    scan_cache_dir(where.parents[2]).delete_revisions(where.name).execute()
+    store = where.parents[1]
+    before = held(store / "blobs")
+    scan_cache_dir(store.parent).delete_revisions(where.name).execute()
     if where.exists():  # a repository of which the client understands nothing
-        shutil.rmtree(where.parents[1])
+        shutil.rmtree(store)
+    return before - held(store / "blobs")
 
 
 def unfinished() -> dict[str, int]:

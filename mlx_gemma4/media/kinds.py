@@ -64,7 +64,7 @@ _BRANDS: tuple[tuple[bytes, Kind, str], ...] = (
     (rb"M4[ABP] |F4[AB] ", "sound", "M4A"),
 )
 # the size of the first box, which is small but for mdat, and is no letter; then its name
-_BOX = re.compile(rb"\0.{3}(?:ftyp|moov|wide|free|skip)|.{4}mdat", re.DOTALL)
+_BOX = re.compile(rb"[\0-\x1f].{3}(?:ftyp|moov|wide|free|skip)|.{4}mdat", re.DOTALL)
 _TRACK = re.compile(rb"hdlr.{8}(vide|soun)", re.DOTALL)
 _ASF = bytes.fromhex("3026b2758e66cf11")
 _VIDEO_IN_ASF = bytes.fromhex("c0ef19bc4d5bcf11")

@@ -18,6 +18,7 @@ Frames = NDArray[np.float32]
 """(n, 640): sound as the model takes it."""
 
 _STRETCH = 1024  # samples that are mixed alike: 21 to 64 ms
+_FADE = 256  # samples before and after a border of such stretches
 _LOUD = 0.01  # a sound of which more than this share is beyond full scale is too loud as a whole
 _NOTABLE = 1.25  # what a compressed file goes beyond full scale by, at most
 
@@ -52,16 +53,19 @@ class Mixer:
         mixed = np.add.reduceat(np.square(mono, dtype=np.float64), starts)
         energies = np.add.reduceat(np.square(block, dtype=np.float64), starts)  # (m, channels)
         means = energies.mean(axis=1)
+        kept, weight = mono.copy(), np.zeros(len(mono), np.float32)
         # channels that have nothing in common leave 1 / channels of their mean energy
         for stretch in np.flatnonzero(mixed < 0.1 * means / block.shape[1]):
             own = energies[stretch]
             if self._channel >= len(own) or own[self._channel] < 0.5 * own.max():
                 self._channel = int(np.argmax(own))
-            place = slice(starts[stretch], starts[stretch] + _STRETCH)
-            mono[place] = block[place, self._channel]
+            start = starts[stretch]
+            wide = slice(max(0, start - _FADE), start + _STRETCH + _FADE)
+            kept[wide] = block[wide, self._channel]
+            weight[start : start + _STRETCH] = 1
             self._kept[self._channel] += means[stretch]
         self._energy += float(means.sum())
-        return mono
+        return mono + _faded(weight) * (kept - mono) if weight.any() else mono
 
     def _without_clicks(self, block: Samples) -> Samples:
         """Clip a few samples far beyond all others, which a resampler would spread."""
@@ -83,6 +87,13 @@ class Mixer:
         where, there = ("", "") if share > 0.99 else (" in a part of it", " there")
         channel = max(self._kept, key=self._kept.__getitem__) + 1
         return f"Its channels cancel each other out{where}: only channel {channel} is used{there}."
+
+
+def _faded(weight: Samples) -> Samples:
+    """Go from 0 to 1 and back over 2 * _FADE samples: a step would click."""
+    sums = np.cumsum(np.pad(weight, (_FADE + 1, _FADE), mode="edge"), dtype=np.float64)
+    faded: Samples = ((sums[2 * _FADE :] - sums[: -2 * _FADE]) / (2 * _FADE)).astype(np.float32)
+    return faded[: len(weight)]
 
 
 def mono(array: NDArray[np.generic]) -> Samples:

@@ -185,12 +185,14 @@ class _Sound:
                     )
                 yield decoded.mixer.add(block).copy()
 
+        done = [decoded.samples]
         try:
             for rate, run in groupby(blocks, lambda block: block[1]):
                 need_rate(rate)
-                decoded.samples = np.concatenate([decoded.samples, *_resampled(mixed(run), rate)])
+                done += _resampled(mixed(run), rate)
         except Gemma4Error as error:  # with the name of the file
             raise self._fail(error.cause, error.remedy) from error
+        decoded.samples = np.concatenate(done)
         return decoded
 
     def _by(self, decode: _Decode, decoded: _Decoded) -> Iterator[Block]:

@@ -3,6 +3,7 @@
 import shlex
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import uvicorn
@@ -122,7 +123,7 @@ def _usage(configured: uvicorn.Config, name: tuple[Any, ...], has_key: bool) -> 
     base = f"{root_of(name[0], name[1], configured.is_ssl)}/v1"
     others = ", and at all addresses of this computer" if name[0] in ANY else ""
     key, header = ("KEY", " -H 'authorization: Bearer KEY'") if has_key else ("none", "")
-    file = str(configured.ssl_certfile or "")
+    file = str(Path(configured.ssl_certfile).absolute()) if configured.ssl_certfile else ""
     trust, hint = (f" --cacert {shlex.quote(file)}", f"\n  {trusting(file)}") if file else ("", "")
     body = '{"messages": [{"role": "user", "content": "hello"}]}'
     json = f"-H 'content-type: application/json'{header} -d '{body}'"

@@ -7,6 +7,7 @@ import json
 import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from ..errors import Gemma4Error
 
@@ -190,9 +191,12 @@ def root_of(host: str, port: int, https: bool) -> str:
 
 
 def trusting(certificate: str) -> str:
-    """Write how programs trust a self-signed certificate."""
-    file = shlex.quote(certificate)
-    return f"Python trusts it with SSL_CERT_FILE={file}, Node with NODE_EXTRA_CA_CERTS={file}"
+    """Write how programs trust a certificate, wherever they are started."""
+    file = shlex.quote(str(Path(certificate).absolute()))
+    return (
+        f"A self-signed certificate: Python trusts it with SSL_CERT_FILE={file}, "
+        f"Node with NODE_EXTRA_CA_CERTS={file}"
+    )
 
 
 def filled(text: str, root: str, model: str, key: str = "") -> str:

@@ -224,7 +224,7 @@ class Engine:
         """
         self.need_model()
         await self._slot()
-        conversation = self._conversation(replace(self.options.settings, park=None))
+        conversation = self._conversation(replace(self.options.settings, thinking=False, park=None))
         try:
             yield conversation
         finally:

@@ -79,7 +79,8 @@ class GuestClient(Client):
                 self._report(report)
             return True
         its_load = report.command is not None and report.conversation is None
-        if isinstance(event, Loaded) or (isinstance(event, Failed) and its_load):
+        lost = isinstance(event, Failed) and event.code == "worker_crashed"  # it may load again
+        if isinstance(event, Loaded) or (isinstance(event, Failed) and its_load and not lost):
             self._ended = event
             if isinstance(event, Loaded) and not self._loads:  # they failed as one before it did
                 self._report(Report(None, event))

@@ -136,8 +136,10 @@ def _piece(part: Any) -> Piece:
     match part:
         case {"type": "text", "text": str(text)}:
             return text
-        case {"type": "image_url", "image_url": str(url) | {"url": str(url)}}:
-            return _picture(url)
+        case {"type": "image_url", "image_url": (str() | Path()) as url}:
+            return _picture(str(url))
+        case {"type": "image_url", "image_url": {"url": (str() | Path()) as url}}:
+            return _picture(str(url))
         case {"type": "input_audio", "input_audio": {"data": str(data)}}:
             return read_sound(_decoded(data))
         case {"type": "text" | "image_url" | "input_audio" as kind}:

@@ -152,7 +152,7 @@ class PrefixStore:
 
     def _remove_unfinished(self) -> None:
         """Remove what killed writers left, of any owner."""
-        for folder in self._folder.iterdir():
+        for folder in self._folder.glob("*"):
             with suppress(OSError), cleaned(folder):
                 for tensors in folder.glob("*.safetensors"):
                     index = tensors.with_suffix(".json")
@@ -260,7 +260,7 @@ def _read(index: Path) -> ParkedPrefix | None:
         return None
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=256)
 def _read_index(index: Path, changed: int) -> ParkedPrefix:
     """Read a JSON file that was changed then. Raises where it is not what was written."""
     named = _INDEX.fullmatch(index.name)

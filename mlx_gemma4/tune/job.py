@@ -128,7 +128,10 @@ class TuningJob:
             together,
         )
         if started is not None:
-            trainer.restore(started)
+            try:
+                trainer.restore(started)
+            except state.UNREADABLE as error:
+                raise state.damaged(folder, error) from error
         with disk.explained():
             folder.mkdir(parents=True, exist_ok=True)
             if started is None:  # so that a run can be resumed from its first line in the log on

@@ -21,6 +21,8 @@ from .sources import MEDIA, Line
 
 FILE = "training.safetensors"
 
+UNREADABLE = (RuntimeError, ValueError, KeyError, TypeError)
+"""What MLX raises of a state that is damaged."""
 _Loaded = tuple[dict[str, mx.array], dict[str, str]]
 
 
@@ -96,13 +98,8 @@ def load(folder: Path, run: Run) -> State:
         step = int(tensors.pop("step"))
         parts: Any = tree_unflatten(list(tensors.items()))
         state = State(step, parts["trained"], parts["optimizer"])
-    except (RuntimeError, ValueError, KeyError, TypeError) as error:
-        raise Gemma4Error(
-            "state_unreadable",
-            "The run cannot be resumed",
-            f"{path} is damaged ({error}).",
-            "Start again in another folder (-o).",
-        ) from error
+    except UNREADABLE as error:
+        raise damaged(folder, error) from error
     if changed:
         raise Gemma4Error(
             "run_changed",
@@ -111,6 +108,15 @@ def load(folder: Path, run: Run) -> State:
             "Repeat that command with --resume, or choose another folder (-o).",
         )
     return state
+
+
+def damaged(folder: Path, error: Exception) -> Gemma4Error:
+    return Gemma4Error(
+        "state_unreadable",
+        "The run cannot be resumed",
+        f"{need(folder)} is damaged ({error}).",
+        "Start again in another folder (-o).",
+    )
 
 
 def _changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:

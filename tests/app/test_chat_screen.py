@@ -321,6 +321,42 @@ async def test_of_two_files_of_one_name_the_one_goes_whose_chip_was_deleted(tmp_
 
 
 @live
+async def test_a_selected_chip_goes_with_its_file(tmp_path: Path) -> None:
+    files = [tmp_path / folder / "notes.txt" for folder in "ab"]
+    for file in files:
+        file.parent.mkdir()
+        file.write_text(f"of {file.parent.name}")
+    async with staged(tmp_path) as stage:
+        chat, workspace = stage.app.chat, stage.app.workspace
+        chat.busy(chat.media.files(files))
+        await stage.until(lambda: chat.prompt.text == "[notes.txt] [notes.txt] ")
+        await stage.press("home", *["shift+right"] * len("[notes.txt]"), "delete")
+        waiting = workspace.conversation.history.waiting
+        await stage.until(lambda: len(waiting) == len(chat.prompt.chips) == 1)
+        (left,) = waiting.values()
+        assert (workspace.journal.folder / left.file).read_text() == "of b"
+
+
+@live
+async def test_a_chip_that_was_typed_takes_no_file_with_it(tmp_path: Path) -> None:
+    (file := tmp_path / "notes.txt").write_text("a note")
+    async with staged(tmp_path) as stage:
+        chat, workspace = stage.app.chat, stage.app.workspace
+        await stage.write("as [notes.txt] says ")
+        chat.busy(chat.media.files([file]))
+        await stage.until(lambda: chat.prompt.text == "as [notes.txt] says [notes.txt] ")
+        await stage.press("home", *["right"] * len("as [notes.txt]"), "backspace")
+        assert chat.prompt.text == "as  says [notes.txt] "
+        assert len(workspace.conversation.history.waiting) == len(chat.prompt.chips) == 1
+
+
+@live
+async def test_lines_are_filtered_once(tmp_path: Path) -> None:
+    async with staged(tmp_path) as stage:  # Textual keeps filtered lines by their filter
+        assert stage.app.get_line_filters()[-1] is stage.app.get_line_filters()[-1]
+
+
+@live
 async def test_control_characters_do_not_reach_the_terminal(tmp_path: Path) -> None:
     evil = "a\x1b]0;title\x07b \x1b[31mred"
     (tmp_path / f"{evil}\r\n.txt").write_text("a note")

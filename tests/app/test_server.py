@@ -110,6 +110,15 @@ def test_a_load_that_fails_is_the_server_s_too_and_a_later_one_is_taken() -> Non
             until(lambda: client.get("/health").status_code == 200)
 
 
+def test_a_worker_that_crashes_while_it_loads_is_not_its_last_word() -> None:
+    crashed = Failed("worker_crashed", "The worker crashed", "It ended.", "Load again.")
+    with ScriptedWorker() as host:
+        guest = GuestClient(host)
+        guest.send(Load("another"))
+        guest.take([Report(76, crashed)])
+        assert guest.read(0) is None
+
+
 def test_a_load_is_answered_with_what_the_host_has_as_soon_as_it_has_it() -> None:
     with ScriptedWorker() as host:
         guest = GuestClient(host)

@@ -141,6 +141,13 @@ def test_a_file_that_is_a_link_stays_one(path: Path) -> None:
     assert path.is_symlink() and own.read_text() == "speak = true\nrate = 200\n"
 
 
+def test_a_link_to_where_nothing_is_yet_stays_one(path: Path) -> None:
+    own = path.with_name("dots") / "dotfiles.toml"
+    path.symlink_to(own)
+    save(path, dataclasses.replace(load(path)[0], rate=200))
+    assert path.is_symlink() and "rate = 200" in own.read_text()
+
+
 def test_saving_nothing_new_changes_nothing(path: Path) -> None:
     path.write_text("rate=200#x\n\n\n[keys]\n talk = 'f5'\n")
     save(path, load(path)[0])

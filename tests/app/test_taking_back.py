@@ -130,6 +130,6 @@ def test_the_server_is_made_with_no_model_that_was_lost(tmp_path: Path) -> None:
     with ScriptedWorker() as worker:
         workspace = Workspace(worker, ConversationStore(tmp_path / "all"), tmp_path)
         workspace.take([Report(1, LOADED), Report(2, LOST, "talk")])
-        assert workspace.loaded == LOADED
+        assert workspace._load_ended.event == LOADED
         workspace.take([Report(3, LOST)])
-        assert workspace.loaded is None
+        assert workspace._load_ended.event == LOST

@@ -17,6 +17,7 @@ from mlx_gemma4.footprint.estimate import mac
 from mlx_gemma4.hub import cache as hub_cache
 from mlx_gemma4.hub import catalog, disk, installed
 from mlx_gemma4.hub import hub as downloads
+from mlx_gemma4.hub.installed import InstalledModel
 from tests.hub.conftest import NAME, QUANTIZED, TINY
 from tests.hub.server import COMMIT, Hub
 
@@ -92,11 +93,40 @@ def test_another_revision_is_not_what_is_here(
     published.commit = "f" * 40
     assert run("--recipe", "8bit", "--revision", "f" * 40) == 0
     folder = Path(capsys.readouterr().out.strip())
-    assert folder.name == f"gemma-4-12B-it-8bit-{'f' * 40}" and folder == catalog.resolve(NAME)
+    assert folder.name == f"gemma-4-12B-it-8bit-{'f' * 40}"
+    usual = folder.with_name("gemma-4-12B-it-8bit")
+    assert catalog.resolve(NAME) == usual  # a revision that was asked for once is not the usual one
+    assert run("--recipe", "8bit") == 0 and capsys.readouterr().out.strip() == str(usual)
     assert verify(folder)["commit"] == "f" * 40
-    assert verify(folder.with_name("gemma-4-12B-it-8bit"))["commit"] == COMMIT
+    assert verify(usual)["commit"] == COMMIT
     assert run("--recipe", "8bit", "--revision", "a-branch") == 2
     assert "has no revision a-branch" in capsys.readouterr().err
+
+
+def test_what_two_revisions_share_is_not_said_to_be_free(
+    published: Hub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = downloads.download(downloads.look_up(QUANTIZED))
+    other = first.with_name("f" * 40)
+    shutil.copytree(first, other, symlinks=True)
+    store = first.parents[1]
+    model = InstalledModel(QUANTIZED, store, other, QUANTIZED, "", "f" * 40)
+    assert installed.remove(model) == 0
+    assert not other.exists() and all(file.is_file() for file in first.iterdir())
+    shutil.copytree(first, other, symlinks=True)
+    assert cli.main(["models", "remove", QUANTIZED, "--yes"]) == 0
+    assert f"Other revisions stay in {store}" in capsys.readouterr().err
+    assert not first.exists() and all(file.is_file() for file in other.iterdir())
+
+
+def test_a_state_that_is_damaged_hides_no_model(
+    published: Hub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    work = partial(installed.folder() / "gemma-4-12B-it-8bit")
+    work.mkdir(parents=True)
+    (work / installed.STATE).write_text(json.dumps({"name": NAME}))
+    assert cli.main(["models"]) == 0
+    assert f"`gemma4 get {NAME}` goes on" in capsys.readouterr().out
 
 
 def test_another_revision_drops_nothing_of_a_download_that_was_cut(

@@ -188,6 +188,25 @@ def test_what_is_said_while_nothing_is_detected_is_committed_by_hand_or_when_it_
     assert types(events) == ["session.updated", *ended]
 
 
+@pytest.mark.parametrize("pause", [0.0, 0.3])
+def test_what_is_said_goes_on_where_nothing_is_detected_any_more(pause: float) -> None:
+    talk = Talk()
+    talk.append(tone(0.1 if not pause else 1))
+    talk.append(quiet(pause))
+    talk.update(audio={"input": {"turn_detection": None}})
+    talk.append(tone(1))
+    talk.send("input_audio_buffer.commit")
+    said = 1.1 if not pause else 2.3
+    assert len(talk.protocol._feed.items[0].speech) >= said * 25 - 1
+
+
+def test_quiet_that_nobody_spoke_in_is_nothing_where_nothing_is_detected_any_more() -> None:
+    talk = Talk()
+    talk.append(quiet(1))
+    talk.update(audio={"input": {"turn_detection": None}})
+    assert types(talk.update(audio=detection())) == ["session.updated"]
+
+
 def test_a_commit_by_hand_makes_an_item_and_no_answer() -> None:
     talk = by_hand()
     talk.append(tone(0.31))

@@ -15,7 +15,7 @@ from docs.update import block_updated
 from mlx_gemma4 import cli
 from mlx_gemma4.serve import certificate
 from mlx_gemma4.serve.app import _usage, config, run
-from mlx_gemma4.serve.client_settings import CLIENTS
+from mlx_gemma4.serve.client_settings import CLIENTS, trusting
 
 PAGE = Path(__file__).parents[2] / "docs" / "serve.md"
 
@@ -95,8 +95,15 @@ def test_what_is_printed_trusts_the_servers_own_certificate(
         "curl", "--cacert", str(file), "https://127.0.0.1:8080/v1/chat/completions"
     ]  # fmt: skip
     cli.main(["serve", "--print-config", "openai", "--certificate", str(file)])
-    for trusting in (text, capsys.readouterr().err):
-        assert f"SSL_CERT_FILE='{file}'" in trusting
+    for shown in (text, capsys.readouterr().err):
+        assert f"SSL_CERT_FILE='{file}'" in shown
+
+
+def test_a_certificate_is_named_so_that_it_is_found_from_everywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert f"SSL_CERT_FILE={Path.cwd() / 'gemma4.pem'}," in trusting("gemma4.pem")
 
 
 def test_no_placeholder_is_left_in_any_settings(capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,7 +11,8 @@ from openai.types.audio import transcription_create_params
 from openai.types.chat import completion_create_params
 from openai.types.responses import response_create_params
 
-from mlx_gemma4.runtime.commands import Open, Reply
+from mlx_gemma4.runtime.commands import Open, Reply, SessionSettings
+from mlx_gemma4.serve.engine import EngineOptions
 from mlx_gemma4.serve.request_fields import (
     CHAT,
     MESSAGES,
@@ -22,7 +23,7 @@ from mlx_gemma4.serve.request_fields import (
 )
 from mlx_gemma4.testing.scripted_worker import ScriptedWorker
 
-from .serving import DIGITS, served
+from .serving import ASSETS, DIGITS, served
 
 HI = [{"role": "user", "content": "hi"}]
 CHATS, ANSWERS, TALKS = "/v1/chat/completions", "/v1/responses", "/v1/messages"
@@ -193,6 +194,15 @@ def test_citations_are_refused(client: httpx2.Client) -> None:
     block = {"type": "document", "source": source, "citations": {"enabled": True}}
     answer = client.post(TALKS, json={"messages": [{"role": "user", "content": [block]}]})
     assert answer.json()["error"]["param"] == "messages[0].content[0].citations"
+
+
+def test_a_transcription_is_not_thought_about() -> None:
+    options = EngineOptions(str(ASSETS / "tiny"), settings=SessionSettings(thinking=True))
+    with ScriptedWorker(["Yes."]) as worker, served(worker, options) as client:
+        files = {"file": DIGITS.read_bytes()}
+        assert client.post("/v1/audio/transcriptions", files=files).status_code == 200
+        (asked,) = (one for one in worker.accepted if isinstance(one, Open))
+        assert not asked.settings.thinking
 
 
 @pytest.mark.parametrize(

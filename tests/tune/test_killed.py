@@ -156,6 +156,24 @@ def test_a_damaged_state_is_an_error_with_a_way_out(
         assert saved.read_bytes() == content
 
 
+def test_a_state_that_is_damaged_within_is_an_error_too(
+    data: Path,
+    folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with monkeypatch.context() as interrupted:
+        interrupted.setattr(job, "_log", lambda *_: os.kill(os.getpid(), signal.SIGINT))
+        main(arguments(data, folder, tmp_path))
+    saved = tmp_path / state.FILE
+    run = mx.load(str(saved), return_metadata=True)[1]
+    tensors = {name.replace("lora_a", "lora_x"): one for name, one in mx.load(str(saved)).items()}
+    mx.save_safetensors(str(saved), tensors, metadata=run)
+    assert main(arguments(data, folder, tmp_path, "--resume")) == 2
+    assert "is damaged" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("below", ["", "deeper"])
 def test_a_file_in_the_folders_place_is_reported_before_anything_is_drawn(
     data: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], below: str

@@ -123,6 +123,13 @@ def test_of_several_devices_of_one_name_the_first_is_taken(driver: Driver, name:
         assert desk.name == "Desk"
 
 
+def test_of_several_alike_the_one_of_exactly_this_name_is_taken(driver: Driver) -> None:
+    driver.devices += [{**driver.devices[0], "index": n, "name": "USB"} for n in (2, 3)]
+    driver.devices[0]["name"] = "USB Pro"
+    with Microphone("usb") as found:
+        assert found.name == "USB"
+
+
 def test_an_unknown_device_names_what_there_is(driver: Driver) -> None:
     with pytest.raises(Gemma4Error, match="no microphone Kitchen.*Desk") as caught:
         Microphone("Kitchen")

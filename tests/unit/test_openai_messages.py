@@ -57,6 +57,13 @@ def test_a_count_of_tokens_is_a_whole_number_from_one_on(model: Gemma4, most: An
     assert raised.value.code == "setting_out_of_range"
 
 
+def test_a_picture_may_be_named_by_a_path(model: Gemma4, tmp_path: Path) -> None:
+    Image.new("RGB", (96, 96)).save(tmp_path / "a.png")
+    for url in (tmp_path / "a.png", {"url": tmp_path / "a.png"}):
+        asked = {"role": "user", "content": [{"type": "image_url", "image_url": url}]}
+        assert list(g4.stream_generate(model, [asked], max_tokens=2))
+
+
 def test_one_picture_may_be_given_without_a_list(model: Gemma4, tmp_path: Path) -> None:
     noise = np.random.default_rng(3).integers(0, 256, (96, 144, 3)).astype(np.uint8)
     Image.fromarray(noise).save(file := tmp_path / "a.png")

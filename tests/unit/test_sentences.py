@@ -110,6 +110,14 @@ def test_a_very_long_address_is_not_spoken(size: int) -> None:
     assert not any("/" in part for part in said(f"See [it]({address}) and {address}", [size]))
 
 
+@pytest.mark.parametrize("size", [1, 50, 1000])
+@pytest.mark.parametrize("address", ["https://example.com/a", "www.example.com/" + "a/" * 200])
+def test_what_follows_an_address_without_a_space_is_spoken(size: int, address: str) -> None:
+    text = "，" + "很长的句子" * 108 + "。"
+    spoken_of_it = "".join(said(f"网址是{address}{text}下一句。", [size])).replace(" ", "")
+    assert spoken_of_it == f"网址是{text}下一句。"
+
+
 def test_chinese_sentences_end_without_spaces() -> None:
     assert said("总计是十九元。谢谢！", [1]) == ["总计是十九元。", "谢谢！"]
 

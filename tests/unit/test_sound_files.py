@@ -180,6 +180,14 @@ def test_channels_that_cancel_each_other_in_a_part_are_not_mixed_there() -> None
     assert np.corrcoef(to_mono16k(both.astype(np.float32), RATE), both[:, 0])[0, 1] > 0.99
 
 
+def test_where_channels_start_to_cancel_nothing_clicks() -> None:
+    low = tone(50, rate=RATE) / 4
+    both = np.stack([low, -low], axis=1)
+    both[: len(low) // 2] += tone(440, rate=RATE)[: len(low) // 2, None] / 4
+    steps = np.abs(np.diff(to_mono16k(both.astype(np.float32), RATE)))
+    assert steps.max() < 0.1
+
+
 @pytest.mark.parametrize("other", ["silence", "another tone", "the same"])
 def test_channels_that_do_not_cancel_are_mixed(other: str) -> None:
     left = tone(440, rate=RATE)

@@ -69,7 +69,7 @@ def _lines(manifest: Path) -> Iterator[tuple[str, Mapping[Any, Any]]]:
 
 
 def _entry(folder: Path, place: str, entry: Mapping[Any, Any]) -> Callable[[], Page]:
-    if None in entry:
+    if any(entry.get(None) or ()):  # an empty cell at the end is nothing
         raise _wrong(folder, f"{place} has more values than heads.", "Put commas in quotes.")
     for name in ("picture", "answer"):
         if not isinstance(entry.get(name), str) or not entry[name].strip():

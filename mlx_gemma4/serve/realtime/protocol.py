@@ -182,7 +182,7 @@ class RealtimeProtocol:
         turn_detection = session["audio"]["input"]["turn_detection"]
         if _gated(turn_detection) != _gated(before["audio"]["input"]["turn_detection"]):
             by_hand = self._sound.by_hand
-            self._sound.set(turn_detection)
+            self._hear(self._sound.set(turn_detection))
             if self._draft and by_hand:  # it started before nothing was detected
                 self._speech_stops(self._sound.heard_ms)
         if not self.answers.active:

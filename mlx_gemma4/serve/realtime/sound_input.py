@@ -113,14 +113,19 @@ class SoundInput:
         """Where the last frame of speech ends in the sound that has come."""
         return self._last * FRAME_MS
 
-    def set(self, turn_detection: dict[str, Any] | None) -> None:
-        """Change turn detection from here on; an utterance goes on where it is still detected."""
+    def set(self, turn_detection: dict[str, Any] | None) -> list[NDArray[np.float32]]:
+        """Change turn detection from here on: an utterance goes on.
+
+        Returns:
+            What the former gate held back of it, where all is let through from here on.
+        """
         self.by_hand = turn_detection is None
         before, self._gate = self._gate, self._make_gate(turn_detection)
         if isinstance(before, SpeechGate) and isinstance(self._gate, SpeechGate):
             self._gate.follow(before)
-        else:
-            self._speaking = False
+            return []
+        self._speaking = False
+        return before.held if isinstance(before, SpeechGate) and self.by_hand else []
 
     def add(self, pcm: bytes) -> Iterator[SpeechEvent]:
         """Take sound, and yield what of it is speech, in order."""
