@@ -66,8 +66,8 @@ def _convert(options: argparse.Namespace) -> None:
     place = _place(options.source, options.revision)
     if isinstance(place, Path) and (options.low_disk or options.revision):
         raise not_understood(
-            "--low-disk and --revision are for repositories: files of a folder are never removed.",
-            "Leave them out.",
+            "A folder has no other revision, and files of a folder are never removed.",
+            "Leave --low-disk and --revision out.",
         )
     name = place.resolve().name if isinstance(place, Path) else place[0].split("/")[1]
     target = Path(options.o or f"{name}-{label}")

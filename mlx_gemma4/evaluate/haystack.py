@@ -147,7 +147,7 @@ def build_small(
 ) -> Haystack:
     """Make a conversation of at most `length` tokens, the same for the same name.
 
-    The needle comes first at depth 0, and just before the question at depth 1.
+    The needle, a "picture" or "sound", comes first at depth 0, just before the question at 1.
     """
     id_ = f"{name}-{kind}-{length}-{depth:.3f}"
     rng = random.Random(id_)

@@ -83,8 +83,8 @@ def frames_of(
 ) -> Iterator[tuple[float, Image.Image]]:
     """Pick frames of a video evenly over its length, one at a time, at most `frames`.
 
-    The source is what FFmpeg can decode; its sound is not used. `note` is called after the last
-    frame where something could not be read.
+    The source, a path or a file's bytes, is what FFmpeg can decode; its sound is not used.
+    `note` is called after the last frame where something could not be read.
 
     Yields:
         (seconds since the first frame, upright RGB picture) of each, in order.

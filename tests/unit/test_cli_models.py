@@ -53,7 +53,7 @@ def test_bits_group_size_and_mode_stand_for_a_recipe(published: Path) -> None:
         (["--bits", "7"], "7 bits in groups of 64"),
         (["--mode", "int4"], "no mode int4"),
         (["--low-disk"], "files of a folder are never removed"),
-        (["--revision", "main"], "--revision are for repositories"),
+        (["--revision", "main"], "A folder has no other revision"),
         (["-o", "a" * 300], "File name too long"),
         (["-o", "published"], "is there already"),
         (["--budget", "1GB", "--recipe", "4bit"], "--budget already sets"),
