@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = ("mlx_gemma4", "app")
 PARTS, IMPORTS, FILE_LINES = 27, 120, 400
 # Ratchets: lower them when lines go. The goals of lines and model are 23,999 and 1,250.
-LINES, EVALUATE_LINES, MODEL_LINES = 38_691, 5_000, 1_706
+LINES, EVALUATE_LINES, MODEL_LINES = 38_690, 4_997, 1_706
 # Rooms that came after the goal was set: they are counted beside it.
 LATER = ("serve", "tune", "cluster")
 

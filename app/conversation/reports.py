@@ -323,12 +323,12 @@ def merged(reports: Iterable[from_worker.Report]) -> list[from_worker.Report]:
     """Join pieces of one answer that came together: each result is one line of the journal."""
     found: list[from_worker.Report] = []
     for report in reports:
-        before = found[-1] if found else report
-        match before.event, report.event:
-            case said.Token(words), said.Token(more, number) if (
-                found and before.command == report.command
-            ):
-                found[-1] = replace(before, event=said.Token(words + more, number))
-            case _:
-                found.append(report)
+        event, before = report.event, found[-1] if found else None
+        if before is None or before.command != report.command:
+            found.append(report)
+        elif isinstance(before.event, said.Token) and isinstance(event, said.Token):
+            joined = said.Token(before.event.text + event.text, event.id)
+            found[-1] = replace(before, event=joined)
+        else:
+            found.append(report)
     return found

@@ -34,13 +34,12 @@ def _list(options: argparse.Namespace) -> None:
     for work in partials:
         state, came = installed.state(work), words(installed.held(work))
         if name := str(state.get("name") or ""):
-            put(f"{name}  not complete, {came} so far; `{_resumed(state)}` goes on")
+            put(f"{name}  not complete, {came} so far; `{_resumed(name, state)}` goes on")
     if not models and not partials:
         inform(f"None besides it. `gemma4 get` brings {catalog.USUAL}.")
 
 
-def _resumed(state: Mapping[str, str]) -> str:
-    name = str(state["name"])
+def _resumed(name: str, state: Mapping[str, str]) -> str:
     usual = catalog.repository_of(name)[1]
     command = ["gemma4", "get", name]
     if recipe := state.get("recipe"):

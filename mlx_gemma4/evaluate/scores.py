@@ -109,10 +109,7 @@ def shared(rows: Sequence[Row]) -> list[Row]:
 
 
 def differences(rows: Sequence[Row], title: str, figure: Figure, *facts: str) -> Table | None:
-    """Compare each two subjects on the items that both were asked, group by group of these facts.
-
-    None where there is one subject only.
-    """
+    """Compare each two subjects on the items that both were asked, by facts; None for one alone."""
     lines = []
     for values, group in groups(rows, *facts).items():
         for one, other in combinations(by_subject(group), 2):

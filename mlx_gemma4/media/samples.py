@@ -53,9 +53,13 @@ class Mixer:
         mixed = np.add.reduceat(np.square(mono, dtype=np.float64), starts)
         energies = np.add.reduceat(np.square(block, dtype=np.float64), starts)  # (m, channels)
         means = energies.mean(axis=1)
-        kept, weight = mono.copy(), np.zeros(len(mono), np.float32)
+        self._energy += float(means.sum())
         # channels that have nothing in common leave 1 / channels of their mean energy
-        for stretch in np.flatnonzero(mixed < 0.1 * means / block.shape[1]):
+        cancelled = np.flatnonzero(mixed < 0.1 * means / block.shape[1])
+        if not len(cancelled):
+            return mono
+        kept, weight = mono.copy(), np.zeros(len(mono), np.float32)
+        for stretch in cancelled:
             own = energies[stretch]
             if self._channel >= len(own) or own[self._channel] < 0.5 * own.max():
                 self._channel = int(np.argmax(own))
@@ -64,8 +68,7 @@ class Mixer:
             kept[wide] = block[wide, self._channel]
             weight[start : start + _STRETCH] = 1
             self._kept[self._channel] += means[stretch]
-        self._energy += float(means.sum())
-        return mono + _faded(weight) * (kept - mono) if weight.any() else mono
+        return mono + _faded(weight) * (kept - mono)
 
     def _without_clicks(self, block: Samples) -> Samples:
         """Clip a few samples far beyond all others, which a resampler would spread."""

@@ -1,10 +1,15 @@
 """Fake programs that come first on PATH, in place of those of a Mac."""
 
 import os
+import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from PIL import Image
+
+from app.devices import linux, permissions
 
 Program = Callable[[str, str], Path]
 
@@ -23,3 +28,29 @@ def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Program:
         return path
 
     return make
+
+
+@pytest.fixture
+def shot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Image.Image:
+    """The picture that fake programs take."""
+    image = Image.radial_gradient("L").convert("RGB").resize((320, 200))
+    image.save(tmp_path / "shot.png")
+    monkeypatch.setenv("SHOT", str(tmp_path / "shot.png"))
+    monkeypatch.setenv("TAKEN", str(tmp_path / "taken"))
+    return image
+
+
+@pytest.fixture
+def mac(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    monkeypatch.setattr(permissions, "terminal", lambda: "iTerm")
+    monkeypatch.setattr(permissions, "screen_allowed", lambda: True)
+
+
+@pytest.fixture
+def no_screen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    programs, which = tmp_path / "bin", shutil.which
+    monkeypatch.setattr(linux.shutil, "which", lambda name: which(name, path=str(programs)))

@@ -3,6 +3,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from textual.events import Paste
 
 from app.messages import Reports
 from app.state import Problem
@@ -131,39 +132,14 @@ async def test_an_engine_that_crashed_is_started_again_by_the_key_of_its_card(
 
 
 @live
-async def test_a_pasted_path_becomes_a_picture_with_its_tokens_and_a_chip(tmp_path: Path) -> None:
-    async with staged(tmp_path) as stage:
-        await stage.pilot.app.chat.prompt._on_paste(paste(str(chart(tmp_path))))
-        await stage.until(lambda: "60 of 70 image tokens · ctrl+d more detail" in stage.text)
-        assert stage.app.chat.prompt.text == "[Image #1] "
-        await stage.press("ctrl+d")
-        await stage.until(lambda: "of 140 image tokens" in stage.text)
-        await stage.ask("why?")
-        turn = stage.app.workspace.conversation.history.turns[1]
-        assert (turn.text, turn.attachments[0].budget) == ("why?", 140)
-        assert "❯ why?  [Image #1]" in stage.text
-
-
-@live
-async def test_a_chip_is_deleted_as_one_and_its_picture_with_it(tmp_path: Path) -> None:
-    async with staged(tmp_path) as stage:
-        await stage.app.chat.prompt._on_paste(paste(str(chart(tmp_path))))
-        await stage.until(lambda: stage.app.chat.prompt.text == "[Image #1] ")
-        await stage.press("backspace", "backspace")
-        await stage.until(lambda: not stage.app.workspace.conversation.history.waiting)
-        assert stage.app.chat.prompt.text == ""
-        await stage.until(lambda: not stage.app.chat.query(QuestionView))
-
-
-@live
 async def test_pasted_words_stay_words(tmp_path: Path) -> None:
     async with staged(tmp_path) as stage:
         for newline in ("\n", "\r", "\r\n"):  # terminals send \r
             stage.app.chat.prompt.write("")
-            await stage.app.chat.prompt._on_paste(paste(f"two{newline}lines"))
+            await stage.app.chat.prompt._on_paste(Paste(f"two{newline}lines"))
             assert stage.app.chat.prompt.text == "two\nlines"
             assert stage.app.chat.prompt.document.line_count == 2
-        await stage.app.chat.prompt._on_paste(paste("a line\r" * 2000))
+        await stage.app.chat.prompt._on_paste(Paste("a line\r" * 2000))
         waiting = stage.app.workspace.conversation.history.waiting
         await stage.until(lambda: waiting)
         (text,) = waiting.values()
@@ -239,7 +215,7 @@ async def test_what_the_model_heard_and_thought_is_shown(tmp_path: Path) -> None
     sound = Path(__file__).parents[2] / "assets" / "demo" / "question.wav"
     events = [Heard("what is the total"), Thought("Let me look."), Token("19.56", 1)]
     async with staged(tmp_path, [events]) as stage:
-        await stage.app.chat.prompt._on_paste(paste(str(sound)))
+        await stage.app.chat.prompt._on_paste(Paste(str(sound)))
         await stage.until(lambda: "[Audio 0:0" in stage.app.chat.prompt.text)
         await stage.ask("")
         await stage.until(lambda: "Heard: what is the total" in stage.text)
@@ -303,54 +279,6 @@ async def test_an_answer_that_comes_slowly_is_drawn_as_a_whole_at_its_end(tmp_pa
 
 
 @live
-async def test_of_two_files_of_one_name_the_one_goes_whose_chip_was_deleted(tmp_path: Path) -> None:
-    files = [tmp_path / folder / "notes.txt" for folder in "ab"]
-    for file in files:
-        file.parent.mkdir()
-        file.write_text(f"of {file.parent.name}")
-    async with staged(tmp_path) as stage:
-        chat, workspace = stage.app.chat, stage.app.workspace
-        chat.busy(chat.media.files(files))
-        await stage.until(lambda: chat.prompt.text == "[notes.txt] [notes.txt] ")
-        await stage.press("home", "delete")
-        waiting = workspace.conversation.history.waiting
-        await stage.until(lambda: len(waiting) == len(chat.prompt.chips) == 1)
-        (left,) = waiting.values()
-        assert (workspace.journal.folder / left.file).read_text() == "of b"
-        assert chat.prompt.text == " [notes.txt] "
-
-
-@live
-async def test_a_selected_chip_goes_with_its_file(tmp_path: Path) -> None:
-    files = [tmp_path / folder / "notes.txt" for folder in "ab"]
-    for file in files:
-        file.parent.mkdir()
-        file.write_text(f"of {file.parent.name}")
-    async with staged(tmp_path) as stage:
-        chat, workspace = stage.app.chat, stage.app.workspace
-        chat.busy(chat.media.files(files))
-        await stage.until(lambda: chat.prompt.text == "[notes.txt] [notes.txt] ")
-        await stage.press("home", *["shift+right"] * len("[notes.txt]"), "delete")
-        waiting = workspace.conversation.history.waiting
-        await stage.until(lambda: len(waiting) == len(chat.prompt.chips) == 1)
-        (left,) = waiting.values()
-        assert (workspace.journal.folder / left.file).read_text() == "of b"
-
-
-@live
-async def test_a_chip_that_was_typed_takes_no_file_with_it(tmp_path: Path) -> None:
-    (file := tmp_path / "notes.txt").write_text("a note")
-    async with staged(tmp_path) as stage:
-        chat, workspace = stage.app.chat, stage.app.workspace
-        await stage.write("as [notes.txt] says ")
-        chat.busy(chat.media.files([file]))
-        await stage.until(lambda: chat.prompt.text == "as [notes.txt] says [notes.txt] ")
-        await stage.press("home", *["right"] * len("as [notes.txt]"), "backspace")
-        assert chat.prompt.text == "as  says [notes.txt] "
-        assert len(workspace.conversation.history.waiting) == len(chat.prompt.chips) == 1
-
-
-@live
 async def test_lines_are_filtered_once(tmp_path: Path) -> None:
     async with staged(tmp_path) as stage:  # Textual keeps filtered lines by their filter
         assert stage.app.get_line_filters()[-1] is stage.app.get_line_filters()[-1]
@@ -391,12 +319,6 @@ async def test_keys_of_the_settings_replace_those_of_the_table(tmp_path: Path) -
         assert stage.app.screen is stage.app.chat
         await stage.press("f10")
         await stage.until(lambda: "Shift+Enter, Ctrl+J" in stage.text)
-
-
-def paste(text: str):  # noqa: ANN201
-    from textual.events import Paste
-
-    return Paste(text)
 
 
 @live

@@ -1,10 +1,6 @@
-import io
 import shutil
-import struct
 import subprocess
-import sys
 import time
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,23 +17,6 @@ from tests.app.programs import Program
 
 TAKE = 'echo "$@" > "$TAKEN"; for file; do :; done; cp "$SHOT" "$file"'
 """A program that writes down its arguments, and the picture into the file that is its last one."""
-
-
-@pytest.fixture
-def shot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Image.Image:
-    """The picture that fake programs take."""
-    image = Image.radial_gradient("L").convert("RGB").resize((320, 200))
-    image.save(tmp_path / "shot.png")
-    monkeypatch.setenv("SHOT", str(tmp_path / "shot.png"))
-    monkeypatch.setenv("TAKEN", str(tmp_path / "taken"))
-    return image
-
-
-@pytest.fixture
-def mac(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "platform", "darwin")
-    monkeypatch.setattr(permissions, "terminal", lambda: "iTerm")
-    monkeypatch.setattr(permissions, "screen_allowed", lambda: True)
 
 
 @pytest.mark.usefixtures("mac")
@@ -118,15 +97,6 @@ def test_a_mac_without_screencapture_is_told(
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(Gemma4Error, match="No picture of the screen"):
         screen.capture("screen")
-
-
-@pytest.fixture
-def no_screen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "platform", "linux")
-    monkeypatch.delenv("DISPLAY", raising=False)
-    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
-    programs, which = tmp_path / "bin", shutil.which
-    monkeypatch.setattr(linux.shutil, "which", lambda name: which(name, path=str(programs)))
 
 
 @pytest.mark.usefixtures("no_screen")
@@ -354,67 +324,3 @@ def test_the_caption_counts_the_tokens_that_the_model_gets() -> None:
 
 def test_image_tokens_go_up_and_begin_again() -> None:
     assert [screen.next_budget(one) for one in BUDGETS] == [*BUDGETS[1:], BUDGETS[0]]
-
-
-@pytest.fixture
-def clipboard(no_screen: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WAYLAND_DISPLAY", "wayland-0")
-
-
-@pytest.mark.usefixtures("clipboard")
-def test_a_picture_comes_out_of_the_clipboard(program: Program, shot: Image.Image) -> None:
-    program("wl-paste", 'cat "$SHOT"')
-    taken = screen.clipboard()
-    assert isinstance(taken, screen.Shot) and taken.name == "clipboard"
-    assert taken.image.tobytes() == shot.tobytes()
-
-
-@pytest.mark.usefixtures("clipboard")
-def test_a_clipboard_without_a_picture_gives_nothing(program: Program) -> None:
-    program("wl-paste", "echo 'No suitable type of content copied' >&2; exit 1")
-    assert screen.clipboard() is None
-
-
-@pytest.mark.usefixtures("clipboard")
-@pytest.mark.parametrize("script", ["echo 'no seat' >&2; exit 1", r"printf '\x89PNG'"])
-def test_a_clipboard_that_cannot_be_read_is_told(program: Program, script: str) -> None:
-    program("wl-paste", script)
-    with pytest.raises(Gemma4Error, match="clipboard cannot be read"):
-        screen.clipboard()
-
-
-@pytest.mark.usefixtures("clipboard")
-def test_without_a_program_for_the_clipboard_the_remedy_names_one() -> None:
-    with pytest.raises(Gemma4Error, match="wl-clipboard"):
-        screen.clipboard()
-
-
-@pytest.mark.usefixtures("mac")
-def test_osascript_that_fails_means_a_clipboard_without_a_picture(program: Program) -> None:
-    program("osascript", "echo 'execution error: (-1700)' >&2; exit 1")
-    assert screen.clipboard() is None
-
-
-@pytest.mark.usefixtures("mac")
-@pytest.mark.parametrize("size", [None, (4, 4), (30_000, 30_000)])
-def test_osascript_that_gives_nonsense_is_told(
-    program: Program, size: tuple[int, int] | None
-) -> None:
-    data = "zz"
-    if size:  # a picture without its pixels, as large as this
-        stream = io.BytesIO()
-        Image.new("RGB", (4, 4)).save(stream, "PNG")
-        head, rest = stream.getvalue()[:12], stream.getvalue()[33:41]
-        header = b"IHDR" + struct.pack(">IIBBBBB", *size, 8, 2, 0, 0, 0)
-        data = (head + header + struct.pack(">I", zlib.crc32(header)) + rest).hex()
-    program("osascript", f"echo '«data PNGf{data}»'")
-    with pytest.raises(Gemma4Error, match="clipboard cannot be read"):
-        screen.clipboard()
-
-
-@pytest.mark.usefixtures("mac")
-def test_a_macs_clipboard_gives_its_picture(program: Program, shot: Image.Image) -> None:
-    program("osascript", "printf '«data PNGf'; od -An -v -tx1 \"$SHOT\" | tr -d ' \\n'; echo '»'")
-    taken = screen.clipboard()
-    assert isinstance(taken, screen.Shot)
-    assert taken.image.convert("RGB").tobytes() == shot.tobytes()
